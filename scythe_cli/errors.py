@@ -1,0 +1,124 @@
+"""Every error that scythe_cli raises on purpose, and the exit code that each branch gives.
+
+```
+ScytheError                        1
+├── UsageError                     2   a wrong option, or a name that does not exist
+│   └── NotFoundError              2   an experiment, version, run, table or row that is not there
+├── InvalidInputError              3   something that the user wrote is wrong
+│   ├── ConfigError                3   experiments.toml or an environment variable
+│   ├── EntrypointError            3   the module or function of an experiment
+│   │   └── RegistrationError      3   a function or model that cannot be an experiment
+│   ├── SamplingFileError          3   the file as a whole, or its cells
+│   └── SpecsError                 3   specs given from Python
+├── UnreachableError               4
+│   ├── StorageError               4   the place where runs are kept
+│   └── EngineError                4   the place where specs are run
+├── WaitTimeoutError               5
+└── StoppedError                 130   interrupted by the user
+```
+
+Errors of other libraries are turned into one of these where they enter the package: storage errors in
+`scythe_cli.storage`, TOML and validation errors in `scythe_cli.config`, import errors in `scythe_cli.registry`.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "ConfigError",
+    "EngineError",
+    "EntrypointError",
+    "InvalidInputError",
+    "NotFoundError",
+    "RegistrationError",
+    "SamplingFileError",
+    "ScytheError",
+    "SpecsError",
+    "StoppedError",
+    "StorageError",
+    "UnreachableError",
+    "UsageError",
+    "WaitTimeoutError",
+]
+
+
+class ScytheError(Exception):
+    """The root of all expected errors.
+
+    Args:
+        message: What is wrong, and where; one line, or a few.
+        hint: What to do about it; shown on a line of its own.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class UsageError(ScytheError):
+    """The command line, or a call's arguments, ask for something that cannot be."""
+
+    exit_code = 2
+
+
+class NotFoundError(UsageError):
+    """A name that refers to nothing: experiment, version, run, table or row."""
+
+
+class InvalidInputError(ScytheError):
+    """Something that the user wrote is wrong; nothing was written to the storage."""
+
+    exit_code = 3
+
+
+class ConfigError(InvalidInputError):
+    """experiments.toml, or an environment variable, holds something that is not allowed."""
+
+
+class EntrypointError(InvalidInputError):
+    """The module of an experiment cannot be imported, or the function is not in it."""
+
+
+class RegistrationError(EntrypointError):
+    """A function or a model cannot be an experiment; the message names function, file and line."""
+
+
+class SamplingFileError(InvalidInputError):
+    """A sampling file cannot be read, or some of its cells are wrong."""
+
+
+class SpecsError(InvalidInputError):
+    """Specs handed over from Python do not fit the experiment."""
+
+
+class UnreachableError(ScytheError):
+    """A service or a place that is needed cannot be reached or used."""
+
+    exit_code = 4
+
+
+class StorageError(UnreachableError):
+    """The storage cannot be read or written: permissions, space, credentials, network, or damage."""
+
+
+class EngineError(UnreachableError):
+    """The engine cannot run specs: not reachable, no token, or its processes do not start."""
+
+
+class WaitTimeoutError(ScytheError):
+    """A wait ended before the run did; the run goes on."""
+
+    exit_code = 5
+
+
+class StoppedError(ScytheError):
+    """Interrupted by the user; what was finished is kept."""
+
+    exit_code = 130
