@@ -1,1 +1,42 @@
-"""x."""
+"""Run a Python function over a table of cases, on this machine or a fleet, and get one tidy Parquet table back.
+
+```python
+import scythe_cli
+
+result = scythe_cli.allocate("cases.csv")
+run = scythe_cli.load_run("latest")
+run.scalars()  # a Polars frame
+```
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version as _version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scythe_cli.project import Project
+    from scythe_cli.records import AllocateResult
+    from scythe_cli.runs import Run
+
+__all__ = ["__version__", "allocate", "load_run", "open_project"]
+
+__version__ = _version("scythe-cli")
+
+
+def open_project(config: str | Path | None = None, **options: Any) -> Project:
+    """Open the project of the working directory; see `scythe_cli.project.open_project`."""
+    from scythe_cli.project import open_project as _open
+
+    return _open(None if config is None else Path(config), **options)
+
+
+def allocate(file: str | Path, **options: Any) -> AllocateResult:
+    """Run every case of a sampling file; see `scythe_cli.project.Project.allocate`."""
+    return open_project().allocate(Path(file), **options)
+
+
+def load_run(reference: str = "latest") -> Run:
+    """Find a run of the project of the working directory; see `scythe_cli.project.Project.run`."""
+    return open_project().run(reference)

@@ -1,0 +1,295 @@
+"""The main job: from checked inputs to a run with its final tables; one function a step.
+
+Nothing is written before everything that can be checked has been checked; when a step after the claim fails, the
+claimed folder is removed again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from uuid import uuid4
+
+import polars as pl
+import pyarrow as pa
+from pydantic import BaseModel, Field, create_model
+
+from scythe_cli.artifacts import ArtifactPlan, InputArtifact, collect_artifacts, upload_artifacts
+from scythe_cli.base import ExperimentInputSpec, index_columns, input_columns
+from scythe_cli.claiming import claim_run
+from scythe_cli.engines import Engine, Job
+from scythe_cli.errors import ScytheError, SpecsError
+from scythe_cli.executor import StopSignal
+from scythe_cli.failures import group_errors
+from scythe_cli.gather import gather
+from scythe_cli.layout import RunLayout
+from scythe_cli.manifest import RecursionRecord, RunManifest, dump_yaml, provenance
+from scythe_cli.outcomes import outcome_schema
+from scythe_cli.progress import Progress, ProgressCallback
+from scythe_cli.records import AllocateResult, StateCounts
+from scythe_cli.registry import RegisteredExperiment
+from scythe_cli.specfile import specs_hash, write_specs
+from scythe_cli.specs import build_specs, with_meta
+from scythe_cli.storage import Storage
+from scythe_cli.versioning import Bump, SemVer
+
+__all__ = ["AllocationRequest", "Submission", "check_inputs", "execute", "submit"]
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationRequest:
+    """What is to be run.
+
+    Attributes:
+        experiment: The function, with the options that it runs under.
+        folder: The experiment's folder in the storage.
+        inputs: The input columns, checked, one row per spec.
+        storage: Where the run is kept.
+        engine: What executes it.
+        version: How to choose the version, or the version itself.
+        root: The project's folder, from which the experiment's module is imported.
+        base_dir: The folder that relative paths among the inputs start from.
+        row_label: Names a row for a person: 'line 18'.
+        source: The name of the sampling file, for messages and the manifest.
+        single: Whether this is one spec given by itself, which gets a `workflow_spec.yml`.
+        copy_inputs: Whether files that lie elsewhere (S3, HTTP) are copied into the run as well.
+        workers: The number of processes.
+        recursion: The shape of scatter/gather.
+        specs_per_task: Rows in one task of a fleet.
+        entrypoint: `module:function`, for the manifest.
+        max_failures: Stop when that many specs have ended without success.
+    """
+
+    experiment: RegisteredExperiment[Any, Any]
+    folder: str
+    inputs: pa.Table
+    storage: Storage
+    engine: Engine
+    version: Bump | SemVer = "minor"
+    root: Path | None = None
+    base_dir: Path = field(default_factory=Path.cwd)
+    row_label: Callable[[int], str] = "spec {}".format
+    source: str | None = None
+    single: bool = False
+    copy_inputs: bool = False
+    workers: int = 1
+    recursion: RecursionRecord = field(default_factory=lambda: RecursionRecord(factor=10, max_depth=1))
+    specs_per_task: int | str = "auto"
+    entrypoint: str | None = None
+    max_failures: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A run whose folder is complete and whose specs have not been executed.
+
+    Attributes:
+        job: What the engine gets.
+        uri: The run's folder.
+    """
+
+    job: Job
+    uri: str
+
+
+def check_inputs(request: AllocationRequest) -> ArtifactPlan:
+    """Check the number of specs and every local input file; nothing is written.
+
+    Returns:
+        What is to be uploaded.
+
+    Raises:
+        SpecsError: If there are no specs, or files are missing.
+    """
+    if not request.inputs.num_rows:
+        raise SpecsError("there are no specs to run")
+    model: type[ExperimentInputSpec] = request.experiment.input_validator_type
+    columns: dict[str, pl.Series] = {}
+    for column in input_columns(model):
+        if column.is_file:
+            columns[column.name] = pl.Series(column.name, request.inputs.column(column.name).to_pylist(), pl.String)
+    plan = collect_artifacts(columns, request.base_dir, copy_inputs=request.copy_inputs)
+    if plan.problems:
+        lines: list[str] = []
+        for problem in plan.problems[:20]:
+            row = columns[problem.field].index_of(problem.value)
+            label = request.row_label(row) if row is not None else "?"
+            lines.append(f"  {label}, {problem.field}: {problem.value}: {problem.reason}")
+        if len(plan.problems) > 20:
+            lines.append(f"  and {len(plan.problems) - 20} more")
+        what = "1 input file" if len(plan.problems) == 1 else f"{len(plan.problems)} input files"
+        prefix = f"{request.source}: " if request.source else ""
+        raise SpecsError("\n".join([f"{prefix}{what} cannot be used", *lines]))
+    return plan
+
+
+def submit(request: AllocationRequest, progress: ProgressCallback | None = None) -> Submission:
+    """Claim a run and write everything but outcomes to its folder.
+
+    Raises:
+        SpecsError: If there are no specs, or input files are missing; nothing was written.
+        StorageError: If the storage cannot be written; what was written is removed.
+    """
+    plan = check_inputs(request)
+    pending = StateCounts(pending=request.inputs.num_rows)
+    if progress:
+        progress(Progress("uploading", pending, detail="input files"))
+    workflow_run_id = uuid4().hex
+    manifest = _manifest(request, workflow_run_id)
+
+    def first_manifest(run: RunLayout) -> bytes:
+        return _of_run(manifest, request.storage, run).model_copy(update={"state": "allocating"}).to_yaml()
+
+    run = claim_run(request.storage, request.folder, request.version, first_manifest)
+    with _removed_on_failure(request.storage, run):
+        uploaded = upload_artifacts(plan, request.storage, run.artifacts)
+        inputs = _rewrite(request.inputs, uploaded.uris)
+        specs = with_meta(inputs, run.experiment_id, workflow_run_id)
+        _write_specs(request, run, specs)
+        request.storage.write_bytes(run.io_spec, dump_yaml(_io_schema(request.experiment)))
+        request.storage.write_bytes(run.input_artifacts, dump_yaml(_artifact_list(uploaded.records)))
+        if request.single:
+            spec = build_specs(specs, request.experiment.input_validator_type)[0]
+            request.storage.write_bytes(run.workflow_spec, dump_yaml(spec.model_dump(mode="json")))
+        final = _of_run(manifest, request.storage, run).model_copy(update={"specs_sha256": specs_hash(inputs)})
+        request.storage.write_bytes(run.manifest, final.to_yaml())
+    job = Job(
+        storage=request.storage,
+        run=run,
+        experiment=request.experiment,
+        root=request.root,
+        workflow_run_id=workflow_run_id,
+        n_specs=specs.num_rows,
+        todo=None,
+        counts=pending,
+        workers=request.workers,
+        max_failures=request.max_failures,
+    )
+    return Submission(job, request.storage.uri(run.experiment_id))
+
+
+def execute(
+    submission: Submission,
+    engine: Engine,
+    *,
+    stop: StopSignal | None = None,
+    progress: ProgressCallback | None = None,
+    notices: Sequence[str] = (),
+) -> AllocateResult:
+    """Execute a submitted run, and gather its tables.
+
+    Raises:
+        EntrypointError: If the experiment cannot be loaded in the processes that run it.
+        StorageError: If outcomes or tables cannot be written.
+    """
+    started = time.monotonic()
+    job = submission.job
+    told = list(notices)
+    told += engine.execute(job, stop=stop or StopSignal(), progress=progress)
+    if progress:
+        progress(Progress("gathering", job.counts, detail="final tables"))
+    gathered = gather(job.storage, job.run)
+    told += [f"part {name} of the ledger cannot be read" for name in gathered.damaged]
+    groups = [] if gathered.counts.succeeded == job.n_specs else group_errors(job.storage, job.run)
+    return AllocateResult(
+        experiment_id=job.run.experiment_id,
+        experiment=job.run.experiment,
+        version=str(job.run.version),
+        timestamp=job.run.timestamp,
+        uri=submission.uri,
+        engine=engine.name,
+        workflow_run_id=job.workflow_run_id,
+        n_specs=job.n_specs,
+        counts=gathered.counts,
+        duration_s=time.monotonic() - started,
+        tables=gathered.tables,
+        errors=groups,
+        notices=told,
+    )
+
+
+def _manifest(request: AllocationRequest, workflow_run_id: str) -> RunManifest:
+    """The manifest as far as it does not depend on the folder."""
+    options = request.experiment.options
+    return RunManifest(
+        workflow_run_id=workflow_run_id,
+        experiment_id="",
+        experiment_name=request.experiment.name,
+        experiment=request.folder,
+        created_at=datetime.now(UTC).replace(microsecond=0),
+        engine=request.engine.name,
+        recursion=request.recursion,
+        specs_per_task=request.specs_per_task,
+        n_specs=request.inputs.num_rows,
+        entrypoint=request.entrypoint,
+        retries=options.retries,
+        execution_timeout_s=options.execution_timeout.total_seconds(),
+        memory_limit_bytes=options.memory_limit_bytes,
+        sampling_file=request.source,
+        provenance=provenance(request.root or Path.cwd()),
+    )
+
+
+def _of_run(manifest: RunManifest, storage: Storage, run: RunLayout) -> RunManifest:
+    return manifest.model_copy(
+        update={
+            "experiment_id": run.experiment_id,
+            "version": str(run.version),
+            "specs_uri": storage.uri(run.specs),
+            "io_spec": storage.uri(run.io_spec),
+            "input_artifacts": storage.uri(run.input_artifacts),
+        }
+    )
+
+
+@contextmanager
+def _removed_on_failure(storage: Storage, run: RunLayout) -> Generator[None]:
+    try:
+        yield
+    except BaseException as error:
+        try:
+            storage.delete_tree(run.experiment_id)
+        except ScytheError as second:
+            error.add_note(f"what was written of {run.experiment_id} could not be removed: {second.message}")
+        raise
+
+
+def _rewrite(inputs: pa.Table, uris: dict[str, dict[str, str]]) -> pa.Table:
+    """Replace file references by where they were uploaded."""
+    for name, mapping in uris.items():
+        if not mapping:
+            continue
+        position = inputs.schema.get_field_index(name)
+        references = pl.Series(name, inputs.column(name).to_pylist(), pl.String)
+        rewritten = references.replace(list(mapping), list(mapping.values()))
+        inputs = inputs.set_column(position, inputs.schema.field(position), rewritten.to_arrow().cast(pa.string()))
+    return inputs
+
+
+def _write_specs(request: AllocationRequest, run: RunLayout, specs: pa.Table) -> None:
+    model = request.experiment.input_validator_type
+    names = [column.name for column in index_columns(model)]
+    with TemporaryDirectory(prefix="scythe-specs-") as folder:
+        path = Path(folder) / "specs.pq"
+        write_specs(path, specs, names, outcome_schema(request.experiment.output_validator_type))
+        request.storage.put_file(path, run.specs)
+
+
+def _io_schema(experiment: RegisteredExperiment[Any, Any]) -> dict[str, Any]:
+    model: type[BaseModel] = create_model(
+        "ExperimentIO",
+        __doc__="The input and output of the experiment.",
+        input=(experiment.input_validator_type, Field(description="The input of one spec.")),
+        output=(experiment.output_validator_type, Field(description="The output of one spec.")),
+    )
+    return model.model_json_schema()
+
+
+def _artifact_list(records: Sequence[InputArtifact]) -> dict[str, Any]:
+    return {"files": [record.model_dump(mode="json") for record in records]}

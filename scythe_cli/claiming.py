@@ -1,0 +1,119 @@
+"""Claiming the folder of a new run, so that two allocations never share a folder or a bumped version.
+
+A run is claimed by creating its `manifest.yml` exclusively. For a bumped version that alone is not enough, since two
+runs of one second apart would both be the first of the same version: while the first run of a version is claimed, an
+object beside the version folder is held, created exclusively too, and removed when the manifest is there. Who finds
+it held takes the version above.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from scythe_cli.catalog import list_runs, list_versions
+from scythe_cli.errors import StorageError
+from scythe_cli.layout import RunLayout, version_claim_key
+from scythe_cli.storage import MissingKeyError, Storage
+from scythe_cli.versioning import Bump, SemVer, next_version
+
+__all__ = ["claim_run"]
+
+_MAX_TRIES = 1000
+_ABANDONED_AFTER = timedelta(minutes=10)
+
+
+def claim_run(
+    storage: Storage,
+    experiment: str,
+    version: Bump | SemVer,
+    first_manifest: Callable[[RunLayout], bytes],
+    now: datetime | None = None,
+) -> RunLayout:
+    """Claim a new run.
+
+    Args:
+        storage: Where runs are kept.
+        experiment: The experiment's folder.
+        version: How to choose the version, or the version itself (which may have runs already).
+        first_manifest: Makes the manifest with which the folder is claimed.
+        now: The time of the run; the present unless given.
+
+    Returns:
+        The layout of a run that belongs to this caller alone.
+
+    Raises:
+        StorageError: If the storage cannot be written, or no free version is found.
+    """
+    moment = (now or datetime.now(UTC)).replace(microsecond=0)
+    if isinstance(version, SemVer):
+        return _claim_timestamp(storage, experiment, version, first_manifest, moment)
+    taken: SemVer | None = None
+    for _ in range(_MAX_TRIES):
+        latest = _latest_used(storage, experiment)
+        if version == "keep" and latest is not None:
+            return _claim_timestamp(storage, experiment, latest, first_manifest, moment)
+        base = max((v for v in (latest, taken) if v is not None), default=None)
+        candidate = next_version(base, "minor" if version == "keep" else version)
+        run = _claim_version(storage, experiment, candidate, first_manifest, moment)
+        if run is not None:
+            return run
+        if version == "keep":
+            time.sleep(0.1)  # somebody is making the first run: its version is the one to keep
+            continue
+        taken = candidate
+    raise StorageError(f"no free version of {experiment!r} was found in {storage.location} in {_MAX_TRIES} tries")
+
+
+def _latest_used(storage: Storage, experiment: str) -> SemVer | None:
+    for version in reversed(list_versions(storage, experiment)):
+        if list_runs(storage, experiment, version):
+            return version
+    return None
+
+
+def _claim_version(
+    storage: Storage,
+    experiment: str,
+    version: SemVer,
+    first_manifest: Callable[[RunLayout], bytes],
+    moment: datetime,
+) -> RunLayout | None:
+    """Claim the first run of a version; None when the version has a run, or is being claimed by another."""
+    key = version_claim_key(experiment, version)
+    if not storage.create(key, datetime.now(UTC).isoformat().encode()):
+        _remove_if_abandoned(storage, key)
+        return None
+    try:
+        # the version may have got its first run between the listing and the claim
+        if list_runs(storage, experiment, version):
+            return None
+        return _claim_timestamp(storage, experiment, version, first_manifest, moment)
+    finally:
+        storage.delete(key)
+
+
+def _remove_if_abandoned(storage: Storage, key: str) -> None:
+    """Remove a claim whose process died while it held it; a claim is held for a moment only."""
+    try:
+        held_since = datetime.fromisoformat(storage.read_bytes(key).decode())
+    except (MissingKeyError, ValueError):
+        return
+    if datetime.now(UTC) - held_since > _ABANDONED_AFTER:
+        storage.delete(key)
+
+
+def _claim_timestamp(
+    storage: Storage,
+    experiment: str,
+    version: SemVer,
+    first_manifest: Callable[[RunLayout], bytes],
+    moment: datetime,
+) -> RunLayout:
+    """Claim the next free second of a version."""
+    for later_s in range(_MAX_TRIES):
+        run = RunLayout(experiment, version, moment + timedelta(seconds=later_s))
+        if storage.create(run.manifest, first_manifest(run)):
+            return run
+    raise StorageError(f"no free second for a run of {experiment}/{version} was found in {storage.location}")

@@ -1,0 +1,159 @@
+"""`scythe validate` and `scythe allocate`: check a sampling file, and run it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from scythe_cli.cli.arguments import ExperimentOption, FileArgument
+from scythe_cli.cli.options import Session, command
+
+if TYPE_CHECKING:
+    from scythe_cli.records import AllocateResult, ValidationReport
+
+__all__ = ["add_to"]
+
+_PANEL = "Run"
+_INTERRUPTED = 130
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+
+    @command(app, "validate", panel=_PANEL)
+    def validate(  # pyright: ignore[reportUnusedFunction]
+        session: Session, file: FileArgument, experiment: ExperimentOption = None
+    ) -> None:
+        """Check a sampling file; nothing is written.
+
+        Every cell is checked against the experiment's inputs, and all mistakes are reported at once.
+        """
+        report = session.project().validate(file, experiment)
+        if session.options.json:
+            session.output.document(report)
+        else:
+            _show_report(session, file, report)
+
+    @command(app, "allocate", panel=_PANEL)
+    def allocate(  # pyright: ignore[reportUnusedFunction]
+        session: Session,
+        file: FileArgument,
+        experiment: ExperimentOption = None,
+        bump: Annotated[
+            Literal["major", "minor", "patch", "keep"],
+            typer.Option("--bump", help="Which part of the version goes up; keep adds a run to the latest version."),
+        ] = "minor",
+        engine: Annotated[
+            Literal["local", "hatchet"] | None,
+            typer.Option("--engine", help="Where specs run. Else as configured.", show_default=False),
+        ] = None,
+        workers: Annotated[
+            int | None,
+            typer.Option(
+                "--workers", metavar="N", min=1, max=1024, help="Processes. Else as configured, or one a core."
+            ),
+        ] = None,
+        copy_inputs: Annotated[
+            bool, typer.Option("--copy-inputs", help="Copy input files from S3 and HTTP into the run as well.")
+        ] = False,
+        max_failures: Annotated[
+            int | None,
+            typer.Option("--max-failures", metavar="N", min=1, help="Stop once N specs have not succeeded."),
+        ] = None,
+        wait: Annotated[
+            bool | None,
+            typer.Option(
+                "--wait/--no-wait", help="Wait for the end; the local engine always does.", show_default=False
+            ),
+        ] = None,
+    ) -> int:
+        """Run an experiment for every row of a sampling file.
+
+        Exits with 0 when every spec succeeded, with 1 when some did not; their errors are kept in the run.
+        """
+        from scythe_cli.cli.interrupt import Interrupts
+        from scythe_cli.cli.progress import shown_progress
+        from scythe_cli.errors import UsageError
+        from scythe_cli.executor import StopSignal
+        from scythe_cli.progress import Progress
+
+        project = session.project(engine=engine)
+        if wait is False and project.engine_name == "local":
+            raise UsageError("the local engine runs specs in this command, so it cannot go without --wait")
+        stop = StopSignal()
+        interrupts = Interrupts(stop, session.output)
+
+        with interrupts.handled(), shown_progress(session.output) as show:
+
+            def progress(moment: Progress) -> None:
+                interrupts.watch(moment)
+                show(moment)
+
+            result = project.allocate(
+                file,
+                experiment=experiment,
+                bump=bump,
+                workers=workers,
+                copy_inputs=copy_inputs,
+                max_failures=max_failures,
+                progress=progress,
+                stop=stop,
+            )
+        if session.options.json:
+            session.output.document(result)
+        elif session.options.quiet:
+            session.output.print(result.experiment_id)
+        else:
+            _show_result(session, result)
+        for notice in result.notices:
+            session.output.note(notice)
+        if interrupts.stopped:
+            return _INTERRUPTED
+        return 0 if result.ok else 1
+
+
+def _show_report(session: Session, file: Path, report: ValidationReport) -> None:
+    from scythe_cli.cli.render import facts, heading, plural
+    from scythe_cli.quantities import format_size
+
+    files = f"{report.input_files:,}, {format_size(report.input_bytes)}" if report.input_files else None
+    session.output.print(
+        heading(f"{file}: {plural(report.n_specs, 'spec')} for {report.experiment}, all valid"),
+        facts(
+            [
+                ("columns", ", ".join(report.columns)),
+                ("defaults", ", ".join(report.defaulted)),
+                ("overwritten", ", ".join(report.ignored)),
+                ("input files", files),
+            ]
+        ),
+    )
+
+
+def _show_result(session: Session, result: AllocateResult) -> None:
+    from scythe_cli.cli.render import error_groups, facts, heading, plural, states_line
+    from scythe_cli.quantities import format_duration
+
+    counts = result.counts
+    output = session.output
+    specs = f"{plural(result.n_specs, 'spec')} in {format_duration(result.duration_s)}"
+    output.print(heading(f"{result.experiment} {result.version}: {specs}"), states_line(counts))
+    output.print(
+        "",
+        facts(
+            [
+                ("run", result.experiment_id),
+                ("folder", result.uri),
+                ("tables", ", ".join(result.tables)),
+                ("engine", result.engine),
+            ]
+        ),
+    )
+    if result.errors:
+        output.print("", heading(f"{plural(counts.unsuccessful, 'spec')} did not succeed"), error_groups(result.errors))
+    next_command = "scythe errors" if counts.unsuccessful else "scythe results show"
+    if counts.pending and not counts.unsuccessful:
+        next_command = "scythe status"
+    output.print("", f"Next: {next_command}")

@@ -1,0 +1,123 @@
+"""Help texts: short, in 80 columns, and without loading anything for it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
+
+__all__ = ["HelpfulCommand", "HelpfulGroup", "help_text", "usage_line"]
+
+_WIDEST = 100
+_LONGEST_LABEL = 26
+_OTHER = "Options"
+
+
+class HelpfulCommand(TyperCommand):
+    """A command whose help text is `help_text`."""
+
+    def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Write the help text."""
+        formatter.write(help_text(self, ctx))
+
+
+class HelpfulGroup(TyperGroup):
+    """A group of commands whose help text is `help_text`."""
+
+    def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Write the help text."""
+        formatter.write(help_text(self, ctx))
+
+
+def help_text(command: TyperCommand | TyperGroup, ctx: typer.Context) -> str:
+    """What a command does, its commands, arguments and options."""
+    width = min(shutil.get_terminal_size().columns if sys.stdout.isatty() else 80, _WIDEST) - 1
+    blocks = [f"{_bold('Usage:')} {usage_line(command, ctx)}"]
+    blocks += [textwrap.fill(" ".join(paragraph.split()), width) for paragraph in (command.help or "").split("\n\n")]
+    sections: dict[str, list[tuple[str, str]]] = {}
+    if isinstance(command, TyperGroup):
+        for name, child in command.commands.items():
+            panel = getattr(child, "rich_help_panel", None)
+            sections.setdefault(panel if isinstance(panel, str) else "Commands", []).append(
+                (name, _summary(child.help))
+            )
+    for parameter in command.get_params(ctx):
+        if isinstance(parameter, TyperArgument):
+            sections.setdefault("Arguments", []).append(_argument(parameter))
+    for parameter in command.get_params(ctx):
+        if isinstance(parameter, TyperOption) and not parameter.hidden:
+            panel = parameter.rich_help_panel if isinstance(parameter.rich_help_panel, str) else _OTHER
+            if "--help" not in parameter.opts:
+                sections.setdefault(panel, []).append(_option(parameter))
+    rows = next(reversed(sections.values()), [])  # the global options
+    rows.append(("-h, --help", "Print this text."))
+    commands = command.commands if isinstance(command, TyperGroup) else {}
+    longest = max((len(name) for name in commands), default=0)
+    for title, rows in sections.items():
+        least = longest if rows[0][0] in commands else 0
+        blocks.append(f"{_bold(f'{title}:')}\n{_listed(rows, width, least)}")
+    return "\n\n".join(blocks) + "\n"
+
+
+def usage_line(command: TyperCommand | TyperGroup, ctx: typer.Context) -> str:
+    """How a command is written: `scythe allocate FILE [OPTIONS]`."""
+    arguments = [p for p in command.get_params(ctx) if isinstance(p, TyperArgument)]
+    required = [
+        f"{p.opts[0]} {p.metavar}" for p in command.get_params(ctx) if isinstance(p, TyperOption) and p.required
+    ]
+    last = ["COMMAND …"] if isinstance(command, TyperGroup) else [p.metavar or p.name.upper() for p in arguments]
+    return " ".join([ctx.command_path, *required, *last, "[OPTIONS]"])
+
+
+def _summary(text: str | None) -> str:
+    return " ".join((text or "").split("\n\n")[0].split()).rstrip(".")
+
+
+def _argument(parameter: TyperArgument) -> tuple[str, str]:
+    return parameter.metavar or parameter.name.upper(), _with_default(parameter.help or "", parameter)
+
+
+def _option(parameter: TyperOption) -> tuple[str, str]:
+    short = [name for name in parameter.opts if not name.startswith("--")]
+    long = [name for name in (*parameter.opts, *parameter.secondary_opts) if name.startswith("--")]
+    label = ", ".join([*short, "/".join(long)])
+    if not short:
+        label = f"    {label}"
+    choices = parameter.type_descriptor.choices
+    if choices:
+        label += f" {'|'.join(str(choice) for choice in choices)}"
+    elif not parameter.is_flag:
+        label += f" {parameter.metavar or parameter.name.upper()}"
+    return label, _with_default(parameter.help or "", parameter)
+
+
+def _with_default(text: str, parameter: TyperArgument | TyperOption) -> str:
+    default = parameter.show_default if isinstance(parameter.show_default, str) else parameter.default
+    is_flag = isinstance(parameter, TyperOption) and parameter.is_flag
+    if is_flag or default is None or default == "" or not parameter.show_default or callable(default):
+        return text
+    return f"{text} [default: {default}]"
+
+
+def _listed(rows: Sequence[tuple[str, str]], width: int, least: int) -> str:
+    label_width = max(least, *(len(label) for label, _ in rows if len(label) <= _LONGEST_LABEL))
+    indent = " " * (label_width + 4)
+    lines: list[str] = []
+    for label, text in rows:
+        wrapped = textwrap.wrap(text, max(width - len(indent), 20), break_long_words=False, break_on_hyphens=False)
+        if len(label) > label_width:
+            lines += [f"  {label}", *(indent + line for line in wrapped)]
+        else:
+            lines += [f"  {label:<{label_width}}  {(wrapped or [''])[0]}".rstrip()]
+            lines += [indent + line for line in wrapped[1:]]
+    return "\n".join(lines)
+
+
+def _bold(text: str) -> str:
+    return f"\x1b[1m{text}\x1b[0m" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else text

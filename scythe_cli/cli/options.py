@@ -1,0 +1,192 @@
+"""The global options, which every command takes before and after its name, and how commands are made.
+
+    @command(app, "status", panel="Follow a run")
+    def status(session: Session, run: RunArgument = "latest") -> int | None: ...
+
+A command's function gets a `Session` first, then its own parameters; it returns an exit code, or None for 0.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, get_type_hints
+
+import typer
+
+from scythe_cli.cli.help import HelpfulCommand
+from scythe_cli.cli.output import Output, configure_logging
+from scythe_cli.errors import StoppedError
+
+if TYPE_CHECKING:
+    from scythe_cli.project import Project
+
+__all__ = ["Options", "Session", "command", "group"]
+
+P = ParamSpec("P")
+
+_PANEL = "Global options, before or after the command"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The values of the global options.
+
+    Attributes:
+        config: The configuration file; None to look for experiments.toml.
+        storage: Where runs are kept; None for what the configuration says.
+        json: Whether stdout gets one JSON document.
+        quiet: Whether progress and notes are left out.
+        verbose: Whether logs, and tracebacks of errors, are shown.
+    """
+
+    config: Path | None = None
+    storage: str | None = None
+    json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+    @classmethod
+    def from_arguments(cls, arguments: Sequence[str]) -> Options:
+        """What the flags say before the command line is parsed: a line that cannot be parsed is an error, too."""
+        options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+        return cls(json="--json" in options, verbose="--verbose" in options or "-v" in options)
+
+    def merged(self, values: dict[str, Any]) -> Options:
+        """These options, with those that a later place on the command line gives."""
+        return replace(self, **{name: value for name, value in values.items() if value})
+
+
+class Session:
+    """What a command works with: the global options, the project they lead to, and where output goes."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.output = Output(as_json=options.json, quiet=options.quiet)
+
+    def project(self, *, engine: str | None = None) -> Project:
+        """Open the project that the options, the environment and the working directory lead to."""
+        from scythe_cli.project import open_project
+
+        return open_project(self.options.config, storage=self.options.storage, engine=engine)
+
+
+def _show_version(ctx: typer.Context, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
+        return
+    from importlib.metadata import version
+
+    number = version("scythe-cli")
+    options = ctx.find_root().obj
+    as_json = isinstance(options, Options) and options.json
+    typer.echo(json.dumps({"version": number}) if as_json else f"scythe {number}")
+    raise typer.Exit
+
+
+_GLOBALS: dict[str, Any] = {
+    "config": Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="PATH",
+            help="The experiments.toml to use. Else the nearest, from this folder upwards.",
+            rich_help_panel=_PANEL,
+            show_default=False,
+        ),
+    ],
+    "storage": Annotated[
+        str | None,
+        typer.Option(
+            "--storage",
+            metavar="LOCATION",
+            help="Where runs are kept: a folder, or s3://bucket/prefix.",
+            rich_help_panel=_PANEL,
+            show_default=False,
+        ),
+    ],
+    "json": Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.", rich_help_panel=_PANEL)],
+    "quiet": Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.", rich_help_panel=_PANEL)],
+    "verbose": Annotated[
+        bool,
+        typer.Option("--verbose", "-v", help="Log what is done; tracebacks of errors.", rich_help_panel=_PANEL),
+    ],
+    "version": Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Print the version of scythe.",
+            rich_help_panel=_PANEL,
+            is_eager=True,
+            callback=_show_version,
+        ),
+    ],
+}
+
+_DEFAULTS: dict[str, Any] = {"config": None, "storage": None}
+
+
+def _parameters(taken: set[str]) -> list[inspect.Parameter]:
+    """The global options as parameters; a command that has an option of that name keeps its own."""
+    return [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=_DEFAULTS.get(name, False), annotation=annotation
+        )
+        for name, annotation in _GLOBALS.items()
+        if name not in taken
+    ]
+
+
+def _with_signature(function: Callable[..., Any], parameters: Sequence[inspect.Parameter]) -> Callable[..., Any]:
+    """Give a function the signature that Typer makes options from."""
+    context = inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    everything = [context, *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters)]
+    function.__signature__ = inspect.Signature(everything)  # type: ignore[attr-defined]
+    function.__annotations__ = {p.name: p.annotation for p in everything}
+    return function
+
+
+def _options(ctx: typer.Context, values: dict[str, Any], own: set[str]) -> Options:
+    """Take the global options out of what was parsed, on top of those that came before."""
+    before = ctx.obj if isinstance(ctx.obj, Options) else Options()
+    given = {name: values.pop(name) for name in _GLOBALS if name not in own}
+    given.pop("version", None)
+    return before.merged(given)
+
+
+def group(app: typer.Typer) -> None:
+    """Let a group of commands take the global options before the command's name."""
+
+    def callback(*, ctx: typer.Context, **values: Any) -> None:
+        ctx.obj = _options(ctx, values, set())
+
+    app.callback()(_with_signature(callback, _parameters(set())))
+
+
+def command(
+    app: typer.Typer, name: str, *, panel: str | None = None
+) -> Callable[[Callable[Concatenate[Session, P], int | None]], Callable[Concatenate[Session, P], int | None]]:
+    """Make a command of a function; its docstring is the help text."""
+
+    def decorate(
+        function: Callable[Concatenate[Session, P], int | None],
+    ) -> Callable[Concatenate[Session, P], int | None]:
+        hints = get_type_hints(function, include_extras=True)
+        own = [p.replace(annotation=hints[p.name]) for p in inspect.signature(function).parameters.values()][1:]
+        names = {p.name for p in own}
+
+        def run(*, ctx: typer.Context, **values: Any) -> int:
+            options = _options(ctx, values, names)
+            configure_logging(verbose=options.verbose, quiet=options.quiet)
+            try:
+                return function(Session(options), **values) or 0  # type: ignore[call-arg]
+            except KeyboardInterrupt:
+                raise StoppedError("interrupted") from None
+
+        run.__doc__ = function.__doc__
+        app.command(name, cls=HelpfulCommand, rich_help_panel=panel)(_with_signature(run, [*own, *_parameters(names)]))
+        return function
+
+    return decorate

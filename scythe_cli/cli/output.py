@@ -1,0 +1,169 @@
+"""Where output goes: results to stdout, everything else to stderr; plain when it is not a terminal."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import re
+import sys
+from typing import IO, TYPE_CHECKING, Any, TextIO, cast
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+__all__ = ["Output", "clean", "close_stdout", "configure_logging", "make_console", "prepare_streams", "write_stdout"]
+
+_PIPED_WIDTH = 100_000
+"""Columns of what is no terminal: tables take the width that they need, and nothing is wrapped or cut."""
+
+# C0 and C1 controls but tab and newline: they could move the cursor, or write to the terminal's title
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def clean(text: object) -> str:
+    """Text that may come from anywhere, made safe for a terminal: control characters are shown, not sent."""
+    return _CONTROLS.sub(lambda match: f"\\x{ord(match.group()):02x}", str(text))
+
+
+def prepare_streams() -> None:
+    """Let stdout and stderr take any text: what their encoding does not have is written as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def write_stdout(text: str) -> None:
+    """Write to stdout; a reader that has gone away, as `head` does, is no error."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_stdout()
+
+
+def close_stdout() -> None:
+    """Flush stdout now, where a reader that has gone away can still be passed over."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_stdout()
+
+
+_reader_gone = False
+
+
+def _discard_stdout() -> None:
+    global _reader_gone
+    _reader_gone = True
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    os.close(devnull)
+
+
+def make_console(stream: IO[str]) -> Console:
+    """A Rich console that takes text as it is: no markup, no emoji codes, no highlighting."""
+    from rich.console import Console
+
+    console = Console(
+        file=stream,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        color_system=None if "NO_COLOR" in os.environ else "auto",
+    )
+    if not console.is_terminal:
+        console.width = _PIPED_WIDTH
+    return console
+
+
+class Output:
+    """Prints for one command.
+
+    Args:
+        as_json: Whether stdout is kept for one JSON document.
+        quiet: Whether notes are left out.
+    """
+
+    def __init__(self, *, as_json: bool, quiet: bool) -> None:
+        self.as_json = as_json
+        self.quiet = quiet
+
+    @property
+    def reader_gone(self) -> bool:
+        """Whether nobody reads stdout any more."""
+        return _reader_gone
+
+    def print(self, *renderables: RenderableType) -> None:
+        """Print on stdout; text that is no table is never wrapped where it is piped, nor paths anywhere."""
+        from rich.text import Text
+
+        console = make_console(sys.stdout)
+        try:
+            with console.capture() as captured:
+                for renderable in renderables:
+                    plain = isinstance(renderable, str | Text)
+                    console.print(clean(renderable) if isinstance(renderable, str) else renderable, soft_wrap=plain)
+            # tables fill up their last column with spaces
+            lines = captured.get().split("\n")
+            sys.stdout.write("\n".join(lines if console.is_terminal else [line.rstrip() for line in lines]))
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _discard_stdout()
+
+    def document(self, value: Any) -> None:
+        """Print a record, or a list of records, as the one JSON document."""
+        from pydantic_core import to_jsonable_python
+
+        plain = _finite(to_jsonable_python(value, fallback=str, serialize_unknown=True))
+        utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+        write_stdout(json.dumps(plain, indent=2, ensure_ascii=not utf8, allow_nan=False) + "\n")
+
+    def note(self, message: str) -> None:
+        """Tell something that is worth knowing, on stderr."""
+        if not self.quiet:
+            self._tell("note: ", "bold cyan", message)
+
+    def error(self, message: str, *, hint: str | None = None) -> None:
+        """Tell what is wrong and what to do, on stderr."""
+        self._tell("error: ", "bold red", message)
+        if hint:
+            self._tell("hint: ", "bold", hint)
+
+    def _tell(self, label: str, style: str, message: str) -> None:
+        from rich.text import Text
+
+        make_console(sys.stderr).print(Text.assemble((label, style), clean(message)), soft_wrap=True)
+
+
+def _finite(value: Any) -> Any:
+    """Replace NaN and infinities, which JSON does not have, by null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in cast("dict[Any, Any]", value).items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in cast("list[Any]", value)]
+    return value
+
+
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to what stderr is at the moment of the message."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+_handler = _StderrHandler()
+_handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+
+
+def configure_logging(*, verbose: bool, quiet: bool) -> None:
+    """Send the package's log to stderr: warnings, or with `--verbose` everything."""
+    logger = logging.getLogger("scythe_cli")
+    logger.setLevel(logging.DEBUG if verbose else logging.ERROR if quiet else logging.WARNING)
+    if _handler not in logger.handlers:
+        logger.addHandler(_handler)

@@ -1,0 +1,123 @@
+"""How far a run is, on stderr: one line that moves on a terminal, a few plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TextColumn
+from rich.progress import Progress as RichProgress
+
+from scythe_cli.cli.output import Output, clean, make_console
+from scythe_cli.cli.render import plural, rate
+from scythe_cli.progress import Phase, Progress, ProgressCallback
+from scythe_cli.quantities import format_duration
+
+__all__ = ["PlainProgress", "progress_line", "shown_progress"]
+
+_FIRST_LINE_AFTER_S = 2.0
+_GROWTH = 1.6
+_LONGEST_GAP_S = 300.0
+
+
+def progress_line(progress: Progress) -> str:
+    """What is done, in words: `123/300 · 2 failed · 41/s · 4 s left`."""
+    counts = progress.counts
+    parts = [f"{counts.total - counts.pending:,}/{counts.total:,}"]
+    if counts.unsuccessful:
+        parts.append(f"{counts.unsuccessful:,} failed")
+    if progress.rate_per_s:
+        parts.append(rate(progress.rate_per_s))
+    if progress.eta_s is not None and counts.pending:
+        parts.append(f"{format_duration(progress.eta_s)} left")
+    return " · ".join(parts)
+
+
+@contextmanager
+def shown_progress(output: Output) -> Generator[ProgressCallback]:
+    """Show progress while inside; yields what the library calls with it."""
+    if output.quiet:
+        yield _ignore
+        return
+    console = make_console(sys.stderr)
+    if console.is_terminal and not console.is_dumb_terminal:
+        with _LiveProgress(console).shown() as update:
+            yield update
+    else:
+        yield PlainProgress(lambda line: print(line, file=sys.stderr, flush=True))
+
+
+def _ignore(progress: Progress) -> None:
+    del progress
+
+
+class _LiveProgress:
+    """A line with a bar, which goes away at the end."""
+
+    def __init__(self, console: Console) -> None:
+        self._bar = RichProgress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[text]}", markup=False),
+            console=console,
+            transient=True,
+            expand=True,
+            refresh_per_second=8,
+        )
+        self._task: TaskID | None = None
+
+    @contextmanager
+    def shown(self) -> Generator[ProgressCallback]:
+        with self._bar:
+            yield self.update
+
+    def update(self, progress: Progress) -> None:
+        counts = progress.counts
+        running = progress.phase == "running"
+        # phases without a count get a bar that only moves
+        total = counts.total if running else None
+        text = progress_line(progress) if running else clean(progress.detail or "")
+        if self._task is None:
+            self._task = self._bar.add_task(progress.phase, total=total, text=text)
+        self._bar.update(
+            self._task,
+            description=progress.phase,
+            total=total,
+            completed=counts.total - counts.pending if running else 0,
+            text=text,
+        )
+
+
+class PlainProgress:
+    """A line now and then, at growing intervals, for logs.
+
+    Args:
+        write: Takes a line.
+        clock: Tells the seconds.
+    """
+
+    def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._write = write
+        self._clock = clock
+        self._phase: Phase | None = None
+        self._gap_s = _FIRST_LINE_AFTER_S
+        self._next = clock() + self._gap_s
+
+    def __call__(self, progress: Progress) -> None:
+        """Write a line when the phase is a new one that is worth telling, or when it is time."""
+        now = self._clock()
+        starts = progress.phase == "running" and self._phase != "running"
+        self._phase = progress.phase
+        if starts:
+            self._write(f"running {plural(progress.counts.total, 'spec')}")
+            self._next = now + self._gap_s
+        elif now >= self._next:
+            if progress.phase == "running":
+                self._write(f"running: {progress_line(progress)}")
+            else:
+                self._write(f"{progress.phase}: {clean(progress.detail or '')}".rstrip(": "))
+            self._gap_s = min(self._gap_s * _GROWTH, _LONGEST_GAP_S)
+            self._next = now + self._gap_s

@@ -1,0 +1,399 @@
+"""From records to what is printed: tables and lines that fit 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from scythe_cli.cli.output import clean
+from scythe_cli.quantities import format_duration, format_size
+
+if TYPE_CHECKING:
+    from scythe_cli.records import (
+        DoctorCheck,
+        ErrorGroup,
+        ExperimentRecord,
+        FieldRecord,
+        RunRecord,
+        SpecError,
+        StateCounts,
+        TableColumn,
+        TableRecord,
+        TableSummary,
+        VersionRecord,
+    )
+
+__all__ = [
+    "checks_table",
+    "columns_table",
+    "counts_table",
+    "error_groups",
+    "experiments_table",
+    "facts",
+    "fields_table",
+    "head_table",
+    "heading",
+    "number",
+    "plural",
+    "rate",
+    "runs_table",
+    "spec_error",
+    "states_line",
+    "tables_table",
+    "time_of",
+    "versions_table",
+]
+
+STATE_STYLES = {
+    "succeeded": "green",
+    "failed": "red",
+    "timeout": "yellow",
+    "crashed": "magenta",
+    "cancelled": "dim",
+    "pending": "cyan",
+}
+_BAR_WIDTH = 32
+_BAR_PARTS = " ▏▎▍▌▋▊▉"
+
+
+# --- words and numbers --------------------------------------------------------------------------------------------
+
+
+def number(value: Any) -> str:
+    """Write a cell: numbers to six digits, empty cells as nothing."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return clean(value).replace("\n", "⏎")
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 spec`, `2 specs`, `12,000 specs`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def rate(per_s: float) -> str:
+    """Specs a second, or a minute or an hour where that says more."""
+    for factor, unit in ((1.0, "s"), (60.0, "min"), (3600.0, "h")):
+        if per_s * factor >= 1 or unit == "h":
+            return f"{per_s * factor:.3g}/{unit}"
+    return ""
+
+
+def time_of(moment: datetime) -> str:
+    """A moment in UTC, to the second."""
+    return moment.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def heading(text: str) -> Text:
+    """A line above a block."""
+    return Text(clean(text), style="bold")
+
+
+def facts(pairs: Iterable[tuple[str, str | None]]) -> Text:
+    """Lines `label  value`; lines without a value are left out. Values are never wrapped: they may be paths."""
+    lines = [(label, value) for label, value in pairs if value]
+    width = max((len(label) for label, _ in lines), default=0)
+    parts: list[Text] = [
+        Text.assemble((f"{label:<{width}}", "dim"), "  ", clean(value).replace("\n", "\n" + " " * (width + 2)))
+        for label, value in lines
+    ]
+    return Text("\n").join(parts)
+
+
+def _table(*columns: str, right: Sequence[str] = (), no_wrap: Sequence[str] = ()) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(
+            Text(column),
+            justify="right" if column in right else "left",
+            overflow="fold",
+            no_wrap=column in no_wrap,
+        )
+    return table
+
+
+def _row(table: Table, *cells: object) -> None:
+    table.add_row(*(cell if isinstance(cell, Text) else Text(number(cell)) for cell in cells))
+
+
+# --- states -------------------------------------------------------------------------------------------------------
+
+
+def _bar(share: float) -> str:
+    eighths = round(share * _BAR_WIDTH * 8)
+    if share > 0:
+        eighths = max(eighths, 1)  # something is never shown as nothing
+    if share < 1:
+        eighths = min(eighths, _BAR_WIDTH * 8 - 1)
+    full, part = divmod(eighths, 8)
+    return "█" * full + (_BAR_PARTS[part] if part else "")
+
+
+def counts_table(counts: StateCounts) -> Table:
+    """The specs by state, with a bar for each state; states without specs are dim."""
+    from scythe_cli.outcomes import State
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True, min_width=_BAR_WIDTH)
+    table.add_column(justify="right", no_wrap=True)
+    for state in State:
+        count = counts.of(state)
+        share = count / counts.total if counts.total else 0.0
+        style = STATE_STYLES[state.value] if count else "dim"
+        percent = f"{share * 100:.1f} %" if count else ""
+        table.add_row(
+            Text(state.value, style=style), Text(f"{count:,}", style=style), Text(_bar(share), style=style), percent
+        )
+    table.add_row(Text("total"), Text(f"{counts.total:,}"), "", "")
+    return table
+
+
+def states_line(counts: StateCounts) -> Text:
+    """The states that have specs, in one line."""
+    from scythe_cli.outcomes import State
+
+    parts = [
+        Text(f"{counts.of(state):,} {state.value}", style=STATE_STYLES[state.value])
+        for state in State
+        if counts.of(state)
+    ]
+    return Text(" · ").join(parts or [Text("no specs")])
+
+
+def error_groups(groups: Sequence[ErrorGroup]) -> Text:
+    """Failures that are alike, each with how often, what, where, and in which rows."""
+    blocks: list[Text] = []
+    for group in groups:
+        lines = clean(group.message).strip().splitlines() or [""]
+        message = "\n".join(f"    {line}" for line in lines[:4])
+        more = f"\n    … {plural(len(lines) - 4, 'more line')}" if len(lines) > 4 else ""
+        place = f"\n    at {clean(group.place)}" if group.place else ""
+        blocks.append(
+            Text.assemble(
+                (f"{group.count:,} × {clean(group.error_type)}", "bold"),
+                (f"  {group.state.value}", STATE_STYLES[group.state.value]),
+                f"\n{message}{more}" if message.strip() else "",
+                (place, "dim"),
+                (f"\n    {_rows(group)}", "dim"),
+            )
+        )
+    return Text("\n").join(blocks)
+
+
+def _rows(group: ErrorGroup) -> str:
+    shown = ", ".join(str(row) for row in group.rows[:8])
+    more = group.count - len(group.rows[:8])
+    return f"row{'s' if group.count > 1 else ''} {shown}" + (f" and {more:,} more" if more > 0 else "")
+
+
+def spec_error(error: SpecError) -> Text:
+    """One spec that did not succeed, with its traceback."""
+    attempt = f", attempt {error.attempt}" if error.attempt > 1 else ""
+    duration = f", {format_duration(error.duration_s)}" if error.duration_s is not None else ""
+    text = Text.assemble(
+        (f"row {error.sort_index}", "bold"),
+        "  ",
+        (error.state.value, STATE_STYLES[error.state.value]),
+        (f"{attempt}{duration}", "dim"),
+    )
+    traceback = clean(error.traceback).rstrip() if error.traceback else ""
+    said = f"{clean(error.error_type or '')}: {clean(error.message or '')}".strip(": ")
+    if said and said not in traceback:
+        text.append(f"\n{said}")
+    if traceback:
+        text.append(f"\n{traceback}")
+    return text
+
+
+# --- experiments --------------------------------------------------------------------------------------------------
+
+
+def experiments_table(experiments: Sequence[ExperimentRecord]) -> Table:
+    """What is registered."""
+    table = _table(
+        "experiment", "inputs", "outputs", "entrypoint", right=("inputs", "outputs"), no_wrap=("experiment",)
+    )
+    for record in experiments:
+        if record.problem:
+            _row(table, Text(clean(record.name), style="red"), "", "", record.entrypoint)
+        else:
+            _row(table, record.name, len(record.inputs), len(record.outputs), record.entrypoint)
+    return table
+
+
+def fields_table(fields: Sequence[FieldRecord]) -> Table:
+    """The fields of a model; columns that would be empty are left out."""
+    has_bounds = any(field.bounds for field in fields)
+    has_unit = any(field.unit for field in fields)
+    has_default = any(not field.required for field in fields)
+    columns = ["field", "type"]
+    columns += ["allowed"] * has_bounds + ["unit"] * has_unit + ["default"] * has_default + ["description"]
+    table = _table(*columns, no_wrap=("field",))
+    for field in fields:
+        cells: list[object] = [field.name, field.type]
+        cells += [field.bounds] * has_bounds + [field.unit] * has_unit
+        if has_default:
+            default = "empty" if field.default is None else number(field.default)
+            cells.append(Text("required", style="dim") if field.required else default)
+        description = (field.description or "").removesuffix(f"[{field.unit}]").rstrip()
+        _row(table, *cells, description)
+    return table
+
+
+# --- runs ---------------------------------------------------------------------------------------------------------
+
+
+def versions_table(versions: Sequence[VersionRecord]) -> Table:
+    """The versions, newest first."""
+    table = _table("experiment", "version", "runs", "latest run (UTC)", right=("runs",), no_wrap=("version",))
+    for version in versions:
+        latest = time_of(version.latest_run) if version.latest_run else ""
+        _row(table, version.experiment, version.version, version.n_runs, latest)
+    return table
+
+
+def runs_table(runs: Sequence[RunRecord]) -> Table:
+    """The runs, newest first."""
+    table = _table("run", "specs", "engine", "tables", right=("specs",))
+    for run in runs:
+        specs = "" if run.n_specs is None else f"{run.n_specs:,}"
+        tables = Text("yes", style="green") if run.complete else Text("not yet", style="dim")
+        _row(table, run.experiment_id, specs, run.engine, tables)
+    return table
+
+
+# --- tables -------------------------------------------------------------------------------------------------------
+
+
+def tables_table(tables: Sequence[TableRecord]) -> Table:
+    """The final tables of a run."""
+    table = _table("table", "rows", "columns", "size", right=("rows", "columns", "size"))
+    for record in tables:
+        rows = "" if record.n_rows is None else f"{record.n_rows:,}"
+        _row(table, record.name, rows, record.n_columns, format_size(record.size_bytes))
+    return table
+
+
+_NOISE = ("experiment_id", "workflow_run_id", "root_workflow_run_id")
+
+
+_NAME_WIDTH = 32
+
+
+def head_table(summary: TableSummary, width: int | None) -> tuple[Table, list[str]]:
+    """The first rows: the row number, then the table's own columns, then the inputs, as many as fit.
+
+    Args:
+        summary: The table.
+        width: Columns of the terminal; None to show everything.
+
+    Returns:
+        What to print, and the names of the columns that do not fit.
+    """
+    columns = {column.name: column for column in summary.columns}
+    order = _by_interest(summary)
+    cells = {name: [number(row.get(name)) for row in summary.head] for name in order}
+    limit = _NAME_WIDTH if width is not None else None
+    shown: list[str] = []
+    used = 0
+    for name in order:
+        needed = max(len(text) for text in (name, *cells[name]))
+        needed = min(needed, limit) if limit else needed
+        if width is None or used + needed <= width or not shown:
+            shown.append(name)
+            used += needed + 2
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in shown:
+        table.add_column(
+            Text(clean(name)),
+            justify="right" if _is_numeric(columns[name]) else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            max_width=limit,
+            style="dim" if columns[name].is_index else "",
+        )
+    for position in range(len(summary.head)):
+        table.add_row(*(Text(cells[name][position]) for name in shown))
+    return table, [name for name in order if name not in shown]
+
+
+def _by_interest(summary: TableSummary) -> list[str]:
+    """Names of the columns: those that say which row it is, values, inputs that vary, inputs that do not, ids."""
+    rank: dict[str, int] = {}
+    for column in summary.columns:
+        if column.name in ("sort_index", "sort_subindex"):
+            rank[column.name] = 0
+        elif column.name in _NOISE:
+            rank[column.name] = 5
+        elif not column.is_index:
+            rank[column.name] = 2
+        elif _is_own_level(summary, column.name):
+            rank[column.name] = 1
+        else:
+            rank[column.name] = 4 if column.n_unique == 1 else 3
+    if any(place == 1 for place in rank.values()):
+        rank["sort_subindex"] = 4  # the table's own level says it better
+    return sorted((column.name for column in summary.columns), key=lambda name: rank[name])
+
+
+def _is_own_level(summary: TableSummary, name: str) -> bool:
+    """Whether a level of the index differs among the rows of one spec, as a table's own levels do."""
+    seen: dict[Any, Any] = {}
+    return any(seen.setdefault(row.get("sort_index"), row.get(name)) != row.get(name) for row in summary.head)
+
+
+def _is_numeric(column: TableColumn) -> bool:
+    dtype = column.dtype.lower()
+    return dtype.startswith(("int", "uint", "float", "decimal", "double"))
+
+
+def columns_table(summary: TableSummary) -> Table:
+    """One row for each column: what it holds, and its range."""
+    described = any(column.unit for column in summary.columns)
+    headers = ["column", "type", *["unit"] * described, "min", "mean", "max", "distinct", "empty"]
+    table = _table(*headers, right=("min", "mean", "max", "distinct", "empty"), no_wrap=("min", "mean", "max"))
+    for column in summary.columns:
+        cells: list[object] = [
+            Text(clean(column.name), style="dim" if column.is_index else ""),
+            column.dtype.lower(),
+            *[column.unit] * described,
+            _short(column.min),
+            number(column.mean),
+            _short(column.max),
+            "" if column.n_unique is None else f"{column.n_unique:,}",
+            f"{column.n_null:,}" if column.n_null else "",
+        ]
+        _row(table, *cells)
+    return table
+
+
+def _short(value: Any, limit: int = 12) -> str:
+    text = number(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+# --- doctor -------------------------------------------------------------------------------------------------------
+
+
+def checks_table(checks: Sequence[DoctorCheck]) -> Text:
+    """What was looked at, and what to do about each failure; a list, so that no path is cut."""
+    width = max((len(check.name) for check in checks), default=0)
+    lines: list[Text] = []
+    for check in checks:
+        mark = Text("✓", style="green") if check.ok else Text("✗", style="red")
+        indent = "\n" + " " * (width + 4)
+        line = Text.assemble(mark, f" {check.name:<{width}}  ", clean(check.detail).replace("\n", indent))
+        if check.remedy:
+            line.append(f"{indent}→ " + clean(check.remedy).replace("\n", f"{indent}  "), style="bold")
+        lines.append(line)
+    return Text("\n").join(lines)

@@ -1,0 +1,340 @@
+"""From the fields of a pydantic model to the columns of an Arrow table, and back.
+
+A model's field becomes one column with a type that follows from its annotation alone, never from the data, so that
+an empty table has the same schema as a full one:
+
+| annotation | column |
+| --- | --- |
+| `bool`, `int`, `float`, `str`, `bytes` | bool, int64, double, string, binary |
+| `date`, `time`, `timedelta` | date32, time64[us], duration[us] |
+| `datetime`, `AwareDatetime` | timestamp[us] without zone, timestamp[us, UTC] |
+| enums and literals of one kind | the kind of their values |
+| `UUID`, `Decimal`, paths, URLs, file references | string |
+| a nested model | struct of its fields |
+| `list`, `set`, `tuple[T, ...]` | list |
+| anything else (dicts, mixed unions, `Any`) | string that holds JSON, marked in the field's metadata |
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import types
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from functools import cache
+from pathlib import PurePath
+from typing import Any, Literal, Union, get_args, get_origin
+from uuid import UUID
+
+import pyarrow as pa
+from pydantic import AwareDatetime, BaseModel, NaiveDatetime, SecretBytes, SecretStr, TypeAdapter
+from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
+
+from scythe_cli.utils.filesys import is_file_reference
+
+__all__ = [
+    "ENCODING_KEY",
+    "Column",
+    "ColumnError",
+    "columns_of",
+    "decoder_of",
+    "schema_of",
+    "unit_of",
+]
+
+ENCODING_KEY = b"scythe:encoding"
+"""Key in the metadata of an Arrow field; its value `json` says that the cells hold JSON text."""
+
+Convert = Callable[[Any], Any]
+
+_PLAIN: dict[Any, pa.DataType] = {
+    bool: pa.bool_(),
+    int: pa.int64(),
+    float: pa.float64(),
+    str: pa.string(),
+    bytes: pa.binary(),
+    date: pa.date32(),
+    time: pa.time64("us"),
+    timedelta: pa.duration("us"),
+    datetime: pa.timestamp("us"),
+    NaiveDatetime: pa.timestamp("us"),
+    AwareDatetime: pa.timestamp("us", tz="UTC"),
+}
+
+
+class ColumnError(ValueError):
+    """A value that its column cannot hold, or an annotation that can be no column."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What an annotation becomes; `encode` is None where Arrow takes the Python value as it is."""
+
+    type: pa.DataType
+    encode: Convert | None = None
+    decode: Convert | None = None
+    json: bool = False
+    scalar: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One field of a model as a column.
+
+    Attributes:
+        name: The field's name.
+        info: The field as pydantic sees it.
+        type: The Arrow type.
+        is_json: Whether the cells hold JSON text.
+        is_file: Whether the field refers to a file.
+        is_scalar: Whether a cell holds one plain value: such an input field can be a level of an index.
+        encode: From a field's value to what Arrow takes; None where it is the same.
+        decode: From a cell to what pydantic takes; None where it is the same.
+    """
+
+    name: str
+    info: FieldInfo
+    type: pa.DataType
+    is_json: bool
+    is_file: bool
+    is_scalar: bool
+    encode: Convert | None
+    decode: Convert | None
+
+    @property
+    def field(self) -> pa.Field[Any]:
+        """The Arrow field, nullable, with the encoding in its metadata."""
+        return pa.field(self.name, self.type, metadata={ENCODING_KEY: b"json"} if self.is_json else None)
+
+    def array(self, values: Sequence[Any]) -> pa.Array[Any]:
+        """Make an Arrow array of the field's values.
+
+        Raises:
+            ColumnError: If a value does not fit; the message names the column and the value.
+        """
+        encode = self.encode
+        try:
+            cells = values if encode is None else [None if v is None else encode(v) for v in values]
+            return pa.array(cells, type=self.type)
+        except (pa.ArrowException, OverflowError, ValueError, TypeError, AttributeError) as error:
+            raise ColumnError(f"{self.name}: {self._blame(values) or error}") from error
+
+    def _blame(self, values: Sequence[Any]) -> str | None:
+        for value in values:
+            try:
+                pa.array([None if value is None or self.encode is None else self.encode(value)], type=self.type)
+                if self.encode is None:
+                    pa.array([value], type=self.type)
+            except (pa.ArrowException, OverflowError, ValueError, TypeError, AttributeError):
+                return f"{_short(value)} does not fit a column of type {self.type}"
+        return None
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+@cache
+def columns_of(model: type[BaseModel]) -> dict[str, Column]:
+    """The columns of a model, by field name, in the order of the fields.
+
+    Raises:
+        ColumnError: If a field can be no column, such as a secret.
+    """
+    columns: dict[str, Column] = {}
+    for name, info in model.model_fields.items():
+        try:
+            kind = _kind(info.rebuild_annotation(), (model,))
+        except ColumnError as error:
+            raise ColumnError(f"{model.__name__}.{name}: {error}") from None
+        columns[name] = Column(
+            name=name,
+            info=info,
+            type=kind.type,
+            is_json=kind.json,
+            is_file=is_file_reference(info.annotation),
+            is_scalar=kind.scalar,
+            encode=kind.encode,
+            decode=kind.decode,
+        )
+    return columns
+
+
+def schema_of(columns: Sequence[Column]) -> pa.Schema:
+    """The Arrow schema of some columns."""
+    return pa.schema([column.field for column in columns])
+
+
+def decoder_of(field: pa.Field[Any]) -> Convert | None:
+    """How a cell of a stored column that no model describes becomes a value; None where it is the same."""
+    return json.loads if (field.metadata or {}).get(ENCODING_KEY) == b"json" else None
+
+
+def _kind(annotation: Any, seen: tuple[type, ...]) -> _Kind:
+    if annotation in (NaiveDatetime, AwareDatetime) or annotation in _PLAIN:
+        return _plain(annotation)
+    if isinstance(annotation, getattr(typing, "TypeAliasType", ())):  # `type X = ...`, from Python 3.12 on
+        return _kind(annotation.__value__, seen)
+    origin = get_origin(annotation)
+    if origin is typing.Annotated:
+        return _annotated(annotation, seen)
+    if is_file_reference(annotation):
+        return _Kind(pa.string(), str)
+    if origin in (Union, types.UnionType):
+        return _union(annotation, seen)
+    if origin is Literal:
+        return _of_values(annotation, get_args(annotation), None)
+    if origin in (list, set, frozenset, Sequence, typing.Sequence) or (
+        origin is tuple and len(get_args(annotation)) == 2 and get_args(annotation)[1] is Ellipsis
+    ):
+        return _list(annotation, get_args(annotation)[0], seen)
+    if isinstance(annotation, type):
+        return _class(annotation, seen)
+    return _json(annotation)
+
+
+def _plain(annotation: Any) -> _Kind:
+    kind = _PLAIN[annotation]
+    if annotation in (datetime, NaiveDatetime):
+        return _Kind(kind, _naive)
+    return _Kind(kind)
+
+
+def _naive(value: datetime) -> datetime:
+    if value.tzinfo is not None:
+        # Arrow would silently drop the zone, and the function would see another moment than was asked for
+        raise ColumnError("a time with a zone needs a field of type pydantic.AwareDatetime")
+    return value
+
+
+def _annotated(annotation: Any, seen: tuple[type, ...]) -> _Kind:
+    inner, *metadata = get_args(annotation)
+    if inner is datetime:
+        # AwareDatetime inside Annotated arrives as the class itself; a constraint says nothing of zones
+        return _plain(datetime)
+    if any(type(m).__name__ in {"PlainSerializer", "WrapSerializer"} for m in metadata):
+        return _json(annotation)
+    return _kind(inner, seen)
+
+
+def _union(annotation: Any, seen: tuple[type, ...]) -> _Kind:
+    members = [a for a in get_args(annotation) if a is not type(None)]
+    if len(members) == 1:
+        return _kind(members[0], seen)
+    kinds = [_kind(member, seen) for member in members]
+    if {kind.type for kind in kinds} == {pa.int64(), pa.float64()} and not any(kind.json for kind in kinds):
+        return _Kind(pa.float64())
+    same = {kind.type for kind in kinds}
+    if len(same) == 1 and all(k.encode is None and k.decode is None and not k.json for k in kinds):
+        return kinds[0]
+    return _json(annotation, scalar=all(kind.scalar and not kind.json for kind in kinds))
+
+
+def _list(annotation: Any, item: Any, seen: tuple[type, ...]) -> _Kind:
+    kind = _kind(item, seen)
+    if kind.json:
+        return _json(annotation)
+    encode, decode = kind.encode, kind.decode
+    is_set = get_origin(annotation) in (set, frozenset)
+
+    def encode_list(values: Any) -> list[Any]:
+        # the order of a set of strings differs from process to process
+        ordered = sorted(values, key=repr) if is_set else values
+        return [v if v is None or encode is None else encode(v) for v in ordered]
+
+    def decode_list(values: Any) -> list[Any]:
+        return [v if v is None or decode is None else decode(v) for v in values]
+
+    return _Kind(pa.list_(kind.type), encode_list, decode_list if decode else None, scalar=False)
+
+
+def _class(annotation: type, seen: tuple[type, ...]) -> _Kind:
+    if issubclass(annotation, (SecretStr, SecretBytes)):
+        raise ColumnError("a secret cannot be a field: specs are written to the storage; read it from the environment")
+    if issubclass(annotation, Enum):
+        return _of_values(annotation, [member.value for member in annotation], annotation)
+    if issubclass(annotation, BaseModel):
+        return _model(annotation, seen)
+    if issubclass(annotation, (UUID, Decimal, PurePath)):
+        return _Kind(pa.string(), str)
+    if annotation.__module__.startswith("pydantic") and annotation.__name__.endswith(("Url", "Dsn")):
+        return _Kind(pa.string(), str)
+    for base in (bool, int, float, str):
+        if issubclass(annotation, base):
+            return _Kind(_PLAIN[base])
+    return _json(annotation)
+
+
+def _of_values(annotation: Any, values: Sequence[Any], enum: type[Enum] | None) -> _Kind:
+    kinds = {type(value) for value in values} - {type(None)}
+    flat = [v.value if isinstance(v, Enum) else v for v in values]
+    if any(isinstance(v, Enum) for v in values) or len(kinds) != 1 or next(iter(kinds)) not in (bool, int, float, str):
+        base = {next((b for b in (bool, int, float, str) if isinstance(v, b)), None) for v in flat}
+        if len(base) != 1 or None in base:
+            return _json(annotation, scalar=True)
+        kinds = base
+    type_ = _PLAIN[next(iter(kinds))]
+    if enum is not None or any(isinstance(v, Enum) for v in values):
+        return _Kind(type_, _enum_value, enum)
+    return _Kind(type_)
+
+
+def _enum_value(value: Any) -> Any:
+    return value.value if isinstance(value, Enum) else value
+
+
+def _model(model: type[BaseModel], seen: tuple[type, ...]) -> _Kind:
+    fields = model.model_fields
+    if model in seen or not fields or model.model_config.get("extra") == "allow":
+        return _json(model)
+    kinds = {name: _kind(info.rebuild_annotation(), (*seen, model)) for name, info in fields.items()}
+    type_ = pa.struct(
+        [
+            pa.field(name, kind.type, metadata={ENCODING_KEY: b"json"} if kind.json else None)
+            for name, kind in kinds.items()
+        ]
+    )
+
+    def encode(value: Any) -> dict[str, Any]:
+        cells: dict[str, Any] = {}
+        for name, kind in kinds.items():
+            item = getattr(value, name)
+            cells[name] = item if item is None or kind.encode is None else kind.encode(item)
+        return cells
+
+    def decode(value: Any) -> dict[str, Any]:
+        return {
+            name: item if item is None or kind.decode is None else kind.decode(item)
+            for (name, kind), item in zip(kinds.items(), (value[name] for name in kinds), strict=True)
+        }
+
+    return _Kind(type_, encode, decode if any(k.decode for k in kinds.values()) else None, scalar=False)
+
+
+def _json(annotation: Any, *, scalar: bool = False) -> _Kind:
+    adapter: list[TypeAdapter[Any]] = []
+
+    def encode(value: Any) -> str:
+        if not adapter:
+            adapter.append(TypeAdapter(annotation))
+        return json.dumps(to_jsonable_python(adapter[0].dump_python(value, mode="json", warnings=False)), sort_keys=True)
+
+    return _Kind(pa.string(), encode, json.loads, json=True, scalar=scalar)
+
+
+
+
+_UNIT = re.compile(r"\[([^\[\]]{1,40})\]\s*\.?\s*$")
+
+
+def unit_of(description: str | None) -> str | None:
+    """The unit of a field: what stands in brackets at the end of its description, as in `Tilt [deg]`."""
+    match = _UNIT.search(description or "")
+    return match.group(1) if match else None

@@ -1,0 +1,26 @@
+"""Where specs run: `local` processes, or a `hatchet` fleet."""
+
+from __future__ import annotations
+
+from scythe_cli.engines.base import Engine, Job
+from scythe_cli.errors import EngineError, UsageError
+
+__all__ = ["ENGINE_NAMES", "Engine", "Job", "get_engine"]
+
+ENGINE_NAMES = ("local", "hatchet")
+
+
+def get_engine(name: str) -> Engine:
+    """The engine of a name.
+
+    Raises:
+        UsageError: If there is none of this name.
+        EngineError: If it cannot be used here.
+    """
+    if name == "local":
+        from scythe_cli.engines.local import LocalEngine
+
+        return LocalEngine()
+    if name == "hatchet":
+        raise EngineError("this version runs specs on the local engine only", hint="Use --engine local.")
+    raise UsageError(f"there is no engine {name!r}", hint=f"Engines are {' and '.join(ENGINE_NAMES)}.")

@@ -1,0 +1,119 @@
+"""The engine without a server: processes of this machine."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from scythe_cli.engines.base import Job
+from scythe_cli.executor import Executor, Limits, StopSignal
+from scythe_cli.leaf import RunContext
+from scythe_cli.ledger import LedgerWriter
+from scythe_cli.outcomes import State
+from scythe_cli.progress import Progress, ProgressCallback, RateMeter
+from scythe_cli.records import StateCounts
+from scythe_cli.specfile import SpecFile
+from scythe_cli.target import target_of
+
+__all__ = ["LocalEngine"]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalEngine:
+    """Executes specs in a pool of processes of this machine."""
+
+    name: str = "local"
+
+    def execute(self, job: Job, *, stop: StopSignal, progress: ProgressCallback | None = None) -> list[str]:
+        """Execute a job; see `Engine.execute`."""
+        options = job.experiment.options
+        context = RunContext(
+            storage_location=job.storage.location,
+            experiment_id=job.run.experiment_id,
+            root_workflow_run_id=job.workflow_run_id,
+            worker=socket.gethostname(),
+        )
+        limits = Limits(
+            execution_timeout_s=options.execution_timeout.total_seconds(),
+            memory_limit_bytes=options.memory_limit_bytes,
+            retries=options.retries,
+        )
+        session = f"local-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:8]}"
+        writer = LedgerWriter(job.storage, job.run, session)
+        tally = _Tally(job)
+        notices: list[str] = []
+        with (
+            SpecFile.open(job.storage, job.run) as specs,
+            Executor(target_of(job.experiment, root=job.root), context, limits, workers=job.workers) as executor,
+        ):
+            try:
+                for outcomes in executor.run(_rows(specs, job.todo), stop=stop):
+                    if outcomes.num_rows:
+                        writer.add(outcomes)
+                        tally.add(outcomes)
+                    else:
+                        writer.flush_if_due()
+                    if progress:
+                        progress(tally.progress())
+                    if job.max_failures is not None and tally.failures >= job.max_failures and not notices:
+                        notices.append(
+                            f"stopped: {tally.failures} of {tally.finished} specs did not succeed; the rest is pending"
+                        )
+                        stop.drain()
+            finally:
+                writer.flush()  # what has finished is kept, whatever ended the loop
+        return notices
+
+
+def _rows(specs: SpecFile, todo: pa.Table | None) -> Iterator[pa.RecordBatch]:
+    """The rows to execute, with the number of the attempt."""
+    if todo is None:
+        for batch in specs.batches():
+            attempts = pa.array([1], pa.int32()).take(pa.array([0] * batch.num_rows, pa.int32()))
+            yield batch.append_column("__attempt__", attempts)
+        return
+    wanted = todo.column("sort_index").combine_chunks()
+    attempts = todo.column("attempt").combine_chunks()
+    for batch in specs.batches(wanted):
+        at = pc.index_in(batch.column("sort_index"), value_set=wanted)
+        yield batch.append_column("__attempt__", pc.take(attempts, at))
+
+
+class _Tally:
+    """Counts specs by state while outcomes come in."""
+
+    def __init__(self, job: Job) -> None:
+        self._counts = {state: job.counts.of(state) for state in State}
+        self._meter = RateMeter()
+        self._todo = job.n_specs if job.todo is None else job.todo.num_rows
+        self.finished = 0
+        self.failures = 0
+
+    def add(self, outcomes: pa.Table) -> None:
+        counts: Any = outcomes.filter(outcomes.column("final")).column("state").value_counts()
+        finished = 0
+        for item in counts.to_pylist():
+            state, n = State(item["values"]), int(item["counts"])
+            self._counts[state] += n
+            finished += n
+            if state is not State.SUCCEEDED:
+                self.failures += n
+        self._counts[State.PENDING] -= finished
+        self.finished += finished
+        self._meter.add(finished)
+
+    def progress(self) -> Progress:
+        return Progress(
+            phase="running",
+            counts=StateCounts(**{state.value: n for state, n in self._counts.items()}),
+            rate_per_s=self._meter.rate_per_s,
+            eta_s=self._meter.eta_s(self._todo - self.finished),
+            elapsed_s=self._meter.elapsed_s,
+        )

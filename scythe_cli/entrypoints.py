@@ -1,0 +1,118 @@
+"""Loading the function of an experiment from `module:function`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from scythe_cli.errors import EntrypointError, ScytheError
+from scythe_cli.registry import RegisteredExperiment, WorkflowLike, experiment_from_function
+
+__all__ = ["load_entrypoint"]
+
+
+def load_entrypoint(entrypoint: str, root: Path) -> RegisteredExperiment[Any, Any] | WorkflowLike:
+    """Import what an entrypoint names.
+
+    Args:
+        entrypoint: `module:function`.
+        root: The project's folder; modules are looked for there first.
+
+    Returns:
+        The registered experiment or workflow; a plain function is wrapped with the default options.
+
+    Raises:
+        EntrypointError: If the module cannot be imported, or has no such function; the message holds the module's own
+            error with its file and line.
+        RegistrationError: If the function cannot be an experiment.
+    """
+    module_name, _, path = entrypoint.partition(":")
+    module = _import(module_name, root)
+    target: Any = module
+    for part in path.split("."):
+        if not hasattr(target, part):
+            raise _no_such_function(entrypoint, module, part)
+        target = getattr(target, part)
+    if isinstance(target, RegisteredExperiment) or inspect.isfunction(target):
+        found: Any = target
+        return found if isinstance(target, RegisteredExperiment) else experiment_from_function(found)
+    if isinstance(target, WorkflowLike):
+        return target
+    raise EntrypointError(
+        f"{entrypoint} is a {type(target).__name__}, not a function",
+        hint="Name a function that is decorated with @ExperimentRegistry.Register().",
+    )
+
+
+def _import(name: str, root: Path) -> ModuleType:
+    folder = str(root)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(name)
+    except ScytheError:
+        raise  # such as a RegistrationError: it names function, file and line
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise EntrypointError(
+                f"there is no module {name!r} in {root}",
+                hint=f"Looked for {name.replace('.', '/')}.py; the entrypoint is 'module:function'.",
+            ) from None
+        raise EntrypointError(_own_error(name, root, error)) from error
+    except SyntaxError as error:
+        place = f"{_relative(error.filename or name, root)}, line {error.lineno}"
+        raise EntrypointError(f"module {name!r} has a syntax error: {place}: {error.msg}") from None
+    except Exception as error:  # noqa: BLE001 - a module may raise anything while it is imported
+        raise EntrypointError(_own_error(name, root, error)) from error
+    except SystemExit as error:
+        raise EntrypointError(_own_error(name, root, error)) from error
+
+
+def _own_error(name: str, root: Path, error: BaseException) -> str:
+    """Word the error of a module: its type and message, and the line of the user's code where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if Path(f.filename).is_relative_to(root)] or [
+        f for f in frames if "importlib" not in f.filename and not f.filename.startswith("<")
+    ]
+    place = f"{_relative(own[-1].filename, root)}, line {own[-1].lineno}: " if own else ""
+    return f"module {name!r} cannot be imported: {place}{type(error).__name__}: {error}"
+
+
+def _relative(filename: str, root: Path) -> str:
+    path = Path(filename)
+    return str(path.relative_to(root)) if path.is_relative_to(root) else filename
+
+
+def _no_such_function(entrypoint: str, module: ModuleType, part: str) -> EntrypointError:
+    candidates = [
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, RegisteredExperiment)
+        or (inspect.isfunction(value) and value.__module__ == module.__name__ and not name.startswith("_"))
+    ]
+    close = difflib.get_close_matches(part, candidates, n=1)
+    hint = (
+        f"Did you mean {close[0]!r}?"
+        if close
+        else f"It has: {', '.join(candidates)}."
+        if candidates
+        else "It has no functions."
+    )
+    return EntrypointError(f"{entrypoint}: module {module.__name__!r} has no {part!r}", hint=hint)
+
+
+def entrypoint_of(fn: Callable[..., Any]) -> str | None:
+    """`module:function` of a function, if it has one that another process can import."""
+    inner = inspect.unwrap(fn)
+    if inner.__module__ == "__main__" or "<locals>" in inner.__qualname__:
+        return None
+    return f"{inner.__module__}:{inner.__qualname__}"

@@ -1,0 +1,72 @@
+"""What went wrong in a run, grouped by what is alike."""
+
+from __future__ import annotations
+
+import re
+
+import polars as pl
+
+from scythe_cli.layout import RunLayout
+from scythe_cli.ledger import Ledger, effective_outcomes
+from scythe_cli.outcomes import State
+from scythe_cli.records import ErrorGroup, SpecError
+from scythe_cli.storage import Storage
+
+__all__ = ["group_errors", "read_errors", "spec_errors"]
+
+_COLUMNS = ["sort_index", "state", "attempt", "error_type", "message", "traceback", "duration_s"]
+_FRAME = re.compile(r'^  File "(.+)", line (\d+), in (.+)$', re.MULTILINE)
+
+
+def read_errors(storage: Storage, run: RunLayout) -> pl.DataFrame:
+    """The outcomes that count of the specs that ended without success.
+
+    Returns:
+        A frame with `sort_index`, `state`, `attempt`, `error_type`, `message`, `traceback` and `duration_s`, sorted by
+        `sort_index`; specs that are pending are not in it.
+    """
+    with Ledger.open(storage, run) as ledger:
+        bad = effective_outcomes(ledger.outcomes()).filter(pl.col("state") != State.SUCCEEDED.value)
+        frames: list[pl.DataFrame] = []
+        for (position,), group in bad.group_by("part", maintain_order=True):
+            part = ledger.parts[int(position)]  # pyright: ignore[reportArgumentType]
+            frames.append(pl.read_parquet(part.path, columns=_COLUMNS)[group["row"]])
+    if not frames:
+        return pl.DataFrame(schema=dict.fromkeys(_COLUMNS, pl.String))
+    return pl.concat(frames).sort("sort_index")
+
+
+def spec_errors(errors: pl.DataFrame, limit: int | None = None) -> list[SpecError]:
+    """The rows of `read_errors` as records, at most `limit` of them."""
+    shown = errors if limit is None else errors.head(limit)
+    return [SpecError.model_validate(row) for row in shown.iter_rows(named=True)]
+
+
+def group_errors(storage: Storage, run: RunLayout, errors: pl.DataFrame | None = None) -> list[ErrorGroup]:
+    """Group what went wrong by state, type and place; the largest group first."""
+    frame = read_errors(storage, run) if errors is None else errors
+    if not frame.height:
+        return []
+    places = [_place(text) for text in frame["traceback"]]
+    grouped = (
+        frame.with_columns(pl.Series("place", places, pl.String), pl.col("error_type").fill_null("?"))
+        .group_by("state", "error_type", "place", maintain_order=True)
+        .agg(
+            pl.col("message").first(),
+            pl.len().alias("count"),
+            pl.col("sort_index").head(20).alias("rows"),
+        )
+        .sort("count", descending=True, maintain_order=True)
+    )
+    return [
+        ErrorGroup.model_validate({**row, "message": row["message"] or ""}) for row in grouped.iter_rows(named=True)
+    ]
+
+
+def _place(traceback: str | None) -> str | None:
+    """Where an error was raised: the last frame of a traceback."""
+    frames = _FRAME.findall(traceback or "")
+    if not frames:
+        return None
+    file, line, function = frames[-1]
+    return f"{file}:{line} in {function}"

@@ -1,0 +1,246 @@
+"""The ledger of a run: parts under `outcomes/`, each a Parquet file of outcomes, written once and never changed.
+
+A spec can have several outcomes: earlier attempts, attempts of a retry, or twice the same attempt when an engine
+replayed it. Exactly one of them counts: the first success, else the one of the highest attempt.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scythe_cli.layout import RunLayout
+from scythe_cli.outcomes import FRAME, OUTCOME_SCHEMA, State
+from scythe_cli.records import StateCounts
+from scythe_cli.storage import Storage
+
+__all__ = ["Ledger", "LedgerWriter", "PartFile", "counts_of", "effective_outcomes"]
+
+_MAX_PART_BYTES = 64_000_000
+_MAX_PART_ROWS = 500_000
+
+
+@dataclass(slots=True)
+class LedgerWriter:
+    """Collects outcomes and writes them as parts.
+
+    A part is written when a second has passed since the last, later a hundredth of the run's time but at most 30 s,
+    so that a run of days does not make a part a second; or when the outcomes at hand are many.
+
+    Attributes:
+        storage: Where the run is kept.
+        run: The run.
+        prefix: What the names of the parts begin with; unique to this writer.
+    """
+
+    storage: Storage
+    run: RunLayout
+    prefix: str
+    _tables: list[pa.Table] = field(default_factory=list[pa.Table])
+    _rows: int = 0
+    _bytes: int = 0
+    _parts: int = 0
+    _started: float = field(default_factory=time.monotonic)
+    _flushed: float = field(default_factory=time.monotonic)
+
+    def add(self, outcomes: pa.Table) -> None:
+        """Take outcomes; write a part when it is time."""
+        self._tables.append(outcomes)
+        self._rows += outcomes.num_rows
+        self._bytes += outcomes.nbytes
+        self.flush_if_due()
+
+    def flush_if_due(self) -> None:
+        """Write a part when it is time."""
+        now = time.monotonic()
+        interval_s = min(30.0, max(1.0, (now - self._started) / 100))
+        full = self._rows >= _MAX_PART_ROWS or self._bytes >= _MAX_PART_BYTES
+        if self._tables and (full or now - self._flushed >= interval_s):
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is at hand."""
+        for table in merge_outcomes(self._tables):
+            self._parts += 1
+            write_part(self.storage, self.run, f"{self.prefix}-{self._parts:06d}", table)
+        self._tables.clear()
+        self._rows = self._bytes = 0
+        self._flushed = time.monotonic()
+
+
+def merge_outcomes(tables: Sequence[pa.Table]) -> list[pa.Table]:
+    """Stack tables of outcomes whose columns differ; tables whose columns contradict each other stay apart."""
+    merged: list[list[pa.Table]] = []
+    schemas: list[pa.Schema] = []
+    for table in tables:
+        if not table.num_rows:
+            continue
+        for position, schema in enumerate(schemas):
+            try:
+                schemas[position] = pa.unify_schemas([schema, table.schema], promote_options="permissive")
+            except (pa.ArrowTypeError, pa.ArrowInvalid):
+                continue
+            merged[position].append(table)
+            break
+        else:
+            schemas.append(table.schema)
+            merged.append([table])
+    return [pa.concat_tables(group, promote_options="permissive") for group in merged]
+
+
+def write_part(storage: Storage, run: RunLayout, name: str, outcomes: pa.Table) -> None:
+    """Write one part under a name; a part of that name is replaced."""
+    buffer = pa.BufferOutputStream()
+    pq.write_table(
+        outcomes,
+        buffer,
+        compression="zstd",
+        row_group_size=100_000,
+        use_dictionary=cast("Any", [c for c in outcomes.column_names if c in {"state", "worker", "error_type"}]),
+    )
+    storage.write_bytes(run.outcome_part(name), buffer.getvalue().to_pybytes())
+
+
+@dataclass(frozen=True, slots=True)
+class PartFile:
+    """A readable part of the ledger.
+
+    Attributes:
+        name: The part's file name.
+        path: A local file with its content.
+        schema: Its columns.
+        n_rows: Its number of outcomes.
+        frame_bytes: The uncompressed size of its user dataframes.
+    """
+
+    name: str
+    path: Path
+    schema: pa.Schema
+    n_rows: int
+    frame_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The parts of a run as they are at one moment, on this machine.
+
+    Attributes:
+        parts: The readable parts, by name.
+        damaged: The names of parts that cannot be read; the specs in them count as pending.
+    """
+
+    parts: list[PartFile]
+    damaged: list[str]
+
+    @classmethod
+    @contextmanager
+    def open(cls, storage: Storage, run: RunLayout) -> Generator[Ledger]:
+        """Read the ledger of a run; parts that lie elsewhere are copied here while it is open."""
+        with TemporaryDirectory(prefix="scythe-ledger-") as folder:
+            parts: list[PartFile] = []
+            damaged: list[str] = []
+            for name, path in _local_parts(storage, run, Path(folder)):
+                part = _open_part(name, path)
+                if part is None:
+                    damaged.append(name)
+                elif part.n_rows:
+                    parts.append(part)
+            yield cls(parts, damaged)
+
+    def outcomes(self) -> pl.DataFrame:
+        """The columns that tell what became of each spec, of all outcomes.
+
+        Returns:
+            A frame with `sort_index`, `state`, `attempt`, `final`, `started_at`, `duration_s`, and where each comes
+            from: `part` (position in `parts`, uint32) and `row` (position in the part, uint32).
+        """
+        columns = ["sort_index", "state", "attempt", "final", "started_at", "duration_s"]
+        frames: list[pl.DataFrame] = []
+        for position, part in enumerate(self.parts):
+            table = pl.read_parquet(part.path, columns=columns)
+            frames.append(
+                table.with_columns(
+                    pl.lit(position, pl.UInt32).alias("part"),
+                    pl.int_range(0, pl.len(), dtype=pl.UInt32).alias("row"),
+                )
+            )
+        if frames:
+            return pl.concat(frames)
+        empty = pl.DataFrame(pa.table({name: pa.array([], OUTCOME_SCHEMA.field(name).type) for name in columns}))
+        return empty.with_columns(part=pl.lit(0, pl.UInt32), row=pl.lit(0, pl.UInt32))
+
+
+def _local_parts(storage: Storage, run: RunLayout, folder: Path) -> Iterable[tuple[str, Path]]:
+    from concurrent.futures import ThreadPoolExecutor
+
+    names = sorted(f.name for f in storage.list_files(run.outcomes) if f.name.endswith(".pq"))
+
+    def bring(name: str) -> tuple[str, Path]:
+        key = run.key("outcomes", name)
+        local = storage.local_path(key)
+        if local is None:
+            local = folder / name
+            storage.get_file(key, local)
+        return name, local
+
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        yield from pool.map(bring, names)
+
+
+def _open_part(name: str, path: Path) -> PartFile | None:
+    try:
+        with pq.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            metadata: Any = file.metadata
+            if any(schema.get_field_index(c.name) < 0 or schema.field(c.name).type != c.type for c in OUTCOME_SCHEMA):
+                return None
+            frame_bytes = sum(
+                metadata.row_group(group).column(column).total_uncompressed_size
+                for group in range(metadata.num_row_groups)
+                for column in range(metadata.num_columns)
+                if metadata.row_group(group).column(column).path_in_schema.startswith(FRAME)
+            )
+            return PartFile(name, path, schema, int(metadata.num_rows), int(frame_bytes))
+    except (pa.ArrowException, OSError, ValueError):
+        return None
+
+
+def effective_outcomes(outcomes: pl.DataFrame) -> pl.DataFrame:
+    """Choose the outcome that counts for each spec.
+
+    Args:
+        outcomes: What `Ledger.outcomes` returns.
+
+    Returns:
+        Its rows with one row per `sort_index`, sorted by it; specs without a final outcome are not in it.
+    """
+    final = outcomes.filter(pl.col("final"))
+    if final["sort_index"].n_unique() == final.height:
+        return final.sort("sort_index")
+    succeeded = pl.col("state") == State.SUCCEEDED.value
+    return (
+        final.with_columns(
+            succeeded.alias("succeeded"),
+            # of two successes the first counts: later ones are replays
+            pl.when(succeeded).then(-pl.col("attempt")).otherwise(pl.col("attempt")).alias("rank"),
+        )
+        .sort("sort_index", "succeeded", "rank", descending=[False, True, True], maintain_order=True)
+        .unique("sort_index", keep="first", maintain_order=True)
+        .drop("succeeded", "rank")
+    )
+
+
+def counts_of(effective: pl.DataFrame, n_specs: int) -> StateCounts:
+    """Count the specs by state; what has no outcome is pending."""
+    counts = {str(state): int(n) for state, n in effective["state"].value_counts().iter_rows()}
+    known = {state.value: counts.get(state.value, 0) for state in State if state is not State.PENDING}
+    return StateCounts(**known, pending=n_specs - sum(known.values()))

@@ -1,0 +1,169 @@
+"""`manifest.yml` and the other YAML documents of a run."""
+
+from __future__ import annotations
+
+import io
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from scythe_cli.errors import StorageError
+from scythe_cli.layout import RunLayout
+from scythe_cli.storage import MissingKeyError, Storage
+
+__all__ = ["Provenance", "RecursionRecord", "RunManifest", "dump_yaml", "load_yaml", "provenance", "read_manifest"]
+
+_MAX_YAML_BYTES = 50_000_000
+_USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+class Provenance(BaseModel):
+    """Where a run comes from: enough to run it again, and no secret."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    git_commit: str | None = None
+    git_dirty: bool | None = None
+    python: str = ""
+    platform: str = ""
+    command: str = ""
+    packages: dict[str, str] = {}
+
+
+class RecursionRecord(BaseModel):
+    """The shape of scatter/gather."""
+
+    factor: int
+    max_depth: int
+
+
+class RunManifest(BaseModel):
+    """What a run is. The first six fields are also those of scythe-engine's manifests, which have no others."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    workflow_run_id: str
+    experiment_id: str
+    experiment_name: str
+    specs_uri: str = ""
+    io_spec: str = ""
+    input_artifacts: str | None = None
+    state: Literal["allocating", "allocated"] = "allocated"
+    experiment: str | None = None
+    version: str | None = None
+    created_at: datetime | None = None
+    engine: str | None = None
+    recursion: RecursionRecord | None = None
+    specs_per_task: int | str | None = None
+    n_specs: int | None = None
+    specs_sha256: str | None = None
+    entrypoint: str | None = None
+    retries: int | None = None
+    execution_timeout_s: float | None = None
+    memory_limit_bytes: int | None = None
+    sampling_file: str | None = None
+    provenance: Provenance | None = None
+
+    def to_yaml(self) -> bytes:
+        """The document, in the order of the fields."""
+        return dump_yaml(self.model_dump(mode="json", exclude_none=True))
+
+
+def dump_yaml(document: Mapping[str, Any]) -> bytes:
+    """Write plain data as YAML."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.width = 4096  # do not fold long lines: readers of other languages differ in how they join them
+    buffer = io.BytesIO()
+    yaml.dump(dict(document), buffer)
+    return buffer.getvalue()
+
+
+def load_yaml(data: bytes, name: str) -> dict[str, Any]:
+    """Read a YAML document of plain data; tags are refused.
+
+    Raises:
+        StorageError: If it is not YAML, too large, or not a mapping.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    if len(data) > _MAX_YAML_BYTES:
+        raise StorageError(f"{name}: larger than {_MAX_YAML_BYTES // 1_000_000} MB")
+    try:
+        document = YAML(typ="safe", pure=True).load(data.decode("utf-8"))
+    except (YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise StorageError(f"{name}: not readable as YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(document, dict):
+        raise StorageError(f"{name}: not a YAML mapping")
+    return {str(key): value for key, value in document.items()}
+
+
+def read_manifest(storage: Storage, run: RunLayout) -> RunManifest | None:
+    """The manifest of a run; None when it has none, as a folder of an unfinished allocation or an old one may.
+
+    Raises:
+        StorageError: If the manifest is there and cannot be read.
+    """
+    try:
+        data = storage.read_bytes(run.manifest)
+    except MissingKeyError:
+        return None
+    uri = storage.uri(run.manifest)
+    try:
+        return RunManifest.model_validate(load_yaml(data, uri))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise StorageError(f"{uri}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def provenance(folder: Path) -> Provenance:
+    """Describe this process and the git checkout of a folder."""
+    commit, dirty = _git_state(folder)
+    names = {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"]}
+    return Provenance(
+        git_commit=commit,
+        git_dirty=dirty,
+        python=platform.python_version(),
+        platform=platform.platform(),
+        command=_command(),
+        packages=dict(sorted(names.items(), key=lambda item: item[0].lower())),
+    )
+
+
+def _command() -> str:
+    words = [Path(sys.argv[0]).name, *sys.argv[1:]] if sys.argv else []
+    return _USERINFO.sub("", " ".join(words))
+
+
+def _git_state(folder: Path) -> tuple[str | None, bool | None]:
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(folder), *arguments],
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=False,
+                env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    if commit is None:
+        return None, None
+    status = git("status", "--porcelain", "--untracked-files=no")
+    return commit, None if status is None else bool(status)

@@ -1,0 +1,252 @@
+"""What the services return: typed records that a notebook can use, and that `--json` prints as they are."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, computed_field
+
+from scythe_cli.outcomes import State
+
+__all__ = [
+    "AllocateResult",
+    "DoctorCheck",
+    "ErrorGroup",
+    "ExperimentRecord",
+    "FetchedFile",
+    "FieldRecord",
+    "RunErrors",
+    "RunRecord",
+    "RunStatus",
+    "SpecError",
+    "StateCounts",
+    "TableColumn",
+    "TableRecord",
+    "TableSummary",
+    "ValidationReport",
+    "VersionRecord",
+]
+
+
+class Record(BaseModel):
+    """The base of all records: immutable, and strict about its fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StateCounts(Record):
+    """How many specs are in each state; the six add up to the number of specs."""
+
+    succeeded: int = 0
+    failed: int = 0
+    timeout: int = 0
+    crashed: int = 0
+    cancelled: int = 0
+    pending: int = 0
+
+    @property
+    def total(self) -> int:
+        """The number of specs."""
+        return sum(self.of(state) for state in State)
+
+    @property
+    def unsuccessful(self) -> int:
+        """The specs that ended without success."""
+        return self.failed + self.timeout + self.crashed + self.cancelled
+
+    def of(self, state: State) -> int:
+        """The count of one state."""
+        return int(getattr(self, state.value))
+
+
+class FieldRecord(Record):
+    """One field of an input or output model."""
+
+    name: str = Field(description="dotted for nested models")
+    type: str = Field(description="for people: 'float', \"'a' | 'b'\", 'file', 'date or empty'")
+    description: str | None = None
+    bounds: str | None = Field(default=None, description="'0 ≤ x ≤ 90', or 'at most 20 characters'")
+    unit: str | None = Field(default=None, description="the unit in brackets at the end of the description")
+    required: bool = True
+    default: Any = None
+
+
+class ExperimentRecord(Record):
+    """One experiment of the project."""
+
+    name: str
+    entrypoint: str
+    description: str
+    kind: str = Field(description="'function' or 'workflow'")
+    inputs: list[FieldRecord] = []
+    outputs: list[FieldRecord] = []
+    execution_timeout_s: float
+    memory_limit_bytes: int | None = None
+    retries: int
+    problem: str | None = Field(default=None, description="why it cannot be loaded")
+
+
+class ValidationReport(Record):
+    """What checking a sampling file found; bad files raise instead."""
+
+    file: str
+    experiment: str
+    n_specs: int
+    columns: list[str]
+    defaulted: list[str] = Field(description="fields that the file does not have and that take their default")
+    ignored: list[str] = Field(description="reserved columns that are overwritten")
+    input_files: int = Field(description="distinct local input files")
+    input_bytes: int
+
+
+class RunRecord(Record):
+    """One run, as far as its folder's name and manifest say."""
+
+    experiment_id: str
+    experiment: str
+    version: str
+    timestamp: datetime
+    uri: str
+    n_specs: int | None = Field(description="None when the manifest does not say, as in an older bucket")
+    engine: str | None
+    complete: bool = Field(description="whether final tables exist")
+
+
+class VersionRecord(Record):
+    """One version of an experiment."""
+
+    experiment: str
+    version: str
+    n_runs: int
+    latest_run: datetime | None
+
+
+class ErrorGroup(Record):
+    """Specs that failed alike: same state, type and place."""
+
+    state: State
+    error_type: str
+    place: str | None = Field(description="file:line in function, where the error was raised, if it is known")
+    message: str = Field(description="the message of the first of them")
+    count: int
+    rows: list[int] = Field(description="their sort_index, at most the first 20")
+
+
+class SpecError(Record):
+    """One spec that did not succeed."""
+
+    sort_index: int
+    state: State
+    attempt: int
+    error_type: str | None
+    message: str | None
+    traceback: str | None
+    duration_s: float | None
+
+
+class RunErrors(Record):
+    """What went wrong in a run."""
+
+    experiment_id: str
+    counts: StateCounts
+    groups: list[ErrorGroup]
+    errors: list[SpecError] = Field(description="one for each spec that did not succeed, at most the limit asked for")
+
+
+class RunStatus(Record):
+    """How far a run is."""
+
+    experiment_id: str
+    experiment: str
+    version: str
+    timestamp: datetime
+    uri: str
+    engine: str | None
+    n_specs: int | None
+    counts: StateCounts | None = Field(description="None for an older run without a ledger")
+    rate_per_s: float | None = Field(description="finished specs a second over the time that the run was at work")
+    eta_s: float | None = Field(description="seconds to the end at this rate; None when unknown or done")
+    gathered: bool = Field(description="whether the final tables are there")
+    tables: list[str] = Field(description="the names of the final tables")
+    last_outcome_at: datetime | None
+    damaged_parts: list[str] = Field(default=[], description="parts of the ledger that cannot be read")
+    notice: str | None = None
+
+
+class AllocateResult(Record):
+    """What an allocation did."""
+
+    experiment_id: str
+    experiment: str
+    version: str
+    timestamp: datetime
+    uri: str
+    engine: str
+    workflow_run_id: str
+    n_specs: int
+    counts: StateCounts
+    duration_s: float
+    tables: dict[str, str] = Field(description="final tables: name to path or URI")
+    errors: list[ErrorGroup] = []
+    notices: list[str] = []
+
+    @computed_field
+    @property
+    def ok(self) -> bool:
+        """Whether every spec succeeded."""
+        return self.counts.succeeded == self.n_specs
+
+
+class TableRecord(Record):
+    """One final table."""
+
+    name: str
+    uri: str
+    size_bytes: int
+    n_rows: int | None
+    n_columns: int | None
+
+
+class TableColumn(Record):
+    """One column of a table, summarised; the numbers are None for columns that are not numeric or empty."""
+
+    name: str
+    dtype: str
+    is_index: bool
+    n_null: int
+    n_unique: int | None = None
+    min: Any = None
+    mean: float | None = None
+    max: Any = None
+    unit: str | None = None
+    description: str | None = None
+
+
+class TableSummary(Record):
+    """A table's head, and its columns."""
+
+    experiment_id: str
+    name: str
+    uri: str
+    n_rows: int
+    columns: list[TableColumn]
+    head: list[dict[str, Any]]
+
+
+class FetchedFile(Record):
+    """One table that was downloaded."""
+
+    name: str
+    path: str
+    size_bytes: int
+
+
+class DoctorCheck(Record):
+    """One thing that `scythe doctor` looked at."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str | None = None
+    exit_code: int = Field(default=0, description="what the command exits with because of this check")

@@ -1,0 +1,214 @@
+"""From a raw cell to what pydantic is given for it.
+
+Most cells are given as they are. JSON text is decoded where the field is no plain value, a relative path is taken from
+the file's folder, and text that stands for a number is turned into one where a field takes only certain numbers, since
+pydantic compares those without converting.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final, Literal, get_origin
+
+import pyarrow as pa
+from pydantic import TypeAdapter, ValidationError, create_model
+
+from scythe_cli.columns import Column, ColumnError, columns_of
+from scythe_cli.sampling.matching import Cell, Group, accepts_none, members_of
+from scythe_cli.utils.filesys import is_file_reference
+
+__all__ = ["MISSING", "Given", "Missing", "Unusable", "given_values", "interpreter_of", "plain_values"]
+
+
+class Missing:
+    """The mark of a cell that is not there."""
+
+
+MISSING: Final = Missing()
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """The mark of a cell that cannot even be given to pydantic.
+
+    Attributes:
+        column: The column.
+        value: The cell.
+        message: Why.
+    """
+
+    column: str
+    value: Any
+    message: str
+
+
+Given = Callable[[Any], Any]
+"""From a raw value that is not missing to what pydantic gets, or `Unusable`."""
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_REMEMBERED = 10_000
+
+
+def plain_values(column: str, cells: pa.Array[Any]) -> list[Any]:
+    """The Python values of cells; `Unusable` in place of one that Python has no value for."""
+    try:
+        return cells.to_pylist()
+    except (ValueError, OverflowError, TypeError, pa.ArrowException):
+        # a date after the year 9999, for one
+        return [_plain_value(column, cell) for cell in cells]
+
+
+def _plain_value(column: str, cell: Any) -> Any:
+    try:
+        return cell.as_py()
+    except (ValueError, OverflowError, TypeError, pa.ArrowException):
+        return Unusable(column, str(cell.cast(pa.string())) if pa.types.is_date(cell.type) else "?", "out of range")
+
+
+def interpreter_of(cell: Cell, folder: Path) -> Given | None:
+    """How the cells of a column are read; None if they are given as they are.
+
+    Args:
+        cell: The column and its field.
+        folder: The folder that relative paths start from.
+    """
+    type_ = cell.cells.type
+    annotation = cell.info.annotation
+    if pa.types.is_map(type_):
+        return dict
+    takes_text = pa.types.is_string(type_)
+    if takes_text and is_file_reference(annotation):
+        return lambda text: text if _URL.match(text) else os.path.normpath(folder / text)
+    column = _column_of(cell)
+    if column is None:
+        return None
+    if takes_text and not column.is_scalar:
+        return lambda text: _from_json(cell.column, text)
+    if (takes_text or pa.types.is_floating(type_)) and _takes_certain_values(annotation, column):
+        return _number_if_refused(TypeAdapter[Any](annotation))
+    return None
+
+
+def _column_of(cell: Cell) -> Column | None:
+    """The field as a column of its own; parts of nested models have none yet."""
+    info = cell.info
+    try:
+        fields: dict[str, Any] = {"field": (info.annotation, ...)}
+        model = create_model("Part", __config__={"arbitrary_types_allowed": True}, **fields)
+        return columns_of.__wrapped__(model)["field"]
+    except ColumnError:
+        return None
+
+
+def _from_json(column: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError:
+        return Unusable(column, text, "nested too deeply")
+    except ValueError as error:
+        reason = f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else str(error)
+        return Unusable(column, text, f"not JSON: {reason}")
+
+
+def _takes_certain_values(annotation: Any, column: Column) -> bool:
+    if column.is_json:
+        return True
+    if pa.types.is_string(column.type):
+        return False
+    return any(
+        get_origin(member) is Literal or (isinstance(member, type) and issubclass(member, Enum))
+        for member in members_of(annotation)
+    )
+
+
+def _number_if_refused(adapter: TypeAdapter[Any]) -> Given:
+    def accepts(value: Any) -> bool:
+        try:
+            adapter.validate_python(value)
+        except ValidationError:
+            return False
+        return True
+
+    # `type` keeps 1 and 1.0 and True apart
+    @lru_cache(_REMEMBERED, typed=True)
+    def given(value: Any) -> Any:
+        if accepts(value):
+            return value
+        number = _number(value)
+        return number if number is not None and accepts(number) else value
+
+    return given
+
+
+def _number(value: Any) -> int | float | bool | None:
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else None
+    text = value.strip().lower()
+    try:
+        number = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(number, float) and number.is_integer() and not text.lstrip("-").isdigit():
+        return number
+    return number if isinstance(number, (int, float)) else None
+
+
+def given_values(source: Cell | Group, start: int, stop: int, interpreters: dict[str, Given | None]) -> list[Any]:
+    """What pydantic is given for a field, row by row: a value, `MISSING` or `Unusable`.
+
+    Args:
+        source: Where the field comes from.
+        start: The first row.
+        stop: The row after the last.
+        interpreters: How the cells of each column are read.
+    """
+    if isinstance(source, Cell):
+        cells = source.cells.slice(start, stop - start).combine_chunks()
+        return given_cells(source.column, cells, interpreters[source.column])
+    names = list(source.parts)
+    columns = [given_values(part, start, stop, interpreters) for part in source.parts.values()]
+    if not columns:
+        return [MISSING] * (stop - start)
+    empty = _when_empty(source)
+    return [_joined(source, names, row, empty) for row in zip(*columns, strict=True)]
+
+
+def given_cells(column: str, cells: Any, given: Given | None) -> list[Any]:
+    """What pydantic is given for the cells of one column."""
+    values = plain_values(column, cells)
+    if given is None:
+        return [MISSING if v is None else v for v in values]
+    return [MISSING if v is None else v if isinstance(v, Unusable) else given(v) for v in values]
+
+
+def _joined(source: Group, names: Sequence[str], row: Sequence[Any], empty: Any) -> Any:
+    values: dict[str, Any] = {}
+    for name, value in zip(names, row, strict=True):
+        if isinstance(value, Unusable):
+            return value
+        if value is not MISSING:
+            values[name] = value
+    if not values:
+        return {} if empty is dict else empty
+    for name in names:
+        if name not in values and _none_if_empty(source.parts[name]):
+            values[name] = None
+    return values
+
+
+def _when_empty(source: Group) -> Any:
+    """What stands for a nested model of which each cell is empty; `dict` for an empty one."""
+    if not source.info.is_required():
+        return MISSING
+    return MISSING if accepts_none(source.info.annotation) else dict
+
+
+def _none_if_empty(source: Cell | Group) -> bool:
+    return source.info.is_required() and accepts_none(source.info.annotation)

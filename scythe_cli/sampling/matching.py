@@ -1,0 +1,230 @@
+"""Which column of a sampling file belongs to which field of the model."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Union, get_args, get_origin
+
+import pyarrow as pa
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from scythe_cli.base import RESERVED_INPUT_FIELDS, ExperimentInputSpec
+from scythe_cli.errors import SamplingFileError
+from scythe_cli.sampling.problems import listing
+from scythe_cli.sampling.reading import RawFile
+
+__all__ = ["Cell", "Group", "Match", "Source", "accepts_none", "field_of_location", "match_columns", "members_of"]
+
+_MAX_DEPTH = 32
+_MAX_FIELDS_IN_HINT = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A field, or a part of one, that a single column gives.
+
+    Attributes:
+        column: The column's name in the file.
+        cells: The column; null where the cell is missing.
+        info: The field.
+    """
+
+    column: str
+    cells: pa.ChunkedArray[Any]
+    info: FieldInfo
+
+
+@dataclass(slots=True)
+class Group:
+    """A nested model whose parts are columns.
+
+    Attributes:
+        column: The dotted name down to here.
+        info: The field that holds the nested model.
+        model: The nested model.
+        parts: What gives each of its fields, by field name.
+    """
+
+    column: str
+    info: FieldInfo
+    model: type[BaseModel]
+    parts: dict[str, Source] = field(default_factory=dict[str, "Source"])
+
+
+Source = Cell | Group
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The columns of a file, sorted by what they are for.
+
+    Attributes:
+        sources: What gives each field, by field name, in the order of the model.
+        defaulted: The fields that the file lacks.
+        ignored: The reserved columns that the file has.
+    """
+
+    sources: dict[str, Source]
+    defaulted: list[str]
+    ignored: list[str]
+
+
+def match_columns(raw: RawFile, model: type[ExperimentInputSpec]) -> Match:
+    """Find the field of each column.
+
+    Raises:
+        SamplingFileError: If a column belongs to no field, two to the same, or none to a field that has no default.
+    """
+    root = Group("", FieldInfo(annotation=model), model)
+    ignored: list[str] = []
+    mistakes: list[str] = []
+    for name, cells in zip(raw.names, raw.columns, strict=True):
+        if name.split(".")[0] in RESERVED_INPUT_FIELDS:
+            ignored.append(name)
+        else:
+            mistakes += _place(root, name, name, cells, model)
+    sources = {name: root.parts[name] for name in model.model_fields if name in root.parts}
+    defaulted: list[str] = []
+    for name, info in model.model_fields.items():
+        if name in sources or name in RESERVED_INPUT_FIELDS:
+            continue
+        if info.is_required():
+            mistakes.append(f"missing column {name!r}: the field has no default")
+        else:
+            defaulted.append(name)
+    for source in sources.values():
+        mistakes += _missing_parts(source)
+    if mistakes:
+        _raise(raw, model, mistakes)
+    return Match(sources, defaulted, ignored)
+
+
+def _raise(raw: RawFile, model: type[BaseModel], mistakes: Sequence[str]) -> None:
+    names = [name for name in _field_names(model) if name.split(".")[0] not in RESERVED_INPUT_FIELDS]
+    more = ", ..." if len(names) > _MAX_FIELDS_IN_HINT else ""
+    hint = f"The fields of {model.__name__} are {', '.join(names[:_MAX_FIELDS_IN_HINT])}{more}." if names else None
+    if len(mistakes) == 1:
+        raise SamplingFileError(f"{raw.path}: {mistakes[0]}", hint=hint)
+    title = f"{raw.path}: the columns do not fit {model.__name__}"
+    raise SamplingFileError(listing(title, mistakes, len(mistakes)), hint=hint)
+
+
+def _place(
+    group: Group, name: str, rest: str, cells: pa.ChunkedArray[Any], root: type[BaseModel], depth: int = 0
+) -> Iterator[str]:
+    """Put a column into the tree; yields what is wrong with it."""
+    field_name, tail = _find(group.model, rest)
+    if field_name is None or depth > _MAX_DEPTH:
+        yield f"unknown column {name!r}{_suggestion(name, root)}"
+        return
+    info = group.model.model_fields[field_name]
+    present = group.parts.get(field_name)
+    prefix = name[: len(name) - len(tail) - 1] if tail else name
+    nested = _nested_model(info.annotation)
+    if not tail and not (nested is not None and pa.types.is_struct(cells.type)):
+        if present is not None:
+            yield f"columns {present.column!r} and {name!r} are for the same field"
+            return
+        group.parts[field_name] = Cell(name, cells, info)
+        return
+    if nested is None:
+        yield f"unknown column {name!r}{_suggestion(name, root)}"
+        return
+    if isinstance(present, Cell):
+        yield f"columns {present.column!r} and {name!r} are for the same field"
+        return
+    if present is None:
+        present = group.parts[field_name] = Group(prefix, info, nested)
+    if tail:
+        yield from _place(present, name, tail, cells, root, depth + 1)
+        return
+    for part in cells.type:
+        parts = [chunk.flatten()[cells.type.get_field_index(part.name)] for chunk in cells.chunks]
+        column = pa.chunked_array(parts, part.type)
+        yield from _place(present, f"{name}.{part.name}", part.name, column, root, depth + 1)
+
+
+def _find(model: type[BaseModel], dotted: str) -> tuple[str | None, str]:
+    """The field that a dotted name begins with, and what comes after it."""
+    fields = model.model_fields
+    aliases = _aliases(model)
+    for candidate, tail in ((dotted, ""), *((dotted[:i], dotted[i + 1 :]) for i, c in enumerate(dotted) if c == ".")):
+        if candidate in fields:
+            return candidate, tail
+        if candidate in aliases:
+            return aliases[candidate], tail
+    return None, ""
+
+
+def _aliases(model: type[BaseModel]) -> dict[str, str]:
+    """From the other names of fields to their names."""
+    names: dict[str, str] = {}
+    for name, info in model.model_fields.items():
+        for alias in (info.validation_alias, info.alias):
+            if isinstance(alias, str):
+                names.setdefault(alias, name)
+    return names
+
+
+def field_of_location(model: type[BaseModel], part: str | int) -> str | None:
+    """The field that pydantic means by one part of an error's location: it uses aliases there."""
+    if part in model.model_fields:
+        return str(part)
+    return _aliases(model).get(str(part))
+
+
+def _missing_parts(source: Source) -> Iterator[str]:
+    if isinstance(source, Group):
+        for name, info in source.model.model_fields.items():
+            if name in source.parts:
+                yield from _missing_parts(source.parts[name])
+            elif info.is_required():
+                yield f"missing column '{source.column}.{name}': the field has no default"
+
+
+def _suggestion(name: str, model: type[BaseModel]) -> str:
+    names = {candidate.lower(): candidate for candidate in _field_names(model)}
+    names |= {alias.lower(): alias for alias in _aliases(model)}
+    names = {low: n for low, n in names.items() if n.split(".")[0] not in RESERVED_INPUT_FIELDS}
+    nearest = difflib.get_close_matches(name.lower(), names, n=1)
+    return f"; did you mean {names[nearest[0]]!r}?" if nearest else ""
+
+
+def _field_names(model: type[BaseModel], depth: int = 0) -> Iterator[str]:
+    for name, info in model.model_fields.items():
+        nested = _nested_model(info.annotation)
+        if nested is None or depth > 2:
+            yield name
+        else:
+            for inner in _field_names(nested, depth + 1):
+                yield f"{name}.{inner}"
+
+
+def members_of(annotation: Any) -> list[Any]:
+    """The members of a union, without annotations around them; of anything else, itself."""
+    if isinstance(annotation, getattr(typing, "TypeAliasType", ())):
+        return members_of(annotation.__value__)
+    origin = get_origin(annotation)
+    if origin is typing.Annotated:
+        return members_of(get_args(annotation)[0])
+    if origin in (Union, types.UnionType):
+        return [inner for member in get_args(annotation) for inner in members_of(member)]
+    return [annotation]
+
+
+def accepts_none(annotation: Any) -> bool:
+    """Whether None is a value of its own for this annotation."""
+    return any(member is None or member is type(None) for member in members_of(annotation))
+
+
+def _nested_model(annotation: Any) -> type[BaseModel] | None:
+    """The model of a field that holds one, or maybe none."""
+    models = [member for member in members_of(annotation) if member is not None and member is not type(None)]
+    if len(models) == 1 and isinstance(models[0], type) and issubclass(models[0], BaseModel):
+        return models[0]
+    return None

@@ -1,0 +1,115 @@
+"""Bad cells: what is said of one, and how many of them are shown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time
+from pathlib import Path
+
+from scythe_cli.errors import SamplingFileError
+
+__all__ = ["MAX_SHOWN", "BadCellsError", "CellProblem", "Problems", "listing", "show_text", "show_value"]
+
+MAX_SHOWN = 20
+"""How many problems of one file are written out; the rest are counted."""
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_MAX_CHARACTERS = 40
+
+
+@dataclass(frozen=True, slots=True)
+class CellProblem:
+    """What is wrong with one cell, or with one row.
+
+    Attributes:
+        label: Where it is, for a person: `line 18`, or `row 17` of a Parquet file.
+        row: The position of the case, from 0: its `sort_index`.
+        column: The column as the file names it, dotted for a part of a cell; None for a whole row.
+        value: The cell as it is written, cut; None for an empty cell or a whole row.
+        message: What is wrong, in pydantic's words.
+    """
+
+    label: str
+    row: int
+    column: str | None
+    value: str | None
+    message: str
+
+    def __str__(self) -> str:
+        place = self.label if self.column is None else f"{self.label}, {self.column}"
+        return ": ".join(part for part in (place, self.value, self.message) if part is not None)
+
+
+class BadCellsError(SamplingFileError):
+    """Some cells of a sampling file are wrong.
+
+    Attributes:
+        path: The file.
+        problems: The first problems, in the order of the file.
+        n_problems: How many there are in all.
+    """
+
+    def __init__(self, path: Path, problems: Sequence[CellProblem], n_problems: int, *, hint: str | None = None) -> None:
+        noun = "bad cell" if n_problems == 1 else "bad cells"
+        super().__init__(listing(f"{path}: {n_problems:,} {noun}", map(str, problems), n_problems), hint=hint)
+        self.path = path
+        self.problems = list(problems)
+        self.n_problems = n_problems
+
+
+def listing(title: str, lines: object, n_lines: int) -> str:
+    """A title with lines below it, of which at most `MAX_SHOWN` are shown."""
+    shown = [f"  {line}" for line, _ in zip(lines, range(MAX_SHOWN), strict=False)]  # pyright: ignore[reportArgumentType]
+    more = [f"  and {n_lines - len(shown):,} more"] if n_lines > len(shown) else []
+    return "\n".join([title, *shown, *more])
+
+
+class Problems:
+    """Collects the problems of a file; keeps the first of each source and counts the rest.
+
+    Problems of one source (a column, or the rows) must come in the order of the file.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._kept: list[tuple[int, int, CellProblem]] = []
+        self._n_of_source: dict[int, int] = {}
+
+    def wants(self, source: int) -> bool:
+        """Whether a further problem of this source could be shown."""
+        return self._n_of_source.get(source, 0) < MAX_SHOWN
+
+    def add(self, source: int, problem: CellProblem) -> None:
+        """Add a problem; `source` is the position of the column among the model's."""
+        if self.wants(source):
+            self._kept.append((problem.row, source, problem))
+            self._n_of_source[source] = self._n_of_source.get(source, 0) + 1
+        self.count += 1
+
+    def add_uncollected(self, n: int) -> None:
+        """Count problems that are not wanted any more."""
+        self.count += n
+
+    def raise_if_any(self, path: Path, *, hint: str | None = None) -> None:
+        """Raise `BadCellsError` if there are any."""
+        if self.count:
+            first = sorted(self._kept, key=lambda kept: kept[:2])[:MAX_SHOWN]
+            raise BadCellsError(path, [problem for _, _, problem in first], self.count, hint=hint)
+
+
+def show_text(text: str) -> str:
+    """Text for a message: control characters escaped, cut."""
+    head = text[: _MAX_CHARACTERS + 1]
+    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in head)
+    return escaped if len(escaped) <= _MAX_CHARACTERS else escaped[: _MAX_CHARACTERS - 3] + "..."
+
+
+def show_value(value: object) -> str:
+    """A cell for a message: numbers as they are, other text in quotes."""
+    if isinstance(value, str):
+        return value if _NUMBER.fullmatch(value) and len(value) <= _MAX_CHARACTERS else f"'{show_text(value)}'"
+    if isinstance(value, (date, datetime, time)):
+        return value.isoformat()
+    return show_text(repr(value))

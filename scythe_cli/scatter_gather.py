@@ -1,0 +1,7 @@
+"""The names under which scythe-engine has the shape of scatter/gather."""
+
+from __future__ import annotations
+
+from scythe_cli.tree import RecursionMap, RecursionSpec
+
+__all__ = ["RecursionMap", "RecursionSpec"]

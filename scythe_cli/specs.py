@@ -1,0 +1,141 @@
+"""Specs as a table: the content of `specs.pq`, from model instances and back to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pyarrow as pa
+from pydantic import ValidationError
+
+from scythe_cli.base import ExperimentInputSpec, input_columns
+from scythe_cli.columns import Column, ColumnError, columns_of, decoder_of, schema_of
+from scythe_cli.errors import SpecsError
+
+__all__ = ["META_SCHEMA", "build_specs", "spec_factory", "specs_schema", "table_from_specs", "with_meta"]
+
+META_SCHEMA = pa.schema(
+    [
+        pa.field("experiment_id", pa.string()),
+        pa.field("sort_index", pa.int64()),
+        pa.field("workflow_run_id", pa.string()),
+        pa.field("root_workflow_run_id", pa.string()),
+    ]
+)
+"""The first columns of `specs.pq`; the names are `SPEC_LEVELS`."""
+
+
+def specs_schema(model: type[ExperimentInputSpec]) -> pa.Schema:
+    """The schema of `specs.pq`: `META_SCHEMA`, then a column per input field."""
+    return pa.unify_schemas([META_SCHEMA, schema_of(input_columns(model))])
+
+
+def table_from_specs(specs: Sequence[ExperimentInputSpec], model: type[ExperimentInputSpec]) -> pa.Table:
+    """Make the input columns of instances; values beyond the model's fields become columns of JSON text.
+
+    Args:
+        specs: Instances of `model`.
+        model: The input model.
+
+    Returns:
+        A table of `len(specs)` rows with the schema of `input_columns(model)`, and a column for each extra name.
+
+    Raises:
+        SpecsError: If a spec is of another type, or holds a value that a column cannot hold.
+    """
+    for position, spec in enumerate(specs):
+        if not isinstance(spec, model):
+            raise SpecsError(f"spec {position} is a {type(spec).__name__}; expected {model.__name__}")
+    arrays: list[pa.Array[Any]] = []
+    fields: list[pa.Field[Any]] = []
+    for column in input_columns(model):
+        arrays.append(_array(column, [getattr(spec, column.name) for spec in specs]))
+        fields.append(column.field)
+    extra_names = dict.fromkeys(name for spec in specs for name in spec.model_extra or {})
+    for name in extra_names:
+        column = _extra_column(name)
+        arrays.append(_array(column, [(spec.model_extra or {}).get(name) for spec in specs]))
+        fields.append(column.field)
+    if not arrays:
+        # a table without columns forgets how many rows it has
+        return pa.table({"sort_index": pa.array(range(len(specs)), pa.int64())})
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def _array(column: Column, values: list[Any]) -> pa.Array[Any]:
+    try:
+        return column.array(values)
+    except ColumnError as error:
+        raise SpecsError(str(error)) from error
+
+
+def _extra_column(name: str) -> Column:
+    from pydantic import create_model
+
+    model = create_model("Extra", **{name: (Any, None)})  # pyright: ignore[reportCallIssue, reportArgumentType]
+    return columns_of(model)[name]
+
+
+def with_meta(inputs: pa.Table, experiment_id: str, root_workflow_run_id: str | None) -> pa.Table:
+    """Put the meta columns before the input columns; `sort_index` counts the rows from 0."""
+    n = inputs.num_rows
+    meta = pa.table(
+        {
+            "experiment_id": pa.repeat(pa.scalar(experiment_id), n),
+            "sort_index": pa.array(range(n), pa.int64()),
+            "workflow_run_id": pa.nulls(n, pa.string()),
+            "root_workflow_run_id": pa.repeat(pa.scalar(root_workflow_run_id, pa.string()), n),
+        },
+        schema=META_SCHEMA,
+    )
+    for field, column in zip(inputs.schema, inputs.columns, strict=True):
+        if field.name not in META_SCHEMA.names:
+            meta = meta.append_column(field, column)
+    return meta
+
+
+def spec_factory(
+    model: type[ExperimentInputSpec], schema: pa.Schema
+) -> Callable[[pa.RecordBatch], list[ExperimentInputSpec | ValidationError]]:
+    """Compile a function that turns rows of `specs.pq` into instances of the model.
+
+    A row that the model refuses becomes the `ValidationError`, in its place.
+    """
+    known = columns_of(model)
+    decoders = [
+        known[field.name].decode if field.name in known else decoder_of(field)
+        for field in schema
+    ]
+    names = list(schema.names)
+    validate = model.__pydantic_validator__.validate_python
+
+    def build(batch: pa.RecordBatch) -> list[ExperimentInputSpec | ValidationError]:
+        cells: list[list[Any]] = []
+        for column, decode in zip(batch.columns, decoders, strict=True):
+            values = column.to_pylist()
+            cells.append(values if decode is None else [None if v is None else decode(v) for v in values])
+        specs: list[ExperimentInputSpec | ValidationError] = []
+        for row in zip(*cells, strict=True):
+            try:
+                specs.append(validate(dict(zip(names, row, strict=True)), by_alias=True, by_name=True))
+            except ValidationError as error:
+                specs.append(error)
+        return specs
+
+    return build
+
+
+def build_specs(table: pa.Table, model: type[ExperimentInputSpec]) -> list[ExperimentInputSpec]:
+    """Turn a table of specs into instances.
+
+    Raises:
+        ValidationError: If the model refuses a row.
+    """
+    build = spec_factory(model, table.schema)
+    specs: list[ExperimentInputSpec] = []
+    for batch in table.to_batches():
+        for spec in build(batch):
+            if isinstance(spec, ValidationError):
+                raise spec
+            specs.append(spec)
+    return specs

@@ -1,0 +1,195 @@
+"""What a storage can do, whatever lies behind it, and what its keys look like."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+from scythe_cli.errors import StorageError
+
+__all__ = [
+    "FileInfo",
+    "InvalidKeyError",
+    "MissingKeyError",
+    "RemoteFile",
+    "Storage",
+    "StorageCheck",
+    "TransferInterruptedError",
+    "check_key",
+    "check_prefix",
+]
+
+
+class MissingKeyError(StorageError):
+    """There is nothing under this key."""
+
+
+class InvalidKeyError(StorageError, ValueError):
+    """A key that could lead out of the storage, or that not every storage can hold."""
+
+
+class TransferInterruptedError(StorageError):
+    """A download broke off, or did not begin; starting again can help."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """One file of a folder.
+
+    Attributes:
+        name: The name in its folder.
+        size_bytes: Its size.
+        modified: When it was written; with a time zone.
+    """
+
+    name: str
+    size_bytes: int
+    modified: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StorageCheck:
+    """One thing that was tried out.
+
+    Attributes:
+        name: What was tried.
+        ok: Whether it works.
+        detail: What was seen; for a failure what is wrong, and what to do.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+
+
+class RemoteFile(Protocol):
+    """A file that is being read from a server.
+
+    Attributes:
+        version: What the server says about its version, such as an ETag; None when it says nothing.
+        size_bytes: Its size; None when the server does not say.
+    """
+
+    @property
+    def version(self) -> str | None: ...
+    @property
+    def size_bytes(self) -> int | None: ...
+    def read(self) -> bytes:
+        """The next chunk; empty at the end."""
+        ...
+
+
+class Storage(Protocol):
+    """A place for files under keys, such as `energy/v1.0.0/2026-01-01_00-00-00/specs.pq`.
+
+    A key is a relative POSIX path; a prefix is a key that names a folder, or "" for the whole storage. All methods can
+    be called from several threads, and `open_storage(storage.location)` opens the same place in another process.
+
+    Every method raises StorageError when the place cannot be used, and InvalidKeyError, before it touches anything,
+    for a key that is absolute or climbs out.
+    """
+
+    @property
+    def location(self) -> str:
+        """The absolute path of a folder, or `s3://bucket/prefix`."""
+        ...
+
+    def uri(self, key: str) -> str:
+        """Where a key lies: an absolute path, or an S3 URL, in which only `%` is escaped."""
+        ...
+
+    def key_of(self, uri: str) -> str | None:
+        """The key that a URI means; None when it lies elsewhere."""
+        ...
+
+    def local_path(self, key: str) -> Path | None:
+        """The file itself, so that it can be read without a copy; None when it is not on this machine."""
+        ...
+
+    def read_bytes(self, key: str) -> bytes:
+        """The content; MissingKeyError when there is none."""
+        ...
+
+    def write_bytes(self, key: str, data: bytes) -> None:
+        """Write or replace; a reader sees the old content or the new, never a part."""
+        ...
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write only if there is nothing yet: of many callers at once exactly one gets True."""
+        ...
+
+    def put_file(self, local_path: Path, key: str, *, sha256: str | None = None) -> None:
+        """Write or replace with the content of a local file, in one step for readers.
+
+        Args:
+            local_path: The file.
+            key: Where to.
+            sha256: The hash (hex) that what is sent must have; with another one nothing is written.
+        """
+        ...
+
+    def get_file(self, key: str, local_path: Path) -> None:
+        """Copy to a local file, whole or not at all; MissingKeyError when there is none."""
+        ...
+
+    def open_remote(self, key: str) -> AbstractContextManager[RemoteFile]:
+        """Read in chunks; MissingKeyError when there is none."""
+        ...
+
+    def list_folders(self, prefix: str) -> list[str]:
+        """Sorted names of the folders in a folder; empty when it does not exist."""
+        ...
+
+    def list_files(self, prefix: str) -> list[FileInfo]:
+        """The files in a folder, sorted by name; empty when it does not exist."""
+        ...
+
+    def list_tree(self, prefix: str) -> list[str]:
+        """The sorted keys of all files in a folder and the folders below."""
+        ...
+
+    def exists(self, key: str) -> bool:
+        """Whether there is a file."""
+        ...
+
+    def size(self, key: str) -> int:
+        """The size in bytes; MissingKeyError when there is none."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove a file; nothing happens when there is none."""
+        ...
+
+    def delete_tree(self, prefix: str) -> None:
+        """Remove a folder with all that is in it; the whole storage cannot be removed like that."""
+        ...
+
+    def check(self) -> list[StorageCheck]:
+        """Try out what a run needs, up to the first thing that fails; leaves nothing behind."""
+        ...
+
+
+def check_key(key: str) -> str:
+    """Return the key when it is one.
+
+    Raises:
+        InvalidKeyError: If it is empty, absolute, climbs with `..`, or holds empty parts, backslashes, control
+            characters or what cannot be written as UTF-8.
+    """
+    if not key or any(part in {"", ".", ".."} for part in key.split("/")):
+        raise InvalidKeyError(f"{key!r} is no key of a storage: it must be a relative path without '.', '..' or '//'")
+    if "\\" in key or any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 or 0xD800 <= ord(c) < 0xE000 for c in key):
+        raise InvalidKeyError(f"{key!r} is no key of a storage: it holds a backslash or a control character")
+    return key
+
+
+def check_prefix(prefix: str) -> str:
+    """Return the prefix when it is "" or a key.
+
+    Raises:
+        InvalidKeyError: If it is neither.
+    """
+    return check_key(prefix) if prefix else ""

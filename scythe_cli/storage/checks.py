@@ -1,0 +1,87 @@
+"""Trying out a storage, for `scythe doctor`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from scythe_cli.errors import StorageError
+from scythe_cli.storage.base import StorageCheck
+
+if TYPE_CHECKING:
+    from scythe_cli.storage.base import Storage
+
+__all__ = ["run_checks"]
+
+_DATA = b"scythe doctor\n"
+
+
+def run_checks(storage: Storage) -> list[StorageCheck]:
+    """Write, read, create exclusively, list and delete, up to the first thing that fails.
+
+    What follows a failure would fail for the same reason, and each failure of an unreachable server takes seconds.
+    """
+    folder = f".scythe-check-{uuid4().hex[:16]}"
+    checks: list[StorageCheck] = []
+    try:
+        for name, step in _steps(storage, folder):
+            try:
+                detail = step()
+            except StorageError as error:
+                checks.append(StorageCheck(name, ok=False, detail=str(error)))
+                break
+            checks.append(StorageCheck(name, ok=True, detail=detail))
+    finally:
+        if any(check.ok for check in checks) and not all(check.ok for check in checks):
+            _clean(storage, folder)
+    return checks
+
+
+def _steps(storage: Storage, folder: str) -> Iterator[tuple[str, Callable[[], str]]]:
+    written, created = f"{folder}/written", f"{folder}/created"
+
+    def write() -> str:
+        storage.write_bytes(written, _DATA)
+        return f"wrote to {storage.location}"
+
+    def read() -> str:
+        if storage.read_bytes(written) != _DATA:
+            raise StorageError(f"{storage.location} gave back something else than was written")
+        return "read back what was written"
+
+    def create() -> str:
+        if not storage.create(created, _DATA):
+            raise StorageError(f"{storage.location} says that a new file exists already")
+        if storage.create(created, b""):
+            raise StorageError(
+                f"{storage.location} does not create exclusively, so two allocations could share a folder",
+                hint="Use an S3 server that honours If-None-Match, or a local folder.",
+            )
+        return "a second creation was refused"
+
+    def listing() -> str:
+        names = [file.name for file in storage.list_files(folder)]
+        if names != ["created", "written"]:
+            raise StorageError(f"{storage.location} does not list what was just written")
+        return "listed what was written"
+
+    def delete() -> str:
+        storage.delete(written)
+        storage.delete_tree(folder)
+        if storage.list_tree(folder):
+            raise StorageError(f"{storage.location} lists files that were deleted")
+        return "deleted all of it"
+
+    yield "write", write
+    yield "read", read
+    yield "exclusive create", create
+    yield "list", listing
+    yield "delete", delete
+
+
+def _clean(storage: Storage, folder: str) -> None:
+    try:
+        storage.delete_tree(folder)
+    except StorageError:
+        return  # the failure that is reported says why

@@ -1,0 +1,118 @@
+"""The S3 client of a process: s3fs with bounded patience, and with all repetition in one place."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from fsspec.asyn import sync
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential_jitter
+
+from scythe_cli.storage.base import TransferInterruptedError
+from scythe_cli.storage.s3_faults import CLIENT_ERRORS, FaultKind, diagnose
+
+__all__ = ["S3Client"]
+
+CONNECT_TIMEOUT_S = 3
+READ_TIMEOUT_S = 30
+PATIENCE_S = 30.0
+"""How long a fault that can pass is waited for."""
+FIRST_CONTACT_S = 3.5
+"""The same for a server that has never answered: a wrong endpoint should be told at once."""
+
+_MAX_CONNECTIONS = 32
+_T = TypeVar("_T")
+
+
+class S3Client:
+    """Calls of S3 operations, from any thread and after a fork."""
+
+    def __init__(self) -> None:
+        self._pid = 0
+        self._fs: Any = None
+        self._lock = threading.Lock()
+        self._answered = False
+        # clients of a parent process: closing them in the child would wait for a thread that is not there
+        self._inherited: list[Any] = []
+
+    def call(self, operation: str, **parameters: Any) -> Any:
+        """One operation, once."""
+        answer = self._filesystem().call_s3(operation, **parameters)
+        self._answered = True
+        return answer
+
+    def read_body(self, body: Any, n_bytes: int) -> bytes:
+        """Read on in the body of an answer."""
+        return sync(self._filesystem().loop, body.read, n_bytes)
+
+    def patiently(self, action: str, place: str, once: Callable[[], _T]) -> _T:
+        """Call again while a fault can pass, and turn what remains into StorageError.
+
+        Args:
+            action: What is done, for the message.
+            place: Where, for the message.
+            once: What to call.
+
+        Raises:
+            StorageError: `cannot <action> <place>: <reason>`.
+        """
+        retrying = Retrying(
+            retry=retry_if_exception(_can_pass),
+            wait=wait_exponential_jitter(initial=0.2, max=5, jitter=0.3),
+            stop=self._out_of_patience,
+            reraise=True,
+        )
+        try:
+            return retrying(once)
+        except TransferInterruptedError:
+            raise
+        except CLIENT_ERRORS as error:
+            raise diagnose(error).error(action, place) from error
+
+    def _out_of_patience(self, state: RetryCallState) -> bool:
+        waited_s = state.seconds_since_start or 0.0
+        error = state.outcome.exception() if state.outcome else None
+        if error is not None and diagnose(error).kind is FaultKind.UNREACHABLE and not self._answered:
+            return waited_s > FIRST_CONTACT_S
+        return waited_s > PATIENCE_S
+
+    def _filesystem(self) -> Any:
+        """The client of this process."""
+        if self._pid != os.getpid():
+            # the lock may have been held by another thread at the moment of the fork
+            self._lock = threading.Lock()
+            if self._fs is not None:
+                self._inherited.append(self._fs)
+            self._fs, self._pid = None, os.getpid()
+        with self._lock:
+            if self._fs is None:
+                self._fs = _make_filesystem()
+            return self._fs
+
+
+def _can_pass(error: BaseException) -> bool:
+    return isinstance(error, (*CLIENT_ERRORS, TransferInterruptedError)) and diagnose(error).passing
+
+
+def _make_filesystem() -> Any:
+    from s3fs import S3FileSystem
+
+    # botocore knows AWS_ENDPOINT_URL but not AWS_REGION
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    filesystem: Any = S3FileSystem(
+        endpoint_url=os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None,
+        client_kwargs={"region_name": region} if region else {},
+        config_kwargs={
+            "connect_timeout": CONNECT_TIMEOUT_S,
+            "read_timeout": READ_TIMEOUT_S,
+            "max_pool_connections": _MAX_CONNECTIONS,
+            # repeated here and not there: a creation must know whether an earlier try may have done it
+            "retries": {"total_max_attempts": 1, "mode": "standard"},
+        },
+        use_listings_cache=False,
+        skip_instance_cache=True,
+    )
+    filesystem.retries = 1
+    return filesystem

@@ -1,0 +1,195 @@
+"""What an error of the S3 client means: whether it passes by itself, and what to say otherwise."""
+
+from __future__ import annotations
+
+import http.client
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import aiohttp
+from botocore import exceptions as boto
+from fsspec.exceptions import FSTimeoutError
+
+from scythe_cli.errors import StorageError
+from scythe_cli.storage.base import MissingKeyError, TransferInterruptedError
+
+__all__ = ["CLIENT_ERRORS", "Fault", "FaultKind", "diagnose"]
+
+CLIENT_ERRORS = (
+    OSError,  # what s3fs makes of most answers; its cause is the ClientError
+    ValueError,  # an endpoint that is no URL
+    boto.BotoCoreError,
+    boto.ClientError,
+    aiohttp.ClientError,
+    http.client.HTTPException,
+    FSTimeoutError,
+)
+"""Everything that calls of the S3 client raise."""
+
+_DENIED = {"AccessDenied", "AllAccessDisabled", "AccountProblem", "403", "Forbidden"}
+_BAD_CREDENTIALS = {
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "InvalidToken",
+    "InvalidSecurity",
+    "ExpiredToken",
+    "TokenRefreshRequired",
+}
+_OTHER_REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301"}
+_TRANSIENT = {
+    "RequestTimeout",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+    "TooManyRequests",
+    "InternalError",
+    "ServiceUnavailable",
+    "OperationAborted",
+    "ConditionalRequestConflict",
+}
+# the server says itself that it did nothing
+_NOT_DONE = {"SlowDown", "ConditionalRequestConflict", "OperationAborted", "TooManyRequests"}
+
+
+class FaultKind(Enum):
+    """The kinds of faults that are treated differently."""
+
+    MISSING_KEY = "missing key"
+    EXISTS = "exists"
+    UNREACHABLE = "unreachable"
+    TRANSIENT = "transient"
+    FINAL = "final"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What went wrong.
+
+    Attributes:
+        kind: How it is treated.
+        reason: What to say, after the place.
+        hint: What to do.
+        maybe_done: Whether the server may have done nevertheless what was asked.
+    """
+
+    kind: FaultKind
+    reason: str
+    hint: str | None = None
+    maybe_done: bool = False
+
+    @property
+    def passing(self) -> bool:
+        """Whether trying again can help."""
+        return self.kind in {FaultKind.UNREACHABLE, FaultKind.TRANSIENT}
+
+    def error(self, action: str, place: str) -> StorageError:
+        """The error to raise: `cannot <action> <place>: <reason>`."""
+        cls = MissingKeyError if self.kind is FaultKind.MISSING_KEY else StorageError
+        return cls(f"cannot {action} {place}: {self.reason}", hint=self.hint)
+
+
+def diagnose(error: BaseException) -> Fault:
+    """Find out what an error of the client means."""
+    if isinstance(error, TransferInterruptedError):
+        return Fault(FaultKind.TRANSIENT, error.message, maybe_done=True)
+    answer = _answer(error)
+    return _of_answer(answer) if answer is not None else _of_client(error)
+
+
+def _answer(error: BaseException) -> boto.ClientError | None:
+    """The answer of the server, which s3fs keeps as the cause of the error that it makes of it."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, boto.ClientError):
+            return seen
+        seen = seen.__cause__
+    return None
+
+
+def _of_answer(answer: boto.ClientError) -> Fault:
+    details: Any = answer.response
+    code = str(details.get("Error", {}).get("Code", ""))
+    status = int(details.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if code == "NoSuchBucket":
+        return Fault(
+            FaultKind.FINAL, "the bucket does not exist", "Create the bucket, or correct its name and AWS_ENDPOINT_URL."
+        )
+    if code in {"NoSuchKey", "404", "NotFound"}:
+        return Fault(FaultKind.MISSING_KEY, "it does not exist")
+    if code in {"PreconditionFailed", "412"}:
+        return Fault(FaultKind.EXISTS, "it exists already")
+    if code in _TRANSIENT or status >= 500 and status != 501 or status == 429:
+        return Fault(
+            FaultKind.TRANSIENT,
+            f"the server answers {code or status} again and again",
+            "Try again later.",
+            maybe_done=code not in _NOT_DONE,
+        )
+    if code in _BAD_CREDENTIALS:
+        return Fault(
+            FaultKind.FINAL,
+            f"the credentials are not accepted ({code})",
+            "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or AWS_PROFILE.",
+        )
+    if code in _DENIED:
+        return Fault(
+            FaultKind.FINAL,
+            "access is denied",
+            "These credentials need s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject there.",
+        )
+    if code in _OTHER_REGION:
+        return Fault(FaultKind.FINAL, "the bucket is in another region", "Set AWS_REGION to the bucket's region.")
+    if code == "RequestTimeTooSkewed":
+        return Fault(FaultKind.FINAL, "the clock of this machine is wrong", "Set the clock, for example with NTP.")
+    if status == 501 or code == "NotImplemented":
+        return Fault(
+            FaultKind.FINAL, "the server does not support this", "Use an S3 server that honours If-None-Match."
+        )
+    message = str(details.get("Error", {}).get("Message", "")).strip()
+    return Fault(FaultKind.FINAL, f"{code or status}: {message}".rstrip(": "))
+
+
+def _of_client(error: BaseException) -> Fault:
+    if isinstance(error, boto.NoCredentialsError | boto.PartialCredentialsError):
+        return Fault(
+            FaultKind.FINAL,
+            "there are no credentials",
+            "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE.",
+        )
+    if isinstance(error, boto.ProfileNotFound):
+        return Fault(FaultKind.FINAL, "the profile in AWS_PROFILE does not exist", "Check ~/.aws/config.")
+    if isinstance(error, boto.CredentialRetrievalError | boto.TokenRetrievalError | boto.UnauthorizedSSOTokenError):
+        return Fault(FaultKind.FINAL, "credentials cannot be had", "Log in again, for example with `aws sso login`.")
+    if isinstance(error, boto.SSLError):
+        return Fault(
+            FaultKind.FINAL,
+            "the connection is not secure: the server's certificate is not accepted",
+            "Check AWS_ENDPOINT_URL, and AWS_CA_BUNDLE for a private authority.",
+        )
+    if isinstance(error, boto.EndpointConnectionError | boto.ConnectTimeoutError | boto.ProxyConnectionError):
+        return Fault(
+            FaultKind.UNREACHABLE,
+            "the server cannot be reached",
+            "Check AWS_ENDPOINT_URL and the network.",
+            maybe_done=False,
+        )
+    passing = (
+        boto.HTTPClientError,
+        boto.ConnectionError,
+        boto.ResponseStreamingError,
+        boto.IncompleteReadError,
+        boto.ResponseParserError,
+        aiohttp.ClientError,
+        http.client.HTTPException,
+        TimeoutError,
+        ConnectionError,
+        FSTimeoutError,
+    )
+    if isinstance(error, passing):
+        return Fault(FaultKind.TRANSIENT, "the connection breaks off", "Check the network.", maybe_done=True)
+    if isinstance(error, ValueError) and "endpoint" in str(error).lower():
+        return Fault(FaultKind.FINAL, "the endpoint is no valid URL", "Correct AWS_ENDPOINT_URL.")
+    text = str(error).splitlines()
+    return Fault(FaultKind.FINAL, text[0] if text else type(error).__name__)

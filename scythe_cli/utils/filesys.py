@@ -1,0 +1,97 @@
+"""References to files: the types for fields of a spec, and what is done with a reference by itself."""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+from pathlib import Path
+from typing import Any, ClassVar, Union, get_args, get_origin
+
+from pydantic import AnyHttpUrl, AnyUrl, HttpUrl, UrlConstraints
+from pydantic.types import PathType
+
+__all__ = ["FileReference", "OptionalFileReference", "S3Url", "fetch_uri", "is_file_reference", "redact_uri"]
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+
+
+class S3Url(AnyUrl):
+    """The URL of an object in S3: `s3://bucket/key`."""
+
+    _constraints: ClassVar[UrlConstraints] = UrlConstraints(allowed_schemes=["s3"], host_required=True)
+
+
+FileReference = S3Url | HttpUrl | Path
+"""A file in S3, on a web server, or on this machine. A string is taken for the first of these that it can be."""
+
+OptionalFileReference = FileReference | None
+"""A file, or none."""
+
+_MEMBERS = {S3Url, HttpUrl, AnyUrl, AnyHttpUrl, Path}
+
+
+def is_file_reference(annotation: Any) -> bool:
+    """Whether fields of this type refer to files.
+
+    So do `FileReference`, a path or URL type by itself (`Path`, `FilePath`, `HttpUrl`, `S3Url`, …), and unions of
+    these, optional or annotated. A `DirectoryPath` does not.
+    """
+    members = _members(annotation)
+    return bool(members - {type(None)}) and members <= {*_MEMBERS, type(None)}
+
+
+def _members(annotation: Any) -> set[Any]:
+    """The types of a union, without what annotates them."""
+    if isinstance(annotation, typing.TypeAliasType if hasattr(typing, "TypeAliasType") else ()):
+        return _members(annotation.__value__)
+    origin = get_origin(annotation)
+    if origin is typing.Annotated:
+        inner, *metadata = get_args(annotation)
+        if any(isinstance(item, PathType) and item.path_type == "dir" for item in metadata):
+            return {annotation}
+        return _members(inner)
+    if origin is Union or origin is types.UnionType:
+        return set[Any]().union(*(_members(member) for member in get_args(annotation)))
+    try:
+        hash(annotation)
+    except TypeError:
+        return {object}
+    return {annotation}
+
+
+def redact_uri(uri: str) -> str:
+    """A URI without user, password, query and fragment, as it can be shown; a path stays as it is.
+
+    The query of a presigned URL gives access, just as a password does.
+    """
+    scheme = _SCHEME.match(uri)
+    if scheme is None:
+        return uri
+    # in a key of S3 these two characters are ordinary
+    cut = None if scheme[1].lower() == "s3" else re.search(r"[?#]", uri)
+    shown = uri[scheme.end() : cut.start() if cut else None]
+    host, slash, path = shown.partition("/")
+    return f"{scheme[0]}{host.rpartition('@')[2]}{slash}{path}{'?…' if cut else ''}"
+
+
+def fetch_uri(uri: AnyUrl | str, local_path: Path, use_cache: bool = True) -> Path:
+    """Copy a file from S3, a web server or a `file://` URL to a local path, whole or not at all.
+
+    Args:
+        uri: Where it lies.
+        local_path: Where to.
+        use_cache: Whether a file that is there already is taken as it is.
+
+    Returns:
+        The local path.
+
+    Raises:
+        StorageError: If it cannot be fetched: not found, refused, incomplete, too large.
+    """
+    if use_cache and local_path.exists():
+        return local_path
+    from scythe_cli.storage.download import download
+
+    download(str(uri), local_path)
+    return local_path

@@ -1,0 +1,46 @@
+"""Isolation for all tests, and the rule that live tests may be skipped only where their servers are missing."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from scythe_cli.registry import ExperimentRegistry
+
+_SETTINGS = ("SCYTHE_", "AWS_", "HATCHET_CLIENT_")
+_KEPT = ("SCYTHE_SERVERS_DIR", "SCYTHE_REQUIRE_LIVE", "AWS_CA_BUNDLE")
+
+
+@pytest.fixture(autouse=True)
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No settings from outside, a cache of its own, an empty registry, and the import state as it was."""
+    for name in os.environ:
+        if name.startswith(_SETTINGS) and name not in _KEPT:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("SCYTHE_CACHE_DIR", str(tmp_path / "cache"))
+    ExperimentRegistry.clear()
+    path, modules = list(sys.path), set(sys.modules)
+    yield
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        # only modules of projects that a test made: others may hold state that cannot be loaded twice
+        file = getattr(sys.modules[name], "__file__", None)
+        if file and Path(file).is_relative_to(tmp_path):
+            del sys.modules[name]
+    ExperimentRegistry.clear()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With SCYTHE_REQUIRE_LIVE set, a live test that is skipped has failed."""
+    report = yield
+    if report.skipped and item.get_closest_marker("live") and os.environ.get("SCYTHE_REQUIRE_LIVE"):
+        report.outcome = "failed"
+        report.longrepr = f"a live test was skipped: {report.longrepr}"
+    return report
