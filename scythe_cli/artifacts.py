@@ -1,4 +1,4 @@
-"""The input files of a run: found and hashed before anything is written, uploaded once each, fetched where specs run."""
+"""The input files of a run: checked and hashed before anything is written, then uploaded once each."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -151,18 +152,22 @@ def collect_artifacts(
         for field, column in columns.items()
     }
     wanted = sorted({value for values in references.values() for value in values})
-    local = [value for value in wanted if uri_scheme(value) not in _REMOTE_SCHEMES]
+    local = [value for value in wanted if uri_scheme(value) is None]
     remote = [value for value in wanted if uri_scheme(value) in _REMOTE_SCHEMES] if copy_inputs else []
-    found: dict[str, _Hashed | str] = {}
+    found: dict[str, _Hashed | str] = {
+        value: f"{scheme}:// is not supported"
+        for value in wanted
+        if (scheme := uri_scheme(value)) is not None and scheme not in _REMOTE_SCHEMES
+    }
     paths = {value: _local_path(value, base_dir) for value in local}
     with ThreadPoolExecutor(_HASHING_THREADS, thread_name_prefix="scythe-hash") as pool:
         distinct = sorted(set(paths.values()))
         hashed = dict(zip(distinct, pool.map(_hash, distinct), strict=True))
         found.update((value, hashed[path]) for value, path in paths.items())
     if remote:
-        store = cache or ArtifactCache()
+        fetch = partial(_fetch, cache or ArtifactCache())
         with ThreadPoolExecutor(_TRANSFER_THREADS, thread_name_prefix="scythe-fetch") as pool:
-            found.update(zip(remote, pool.map(lambda uri: _fetch(uri, store), remote), strict=True))
+            found.update(zip(remote, pool.map(fetch, remote), strict=True))
     targets = _targets(found)
     files: dict[str, dict[str, PlannedArtifact]] = {}
     problems: list[ArtifactProblem] = []
@@ -244,8 +249,7 @@ def _hash(path: Path) -> _Hashed | str:
             digest = hashlib.file_digest(file, "sha256")
             return _Hashed(path, file.tell(), digest.hexdigest())
     except (FileNotFoundError, NotADirectoryError):
-        scheme = uri_scheme(str(path).replace(":/", "://", 1))
-        return "it does not exist" if scheme is None or path.is_absolute() else f"{scheme}:// is not supported"
+        return "it does not exist"
     except PermissionError:
         return "permission denied"
     except OSError as error:
@@ -254,7 +258,7 @@ def _hash(path: Path) -> _Hashed | str:
         return "it holds a NUL character"
 
 
-def _fetch(uri: str, cache: ArtifactCache) -> _Hashed | str:
+def _fetch(cache: ArtifactCache, uri: str) -> _Hashed | str:
     try:
         path = cache.fetch(uri)
     except StorageError as error:

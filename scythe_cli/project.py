@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -17,6 +17,7 @@ from scythe_cli.settings import EngineSettings, ScytheStorageSettings
 if TYPE_CHECKING:
     from scythe_cli.allocate import AllocationRequest
     from scythe_cli.executor import StopSignal
+    from scythe_cli.outcomes import State
     from scythe_cli.progress import ProgressCallback
     from scythe_cli.registry import RegisteredExperiment
     from scythe_cli.runs import Run
@@ -230,7 +231,7 @@ class Project:
             row_label=table.row_label,
             source=table.path.name,
             copy_inputs=copy_inputs,
-            workers=workers or self.config.scythe.workers or os.cpu_count() or 1,
+            workers=workers or self._workers(),
             recursion=RecursionRecord(
                 factor=settings.factor or 10, max_depth=1 if settings.max_depth is None else settings.max_depth
             ),
@@ -257,7 +258,7 @@ class Project:
             columns=[c for c in table.inputs.column_names if c not in table.defaulted],
             defaulted=table.defaulted,
             ignored=table.ignored,
-            input_files=plan.n_files,
+            input_files=len(plan.uploads),
             input_bytes=plan.total_bytes,
         )
 
@@ -311,6 +312,50 @@ class Project:
         )
         submission = submit(request, progress)
         return execute(submission, request.engine, stop=stop, progress=progress, notices=_table_notices(table))
+
+    def retry(
+        self,
+        reference: str = "latest",
+        *,
+        only: Collection[State] | None = None,
+        workers: int | None = None,
+        max_failures: int | None = None,
+        progress: ProgressCallback | None = None,
+        stop: StopSignal | None = None,
+    ) -> AllocateResult:
+        """Run again, in the same run, the specs that have no outcome or did not succeed, and gather anew.
+
+        Args:
+            reference: The run.
+            only: The states to run again; all but `succeeded` unless given.
+            workers: Processes of the local engine.
+            max_failures: Stop when that many specs have ended without success.
+            progress: Called as the run goes on.
+            stop: Stops the run when it is triggered.
+
+        Raises:
+            NotFoundError: If there is no such run, or the configuration has not its experiment.
+            InvalidInputError: If the experiment's models have changed since.
+            UnreachableError: If storage or engine cannot be used.
+        """
+        from scythe_cli.allocate import Submission, execute
+        from scythe_cli.engines import get_engine
+        from scythe_cli.recovery import RETRIED, retry_job
+
+        run = self.run(reference)
+        _, experiment = self.experiment(run.layout.experiment)
+        job = retry_job(
+            run,
+            experiment,
+            only=RETRIED if only is None else only,
+            root=self.root,
+            workers=workers or self._workers(),
+            max_failures=max_failures,
+        )
+        return execute(Submission(job, run.uri), get_engine(self.engine_name), stop=stop, progress=progress)
+
+    def _workers(self) -> int:
+        return self.config.scythe.workers or os.cpu_count() or 1
 
     def runs(self, experiment: str | None = None) -> list[RunRecord]:
         """All runs, or those of one experiment, newest first."""

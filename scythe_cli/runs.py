@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -277,7 +278,8 @@ def run_records(storage: Storage, experiment: str | None = None) -> list[RunReco
     names = _names(storage, experiment)
     runs = [run for name in names for v in list_versions(storage, name) for run in list_runs(storage, name, v)]
     runs.sort(key=lambda run: (run.timestamp, run.version), reverse=True)
-    return [Run(storage, run).record() for run in runs]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        return list(pool.map(lambda run: Run(storage, run).record(), runs))
 
 
 def version_records(storage: Storage, experiment: str | None = None) -> list[VersionRecord]:

@@ -209,6 +209,7 @@ def _place(get: Callable[[Path], None], name: str, target: Path, as_csv: bool) -
     return FetchedFile(name=name, path=str(target), size_bytes=target.stat().st_size)
 
 
+_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -224,6 +225,8 @@ def _write_csv(parquet: Path, target: Path) -> None:
             column = column.map_elements(_json, return_dtype=pl.String)
         elif dtype == pl.String:
             starts = pl.any_horizontal(*(column.str.starts_with(start) for start in _FORMULA_STARTS))
+            # a number is none, whatever sign it begins with
+            starts &= ~column.str.contains(_NUMBER)
             column = pl.when(starts).then(pl.lit("'") + column).otherwise(column)
         elif dtype == pl.Binary:
             column = column.bin.encode("base64")

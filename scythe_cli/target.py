@@ -19,7 +19,6 @@ import importlib.machinery
 import importlib.util
 import inspect
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -56,7 +55,7 @@ _Kind = Literal["module", "file", "script", "value"]
 _is_worker = False
 
 
-class ImportedInWorker(BaseException):  # noqa: N818 - it is no error: it ends the loading of a script
+class ImportedInWorker(BaseException):
     """A worker process came to a call that starts a run; no `except Exception` of the user's may stop it."""
 
 
@@ -132,7 +131,8 @@ class ExperimentTarget:
     def from_bytes(cls, data: bytes) -> ExperimentTarget:
         """Read what `to_bytes` wrote."""
         fields: dict[str, Any] = json.loads(data)
-        return cls(**{**fields, "sys_path": tuple(fields["sys_path"])})
+        fields["sys_path"] = tuple(fields["sys_path"])
+        return cls(**fields)
 
     @property
     def options(self) -> ExperimentOptions:
@@ -282,7 +282,7 @@ def _is_importable(name: str, file: str | None, sys_path: Sequence[str]) -> bool
 
 
 def _pickle(experiment: RegisteredExperiment[Any, Any]) -> bytes:
-    import cloudpickle  # pyright: ignore[reportMissingTypeStubs]
+    import cloudpickle
 
     parts = {
         "fn": experiment.fn,
@@ -292,7 +292,7 @@ def _pickle(experiment: RegisteredExperiment[Any, Any]) -> bytes:
         "accepts_tempdir": experiment.accepts_tempdir,
     }
     try:
-        return cast("bytes", cloudpickle.dumps(parts))
+        return cloudpickle.dumps(parts)
     except Exception as error:
         raise EntrypointError(
             f"experiment {experiment.name!r} cannot be sent to another process: {type(error).__name__}: {error}",
@@ -436,4 +436,4 @@ def _own_traceback(error: BaseException) -> str:
 
 
 def _is_machinery(filename: str) -> bool:
-    return filename == __file__ or "importlib" in filename.split(os.sep) or filename.startswith("<frozen importlib")
+    return filename == __file__ or "importlib" in Path(filename).parts or filename.startswith("<frozen importlib")

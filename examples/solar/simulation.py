@@ -21,7 +21,7 @@ from scythe_cli.registry import ExperimentRegistry
 from scythe_cli.utils.filesys import FileReference
 
 HOURS = 8760
-MODULE_TECHNOLOGY = {  # change of power with the cells' temperature [1/degC], and share of the light not used
+MODULE_TECHNOLOGY = {  # change of power with the cells' temperature [1/degC], and refractive index of the glass
     "standard": {"gamma_pdc": -0.0047, "iam_n": 1.526},
     "premium": {"gamma_pdc": -0.0035, "iam_n": 1.3},
     "thin-film": {"gamma_pdc": -0.0020, "iam_n": 1.526},
@@ -56,7 +56,7 @@ class SolarYield(ExperimentOutputSpec):
     plane_irradiation: float = Field(description="Light on the modules in a year [kWh/m2]")
     performance_ratio: float = Field(description="Yield over what ideal modules would give in that light")
     clipping_loss: float = Field(description="Energy lost to the inverter's limit [%]")
-    temperature_loss: float = Field(description="Energy lost to warm modules [%]")
+    temperature_loss: float = Field(description="Energy lost to warm modules; negative where cold ones gain [%]")
     hourly: OptionalFileReference = Field(default=None, description="Power hour by hour, where it was asked for")
 
 

@@ -24,7 +24,17 @@ from scythe_cli.columns import Column, ColumnError, columns_of
 from scythe_cli.sampling.matching import Cell, Group, accepts_none, members_of
 from scythe_cli.utils.filesys import is_file_reference
 
-__all__ = ["MISSING", "Given", "Missing", "Unusable", "given_values", "interpreter_of", "plain_values"]
+__all__ = [
+    "MISSING",
+    "Given",
+    "Missing",
+    "Unusable",
+    "given_cells",
+    "given_values",
+    "interpreter_of",
+    "is_plain",
+    "plain_values",
+]
 
 
 class Missing:
@@ -80,7 +90,7 @@ def interpreter_of(cell: Cell, folder: Path) -> Given | None:
         folder: The folder that relative paths start from.
     """
     type_ = cell.cells.type
-    annotation = cell.info.annotation
+    annotation: Any = cell.info.annotation
     if pa.types.is_map(type_):
         return dict
     takes_text = pa.types.is_string(type_)
@@ -105,6 +115,12 @@ def _column_of(cell: Cell) -> Column | None:
         return columns_of.__wrapped__(model)["field"]
     except ColumnError:
         return None
+
+
+def is_plain(cell: Cell) -> bool:
+    """Whether a cell holds one value, and not a list or a nested model."""
+    column = _column_of(cell)
+    return column is not None and column.is_scalar
 
 
 def _from_json(column: str, text: str) -> Any:
@@ -150,13 +166,10 @@ def _number_if_refused(adapter: TypeAdapter[Any]) -> Given:
 def _number(value: Any) -> int | float | bool | None:
     if isinstance(value, float):
         return int(value) if value.is_integer() else None
-    text = value.strip().lower()
     try:
-        number = json.loads(text)
+        number = json.loads(value.strip().lower())
     except (ValueError, RecursionError):
         return None
-    if isinstance(number, float) and number.is_integer() and not text.lstrip("-").isdigit():
-        return number
     return number if isinstance(number, (int, float)) else None
 
 

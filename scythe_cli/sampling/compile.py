@@ -12,11 +12,11 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Union, cast, get_args, get_origin
 
 import annotated_types as at
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 from pydantic import AfterValidator, BaseModel, BeforeValidator, PlainValidator, WrapValidator
 from pydantic.fields import FieldInfo
 from pydantic.types import AllowInfNan
@@ -24,6 +24,8 @@ from pydantic.types import AllowInfNan
 from scythe_cli.base import RESERVED_INPUT_FIELDS, ExperimentInputSpec
 
 __all__ = ["FastAccept", "fast_accept", "fields_are_independent"]
+
+pc: Any = pyarrow.compute  # its stubs do not know the types that its functions take
 
 FastAccept = Callable[["pa.Array[Any]"], "tuple[pa.BooleanArray, pa.Array[Any]]"]
 """From raw cells to which of them are accepted, and the values of these; the other values mean nothing."""
@@ -80,7 +82,7 @@ def _rules_of(info: FieldInfo, config: Mapping[str, Any]) -> _Rules | None:
             case str() | AllowInfNan():
                 pass  # a remark; or about numbers that are never accepted here
             case at.Ge(limit) | at.Gt(limit) | at.Le(limit) | at.Lt(limit) if _is_exact(limit, base):
-                bounds.append((type(item).__name__.lower(), limit))
+                bounds.append((type(item).__name__.lower(), cast("float", limit)))
             case at.MinLen(length) if base is str:
                 min_length = max(min_length, length)
             case at.MaxLen(length) if base is str:
@@ -138,7 +140,7 @@ _Numbers = Callable[["pa.Array[Any]", type], "tuple[pa.BooleanArray, pa.Array[An
 
 
 def _accept_number(rules: _Rules, numbers: _Numbers) -> FastAccept:
-    compare = {"ge": pc.greater_equal, "gt": pc.greater, "le": pc.less_equal, "lt": pc.less}
+    compare = {"ge": pc.greater, "gt": pc.greater, "le": pc.less_equal, "lt": pc.less}
 
     def accept(cells: pa.Array[Any]) -> tuple[pa.BooleanArray, pa.Array[Any]]:
         ok, values = numbers(cells, rules.base)
@@ -197,9 +199,7 @@ def fields_are_independent(model: type[ExperimentInputSpec]) -> bool:
         hook = vars(cls).get("model_post_init")
         if hook is not None and getattr(hook, "__name__", "") != "init_private_attributes":
             return False
-    return not any(
-        _needs_row(info) for name, info in model.model_fields.items() if name not in RESERVED_INPUT_FIELDS
-    )
+    return not any(_needs_row(info) for name, info in model.model_fields.items() if name not in RESERVED_INPUT_FIELDS)
 
 
 def _needs_row(info: FieldInfo) -> bool:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.csv
+import pyarrow.csv as pa_csv
 
 from scythe_cli.errors import SamplingFileError
 from scythe_cli.sampling.problems import MAX_SHOWN, listing, show_text
@@ -92,13 +93,14 @@ def _line_ends(data: bytes, end: int) -> int:
 
 def _parse(path: Path, data: bytes, header: list[str]) -> pa.Table:
     quoted = b'"' in data
+    source: Any = pa.BufferReader(data)
     try:
-        table = pa.csv.read_csv(
-            pa.BufferReader(data),
+        table = pa_csv.read_csv(
+            source,
             # a block must hold the longest row
-            read_options=pa.csv.ReadOptions(block_size=1 << 22),
-            parse_options=pa.csv.ParseOptions(newlines_in_values=quoted),
-            convert_options=pa.csv.ConvertOptions(
+            read_options=pa_csv.ReadOptions(block_size=1 << 22),
+            parse_options=pa_csv.ParseOptions(newlines_in_values=quoted),
+            convert_options=pa_csv.ConvertOptions(
                 column_types={name: pa.string() for name in header},
                 null_values=[""],
                 strings_can_be_null=True,
@@ -199,7 +201,7 @@ def _ends_in_quotes(lines: Iterable[str]) -> bool:
 
     def with_mark() -> Iterator[str]:
         text = ""
-        for text in lines:  # noqa: B007 - the last one is needed below
+        for text in lines:
             yield text
         if not text.endswith(("\n", "\r")):
             yield "\n"
@@ -213,7 +215,7 @@ def _ends_in_quotes(lines: Iterable[str]) -> bool:
 
 
 @contextmanager
-def _any_field_size() -> Iterator[None]:
+def _any_field_size() -> Generator[None]:
     """Let the csv module take cells of any length; its limit is one for the whole process."""
     before = csv.field_size_limit(_LARGEST_FIELD)
     try:

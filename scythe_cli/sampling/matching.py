@@ -7,7 +7,7 @@ import types
 import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Union, cast, get_args, get_origin
 
 import pyarrow as pa
 from pydantic import BaseModel
@@ -143,9 +143,9 @@ def _place(
     if tail:
         yield from _place(present, name, tail, cells, root, depth + 1)
         return
-    for part in cells.type:
-        parts = [chunk.flatten()[cells.type.get_field_index(part.name)] for chunk in cells.chunks]
-        column = pa.chunked_array(parts, part.type)
+    # null in a struct is null in each of its parts
+    parts: list[pa.ChunkedArray[Any]] = cells.flatten()
+    for part, column in zip(cast("pa.StructType", cells.type), parts, strict=True):
         yield from _place(present, f"{name}.{part.name}", part.name, column, root, depth + 1)
 
 

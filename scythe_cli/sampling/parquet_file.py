@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 from scythe_cli.errors import SamplingFileError
-from scythe_cli.sampling.reading import RawFile, check_names
+from scythe_cli.sampling.reading import RawFile, check_names, chunked
 
 __all__ = ["read_parquet"]
+
+pc: Any = pyarrow.compute  # its stubs do not know the types that its functions take
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +59,11 @@ def _simplified(path: Path, name: str, column: pa.ChunkedArray[Any]) -> pa.Chunk
             simpler = _simpler_type(column.type)
             if simpler is None:
                 return column
+            chunks: list[Any] = column.chunks
             if isinstance(column.type, pa.BaseExtensionType):
-                column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
+                column = chunked([chunk.storage for chunk in chunks], simpler)
             elif pa.types.is_run_end_encoded(column.type):
-                column = pa.chunked_array([pc.run_end_decode(chunk) for chunk in column.chunks], simpler)
+                column = chunked([pc.run_end_decode(chunk) for chunk in chunks], simpler)
             else:
                 # unsafe only as to nanoseconds: Python's times have microseconds
                 column = column.cast(simpler, safe=False)
@@ -80,7 +83,7 @@ def _simpler_type(type_: pa.DataType) -> pa.DataType | None:
     if types.is_float16(type_):
         return pa.float32()
     if types.is_timestamp(type_):
-        simpler = pa.timestamp("us", tz=None if type_.tz is None else "UTC")
+        simpler = pa.timestamp("us") if type_.tz is None else pa.timestamp("us", tz="UTC")
         return None if type_ == simpler else simpler
     if types.is_time(type_):
         return None if type_ == pa.time64("us") else pa.time64("us")

@@ -51,7 +51,9 @@ class BadCellsError(SamplingFileError):
         n_problems: How many there are in all.
     """
 
-    def __init__(self, path: Path, problems: Sequence[CellProblem], n_problems: int, *, hint: str | None = None) -> None:
+    def __init__(
+        self, path: Path, problems: Sequence[CellProblem], n_problems: int, *, hint: str | None = None
+    ) -> None:
         noun = "bad cell" if n_problems == 1 else "bad cells"
         super().__init__(listing(f"{path}: {n_problems:,} {noun}", map(str, problems), n_problems), hint=hint)
         self.path = path

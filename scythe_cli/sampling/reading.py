@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from scythe_cli.errors import SamplingFileError
 
-__all__ = ["SUFFIXES", "RawFile", "check_names", "read_raw"]
+__all__ = ["SUFFIXES", "RawFile", "check_names", "chunked", "read_raw"]
 
 SUFFIXES = (".csv", ".parquet", ".pq")
 
@@ -85,3 +85,8 @@ def check_names(path: Path, names: Sequence[str]) -> None:
     twice = [name for name, n in Counter(names).items() if n > 1]
     if twice:
         raise SamplingFileError(f"{path}: more than one column is named {', '.join(map(repr, twice))}")
+
+
+def chunked(chunks: list[Any], type_: Any) -> pa.ChunkedArray[Any]:
+    """Join arrays without copying them; the stubs of `chunked_array` know only some types."""
+    return pa.chunked_array(chunks, type_)

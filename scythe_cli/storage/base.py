@@ -66,17 +66,18 @@ class StorageCheck:
 
 
 class RemoteFile(Protocol):
-    """A file that is being read from a server.
-
-    Attributes:
-        version: What the server says about its version, such as an ETag; None when it says nothing.
-        size_bytes: Its size; None when the server does not say.
-    """
+    """A file that is being read, wherever it lies."""
 
     @property
-    def version(self) -> str | None: ...
+    def version(self) -> str | None:
+        """What the server says about its version, such as an ETag; None when it says nothing."""
+        ...
+
     @property
-    def size_bytes(self) -> int | None: ...
+    def size_bytes(self) -> int | None:
+        """Its size; None when the server does not say."""
+        ...
+
     def read(self) -> bytes:
         """The next chunk; empty at the end."""
         ...

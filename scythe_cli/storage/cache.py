@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from hashlib import sha256 as hash_of
 from pathlib import Path
@@ -79,7 +79,7 @@ class ArtifactCache:
             return kept
 
     @contextmanager
-    def _locked(self, digest: str) -> Iterator[None]:
+    def _locked(self, digest: str) -> Generator[None, None, None]:
         """Let one process at a time fetch the same thing."""
         folder = self.root / "locks"
         with border("write", folder):

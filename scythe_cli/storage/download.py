@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import sha256
@@ -143,7 +143,7 @@ def _too_large(shown: str, max_bytes: int) -> StorageError:
 
 
 @contextmanager
-def open_uri(uri: str) -> Iterator[RemoteFile]:
+def open_uri(uri: str) -> Generator[RemoteFile, None, None]:
     """Open what a URI points to.
 
     Raises:
@@ -178,7 +178,7 @@ def _bucket(name: str, environment: tuple[str | None, ...]) -> Storage:  # pyrig
 
 
 @contextmanager
-def _open_s3(uri: str) -> Iterator[RemoteFile]:
+def _open_s3(uri: str) -> Generator[RemoteFile, None, None]:
     bucket, _, path = uri.partition("://")[2].partition("/")
     storage = _bucket(bucket, tuple(os.environ.get(name) for name in _AWS))
     # a URL escapes what pydantic or a person escaped; but a key may also hold such a sequence by itself
@@ -240,7 +240,7 @@ class _HttpFile:
 
 
 @contextmanager
-def _open_http(uri: str) -> Iterator[_HttpFile]:
+def _open_http(uri: str) -> Generator[_HttpFile, None, None]:
     import httpx
 
     shown = redact_uri(uri)

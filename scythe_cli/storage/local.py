@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -105,26 +105,32 @@ class LocalStorage:
         """Copy a local file here in one step."""
         path = self._path(key)
         digest = hashlib.sha256()
-        with border("read", local_path), local_path.open("rb") as source:
-            with border("write", path), atomic_file(path) as file:
-                if sha256 is None:
-                    shutil.copyfileobj(source, file, _CHUNK_BYTES)
-                    return
-                while chunk := source.read(_CHUNK_BYTES):
+        with (
+            border("read", local_path),
+            local_path.open("rb") as source,
+            border("write", path),
+            atomic_file(path) as file,
+        ):
+            while chunk := source.read(_CHUNK_BYTES):
+                if sha256 is not None:
                     digest.update(chunk)
-                    file.write(chunk)
-                if digest.hexdigest() != sha256:
-                    raise StorageError(f"{local_path} changed while it was copied", hint="Run the command again.")
+                file.write(chunk)
+            if sha256 is not None and digest.hexdigest() != sha256:
+                raise StorageError(f"{local_path} changed while it was copied", hint="Run the command again.")
 
     def get_file(self, key: str, local_path: Path) -> None:
         """Copy a file to elsewhere on this machine in one step."""
         path = self._path(key)
-        with self._reading(path), path.open("rb") as source:
-            with border("write", local_path), atomic_file(local_path) as file:
-                shutil.copyfileobj(source, file, _CHUNK_BYTES)
+        with (
+            self._reading(path),
+            path.open("rb") as source,
+            border("write", local_path),
+            atomic_file(local_path) as file,
+        ):
+            shutil.copyfileobj(source, file, _CHUNK_BYTES)
 
     @contextmanager
-    def open_remote(self, key: str) -> Iterator[OpenLocalFile]:
+    def open_remote(self, key: str) -> Generator[OpenLocalFile, None, None]:
         """Read a file in chunks."""
         path = self._path(key)
         with self._reading(path), path.open("rb") as file:
@@ -236,7 +242,7 @@ class LocalStorage:
                 return []
 
     @contextmanager
-    def _reading(self, path: Path) -> Iterator[None]:
+    def _reading(self, path: Path) -> Generator[None, None, None]:
         with border("read", path):
             try:
                 yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -36,7 +36,7 @@ def _explain(error: OSError) -> tuple[str, str | None]:
 
 
 @contextmanager
-def border(action: str, place: str | Path) -> Iterator[None]:
+def border(action: str, place: str | Path) -> Generator[None, None, None]:
     """Turn errors of the operating system into StorageError: `cannot <action> <place>: <reason>`."""
     try:
         yield
@@ -46,7 +46,7 @@ def border(action: str, place: str | Path) -> Iterator[None]:
 
 
 @contextmanager
-def temp_file(folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
+def temp_file(folder: Path) -> Generator[tuple[BinaryIO, Path], None, None]:
     """An unfinished file in a folder, which is made when it is missing; the file is gone afterwards.
 
     `finish` (flush and fsync) is the caller's: see `atomic_file`.
@@ -62,7 +62,7 @@ def temp_file(folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
 
 
 @contextmanager
-def atomic_file(target: Path, *, mode: int | None = None) -> Iterator[BinaryIO]:
+def atomic_file(target: Path, *, mode: int | None = None) -> Generator[BinaryIO, None, None]:
     """A file to write to, which takes its name only when the block ends well.
 
     Args:

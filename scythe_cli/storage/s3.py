@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import unquote
@@ -36,7 +37,7 @@ PART_BYTES = 16 << 20
 _PARTS_IN_FLIGHT = 3
 _MAX_PARTS = 10_000
 _DELETE_AT_ONCE = 1000
-_TOKEN = "scythe-create"  # noqa: S105 (the name of a metadata entry)
+_TOKEN = "scythe-create"
 
 
 class OpenS3File:
@@ -195,7 +196,7 @@ class S3Storage:
         self._patiently("read", key, once)
 
     @contextmanager
-    def open_remote(self, key: str) -> Iterator[OpenS3File]:
+    def open_remote(self, key: str) -> Generator[OpenS3File, None, None]:
         """Read an object in chunks; what breaks off while it is read is the caller's to repeat."""
         answer = self._call("read", key, "get_object", Key=self._object(key))
         try:
@@ -212,7 +213,7 @@ class S3Storage:
         """The objects directly below a prefix."""
         start = self._start(prefix)
         files = [
-            FileInfo(file["Key"][len(start) :], int(file["Size"]), file["LastModified"])
+            FileInfo(file["Key"][len(start) :], int(file["Size"]), file["LastModified"].astimezone(UTC))
             for file in self._list(prefix, flat=False).files
         ]
         return sorted((file for file in files if file.name and "/" not in file.name), key=lambda file: file.name)
@@ -281,7 +282,7 @@ class S3Storage:
         return self._patiently(action, key, lambda: self._client.call(operation, Bucket=self.bucket, **parameters))
 
     @contextmanager
-    def _open(self, key: str) -> Iterator[OpenS3File]:
+    def _open(self, key: str) -> Generator[OpenS3File, None, None]:
         """Open an object once; the caller repeats opening and reading together."""
         answer = self._client.call("get_object", Bucket=self.bucket, Key=self._object(key))
         try:
@@ -329,10 +330,9 @@ class S3Storage:
             parts = self._send_parts(file, max(PART_BYTES, -(-size // _MAX_PARTS)), key, same, sha256)
             self._call("write", key, "complete_multipart_upload", **same, MultipartUpload={"Parts": parts})
         except BaseException:
-            try:
+            # the first failure is the one to report; the bucket's lifecycle rules remove the parts
+            with suppress(StorageError):
                 self._call("write", key, "abort_multipart_upload", **same)
-            except StorageError:
-                pass  # the first failure is the one to report; the bucket's lifecycle rules remove the parts
             raise
 
     def _send_parts(

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from fsspec.asyn import sync
-from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential_jitter
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential, wait_random
 
 from scythe_cli.storage.base import TransferInterruptedError
 from scythe_cli.storage.s3_faults import CLIENT_ERRORS, FaultKind, diagnose
@@ -45,7 +45,8 @@ class S3Client:
 
     def read_body(self, body: Any, n_bytes: int) -> bytes:
         """Read on in the body of an answer."""
-        return sync(self._filesystem().loop, body.read, n_bytes)
+        chunk: Any = sync(self._filesystem().loop, body.read, n_bytes)
+        return bytes(chunk)
 
     def patiently(self, action: str, place: str, once: Callable[[], _T]) -> _T:
         """Call again while a fault can pass, and turn what remains into StorageError.
@@ -60,7 +61,7 @@ class S3Client:
         """
         retrying = Retrying(
             retry=retry_if_exception(_can_pass),
-            wait=wait_exponential_jitter(initial=0.2, max=5, jitter=0.3),
+            wait=wait_exponential(multiplier=0.2, max=5) + wait_random(0, 0.3),
             stop=self._out_of_patience,
             reraise=True,
         )

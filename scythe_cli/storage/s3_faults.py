@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 from botocore import exceptions as boto
+from botocore.parsers import ResponseParserError
 from fsspec.exceptions import FSTimeoutError
 
 from scythe_cli.errors import StorageError
@@ -120,7 +121,7 @@ def _of_answer(answer: boto.ClientError) -> Fault:
         return Fault(FaultKind.MISSING_KEY, "it does not exist")
     if code in {"PreconditionFailed", "412"}:
         return Fault(FaultKind.EXISTS, "it exists already")
-    if code in _TRANSIENT or status >= 500 and status != 501 or status == 429:
+    if code in _TRANSIENT or (status >= 500 and status != 501) or status == 429:
         return Fault(
             FaultKind.TRANSIENT,
             f"the server answers {code or status} again and again",
@@ -137,16 +138,14 @@ def _of_answer(answer: boto.ClientError) -> Fault:
         return Fault(
             FaultKind.FINAL,
             "access is denied",
-            "These credentials need s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject there.",
+            "The credentials are wrong, or lack one of s3:ListBucket, s3:GetObject, s3:PutObject, s3:DeleteObject.",
         )
     if code in _OTHER_REGION:
         return Fault(FaultKind.FINAL, "the bucket is in another region", "Set AWS_REGION to the bucket's region.")
     if code == "RequestTimeTooSkewed":
         return Fault(FaultKind.FINAL, "the clock of this machine is wrong", "Set the clock, for example with NTP.")
     if status == 501 or code == "NotImplemented":
-        return Fault(
-            FaultKind.FINAL, "the server does not support this", "Use an S3 server that honours If-None-Match."
-        )
+        return Fault(FaultKind.FINAL, "the server cannot do this", "Use an S3 server that honours If-None-Match.")
     message = str(details.get("Error", {}).get("Message", "")).strip()
     return Fault(FaultKind.FINAL, f"{code or status}: {message}".rstrip(": "))
 
@@ -180,7 +179,7 @@ def _of_client(error: BaseException) -> Fault:
         boto.ConnectionError,
         boto.ResponseStreamingError,
         boto.IncompleteReadError,
-        boto.ResponseParserError,
+        ResponseParserError,
         aiohttp.ClientError,
         http.client.HTTPException,
         TimeoutError,

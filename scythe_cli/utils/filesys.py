@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import types
-import typing
 from pathlib import Path
-from typing import Any, ClassVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 
 from pydantic import AnyHttpUrl, AnyUrl, HttpUrl, UrlConstraints
 from pydantic.types import PathType
+from typing_extensions import TypeAliasType
 
 __all__ = ["FileReference", "OptionalFileReference", "S3Url", "fetch_uri", "is_file_reference", "redact_uri"]
 
@@ -43,10 +43,10 @@ def is_file_reference(annotation: Any) -> bool:
 
 def _members(annotation: Any) -> set[Any]:
     """The types of a union, without what annotates them."""
-    if isinstance(annotation, typing.TypeAliasType if hasattr(typing, "TypeAliasType") else ()):
+    if isinstance(annotation, TypeAliasType):
         return _members(annotation.__value__)
     origin = get_origin(annotation)
-    if origin is typing.Annotated:
+    if origin is Annotated:
         inner, *metadata = get_args(annotation)
         if any(isinstance(item, PathType) and item.path_type == "dir" for item in metadata):
             return {annotation}

@@ -1,0 +1,59 @@
+# `make` lists what there is.
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+UV := scripts/uv
+RUN := $(UV) run --no-sync
+SERVERS_DIR := $(CURDIR)/.servers/bin
+SERVERS := hatchet-migrate hatchet-admin versitygw
+HATCHET := github.com/hatchet-dev/hatchet/cmd
+HATCHET_VERSION := v0.91.5
+
+.PHONY: help sync demo test check format docs servers
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+sync: ## install everything that is needed to work on the project into .venv
+	$(UV) sync --quiet --all-extras
+
+demo: ## run the solar example: 300 systems, their yield printed
+	$(UV) sync --quiet --inexact --no-dev --extra solar
+	$(RUN) python examples/solar/make_cases.py
+	$(RUN) scythe allocate examples/solar/cases.csv
+	$(RUN) scythe results show solar --rows 5
+	$(RUN) python examples/solar/plot.py
+
+test: sync ## run the tests; those that need real servers run after `make servers`
+	$(RUN) pytest
+
+check: sync ## lint, format, types, lock file, links in documents
+	$(UV) lock --check --quiet
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(RUN) pyright
+	$(RUN) python scripts/check_links.py
+
+format: sync ## format the code
+	$(RUN) ruff check --fix
+	$(RUN) ruff format
+
+docs: ## check that the links in the documents lead somewhere
+	$(UV) run --quiet --no-project python scripts/check_links.py
+
+servers: $(SERVERS_DIR)/hatchet-lite $(SERVERS:%=$(SERVERS_DIR)/%) ## build the servers of the live tests into .servers/
+	@scripts/find-postgres >/dev/null || true
+
+# Without its version the SDK takes the engine for an old one.
+$(SERVERS_DIR)/hatchet-lite: tools/servers/go.mod tools/servers/go.sum
+	cd tools/servers && GOBIN=$(SERVERS_DIR) go install -ldflags "-X main.Version=$(HATCHET_VERSION)" $(HATCHET)/hatchet-lite
+	@touch $@
+
+$(SERVERS_DIR)/hatchet-%: tools/servers/go.mod tools/servers/go.sum
+	cd tools/servers && GOBIN=$(SERVERS_DIR) go install $(HATCHET)/hatchet-$*
+	@touch $@
+
+$(SERVERS_DIR)/versitygw: tools/servers/go.mod tools/servers/go.sum
+	cd tools/servers && GOBIN=$(SERVERS_DIR) go install github.com/versity/versitygw/cmd/versitygw
+	@touch $@

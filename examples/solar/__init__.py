@@ -1,0 +1,1 @@
+"""Yearly energy of photovoltaic systems."""

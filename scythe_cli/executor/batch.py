@@ -1,0 +1,301 @@
+"""Outcomes of specs, collected one by one and made into tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from scythe_cli.base import ExperimentOutputSpec, output_columns, output_files
+from scythe_cli.columns import Column, ColumnError
+from scythe_cli.executor.failure import Failure
+from scythe_cli.executor.frames import Frame
+from scythe_cli.outcomes import FEATURE, FILE, FRAME, LEVELS_KEY, OUTCOME_SCHEMA, SCALAR, State, outcome_schema
+
+if TYPE_CHECKING:
+    from scythe_cli.leaf import LeafResult
+
+__all__ = ["OutcomeBatch", "Outcomes", "outcome_of_failure"]
+
+_FEATURE_TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
+
+_Attempt = tuple[int, int, int, str, float, float, str | None]
+"""Position in the chunk, sort_index, attempt, workflow_run_id, start and duration in seconds, and log."""
+
+Extras = dict[str, tuple[Any, tuple[str, ...]]]
+"""The columns that the model does not know, of features and of frames: type, and index levels of a frame. The type of
+a frame is the struct of its columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """What a batch became.
+
+    Attributes:
+        tables: The outcomes; several tables where frames of the same name contradict each other.
+        failed: The positions of those that did not succeed.
+    """
+
+    tables: list[pa.Table]
+    failed: list[int]
+
+
+@dataclass(slots=True)
+class OutcomeBatch:
+    """Collects outcomes of one experiment.
+
+    Attributes:
+        model: The output model.
+        worker: The name to put into the column `worker`.
+        clock_offset_s: What to add to the times of starts, to get seconds since 1970.
+    """
+
+    model: type[ExperimentOutputSpec]
+    worker: str
+    clock_offset_s: float = 0.0
+    n_bytes: int = 0
+    _good: list[_Attempt] = field(default_factory=list[_Attempt])
+    _results: list[LeafResult] = field(default_factory=list["LeafResult"])
+    _bad: list[_Attempt] = field(default_factory=list[_Attempt])
+    _failures: list[Failure] = field(default_factory=list[Failure])
+    _has_extras: bool = False
+    _scalars: list[Column] = field(init=False)
+    _files: list[str] = field(init=False)
+    _schema: pa.Schema = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._scalars = output_columns(self.model)
+        self._files = [column.name for column in output_files(self.model)]
+        self._schema = outcome_schema(self.model)
+
+    def __len__(self) -> int:
+        return len(self._good) + len(self._bad)
+
+    def add(self, attempt: _Attempt, result: LeafResult | Failure) -> None:
+        """Take one outcome."""
+        if isinstance(result, Failure):
+            self._bad.append(attempt)
+            self._failures.append(result)
+            return
+        self._good.append(attempt)
+        self._results.append(result)
+        if result.frames or result.features:
+            self._has_extras = True
+            self.n_bytes += sum(frame.table.nbytes for frame in (result.frames or {}).values())
+
+    def finish(self, retryable: Sequence[bool] | None = None) -> Outcomes:
+        """Make the tables, and begin anew.
+
+        Args:
+            retryable: By position, whether a spec is run again when it did not succeed; None: none is.
+        """
+        scalars = self._convert_scalars()
+        tables: list[pa.Table] = []
+        for rows, extras in self._groups():
+            tables.append(self._table_of_good(rows, scalars, extras))
+        if self._bad:
+            bad = self._table_of_bad(retryable)
+            if tables:
+                tables[0] = pa.concat_tables([tables[0], bad], promote_options="default")
+            else:
+                tables.append(bad)
+        outcomes = Outcomes(tables, [attempt[0] for attempt in self._bad])
+        self._good, self._results, self._bad, self._failures = [], [], [], []
+        self._has_extras = False
+        self.n_bytes = 0
+        return outcomes
+
+    def _convert_scalars(self) -> list[pa.Array[Any]]:
+        """The arrays of the scalar outputs; a row with a value that does not fit becomes a failure."""
+        while True:
+            outputs = [result.output for result in self._results]
+            arrays: list[pa.Array[Any]] = []
+            for column in self._scalars:
+                values = list(map(attrgetter(column.name), outputs))
+                try:
+                    arrays.append(column.array(values))
+                except ColumnError:
+                    self._reject(column, values)
+                    break
+            else:
+                return arrays
+
+    def _reject(self, column: Column, values: Sequence[Any]) -> None:
+        keep: list[int] = []
+        for row, value in enumerate(values):
+            try:
+                column.array([value])
+                keep.append(row)
+            except ColumnError as error:
+                self._bad.append(self._good[row])
+                self._failures.append(Failure(State.FAILED, "ColumnError", f"the output field {error}"))
+        self._good = [self._good[row] for row in keep]
+        self._results = [self._results[row] for row in keep]
+
+    def _groups(self) -> list[tuple[Sequence[int], Extras]]:
+        """The rows that go into one table, with the types of its further columns."""
+        if not self._good:
+            return []
+        if not self._has_extras:
+            return [(range(len(self._good)), {})]
+        rows: list[list[int]] = []
+        types: list[Extras] = []
+        seen: dict[Any, int] = {}
+        for row, result in enumerate(self._results):
+            extras = _extras_of(result)
+            key = tuple(extras.items())
+            group = seen.get(key)
+            if group is None:
+                group = _fit(types, extras)
+                if group == len(rows):
+                    rows.append([])
+                seen[key] = group
+            rows[group].append(row)
+        return list(zip(rows, types, strict=True))
+
+    def _table_of_good(self, rows: Sequence[int], scalars: Sequence[pa.Array[Any]], extras: Extras) -> pa.Table:
+        n = len(rows)
+        everything = n == len(self._good)
+        attempts = self._good if everything else [self._good[row] for row in rows]
+        arrays = _attempt_arrays(attempts, self.clock_offset_s, self.worker)
+        arrays["state"] = pa.repeat(State.SUCCEEDED.value, n)
+        arrays["final"] = pa.repeat(pa.scalar(True), n)
+        if not everything:
+            scalars = [array.take(pa.array(rows, pa.int64())) for array in scalars]
+        for column, array in zip(self._scalars, scalars, strict=True):
+            arrays[SCALAR + column.name] = array
+        results = self._results if everything else [self._results[row] for row in rows]
+        for name in self._files:
+            arrays[FILE + name] = pa.array([(result.files or {}).get(name) for result in results], pa.string())
+        table = _table(arrays, self._schema)
+        for name, (type_, levels) in extras.items():
+            if name.startswith(FEATURE):
+                key = name.removeprefix(FEATURE)
+                values = [(result.features or {}).get(key) for result in results]
+                table = table.append_column(pa.field(name, type_), pa.array(values, type_))
+            else:
+                key = name.removeprefix(FRAME)
+                frames = [(result.frames or {}).get(key) for result in results]
+                table = table.append_column(*_frame_column(name, type_, levels, frames))
+        return table
+
+    def _table_of_bad(self, retryable: Sequence[bool] | None) -> pa.Table:
+        arrays = _attempt_arrays(self._bad, self.clock_offset_s, self.worker)
+        arrays |= _failure_arrays(self._failures)
+        arrays["final"] = pa.array([retryable is None or not retryable[attempt[0]] for attempt in self._bad])
+        return _table(arrays, self._schema)
+
+
+def outcome_of_failure(
+    failure: Failure,
+    *,
+    sort_index: int,
+    attempt: int,
+    final: bool,
+    workflow_run_id: str,
+    worker: str,
+    started_s: float,
+    duration_s: float,
+    log: str | None,
+) -> pa.Table:
+    """One outcome, of a spec that ended its process or was ended with it."""
+    attempts: list[_Attempt] = [(0, sort_index, attempt, workflow_run_id, started_s, duration_s, log)]
+    arrays = _attempt_arrays(attempts, 0.0, worker) | _failure_arrays([failure])
+    arrays["final"] = pa.array([final])
+    return _table(arrays, OUTCOME_SCHEMA)
+
+
+def _attempt_arrays(attempts: Sequence[_Attempt], clock_offset_s: float, worker: str) -> dict[str, pa.Array[Any]]:
+    _, sort_index, attempt, run_id, start, duration, log = zip(*attempts, strict=True)
+    started_us = pc.multiply(pc.add(pa.array(start, pa.float64()), clock_offset_s), 1e6)
+    return {
+        "sort_index": pa.array(sort_index, pa.int64()),
+        "attempt": pa.array(attempt, pa.int32()),
+        "started_at": pc.cast(pc.round(started_us), pa.int64()).cast(pa.timestamp("us", tz="UTC")),
+        "duration_s": pa.array(duration, pa.float64()),
+        "worker": pa.repeat(worker, len(attempts)),
+        "workflow_run_id": pa.array(run_id, pa.string()),
+        "log": pa.array(log, pa.string()),
+    }
+
+
+def _failure_arrays(failures: Sequence[Failure]) -> dict[str, pa.Array[Any]]:
+    return {
+        "state": pa.array([failure.state.value for failure in failures], pa.string()),
+        "error_type": pa.array([failure.error_type for failure in failures], pa.string()),
+        "message": pa.array([failure.message for failure in failures], pa.string()),
+        "traceback": pa.array([failure.traceback for failure in failures], pa.string()),
+    }
+
+
+def _table(arrays: dict[str, pa.Array[Any]], schema: pa.Schema) -> pa.Table:
+    n = len(arrays["sort_index"])
+    columns = [arrays[f.name] if f.name in arrays else pa.nulls(n, f.type) for f in schema]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _extras_of(result: LeafResult) -> Extras:
+    extras: Extras = {}
+    for name, value in (result.features or {}).items():
+        if value is not None:
+            extras[FEATURE + name] = _FEATURE_TYPES[_class_of(value)], ()
+    for name, frame in (result.frames or {}).items():
+        extras[FRAME + name] = pa.struct(list(frame.table.schema)), frame.levels
+    return extras
+
+
+def _class_of(value: float | str | bool) -> type:
+    """The plain class of a value: the scalars of NumPy are of subclasses."""
+    return next(cls for cls in _FEATURE_TYPES if isinstance(value, cls))
+
+
+def _fit(groups: list[Extras], extras: Extras) -> int:
+    """The first group that can hold these columns too, widened to do so; or a new one."""
+    for position, types in enumerate(groups):
+        merged = dict(types)
+        for name, (type_, levels) in extras.items():
+            known, known_levels = merged.get(name, (type_, levels))
+            # the levels of a table are the same for all of its rows
+            common = _common_type(known, type_) if levels == known_levels else None
+            if common is None:
+                break
+            merged[name] = common, levels
+        else:
+            groups[position] = merged
+            return position
+    groups.append(dict(extras))
+    return len(groups) - 1
+
+
+def _common_type(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
+    if a == b:
+        return a
+    is_frame = isinstance(a, pa.StructType) and isinstance(b, pa.StructType)
+    schemas = [pa.schema(list(t)) if is_frame else pa.schema([("x", t)]) for t in (a, b)]
+    try:
+        merged = pa.unify_schemas(schemas, promote_options="permissive")
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        return None
+    return pa.struct(list(merged)) if is_frame else merged.field("x").type
+
+
+def _frame_column(
+    name: str, type_: pa.StructType, levels: Sequence[str], frames: Sequence[Frame | None]
+) -> tuple[pa.Field[Any], pa.ListArray[Any]]:
+    """The column of one frame: a list of structs for each spec, null where it made none."""
+    schema = pa.schema(list(type_))
+    tables = [frame.table for frame in frames if frame is not None]
+    offsets: list[int | None] = []
+    end = 0
+    for frame in frames:
+        offsets.append(None if frame is None else end)
+        end += 0 if frame is None else frame.table.num_rows
+    stacked = pa.concat_tables([schema.empty_table(), *tables], promote_options="permissive")
+    values = pa.StructArray.from_arrays([column.combine_chunks() for column in stacked.columns], fields=list(schema))
+    array = pa.ListArray.from_arrays(pa.array([*offsets, end], pa.int32()), values)
+    return pa.field(name, array.type, metadata={LEVELS_KEY: json.dumps(list(levels)).encode()}), array

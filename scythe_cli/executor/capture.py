@@ -1,0 +1,124 @@
+"""What specs print: the child's standard output and error go to a file, from which each spec's part is taken.
+
+A file, not a pipe: nobody has to read while a spec runs, and what a spec printed before it ended its process is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TextIO
+
+__all__ = ["Capture", "read_output", "split_fault"]
+
+LIMIT_BYTES = 64 * 1024
+
+_FAULT = re.compile(r"^(Fatal Python error: |Current thread 0x|Thread 0x)", re.MULTILINE)
+_FAULT_PACKAGE = str(Path(__file__).parent.parent)
+
+
+class Capture:
+    """The child's side.
+
+    Args:
+        fd: The file that descriptors 1 and 2 write to, opened for appending.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._streams: list[TextIO] = [sys.stdout, sys.stderr]
+        for stream in self._streams:
+            if isinstance(stream, io.TextIOWrapper):
+                # by lines, so that a crash loses little, and a flush after each spec has nothing to do
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        self._stdout = sys.stdout
+        _make_c_stdio_line_buffered()
+
+    def log(self, text: str) -> None:
+        """Write a line: the sink of `spec.log`."""
+        with contextlib.suppress(ValueError):  # closed by the user
+            self._stdout.write(text + "\n")
+
+    def install_logging(self) -> None:
+        """Send what goes through `logging` there too, unless the user's module has set up logging itself."""
+        root = logging.getLogger()
+        if root.handlers:
+            return
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
+        root.addHandler(handler)
+        root.setLevel(logging.INFO)
+
+    def take(self) -> str | None:
+        """What was written since the last call; None when that is nothing."""
+        for stream in self._streams:
+            try:
+                stream.flush()
+            except (ValueError, OSError):
+                continue  # closed by the user, or a full disk
+        size = os.lseek(self._fd, 0, os.SEEK_END)
+        if not size:
+            return None
+        text = _read(self._fd, size)
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._fd, 0)
+        return text
+
+
+def _make_c_stdio_line_buffered() -> None:
+    """Let C code that prints with stdio be seen at once too; where that is not known how, it is seen later."""
+    try:
+        import ctypes
+
+        libc = ctypes.CDLL(None)
+        stdout = ctypes.c_void_p.in_dll(libc, "stdout" if sys.platform == "linux" else "__stdoutp")
+        line_buffered = 1
+        libc.setvbuf(stdout, None, line_buffered, 0)
+    except (ImportError, OSError, ValueError, AttributeError):
+        pass
+
+
+def read_output(path: Path) -> str | None:
+    """What a child has left in its file; None when that is nothing."""
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        size = os.lseek(fd, 0, os.SEEK_END)
+        return _read(fd, size) if size else None
+    finally:
+        os.close(fd)
+
+
+def _read(fd: int, size: int) -> str:
+    if size <= LIMIT_BYTES:
+        return _decode(os.pread(fd, size, 0))
+    half = LIMIT_BYTES // 2
+    head, tail = os.pread(fd, half, 0), os.pread(fd, half, size - half)
+    return f"{_decode(head)}\n… {size - 2 * half:,} bytes left out …\n{_decode(tail)}"
+
+
+def _decode(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
+
+
+def split_fault(output: str | None) -> tuple[str | None, str | None]:
+    """Take apart what a dead child left: what its spec printed, and the stack that `faulthandler` wrote after it."""
+    if output is None:
+        return None, None
+    match = _FAULT.search(output)
+    if match is None:
+        return output, None
+    lines: list[str] = []
+    for line in output[match.start() :].splitlines():
+        # below come the frames of this package, which called the user's
+        if line.startswith(f'  File "{_FAULT_PACKAGE}'):
+            break
+        lines.append(line)
+    return output[: match.start()] or None, "\n".join(lines).rstrip() or None

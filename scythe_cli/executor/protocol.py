@@ -1,0 +1,192 @@
+"""What the parent and a child process say to each other, over a pair of sockets.
+
+A message is 8 bytes of length, then a JSON object after 4 bytes of length, then blobs whose sizes are in the object.
+Rows and outcomes are blobs of Arrow IPC. Nothing that a child sends is unpickled.
+
+| from | kind | says |
+| --- | --- | --- |
+| parent | `start` | what to load; the first message |
+| child | `ready`, `broken` | the experiment is loaded, or why not |
+| parent | `rows` | rows to run |
+| child | `done` | outcomes of rows, in their order; `back`: the rest of these rows is given back |
+
+The parent never blocks on a socket: a child that does not read, since a spec keeps it busy, must not keep the parent
+from watching the others.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+__all__ = ["Channel", "Connection", "Message", "from_ipc", "to_ipc"]
+
+_LENGTHS = struct.Struct("<QI")
+_READ_BYTES = 1 << 18
+
+Blob = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message.
+
+    Attributes:
+        kind: See the module.
+        fields: What goes with it, of what JSON has.
+        blobs: Large things.
+    """
+
+    kind: str
+    fields: dict[str, Any]
+    blobs: Sequence[Blob] = ()
+
+
+def encode(message: Message) -> list[Blob]:
+    """The bytes of a message, in pieces that are to be sent one after the other."""
+    sizes = [len(blob) for blob in message.blobs]
+    head = json.dumps({"kind": message.kind, "fields": message.fields, "sizes": sizes}).encode()
+    total = 4 + len(head) + sum(sizes)
+    return [_LENGTHS.pack(total, len(head)) + head, *message.blobs]
+
+
+def decode(body: memoryview) -> Message:
+    """A message from its bytes, without the leading length."""
+    head_size = int.from_bytes(body[:4], "little")
+    head = json.loads(bytes(body[4 : 4 + head_size]))
+    blobs: list[Blob] = []
+    at = 4 + head_size
+    for size in head["sizes"]:
+        blobs.append(body[at : at + size])
+        at += size
+    return Message(head["kind"], head["fields"], blobs)
+
+
+def to_ipc(table: pa.Table | pa.RecordBatch) -> memoryview:
+    """Rows with their schema, as bytes."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write(table)
+    return memoryview(sink.getvalue())
+
+
+def from_ipc(blob: Blob) -> pa.Table:
+    """Rows from bytes; they are not copied."""
+    with pa.ipc.open_stream(pa.py_buffer(blob), options=pa.ipc.IpcReadOptions(use_threads=False)) as reader:
+        return reader.read_all()
+
+
+class Connection:
+    """The child's end: waits until a message is sent or received."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._socket.setblocking(True)
+
+    def send(self, message: Message) -> None:
+        """Send a message.
+
+        Raises:
+            OSError: If the parent is gone.
+        """
+        for piece in encode(message):
+            self._socket.sendall(piece)
+
+    def receive(self) -> Message | None:
+        """The next message; None when the parent has closed its end."""
+        length = self._read(8)
+        if length is None:
+            return None
+        body = self._read(int.from_bytes(length, "little"))
+        return None if body is None else decode(memoryview(body))
+
+    def _read(self, size: int) -> bytearray | None:
+        buffer = bytearray(size)
+        view = memoryview(buffer)
+        at = 0
+        while at < size:
+            n = self._socket.recv_into(view[at:])
+            if not n:
+                return None
+            at += n
+        return buffer
+
+
+class Channel:
+    """The parent's end: never waits."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._socket.setblocking(False)
+        self._outgoing: deque[memoryview] = deque()
+        self._buffer = bytearray(8)
+        self._filled = 0
+        self._in_body = False
+        self.at_end = False
+
+    def fileno(self) -> int:
+        """The descriptor, for a selector."""
+        return self._socket.fileno()
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether there is something to send as soon as the child reads."""
+        return bool(self._outgoing)
+
+    def send(self, message: Message) -> None:
+        """Send a message, now or with later calls of `flush`."""
+        self._outgoing += [memoryview(piece).cast("B") for piece in encode(message)]
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the socket takes; a child that is gone takes anything."""
+        while self._outgoing:
+            piece = self._outgoing[0]
+            try:
+                sent = self._socket.send(piece)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                self._outgoing.clear()
+                return
+            if sent < len(piece):
+                self._outgoing[0] = piece[sent:]
+            else:
+                self._outgoing.popleft()
+
+    def receive(self) -> list[Message]:
+        """The messages that have arrived whole; sets `at_end` when there can be no more."""
+        messages: list[Message] = []
+        while True:
+            view = memoryview(self._buffer)[self._filled :]
+            try:
+                n = self._socket.recv_into(view[:_READ_BYTES])
+            except (BlockingIOError, InterruptedError):
+                return messages
+            except OSError:
+                n = 0
+            if not n:
+                self.at_end = True
+                return messages
+            self._filled += n
+            if self._filled < len(self._buffer):
+                continue
+            if self._in_body:
+                messages.append(decode(memoryview(self._buffer)))
+            size = 8 if self._in_body else int.from_bytes(self._buffer, "little")
+            self._in_body = not self._in_body
+            self._buffer = bytearray(size)
+            self._filled = 0
+            if not self._in_body and len(messages) >= 16:
+                return messages
+
+    def close(self) -> None:
+        """Close the socket: the child comes to its end."""
+        self._socket.close()

@@ -1,0 +1,62 @@
+"""A sampling file, read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from scythe_cli.base import ExperimentInputSpec
+from scythe_cli.errors import SamplingFileError
+from scythe_cli.sampling.checking import check_cells
+from scythe_cli.sampling.matching import Cell, match_columns
+from scythe_cli.sampling.reading import read_raw
+from scythe_cli.sampling.round_trip import ROUND_TRIP_HINT, round_trip_fault, rows_to_try
+
+__all__ = ["SamplingTable", "read_sampling_file"]
+
+
+@dataclass(frozen=True)
+class SamplingTable:
+    """The cases of a sampling file.
+
+    Attributes:
+        path: The file.
+        inputs: One row per case, in the order of the file, with the schema of `input_columns(model)`; validated, with
+            defaults filled in. If the model has no fields of its own, a lone column `sort_index`.
+        defaulted: The fields that the file lacks and that take their default.
+        ignored: The reserved columns that the file has, which are left out.
+        row_label: Where a case is in the file: `line 18` (CSV; the header is line 1) or `row 17` (Parquet; from 0).
+    """
+
+    path: Path
+    inputs: pa.Table
+    defaulted: list[str]
+    ignored: list[str]
+    row_label: Callable[[int], str]
+
+
+def read_sampling_file(path: Path, model: type[ExperimentInputSpec]) -> SamplingTable:
+    """Read a sampling file and check all of it.
+
+    Args:
+        path: A `.csv`, `.parquet` or `.pq` file.
+        model: The input model of the experiment.
+
+    Raises:
+        SamplingFileError: If the file cannot be read or its columns do not fit the model.
+        BadCellsError: If cells are bad: a SamplingFileError that has them as data as well.
+    """
+    path = Path(path)
+    raw = read_raw(path)
+    match = match_columns(raw, model)
+    inputs = check_cells(raw, model, match)
+    cells = [source.cells for source in match.sources.values() if isinstance(source, Cell)]
+    rows = rows_to_try(raw.n_rows, [pc.index(column.is_null(), True).as_py() for column in cells if column.null_count])
+    fault = round_trip_fault(model, inputs.take(rows), lambda row: raw.row_label(rows[row].as_py()))
+    if fault is not None:
+        raise SamplingFileError(f"{path}: {fault}", hint=ROUND_TRIP_HINT)
+    return SamplingTable(path, inputs, match.defaulted, match.ignored, raw.row_label)

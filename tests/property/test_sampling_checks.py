@@ -1,0 +1,304 @@
+"""The verdict and the values of the columnar checks are those of pydantic, row by row."""
+
+from __future__ import annotations
+
+import csv
+import enum
+import io
+import math
+import string
+import tempfile
+from collections.abc import Callable
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Optional
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ConfigDict, Field, ValidationError, create_model
+
+from scythe_cli.base import ExperimentInputSpec, input_columns
+from scythe_cli.columns import ColumnError, schema_of
+from scythe_cli.errors import SamplingFileError
+from scythe_cli.sampling import BadCellsError, read_sampling_file
+
+Draw = Callable[[st.SearchStrategy[Any]], Any]
+
+many = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+nasty = [
+    *("", " ", "0", "-0", "+1", "1", "1.0", "1.5", " 1.5 ", "1_000", "1e400", "-1e400", "1e-400", "inf", "-inf", "nan"),
+    *("NaN", "NA", "null", "None", "٣", "0x10", "True", "true", "yes", "no", "1e5", "1E5", "1e+2", "007", "00.5", ".5"),
+    *("5.", "--1", "1,5", "1e", "9007199254740993", "9223372036854775807", "9223372036854775808", "-9223372036854775808"),
+    *("99999999999999999999999999", "0.1", "0.30000000000000004", "1" * 30 + ".5", "2024-02-29", "2023-02-29"),
+    *("2024-01-01T00:00:00", "2024-01-01T00:00:00Z", "1700000000", "red", "blue", "RED", "low", "a\nb", 'q"uote'),
+    *("2.0", "2", "1\t", "é", "\u2003 1", "１", "t", "f", "off", "-1", "90", "90.0", "90.00000000000001", "𝟙", "\x7f"),
+]
+cell_text = st.one_of(
+    st.sampled_from(nasty),
+    st.integers(-(10**20), 10**20).map(str),
+    st.integers(-100, 100).map(str),
+    st.floats().map(repr),
+    st.floats(-100, 100).map(str),
+    st.decimals(allow_nan=False, allow_infinity=False).map(str),
+    st.dates().map(str),
+    st.datetimes().map(lambda d: d.isoformat()),
+    st.text("0123456789+-.eE_ ", max_size=8),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6),
+)
+
+
+@st.composite
+def number_fields(draw: Any, base: type) -> tuple[Any, Any]:
+    limit = st.integers(-100, 100) if base is int else st.one_of(st.integers(-100, 100), st.floats(-100, 100))
+    bounds = {name: draw(limit) for name in draw(st.sets(st.sampled_from(["ge", "gt", "le", "lt"]), max_size=2))}
+    if draw(st.integers(0, 9)) == 0:
+        bounds["multiple_of"] = 3
+    if draw(st.integers(0, 9)) == 0:
+        bounds["strict"] = True
+    if base is float and draw(st.booleans()):
+        bounds["allow_inf_nan"] = False
+    inside = draw(st.booleans())
+    annotation: Any = Annotated[base, Field(**bounds)] if inside else base
+    return annotation, {} if inside else bounds
+
+
+def text_fields() -> st.SearchStrategy[tuple[Any, Any]]:
+    lengths = st.fixed_dictionaries({}, optional={"min_length": st.integers(0, 3), "max_length": st.integers(0, 5)})
+    return st.tuples(st.just(str), st.one_of(lengths, st.just({"pattern": "^[a-z]*$"})))
+
+
+plain = [bool, date, datetime, Colour, Level, Literal["red", "blue"], Literal[1, 2], int | float, int | str]
+
+
+@st.composite
+def models(draw: Any) -> type[ExperimentInputSpec]:
+    fields: dict[str, Any] = {}
+    for name in string.ascii_lowercase[: draw(st.integers(1, 4))]:
+        annotation, arguments = draw(
+            st.one_of(
+                number_fields(int),
+                number_fields(float),
+                text_fields(),
+                st.tuples(st.sampled_from(plain), st.just({})),
+            )
+        )
+        if draw(st.booleans()):
+            annotation = Optional[annotation]  # noqa: UP045 - the old spelling is another path
+            arguments = {**arguments, "default": None}
+        fields[name] = (annotation, Field(**arguments))
+    config = draw(
+        st.sampled_from(
+            [
+                {},
+                {},
+                {},
+                {"str_strip_whitespace": True},
+                {"strict": True},
+                {"use_enum_values": True},
+                {"str_max_length": 3},
+                {"allow_inf_nan": False},
+                {"coerce_numbers_to_str": True},
+                {"str_to_upper": True},
+            ]
+        )
+    )
+    # what is inherited is `extra="allow"`, which a config of one's own is added to
+    base = type("Base", (ExperimentInputSpec,), {"model_config": ConfigDict(**config), "__module__": __name__})
+    return create_model("Model", __base__=base, **fields)
+
+
+def certain(annotation: Any, value: Any) -> Any:
+    """The number that text stands for, where a field takes only certain numbers."""
+    numbers = {"1": 1, "2": 2, "1.0": 1.0, "2.0": 2.0}
+    if not (Literal[1, 2] in (annotation, *getattr(annotation, "__args__", ())) or _has(annotation, Level)):
+        return value
+    return numbers.get(value.strip(), value) if isinstance(value, str) else value
+
+
+def _has(annotation: Any, member: Any) -> bool:
+    return annotation is member or member in getattr(annotation, "__args__", ())
+
+
+def expected(model: type[ExperimentInputSpec], rows: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
+    """What pydantic says of each row: the values as cells, or None."""
+    results: list[dict[str, Any] | None] = []
+    for row in rows:
+        present = {name: certain(model.model_fields[name].annotation, v) for name, v in row.items() if v is not None}
+        try:
+            spec = model.__pydantic_validator__.validate_python(present, by_alias=True, by_name=True)
+            table = [column.array([getattr(spec, column.name)])[0].as_py() for column in input_columns(model)]
+        except (ValidationError, ColumnError):
+            results.append(None)
+        else:
+            results.append(dict(zip(model_names(model), table, strict=True)))
+    return results
+
+
+def model_names(model: type[ExperimentInputSpec]) -> list[str]:
+    return [column.name for column in input_columns(model)]
+
+
+def check(path: Path, model: type[ExperimentInputSpec], rows: list[dict[str, Any]]) -> None:
+    want = expected(model, rows)
+    try:
+        table = read_sampling_file(path, model)
+    except BadCellsError as error:
+        bad = {row for row, value in enumerate(want) if value is None}
+        assert bad
+        assert {problem.row for problem in error.problems} <= bad
+        assert error.n_problems > 20 or {problem.row for problem in error.problems} == bad
+    else:
+        assert None not in want
+        assert table.inputs.schema.equals(schema_of(input_columns(model)), check_metadata=True)
+        assert repr(table.inputs.to_pylist()) == repr(want)
+
+
+def write_csv(path: Path, names: list[str], rows: list[dict[str, Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL)
+    writer.writerow(names)
+    writer.writerows([row[name] for name in names] for row in rows)
+    path.write_text(text.getvalue(), encoding="utf-8", newline="")
+
+
+@many
+@given(st.data())
+def test_csv_as_pydantic_row_by_row(data: st.DataObject) -> None:
+    model = data.draw(models())
+    names = model_names(model)
+    # few texts over many rows, so that good columns come up
+    texts = data.draw(st.lists(cell_text, min_size=1, max_size=4))
+    row = st.fixed_dictionaries({name: st.sampled_from(texts) for name in names})
+    rows = data.draw(st.lists(row, min_size=1, max_size=6))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "cases.csv"
+        write_csv(path, names, rows)
+        check(path, model, [{name: text or None for name, text in r.items()} for r in rows])
+
+
+typed_cells: list[tuple[pa.DataType, st.SearchStrategy[Any]]] = [
+    (pa.int64(), st.integers(-(2**63), 2**63 - 1)),
+    (pa.int64(), st.integers(-100, 100)),
+    (pa.int8(), st.integers(-128, 127)),
+    (pa.uint64(), st.integers(0, 2**64 - 1)),
+    (pa.uint64(), st.integers(0, 10)),
+    (pa.float64(), st.floats()),
+    (pa.float64(), st.integers(-5, 5).map(float)),
+    (pa.float32(), st.floats(width=32)),
+    (pa.bool_(), st.booleans()),
+    (pa.string(), cell_text),
+    (pa.large_string(), st.sampled_from(["red", "blue", "x"])),
+    (pa.date32(), st.dates()),
+    (pa.timestamp("us"), st.datetimes()),
+    (pa.timestamp("ms", tz="UTC"), st.datetimes().map(lambda d: d.replace(microsecond=0))),
+    (pa.decimal128(20, 3), st.decimals(-1000, 1000, places=3)),
+    (pa.null(), st.none()),
+    (pa.dictionary(pa.int8(), pa.string()), st.sampled_from(["red", "blue"])),
+]
+
+
+@many
+@given(st.data())
+def test_parquet_as_pydantic_row_by_row(data: st.DataObject) -> None:
+    model = data.draw(models())
+    names = model_names(model)
+    n_rows = data.draw(st.integers(1, 6))
+    arrays: dict[str, Any] = {}
+    for name in names:
+        type_, cells = data.draw(st.sampled_from(typed_cells))
+        values = data.draw(st.lists(st.one_of(cells, cells, st.none()), min_size=n_rows, max_size=n_rows))
+        arrays[name] = pa.array(values, type_)
+    table = pa.table(arrays)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "cases.parquet"
+        pq.write_table(table, path, row_group_size=2)
+        rows = table.to_pylist()
+        whole_numbers(model, rows)
+        check(path, model, rows)
+
+
+def whole_numbers(model: type[ExperimentInputSpec], rows: list[dict[str, Any]]) -> None:
+    """An empty string in a typed column is text, and a column of numbers with gaps holds floats."""
+    for row in rows:
+        for name, value in row.items():
+            annotation = model.model_fields[name].annotation
+            if isinstance(value, float) and (_has(annotation, Level) or Literal[1, 2] in _members(annotation)):
+                row[name] = int(value) if math.isfinite(value) and value.is_integer() else value
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    return (annotation, *getattr(annotation, "__args__", ()))
+
+
+@many
+@given(st.data())
+def test_lines_are_counted_right(data: st.DataObject) -> None:
+    class Case(ExperimentInputSpec):
+        a: str
+        b: int
+
+    end = data.draw(st.sampled_from(["\n", "\r\n", "\r"]))
+    blank = st.integers(0, 2).map(lambda n: end * n)
+    text = data.draw(blank) + "a,b" + end
+    lines: list[int] = []
+    for position in range(data.draw(st.integers(1, 8))):
+        text += data.draw(blank)
+        lines.append(1 + text.count(end))
+        cell = data.draw(st.sampled_from(["x", '"x"', f'"x{end}y"', f'"{end}{end}"', 'x"y', '"a""b"', '"p"q"']))
+        text += f"{cell},{position}{end}"
+    text = text.removesuffix(end) if data.draw(st.booleans()) else text + data.draw(blank)
+    bom = data.draw(st.sampled_from([b"", b"\xef\xbb\xbf"]))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "cases.csv"
+        path.write_bytes(bom + text.encode())
+        table = read_sampling_file(path, Case)
+    assert table.inputs["b"].to_pylist() == list(range(len(lines)))
+    assert [table.row_label(row) for row in range(len(lines))] == [f"line {line}" for line in lines]
+
+
+class Anything(ExperimentInputSpec):
+    a: str = ""
+    b: float = 0.0
+    c: list[int] = []
+
+
+@many
+@given(st.one_of(st.binary(max_size=60), st.text("ab,\"\n\r1;é", max_size=40).map(lambda t: ("a,b\n" + t).encode())))
+def test_no_bytes_raise_anything_else(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in (".csv", ".parquet"):
+            path = Path(folder) / f"cases{suffix}"
+            path.write_bytes(content)
+            try:
+                read_sampling_file(path, Anything)
+            except SamplingFileError:
+                pass
+
+
+@many
+@given(st.integers(0, 400), st.integers(0, 255))
+def test_damaged_parquet_raises_nothing_else(at: int, byte: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "cases.pq"
+        pq.write_table(pa.table({"a": ["x", "y"], "b": [1.0, 2.0], "c": [[1], [2, 3]]}), path)
+        content = bytearray(path.read_bytes())
+        content[at % len(content)] = byte
+        path.write_bytes(bytes(content))
+        try:
+            read_sampling_file(path, Anything)
+        except SamplingFileError:
+            pass

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from scythe_cli import gather as gather_module
+from scythe_cli.errors import StorageError
+from scythe_cli.gather import gather
+from scythe_cli.ledger import Ledger, counts_of, effective_outcomes
+from scythe_cli.records import StateCounts
+from scythe_cli.storage import open_storage
+from tests.made_runs import LAYOUT, make_run, outcomes, write_part
+
+LEVELS = ["experiment_id", "sort_index", "workflow_run_id", "root_workflow_run_id", "x", "label"]
+
+
+def test_all_states_end_in_their_tables_in_order(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path / "runs")
+    run = make_run(storage, tmp_path, 100)
+    write_part(storage, run, "b", outcomes(range(99, 49, -1)))
+    write_part(storage, run, "a", outcomes(range(0, 40)))
+    write_part(storage, run, "c", outcomes([40, 41, 42], "failed"))
+    write_part(storage, run, "d", outcomes([43], "timeout"))
+
+    result = gather(storage, run)
+
+    assert result.counts == StateCounts(succeeded=90, failed=3, timeout=1, pending=6)
+    scalars = pd.read_parquet(result.tables["scalars"])
+    assert list(scalars.index.names) == LEVELS
+    assert list(scalars.columns) == ["y", "odd", "picture"][:2]
+    index = scalars.index.get_level_values("sort_index")
+    assert list(index) == [*range(40), *range(50, 100)]
+    assert list(scalars["y"]) == [i**2 for i in index]
+    files = pd.read_parquet(result.tables["result_file_refs"])
+    assert list(files.index) == list(scalars.index)
+    assert files["picture"].iloc[3] == "p3.png"
+    errors = pl.read_parquet(result.tables["errors"])
+    assert errors["sort_index"].to_list() == list(range(40, 50))
+    assert errors["state"].to_list() == ["failed"] * 3 + ["timeout"] + ["pending"] * 6
+    assert errors.columns[:7] == ["sort_index", "state", "attempt", "error_type", "message", "traceback", "duration_s"]
+    assert errors["x"].to_list() == list(range(40, 50))
+    assert errors["steps"].to_list() == [[i] for i in range(40, 50)]
+    assert errors["attempt"].to_list() == [1, 1, 1, 1, 0, 0, 0, 0, 0, 0]
+
+
+def test_no_outcome_at_all_still_gives_typed_tables(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path / "runs")
+    run = make_run(storage, tmp_path, 3)
+
+    result = gather(storage, run)
+
+    scalars = pl.read_parquet(result.tables["scalars"])
+    assert scalars.height == 0
+    assert dict(scalars.schema) == {
+        **dict.fromkeys(["experiment_id", "workflow_run_id", "root_workflow_run_id", "label"], pl.String),
+        "sort_index": pl.Int64,
+        "x": pl.Float64,
+        "y": pl.Float64,
+        "odd": pl.Int64,
+    }
+    assert pl.read_parquet(result.tables["errors"])["state"].to_list() == ["pending"] * 3
+
+
+def test_errors_table_is_empty_with_its_schema_when_all_is_well(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path / "runs")
+    run = make_run(storage, tmp_path, 3)
+    write_part(storage, run, "a", outcomes(range(3)))
+
+    errors = pl.read_parquet(gather(storage, run).tables["errors"])
+
+    assert errors.height == 0
+    assert errors.schema["attempt"] == pl.Int32
+    assert errors.schema["x"] == pl.Float64
+
+
+def test_frames_are_stacked_with_their_own_levels(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path / "runs")
+    run = make_run(storage, tmp_path, 20)
+    write_part(storage, run, "a", outcomes(range(10), frame_rows=3, feature=True))
+    write_part(storage, run, "b", outcomes(range(10, 15), frame_rows=1, feature=True))
+    write_part(storage, run, "c", outcomes(range(15, 18), frame_rows=0))
+    write_part(storage, run, "d", outcomes(range(18, 20)))
+
+    tables = gather(storage, run).tables
+
+    frame = pd.read_parquet(tables["monthly"])
+    assert list(frame.index.names) == [*LEVELS, "half", "month", "sort_subindex"]
+    assert list(frame.columns) == ["e"]
+    assert len(frame) == 35
+    flat = frame.reset_index()
+    assert (flat["e"] == flat["x"] * flat["month"]).all()
+    assert (flat["half"] == flat["x"] / 2).all()
+    assert list(flat["sort_subindex"][:6]) == [0, 1, 2, 0, 1, 2]
+    scalars = pl.read_parquet(tables["scalars"])
+    assert scalars["half"].null_count() == 5
+
+
+def test_single_row_frames_have_no_subindex(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path / "runs")
+    run = make_run(storage, tmp_path, 5)
+    write_part(storage, run, "a", outcomes(range(5), frame_rows=1))
+
+    frame = pd.read_parquet(gather(storage, run).tables["monthly"])
+
+    assert list(frame.index.names) == [*LEVELS, "month"]
+    assert len(frame) == 5
+
+
+def test_types_that_contradict_each_other_end_as_text(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path / "runs")
+    run = make_run(storage, tmp_path, 3)
+    for row, (name, values) in enumerate([("a", [1]), ("b", [2.5]), ("c", ["high"])]):
+        cells = pa.array([[{"v": values[0]}]])
+        write_part(storage, run, name, outcomes([row]).append_column("frame:mixed", cells))
+
+    frame = pl.read_parquet(gather(storage, run).tables["mixed"])
+
+    assert frame.schema["v"] == pl.String
+    assert [float(v) if v != "high" else v for v in frame["v"]] == [1.0, 2.5, "high"]
+
+
+def test_whole_and_broken_numbers_become_broken_numbers(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path / "runs")
+    run = make_run(storage, tmp_path, 2)
+    write_part(storage, run, "a", outcomes([0]).append_column("feature:f", pa.array([1])))
+    write_part(storage, run, "b", outcomes([1]).append_column("feature:f", pa.array([0.5])))
+
+    assert pl.read_parquet(gather(storage, run).tables["scalars"])["f"].to_list() == [1.0, 0.5]
+
+
+def test_damaged_part_is_named_and_its_specs_are_pending(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path / "runs")
+    run = make_run(storage, tmp_path, 10)
+    write_part(storage, run, "a", outcomes(range(5)))
+    write_part(storage, run, "b", outcomes(range(5, 10)))
+    part = storage.local_path(run.outcome_part("b"))
+    assert part is not None
+    part.write_bytes(part.read_bytes()[:-20])
+    storage.write_bytes(run.outcome_part("stranger"), b"hello")
+
+    result = gather(storage, run)
+
+    assert result.damaged == ["b.pq", "stranger.pq"]
+    assert result.counts == StateCounts(succeeded=5, pending=5)
+
+
+def test_run_without_specs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"has no specs\.pq"):
+        gather(open_storage(tmp_path / "runs"), LAYOUT)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_mix_of_parts_gives_each_spec_one_row(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """However outcomes are spread over parts, repeated and superseded, and however the rows are cut into ranges."""
+    tmp_path = tmp_path_factory.mktemp("mix")
+    storage = open_storage(tmp_path / "runs")
+    n = data.draw(st.integers(1, 30))
+    run = make_run(storage, tmp_path, n)
+    history: dict[int, list[tuple[int, str, bool]]] = {i: [] for i in range(n)}
+    for number in range(data.draw(st.integers(0, 6))):
+        rows = data.draw(st.lists(st.integers(0, n - 1), unique=True, min_size=1))
+        state = data.draw(st.sampled_from(["succeeded", "failed", "timeout", "crashed", "cancelled"]))
+        attempt = data.draw(st.integers(1, 3))
+        final = state == "succeeded" or data.draw(st.booleans())
+        frame_rows = data.draw(st.sampled_from([None, 0, 1, 3]))
+        part = outcomes(rows, state, attempt=attempt, final=final, frame_rows=frame_rows, shift=attempt / 10)
+        write_part(storage, run, f"p{number}", part)
+        for row in rows:
+            history[row].append((attempt, state, final))
+
+    expected: dict[int, tuple[int, str]] = {}
+    for row, happened in history.items():
+        finals = [(attempt, state) for attempt, state, final in happened if final]
+        good = [pair for pair in finals if pair[1] == "succeeded"]
+        if good:
+            expected[row] = min(good)
+        elif finals:
+            expected[row] = (max(attempt for attempt, _ in finals), "")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gather_module, "_ROWS_AT_ONCE", data.draw(st.integers(1, 40)))
+        tables = gather(storage, run).tables
+    scalars, errors = pl.read_parquet(tables["scalars"]), pl.read_parquet(tables["errors"])
+    succeeded = {row: attempt for row, (attempt, state) in expected.items() if state == "succeeded"}
+    assert scalars["sort_index"].to_list() == sorted(succeeded)
+    assert scalars["y"].to_list() == [row**2 + attempt / 10 for row, attempt in sorted(succeeded.items())]
+    assert errors["sort_index"].to_list() == [row for row in range(n) if row not in succeeded]
+    assert errors["attempt"].to_list() == [expected.get(row, (0, ""))[0] for row in range(n) if row not in succeeded]
+    with Ledger.open(storage, run) as ledger:
+        counts = counts_of(effective_outcomes(ledger.outcomes()), n)
+    assert counts.total == n
+    assert counts.succeeded == len(succeeded)
