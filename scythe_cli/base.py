@@ -168,7 +168,7 @@ class ExperimentInputSpec(BaseSpec):
 
         Args:
             additional_index_data: Further levels: one value for all rows, or a dict for each row.
-            n_rows: The number of rows of the table.
+            n_rows: The number of rows of the table; may be 0.
             include_sort_subindex: Whether a table of more than one row gets the level `sort_subindex`.
             additional_excludes: Names of fields to leave out.
 
@@ -185,9 +185,12 @@ class ExperimentInputSpec(BaseSpec):
 
         if isinstance(additional_index_data, list) and len(additional_index_data) != n_rows:
             raise ExperimentIndexAdditionalDataDoesNotMatchNRowsError(n_rows, additional_index_data)
-        original = self._original_spec or self
+        original = self if self._original_spec is None else self._original_spec
         names = {*SPEC_LEVELS, *(column.name for column in index_columns(type(self)))} - additional_excludes
-        levels = original.model_dump(mode="json", include=names, warnings=False)
+        try:
+            levels = original.model_dump(mode="json", include=names, by_alias=False, warnings=False)
+        except ValueError as error:
+            raise ExperimentIndexNotSerializableError(type(self)) from error
         _add_levels(levels, original.computed_features)
         if isinstance(additional_index_data, dict):
             _add_levels(levels, additional_index_data)
@@ -195,14 +198,15 @@ class ExperimentInputSpec(BaseSpec):
         if isinstance(additional_index_data, list):
             for row, data in zip(rows, additional_index_data, strict=True):
                 _add_levels(row, data)
+        if include_sort_subindex and n_rows > 1:
+            for subindex, row in enumerate(rows):
+                _add_levels(row, {"sort_subindex": subindex})
         try:
             json.dumps(rows)
         except (TypeError, ValueError) as error:
             raise ExperimentIndexNotSerializableError(type(self)) from error
-        frame = pd.DataFrame(rows)
-        if include_sort_subindex and n_rows > 1:
-            frame["sort_subindex"] = range(n_rows)
-        return pd.MultiIndex.from_frame(frame)
+        names = dict.fromkeys(name for row in rows or [levels] for name in row)
+        return pd.MultiIndex.from_frame(pd.DataFrame(rows, columns=list(names)))
 
     def construct_output_key(self, field_name: str, fpath: Path) -> str:
         """The key of an output file, below the storage: `<experiment_id>/results/<field>/<id>.<ext>`.
@@ -249,7 +253,8 @@ class ExperimentOutputSpec(_FileReferences):
     @classmethod
     def _check_dataframes(cls, frames: dict[str, Any]) -> dict[str, Any]:
         # a frame can only come from a library that is loaded already
-        kinds = tuple(getattr(sys.modules[m], n) for m, n in cls._frame_modules if m in sys.modules)
+        found = (getattr(sys.modules.get(module), name, None) for module, name in cls._frame_modules)
+        kinds = tuple(kind for kind in found if kind is not None)
         for name, frame in frames.items():
             if not isinstance(frame, kinds):
                 raise ValueError(f"{name!r} is a {type(frame).__name__}, not a pandas, Polars or Arrow table")

@@ -10,29 +10,34 @@ an empty table has the same schema as a full one:
 | `datetime`, `AwareDatetime` | timestamp[us] without zone, timestamp[us, UTC] |
 | enums and literals of one kind | the kind of their values |
 | `UUID`, `Decimal`, paths, URLs, file references | string |
-| a nested model | struct of its fields |
+| a nested model, a `RootModel` | struct of its fields, what its root is |
 | `list`, `set`, `tuple[T, ...]` | list |
 | anything else (dicts, mixed unions, `Any`) | string that holds JSON, marked in the field's metadata |
+
+Names for types (`NewType`, `type X = …`) stand for what they name. A value that is read back from its cell, and
+checked by pydantic, equals the one that was written.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import types
 import typing
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import cache
 from pathlib import PurePath
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, Union, cast, get_args, get_origin
 from uuid import UUID
 
 import pyarrow as pa
-from pydantic import AwareDatetime, BaseModel, NaiveDatetime, SecretBytes, SecretStr, TypeAdapter
+from pydantic import AwareDatetime, BaseModel, NaiveDatetime, RootModel, Secret, SecretBytes, SecretStr, TypeAdapter
+from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
@@ -42,8 +47,10 @@ __all__ = [
     "ENCODING_KEY",
     "Column",
     "ColumnError",
+    "Convert",
     "columns_of",
     "decoder_of",
+    "extra_column",
     "schema_of",
     "unit_of",
 ]
@@ -52,6 +59,7 @@ ENCODING_KEY = b"scythe:encoding"
 """Key in the metadata of an Arrow field; its value `json` says that the cells hold JSON text."""
 
 Convert = Callable[[Any], Any]
+"""From a field's value to what Arrow takes, or back from a cell to what pydantic takes."""
 
 _PLAIN: dict[Any, pa.DataType] = {
     bool: pa.bool_(),
@@ -122,18 +130,23 @@ class Column:
         try:
             cells = values if encode is None else [None if v is None else encode(v) for v in values]
             return pa.array(cells, type=self.type)
-        except (pa.ArrowException, OverflowError, ValueError, TypeError, AttributeError) as error:
+        except _MISFITS as error:
             raise ColumnError(f"{self.name}: {self._blame(values) or error}") from error
 
     def _blame(self, values: Sequence[Any]) -> str | None:
+        """Say which of the values it is that does not fit."""
         for value in values:
             try:
-                pa.array([None if value is None or self.encode is None else self.encode(value)], type=self.type)
-                if self.encode is None:
-                    pa.array([value], type=self.type)
-            except (pa.ArrowException, OverflowError, ValueError, TypeError, AttributeError):
-                return f"{_short(value)} does not fit a column of type {self.type}"
+                cell = value if value is None or self.encode is None else self.encode(value)
+                pa.array([cell], type=self.type)
+            except ColumnError as error:
+                return f"{_short(value)}: {error}"
+            except _MISFITS:
+                return f"{_short(value)} does not fit a column of type {'JSON' if self.is_json else self.type}"
         return None
+
+
+_MISFITS = (pa.ArrowException, OverflowError, RecursionError, ValueError, TypeError, AttributeError)
 
 
 def _short(value: object) -> str:
@@ -149,22 +162,46 @@ def columns_of(model: type[BaseModel]) -> dict[str, Column]:
         ColumnError: If a field can be no column, such as a secret.
     """
     columns: dict[str, Column] = {}
-    for name, info in model.model_fields.items():
+    for name, info in _fields(model).items():
         try:
-            kind = _kind(info.rebuild_annotation(), (model,))
+            kind = _kind(_annotation(info), (model,))
         except ColumnError as error:
             raise ColumnError(f"{model.__name__}.{name}: {error}") from None
-        columns[name] = Column(
-            name=name,
-            info=info,
-            type=kind.type,
-            is_json=kind.json,
-            is_file=is_file_reference(info.annotation),
-            is_scalar=kind.scalar,
-            encode=kind.encode,
-            decode=kind.decode,
-        )
+        columns[name] = _column(name, info, kind)
     return columns
+
+
+def extra_column(name: str) -> Column:
+    """The column of values that no field of the model describes: JSON."""
+    return _column(name, FieldInfo(annotation=Any), _json(Any))
+
+
+def _column(name: str, info: FieldInfo, kind: _Kind) -> Column:
+    return Column(
+        name=name,
+        info=info,
+        type=kind.type,
+        is_json=kind.json,
+        is_file=is_file_reference(info.annotation),
+        is_scalar=kind.scalar,
+        encode=kind.encode,
+        decode=kind.decode,
+    )
+
+
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields of a model, those included whose types were defined only after it."""
+    if not model.__pydantic_complete__:
+        try:
+            model.model_rebuild()
+        except PydanticUndefinedAnnotation as error:
+            raise ColumnError(f"{model.__name__}: the type {error.name!r} is not defined") from None
+    return model.model_fields
+
+
+def _annotation(info: FieldInfo) -> Any:
+    """The field's type with all that annotates it, which `FieldInfo` keeps apart."""
+    return typing.Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
 
 
 def schema_of(columns: Sequence[Column]) -> pa.Schema:
@@ -177,33 +214,42 @@ def decoder_of(field: pa.Field[Any]) -> Convert | None:
     return json.loads if (field.metadata or {}).get(ENCODING_KEY) == b"json" else None
 
 
-def _kind(annotation: Any, seen: tuple[type, ...]) -> _Kind:
-    if annotation in (NaiveDatetime, AwareDatetime) or annotation in _PLAIN:
-        return _plain(annotation)
-    if isinstance(annotation, getattr(typing, "TypeAliasType", ())):  # `type X = ...`, from Python 3.12 on
-        return _kind(annotation.__value__, seen)
+def _kind(annotation: Any, seen: tuple[Any, ...]) -> _Kind:
     origin = get_origin(annotation)
     if origin is typing.Annotated:
+        # before all that hashes the annotation: what annotates it need not be hashable
         return _annotated(annotation, seen)
+    if annotation in _PLAIN:
+        return _plain(annotation)
+    if _is_alias(annotation):
+        return _json(annotation) if annotation in seen else _kind(annotation.__value__, (*seen, annotation))
+    if isinstance(annotation, typing.NewType):
+        return _kind(annotation.__supertype__, seen)
     if is_file_reference(annotation):
         return _Kind(pa.string(), str)
     if origin in (Union, types.UnionType):
         return _union(annotation, seen)
     if origin is Literal:
         return _of_values(annotation, get_args(annotation), None)
-    if origin in (list, set, frozenset, Sequence, typing.Sequence) or (
-        origin is tuple and len(get_args(annotation)) == 2 and get_args(annotation)[1] is Ellipsis
-    ):
-        return _list(annotation, get_args(annotation)[0], seen)
+    args = get_args(annotation)
+    if (origin in (list, set, frozenset, Sequence) and args) or (origin is tuple and args[1:] == (Ellipsis,)):
+        return _list(annotation, args[0], seen)
     if isinstance(annotation, type):
         return _class(annotation, seen)
     return _json(annotation)
+
+
+def _is_alias(annotation: Any) -> bool:
+    """Whether it was made by `type X = …`, from Python 3.12 on."""
+    return isinstance(annotation, getattr(typing, "TypeAliasType", ()))
 
 
 def _plain(annotation: Any) -> _Kind:
     kind = _PLAIN[annotation]
     if annotation in (datetime, NaiveDatetime):
         return _Kind(kind, _naive)
+    if annotation is time:
+        return _Kind(kind, _zoneless)
     return _Kind(kind)
 
 
@@ -214,17 +260,24 @@ def _naive(value: datetime) -> datetime:
     return value
 
 
-def _annotated(annotation: Any, seen: tuple[type, ...]) -> _Kind:
+def _zoneless(value: time) -> time:
+    if value.tzinfo is not None:
+        raise ColumnError("a time of day cannot have a zone; use a field of type pydantic.AwareDatetime")
+    return value
+
+
+_REWRITING = {"PlainSerializer", "WrapSerializer", "EncodedBytes", "EncodedStr", "Json"}
+"""Metadata that makes the written form of a value another than the value; only pydantic knows both."""
+
+
+def _annotated(annotation: Any, seen: tuple[Any, ...]) -> _Kind:
     inner, *metadata = get_args(annotation)
-    if inner is datetime:
-        # AwareDatetime inside Annotated arrives as the class itself; a constraint says nothing of zones
-        return _plain(datetime)
-    if any(type(m).__name__ in {"PlainSerializer", "WrapSerializer"} for m in metadata):
+    if any(type(m).__name__ in _REWRITING for m in metadata):
         return _json(annotation)
     return _kind(inner, seen)
 
 
-def _union(annotation: Any, seen: tuple[type, ...]) -> _Kind:
+def _union(annotation: Any, seen: tuple[Any, ...]) -> _Kind:
     members = [a for a in get_args(annotation) if a is not type(None)]
     if len(members) == 1:
         return _kind(members[0], seen)
@@ -237,7 +290,7 @@ def _union(annotation: Any, seen: tuple[type, ...]) -> _Kind:
     return _json(annotation, scalar=all(kind.scalar and not kind.json for kind in kinds))
 
 
-def _list(annotation: Any, item: Any, seen: tuple[type, ...]) -> _Kind:
+def _list(annotation: Any, item: Any, seen: tuple[Any, ...]) -> _Kind:
     kind = _kind(item, seen)
     if kind.json:
         return _json(annotation)
@@ -255,11 +308,11 @@ def _list(annotation: Any, item: Any, seen: tuple[type, ...]) -> _Kind:
     return _Kind(pa.list_(kind.type), encode_list, decode_list if decode else None, scalar=False)
 
 
-def _class(annotation: type, seen: tuple[type, ...]) -> _Kind:
-    if issubclass(annotation, (SecretStr, SecretBytes)):
-        raise ColumnError("a secret cannot be a field: specs are written to the storage; read it from the environment")
+def _class(annotation: type, seen: tuple[Any, ...]) -> _Kind:
     if issubclass(annotation, Enum):
         return _of_values(annotation, [member.value for member in annotation], annotation)
+    if issubclass(annotation, RootModel):
+        return _root(cast("type[RootModel[Any]]", annotation), seen)
     if issubclass(annotation, BaseModel):
         return _model(annotation, seen)
     if issubclass(annotation, (UUID, Decimal, PurePath)):
@@ -278,7 +331,8 @@ def _of_values(annotation: Any, values: Sequence[Any], enum: type[Enum] | None) 
     if any(isinstance(v, Enum) for v in values) or len(kinds) != 1 or next(iter(kinds)) not in (bool, int, float, str):
         base = {next((b for b in (bool, int, float, str) if isinstance(v, b)), None) for v in flat}
         if len(base) != 1 or None in base:
-            return _json(annotation, scalar=True)
+            kind = _json(annotation, scalar=None not in base)
+            return kind if enum is None else replace(kind, decode=_members_by_cell(enum, kind))
         kinds = base
     type_ = _PLAIN[next(iter(kinds))]
     if enum is not None or any(isinstance(v, Enum) for v in values):
@@ -290,11 +344,33 @@ def _enum_value(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
-def _model(model: type[BaseModel], seen: tuple[type, ...]) -> _Kind:
-    fields = model.model_fields
+def _members_by_cell(enum: type[Enum], kind: _Kind) -> Convert:
+    """A decoder that knows the members by their cells: JSON turns a value such as a tuple into another one."""
+    encode = kind.encode or str
+    try:
+        members = {encode(member): member for member in enum}
+    except ValueError as error:
+        raise ColumnError(f"the values of {enum.__name__} cannot be written as JSON: {error}") from None
+    return lambda text: members[text] if text in members else json.loads(text)
+
+
+def _root(model: type[RootModel[Any]], seen: tuple[Any, ...]) -> _Kind:
+    if model in seen:
+        return _json(model)
+    kind = _kind(_annotation(_fields(model)["root"]), (*seen, model))
+    encode = kind.encode
+
+    def encode_root(value: Any) -> Any:
+        return value.root if encode is None or value.root is None else encode(value.root)
+
+    return replace(kind, encode=encode_root)
+
+
+def _model(model: type[BaseModel], seen: tuple[Any, ...]) -> _Kind:
+    fields = _fields(model)
     if model in seen or not fields or model.model_config.get("extra") == "allow":
         return _json(model)
-    kinds = {name: _kind(info.rebuild_annotation(), (*seen, model)) for name, info in fields.items()}
+    kinds = {name: _kind(_annotation(info), (*seen, model)) for name, info in fields.items()}
     type_ = pa.struct(
         [
             pa.field(name, kind.type, metadata={ENCODING_KEY: b"json"} if kind.json else None)
@@ -319,16 +395,54 @@ def _model(model: type[BaseModel], seen: tuple[type, ...]) -> _Kind:
 
 
 def _json(annotation: Any, *, scalar: bool = False) -> _Kind:
-    adapter: list[TypeAdapter[Any]] = []
+    if _has_secret(annotation, set()):
+        raise ColumnError("a secret cannot be a field: specs are written to the storage; read it from the environment")
+    try:
+        adapter = TypeAdapter[Any](annotation)
+    except (PydanticUserError, PydanticUndefinedAnnotation):
+        name = getattr(annotation, "__name__", annotation)
+        raise ColumnError(f"a value of type {name} fits no cell, and pydantic cannot write it as JSON") from None
 
     def encode(value: Any) -> str:
-        if not adapter:
-            adapter.append(TypeAdapter(annotation))
-        return json.dumps(to_jsonable_python(adapter[0].dump_python(value, mode="json", warnings=False)), sort_keys=True)
+        # `round_trip` leaves out computed fields, which a model may refuse to take
+        plain = adapter.dump_python(value, mode="json", round_trip=True, warnings=False)
+        return json.dumps(to_jsonable_python(plain))
 
     return _Kind(pa.string(), encode, json.loads, json=True, scalar=scalar)
 
 
+def _has_secret(annotation: Any, seen: set[int]) -> bool:
+    """Whether a secret can be anywhere in values of this type: pydantic would write `"**********"`."""
+    if id(annotation) in seen:
+        return False
+    seen.add(id(annotation))
+    if _is_alias(annotation):
+        return _has_secret(annotation.__value__, seen)
+    if isinstance(annotation, typing.NewType):
+        return _has_secret(annotation.__supertype__, seen)
+    inner = list(get_args(annotation))
+    origin = get_origin(annotation) or annotation
+    if isinstance(origin, type):
+        if issubclass(origin, (Secret, SecretStr, SecretBytes)):
+            return True
+        inner += _parts(origin)
+    return any(_has_secret(each, seen) for each in inner)
+
+
+def _parts(cls: type) -> list[Any]:
+    """The types that a model, dataclass, typed dict or named tuple is made of."""
+    if issubclass(cls, BaseModel):
+        return [info.annotation for info in _fields(cls).values()]
+    if (
+        dataclasses.is_dataclass(cls)
+        or typing.is_typeddict(cls)
+        or (issubclass(cls, tuple) and hasattr(cls, "_fields"))
+    ):
+        try:
+            return list(typing.get_type_hints(cls).values())
+        except NameError as error:
+            raise ColumnError(f"{cls.__name__}: the type {error.name!r} is not defined") from None
+    return []
 
 
 _UNIT = re.compile(r"\[([^\[\]]{1,40})\]\s*\.?\s*$")

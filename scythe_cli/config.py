@@ -7,12 +7,13 @@ import os
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
 
 from scythe_cli.errors import ConfigError, InvalidInputError
 from scythe_cli.layout import check_experiment_name
@@ -24,18 +25,27 @@ CONFIG_NAME = "experiments.toml"
 EngineName = Literal["local", "hatchet"]
 
 _MAX_CONFIG_BYTES = 1_000_000
+_T = TypeVar("_T")
 
 
 def _duration(value: Any) -> timedelta:
     if isinstance(value, bool) or not isinstance(value, (str, int, float, timedelta)):
-        raise ValueError("write it like \"90s\", \"10m\" or \"1h30m\"")  # noqa: Q003
-    return parse_duration(value)
+        raise ValueError("write it like '90s', '10m' or '1h30m'")
+    return _parsed(parse_duration, value)
 
 
 def _size(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise ValueError("write it like \"500MB\" or \"4GB\"")  # noqa: Q003
-    return parse_size(value)
+        raise ValueError("write it like '500MB' or '4GB'")
+    return _parsed(parse_size, value)
+
+
+def _parsed(parse: Callable[[Any], _T], value: Any) -> _T:
+    try:
+        return parse(value)
+    except ValueError as error:
+        # the value is shown already
+        raise ValueError(str(error).replace(repr(value), "it", 1)) from None
 
 
 _Duration = Annotated[timedelta, BeforeValidator(_duration)]
@@ -106,10 +116,11 @@ def load_config(path: Path) -> Config:
         ConfigError: If it cannot be read, is not TOML, or has a key or value that is not allowed.
     """
     try:
-        if path.stat().st_size > _MAX_CONFIG_BYTES:
+        with path.open("rb") as file:
+            data = file.read(_MAX_CONFIG_BYTES + 1)  # a device has no size that could be asked for
+        if len(data) > _MAX_CONFIG_BYTES:
             raise ConfigError(f"{_show(path)}: larger than 1 MB; that is not a configuration file")
-        text = path.read_bytes().decode("utf-8-sig")
-        document = tomllib.loads(text)
+        document = tomllib.loads(data.decode("utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(
             f"{_show(path)}: there is no such file", hint="`scythe init` makes a working project."
@@ -118,22 +129,21 @@ def load_config(path: Path) -> Config:
         raise ConfigError(f"{_show(path)}: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{_show(path)}: byte {error.start} is not UTF-8", hint="Save the file as UTF-8.") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # a TOMLDecodeError, or an integer of thousands of digits
         raise ConfigError(f"{_show(path)}: not valid TOML: {error}") from None
     except RecursionError:
         raise ConfigError(f"{_show(path)}: not valid TOML: nested too deeply") from None
     try:
         config = Config.model_validate(document)
     except ValidationError as error:
-        lines = [_mistake(details) for details in error.errors(include_url=False)]
-        shown = [f"{_show(path)}: {line}" for line in dict.fromkeys(lines)]
+        shown = [f"{_show(path)}: {line}" for line in _mistakes(error)]
         more = [f"… and {len(shown) - 10} more"] if len(shown) > 10 else []
         raise ConfigError("\n".join(shown[:10] + more)) from None
     for name in config.experiments:
         try:
             check_experiment_name(name)
         except InvalidInputError as error:
-            raise ConfigError(f"{_show(path)}: [experiments.{name}]: {error.message}", hint=error.hint) from None
+            raise ConfigError(f"{_show(path)}: [experiments]: {error.message}", hint=error.hint) from None
     return config
 
 
@@ -142,30 +152,52 @@ def _show(path: Path) -> str:
     return str(path) if relative.startswith("..") else relative
 
 
-def _mistake(details: Mapping[str, Any]) -> str:
-    """Word one error: the key, what was found, what is allowed."""
-    # pydantic adds the names of union members to the place; they are no keys
-    keys = [str(key) for key in details["loc"] if not _is_union_tag(str(key))]
-    place = ".".join(keys)
-    if details["type"] == "extra_forbidden":
+def _mistakes(error: ValidationError) -> list[str]:
+    """Word each wrong key once: the key, what was found, what is allowed."""
+    wrong: dict[tuple[str, ...], list[ErrorDetails]] = {}
+    for details in error.errors(include_url=False):
+        loc = [str(key) for key in details["loc"]]
+        # deeper than the key, pydantic names the members of a union
+        wrong.setdefault(tuple(loc[: 3 if loc[0] == "experiments" else 2]), []).append(details)
+    return [_mistake(keys, found) for keys, found in wrong.items()]
+
+
+def _mistake(keys: tuple[str, ...], found: Sequence[ErrorDetails]) -> str:
+    place, first = ".".join(keys), found[0]
+    if first["type"] == "extra_forbidden":
         allowed = _allowed_keys(keys[:-1])
         close = difflib.get_close_matches(keys[-1], allowed, n=1)
         suggestion = f"did you mean '{close[0]}'?" if close else f"allowed are {', '.join(allowed)}"
-        return f"unknown key '{place}'; {suggestion}"
-    if details["type"] == "missing":
-        return f"'{place}' is missing"
-    message = str(details["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
-    prefix = "" if str(details["msg"]).startswith("Value error") else "it should be "
-    found = details["input"]
-    shown = "a table" if isinstance(found, dict) else repr(found)
-    return f"'{place}' is {shown if len(shown) < 80 else shown[:77] + '...'}; {prefix}{message}"
+        return f"unknown key {place!r}; {suggestion}"
+    if first["type"] == "missing":
+        return f"{place!r} is missing"
+    one, *others = dict.fromkeys(_expected(details) for details in found)
+    expected = " or ".join([one, *(other.removeprefix("it should ") for other in others)])
+    return f"{place!r} is {_shown(first['input'])}; {expected}"
 
 
-def _is_union_tag(key: str) -> bool:
-    return key in {"int", "constrained-int"} or key.startswith(("literal[", "function-"))
+def _expected(details: ErrorDetails) -> str:
+    if details["type"] in ("model_type", "dict_type"):
+        return "it should be a table"
+    message = details["msg"]
+    if message.startswith("Value error, "):
+        return message.removeprefix("Value error, ")
+    return message.replace("Input should", "it should").replace("String should", "it should")
 
 
-def _allowed_keys(keys: list[str]) -> list[str]:
+def _shown(found: object) -> str:
+    if isinstance(found, dict):
+        return "a table"
+    if isinstance(found, bool):
+        return str(found).lower()
+    try:
+        text = repr(found)
+    except ValueError:
+        return "a number of thousands of digits"
+    return text if len(text) < 80 else text[:77] + "..."
+
+
+def _allowed_keys(keys: Sequence[str]) -> list[str]:
     model: type[BaseModel] = Config
     position = 0
     while position < len(keys):

@@ -23,9 +23,7 @@ __all__ = ["describe_experiment", "describe_fields"]
 _SYMBOLS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 
 
-def describe_experiment(
-    name: str, entrypoint: str, experiment: RegisteredExperiment[Any, Any]
-) -> ExperimentRecord:
+def describe_experiment(name: str, entrypoint: str, experiment: RegisteredExperiment[Any, Any]) -> ExperimentRecord:
     """Describe an experiment with the fields of its models."""
     options = experiment.options
     return ExperimentRecord(
@@ -77,11 +75,21 @@ def _describe_field(name: str, info: FieldInfo) -> FieldRecord:
         name=name,
         type=_type_text(info.annotation),
         description=info.description,
-        bounds=_bounds(info.metadata),
+        bounds=_bounds(_metadata(info)),
         unit=unit_of(info.description),
         required=required,
         default=default,
     )
+
+
+def _metadata(info: FieldInfo) -> list[Any]:
+    """What annotates the field; that of `Annotated[…] | None` stands inside the union."""
+    found = list(info.metadata)
+    members = [a for a in get_args(info.annotation) if a is not type(None)] if _is_union(info.annotation) else []
+    if len(members) == 1 and get_origin(members[0]) is typing.Annotated:
+        for item in get_args(members[0])[1:]:
+            found += item.metadata if isinstance(item, FieldInfo) else [item]
+    return found
 
 
 def _type_text(annotation: Any) -> str:

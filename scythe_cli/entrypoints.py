@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import importlib.util
 import inspect
 import sys
 import traceback
@@ -16,7 +15,7 @@ from typing import Any
 from scythe_cli.errors import EntrypointError, ScytheError
 from scythe_cli.registry import RegisteredExperiment, WorkflowLike, experiment_from_function
 
-__all__ = ["load_entrypoint"]
+__all__ = ["entrypoint_of", "load_entrypoint"]
 
 
 def load_entrypoint(entrypoint: str, root: Path) -> RegisteredExperiment[Any, Any] | WorkflowLike:
@@ -35,7 +34,11 @@ def load_entrypoint(entrypoint: str, root: Path) -> RegisteredExperiment[Any, An
         RegistrationError: If the function cannot be an experiment.
     """
     module_name, _, path = entrypoint.partition(":")
+    if not module_name or not path:
+        raise EntrypointError(f"{entrypoint!r} is not an entrypoint", hint="Write it as 'module:function'.")
+    root = root.absolute()
     module = _import(module_name, root)
+    _check_origin(module, root)
     target: Any = module
     for part in path.split("."):
         if not hasattr(target, part):
@@ -69,22 +72,37 @@ def _import(name: str, root: Path) -> ModuleType:
             ) from None
         raise EntrypointError(_own_error(name, root, error)) from error
     except SyntaxError as error:
-        place = f"{_relative(error.filename or name, root)}, line {error.lineno}"
+        line = "" if error.lineno is None else f", line {error.lineno}"
+        place = f"{_relative(error.filename or name, root)}{line}"
         raise EntrypointError(f"module {name!r} has a syntax error: {place}: {error.msg}") from None
-    except Exception as error:  # noqa: BLE001 - a module may raise anything while it is imported
+    except (Exception, SystemExit) as error:  # a module may raise anything while it is imported
         raise EntrypointError(_own_error(name, root, error)) from error
-    except SystemExit as error:
-        raise EntrypointError(_own_error(name, root, error)) from error
+
+
+def _check_origin(module: ModuleType, root: Path) -> None:
+    """Refuse a module from elsewhere when the project has one of that name: one that was imported before hides it."""
+    path = root.joinpath(*module.__name__.split("."))
+    own = next((file for file in (path / "__init__.py", path.with_name(f"{path.name}.py")) if file.is_file()), None)
+    loaded = module.__file__
+    if own is not None and not (loaded and Path(loaded).is_file() and own.samefile(loaded)):
+        raise EntrypointError(
+            f"module {module.__name__!r} is {loaded or 'built in'}, not {_relative(str(own), root)} of this project",
+            hint="Another module of that name was imported before: rename the project's, or use a new process.",
+        )
 
 
 def _own_error(name: str, root: Path, error: BaseException) -> str:
     """Word the error of a module: its type and message, and the line of the user's code where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if Path(f.filename).is_relative_to(root)] or [
-        f for f in frames if "importlib" not in f.filename and not f.filename.startswith("<")
-    ]
+    code = [f for f in frames if f.filename != __file__ and not f.filename.startswith("<") and not _is_importlib(f)]
+    own = [f for f in code if Path(f.filename).is_relative_to(root) and "site-packages" not in f.filename] or code
     place = f"{_relative(own[-1].filename, root)}, line {own[-1].lineno}: " if own else ""
-    return f"module {name!r} cannot be imported: {place}{type(error).__name__}: {error}"
+    text = f": {error}" if str(error) else ""
+    return f"module {name!r} cannot be imported: {place}{type(error).__name__}{text}"
+
+
+def _is_importlib(frame: traceback.FrameSummary) -> bool:
+    return Path(frame.filename).parent.name == "importlib"
 
 
 def _relative(filename: str, root: Path) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from scythe_cli.errors import EngineError
 
 if TYPE_CHECKING:
     from hatchet_sdk import Hatchet
+    from pydantic_core import ErrorDetails
 
 __all__ = ["get_hatchet", "hatchet"]
 
@@ -22,8 +24,11 @@ def get_hatchet() -> Hatchet:
     """
     global _client
     if _client is None:
-        from hatchet_sdk import Hatchet
         from pydantic import ValidationError
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # the SDK's own, about what it calls while it loads
+            from hatchet_sdk import Hatchet
 
         try:
             _client = Hatchet()
@@ -40,8 +45,15 @@ def _reason(error: Exception) -> str:
     from pydantic import ValidationError
 
     if isinstance(error, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+        return "; ".join(_wording(details) for details in error.errors(include_input=False))
     return "the HATCHET_CLIENT_* variables are not right"
+
+
+def _wording(details: ErrorDetails) -> str:
+    place = ".".join(map(str, details["loc"]))
+    # the SDK's hint is the beginning of the token
+    message = details["msg"].removeprefix("Value error, ").partition(" Hint:")[0]
+    return f"{place}: {message}" if place else message
 
 
 class _LazyHatchet:

@@ -72,14 +72,17 @@ class RunLayout:
         if len(parts) != 3:
             return None
         version, timestamp = SemVer.parse(parts[1]), parse_timestamp(parts[2])
-        if version is None or timestamp is None or not parts[0]:
+        # a name that an older program gave may hold other characters, but must not lead out of the storage
+        if version is None or timestamp is None or parts[0] in ("", ".", "..") or "\\" in parts[0]:
             return None
         return cls(parts[0], version, timestamp)
 
     @property
     def experiment_id(self) -> str:
         """`<experiment>/<version>/<timestamp>`; also the run's folder below the storage."""
-        return f"{self.experiment}/{self.version}/{self.timestamp.strftime(TIMESTAMP_FORMAT)}"
+        # %Y gives the year 999 three digits on some systems
+        timestamp = self.timestamp.strftime(TIMESTAMP_FORMAT.replace("%Y", f"{self.timestamp.year:04d}"))
+        return f"{self.experiment}/{self.version}/{timestamp}"
 
     def key(self, *parts: str) -> str:
         """A key in the run's folder."""

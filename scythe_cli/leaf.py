@@ -212,12 +212,14 @@ class Leaf:
             yield self._fetch_files(spec, None), {}
             return
         self._count += 1
-        tempdir = self._scratch / f"spec-{spec.sort_index:08d}-{os.getpid()}-{self._count}"
+        pid = os.getpid()
+        tempdir = self._scratch / f"spec-{spec.sort_index:08d}-{pid}-{self._count}"
         tempdir.mkdir(parents=True)
         try:
             yield self._fetch_files(spec, tempdir), {"tempdir": tempdir}
         finally:
-            shutil.rmtree(tempdir, ignore_errors=True)
+            if os.getpid() == pid:  # and not a process that the function has forked
+                shutil.rmtree(tempdir, ignore_errors=True)
 
     def _wrong_type(self, output: object) -> OutputError:
         name = getattr(self._fn, "__name__", "the function")

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import functools
 import inspect
-import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar, cast, get_type_hints, runtime_checkable
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    Protocol,
+    TypeVar,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+    runtime_checkable,
+)
+
+from pydantic import ValidationError
 
 from scythe_cli.base import (
     RESERVED_INPUT_FIELDS,
@@ -21,7 +35,7 @@ from scythe_cli.base import (
     output_files,
 )
 from scythe_cli.columns import ColumnError, columns_of
-from scythe_cli.errors import InvalidInputError, RegistrationError
+from scythe_cli.errors import ConfigError, InvalidInputError, RegistrationError
 from scythe_cli.layout import check_experiment_name
 from scythe_cli.quantities import Duration, parse_duration, parse_size
 from scythe_cli.settings import TimeoutSettings
@@ -147,9 +161,9 @@ class RegisteredExperiment(Generic[TInput, TOutput]):
     def __repr__(self) -> str:
         return f"<experiment {self.name!r}: {where_is(self.fn)}>"
 
-    def configured(self, *, name: str | None = None, options: ExperimentOptions | None = None) -> RegisteredExperiment[
-        TInput, TOutput
-    ]:
+    def configured(
+        self, *, name: str | None = None, options: ExperimentOptions | None = None
+    ) -> RegisteredExperiment[TInput, TOutput]:
         """The same experiment under another name or other options; the registry keeps the original."""
         return RegisteredExperiment(
             self.fn,
@@ -223,23 +237,26 @@ class ExperimentRegistry:
             A decorator; what it returns can still be called like the function.
 
         Raises:
-            RegistrationError: If function or models cannot be an experiment, or the name is taken.
+            RegistrationError: If function, models or options cannot be an experiment's, or the name is taken.
+            ConfigError: If the environment variable is no duration.
         """
 
         def decorate(fn: Callable[..., TOutput]) -> RegisteredExperiment[Any, TOutput]:
             try:
                 options = ExperimentOptions(
                     retries=_check_retries(retries),
-                    execution_timeout=parse_duration(execution_timeout or TimeoutSettings().EXPERIMENT_EXECUTION),
+                    execution_timeout=_default_timeout()
+                    if execution_timeout is None
+                    else parse_duration(execution_timeout),
                     schedule_timeout=None if schedule_timeout is None else parse_duration(schedule_timeout),
                     memory_limit_bytes=None if memory_limit is None else parse_size(memory_limit),
                     desired_worker_labels=desired_worker_labels,
                     inject_workflow_run_id=inject_workflow_run_id,
                     auto_fetch_files=auto_fetch_files,
-                    local_file_location=local_file_location,
+                    local_file_location=_check_location(local_file_location),
                     task_config=task_config,
                 )
-            except ValueError as error:
+            except (ValueError, TypeError) as error:
                 raise RegistrationError(f"{where_is(fn)}: {error}") from None
             experiment = experiment_from_function(fn, name=name, description=description, options=options)
             cls._add(experiment)
@@ -322,7 +339,31 @@ class ExperimentRegistry:
 
 def _same_source(a: RegisteredExperiment[Any, Any], b: RegisteredExperiment[Any, Any]) -> bool:
     """Whether both come from the same place: a module that is loaded again registers its functions again."""
-    return a.fn.__qualname__ == b.fn.__qualname__ and a.fn.__code__.co_filename == b.fn.__code__.co_filename
+    # a decorator below Register() gives its own code to all functions
+    first, second = inspect.unwrap(a.fn), inspect.unwrap(b.fn)
+    if first.__qualname__ != second.__qualname__:
+        return False
+    # each run of a notebook's cell is a file of its own
+    in_notebook = first.__module__ == second.__module__ == "__main__"
+    return in_notebook or first.__code__.co_filename == second.__code__.co_filename
+
+
+def _default_timeout() -> timedelta:
+    try:
+        return TimeoutSettings().EXPERIMENT_EXECUTION
+    except ValidationError as error:
+        found = error.errors(include_url=False)[0]
+        variable = f"SCYTHE_TIMEOUT_{found['loc'][0]}"
+        raise ConfigError(
+            f"the environment variable {variable} is {found['input']!r}, which is not a duration",
+            hint="Write it like '90s', '10m' or '1h30m'.",
+        ) from None
+
+
+def _check_location(location: LocalFileLocation) -> LocalFileLocation:
+    if location not in get_args(LocalFileLocation):
+        raise ValueError(f"local_file_location={location!r} is neither 'cache' nor 'copied-to-tempdir'")
+    return location
 
 
 def _check_retries(retries: int) -> int:
@@ -346,9 +387,12 @@ def experiment_from_function(
     if not inspect.isfunction(fn):
         raise RegistrationError(f"{fn!r} is a {type(fn).__name__}; only a plain function can be an experiment")
     options = options or ExperimentOptions()
-    if name is not None:
-        check_experiment_name(name)
     where = where_is(fn)
+    name = f"scythe_experiment_{fn.__name__}" if name is None else name
+    try:
+        check_experiment_name(name)
+    except InvalidInputError as error:
+        raise RegistrationError(f"{where}: {error.message}", hint=error.hint) from None
     if inspect.iscoroutinefunction(fn) or inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         raise RegistrationError(f"{where}: an experiment is an ordinary function, not async and not a generator")
     hints = _type_hints(fn, where)
@@ -364,7 +408,7 @@ def experiment_from_function(
         )
     return RegisteredExperiment(
         fn,
-        name=name or f"scythe_experiment_{fn.__name__}",
+        name=name,
         description=description or _first_paragraph(fn),
         input_type=input_type,
         output_type=output_type,
@@ -376,7 +420,8 @@ def experiment_from_function(
 def _type_hints(fn: Callable[..., Any], where: str) -> dict[str, Any]:
     try:
         return get_type_hints(fn, include_extras=True)
-    except (NameError, TypeError, AttributeError) as error:
+    except Exception as error:
+        # an annotation is any expression
         raise RegistrationError(
             f"{where}: its annotations cannot be read: {error}",
             hint="Annotate with classes that are defined at the top of the module.",
@@ -385,7 +430,9 @@ def _type_hints(fn: Callable[..., Any], where: str) -> dict[str, Any]:
 
 def _check_parameters(fn: Callable[..., Any], hints: dict[str, Any], where: str) -> tuple[str, bool]:
     """Return the name of the first parameter, and whether there is a `tempdir`."""
-    usage = "An experiment looks like `def simulate(input_spec: MyInput) -> MyOutput`, with an optional `tempdir: Path`."
+    usage = (
+        "An experiment looks like `def simulate(input_spec: MyInput) -> MyOutput`, with an optional `tempdir: Path`."
+    )
     parameters = list(inspect.signature(fn).parameters.values())
     positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     if not parameters or parameters[0].kind not in positional or parameters[0].name == "tempdir":
@@ -398,15 +445,14 @@ def _check_parameters(fn: Callable[..., Any], hints: dict[str, Any], where: str)
         if parameter.name != "tempdir" and not optional:
             raise RegistrationError(f"{where}: it has a further parameter {parameter.name!r}", hint=usage)
     tempdir = next((p for p in parameters[1:] if p.name == "tempdir"), None)
-    if tempdir is not None and (hints.get("tempdir", Path) is not Path or tempdir.kind is tempdir.POSITIONAL_ONLY):
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    if tempdir is not None and (_unannotated(hints.get("tempdir", Path)) is not Path or tempdir.kind not in by_name):
         raise RegistrationError(f"{where}: the parameter 'tempdir' must be a pathlib.Path, passed by name", hint=usage)
     return parameters[0].name, tempdir is not None
 
 
 def _model_of(hints: dict[str, Any], key: str, base: type[Any], what: str) -> type[Any]:
-    model = hints.get(key)
-    if typing.get_origin(model) is typing.Annotated:
-        model = typing.get_args(model)[0]
+    model = _unannotated(hints.get(key))
     if model is None:
         raise RegistrationError(f"{what} has no annotation", hint=f"Annotate it with a subclass of {base.__name__}.")
     if not (inspect.isclass(model) and issubclass(model, base)):
@@ -416,41 +462,44 @@ def _model_of(hints: dict[str, Any], key: str, base: type[Any], what: str) -> ty
     return model
 
 
+def _unannotated(annotation: Any) -> Any:
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+
+
 def _check_input(model: type[ExperimentInputSpec], where: str) -> None:
+    users = [cls for cls in model.__mro__ if cls not in ExperimentInputSpec.__mro__]
     for name in model.model_fields:
-        declared_by_user = any(name in vars(c).get("__annotations__", {}) for c in model.__mro__ if _is_users(c))
-        if name in RESERVED_INPUT_FIELDS and (declared_by_user or name == "sort_subindex"):
+        if name in RESERVED_INPUT_FIELDS and any(name in vars(cls).get("__annotations__", {}) for cls in users):
             raise RegistrationError(
                 f"{where}: the input field {model.__name__}.{name} has a name that is reserved for the run",
                 hint=f"Rename it; reserved are {', '.join(sorted(RESERVED_INPUT_FIELDS))}.",
             )
-        _check_field_name(model, name, where)
+        _check_field_name(model, name, ExperimentInputSpec, where)
     _check_columns(model, where)
 
 
-def _is_users(cls: type) -> bool:
-    return issubclass(cls, ExperimentInputSpec) and cls is not ExperimentInputSpec
-
-
-def _check_output(
-    input_type: type[ExperimentInputSpec], output_type: type[ExperimentOutputSpec], where: str
-) -> None:
+def _check_output(input_type: type[ExperimentInputSpec], output_type: type[ExperimentOutputSpec], where: str) -> None:
     _check_columns(output_type, where)
     for name in output_type.model_fields:
-        _check_field_name(output_type, name, where)
+        _check_field_name(output_type, name, ExperimentOutputSpec, where)
     levels = {*SPEC_LEVELS, "sort_subindex", "storage_settings", *(c.name for c in index_columns(input_type))}
     for column in (*output_columns(output_type), *output_files(output_type)):
         if column.name in levels:
-            what = "an input field" if column.name not in RESERVED_INPUT_FIELDS else "reserved for the run"
+            reserved = column.name in RESERVED_INPUT_FIELDS
+            what = "a name that is reserved for the run" if reserved else "the name of an input field"
             raise RegistrationError(
-                f"{where}: the output field {output_type.__name__}.{column.name} has the name of {what}"
-                if what == "an input field"
-                else f"{where}: the output field {output_type.__name__}.{column.name} has a name that is {what}",
+                f"{where}: the output field {output_type.__name__}.{column.name} has {what}",
                 hint="Both would be columns of the same table: rename one of them.",
             )
 
 
-def _check_field_name(model: type[Any], name: str, where: str) -> None:
+def _check_field_name(model: type[Any], name: str, base: type[Any], where: str) -> None:
+    if hasattr(base, name):
+        # pydantic takes what the base has there for the field's default
+        raise RegistrationError(
+            f"{where}: the field {model.__name__}.{name} has the name of an attribute of {base.__name__}",
+            hint="Rename it.",
+        )
     if not name.isidentifier() or len(name) > 128:
         raise RegistrationError(f"{where}: {model.__name__} has a field named {name!r}", hint="Use a Python name.")
 

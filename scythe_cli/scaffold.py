@@ -174,7 +174,8 @@ def write_project(folder: Path) -> ScaffoldResult:
     except OSError as error:
         raise UsageError(f"{error.filename or folder} cannot be written: {error.strerror or error}") from None
     here = folder.absolute() == Path.cwd()
-    commands = [] if here else [f"cd {shlex.quote(str(folder))}"]
+    shown = f"./{folder}" if str(folder).startswith("-") else str(folder)
+    commands = [] if here else [f"cd {shlex.quote(shown)}"]
     return ScaffoldResult(
         folder=str(folder.absolute()),
         files={name: what for name, (what, _) in contents.items()},

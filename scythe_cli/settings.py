@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from scythe_cli.quantities import parse_duration
 
 __all__ = ["EngineSettings", "ScytheStorageSettings", "TimeoutSettings"]
 
-_Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+
+def _duration(value: Any) -> Any:
+    try:
+        return parse_duration(value)
+    except (ValueError, TypeError):
+        return value  # `PT1H` and `01:00:00`, as scythe-engine took them, or a mistake for pydantic to word
+
+
+def _positive(value: timedelta) -> timedelta:
+    if value <= timedelta(0):
+        raise ValueError("it is not longer than zero; write it like '90s', '10m' or '1h30m'")
+    return value
+
+
+_Duration = Annotated[timedelta, BeforeValidator(_duration), AfterValidator(_positive)]
 
 
 class ScytheStorageSettings(BaseSettings):

@@ -9,7 +9,7 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from scythe_cli.base import ExperimentInputSpec, input_columns
-from scythe_cli.columns import Column, ColumnError, columns_of, decoder_of, schema_of
+from scythe_cli.columns import Column, ColumnError, Convert, columns_of, decoder_of, extra_column, schema_of
 from scythe_cli.errors import SpecsError
 
 __all__ = ["META_SCHEMA", "build_specs", "spec_factory", "specs_schema", "table_from_specs", "with_meta"]
@@ -53,7 +53,7 @@ def table_from_specs(specs: Sequence[ExperimentInputSpec], model: type[Experimen
         fields.append(column.field)
     extra_names = dict.fromkeys(name for spec in specs for name in spec.model_extra or {})
     for name in extra_names:
-        column = _extra_column(name)
+        column = extra_column(name)
         arrays.append(_array(column, [(spec.model_extra or {}).get(name) for spec in specs]))
         fields.append(column.field)
     if not arrays:
@@ -67,13 +67,6 @@ def _array(column: Column, values: list[Any]) -> pa.Array[Any]:
         return column.array(values)
     except ColumnError as error:
         raise SpecsError(str(error)) from error
-
-
-def _extra_column(name: str) -> Column:
-    from pydantic import create_model
-
-    model = create_model("Extra", **{name: (Any, None)})  # pyright: ignore[reportCallIssue, reportArgumentType]
-    return columns_of(model)[name]
 
 
 def with_meta(inputs: pa.Table, experiment_id: str, root_workflow_run_id: str | None) -> pa.Table:
@@ -99,30 +92,42 @@ def spec_factory(
 ) -> Callable[[pa.RecordBatch], list[ExperimentInputSpec | ValidationError]]:
     """Compile a function that turns rows of `specs.pq` into instances of the model.
 
-    A row that the model refuses becomes the `ValidationError`, in its place.
+    A row that the model refuses becomes the `ValidationError`, in its place. Cells were checked when they were
+    written, and some types are written as another, so a strict model takes them too. A column that is no field of the
+    model is left out of the rows where it is null.
     """
     known = columns_of(model)
-    decoders = [
-        known[field.name].decode if field.name in known else decoder_of(field)
-        for field in schema
-    ]
+    decoders = [known[field.name].decode if field.name in known else decoder_of(field) for field in schema]
     names = list(schema.names)
+    extras = [name for name in names if name not in known]
     validate = model.__pydantic_validator__.validate_python
 
     def build(batch: pa.RecordBatch) -> list[ExperimentInputSpec | ValidationError]:
         cells: list[list[Any]] = []
         for column, decode in zip(batch.columns, decoders, strict=True):
             values = column.to_pylist()
-            cells.append(values if decode is None else [None if v is None else decode(v) for v in values])
+            cells.append(values if decode is None else [None if v is None else _decoded(v, decode) for v in values])
         specs: list[ExperimentInputSpec | ValidationError] = []
         for row in zip(*cells, strict=True):
+            values = dict(zip(names, row, strict=True))
+            for name in extras:
+                if values[name] is None:
+                    del values[name]
             try:
-                specs.append(validate(dict(zip(names, row, strict=True)), by_alias=True, by_name=True))
+                specs.append(validate(values, strict=False, by_alias=True, by_name=True))
             except ValidationError as error:
                 specs.append(error)
         return specs
 
     return build
+
+
+def _decoded(cell: Any, decode: Convert) -> Any:
+    """The value of a cell; if the model has changed since it was written, the cell itself, for the model to refuse."""
+    try:
+        return decode(cell)
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return cell
 
 
 def build_specs(table: pa.Table, model: type[ExperimentInputSpec]) -> list[ExperimentInputSpec]:

@@ -41,7 +41,7 @@ class RecursionMap(BaseModel):
     @field_validator("path", mode="before")
     @classmethod
     def _check_path(cls, path: Any) -> Any:
-        if path is not None and not len(path):
+        if path in ([], ()):
             raise ValueError("a path has at least one step; the root's path is None")
         return path
 

@@ -17,6 +17,7 @@ VersioningStrategy = Literal["bumpmajor", "bumpminor", "bumppatch", "keep"]
 
 BUMPS: dict[str, Bump] = {"bumpmajor": "major", "bumpminor": "minor", "bumppatch": "patch", "keep": "keep"}
 
+_MAX = 999_999_999  # as many digits as the pattern takes: what is written can be read again
 _PATTERN = re.compile(r"v(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})", re.ASCII)
 
 
@@ -25,9 +26,9 @@ class SemVer(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    major: int = Field(ge=0)
-    minor: int = Field(default=0, ge=0)
-    patch: int = Field(default=0, ge=0)
+    major: int = Field(ge=0, le=_MAX)
+    minor: int = Field(default=0, ge=0, le=_MAX)
+    patch: int = Field(default=0, ge=0, le=_MAX)
 
     @classmethod
     def FromString(cls, version: str) -> SemVer:  # noqa: N802 - the name that scythe-engine gave it

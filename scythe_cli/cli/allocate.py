@@ -133,7 +133,7 @@ def _show_report(session: Session, file: Path, report: ValidationReport) -> None
 
 
 def _show_result(session: Session, result: AllocateResult) -> None:
-    from scythe_cli.cli.render import error_groups, facts, heading, plural, states_line
+    from scythe_cli.cli.render import error_groups, facts, heading, place, plural, states_line
     from scythe_cli.quantities import format_duration
 
     counts = result.counts
@@ -145,7 +145,7 @@ def _show_result(session: Session, result: AllocateResult) -> None:
         facts(
             [
                 ("run", result.experiment_id),
-                ("folder", result.uri),
+                ("folder", place(result.uri)),
                 ("tables", ", ".join(result.tables)),
                 ("engine", result.engine),
             ]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Failure", "describe", "report"]
 
+_USAGE = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -27,7 +29,7 @@ class Failure:
 
     Attributes:
         type: The name of the error's class.
-        message: What is wrong; empty when everything was said already.
+        message: What is wrong.
         hint: What to do about it.
         exit_code: What the command ends with.
     """
@@ -56,8 +58,6 @@ def describe(error: BaseException, *, verbose: bool = False) -> Failure:
 def _usage(error: TyperException, name: str) -> Failure:
     """A command line that cannot be parsed: say how the command is used."""
     context = getattr(error, "ctx", None)
-    if name == "NoArgsIsHelpError":  # the help text is printed already
-        return Failure(name, "", None, error.exit_code)
     message = error.format_message().strip().rstrip(".")
     suggested = getattr(error, "possibilities", None)
     if suggested:
@@ -75,13 +75,15 @@ def report(error: BaseException, options: Options) -> int:
     Returns:
         The exit code.
     """
+    if type(error).__name__ == "NoArgsIsHelpError":
+        write_stdout(f"{error}\n")
+        return _USAGE
     failure = describe(error, verbose=options.verbose)
     output = Output(as_json=options.json, quiet=options.quiet)
     if options.verbose and not isinstance(error, TyperException | KeyboardInterrupt | typer.Abort):
         sys.stderr.write("".join(traceback.format_exception(error)))
-    if failure.message:
-        output.error(failure.message, hint=failure.hint)
-    if options.json and failure.message:
+    output.error(failure.message, hint=failure.hint)
+    if options.json:
         document = {
             "error": {
                 "type": failure.type,

@@ -7,15 +7,24 @@ import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from scythe_cli.cli.output import Output
 from scythe_cli.progress import Phase, Progress
 
-if TYPE_CHECKING:
-    from scythe_cli.executor import StopSignal
+__all__ = ["Interrupts", "Stop"]
 
-__all__ = ["Interrupts"]
+
+class Stop(Protocol):
+    """What stops a run: a `StopSignal`."""
+
+    def drain(self) -> None:
+        """Start nothing more, and let finish what runs."""
+        ...
+
+    def kill(self) -> None:
+        """Stop what runs as well."""
+        ...
 
 
 class Interrupts:
@@ -28,7 +37,7 @@ class Interrupts:
         stopped: Whether the user has interrupted.
     """
 
-    def __init__(self, stop: StopSignal, output: Output) -> None:
+    def __init__(self, stop: Stop, output: Output) -> None:
         self.stopped = False
         self._stop = stop
         self._output = output

@@ -115,9 +115,14 @@ class Output:
 
     def document(self, value: Any) -> None:
         """Print a record, or a list of records, as the one JSON document."""
+        from pydantic import BaseModel
         from pydantic_core import to_jsonable_python
 
-        plain = _finite(to_jsonable_python(value, fallback=str, serialize_unknown=True))
+        # a record by itself would write bytes as UTF-8, which not all of them are
+        records: list[Any] = value if isinstance(value, list) else [value]
+        dumped = [record.model_dump() if isinstance(record, BaseModel) else record for record in records]
+        jsonable = to_jsonable_python(dumped, bytes_mode="base64", fallback=str, serialize_unknown=True)
+        plain = _finite(jsonable if isinstance(value, list) else jsonable[0])
         utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
         write_stdout(json.dumps(plain, indent=2, ensure_ascii=not utf8, allow_nan=False) + "\n")
 

@@ -16,7 +16,7 @@ from scythe_cli.cli.render import plural, rate
 from scythe_cli.progress import Phase, Progress, ProgressCallback
 from scythe_cli.quantities import format_duration
 
-__all__ = ["PlainProgress", "progress_line", "shown_progress"]
+__all__ = ["LiveProgress", "PlainProgress", "progress_line", "shown_progress"]
 
 _FIRST_LINE_AFTER_S = 2.0
 _GROWTH = 1.6
@@ -44,7 +44,7 @@ def shown_progress(output: Output) -> Generator[ProgressCallback]:
         return
     console = make_console(sys.stderr)
     if console.is_terminal and not console.is_dumb_terminal:
-        with _LiveProgress(console).shown() as update:
+        with LiveProgress(console).shown() as update:
             yield update
     else:
         yield PlainProgress(lambda line: print(line, file=sys.stderr, flush=True))
@@ -54,7 +54,7 @@ def _ignore(progress: Progress) -> None:
     del progress
 
 
-class _LiveProgress:
+class LiveProgress:
     """A line with a bar, which goes away at the end."""
 
     def __init__(self, console: Console) -> None:
@@ -71,10 +71,12 @@ class _LiveProgress:
 
     @contextmanager
     def shown(self) -> Generator[ProgressCallback]:
+        """Show it while inside."""
         with self._bar:
             yield self.update
 
     def update(self, progress: Progress) -> None:
+        """Show another moment."""
         counts = progress.counts
         running = progress.phase == "running"
         # phases without a count get a bar that only moves

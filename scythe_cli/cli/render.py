@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -38,6 +39,7 @@ __all__ = [
     "head_table",
     "heading",
     "number",
+    "place",
     "plural",
     "rate",
     "runs_table",
@@ -90,6 +92,13 @@ def rate(per_s: float) -> str:
 def time_of(moment: datetime) -> str:
     """A moment in UTC, to the second."""
     return moment.strftime("%Y-%m-%d %H:%M:%S")
+
+
+def place(uri: str) -> str:
+    """Where something lies; a path below the working directory is shown from there."""
+    path = Path(uri)
+    here = Path.cwd()
+    return str(path.relative_to(here)) if "://" not in uri and path.is_relative_to(here) else uri
 
 
 def heading(text: str) -> Text:
@@ -150,7 +159,7 @@ def counts_table(counts: StateCounts) -> Table:
         count = counts.of(state)
         share = count / counts.total if counts.total else 0.0
         style = STATE_STYLES[state.value] if count else "dim"
-        percent = f"{share * 100:.1f} %" if count else ""
+        percent = "" if not count else "<0.1 %" if share < 0.001 else f"{share * 100:.1f} %"
         table.add_row(
             Text(state.value, style=style), Text(f"{count:,}", style=style), Text(_bar(share), style=style), percent
         )
@@ -284,7 +293,7 @@ def tables_table(tables: Sequence[TableRecord]) -> Table:
     return table
 
 
-_NOISE = ("experiment_id", "workflow_run_id", "root_workflow_run_id")
+_IDS = ("experiment_id", "workflow_run_id", "root_workflow_run_id")
 
 
 _NAME_WIDTH = 32
@@ -309,7 +318,7 @@ def head_table(summary: TableSummary, width: int | None) -> tuple[Table, list[st
     for name in order:
         needed = max(len(text) for text in (name, *cells[name]))
         needed = min(needed, limit) if limit else needed
-        if width is None or used + needed <= width or not shown:
+        if width is None or used + needed <= width or not shown:  # something is shown anyway
             shown.append(name)
             used += needed + 2
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
@@ -328,22 +337,25 @@ def head_table(summary: TableSummary, width: int | None) -> tuple[Table, list[st
 
 
 def _by_interest(summary: TableSummary) -> list[str]:
-    """Names of the columns: those that say which row it is, values, inputs that vary, inputs that do not, ids."""
+    """Names of the columns: those that say which row it is, values, inputs that vary, inputs that do not.
+
+    Ids are left out: they are long, and say nothing that the heading does not.
+    """
     rank: dict[str, int] = {}
     for column in summary.columns:
         if column.name in ("sort_index", "sort_subindex"):
             rank[column.name] = 0
-        elif column.name in _NOISE:
-            rank[column.name] = 5
+        elif column.name in _IDS:
+            continue
         elif not column.is_index:
             rank[column.name] = 2
         elif _is_own_level(summary, column.name):
             rank[column.name] = 1
         else:
             rank[column.name] = 4 if column.n_unique == 1 else 3
-    if any(place == 1 for place in rank.values()):
+    if "sort_subindex" in rank and 1 in rank.values():
         rank["sort_subindex"] = 4  # the table's own level says it better
-    return sorted((column.name for column in summary.columns), key=lambda name: rank[name])
+    return sorted(rank, key=lambda name: rank[name])
 
 
 def _is_own_level(summary: TableSummary, name: str) -> bool:

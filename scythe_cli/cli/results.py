@@ -51,11 +51,11 @@ def add_to(app: typer.Typer) -> None:
         if session.options.json:
             session.output.document(tables)
             return
-        from scythe_cli.cli.render import facts, heading, tables_table
+        from scythe_cli.cli.render import facts, heading, place, tables_table
 
         session.output.print(heading(found.experiment_id))
         if tables:
-            folder = tables[0].uri.rpartition("/")[0]
+            folder = place(tables[0].uri.rpartition("/")[0])
             session.output.print(tables_table(tables), "", facts([("folder", folder)]))
         else:
             session.output.note("it has no final tables yet; `scythe status` shows how far it is")

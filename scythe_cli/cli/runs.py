@@ -68,7 +68,7 @@ def add_to(app: typer.Typer) -> None:
         if session.options.json:
             session.output.document(result)
         else:
-            _show_errors(session, result)
+            _show_errors(session, run, result)
 
     @command(app, "runs", panel=_PANEL)
     def runs(session: Session, name: NameArgument = None) -> None:  # pyright: ignore[reportUnusedFunction]
@@ -132,7 +132,7 @@ def _is_over(status: RunStatus) -> bool:
 
 
 def _status_lines(status: RunStatus) -> list[RenderableType]:
-    from scythe_cli.cli.render import counts_table, facts, heading, rate, time_of
+    from scythe_cli.cli.render import counts_table, facts, heading, place, rate, time_of
     from scythe_cli.quantities import format_duration
 
     lines: list[RenderableType] = [heading(status.experiment_id)]
@@ -152,14 +152,14 @@ def _status_lines(status: RunStatus) -> list[RenderableType]:
                 ("last spec", last),
                 ("tables", ", ".join(status.tables) if status.tables else "not yet"),
                 ("engine", status.engine),
-                ("folder", status.uri),
+                ("folder", place(status.uri)),
             ]
         )
     )
     return lines
 
 
-def _show_errors(session: Session, result: RunErrors) -> None:
+def _show_errors(session: Session, reference: str, result: RunErrors) -> None:
     from scythe_cli.cli.render import error_groups, heading, states_line
 
     output = session.output
@@ -168,9 +168,10 @@ def _show_errors(session: Session, result: RunErrors) -> None:
         output.print("", "No errors.")
         return
     output.print("", error_groups(result.groups))
+    run = "" if reference == "latest" else f"{reference} "
     first = result.groups[0].rows[0] if result.groups[0].rows else 0
     if not session.options.quiet:
-        output.print("", f"Next: scythe errors --row {first}")
+        output.print("", f"Next: scythe errors {run}--row {first}")
 
 
 def _show_row(session: Session, run: Run, row: int) -> None:

@@ -249,7 +249,7 @@ def _extras_of(result: LeafResult) -> Extras:
     return extras
 
 
-def _class_of(value: float | str | bool) -> type:
+def _class_of(value: object) -> type:
     """The plain class of a value: the scalars of NumPy are of subclasses."""
     return next(cls for cls in _FEATURE_TYPES if isinstance(value, cls))
 
@@ -275,13 +275,15 @@ def _fit(groups: list[Extras], extras: Extras) -> int:
 def _common_type(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
     if a == b:
         return a
-    is_frame = isinstance(a, pa.StructType) and isinstance(b, pa.StructType)
-    schemas = [pa.schema(list(t)) if is_frame else pa.schema([("x", t)]) for t in (a, b)]
     try:
-        merged = pa.unify_schemas(schemas, promote_options="permissive")
+        if isinstance(a, pa.StructType) and isinstance(b, pa.StructType):
+            # a column that one of the two lacks is null there
+            schemas = [pa.schema(list(a)), pa.schema(list(b))]
+            return pa.struct(list(pa.unify_schemas(schemas, promote_options="permissive")))
+        schemas = [pa.schema([("x", a)]), pa.schema([("x", b)])]
+        return pa.unify_schemas(schemas, promote_options="permissive").field("x").type
     except (pa.ArrowTypeError, pa.ArrowInvalid):
         return None
-    return pa.struct(list(merged)) if is_frame else merged.field("x").type
 
 
 def _frame_column(

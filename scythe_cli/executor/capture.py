@@ -19,7 +19,8 @@ __all__ = ["Capture", "read_output", "split_fault"]
 LIMIT_BYTES = 64 * 1024
 
 _FAULT = re.compile(r"^(Fatal Python error: |Current thread 0x|Thread 0x)", re.MULTILINE)
-_FAULT_PACKAGE = str(Path(__file__).parent.parent)
+_FAULT_FRAME = re.compile(r'^  File "(.*)", line (\S+) in (.*)$', re.MULTILINE)
+_PACKAGE = str(Path(__file__).parent.parent) + "/"
 
 
 class Capture:
@@ -109,16 +110,22 @@ def _decode(data: bytes) -> str:
 
 
 def split_fault(output: str | None) -> tuple[str | None, str | None]:
-    """Take apart what a dead child left: what its spec printed, and the stack that `faulthandler` wrote after it."""
+    """Take apart what a dead child left: what its spec printed, and the stack that `faulthandler` wrote after it.
+
+    The stack is put into the order of Python's tracebacks, without the frames of this package that called the user's.
+    """
     if output is None:
         return None, None
     match = _FAULT.search(output)
     if match is None:
         return output, None
-    lines: list[str] = []
-    for line in output[match.start() :].splitlines():
-        # below come the frames of this package, which called the user's
-        if line.startswith(f'  File "{_FAULT_PACKAGE}'):
+    fault = output[match.start() :]
+    frames: list[str] = []
+    for filename, line, function in _FAULT_FRAME.findall(fault):
+        if filename.startswith(_PACKAGE):
             break
-        lines.append(line)
-    return output[: match.start()] or None, "\n".join(lines).rstrip() or None
+        frames.append(f'  File "{filename}", line {line}, in {function}')
+    lines = ["Traceback (most recent call last):", *reversed(frames)] if frames else []
+    if fault.startswith("Fatal"):
+        lines.append(fault.splitlines()[0])
+    return output[: match.start()] or None, "\n".join(lines) or None

@@ -28,6 +28,7 @@ __all__ = [
     "MISSING",
     "Given",
     "Missing",
+    "Partial",
     "Unusable",
     "given_cells",
     "given_values",
@@ -57,6 +58,19 @@ class Unusable:
     column: str
     value: Any
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """A nested model of which some cells cannot be given.
+
+    Attributes:
+        values: The others.
+        unusable: These.
+    """
+
+    values: dict[str, Any]
+    unusable: list[Unusable]
 
 
 Given = Callable[[Any], Any]
@@ -174,7 +188,7 @@ def _number(value: Any) -> int | float | bool | None:
 
 
 def given_values(source: Cell | Group, start: int, stop: int, interpreters: dict[str, Given | None]) -> list[Any]:
-    """What pydantic is given for a field, row by row: a value, `MISSING` or `Unusable`.
+    """What pydantic is given for a field, row by row: a value, `MISSING`, `Unusable` or `Partial`.
 
     Args:
         source: Where the field comes from.
@@ -203,11 +217,17 @@ def given_cells(column: str, cells: Any, given: Given | None) -> list[Any]:
 
 def _joined(source: Group, names: Sequence[str], row: Sequence[Any], empty: Any) -> Any:
     values: dict[str, Any] = {}
+    unusable: list[Unusable] = []
     for name, value in zip(names, row, strict=True):
         if isinstance(value, Unusable):
-            return value
-        if value is not MISSING:
+            unusable.append(value)
+        elif isinstance(value, Partial):
+            values[name] = value.values
+            unusable += value.unusable
+        elif value is not MISSING:
             values[name] = value
+    if unusable:
+        return Partial(values, unusable)
     if not values:
         return {} if empty is dict else empty
     for name in names:

@@ -20,6 +20,7 @@ from scythe_cli.errors import SamplingFileError
 from scythe_cli.sampling.cells import (
     MISSING,
     Given,
+    Partial,
     Unusable,
     given_cells,
     given_values,
@@ -183,11 +184,11 @@ def _judge_distinct(
         codes = [np.full(len(chunk), -1, dtype=np.int64) for chunk in cells.chunks]
     else:
         encoding: Any = cells.dictionary_encode().unify_dictionaries()
-        values = given_cells(cell.column, encoding.chunk(0).dictionary, given)
-        codes = [
-            pc.fill_null(chunk.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False).copy()
-            for chunk in encoding.chunks
-        ]
+        chunks: list[Any] = encoding.chunks
+        values = given_cells(cell.column, chunks[0].dictionary, given)
+        # Arrow may leave empty chunks out here, so that the codes are cut anew
+        indices = [pc.fill_null(chunk.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False) for chunk in chunks]
+        codes = [code.copy() for code in np.split(np.concatenate(indices), np.cumsum([len(r) for r in rest])[:-1])]
     n_distinct = len(values)
     n_missing = sum(int((code < 0).sum()) for code in codes)
     each = judge.column.info.default_factory is not None
@@ -271,33 +272,39 @@ def _check_rows(check: _Check, columns: list[Column]) -> list[pa.ChunkedArray[An
             spec = _check_row(check, row, dict(zip(sources, cells, strict=True)), none_if_missing)
             for column, kept in zip(columns, values, strict=True):
                 kept.append(None if spec is None else getattr(spec, column.name))
-        for column, kept, done in zip(columns, values, chunks, strict=True):
+        for position, (column, kept, done) in enumerate(zip(columns, values, chunks, strict=True), 1):
             array, misfits = encoded(column, kept)
             source = sources.get(column.name)
             cell = source if isinstance(source, Cell) else None
             label = column.name if source is None else source.column
             for offset, message in misfits.items():
                 shown = None if cell is not None else show_value(kept[offset])
-                check.report(0, Finding(label, message, cell, shown), start + offset)
+                check.report(position, Finding(label, message, cell, shown), start + offset)
             done.append(array)
     return [chunked(done, column.type) for done, column in zip(chunks, columns, strict=True)]
 
 
 def _check_row(check: _Check, row: int, cells: dict[str, Any], none_if_missing: set[str]) -> Any:
     """Judge one row; returns the spec, or None if it is bad."""
-    unusable = {name: value for name, value in cells.items() if isinstance(value, Unusable)}
-    given = {
-        name: None if value is MISSING else value
-        for name, value in cells.items()
-        if name not in unusable and (value is not MISSING or name in none_if_missing)
-    }
-    found = [found_unusable(value) for value in unusable.values()]
+    unusable: list[Unusable] = []
+    given: dict[str, Any] = {}
+    for name, value in cells.items():
+        if isinstance(value, Unusable):
+            unusable.append(value)
+        elif isinstance(value, Partial):
+            given[name] = value.values
+            unusable += value.unusable
+        elif value is not MISSING:
+            given[name] = value
+        elif name in none_if_missing:
+            given[name] = None
+    found = [found_unusable(value) for value in unusable]
     spec = None
     try:
         spec = check.model.__pydantic_validator__.validate_python(given, by_alias=True, by_name=True)
     except ValidationError as error:
         # a cell that could not be given is not also missing
-        hidden = {check.root.parts[name].column for name in unusable}
+        hidden = {value.column for value in unusable}
         found += [finding for finding in findings_of(error, check.root) if finding.column not in hidden]
     except Exception as error:  # noqa: BLE001 - a validator of the user's can raise anything
         if not unusable:

@@ -140,7 +140,7 @@ _Numbers = Callable[["pa.Array[Any]", type], "tuple[pa.BooleanArray, pa.Array[An
 
 
 def _accept_number(rules: _Rules, numbers: _Numbers) -> FastAccept:
-    compare = {"ge": pc.greater, "gt": pc.greater, "le": pc.less_equal, "lt": pc.less}
+    compare = {"ge": pc.greater_equal, "gt": pc.greater, "le": pc.less_equal, "lt": pc.less}
 
     def accept(cells: pa.Array[Any]) -> tuple[pa.BooleanArray, pa.Array[Any]]:
         ok, values = numbers(cells, rules.base)

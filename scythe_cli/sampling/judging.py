@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import pyarrow as pa
-from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, PydanticUserError, TypeAdapter, ValidationError
 
 from scythe_cli.columns import Column, ColumnError
-from scythe_cli.sampling.cells import MISSING, Unusable
+from scythe_cli.sampling.cells import MISSING, Partial, Unusable
 from scythe_cli.sampling.findings import Finding, findings_of, found_empty, found_exception, found_unusable
 from scythe_cli.sampling.matching import Cell, Group, accepts_none
 from scythe_cli.sampling.problems import show_value
@@ -41,7 +41,7 @@ class Judge:
         self._validate = _validator_of(column, config)
 
     def judge(self, values: Sequence[Any]) -> tuple[pa.Array[Any], Findings]:
-        """Judge values: raw ones, `MISSING` or `Unusable`.
+        """Judge values: raw ones, `MISSING`, `Unusable` or `Partial`.
 
         Returns:
             The column's cells, null where a value is refused; and why it is.
@@ -66,6 +66,8 @@ class Judge:
     def _value_of(self, value: Any) -> Any:
         if isinstance(value, Unusable):
             raise _RefusedError([found_unusable(value)])
+        if isinstance(value, Partial):
+            raise _RefusedError([*map(found_unusable, value.unusable), *self._others(value)])
         try:
             if value is MISSING:
                 if self._none_if_missing:
@@ -84,6 +86,15 @@ class Judge:
         except Exception as error:  # noqa: BLE001 - a type of the user's can raise anything
             raise _RefusedError([found_exception(error, self._root, (self.column.name,))]) from None
 
+    def _others(self, partial: Partial) -> list[Finding]:
+        """What else is wrong with a nested model of which some cells cannot be given."""
+        hidden = {unusable.column for unusable in partial.unusable}
+        try:
+            self._value_of(partial.values)
+        except _RefusedError as refused:
+            return [finding for finding in refused.findings if finding.column not in hidden]
+        return []
+
     def _label(self) -> str:
         source = self._root.parts.get(self.column.name)
         return self.column.name if source is None else source.column
@@ -97,8 +108,10 @@ class _RefusedError(Exception):
 
 def _validator_of(column: Column, config: ConfigDict) -> Callable[[Any], Any]:
     info = column.info
-    # the field's own info brings what stands in its metadata, such as a discriminator
-    type_: Any = Annotated[info.annotation, info]
+    metadata = [*info.metadata]
+    if info.discriminator is not None:
+        metadata.append(Field(discriminator=info.discriminator))
+    type_: Any = Annotated[info.annotation, *metadata] if metadata else info.annotation
     try:
         adapter = TypeAdapter[Any](type_, config=config)
     except PydanticUserError:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from scythe_cli.errors import ConfigError, StorageError
 from scythe_cli.storage.base import MissingKeyError, RemoteFile, Storage, TransferInterruptedError
@@ -58,7 +58,12 @@ def max_fetch_bytes() -> int:
 def safe_name(uri: str) -> str:
     """The last part of a URL or path as the name of a file on any system; its suffix is kept."""
     scheme = uri_scheme(uri)
-    path = urlsplit(uri).path if scheme in {"http", "https"} else uri
+    path = uri
+    if scheme is not None:
+        # after the host, of which a URL may have nothing else
+        path = uri.partition("://")[2].partition("/")[2]
+    if scheme in {"http", "https"}:
+        path = re.split(r"[?#]", path, maxsplit=1)[0]
     last = path.rstrip("/").rpartition("/")[2]
     if scheme is not None:
         last = unquote(last)
@@ -165,10 +170,10 @@ def open_uri(uri: str) -> Generator[RemoteFile, None, None]:
 
 
 def _file_path(uri: str) -> Path:
-    parts = urlsplit(uri)
-    if parts.netloc not in {"", "localhost"}:
+    host, slash, path = uri.partition("://")[2].partition("/")
+    if host not in {"", "localhost"}:
         raise StorageError(f"cannot fetch {redact_uri(uri)}: it names another machine")
-    return Path(unquote(parts.path))
+    return Path(slash + unquote(path))
 
 
 @lru_cache(maxsize=16)
@@ -265,8 +270,10 @@ def _get(client: httpx.Client, uri: str, shown: str) -> httpx.Response:
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, ValueError):
             # the address may hold a secret, and so may what the library says about it
             raise StorageError(f"cannot fetch {shown}: the address is not valid") from None
-        except httpx.TransportError as error:
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
             raise TransferInterruptedError(f"cannot fetch {shown}: the server cannot be reached") from error
+        except httpx.TransportError as error:
+            raise TransferInterruptedError(f"cannot fetch {shown}: the server does not answer properly") from error
         if not response.is_redirect:
             return _checked(response, shown)
         target = response.headers.get("location", "")

@@ -36,6 +36,7 @@ _BAD_CREDENTIALS = {
     "InvalidSecurity",
     "ExpiredToken",
     "TokenRefreshRequired",
+    "XAdminUserNotFound",  # what versitygw says, with the status 404
 }
 _OTHER_REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301"}
 _TRANSIENT = {
@@ -134,16 +135,17 @@ def _of_answer(answer: boto.ClientError) -> Fault:
             f"the credentials are not accepted ({code})",
             "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or AWS_PROFILE.",
         )
-    if code in _DENIED:
-        return Fault(
-            FaultKind.FINAL,
-            "access is denied",
-            "The credentials are wrong, or lack one of s3:ListBucket, s3:GetObject, s3:PutObject, s3:DeleteObject.",
-        )
-    if code in _OTHER_REGION:
-        return Fault(FaultKind.FINAL, "the bucket is in another region", "Set AWS_REGION to the bucket's region.")
     if code == "RequestTimeTooSkewed":
         return Fault(FaultKind.FINAL, "the clock of this machine is wrong", "Set the clock, for example with NTP.")
+    if code in _OTHER_REGION:
+        return Fault(FaultKind.FINAL, "the bucket is in another region", "Set AWS_REGION to the bucket's region.")
+    # other servers have codes of their own, such as one for a key that they do not know
+    if code in _DENIED or status in {401, 403}:
+        return Fault(
+            FaultKind.FINAL,
+            "access is denied" if code in _DENIED else f"access is denied ({code})",
+            "The credentials are wrong, or lack one of s3:ListBucket, s3:GetObject, s3:PutObject, s3:DeleteObject.",
+        )
     if status == 501 or code == "NotImplemented":
         return Fault(FaultKind.FINAL, "the server cannot do this", "Use an S3 server that honours If-None-Match.")
     message = str(details.get("Error", {}).get("Message", "")).strip()

@@ -7,7 +7,7 @@ import types
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 
-from pydantic import AnyHttpUrl, AnyUrl, HttpUrl, UrlConstraints
+from pydantic import AnyHttpUrl, AnyUrl, BeforeValidator, HttpUrl, UrlConstraints
 from pydantic.types import PathType
 from typing_extensions import TypeAliasType
 
@@ -22,8 +22,18 @@ class S3Url(AnyUrl):
     _constraints: ClassVar[UrlConstraints] = UrlConstraints(allowed_schemes=["s3"], host_required=True)
 
 
-FileReference = S3Url | HttpUrl | Path
-"""A file in S3, on a web server, or on this machine. A string is taken for the first of these that it can be."""
+def _local_only(value: Any) -> Any:
+    """Keep a URL from being read as a path, which pydantic prefers for JSON."""
+    if isinstance(value, str):
+        if not value:
+            raise ValueError("a reference to a file cannot be empty")
+        if _SCHEME.match(value):
+            raise ValueError("a URL of a file must be a valid s3://, http:// or https:// URL")
+    return value
+
+
+FileReference = S3Url | HttpUrl | Annotated[Path, BeforeValidator(_local_only)]
+"""A file in S3, on a web server, or on this machine. A string with a scheme is a URL, any other is a path."""
 
 OptionalFileReference = FileReference | None
 """A file, or none."""

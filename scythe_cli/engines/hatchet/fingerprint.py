@@ -1,0 +1,54 @@
+"""What must be the same where a run is allocated and where its specs are executed."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from pathlib import Path
+from typing import Any
+
+from scythe_cli.base import input_columns
+from scythe_cli.columns import schema_of
+from scythe_cli.outcomes import outcome_schema
+from scythe_cli.registry import RegisteredExperiment
+
+__all__ = ["code_fingerprint", "mismatch", "schema_fingerprint"]
+
+
+def schema_fingerprint(experiment: RegisteredExperiment[Any, Any]) -> str:
+    """A hash of the columns of input and output: names and types."""
+    digest = hashlib.sha256()
+    for schema in (schema_of(input_columns(experiment.input_validator_type)), outcome_schema(experiment.output_validator_type)):
+        digest.update(repr([(f.name, str(f.type), f.metadata) for f in schema]).encode())
+    return digest.hexdigest()[:16]
+
+
+def code_fingerprint(experiment: RegisteredExperiment[Any, Any]) -> str | None:
+    """A hash of the file that the function is in; None when there is no such file, as in a notebook."""
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(experiment.fn))
+    except TypeError:
+        return None
+    if file is None:
+        return None
+    try:
+        text = Path(file).read_bytes()
+    except OSError:
+        return None
+    # a checkout on another system may have other line ends
+    return hashlib.sha256(text.replace(b"\r\n", b"\n")).hexdigest()[:16]
+
+
+def mismatch(
+    experiment: RegisteredExperiment[Any, Any], schema: str, code: str | None
+) -> str | None:
+    """Why a worker's experiment is not the one that a run was allocated with; None when it is."""
+    if schema != schema_fingerprint(experiment):
+        return (
+            f"the input or output model of {experiment.name!r} on this worker is not the one that the run was "
+            "allocated with"
+        )
+    own = code_fingerprint(experiment)
+    if code is not None and own is not None and code != own:
+        return f"the code of {experiment.name!r} on this worker is not the one that the run was allocated with"
+    return None

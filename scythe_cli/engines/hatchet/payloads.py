@@ -1,0 +1,186 @@
+"""What nodes and tasks are told, and what they tell back: small JSON documents, never tables of specs."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from scythe_cli.layout import RunLayout
+from scythe_cli.storage import Storage, open_storage
+from scythe_cli.tree import RecursionMap
+
+__all__ = [
+    "INLINE_LIMIT_BYTES",
+    "META_LEAF",
+    "META_RUN",
+    "LeafAssignment",
+    "LeafOutput",
+    "NodeInput",
+    "NodeOutput",
+    "RowSet",
+    "RunPointer",
+    "pack_outcomes",
+    "unpack_outcomes",
+]
+
+META_RUN = "scythe_run"
+"""Key in the metadata of every Hatchet run that belongs to a run of ours; its value is the experiment_id."""
+
+META_LEAF = "scythe_leaf"
+"""Key in the metadata of a task whose input is a spec; its value is a `LeafAssignment` as JSON."""
+
+INLINE_LIMIT_BYTES = 512_000
+"""Outcomes that are larger than this are written to the ledger by the task itself; a gRPC message can have 4 MB."""
+
+
+class _Payload(BaseModel):
+    # a worker of a newer version may get what an older client wrote, and the other way round
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class RunPointer(_Payload):
+    """Which run, and what its specs are executed under."""
+
+    storage: str = Field(description="A local folder or s3://bucket/prefix; workers see the same place.")
+    experiment_id: str
+    experiment: str = Field(description="The name under which workers serve it.")
+    root_workflow_run_id: str
+    session: str = Field(description="Begins the names of the ledger's parts; unique to a submission.")
+    n_specs: int
+    schema_fingerprint: str
+    code_fingerprint: str | None = None
+    is_workflow: bool = False
+    execution_timeout_s: float
+    memory_limit_bytes: int | None = None
+    retries: int = 0
+
+    @property
+    def layout(self) -> RunLayout:
+        """The keys of the run.
+
+        Raises:
+            ValueError: If `experiment_id` is not one.
+        """
+        layout = RunLayout.from_experiment_id(self.experiment_id)
+        if layout is None:
+            raise ValueError(f"{self.experiment_id!r} is no experiment_id")
+        return layout
+
+    def open_storage(self) -> Storage:
+        """The place where the run is kept."""
+        return open_storage(self.storage)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What a Hatchet run is marked with, so that it can be found."""
+        return {META_RUN: self.experiment_id, "experiment": self.experiment}
+
+
+class NodeInput(_Payload):
+    """The input of a node of scatter/gather."""
+
+    run: RunPointer
+    recursion: RecursionMap
+    specs_per_task: int | None = Field(default=None, description="Rows in one task; None: measured.")
+    todo: str | None = Field(default=None, description="The node's specs to execute (`todo`); None: all of them.")
+    max_failures: int | None = None
+
+
+class NodeOutput(_Payload):
+    """What a node has done."""
+
+    counts: dict[str, int] = Field(default={}, description="Specs by state, of those that got an outcome.")
+    notices: list[str] = []
+    stopped: bool = Field(default=False, description="Whether work was cancelled below this node.")
+    tables: list[str] = Field(default=[], description="The final tables; of the root only.")
+
+
+class RowSet(_Payload):
+    """Rows of a run: `start, start + step, …` (n of them), or a list."""
+
+    start: int = 0
+    step: int = 1
+    n: int = 0
+    rows: list[int] | None = None
+    attempt: int = 1
+    attempts: list[int] | None = None
+
+    @classmethod
+    def of(cls, rows: list[int], attempts: list[int]) -> RowSet:
+        """The shortest form."""
+        same = len(set(attempts)) == 1
+        attempt = {"attempt": attempts[0]} if same else {"attempts": attempts}
+        step = rows[1] - rows[0] if len(rows) > 1 else 1
+        if step > 0 and rows == list(range(rows[0], rows[0] + step * len(rows), step)):
+            return cls.model_validate({"start": rows[0], "step": step, "n": len(rows), **attempt})
+        return cls.model_validate({"rows": rows, "n": len(rows), **attempt})
+
+    @property
+    def indices(self) -> list[int]:
+        """The rows (`sort_index`)."""
+        if self.rows is not None:
+            return self.rows
+        return list(range(self.start, self.start + self.step * self.n, self.step))
+
+    @property
+    def attempt_numbers(self) -> list[int]:
+        """The number of the next attempt, by row."""
+        return self.attempts if self.attempts is not None else [self.attempt] * self.n
+
+
+class LeafAssignment(_Payload):
+    """What a task is to do beyond the specs themselves."""
+
+    run: RunPointer
+    rows: RowSet
+    part: str = Field(description="The name of the ledger's part for outcomes that are too large to be sent.")
+
+
+class LeafOutput(_Payload):
+    """What a task has done.
+
+    Attributes:
+        n: The number of specs.
+        states: How many are in which state.
+        outcomes: The outcomes, `pack_outcomes`; None when they are in the part.
+        part: The part that the task wrote itself.
+        busy_s: The time that the specs took, all together.
+        error: The first error, for people.
+        result: The scalar outputs of a spec that was triggered by itself.
+    """
+
+    n: int
+    states: dict[str, int] = {}
+    outcomes: list[str] | None = None
+    part: str | None = None
+    busy_s: float = 0.0
+    error: str | None = None
+    result: dict[str, Any] | None = None
+
+
+def pack_outcomes(tables: list[pa.Table]) -> list[str] | None:
+    """Outcomes as text (Arrow IPC, zstd, base64), a text for each table; None when they are too large."""
+    packed: list[str] = []
+    size = 0
+    for table in tables:
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+            writer.write_table(table.combine_chunks())
+        text = base64.b64encode(sink.getvalue().to_pybytes()).decode()
+        size += len(text)
+        if size > INLINE_LIMIT_BYTES:
+            return None
+        packed.append(text)
+    return packed
+
+
+def unpack_outcomes(packed: list[str]) -> list[pa.Table]:
+    """The tables of `pack_outcomes`."""
+    tables: list[pa.Table] = []
+    for text in packed:
+        with pa.ipc.open_stream(base64.b64decode(text)) as reader:
+            tables.append(reader.read_all())
+    return tables

@@ -1,0 +1,234 @@
+"""The process that runs specs: `python -m scythe_cli.executor.child SOCKET BOARD LIFELINE` (inherited descriptors)."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import gc
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from scythe_cli.errors import EntrypointError, ScytheError
+from scythe_cli.executor.backlog import ATTEMPT, TRIES_LEFT
+from scythe_cli.executor.batch import OutcomeBatch
+from scythe_cli.executor.board import Board, Phase
+from scythe_cli.executor.capture import Capture
+from scythe_cli.executor.failure import Failure, failure_from
+from scythe_cli.executor.memory import limit_own_memory
+from scythe_cli.executor.process import DUMP_SIGNAL
+from scythe_cli.executor.protocol import Connection, Message, from_ipc, to_ipc
+from scythe_cli.leaf import Leaf, RunContext, workflow_run_id
+from scythe_cli.registry import RegisteredExperiment
+from scythe_cli.specs import spec_factory
+from scythe_cli.target import ExperimentTarget, enter_worker, load_target
+
+__all__ = ["main"]
+
+_FLUSH_S = 0.05
+_FLUSH_ROWS = 10_000
+_FLUSH_BYTES = 8_000_000
+_BUILD_ROWS = 256
+
+
+def main(arguments: list[str]) -> int:
+    """Run specs until the parent has no more."""
+    socket_fd, board_fd, lifeline_fd = (int(argument) for argument in arguments)
+    for fd in (socket_fd, board_fd, lifeline_fd):
+        os.set_inheritable(fd, False)
+    _hold_lifeline(lifeline_fd)
+    output_fd = os.dup(1)
+    faulthandler.enable(output_fd, all_threads=False)
+    faulthandler.register(DUMP_SIGNAL, output_fd, all_threads=False)
+    connection = Connection(socket.socket(fileno=socket_fd))
+    board = Board(board_fd)
+    os.close(board_fd)
+    capture = Capture(output_fd)
+    enter_worker()
+    start = connection.receive()
+    if start is None:
+        return 0
+    target, context = (bytes(blob) for blob in start.blobs)
+    try:
+        experiment = load_target(ExperimentTarget.from_bytes(target))
+    except EntrypointError as error:
+        connection.send(Message("broken", {"message": error.message, "hint": error.hint}))
+        return 1
+    except ScytheError as error:
+        connection.send(Message("broken", {"message": str(error), "hint": None}))
+        return 1
+    capture.install_logging()
+    capture.take()
+    if start.fields["memory_limit_bytes"] is not None:
+        limit_own_memory(start.fields["memory_limit_bytes"])
+    # what is loaded stays loaded: the collector need not look at it again and again
+    gc.collect()
+    gc.freeze()
+    server = _Server(
+        connection, board, capture, experiment, RunContext.from_bytes(context), Path(start.fields["scratch"])
+    )
+    connection.send(Message("ready", {}))
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        server.serve()
+    return 0
+
+
+def _hold_lifeline(fd: int) -> None:
+    """End this process and all that it started when the parent ends, however that happens."""
+    parent = os.getppid()
+    if sys.platform == "linux":
+        import fcntl
+
+        # the kernel itself sends the signal, even when a spec never lets another thread of Python run
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(fd, fcntl.F_SETOWN, -os.getpgrp())
+            fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGKILL)
+            fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+
+    def watch() -> None:
+        import select
+
+        while os.getppid() == parent:
+            # a process that the parent forked may keep the other end open, hence the timeout
+            if select.select([fd], [], [], 10.0)[0]:
+                break
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=watch, name="scythe-lifeline", daemon=True).start()
+
+
+class _Server:
+    """Runs the rows that the parent sends, and sends back outcomes."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        board: Board,
+        capture: Capture,
+        experiment: RegisteredExperiment[Any, Any],
+        context: RunContext,
+        scratch: Path,
+    ) -> None:
+        self._connection = connection
+        self._board = board
+        self._capture = capture
+        self._context = context
+        self._model = experiment.input_validator_type
+        self._leaf = Leaf(experiment, context, scratch=scratch, log_sink=capture.log)
+        self._batch = OutcomeBatch(experiment.output_validator_type, context.worker)
+        self._schema: pa.Schema | None = None
+        self._build: Any = None
+        self._forked = False
+        self._flushed_s = 0.0
+        os.register_at_fork(after_in_child=self._note_fork)
+
+    def _note_fork(self) -> None:
+        self._forked = True
+
+    def serve(self) -> None:
+        """Run rows until the parent closes its end."""
+        while (message := self._connection.receive()) is not None:
+            if message.kind == "rows":
+                self._run(message.fields["chunk"], from_ipc(message.blobs[0]))
+
+    def _run(self, chunk: int, table: pa.Table) -> None:
+        """Run the rows of one chunk."""
+        if self._board.give_back:
+            self._send(chunk, 0, [], n=0, back=True)
+            return
+        started_s = self._flushed_s = time.monotonic()
+        self._batch.clock_offset_s = time.time() - started_s
+        n = table.num_rows
+        sort_indices: list[Any] = table.column("sort_index").to_pylist()
+        attempts: list[Any] = table.column(ATTEMPT).to_pylist()
+        tries_left: list[Any] = table.column(TRIES_LEFT).to_pylist()
+        retryable = [left > 0 for left in tries_left]
+        root = self._context.root_workflow_run_id
+        run_ids: list[str] = [
+            given or workflow_run_id(root, sort_index)
+            for given, sort_index in zip(table.column("workflow_run_id").to_pylist(), sort_indices, strict=True)
+        ]
+        rows = table.drop_columns([ATTEMPT, TRIES_LEFT]).combine_chunks().to_batches()[0]
+        self._choose_factory(rows.schema)
+        words, clock, batch = self._board.words, self._board.clock, self._batch
+        prepare, run, take, add, now = self._leaf.prepare, self._leaf.run, self._capture.take, batch.add, time.monotonic
+        words[Board.CHUNK] = chunk
+        specs: list[Any] = []
+        first = built = 0
+        for row in range(n):
+            if row == built:
+                first = built
+                built = min(n, first + _BUILD_ROWS)
+                specs = self._build_specs(rows, first, built)
+            spec = specs[row - first]
+            run_id = run_ids[row]
+            clock[0] = begin_s = now()
+            words[Board.ROW] = row
+            words[Board.PHASE] = 2
+            if isinstance(spec, BaseException):
+                result = failure_from(spec)
+            else:
+                prepare(spec, run_id)
+                result = run(spec)
+            if self._forked:
+                # a process that the spec has forked, and that came back from its function
+                os._exit(1 if isinstance(result, Failure) else 0)
+            words[Board.PHASE] = 0
+            end_s = now()
+            add((row, sort_indices[row], attempts[row], run_id, begin_s, end_s - begin_s, take()), result)
+            if words[Board.GIVE_BACK] and row + 1 < n:
+                self._flush(chunk, row + 1, retryable, back=True)
+                return
+            if end_s - self._flushed_s >= _FLUSH_S or len(batch) >= _FLUSH_ROWS or batch.n_bytes >= _FLUSH_BYTES:
+                self._flush(chunk, row + 1, retryable)
+        if len(batch):
+            self._flush(chunk, n, retryable)
+
+    def _choose_factory(self, schema: pa.Schema) -> None:
+        if self._schema is None or not self._schema.equals(schema):
+            self._schema = schema
+            self._build = spec_factory(self._model, schema)
+
+    def _build_specs(self, rows: pa.RecordBatch, first: int, end: int) -> list[Any]:
+        """Make the specs of some rows; a row that the model refuses becomes the error."""
+        board = self._board
+        board.clock[0] = time.monotonic()
+        board.words[Board.ROW], board.words[Board.END] = first, end
+        board.words[Board.PHASE] = Phase.BUILDING
+        try:
+            specs: list[Any] = self._build(rows.slice(first, end - first))
+        except BaseException as error:  # noqa: BLE001 - validators are the user's code
+            if end - first == 1:
+                specs = [error]
+            else:
+                specs = [spec for row in range(first, end) for spec in self._build_specs(rows, row, row + 1)]
+        board.words[Board.PHASE] = Phase.IDLE
+        return specs
+
+    def _flush(self, chunk: int, done: int, retryable: list[bool], *, back: bool = False) -> None:
+        """Send the outcomes at hand."""
+        n = len(self._batch)
+        outcomes = self._batch.finish(retryable)
+        blobs = [to_ipc(table) for table in outcomes.tables]
+        self._send(chunk, done, blobs, n=n, back=back, failed=outcomes.failed)
+        self._flushed_s = time.monotonic()
+        self._batch.clock_offset_s = time.time() - self._flushed_s
+
+    def _send(
+        self, chunk: int, done: int, blobs: list[memoryview], *, n: int, back: bool, failed: Sequence[int] = ()
+    ) -> None:
+        busy_s = time.monotonic() - self._flushed_s
+        fields = {"chunk": chunk, "done": done, "n": n, "failed": failed, "busy_s": busy_s, "back": back}
+        self._connection.send(Message("done", fields, blobs))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

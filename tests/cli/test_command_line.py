@@ -1,0 +1,157 @@
+"""Help, global options, usage errors: what needs no project."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from typer.main import get_command
+
+from scythe_cli.cli import app
+from scythe_cli.cli.app import ScytheGroup
+from scythe_cli.versioning import Bump
+
+from .conftest import Run
+
+COMMANDS = ["init", "experiments", "doctor", "validate", "allocate", "status", "errors", "runs", "versions", "results"]
+# Typer itself loads pydantic to check options, and errors are printed with Rich
+HEAVY = ("polars", "pandas", "pyarrow", "hatchet_sdk", "s3fs", "scythe_cli.project")
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+@pytest.mark.parametrize("command", [[], *([c] for c in COMMANDS), ["results", "ls"], ["results", "fetch"]])
+def test_help_fits_80_columns(scythe: Run, command: list[str], flag: str) -> None:
+    ran = scythe(*command, flag)
+
+    assert ran.code == 0
+    assert ran.err == ""
+    assert ran.out.startswith(f"Usage: {' '.join(['scythe', *command])}")
+    assert "Global options" in ran.out
+    assert "--storage" in ran.out
+    assert max(map(len, ran.out.splitlines())) < 80
+    assert "\x1b" not in ran.out
+
+
+def test_help_lists_every_command(scythe: Run) -> None:
+    out = scythe("--help").out
+
+    assert all(f"\n  {name} " in out for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "more"),
+    [
+        (["--help"], ["pydantic", "rich"]),
+        (["--version"], ["pydantic", "rich"]),
+        (["allocate", "-h"], ["rich"]),
+        (["nosuch"], []),
+    ],
+)
+def test_the_command_line_itself_loads_nothing_heavy(arguments: list[str], more: list[str]) -> None:
+    code = f"""
+import sys
+sys.argv = ["scythe", *{arguments!r}]
+from scythe_cli.cli import main
+try:
+    main()
+except SystemExit:
+    pass
+print(sorted({{*{HEAVY!r}, *{more!r}}} & set(sys.modules)), file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stderr.splitlines()[-1] == "[]"
+
+
+def test_no_arguments_print_the_help_and_count_as_wrong_usage(scythe: Run) -> None:
+    ran = scythe()
+
+    assert ran.code == 2
+    assert ran.out.startswith("Usage: scythe COMMAND")
+    assert "error" not in ran.err
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["status", "--version"], ["results", "--version"]])
+def test_version(scythe: Run, arguments: list[str]) -> None:
+    assert scythe(*arguments).out == f"scythe {version('scythe-cli')}\n"
+    assert scythe("--json", *arguments).json == {"version": version("scythe-cli")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["stauts"], "No such command 'stauts'. Did you mean 'status'"),
+        (["results", "shwo"], "No such command 'shwo'. Did you mean 'show'?"),
+        (["status", "--jsn"], "Did you mean --json?"),
+        (["allocate"], "Missing argument 'FILE'"),
+        (["allocate", "a.csv", "--bump", "huge"], "'--bump'"),
+        (["allocate", "a.csv", "--workers", "0"], "'--workers'"),
+        (["results", "fetch"], "Missing option '--dest'"),
+        (["status", "a", "b"], "unexpected extra argument"),
+    ],
+)
+def test_a_wrong_command_line_exits_with_2(scythe: Run, arguments: list[str], message: str) -> None:
+    ran = scythe(*arguments)
+
+    assert ran.code == 2
+    assert ran.out == ""
+    assert ran.err.startswith("error: ")
+    assert message in ran.err
+    assert "hint: Usage: scythe" in ran.err
+
+    as_json = scythe("--json", *arguments)
+    assert as_json.code == 2
+    assert as_json.json["error"]["type"] == "UsageError"
+    assert as_json.json["error"]["exit_code"] == 2
+    assert message in as_json.json["error"]["message"]
+
+
+def test_json_after_two_dashes_is_no_option(scythe: Run, odd: Path) -> None:
+    ran = scythe("runs", "--", "--json")
+
+    assert ran.out == ""
+    assert ran.err.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--json", "--storage", "elsewhere", "runs"],
+        ["runs", "--json", "--storage", "elsewhere"],
+        ["--json", "runs", "--storage=elsewhere"],
+        ["--storage", "nowhere", "runs", "--json", "--storage", "elsewhere"],
+    ],
+)
+def test_global_options_stand_before_and_after_the_command(scythe: Run, odd: Path, arguments: list[str]) -> None:
+    (odd / "elsewhere/squares/v1.0.0/2026-01-01_00-00-00/final").mkdir(parents=True)
+
+    ran = scythe(*arguments)
+
+    assert ran.code == 0
+    assert [run["experiment"] for run in ran.json] == ["squares"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["results", "--config", "none.toml", "ls"], ["results", "ls", "--config", "none.toml"]]
+)
+def test_a_group_takes_global_options_too(scythe: Run, odd: Path, arguments: list[str]) -> None:
+    ran = scythe(*arguments)
+
+    assert ran.code == 3
+    assert "none.toml: there is no such file" in ran.err
+
+
+def test_the_choices_of_bump_are_those_of_the_library(scythe: Run) -> None:
+    assert f"--bump {'|'.join(get_args(Bump))}" in scythe("allocate", "--help").out
+
+
+def test_outside_standalone_mode_the_exit_code_is_returned(capsys: pytest.CaptureFixture[str]) -> None:
+    command = get_command(app)
+
+    assert isinstance(command, ScytheGroup)
+    assert command.main(["nosuch"], standalone_mode=False) == 2
+    assert command.main(["--version"], standalone_mode=False) == 0

@@ -1,0 +1,117 @@
+"""Errors become a few lines on stderr, one JSON document, and an exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scythe_cli import errors, project
+from scythe_cli.errors import ScytheError
+
+from .conftest import Run
+
+BRANCHES = [
+    (error, error.exit_code) for name in errors.__all__ if issubclass(error := getattr(errors, name), ScytheError)
+]
+
+
+def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def open_project(*args: Any, **options: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(project, "open_project", open_project)
+
+
+@pytest.mark.parametrize(("kind", "code"), BRANCHES)
+def test_each_branch_has_its_exit_code(
+    scythe: Run, monkeypatch: pytest.MonkeyPatch, kind: type[ScytheError], code: int
+) -> None:
+    fail_with(monkeypatch, kind("the disk is full", hint="Make room."))
+
+    ran = scythe("runs")
+    assert (ran.code, ran.out, ran.err) == (code, "", "error: the disk is full\nhint: Make room.\n")
+
+    as_json = scythe("runs", "--json")
+    assert as_json.code == code
+    assert as_json.json == {
+        "error": {"type": kind.__name__, "message": "the disk is full", "hint": "Make room.", "exit_code": code}
+    }
+    assert as_json.err == ran.err
+
+
+def test_an_interrupt_exits_with_130(scythe: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_with(monkeypatch, KeyboardInterrupt())
+
+    ran = scythe("--json", "runs")
+
+    assert ran.code == 130
+    assert ran.json["error"]["message"] == "interrupted"
+    assert ran.err == "error: interrupted\n"
+
+
+def test_an_unexpected_error_is_short_without_verbose(scythe: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_with(monkeypatch, RuntimeError("[bold]boom[/]"))
+
+    ran = scythe("runs")
+    assert ran.code == 1
+    assert ran.err == (
+        "error: unexpected error: RuntimeError: [bold]boom[/]\nhint: Run again with --verbose for the traceback.\n"
+    )
+
+    assert scythe("--json", "runs").json["error"]["type"] == "RuntimeError"
+
+
+@pytest.mark.parametrize("arguments", [["--verbose", "runs"], ["runs", "-v"]])
+def test_verbose_shows_the_traceback(scythe: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    fail_with(monkeypatch, RuntimeError("boom"))
+
+    ran = scythe(*arguments)
+
+    assert "Traceback (most recent call last)" in ran.err
+    assert ran.err.endswith("error: unexpected error: RuntimeError: boom\n")
+
+
+def test_text_from_elsewhere_is_neither_markup_nor_sent_to_the_terminal(
+    scythe: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_with(monkeypatch, ScytheError("[red]x[/red] [/] :smile: \x1b]0;title\x07 \udcff", hint="a\nb"))
+
+    ran = scythe("runs")
+
+    assert ran.err == "error: [red]x[/red] [/] :smile: \\x1b]0;title\\x07 \\udcff\nhint: a\nb\n"
+    assert "\x1b" not in scythe("--json", "runs").out
+
+
+def test_long_lines_are_not_wrapped(scythe: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = "/a folder/" + "x" * 300 + "/file.csv"
+    fail_with(monkeypatch, ScytheError(f"{path}: there is no such file"))
+
+    assert scythe("runs").err == f"error: {path}: there is no such file\n"
+
+
+def test_a_broken_config_is_told_with_file_and_key(scythe: Run, odd: Path) -> None:
+    (odd / "experiments.toml").write_text("[scythe]\nstorag = 1\n")
+
+    ran = scythe("runs")
+
+    assert ran.code == 3
+    assert "experiments.toml: unknown key 'scythe.storag'; did you mean 'storage'?" in ran.err
+
+
+@pytest.mark.parametrize("variables", [{}, {"NO_COLOR": "1", "FORCE_COLOR": "1"}, {"GITHUB_ACTIONS": "true"}])
+def test_no_ansi_when_it_is_no_terminal(shell: Run, odd: Path, variables: dict[str, str]) -> None:
+    for arguments in (["--help"], ["nosuch"], ["runs"], ["doctor"]):
+        ran = shell(*arguments, env=variables)
+        assert "\x1b" not in ran.out + ran.err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_any_encoding_will_do(shell: Run, scaffolded: Path, encoding: str) -> None:
+    ran = shell("doctor", env={"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"})
+    assert "Traceback" not in ran.err
+
+    as_json = shell("experiments", "heating", "--json", env={"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"})
+    assert as_json.code == 0
+    assert as_json.json["inputs"][1]["bounds"] == "20 ≤ x ≤ 2000"

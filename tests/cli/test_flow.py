@@ -1,0 +1,252 @@
+"""From an empty folder to results, through the command line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from .conftest import Run
+
+
+def test_init_to_results(scythe: Run, scaffolded: Path) -> None:
+    allocated = scythe("allocate", "cases.csv", "--workers", "2")
+    assert allocated.code == 0, allocated.err
+    assert allocated.out.startswith("heating v1.0.0: 36 specs in ")
+    assert "36 succeeded" in allocated.out
+    assert "folder  runs/heating/v1.0.0/" in allocated.out
+    assert "tables  " in allocated.out
+    assert "monthly" in allocated.out
+    assert allocated.out.endswith("Next: scythe results show\n")
+    assert "running 36 specs" in allocated.err
+
+    status = scythe("status", "--json")
+    assert status.code == 0
+    assert status.json["counts"]["succeeded"] == 36
+    assert status.json["gathered"]
+    assert "succeeded  36" in scythe("status").out
+
+    errors = scythe("errors")
+    assert errors.code == 0
+    assert "No errors." in errors.out
+
+    assert [run["version"] for run in scythe("runs", "--json").json] == ["v1.0.0"]
+    assert "heating     v1.0.0      1" in scythe("versions", "heating").out
+    assert {table["name"] for table in scythe("results", "ls", "--json").json} >= {"scalars", "monthly", "errors"}
+
+    shown = scythe("results", "show", "--rows", "3")
+    assert "36 rows, the first 3" in shown.out
+    assert "heating_per_area" in shown.out
+    monthly = scythe("results", "show", "heating", "--table", "monthly", "--json").json
+    assert monthly["n_rows"] == 36 * 12
+    assert len(monthly["head"]) == 10
+
+    fetched = scythe("results", "fetch", "--dest", "out", "--format", "csv", "--table", "scalars", "--json")
+    assert fetched.code == 0
+    assert pl.read_csv(fetched.json[0]["path"]).height == 36
+
+
+def test_versions_of_results(scythe: Run, project: Path) -> None:
+    for bump in ("minor", "minor", "keep"):
+        assert scythe("allocate", "good.csv", "--bump", bump, "--quiet").code == 0
+
+    assert (
+        scythe("results", "show", "--version", "v1.0.0", "--json").json["experiment_id"].startswith("squares/v1.0.0/")
+    )
+    assert scythe("results", "show", "squares", "--version", "1.0.0", "--json").code == 0
+    assert scythe("results", "ls", "squares", "--latest", "--json").json[0]["uri"].count("/v1.1.0/") == 1
+    assert [version["n_runs"] for version in scythe("versions", "--json").json] == [2, 1]
+
+    for wrong in (
+        ["squares/v1.0.0", "--version", "v1.0.0"],
+        ["--latest", "--version", "v1.0.0"],
+        ["squares", "--version", "v9.0.0"],
+        ["squares/v1.0.0/2026-01-01_00-00-00", "--latest"],
+        ["cubes"],
+        ["--table", "nosuch"],
+    ):
+        ran = scythe("results", "show", *wrong)
+        assert ran.code == 2, wrong
+        assert ran.err.startswith("error: ")
+
+
+def test_failures_are_grouped_and_exit_with_1(scythe: Run, project: Path) -> None:
+    ran = scythe("allocate", "bad.csv")
+
+    assert ran.code == 1
+    assert "2 succeeded · 2 failed" in ran.out
+    assert "2 specs did not succeed\n2 × ValueError  failed\n    [red]bad[/] case 2.0 \\x1b[31m\n" in ran.out
+    assert "work.py:" in ran.out
+    assert "rows 1, 3" in ran.out
+    assert ran.out.endswith("Next: scythe errors\n")
+
+    errors = scythe("errors")
+    assert errors.code == 0
+    assert errors.out.endswith("Next: scythe errors --row 1\n")
+    one = scythe("errors", "--row", "3")
+    assert one.out.startswith("row 3  failed")
+    assert "Traceback (most recent call last):" in one.out
+    assert "\x1b" not in one.out
+    assert scythe("errors", "--row", "3", "--json").json["sort_index"] == 3
+    listed = scythe("errors", "--limit", "1", "--json").json
+    assert (listed["groups"][0]["count"], len(listed["errors"])) == (2, 1)
+
+    for row, message in (("0", "row 0 of squares/"), ("9", "has no row 9: it has rows 0 to 3")):
+        ran = scythe("errors", "--row", row)
+        assert ran.code == 2
+        assert message in ran.err
+
+
+def test_json_of_an_allocation_is_the_record_alone(scythe: Run, project: Path) -> None:
+    ran = scythe("--json", "allocate", "bad.csv")
+
+    assert ran.code == 1
+    assert ran.json["counts"] == {
+        "succeeded": 2, "failed": 2, "timeout": 0, "crashed": 0, "cancelled": 0, "pending": 0
+    }  # fmt: skip
+    assert ran.json["ok"] is False
+    assert ran.json["errors"][0]["rows"] == [1, 3]
+
+
+def test_nan_is_null_in_json(scythe: Run, project: Path) -> None:
+    assert scythe("allocate", "nan.csv", "--quiet").code == 0
+
+    assert scythe("results", "show", "--json").json["head"][0]["square"] is None
+
+
+def test_quiet_prints_the_run_alone(scythe: Run, project: Path) -> None:
+    ran = scythe("allocate", "good.csv", "-q")
+
+    assert ran.err == ""
+    assert ran.out.startswith("squares/v1.0.0/")
+    assert ran.out.count("\n") == 1
+    assert scythe("status", ran.out.strip()).code == 0
+
+
+def test_mistakes_in_a_sampling_file_are_told_and_nothing_is_written(scythe: Run, project: Path) -> None:
+    (project / "wrong.csv").write_text("x\n1\n-5\nabc\n")
+
+    for command in ("validate", "allocate"):
+        ran = scythe(command, "wrong.csv")
+        assert ran.code == 3
+        assert "line 3, x: -5" in ran.err
+        assert "line 4, x: abc" in ran.err
+    assert not (project / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["allocate", "none.csv"], 3, "none.csv"),
+        (["allocate", "good.csv", "-e", "sqares"], 2, "Did you mean 'squares'?"),
+        (["experiments", "sqares"], 2, "Did you mean 'squares'?"),
+        (["allocate", "good.csv", "--no-wait"], 2, "--wait"),
+        (["status"], 2, "there are no runs"),
+        (["results", "show"], 2, "there are no runs"),
+    ],
+)
+def test_what_is_not_there(scythe: Run, project: Path, arguments: list[str], code: int, message: str) -> None:
+    ran = scythe(*arguments)
+
+    assert ran.code == code
+    assert message in ran.err
+    assert ran.out == ""
+
+
+def test_experiments_show_fields_and_problems(scythe: Run, project: Path) -> None:
+    one = scythe("experiments", "squares")
+    assert one.code == 0
+    assert "0 ≤ x ≤ 100" in one.out
+    assert scythe("experiments", "squares", "--json").json["inputs"][0]["unit"] == "m"
+
+    with (project / "experiments.toml").open("a") as file:
+        file.write('[experiments.lost]\nentrypoint = "nowhere:simulate"\n')
+    every = scythe("experiments")
+    assert every.code == 3
+    assert "squares" in every.out
+    assert every.err.startswith("error: lost: ")
+    assert [bool(record["problem"]) for record in scythe("experiments", "--json").json] == [False, True]
+
+
+def test_doctor_exits_with_the_worst_code(scythe: Run, project: Path) -> None:
+    well = scythe("doctor")
+    assert well.code == 0, well.out
+    assert "✗" not in well.out
+    assert all(check["ok"] for check in scythe("doctor", "--json").json)
+
+    (project / "work.py").write_text("import nosuchmodule\n")
+    (project / "file").write_text("")
+    ill = scythe("doctor", "--storage", "file")
+    assert ill.code == 4
+    assert "✗ experiment squares" in ill.out
+    assert "→ " in ill.out
+
+
+def test_a_reader_that_goes_away_is_no_error(project: Path) -> None:
+    for n in range(3000):
+        (project / f"runs/squares/v1.0.{n}/2026-01-01_00-00-00").mkdir(parents=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scythe_cli.cli", "versions"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+
+    assert process.stderr.read() == b""
+    assert process.wait(60) == 0
+
+
+SLOW = """
+import time
+from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
+from scythe_cli.registry import ExperimentRegistry
+
+class Case(ExperimentInputSpec):
+    x: float
+
+class Answer(ExperimentOutputSpec):
+    y: float
+
+@ExperimentRegistry.Register()
+def simulate(case: Case) -> Answer:
+    time.sleep(case.x)
+    return Answer(y=1.0)
+"""
+
+
+@pytest.mark.parametrize(("n_interrupts", "longest_s"), [(1, 20.0), (2, 20.0)])
+def test_ctrl_c_keeps_what_is_finished(scythe: Run, project: Path, n_interrupts: int, longest_s: float) -> None:
+    (project / "work.py").write_text(SLOW)
+    last = "0.5" if n_interrupts == 1 else "600"
+    (project / "slow.csv").write_text("x\n0\n" + f"{last}\n" * 200)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scythe_cli.cli", "allocate", "slow.csv", "--workers", "2", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline() == b"running 201 specs\n"
+    time.sleep(2.0)
+    started = time.monotonic()
+    for _ in range(n_interrupts):
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the processes of the pool get it as well
+        time.sleep(0.3)
+    out, err = process.communicate(timeout=60)
+
+    assert process.returncode == 130, err
+    assert time.monotonic() - started < longest_s
+    assert b"finishing what runs; Ctrl-C again stops at once" in err
+    counts = scythe("status", "--json").json["counts"]
+    assert counts["succeeded"] >= 1
+    assert counts["failed"] == counts["crashed"] == 0
+    assert sum(counts.values()) == 201
+    assert counts["pending"] + counts["cancelled"] > 100
+    assert out.startswith(b"{")

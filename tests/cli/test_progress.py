@@ -1,0 +1,144 @@
+"""The progress line, and what Ctrl-C does in each phase."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+from contextlib import redirect_stderr
+from itertools import pairwise
+
+import pytest
+from rich.console import Console
+
+from scythe_cli.cli.interrupt import Interrupts
+from scythe_cli.cli.output import Output
+from scythe_cli.cli.progress import LiveProgress, PlainProgress, progress_line, shown_progress
+from scythe_cli.progress import Phase, Progress
+from scythe_cli.records import StateCounts
+
+
+def moment(done: int = 40, failed: int = 2, n: int = 100, phase: Phase = "running") -> Progress:
+    counts = StateCounts(succeeded=done - failed, failed=failed, pending=n - done)
+    return Progress(phase, counts, rate_per_s=4.0, eta_s=(n - done) / 4)
+
+
+def test_the_line_says_done_failed_rate_and_time_left() -> None:
+    assert progress_line(moment()) == "40/100 · 2 failed · 4/s · 15 s left"
+    assert progress_line(moment(done=100)) == "100/100 · 2 failed · 4/s"
+    assert progress_line(Progress("running", StateCounts(pending=12_000))) == "0/12,000"
+    slow = Progress("running", StateCounts(pending=10), rate_per_s=0.05, eta_s=200)
+    assert progress_line(slow) == "0/10 · 3/min · 3m 20s left"
+
+
+def test_without_a_terminal_lines_come_at_growing_intervals() -> None:
+    now = 0.0
+    lines: list[tuple[float, str]] = []
+    show = PlainProgress(lambda line: lines.append((now, line)), lambda: now)
+    for second in range(1, 3601):
+        now = float(second)
+        show(moment(done=second, failed=0, n=3600))
+
+    times = [time for time, _ in lines]
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert lines[0] == (1.0, "running 3,600 specs")
+    assert len(lines) < 25
+    assert gaps == sorted(gaps)
+    assert gaps[-1] <= 301
+
+
+def test_quick_phases_are_not_told() -> None:
+    lines: list[str] = []
+    show = PlainProgress(lines.append, lambda: 0.0)
+
+    show(Progress("checking", StateCounts(), detail="cases.csv"))
+    show(Progress("uploading", StateCounts(), detail="input files"))
+
+    assert lines == []
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_nothing_of_it_goes_to_stdout(capsys: pytest.CaptureFixture[str], quiet: bool) -> None:
+    with shown_progress(Output(as_json=False, quiet=quiet)) as show:
+        show(moment())
+
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == ("" if quiet else "running 100 specs\n")
+
+
+def test_on_a_terminal_it_is_one_line_that_goes_away() -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=True, width=80, color_system=None)
+
+    with LiveProgress(console).shown() as show:
+        show(Progress("checking", StateCounts(), detail="a [b].csv"))
+        show(moment())
+        show(moment(done=100, phase="gathering"))
+
+    frames = stream.getvalue()
+    assert "40/100 · 2 failed" in frames or "gathering" in frames
+    assert frames.endswith("\x1b[2K")
+
+
+class Stop:
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def drain(self) -> None:
+        self.calls.append("drain")
+
+    def kill(self) -> None:
+        self.calls.append("kill")
+
+
+def interrupt(phase: Phase, *signals: int) -> tuple[list[str], str]:
+    stop, told = Stop(), io.StringIO()
+    interrupts = Interrupts(stop, Output(as_json=True, quiet=False))
+    with redirect_stderr(told), interrupts.handled():
+        interrupts.watch(moment(phase=phase))
+        for number in signals:
+            os.kill(os.getpid(), number)
+    assert interrupts.stopped
+    return stop.calls, told.getvalue()
+
+
+def test_the_first_ctrl_c_drains_and_the_second_kills() -> None:
+    assert interrupt("running", signal.SIGINT) == (
+        ["drain"],
+        "note: finishing what runs; Ctrl-C again stops at once\n",
+    )
+    calls, told = interrupt("running", signal.SIGINT, signal.SIGINT)
+    assert calls == ["drain", "kill"]
+    assert told.endswith("note: stopping at once\n")
+
+
+def test_the_third_ctrl_c_ends_the_command() -> None:
+    with pytest.raises(KeyboardInterrupt):
+        interrupt("running", signal.SIGINT, signal.SIGINT, signal.SIGINT)
+
+
+def test_sigterm_stops_at_once() -> None:
+    assert interrupt("running", signal.SIGTERM)[0] == ["kill"]
+
+
+@pytest.mark.parametrize("phase", ["checking", "uploading"])
+def test_before_specs_run_ctrl_c_ends_the_command(phase: Phase) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        interrupt(phase, signal.SIGINT)
+
+
+def test_while_tables_are_written_the_first_ctrl_c_waits() -> None:
+    calls, told = interrupt("gathering", signal.SIGINT)
+    assert calls == []
+    assert "finishing the tables" in told
+    with pytest.raises(KeyboardInterrupt):
+        interrupt("gathering", signal.SIGINT, signal.SIGINT)
+
+
+def test_handlers_are_put_back() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+
+    interrupt("running", signal.SIGINT)
+
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before

@@ -1,0 +1,285 @@
+"""What records look like: 80 columns on a terminal, nothing cut where it is piped."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console, RenderableType
+
+from scythe_cli.cli.output import Output, clean
+from scythe_cli.cli.render import (
+    checks_table,
+    columns_table,
+    counts_table,
+    error_groups,
+    experiments_table,
+    facts,
+    fields_table,
+    head_table,
+    number,
+    place,
+    plural,
+    rate,
+    runs_table,
+    spec_error,
+    states_line,
+)
+from scythe_cli.outcomes import State
+from scythe_cli.records import (
+    DoctorCheck,
+    ErrorGroup,
+    ExperimentRecord,
+    FieldRecord,
+    RunRecord,
+    SpecError,
+    StateCounts,
+    TableColumn,
+    TableSummary,
+)
+
+
+def shown(renderable: RenderableType, width: int = 80) -> str:
+    stream = io.StringIO()
+    Console(file=stream, width=width, markup=False, emoji=False, highlight=False).print(renderable)
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
+
+
+def column(name: str, dtype: str = "Float64", *, is_index: bool = False, **more: Any) -> TableColumn:
+    return TableColumn(name=name, dtype=dtype, is_index=is_index, n_null=0, **more)
+
+
+def summary(n_inputs: int = 3) -> TableSummary:
+    inputs = [f"input_{n}" for n in range(n_inputs)]
+    head = [
+        {
+            "experiment_id": "e/v1.0.0/2026-01-01_00-00-00",
+            "sort_index": row,
+            "workflow_run_id": "w" * 32,
+            **dict.fromkeys(inputs, row * 1.5),
+            "fixed": "same",
+            "yield": 1234.56789 * row,
+        }
+        for row in range(3)
+    ]
+    return TableSummary(
+        experiment_id="e/v1.0.0/2026-01-01_00-00-00",
+        name="scalars",
+        uri="/x",
+        n_rows=3,
+        columns=[
+            column("experiment_id", "String", is_index=True, n_unique=1),
+            column("sort_index", "Int64", is_index=True, n_unique=3, min=0, mean=1.0, max=2),
+            column("workflow_run_id", "String", is_index=True, n_unique=3),
+            column("fixed", "String", is_index=True, n_unique=1),
+            *[column(name, is_index=True, n_unique=3) for name in inputs],
+            column("yield", n_unique=3, min=0.0, mean=1234.56789, max=2469.13578, unit="kWh"),
+        ],
+        head=head,
+    )
+
+
+def test_the_head_shows_values_first_then_inputs_that_vary_then_the_rest() -> None:
+    table, left_out = head_table(summary(), width=None)
+
+    assert left_out == []
+    assert shown(table, 1000).splitlines()[0].split() == [
+        *["sort_index", "yield", "input_0", "input_1", "input_2", "fixed"]
+    ]
+
+
+def test_the_head_fits_the_terminal_and_says_what_does_not() -> None:
+    table, left_out = head_table(summary(n_inputs=12), width=80)
+
+    text = shown(table)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.splitlines()[0].startswith("sort_index    yield  input_0")
+    assert left_out[-1] == "fixed"
+
+
+def test_levels_of_a_table_stand_beside_the_row() -> None:
+    rows = [{"sort_index": n // 2, "a": 5.0, "month": n % 2 + 1, "energy": n * 1.0} for n in range(4)]
+    names = [("sort_index", True), ("a", True), ("month", True), ("energy", False)]
+    table, _ = head_table(
+        TableSummary(
+            experiment_id="e",
+            name="monthly",
+            uri="u",
+            n_rows=4,
+            columns=[column(name, is_index=is_index) for name, is_index in names],
+            head=rows,
+        ),
+        80,
+    )
+
+    assert shown(table).splitlines()[0].split() == ["sort_index", "month", "energy", "a"]
+
+
+def test_columns_have_type_unit_and_range() -> None:
+    lines = shown(columns_table(summary())).splitlines()
+
+    assert lines[0].split() == ["column", "type", "unit", "min", "mean", "max", "distinct", "empty"]
+    assert lines[-1].split() == ["yield", "float64", "kWh", "0", "1234.57", "2469.14", "3"]
+
+
+def test_a_table_without_rows_or_columns_is_no_trouble() -> None:
+    empty = TableSummary(experiment_id="e", name="errors", uri="u", n_rows=0, columns=[column("a")], head=[])
+
+    assert shown(head_table(empty, 80)[0]).split() == ["a"]
+    assert shown(columns_table(empty))
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_counts_have_all_states_and_the_total(state: State) -> None:
+    lines = shown(counts_table(StateCounts(**{state.value: 7}))).splitlines()
+
+    assert [line.split()[0] for line in lines] == [*State, "total"]
+    assert f"{state.value:<9}  7  {'█' * 32}  100.0 %" in "\n".join(lines)
+
+
+def test_few_among_many_are_still_seen() -> None:
+    text = shown(counts_table(StateCounts(succeeded=9_999_999, failed=1)))
+
+    assert "succeeded   9,999,999" in text
+    assert "▏" in text
+    assert "<0.1 %" in text
+    assert "100.0 %" in text
+
+
+def test_states_in_one_line() -> None:
+    assert shown(states_line(StateCounts(succeeded=1200, timeout=1))) == "1,200 succeeded · 1 timeout"
+    assert shown(states_line(StateCounts())) == "no specs"
+
+
+def test_error_groups_show_type_message_place_and_rows() -> None:
+    group = ErrorGroup(
+        state=State.FAILED,
+        error_type="ValueError",
+        place="/a/b.py:3 in f",
+        message="[red]1[/]\n2\n3\n4\n5\n6\x1b[0m",
+        count=30,
+        rows=list(range(20)),
+    )
+
+    assert shown(error_groups([group])) == (
+        "30 × ValueError  failed\n    [red]1[/]\n    2\n    3\n    4\n    … 2 more lines\n"
+        "    at /a/b.py:3 in f\n    rows 0, 1, 2, 3, 4, 5, 6, 7 and 22 more"
+    )
+
+
+def test_a_spec_without_a_traceback_shows_its_message() -> None:
+    error = SpecError(
+        sort_index=4,
+        state=State.TIMEOUT,
+        attempt=2,
+        error_type="TimeoutError",
+        message="longer than 2 s",
+        traceback=None,
+        duration_s=2.0,
+    )
+
+    assert shown(spec_error(error)) == "row 4  timeout, attempt 2, 2.0 s\nTimeoutError: longer than 2 s"
+
+
+def test_fields_show_unit_once_and_leave_out_empty_columns() -> None:
+    fields = [
+        FieldRecord(name="a.b", type="float", description="Width [m]", unit="m", bounds="0 ≤ x ≤ 1"),
+        FieldRecord(name="c", type="str or empty", required=False, default=None),
+    ]
+
+    lines = shown(fields_table(fields)).splitlines()
+    assert [line.split() for line in lines] == [
+        ["field", "type", "allowed", "unit", "default", "description"],
+        ["a.b", "float", "0", "≤", "x", "≤", "1", "m", "required", "Width"],
+        ["c", "str", "or", "empty", "empty"],
+    ]
+    assert "default" not in shown(fields_table([FieldRecord(name="c", type="str")]))
+
+
+def test_experiments_and_runs() -> None:
+    fine = ExperimentRecord(
+        name="a", entrypoint="m:f", description="", kind="function", execution_timeout_s=1, retries=0
+    )
+    assert shown(experiments_table([fine, fine.model_copy(update={"problem": "boom"})])).splitlines()[2] == (
+        "a                            m:f"
+    )
+    run = RunRecord(
+        experiment_id="a/v1.0.0/2026-01-01_00-00-00",
+        experiment="a",
+        version="v1.0.0",
+        timestamp=datetime(2026, 1, 1, tzinfo=UTC),
+        uri="u",
+        n_specs=None,
+        engine=None,
+        complete=False,
+    )
+    assert "a/v1.0.0/2026-01-01_00-00-00                 not yet" in shown(runs_table([run]))
+
+
+def test_checks_have_a_mark_and_a_remedy() -> None:
+    checks = [
+        DoctorCheck(name="configuration", ok=True, detail="fine"),
+        DoctorCheck(name="storage", ok=False, detail="no room\nat all", remedy="Make room.", exit_code=4),
+    ]
+
+    assert shown(checks_table(checks)) == (
+        "✓ configuration  fine\n✗ storage        no room\n                 at all\n                 → Make room."
+    )
+
+
+def test_facts_leave_out_what_is_not_known() -> None:
+    assert shown(facts([("rate", None), ("folder", "/a b"), ("to", "x\ny")])) == "folder  /a b\nto      x\n        y"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""),
+        (True, "true"),
+        (1 / 3, "0.333333"),
+        (1e-12, "1e-12"),
+        (float("nan"), "nan"),
+        (12, "12"),
+        ("a\nb", "a⏎b"),
+    ],
+)
+def test_cells(value: Any, text: str) -> None:
+    assert number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("per_s", "text"), [(41.234, "41.2/s"), (0.5, "30/min"), (0.001, "3.6/h"), (1234.0, "1.23e+03/s")]
+)
+def test_rates(per_s: float, text: str) -> None:
+    assert rate(per_s) == text
+
+
+def test_words() -> None:
+    assert [plural(n, "spec") for n in (0, 1, 12_000)] == ["0 specs", "1 spec", "12,000 specs"]
+    assert clean("a\x1b[1m\tb\r\n\x9b") == "a\\x1b[1m\tb\\x0d\n\\x9b"
+
+
+def test_places_below_this_folder_are_shown_from_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert place(str(tmp_path / "runs/a")) == "runs/a"
+    assert place("/elsewhere") == "/elsewhere"
+    assert place("s3://b/c") == "s3://b/c"
+
+
+def test_documents_are_valid_json(capsys: pytest.CaptureFixture[str]) -> None:
+    import json
+
+    table = summary().model_copy(
+        update={
+            "head": [{"a": float("nan"), "b": float("-inf"), "c": b"\xff", "d": datetime(2026, 1, 1), "e": Path("x")}]
+        }
+    )
+    Output(as_json=True, quiet=False).document([table])
+
+    head = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)[0]["head"][0]
+    assert (head["a"], head["b"], head["d"], head["e"]) == (None, None, "2026-01-01T00:00:00", "x")
