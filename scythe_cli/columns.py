@@ -15,7 +15,7 @@ an empty table has the same schema as a full one:
 | anything else (dicts, mixed unions, `Any`) | string that holds JSON, marked in the field's metadata |
 
 Names for types (`NewType`, `type X = …`) stand for what they name. A value that is read back from its cell, and
-checked by pydantic, equals the one that was written.
+checked by pydantic, equals the one that was written; inside JSON, as far as pydantic can read its own JSON again.
 """
 
 from __future__ import annotations
@@ -141,8 +141,10 @@ class Column:
                 pa.array([cell], type=self.type)
             except ColumnError as error:
                 return f"{_short(value)}: {error}"
-            except _MISFITS:
-                return f"{_short(value)} does not fit a column of type {'JSON' if self.is_json else self.type}"
+            except _MISFITS as error:
+                if self.is_json:
+                    return f"{_short(value)} cannot be written as JSON: {error}"
+                return f"{_short(value)} does not fit a column of type {self.type}"
         return None
 
 
@@ -182,7 +184,7 @@ def _column(name: str, info: FieldInfo, kind: _Kind) -> Column:
         info=info,
         type=kind.type,
         is_json=kind.json,
-        is_file=is_file_reference(info.annotation),
+        is_file=is_file_reference(_annotation(info)),
         is_scalar=kind.scalar,
         encode=kind.encode,
         decode=kind.decode,
@@ -230,7 +232,7 @@ def _kind(annotation: Any, seen: tuple[Any, ...]) -> _Kind:
     if origin in (Union, types.UnionType):
         return _union(annotation, seen)
     if origin is Literal:
-        return _of_values(annotation, get_args(annotation), None)
+        return _of_values(annotation, get_args(annotation))
     args = get_args(annotation)
     if (origin in (list, set, frozenset, Sequence) and args) or (origin is tuple and args[1:] == (Ellipsis,)):
         return _list(annotation, args[0], seen)
@@ -310,7 +312,7 @@ def _list(annotation: Any, item: Any, seen: tuple[Any, ...]) -> _Kind:
 
 def _class(annotation: type, seen: tuple[Any, ...]) -> _Kind:
     if issubclass(annotation, Enum):
-        return _of_values(annotation, [member.value for member in annotation], annotation)
+        return _of_values(annotation, list(annotation))
     if issubclass(annotation, RootModel):
         return _root(cast("type[RootModel[Any]]", annotation), seen)
     if issubclass(annotation, BaseModel):
@@ -325,33 +327,38 @@ def _class(annotation: type, seen: tuple[Any, ...]) -> _Kind:
     return _json(annotation)
 
 
-def _of_values(annotation: Any, values: Sequence[Any], enum: type[Enum] | None) -> _Kind:
-    kinds = {type(value) for value in values} - {type(None)}
-    flat = [v.value if isinstance(v, Enum) else v for v in values]
-    if any(isinstance(v, Enum) for v in values) or len(kinds) != 1 or next(iter(kinds)) not in (bool, int, float, str):
-        base = {next((b for b in (bool, int, float, str) if isinstance(v, b)), None) for v in flat}
-        if len(base) != 1 or None in base:
-            kind = _json(annotation, scalar=None not in base)
-            return kind if enum is None else replace(kind, decode=_members_by_cell(enum, kind))
-        kinds = base
-    type_ = _PLAIN[next(iter(kinds))]
-    if enum is not None or any(isinstance(v, Enum) for v in values):
-        return _Kind(type_, _enum_value, enum)
-    return _Kind(type_)
+def _of_values(annotation: Any, members: Sequence[Any]) -> _Kind:
+    """The kind of an enum or a literal; members of enums inside a literal are written as their values."""
+    values = [_plain_value(member) for member in members]
+    bases = {_plain_base(value) for value in values if value is not None}
+    if len(bases) != 1 or None in bases:
+        kind = _json(annotation, scalar=None not in bases)
+        return replace(kind, decode=_by_cell(annotation, members, kind))
+    type_ = _PLAIN[bases.pop()]
+    if not any(isinstance(member, Enum) for member in members):
+        return _Kind(type_)
+    by_value = dict(zip(values, members, strict=True))
+    # what is no member is left for pydantic, which knows of flags and `_missing_`
+    return _Kind(type_, _plain_value, lambda cell: by_value.get(cell, cell))
 
 
-def _enum_value(value: Any) -> Any:
+def _plain_value(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
-def _members_by_cell(enum: type[Enum], kind: _Kind) -> Convert:
+def _plain_base(value: Any) -> type | None:
+    return next((base for base in (bool, int, float, str) if isinstance(value, base)), None)
+
+
+def _by_cell(annotation: Any, members: Sequence[Any], kind: _Kind) -> Convert:
     """A decoder that knows the members by their cells: JSON turns a value such as a tuple into another one."""
     encode = kind.encode or str
     try:
-        members = {encode(member): member for member in enum}
+        by_cell = {encode(member): member for member in members}
     except ValueError as error:
-        raise ColumnError(f"the values of {enum.__name__} cannot be written as JSON: {error}") from None
-    return lambda text: members[text] if text in members else json.loads(text)
+        name = getattr(annotation, "__name__", annotation)
+        raise ColumnError(f"the values of {name} cannot be written as JSON: {error}") from None
+    return lambda cell: by_cell[cell] if cell in by_cell else json.loads(cell)
 
 
 def _root(model: type[RootModel[Any]], seen: tuple[Any, ...]) -> _Kind:
@@ -433,11 +440,9 @@ def _parts(cls: type) -> list[Any]:
     """The types that a model, dataclass, typed dict or named tuple is made of."""
     if issubclass(cls, BaseModel):
         return [info.annotation for info in _fields(cls).values()]
-    if (
-        dataclasses.is_dataclass(cls)
-        or typing.is_typeddict(cls)
-        or (issubclass(cls, tuple) and hasattr(cls, "_fields"))
-    ):
+    # `typing.is_typeddict` does not know those of typing_extensions
+    is_typed_dict = issubclass(cls, dict) and hasattr(cls, "__total__")
+    if dataclasses.is_dataclass(cls) or is_typed_dict or (issubclass(cls, tuple) and hasattr(cls, "_fields")):
         try:
             return list(typing.get_type_hints(cls).values())
         except NameError as error:

@@ -83,7 +83,7 @@ def workflow_run_id(root_workflow_run_id: str, sort_index: int) -> str:
     return f"{root_workflow_run_id}-{sort_index:08d}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would double the time to make one
 class LeafResult:
     """What a spec produced.
 

@@ -39,7 +39,7 @@ def parse_duration(value: Duration | float) -> timedelta:
             raise ValueError(f"{value!r} is not a duration; write it like '90s', '10m' or '1h30m'")
         seconds = sum(float(n) * _DURATION_UNITS_S[unit] for n, unit in _DURATION_PART.findall(text))
         duration = _timedelta(seconds, value)
-    elif math.isnan(value):
+    elif isinstance(value, float) and math.isnan(value):
         raise ValueError(f"{value!r} is not a duration")
     else:
         duration = _timedelta(value, value)

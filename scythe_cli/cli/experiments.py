@@ -71,4 +71,4 @@ def _show_one(session: Session, record: ExperimentRecord) -> None:
     )
     for title, fields in (("Inputs", record.inputs), ("Outputs", record.outputs)):
         if fields:
-            session.output.print("", heading(title), fields_table(fields))
+            session.output.print("", heading(title), fields_table(fields, are_inputs=title == "Inputs"))

@@ -240,22 +240,25 @@ def experiments_table(experiments: Sequence[ExperimentRecord]) -> Table:
     return table
 
 
-def fields_table(fields: Sequence[FieldRecord]) -> Table:
-    """The fields of a model; columns that would be empty are left out."""
-    has_bounds = any(field.bounds for field in fields)
-    has_unit = any(field.unit for field in fields)
-    has_default = any(not field.required for field in fields)
-    columns = ["field", "type"]
-    columns += ["allowed"] * has_bounds + ["unit"] * has_unit + ["default"] * has_default + ["description"]
-    table = _table(*columns, no_wrap=("field",))
+def fields_table(fields: Sequence[FieldRecord], *, are_inputs: bool) -> Table:
+    """The fields of a model: name, type, bounds, unit and default in one line, and below it what the field is."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for field in fields:
-        cells: list[object] = [field.name, field.type]
-        cells += [field.bounds] * has_bounds + [field.unit] * has_unit
-        if has_default:
-            default = "empty" if field.default is None else number(field.default)
-            cells.append(Text("required", style="dim") if field.required else default)
-        description = (field.description or "").removesuffix(f"[{field.unit}]").rstrip()
-        _row(table, *cells, description)
+        line = Text(clean(field.type))
+        if field.bounds:
+            line.append(f", {clean(field.bounds)}")
+        if field.unit:
+            line.append(f" [{clean(field.unit)}]")
+        if are_inputs and field.required:
+            line.append(" · required", style="dim")
+        elif are_inputs:
+            line.append(f" · default {'empty' if field.default is None else number(field.default)}")
+        description = clean(field.description or "").removesuffix(f"[{field.unit}]").strip()
+        if description:
+            line.append(f"\n{description}", style="dim")
+        table.add_row(Text(clean(field.name), style="bold"), line)
     return table
 
 
@@ -352,7 +355,8 @@ def _by_interest(summary: TableSummary) -> list[str]:
         elif _is_own_level(summary, column.name):
             rank[column.name] = 1
         else:
-            rank[column.name] = 4 if column.n_unique == 1 else 3
+            long = any(len(number(row.get(column.name))) > _NAME_WIDTH for row in summary.head)  # as URIs are
+            rank[column.name] = 5 if long else 4 if column.n_unique == 1 else 3
     if "sort_subindex" in rank and 1 in rank.values():
         rank["sort_subindex"] = 4  # the table's own level says it better
     return sorted(rank, key=lambda name: rank[name])

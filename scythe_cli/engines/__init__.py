@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scythe_cli.engines.base import Engine, Job
-from scythe_cli.errors import EngineError, UsageError
+from scythe_cli.errors import UsageError
 
 __all__ = ["ENGINE_NAMES", "Engine", "Job", "get_engine"]
 
@@ -15,12 +15,13 @@ def get_engine(name: str) -> Engine:
 
     Raises:
         UsageError: If there is none of this name.
-        EngineError: If it cannot be used here.
     """
     if name == "local":
         from scythe_cli.engines.local import LocalEngine
 
         return LocalEngine()
     if name == "hatchet":
-        raise EngineError("this version runs specs on the local engine only", hint="Use --engine local.")
+        from scythe_cli.engines.hatchet import HatchetEngine
+
+        return HatchetEngine()
     raise UsageError(f"there is no engine {name!r}", hint=f"Engines are {' and '.join(ENGINE_NAMES)}.")

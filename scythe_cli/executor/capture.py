@@ -14,11 +14,11 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
-__all__ = ["Capture", "read_output", "split_fault"]
+__all__ = ["Capture", "has_whole_stack", "log_line", "read_output", "split_fault"]
 
 LIMIT_BYTES = 64 * 1024
 
-_FAULT = re.compile(r"^(Fatal Python error: |Current thread 0x|Thread 0x)", re.MULTILINE)
+_FAULT = re.compile(r"^(Fatal Python error: |Stack \(most recent call first\)|Current thread 0x)", re.MULTILINE)
 _FAULT_FRAME = re.compile(r'^  File "(.*)", line (\S+) in (.*)$', re.MULTILINE)
 _PACKAGE = str(Path(__file__).parent.parent) + "/"
 
@@ -37,13 +37,7 @@ class Capture:
             if isinstance(stream, io.TextIOWrapper):
                 # by lines, so that a crash loses little, and a flush after each spec has nothing to do
                 stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
-        self._stdout = sys.stdout
         _make_c_stdio_line_buffered()
-
-    def log(self, text: str) -> None:
-        """Write a line: the sink of `spec.log`."""
-        with contextlib.suppress(ValueError):  # closed by the user
-            self._stdout.write(text + "\n")
 
     def install_logging(self) -> None:
         """Send what goes through `logging` there too, unless the user's module has set up logging itself."""
@@ -69,6 +63,16 @@ class Capture:
         with contextlib.suppress(OSError):
             os.ftruncate(self._fd, 0)
         return text
+
+
+def log_line(text: str) -> None:
+    """Write a line to the output: the sink of `spec.log`.
+
+    A function of a module, so that a spec can be pickled to processes that the user's code starts.
+    """
+    with contextlib.suppress(ValueError, AttributeError):  # closed by the user
+        # not `sys.stdout`, which the user's code may have redirected for a while
+        sys.__stdout__.write(text + "\n")  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def _make_c_stdio_line_buffered() -> None:
@@ -107,6 +111,13 @@ def _read(fd: int, size: int) -> str:
 
 def _decode(data: bytes) -> str:
     return data.decode("utf-8", "replace")
+
+
+def has_whole_stack(output: str | None) -> bool:
+    """Whether `faulthandler` has written the stack down to the frames of this package, or as far as it goes."""
+    if output is None:
+        return False
+    return any(match[1].startswith(_PACKAGE) for match in _FAULT_FRAME.finditer(output)) or output.endswith("\n  ...\n")
 
 
 def split_fault(output: str | None) -> tuple[str | None, str | None]:

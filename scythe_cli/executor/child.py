@@ -21,7 +21,7 @@ from scythe_cli.errors import EntrypointError, ScytheError
 from scythe_cli.executor.backlog import ATTEMPT, TRIES_LEFT
 from scythe_cli.executor.batch import OutcomeBatch
 from scythe_cli.executor.board import Board, Phase
-from scythe_cli.executor.capture import Capture
+from scythe_cli.executor.capture import Capture, log_line
 from scythe_cli.executor.failure import Failure, failure_from
 from scythe_cli.executor.memory import limit_own_memory
 from scythe_cli.executor.process import DUMP_SIGNAL
@@ -122,7 +122,7 @@ class _Server:
         self._capture = capture
         self._context = context
         self._model = experiment.input_validator_type
-        self._leaf = Leaf(experiment, context, scratch=scratch, log_sink=capture.log)
+        self._leaf = Leaf(experiment, context, scratch=scratch, log_sink=log_line)
         self._batch = OutcomeBatch(experiment.output_validator_type, context.worker)
         self._schema: pa.Schema | None = None
         self._build: Any = None

@@ -17,7 +17,7 @@ from scythe_cli.errors import EntrypointError
 from scythe_cli.executor.backlog import ATTEMPT, TRIES_LEFT, Backlog, Pace
 from scythe_cli.executor.batch import outcome_of_failure
 from scythe_cli.executor.board import Phase, Sighting
-from scythe_cli.executor.capture import split_fault
+from scythe_cli.executor.capture import has_whole_stack, split_fault
 from scythe_cli.executor.failure import Failure, cut_middle
 from scythe_cli.executor.limits import Limits, StopSignal
 from scythe_cli.executor.memory import tree_memory_bytes
@@ -34,7 +34,8 @@ __all__ = ["Executor"]
 
 _HEARTBEAT_S = 0.5
 _MEMORY_POLL_S = 0.05
-_STACK_S = 0.1
+_STACK_S = 0.5
+_STACK_POLL_S = 0.02
 _REBALANCE_S = 0.1
 _MAX_DEATHS = 3
 _EXIT_GRACE_S = 1.0
@@ -137,6 +138,7 @@ class _Run:
         self._serial = 0
         self._deaths = 0  # in a row, without any spec that finished or is to blame
         self._failed_starts = 0
+        self._keeps_spare = False
         self._has_started = any(child.is_ready for child in executor.children)
         self._memory_due_s = 0.0
         for fd in (stop.drain_fd, stop.kill_fd):
@@ -189,34 +191,42 @@ class _Run:
                     child.board.give_back = True
             return
         n_busy = sum(1 for child in children if child.chunks)
-        n_wanted = self._executor.workers - len(children)
+        # once a process has died, one more is kept ready to take the place of the next
+        n_wanted = self._executor.workers + self._keeps_spare - len(children)
         if n_wanted > 0 and self._backlog.holds(1):
             # no more processes than rows
             while n_wanted > 0 and self._backlog.holds(len(children) - n_busy + 1):
                 self._watch(self._executor.start_child())
                 n_wanted -= 1
-        for n_chunks in (0, 1) if self._pace.is_fast else (0,):
+        for child in children:
+            if child.is_ready and not child.chunks and n_busy < self._executor.workers and self._feed(child):
+                n_busy += 1
+        if self._pace.is_fast:
             for child in children:
-                if child.is_ready and len(child.chunks) == n_chunks and child.sentence is None:
+                if child.is_ready and len(child.chunks) == 1:
                     self._feed(child)
         self._rebalance()
 
-    def _feed(self, child: ChildProcess) -> None:
+    def _feed(self, child: ChildProcess) -> bool:
+        if child.sentence is not None or child.overdue is not None:
+            return False
         if not child.chunks:
             child.board.give_back = False
-        if child.board.give_back or child.overdue is not None or not self._backlog.holds(1):
-            return
+        if child.board.give_back or not self._backlog.holds(1):
+            return False
         n = self._pace.rows(self._backlog.remaining(), self._executor.workers)
         self._backlog.holds(n)
         rows = self._backlog.take(n)
         self._serial += 1
         child.give(Chunk(self._serial, rows), Message("rows", {"chunk": self._serial}, [to_ipc(rows)]))
         self._update(child)
+        return True
 
     def _rebalance(self) -> None:
         """Let busy children give back rows that idle ones could run; rows differ in the time that they take."""
         children = self._executor.children
-        if not any(child.is_ready and not child.chunks for child in children) or self._backlog.holds(1):
+        n_busy = sum(1 for child in children if child.chunks)
+        if n_busy >= min(self._executor.workers, sum(child.is_ready for child in children)) or self._backlog.holds(1):
             return
         now_s = time.monotonic()
         for child in children:
@@ -273,7 +283,7 @@ class _Run:
         until_s = now_s + min(_HEARTBEAT_S, self._limits.execution_timeout_s)
         for child in self._executor.children:
             if child.overdue is not None:
-                until_s = min(until_s, child.kill_at_s)
+                until_s = min(until_s, now_s + _STACK_POLL_S)
             elif child.chunks:
                 sighting = child.sighting()
                 if sighting.phase is not Phase.IDLE:
@@ -350,7 +360,7 @@ class _Run:
         if child.overdue is not None:
             if child.overdue != sighting:
                 child.overdue = None  # it has just finished
-            elif now_s >= child.kill_at_s:
+            elif now_s >= child.kill_at_s or has_whole_stack(child.output()):
                 message = f"still running after {format_duration(limit_s)}"
                 child.sentence = Sentence(sighting, State.TIMEOUT, "Timeout", message)
                 child.kill()
@@ -380,6 +390,7 @@ class _Run:
         if not child.is_ready:
             self._note_failed_start(code, output, stack)
         elif child.chunks:
+            self._keeps_spare = True
             self._settle(child, sighting, code, died_s, output, stack)
         self._executor.drop_child(child)
 

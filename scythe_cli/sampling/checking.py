@@ -262,16 +262,11 @@ def _check_rows(check: _Check, columns: list[Column]) -> list[pa.ChunkedArray[An
     """Judge whole rows, as the process that runs the specs does."""
     sources = check.root.parts
     none_if_missing = {name for name, s in sources.items() if s.info.is_required() and accepts_none(s.info.annotation)}
+    clean = all(_needs_no_look(check, source) for source in sources.values())
     chunks: list[list[pa.Array[Any]]] = [[] for _ in columns]
     for start, stop in _spans(check.raw.n_rows):
-        given = [given_values(source, start, stop, check.interpreters) for source in sources.values()]
-        values: list[list[Any]] = [[] for _ in columns]
-        # without a column there is nothing to zip
-        rows = zip(*given, strict=True) if given else iter([()] * (stop - start))
-        for row, cells in enumerate(rows, start):
-            spec = _check_row(check, row, dict(zip(sources, cells, strict=True)), none_if_missing)
-            for column, kept in zip(columns, values, strict=True):
-                kept.append(None if spec is None else getattr(spec, column.name))
+        specs = _specs(check, start, stop, none_if_missing, clean=clean)
+        values = [[None if spec is None else getattr(spec, column.name) for spec in specs] for column in columns]
         for position, (column, kept, done) in enumerate(zip(columns, values, chunks, strict=True), 1):
             array, misfits = encoded(column, kept)
             source = sources.get(column.name)
@@ -282,6 +277,34 @@ def _check_rows(check: _Check, columns: list[Column]) -> list[pa.ChunkedArray[An
                 check.report(position, Finding(label, message, cell, shown), start + offset)
             done.append(array)
     return [chunked(done, column.type) for done, column in zip(chunks, columns, strict=True)]
+
+
+def _specs(check: _Check, start: int, stop: int, none_if_missing: set[str], *, clean: bool) -> list[Any]:
+    """Build the specs of some rows, None in place of a bad one."""
+    sources = check.root.parts
+    given = [given_values(source, start, stop, check.interpreters) for source in sources.values()]
+    # without a column there is nothing to zip
+    rows = zip(*given, strict=True) if given else iter([()] * (stop - start))
+    validate = check.model.__pydantic_validator__.validate_python
+    specs: list[Any] = []
+    for row, cells in enumerate(rows, start):
+        values = dict(zip(sources, cells, strict=True))
+        if clean:
+            try:
+                specs.append(validate(values, by_alias=True, by_name=True))
+                continue
+            except Exception:  # noqa: BLE001 - judged again below, which puts it into words
+                pass
+        specs.append(_check_row(check, row, values, none_if_missing))
+    return specs
+
+
+def _needs_no_look(check: _Check, source: Source) -> bool:
+    """Whether each cell of a source is there and goes to pydantic as it is."""
+    if not isinstance(source, Cell) or check.interpreters[source.column] is not None or source.cells.null_count:
+        return False
+    type_ = source.cells.type
+    return pa.types.is_string(type_) or pa.types.is_integer(type_) or pa.types.is_floating(type_)
 
 
 def _check_row(check: _Check, row: int, cells: dict[str, Any], none_if_missing: set[str]) -> Any:

@@ -128,7 +128,7 @@ def _place(
     nested = _nested_model(info.annotation)
     if not tail and not (nested is not None and pa.types.is_struct(cells.type)):
         if present is not None:
-            yield f"columns {present.column!r} and {name!r} are for the same field"
+            yield f"columns {_a_column_of(present)!r} and {name!r} are for the same field"
             return
         group.parts[field_name] = Cell(name, cells, info)
         return
@@ -136,7 +136,7 @@ def _place(
         yield f"unknown column {name!r}{_suggestion(name, root)}"
         return
     if isinstance(present, Cell):
-        yield f"columns {present.column!r} and {name!r} are for the same field"
+        yield f"columns {_a_column_of(present)!r} and {name!r} are for the same field"
         return
     if present is None:
         present = group.parts[field_name] = Group(prefix, info, nested)
@@ -147,6 +147,13 @@ def _place(
     parts: list[pa.ChunkedArray[Any]] = cells.flatten()
     for part, column in zip(cast("pa.StructType", cells.type), parts, strict=True):
         yield from _place(present, f"{name}.{part.name}", part.name, column, root, depth + 1)
+
+
+def _a_column_of(source: Source) -> str:
+    """One of the columns of the file that a field comes from."""
+    while isinstance(source, Group):
+        source = next(iter(source.parts.values()))
+    return source.column
 
 
 def _find(model: type[BaseModel], dotted: str) -> tuple[str | None, str]:

@@ -35,7 +35,8 @@ class OpenLocalFile:
 
     def read(self) -> bytes:
         """The next chunk; empty at the end."""
-        return self.file.read(_CHUNK_BYTES)
+        with border("read", self.file.name):
+            return self.file.read(_CHUNK_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,10 @@ class LocalStorage:
     def open_remote(self, key: str) -> Generator[OpenLocalFile, None, None]:
         """Read a file in chunks."""
         path = self._path(key)
-        with self._reading(path), path.open("rb") as file:
+        with self._reading(path):
+            file = path.open("rb")
+        # what the caller's own block raises is not about this file
+        with file:
             stat = os.fstat(file.fileno())
             yield OpenLocalFile(file, stat.st_size, f"{stat.st_mtime_ns}")
 

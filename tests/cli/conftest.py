@@ -81,7 +81,7 @@ def scythe() -> Run:
 def shell() -> Run:
     """Run a command line in a process of its own; output is piped."""
 
-    def run(*args: str | Path, env: dict[str, str] | None = None) -> Ran:
+    def run(*args: str | Path, env: dict[str, str] | None = None, charset: str = "utf-8") -> Ran:
         done = subprocess.run(
             [sys.executable, "-m", "scythe_cli.cli", *map(str, args)],
             capture_output=True,
@@ -90,7 +90,7 @@ def shell() -> Run:
             timeout=120,
             env={**os.environ, **(env or {})},
         )
-        return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+        return Ran(done.returncode, done.stdout.decode(charset), done.stderr.decode(charset))
 
     return run
 

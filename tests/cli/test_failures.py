@@ -109,9 +109,11 @@ def test_no_ansi_when_it_is_no_terminal(shell: Run, odd: Path, variables: dict[s
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_any_encoding_will_do(shell: Run, scaffolded: Path, encoding: str) -> None:
-    ran = shell("doctor", env={"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"})
+    ran = shell("doctor", env={"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}, charset=encoding)
     assert "Traceback" not in ran.err
 
-    as_json = shell("experiments", "heating", "--json", env={"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"})
+    as_json = shell(
+        "experiments", "heating", "--json", env={"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}, charset=encoding
+    )
     assert as_json.code == 0
     assert as_json.json["inputs"][1]["bounds"] == "20 ≤ x ≤ 2000"

@@ -135,7 +135,7 @@ class TestContract:
         assert [file.name for file in storage.list_files("a")] == ["1", "2"]
 
     def test_more_than_a_page(self, storage: Storage) -> None:
-        names = [f"{i:04d}" for i in range(1_050)]
+        names = [f"{i:04d}" for i in range(1_005)]
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(lambda name: storage.write_bytes(f"many/{name}/x", b""), names))
         assert storage.list_folders("many") == names
@@ -483,7 +483,7 @@ class TestRealS3:
             with pytest.raises(StorageError, match=r"credentials|denied") as error:
                 call()
             assert "hidden-value" not in str(error.value)
-        with pytest.raises(StorageError, match="denied"):
+        with pytest.raises(StorageError, match=r"credentials|denied"):
             storage.exists("a")
         (check,) = storage.check()
         assert not check.ok

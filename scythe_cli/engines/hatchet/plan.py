@@ -66,8 +66,7 @@ def shape_of(measured: Measured, n_rows: int) -> Shape:
     rows = _MAX_ROWS if measured.row_s <= 0 else int(_TASK_S / measured.row_s)
     if measured.row_bytes > 0:
         rows = min(rows, int(400_000 / measured.row_bytes))
-    # a node's last rows are shared by several slots
-    rows = max(1, min(rows, _MAX_ROWS, -(-n_rows // 8)))
+    rows = max(1, min(rows, _MAX_ROWS, n_rows))
     tasks = int(measured.rows_per_s * _WAVE_S / rows)
     if measured.row_bytes > 0:
         tasks = min(tasks, int(_MAX_WAVE_BYTES / (measured.row_bytes * rows)))

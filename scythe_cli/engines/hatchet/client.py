@@ -1,0 +1,224 @@
+"""The connection to a Hatchet server: submitting, asking and cancelling; whatever goes wrong is an `EngineError`."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc
+from hatchet_sdk import Hatchet
+from hatchet_sdk.client import Client
+from hatchet_sdk.clients.rest.exceptions import OpenApiException
+from hatchet_sdk.clients.rest.models.v1_task_status import V1TaskStatus
+from hatchet_sdk.config import TenacityConfig
+from hatchet_sdk.connection import new_conn
+from hatchet_sdk.features.runs import BulkCancelReplayOpts, RunFilter
+from hatchet_sdk.runnables.workflow import BaseWorkflow
+
+from scythe_cli.engines.hatchet.node import NODE_NAME
+from scythe_cli.engines.hatchet.payloads import META_RUN, NodeInput
+from scythe_cli.errors import EngineError
+from scythe_cli.hatchet import get_hatchet
+
+__all__ = ["Connection", "RunState", "WorkerRecord", "connect"]
+
+_CONNECT_TIMEOUT_S = 5.0
+_HEARTBEAT = timedelta(seconds=30)
+_SINCE = timedelta(days=31)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRecord:
+    """A worker that is alive.
+
+    Attributes:
+        name: Its name.
+        serves: The names of the tasks that it serves.
+        last_heartbeat_at: When it was last heard of.
+    """
+
+    name: str
+    serves: list[str]
+    last_heartbeat_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """How far a submitted run is.
+
+    Attributes:
+        done: Whether it has come to its end.
+        status: `QUEUED`, `RUNNING`, `COMPLETED`, `CANCELLED` or `FAILED`.
+        output: What its node gave back, once it is completed.
+        error: What went wrong, if it failed.
+    """
+
+    done: bool
+    status: str
+    output: dict[str, Any] | None
+    error: str | None
+
+
+@contextlib.contextmanager
+def errors_mapped(address: str) -> Generator[None]:
+    """Turn what the SDK raises into `EngineError`; no text of the SDK is repeated that may hold a token."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise _grpc_error(error, address) from None
+    except OpenApiException as error:
+        status = getattr(error, "status", None)
+        if status in (401, 403):
+            raise _refused(address) from None
+        what = f"answered with status {status}" if status else "does not answer"
+        raise EngineError(f"the REST API of the Hatchet engine {what}", hint=_HINT) from None
+    except OSError as error:
+        raise EngineError(f"the Hatchet engine at {address} cannot be reached: {error}", hint=_HINT) from None
+
+
+_HINT = "Is it running, and do HATCHET_CLIENT_HOST_PORT and HATCHET_CLIENT_SERVER_URL name it?"
+
+
+def _refused(address: str) -> EngineError:
+    return EngineError(
+        f"the Hatchet engine at {address} refuses the token",
+        hint="Set HATCHET_CLIENT_TOKEN to a token of this engine.",
+    )
+
+
+def _grpc_error(error: grpc.RpcError, address: str) -> EngineError:
+    code: Any = error.code() if isinstance(error, grpc.Call) else None
+    if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+        return _refused(address)
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return EngineError(f"the Hatchet engine at {address} cannot be reached", hint=_HINT)
+    name = code.name if isinstance(code, grpc.StatusCode) else type(error).__name__
+    details = error.details() if isinstance(error, grpc.Call) else None
+    return EngineError(f"the Hatchet engine at {address} refused a request: {name}: {details}")
+
+
+def connect() -> Connection:
+    """Connect to the engine that the HATCHET_CLIENT_* variables name, and see that it answers.
+
+    Raises:
+        EngineError: If there is no token, or the engine does not answer within seconds.
+    """
+    hatchet = get_hatchet()
+    connection = Connection(hatchet)
+    channel = new_conn(hatchet.config, False)
+    try:
+        grpc.channel_ready_future(channel).result(timeout=_CONNECT_TIMEOUT_S)
+    except grpc.FutureTimeoutError:
+        tls = hatchet.config.tls_config.strategy
+        raise EngineError(
+            f"the Hatchet engine at {connection.address} does not answer (TLS: {tls})",
+            hint=f"{_HINT} HATCHET_CLIENT_TLS_STRATEGY=none is for an engine without TLS.",
+        ) from None
+    finally:
+        channel.close()
+    return connection
+
+
+class Connection:
+    """A Hatchet client that raises `EngineError`.
+
+    Attributes:
+        hatchet: The SDK's client.
+        address: Where the engine is.
+    """
+
+    def __init__(self, hatchet: Hatchet) -> None:
+        self.hatchet = hatchet
+        self.address = hatchet.config.host_port
+        # errors are told at once; who waits for a run tries again by itself
+        config = hatchet.config.model_copy(update={"tenacity": TenacityConfig(max_attempts=1)})
+        self._client = Client(config=config)
+
+    def register(self, definitions: Sequence[BaseWorkflow[Any]]) -> None:
+        """Make tasks known, so that they can be queued before any worker has been there."""
+        with errors_mapped(self.address):
+            for definition in definitions:
+                self._client.admin.put_workflow(definition.to_proto())
+
+    def start(self, node: BaseWorkflow[Any], given: NodeInput) -> str:
+        """Queue a root node, and return the id of its Hatchet run."""
+        metadata = {**given.run.metadata, "node": "root"}
+        with errors_mapped(self.address):
+            ref: Any = getattr(node, "run")(given, wait_for_result=False, additional_metadata=metadata)  # noqa: B009
+        return str(ref.workflow_run_id)
+
+    def state(self, workflow_run_id: str) -> RunState:
+        """How far a run is."""
+        with errors_mapped(self.address):
+            details = self._client.admin.get_details(workflow_run_id)
+        outputs = [run.output for run in details.task_runs.values() if run.output]
+        errors = [run.error for run in details.task_runs.values() if run.error]
+        output: Any = outputs[0] if outputs else None
+        return RunState(details.done, details.status.value, output, errors[0] if errors else None)
+
+    def workers(self) -> list[WorkerRecord]:
+        """The workers that are alive."""
+        with errors_mapped(self.address):
+            rows = self.hatchet.workers.list().rows or []
+        records: list[WorkerRecord] = []
+        for row in rows:
+            seen = row.last_heartbeat_at
+            if row.status is None or row.status.value != "ACTIVE":
+                continue
+            if seen is None or datetime.now(UTC) - seen.astimezone(UTC) > _HEARTBEAT:
+                continue
+            serves = sorted({action.partition(":")[0] for action in row.actions or []})
+            records.append(WorkerRecord(row.name, serves, seen))
+        return records
+
+    def workers_for(self, experiment: str) -> list[WorkerRecord]:
+        """The workers that are alive and run specs of an experiment."""
+        name = self.hatchet.config.apply_namespace(experiment).lower()
+        return [worker for worker in self.workers() if name in worker.serves]
+
+    def node_workers(self) -> list[WorkerRecord]:
+        """The workers that are alive and run nodes of scatter/gather."""
+        return self.workers_for(NODE_NAME)
+
+    def cancel(self, experiment_id: str, *, running: bool = False) -> None:
+        """Cancel what is queued of a run.
+
+        Args:
+            experiment_id: The run.
+            running: Whether what has been started is cancelled as well.
+        """
+        statuses = [V1TaskStatus.QUEUED, *([V1TaskStatus.RUNNING] if running else [])]
+        options = BulkCancelReplayOpts(
+            filters=RunFilter(
+                since=datetime.now(UTC) - _SINCE,
+                statuses=statuses,
+                additional_metadata={META_RUN: experiment_id},
+            )
+        )
+        with errors_mapped(self.address):
+            self.hatchet.runs.bulk_cancel(options)
+
+    def open_runs(self, experiment_id: str) -> int:
+        """The number of Hatchet runs of a run that have not come to their end, as far as the first page shows."""
+        with errors_mapped(self.address):
+            page = self.hatchet.runs.list(
+                since=datetime.now(UTC) - _SINCE,
+                statuses=[V1TaskStatus.QUEUED, V1TaskStatus.RUNNING],
+                additional_metadata={META_RUN: experiment_id},
+                limit=50,
+            )
+        return len(page.rows)
+
+
+def wait_until_closed(connection: Connection, experiment_id: str, timeout_s: float) -> bool:
+    """Wait until nothing of a run is queued or running."""
+    deadline = time.monotonic() + timeout_s
+    while connection.open_runs(experiment_id):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(1.0)
+    return True

@@ -1,0 +1,370 @@
+"""`Engine` on a Hatchet fleet: submits a run as one small message, and waits by reading the run's folder."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import polars as pl
+import pyarrow as pa
+
+from scythe_cli.engines.base import Job
+from scythe_cli.engines.hatchet.follow import Follower
+from scythe_cli.errors import EngineError, WaitTimeoutError
+from scythe_cli.executor import StopSignal
+from scythe_cli.layout import RunLayout
+from scythe_cli.ledger import Ledger, effective_outcomes, write_part
+from scythe_cli.manifest import RunManifest, read_manifest
+from scythe_cli.outcomes import OUTCOME_SCHEMA, State
+from scythe_cli.progress import ProgressCallback
+from scythe_cli.storage import Storage
+
+if TYPE_CHECKING:
+    from scythe_cli.engines.hatchet.client import Connection, RunState, WorkerRecord
+    from scythe_cli.engines.hatchet.payloads import NodeInput
+    from scythe_cli.records import AllocateResult
+
+__all__ = ["HatchetEngine", "HatchetRunRef"]
+
+_POLL_S = 0.5
+_MAX_POLL_S = 5.0
+_LOST_CONTACT_S = 600.0
+_WORKER_CHECK_S = 15.0
+_CANCEL_WAIT_S = 30.0
+
+
+@dataclass(frozen=True)
+class HatchetRunRef:
+    """A submitted run.
+
+    Attributes:
+        job: Its specs.
+        workflow_run_id: The id of the root node's Hatchet run, which the dashboard shows.
+        session: What the parts of the ledger begin with that this submission writes.
+        connection: The engine.
+    """
+
+    job: Job
+    workflow_run_id: str
+    session: str
+    connection: Connection = field(repr=False)
+
+    def wait(
+        self,
+        *,
+        stop: StopSignal | None = None,
+        progress: ProgressCallback | None = None,
+        timeout_s: float | None = None,
+    ) -> list[str]:
+        """Wait for the end of the run.
+
+        Args:
+            stop: Ends the wait; the run goes on.
+            progress: Called as the run goes on.
+            timeout_s: How long to wait at most.
+
+        Returns:
+            Notices for the user.
+
+        Raises:
+            WaitTimeoutError: If the run is not done in time; it goes on.
+            EngineError: If the run's root node failed, or the engine cannot be reached for minutes.
+        """
+        return _Wait(self, stop or StopSignal(), progress, timeout_s).until_done()
+
+    def result(self, timeout_s: float | None = None) -> AllocateResult:
+        """Wait for the end of the run, and tell what it did."""
+        notices = self.wait(timeout_s=timeout_s)
+        return _result_of(self, notices)
+
+    async def aio_result(self) -> AllocateResult:
+        """The same, to await."""
+        return await asyncio.to_thread(self.result)
+
+
+@dataclass(frozen=True, slots=True)
+class HatchetEngine:
+    """Executes specs on the workers of a Hatchet server."""
+
+    name: str = "hatchet"
+
+    def execute(self, job: Job, *, stop: StopSignal, progress: ProgressCallback | None = None) -> list[str]:
+        """Execute a job, and wait for its end; see `Engine.execute`.
+
+        When `stop` ends the wait, the run goes on.
+        """
+        if job.todo is not None and not job.todo.num_rows:
+            return []
+        return self.submit(job).wait(stop=stop, progress=progress)
+
+    def submit(self, job: Job) -> HatchetRunRef:
+        """Queue a job, and return at once.
+
+        Raises:
+            EngineError: If there is no token, it is refused, or the engine cannot be reached.
+        """
+        from scythe_cli.engines.hatchet import tasks
+        from scythe_cli.engines.hatchet.client import connect
+
+        connection = connect()
+        given = _node_input(job)
+
+        async def served_by_workers(*_: Any) -> Any:
+            raise EngineError("this task is served by workers, and not here")
+
+        node = tasks.node_definition(connection.hatchet, served_by_workers)
+        definitions = [node]
+        if not given.run.is_workflow:
+            definitions.append(tasks.leaf_definition(connection.hatchet, job.experiment, served_by_workers))
+        connection.register(definitions)
+        run_id = connection.start(node, given)
+        return HatchetRunRef(job, run_id, given.run.session, connection)
+
+    def check(self) -> str:
+        """See that the engine answers and takes the token; returns what is known of it.
+
+        Raises:
+            EngineError: If it does not.
+        """
+        from scythe_cli.engines.hatchet.client import connect
+
+        connection = connect()
+        workers = connection.workers()
+        return f"Hatchet at {connection.address}, {len(workers)} worker{'' if len(workers) == 1 else 's'}"
+
+    def workers_for(self, experiment: str) -> list[WorkerRecord]:
+        """The workers that are alive and run specs of an experiment.
+
+        Raises:
+            EngineError: If the engine cannot be asked.
+        """
+        from scythe_cli.engines.hatchet.client import connect
+
+        return connect().workers_for(experiment)
+
+    def cancel(self, storage: Storage, run: RunLayout, *, running: bool = False) -> int:
+        """Stop what has not run of a run; the results so far are kept and gathered.
+
+        Args:
+            storage: Where the run is kept.
+            run: The run.
+            running: Whether specs that are being run are stopped as well.
+
+        Returns:
+            The number of specs that were cancelled.
+
+        Raises:
+            EngineError: If the engine cannot be reached.
+            StorageError: If the run cannot be read or written.
+        """
+        from scythe_cli.engines.hatchet.client import connect, wait_until_closed
+        from scythe_cli.gather import gather
+
+        connection = connect()
+        deadline = time.monotonic() + _CANCEL_WAIT_S
+        closed = False
+        while not closed and time.monotonic() < deadline:
+            # nodes may be asking for more while this goes on
+            connection.cancel(run.experiment_id, running=running)
+            closed = wait_until_closed(connection, run.experiment_id, 3.0)
+        if not closed:
+            connection.cancel(run.experiment_id, running=True)
+            wait_until_closed(connection, run.experiment_id, 10.0)
+        n = _write_cancelled(storage, run)
+        gather(storage, run)
+        return n
+
+
+def _node_input(job: Job) -> NodeInput:
+    from scythe_cli.engines.hatchet.leaf import pointer_of
+    from scythe_cli.engines.hatchet.payloads import NodeInput
+    from scythe_cli.engines.hatchet.todo import pack_todo, todo_array
+    from scythe_cli.engines.hatchet.workflows import WorkflowExperiment
+    from scythe_cli.tree import RecursionMap
+
+    manifest = read_manifest(job.storage, job.run) or RunManifest(
+        workflow_run_id=job.workflow_run_id, experiment_id=job.run.experiment_id, experiment_name=job.experiment.name
+    )
+    shape = manifest.recursion
+    recursion = RecursionMap(
+        factor=shape.factor if shape else 10, max_depth=shape.max_depth if shape else 0
+    )
+    per_task = manifest.specs_per_task
+    run = pointer_of(
+        job.experiment,
+        storage=job.storage.location,
+        experiment_id=job.run.experiment_id,
+        root_workflow_run_id=job.workflow_run_id,
+        session=f"hatchet-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:8]}",
+        n_specs=job.n_specs,
+        is_workflow=isinstance(job.experiment, WorkflowExperiment),
+    )
+    return NodeInput(
+        run=run,
+        recursion=recursion,
+        specs_per_task=per_task if isinstance(per_task, int) else None,
+        todo=None if job.todo is None else pack_todo(todo_array(job.todo, job.n_specs)),
+        max_failures=job.max_failures,
+    )
+
+
+class _Wait:
+    """Watches a run until its root node has come to its end."""
+
+    def __init__(
+        self, ref: HatchetRunRef, stop: StopSignal, progress: ProgressCallback | None, timeout_s: float | None
+    ) -> None:
+        self._ref = ref
+        self._stop = stop
+        self._progress = progress
+        self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        self._follower = Follower(ref.job, ref.session)
+        self._contact_s = time.monotonic()
+        self._workers_due_s = 0.0
+        self._detail: str | None = None
+
+    def until_done(self) -> list[str]:
+        notices: list[str] = []
+        poll_s = _POLL_S
+        while True:
+            state = self._state()
+            started = time.monotonic()
+            is_new = self._follower.look()
+            self._look_for_workers()
+            if self._progress:
+                self._progress(self._follower.progress(self._detail))
+            if state is not None and state.done:
+                return [*notices, *_ending(state)]
+            if self._stop.draining:
+                return [
+                    *notices,
+                    "the run goes on; `scythe status` shows how far it is, and `scythe cancel` stops it",
+                ]
+            if self._deadline is not None and time.monotonic() > self._deadline:
+                raise WaitTimeoutError(
+                    f"{self._ref.job.run.experiment_id} is not done yet; it goes on",
+                    hint="`scythe status` shows how far it is.",
+                )
+            limit = self._ref.job.max_failures
+            if limit is not None and self._follower.failures >= limit and not notices:
+                notices.append(
+                    f"stopped: {self._follower.failures} of {self._follower.finished} specs did not succeed; "
+                    "the rest is pending"
+                )
+                self._ref.connection.cancel(self._ref.job.run.experiment_id)
+            # looking takes longer the more there is: it must not be all that is done
+            pause_s = max(poll_s, 5 * (time.monotonic() - started))
+            poll_s = _POLL_S if is_new else min(poll_s * 1.3, _MAX_POLL_S)
+            select.select([self._stop.drain_fd], [], [], min(pause_s, 30.0))
+
+    def _state(self) -> RunState | None:
+        try:
+            state = self._ref.connection.state(self._ref.workflow_run_id)
+        except EngineError as error:
+            # an engine that is started again goes on where it was
+            lost_s = time.monotonic() - self._contact_s
+            if lost_s > _LOST_CONTACT_S:
+                raise EngineError(
+                    f"{error.message}, for {lost_s / 60:.0f} minutes",
+                    hint="The run may go on: `scythe status` shows it, `scythe retry` takes it up again.",
+                ) from error
+            self._detail = error.message
+            return None
+        self._contact_s = time.monotonic()
+        self._detail = None
+        return state
+
+    def _look_for_workers(self) -> None:
+        """Say why nothing happens, when it is for want of workers."""
+        now = time.monotonic()
+        if self._detail is not None or now < self._workers_due_s:
+            return
+        self._workers_due_s = now + _WORKER_CHECK_S
+        connection = self._ref.connection
+        name = self._ref.job.experiment.name
+        try:
+            if not connection.workers_for(name):
+                self._detail = f"no worker serves {name!r}; `scythe worker` starts one"
+            elif not connection.node_workers():
+                self._detail = "no worker runs scatter/gather; `scythe worker` without --no-fan does"
+        except EngineError as error:
+            self._detail = error.message
+
+
+def _ending(state: RunState) -> list[str]:
+    from scythe_cli.engines.hatchet.payloads import NodeOutput
+
+    if state.status == "COMPLETED":
+        output = NodeOutput.model_validate(_only(state.output or {}))
+        return output.notices
+    if state.status == "CANCELLED":
+        return ["the run was cancelled; what had not been run is pending or cancelled"]
+    first = (state.error or "no reason is known").strip().splitlines()[0]
+    raise EngineError(
+        f"the run's root node failed: {first}",
+        hint="What has finished is kept; `scythe retry` takes the run up again.",
+    )
+
+
+def _only(output: dict[str, Any]) -> dict[str, Any]:
+    values = list(output.values())
+    return values[0] if len(values) == 1 and isinstance(values[0], dict) else output
+
+
+def _write_cancelled(storage: Storage, run: RunLayout) -> int:
+    """Give an outcome to every spec that has none."""
+    manifest = read_manifest(storage, run)
+    n_specs = manifest.n_specs if manifest and manifest.n_specs else 0
+    with Ledger.open(storage, run) as ledger:
+        outcomes = ledger.outcomes()
+    known = effective_outcomes(outcomes).select("sort_index")
+    last = outcomes.group_by("sort_index").agg(pl.col("attempt").max())
+    missing = (
+        pl.DataFrame({"sort_index": pl.int_range(0, n_specs, eager=True)})
+        .join(known, on="sort_index", how="anti")
+        .join(last, on="sort_index", how="left")
+        .sort("sort_index")
+    )
+    n = missing.height
+    if n:
+        columns: dict[str, pa.Array[Any]] = {f.name: pa.nulls(n, f.type) for f in OUTCOME_SCHEMA}
+        columns["sort_index"] = missing["sort_index"].to_arrow().cast(pa.int64())
+        columns["state"] = pa.repeat(State.CANCELLED.value, n)
+        columns["attempt"] = missing["attempt"].fill_null(0).to_arrow().cast(pa.int32())
+        columns["final"] = pa.repeat(pa.scalar(True), n)
+        columns["message"] = pa.repeat("the run was cancelled before this spec was run", n)
+        table = pa.table(columns, schema=OUTCOME_SCHEMA)
+        write_part(storage, run, f"cancel-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:8]}", table)
+    return n
+
+
+def _result_of(ref: HatchetRunRef, notices: Sequence[str]) -> AllocateResult:
+    from scythe_cli.failures import group_errors
+    from scythe_cli.ledger import counts_of
+    from scythe_cli.records import AllocateResult
+
+    job = ref.job
+    with Ledger.open(job.storage, job.run) as ledger:
+        counts = counts_of(effective_outcomes(ledger.outcomes()), job.n_specs)
+    names = [f.name.removesuffix(".pq") for f in job.storage.list_files(job.run.final) if f.name.endswith(".pq")]
+    return AllocateResult(
+        experiment_id=job.run.experiment_id,
+        experiment=job.run.experiment,
+        version=str(job.run.version),
+        timestamp=job.run.timestamp,
+        uri=job.storage.uri(job.run.experiment_id),
+        engine="hatchet",
+        workflow_run_id=ref.workflow_run_id,
+        n_specs=job.n_specs,
+        counts=counts,
+        duration_s=max(0.0, (datetime.now(UTC) - job.run.timestamp).total_seconds()),
+        tables={name: job.storage.uri(job.run.table(name)) for name in names},
+        errors=[] if counts.succeeded == job.n_specs else group_errors(job.storage, job.run),
+        notices=list(notices),
+    )

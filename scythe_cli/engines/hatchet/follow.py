@@ -1,0 +1,102 @@
+"""How far a submission is, from the parts that it has written so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import polars as pl
+
+from scythe_cli.engines.base import Job
+from scythe_cli.ledger import effective_outcomes
+from scythe_cli.outcomes import State
+from scythe_cli.progress import Progress, RateMeter
+from scythe_cli.records import StateCounts
+from scythe_cli.storage import MissingKeyError, StorageError
+
+__all__ = ["Follower"]
+
+_COLUMNS = ["sort_index", "state", "attempt", "final"]
+
+
+@dataclass
+class Follower:
+    """Reads each part of a submission once.
+
+    Attributes:
+        job: The specs that are executed.
+        session: What the names of the parts begin with.
+    """
+
+    job: Job
+    session: str
+    counts: StateCounts = field(init=False)
+    finished: int = 0
+    failures: int = 0
+    _parts: dict[str, tuple[int, pl.DataFrame]] = field(default_factory=dict[str, tuple[int, pl.DataFrame]])
+    _meter: RateMeter = field(default_factory=RateMeter)
+
+    def __post_init__(self) -> None:
+        self.counts = self.job.counts
+        self._n_todo = self.job.n_specs if self.job.todo is None else self.job.todo.num_rows
+
+    def look(self) -> bool:
+        """Read what is new; tell whether there was anything.
+
+        Raises:
+            StorageError: If the ledger cannot be listed or read.
+        """
+        storage, run = self.job.storage, self.job.run
+        new = False
+        for info in storage.list_files(run.outcomes):
+            if not info.name.startswith(self.session) or not info.name.endswith(".pq"):
+                continue
+            known = self._parts.get(info.name)
+            # a replay writes the same part again
+            if known is None or known[0] != info.size_bytes:
+                frame = self._read(info.name)
+                if frame is not None:
+                    self._parts[info.name] = info.size_bytes, frame
+                    new = True
+        if new:
+            self._count()
+        return new
+
+    def _read(self, name: str) -> pl.DataFrame | None:
+        key = self.job.run.key("outcomes", name)
+        local = self.job.storage.local_path(key)
+        try:
+            if local is not None:
+                return pl.read_parquet(local, columns=_COLUMNS)
+            with TemporaryDirectory(prefix="scythe-part-") as folder:
+                copy = Path(folder) / name
+                self.job.storage.get_file(key, copy)
+                return pl.read_parquet(copy, columns=_COLUMNS)
+        except MissingKeyError:
+            return None
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise StorageError(f"part {name} of the ledger cannot be read: {str(error).splitlines()[0]}") from error
+
+    def _count(self) -> None:
+        everything = pl.concat([frame for _, frame in self._parts.values()])
+        effective = effective_outcomes(everything)
+        counts = {state: self.job.counts.of(state) for state in State}
+        for state, n in effective["state"].value_counts().iter_rows():
+            counts[State(state)] += int(n)
+        counts[State.PENDING] -= effective.height
+        self.counts = StateCounts(**{state.value: n for state, n in counts.items()})
+        self._meter.add(effective.height - self.finished)
+        self.finished = effective.height
+        self.failures = effective.filter(pl.col("state") != State.SUCCEEDED.value).height
+
+    def progress(self, detail: str | None = None) -> Progress:
+        """This moment."""
+        return Progress(
+            phase="running",
+            counts=self.counts,
+            rate_per_s=self._meter.rate_per_s,
+            eta_s=self._meter.eta_s(self._n_todo - self.finished),
+            elapsed_s=self._meter.elapsed_s,
+            detail=detail,
+        )

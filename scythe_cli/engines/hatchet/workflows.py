@@ -1,0 +1,55 @@
+"""Included workflows as experiments: several Hatchet tasks that together run one spec."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, NoReturn, get_type_hints
+
+from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
+from scythe_cli.errors import RegistrationError
+from scythe_cli.registry import ExperimentOptions, RegisteredExperiment, WorkflowLike
+
+__all__ = ["WorkflowExperiment", "workflow_experiment"]
+
+
+class WorkflowExperiment(RegisteredExperiment[Any, Any]):
+    """A workflow in the form of an experiment; it can be run on Hatchet only."""
+
+
+def _not_here(input_spec: ExperimentInputSpec) -> NoReturn:
+    raise RegistrationError(
+        f"{type(input_spec).__name__} is the input of a workflow, which only the hatchet engine runs",
+        hint="Use --engine hatchet.",
+    )
+
+
+def workflow_experiment(workflow: WorkflowLike, *, options: ExperimentOptions | None = None) -> WorkflowExperiment:
+    """Put a workflow into the form of an experiment.
+
+    Its scalar outputs are those of its last task that returns an `ExperimentOutputSpec`; without one, it has none.
+
+    Args:
+        workflow: A Hatchet `Workflow` or `Standalone`.
+        options: What its specs run under.
+    """
+    return WorkflowExperiment(
+        _not_here,
+        name=workflow.name,
+        description="",
+        input_type=workflow.input_validator_type,
+        output_type=_output_type(workflow),
+        accepts_tempdir=False,
+        options=options or ExperimentOptions(retries=0),
+    )
+
+
+def _output_type(workflow: WorkflowLike) -> type[ExperimentOutputSpec]:
+    tasks: list[Any] = list(getattr(workflow, "tasks", []))
+    for task in reversed(tasks):
+        try:
+            found = get_type_hints(task._fn).get("return")
+        except (NameError, TypeError, AttributeError):
+            continue
+        if inspect.isclass(found) and issubclass(found, ExperimentOutputSpec):
+            return found
+    return ExperimentOutputSpec

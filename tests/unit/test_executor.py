@@ -1,0 +1,475 @@
+"""The executor with real processes: whatever a spec does, it costs that spec and no other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from scythe_cli.errors import EntrypointError
+from scythe_cli.executor import Executor, Limits, StopSignal
+from scythe_cli.executor.memory import descendants
+from scythe_cli.leaf import RunContext
+from scythe_cli.outcomes import OUTCOME_SCHEMA
+from scythe_cli.registry import experiment_from_function
+from scythe_cli.specs import with_meta
+from scythe_cli.target import ExperimentTarget, target_of
+
+CASES = Path(__file__).parent / "executor_cases"
+RUN = "sim/v1.0.0/2025-01-01_00-00-00"
+
+
+@pytest.fixture(scope="module")
+def target() -> Iterator[ExperimentTarget]:
+    sys.path.insert(0, str(CASES))
+    try:
+        import executor_sims
+
+        yield target_of(experiment_from_function(executor_sims.simulate), root=None)
+    finally:
+        sys.path.remove(str(CASES))
+
+
+Make = Callable[..., Executor]
+
+
+@pytest.fixture
+def make(target: ExperimentTarget, tmp_path: Path) -> Iterator[Make]:
+    made: list[Executor] = []
+
+    def build(
+        *,
+        timeout_s: float = 60.0,
+        memory: int | None = None,
+        retries: int = 0,
+        workers: int = 1,
+        what: ExperimentTarget | None = None,
+    ) -> Executor:
+        context = RunContext(str(tmp_path / "runs"), RUN, "root", "here")
+        executor = Executor(what or target, context, Limits(timeout_s, memory, retries), workers=workers)
+        made.append(executor)
+        return executor
+
+    yield build
+    for executor in made:
+        pids = [child.pid for child in executor.children]
+        executor.close()
+        assert not any(_is_alive(pid) for pid in pids)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def _wait_for(condition: Callable[[], object], timeout_s: float = 15.0) -> None:
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.01)
+
+
+def _rows(kinds: Sequence[str | tuple[str, float, str]]) -> pa.RecordBatch:
+    cells = [(kind, float(i), "") if isinstance(kind, str) else kind for i, kind in enumerate(kinds)]
+    inputs = pa.table(
+        {
+            "kind": pa.array([c[0] for c in cells], pa.string()),
+            "value": pa.array([c[1] for c in cells], pa.float64()),
+            "note": pa.array([c[2] for c in cells], pa.string()),
+        }
+    )
+    return with_meta(inputs, RUN, None).combine_chunks().to_batches()[0]
+
+
+def _run(executor: Executor, *kinds: str | tuple[str, float, str]) -> list[dict[str, Any]]:
+    """The outcomes of specs, in order."""
+    tables = [t for t in executor.run([_rows(kinds)], stop=StopSignal()) if t.num_rows]
+    for table in tables:
+        assert table.schema.names[: len(OUTCOME_SCHEMA)] == OUTCOME_SCHEMA.names
+    outcomes = [row for table in tables for row in table.to_pylist()]
+    return sorted(outcomes, key=lambda row: (row["sort_index"], row["attempt"]))
+
+
+def test_every_row_has_one_outcome_with_its_value(make: Make) -> None:
+    outcomes = _run(make(workers=2), *["fine"] * 5_000)
+    assert [row["sort_index"] for row in outcomes] == list(range(5_000))
+    assert [row["out:double"] for row in outcomes] == [2.0 * i for i in range(5_000)]
+    assert {row["state"] for row in outcomes} == {"succeeded"}
+    assert {row["attempt"] for row in outcomes} == {1}
+    assert all(row["final"] for row in outcomes)
+    assert outcomes[7]["workflow_run_id"] == "root-00000007"
+    assert outcomes[7]["worker"] == "here"
+    assert outcomes[7]["log"] is None
+    assert abs(outcomes[7]["started_at"].timestamp() - time.time()) < 60
+    assert len({row["out:count"] for row in outcomes}) == 2  # both processes have run some
+
+
+def test_rows_of_several_batches_and_a_second_run(make: Make) -> None:
+    executor = make()
+    batch = _rows(["fine"] * 10)
+    first = executor.run([batch.slice(0, 3), batch.slice(3, 0), batch.slice(3)], stop=StopSignal())
+    assert sum(table.num_rows for table in first) == 10
+    pid = executor.children[0].pid
+    assert len(_run(executor, "fine", "fine")) == 2
+    assert executor.children[0].pid == pid
+
+
+def test_no_rows_start_no_process(make: Make) -> None:
+    executor = make(workers=2)
+    assert list(executor.run([], stop=StopSignal())) == []
+    assert executor.children == []
+
+
+def test_the_number_of_the_attempt_is_taken_from_the_rows(make: Make) -> None:
+    batch = _rows(["raise"]).append_column("__attempt__", pa.array([4], pa.int32()))
+    tables = list(make(retries=1).run([batch], stop=StopSignal()))
+    rows = [row for table in tables for row in table.to_pylist()]
+    assert [(row["attempt"], row["final"]) for row in rows] == [(4, False), (5, True)]
+
+
+def test_errors_of_the_function(make: Make) -> None:
+    kinds = ["raise", "unspeakable", "unpicklable", "system-exit", "interrupt", "surrogate", "long", "deep", "fine"]
+    kinds += ["wrong-type", "nothing", "overflow", "nan", "inf", "validator-exit"]
+    executor = make()
+    rows = dict(zip(kinds, _run(executor, *kinds), strict=True))
+    failed = {kind for kind, row in rows.items() if row["state"] == "failed"}
+    assert failed == set(kinds) - {"fine", "nan", "inf"}
+    assert (rows["raise"]["error_type"], rows["raise"]["message"]) == ("ValueError", "it is bad")
+    assert rows["raise"]["traceback"].startswith('Traceback (most recent call last):\n  File "' + str(CASES))
+    assert rows["raise"]["traceback"].endswith("ValueError: it is bad")
+    assert rows["unspeakable"]["error_type"] == "executor_sims.Unspeakable"
+    assert "__str__ raised RuntimeError" in rows["unspeakable"]["message"]
+    assert rows["unpicklable"]["message"] == "cannot be pickled"
+    assert (rows["system-exit"]["error_type"], rows["system-exit"]["message"]) == ("SystemExit", "3")
+    assert rows["interrupt"]["error_type"] == "KeyboardInterrupt"
+    assert rows["surrogate"]["message"] == "bad \\udcff text"
+    assert len(rows["long"]["message"]) < 2_100
+    assert "characters left out" in rows["long"]["traceback"]
+    assert rows["deep"]["error_type"] == "RecursionError"
+    assert rows["wrong-type"]["message"] == "simulate returned a dict; it must return a Result"
+    assert rows["nothing"]["message"] == "simulate returned nothing; it must return a Result"
+    assert rows["overflow"]["message"] == (
+        "the output field count: 1180591620717411303424 does not fit a column of type int64"
+    )
+    assert rows["nan"]["out:double"] != rows["nan"]["out:double"]
+    assert rows["inf"]["out:double"] == float("-inf")
+    assert len(executor.children) == 1
+
+
+def test_the_end_of_a_process_costs_one_row(make: Make) -> None:
+    ends = {
+        "abort": ("SIGABRT", "the process died of SIGABRT"),
+        "segfault": ("SIGSEGV", "the process died of SIGSEGV"),
+        "stack": ("SIGSEGV", "the process died of SIGSEGV"),
+        "exit-0": ("ProcessExit", "the process exited with code 0 by itself"),
+        "exit-3": ("ProcessExit", "the process exited with code 3 by itself"),
+        "kill-self": ("SIGKILL", "the process was killed by SIGKILL (from outside, or out of memory)"),
+        "term-self": ("SIGTERM", "the process was killed by SIGTERM"),
+        "validator-crash": ("SIGABRT", "the process died of SIGABRT"),
+    }
+    rows = _run(make(), "fine", *ends, "fine")
+    assert [row["state"] for row in rows] == ["succeeded", *["crashed"] * len(ends), "succeeded"]
+    assert [(row["error_type"], row["message"]) for row in rows[1:-1]] == list(ends.values())
+    segfault = rows[2]
+    assert segfault["log"] == "before the end\n"
+    lines = segfault["traceback"].splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert f'File "{CASES}/executor_sims.py"' in lines[1]
+    assert lines[-1] == "Fatal Python error: Segmentation fault"
+    assert "/scythe_cli/" not in segfault["traceback"]
+
+
+def test_a_crash_among_fast_rows_leaves_the_others_succeeded_once(make: Make) -> None:
+    kinds = ["fine"] * 3_000
+    for position in (700, 701, 2_999):
+        kinds[position] = "abort"
+    rows = _run(make(workers=2), *kinds)
+    assert [row["sort_index"] for row in rows] == list(range(3_000))
+    assert {row["sort_index"] for row in rows if row["state"] == "crashed"} == {700, 701, 2_999}
+    assert sum(row["state"] == "succeeded" for row in rows) == 2_997
+
+
+def test_a_crash_while_specs_are_made_is_found_among_many(make: Make) -> None:
+    kinds = ["fine"] * 600
+    kinds[400] = "validator-crash"
+    rows = _run(make(), *kinds)
+    assert [row["sort_index"] for row in rows] == list(range(600))
+    assert [row["sort_index"] for row in rows if row["state"] != "succeeded"] == [400]
+
+
+def test_an_endless_spec_is_ended(make: Make) -> None:
+    rows = _run(make(timeout_s=0.6), "fine", "loop", "sleep", "regex", "fine")
+    assert [row["state"] for row in rows] == ["succeeded", "timeout", "timeout", "timeout", "succeeded"]
+    for row in rows[1:4]:
+        assert row["message"] == "still running after 600 ms"
+        assert row["duration_s"] >= 0.6
+        assert f'File "{CASES}/executor_sims.py"' in row["traceback"]
+
+
+def test_what_a_spec_started_ends_with_it(make: Make, tmp_path: Path) -> None:
+    note = tmp_path / "pids"
+    rows = _run(make(timeout_s=1.0), ("start-and-hang", 0.0, str(note)))
+    assert rows[0]["state"] == "timeout"
+    pids = [int(pid) for pid in note.read_text().split()]
+    _wait_for(lambda: not any(_is_alive(pid) for pid in pids))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of a single request is Linux only")
+def test_a_memory_limit(make: Make) -> None:
+    rows = _run(make(memory=500_000_000), "fine", "bytearray", "fine", "grow", "fine")
+    assert [row["state"] for row in rows] == ["succeeded", "crashed", "succeeded", "crashed", "succeeded"]
+    assert (rows[1]["error_type"], rows[1]["message"]) == ("MemoryError", "out of memory")
+    assert rows[3]["error_type"] in ("MemoryLimit", "MemoryError")
+
+
+def test_memory_that_grows_is_seen_from_outside(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scythe_cli.executor.pool.tree_memory_bytes", lambda pid, limit: 1_234_000_000)
+    (row,) = _run(make(memory=1_000_000_000), "sleep")
+    assert (row["state"], row["error_type"]) == ("crashed", "MemoryLimit")
+    assert row["message"] == "used 1.2 GB, the limit is 1.0 GB"
+
+
+def test_a_process_killed_from_outside_loses_its_running_row(make: Make, tmp_path: Path) -> None:
+    executor = make()
+    killed: list[int] = []
+
+    def kill() -> None:
+        _wait_for(lambda: executor.children and executor.children[0].is_ready and executor.children[0].chunks)
+        time.sleep(0.3)
+        killed.append(executor.children[0].pid)
+        os.kill(killed[0], signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    rows = _run(executor, ("nap", 2.0, ""), "fine")
+    thread.join()
+    assert [row["state"] for row in rows] == ["crashed", "succeeded"]
+    assert rows[0]["error_type"] == "SIGKILL"
+
+
+def test_a_process_killed_between_rows_costs_none(make: Make) -> None:
+    executor = make()
+    assert len(_run(executor, "fine")) == 1
+    os.kill(executor.children[0].pid, signal.SIGKILL)
+    assert [row["state"] for row in _run(executor, "fine")] == ["succeeded"]
+
+
+def test_a_spec_that_closes_all_descriptors(make: Make) -> None:
+    rows = _run(make(), "fine", "close-all", "fine")
+    assert [row["sort_index"] for row in rows] == [0, 1, 2]
+    assert rows[2]["state"] == "succeeded"
+
+
+def test_a_process_that_a_spec_forked_does_not_answer(make: Make) -> None:
+    rows = _run(make(), "fork", "fork", "fine")
+    assert [row["state"] for row in rows] == ["succeeded"] * 3
+
+
+def test_retries(make: Make, tmp_path: Path) -> None:
+    notes = [str(tmp_path / f"n{i}") for i in range(3)]
+    rows = _run(
+        make(retries=2, workers=2),
+        ("attempts", 3.0, notes[0]),
+        ("attempts", 9.0, notes[1]),
+        ("attempts", 1.0, notes[2]),
+        ("abort", 0.0, ""),
+    )
+    seen = [(row["sort_index"], row["attempt"], row["state"], row["final"]) for row in rows]
+    assert seen == [
+        (0, 1, "failed", False),
+        (0, 2, "failed", False),
+        (0, 3, "succeeded", True),
+        (1, 1, "failed", False),
+        (1, 2, "failed", False),
+        (1, 3, "failed", True),
+        (2, 1, "succeeded", True),
+        (3, 1, "crashed", False),
+        (3, 2, "crashed", False),
+        (3, 3, "crashed", True),
+    ]
+
+
+def test_output_is_kept_with_its_spec(make: Make) -> None:
+    rows = _run(make(), "log", "fine", "print-much", "fine")
+    assert rows[0]["log"] == (
+        "printed\nlogged by the spec\nINFO sim: logged by logging\nwritten to the descriptor\nto stderr, no newline"
+    )
+    assert rows[1]["log"] is None
+    assert rows[2]["log"].startswith("head\nx")
+    assert rows[2]["log"].endswith("x\ntail\n")
+    assert "bytes left out" in rows[2]["log"]
+    assert len(rows[2]["log"]) < 66_000
+    assert rows[3]["log"] is None
+
+
+def test_slow_rows_are_spread_over_the_processes(make: Make) -> None:
+    # the fast ones at first make the chunks large
+    kinds: list[Any] = ["fine"] * 2_000 + [("nap", 0.2, "")] * 8
+    rows = _run(make(workers=2), *kinds)
+    slow = [row["out:count"] for row in rows[2_000:]]
+    assert len(rows) == 2_008
+    assert 2 <= slow.count(slow[0]) <= 6
+
+
+def test_drain_finishes_what_runs(make: Make) -> None:
+    executor, stop = make(workers=2), StopSignal()
+    tables = executor.run([_rows([("nap", 0.3, "")] * 20)], stop=stop)
+    first = next(table for table in tables if table.num_rows)
+    stop.drain()
+    began = time.monotonic()
+    rest = list(tables)
+    assert time.monotonic() - began < 3
+    n = first.num_rows + sum(table.num_rows for table in rest)
+    assert 1 <= n <= 4
+    assert len(_run(executor, "fine")) == 1
+
+
+def test_drain_inside_a_large_chunk(make: Make) -> None:
+    executor, stop = make(), StopSignal()
+    n = 0
+    for table in executor.run((_rows(["fine"] * 50_000) for _ in range(200)), stop=stop):
+        n += table.num_rows
+        if n > 1_000:
+            stop.drain()
+    assert 1_000 < n < 100_000
+
+
+def test_kill_ends_at_once(make: Make) -> None:
+    executor, stop = make(workers=2), StopSignal()
+    threading.Timer(0.3, stop.kill).start()
+    began = time.monotonic()
+    tables = list(executor.run([_rows(["sleep"] * 4)], stop=stop))
+    assert time.monotonic() - began < 3
+    assert sum(table.num_rows for table in tables) == 0
+
+
+def test_kill_from_a_signal_handler(make: Make) -> None:
+    executor, stop = make(), StopSignal()
+    before = signal.signal(signal.SIGUSR1, lambda *_: stop.kill())
+    try:
+        timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR1))
+        timer.start()
+        assert sum(t.num_rows for t in executor.run([_rows(["sleep"])], stop=stop)) == 0
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_an_abandoned_run_ends_its_processes(make: Make) -> None:
+    executor = make()
+    tables = executor.run([_rows(["fine", "sleep"])], stop=StopSignal())
+    next(tables)
+    tables.close()  # type: ignore[attr-defined]
+    assert [row["state"] for row in _run(executor, "fine")] == ["succeeded"]
+
+
+def test_the_source_is_read_as_it_is_needed(make: Make) -> None:
+    asked = 0
+
+    def source() -> Iterator[pa.RecordBatch]:
+        nonlocal asked
+        for _ in range(50):
+            asked += 1
+            yield _rows([("nap", 0.05, "")])
+
+    tables = make(workers=2).run(source(), stop=StopSignal())
+    next(table for table in tables if table.num_rows)
+    assert asked < 10
+    tables.close()  # type: ignore[attr-defined]
+
+
+def test_a_heartbeat_while_nothing_finishes(make: Make) -> None:
+    tables = list(make().run([_rows([("nap", 1.5, "")])], stop=StopSignal()))
+    assert sum(table.num_rows == 0 for table in tables) >= 2
+
+
+PARENT = """
+import sys
+sys.path.insert(0, {cases!r})
+import executor_sims, test_executor as t
+from scythe_cli.executor import Executor, Limits, StopSignal
+from scythe_cli.leaf import RunContext
+from scythe_cli.registry import experiment_from_function
+from scythe_cli.target import target_of
+target = target_of(experiment_from_function(executor_sims.simulate), root=None)
+executor = Executor(target, RunContext({runs!r}, t.RUN, "root", "w"), Limits(600, None, 0), workers=2)
+rows = t._rows([("pid", 0.0, {pids!r}), ("pid", 0.0, {pids!r}), "regex", "sleep"])
+list(executor.run([rows], stop=StopSignal()))
+"""
+
+
+def test_no_process_outlives_a_killed_parent(tmp_path: Path) -> None:
+    script = PARENT.format(cases=str(CASES), runs=str(tmp_path / "runs"), pids=str(tmp_path))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    parent = subprocess.Popen([sys.executable, "-c", script], env=environment)
+    children: list[int] = []
+
+    def both_run() -> bool:
+        children[:] = descendants(parent.pid)
+        return len(children) == 2 and any(tmp_path.iterdir())
+
+    _wait_for(both_run)
+    time.sleep(0.5)
+    parent.kill()
+    parent.wait()
+    _wait_for(lambda: not any(_is_alive(pid) for pid in children), 5.0)
+
+
+def _target_of_text(text: str, folder: Path, name: str) -> ExperimentTarget:
+    (folder / f"{name}.py").write_text(text)
+    fields = {"retries": 0, "execution_timeout_s": 1.0, "memory_limit_bytes": None, "inject_workflow_run_id": True}
+    return ExperimentTarget(
+        kind="module",
+        name="x",
+        module=name,
+        file=None,
+        attribute="simulate",
+        registered_name=None,
+        sys_path=(str(folder), *sys.path),
+        cwd=str(folder),
+        auto_fetch_files=True,
+        local_file_location="cache",
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+def test_a_module_that_cannot_be_imported(make: Make, tmp_path: Path) -> None:
+    what = _target_of_text("import math\n\nmath.no_such_thing\n", tmp_path, "broken_module")
+    with pytest.raises(EntrypointError, match=r"broken_module.*(\n.*)*line 3, in <module>(\n.*)*no_such_thing"):
+        _run(make(what=what), "fine")
+
+
+def test_a_module_that_ends_its_process(make: Make, tmp_path: Path) -> None:
+    what = _target_of_text("import os\nprint('loading')\nos._exit(7)\n", tmp_path, "exiting_module")
+    with pytest.raises(EntrypointError, match=r"exited with code 7 by itself\nloading"):
+        _run(make(what=what, workers=2), "fine", "fine")
+
+
+def test_a_module_without_the_function(make: Make, tmp_path: Path) -> None:
+    what = _target_of_text("x = 1\n", tmp_path, "empty_module")
+    with pytest.raises(EntrypointError, match="has no experiment 'simulate'"):
+        _run(make(what=what), "fine")
+
+
+def test_the_scratch_folder_is_removed(
+    target: ExperimentTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with Executor(target, RunContext("runs", RUN, "root", "w"), Limits(9.0, None, 0), workers=1) as executor:
+        _run(executor, "fine")
+        assert list(tmp_path.iterdir())
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="closed"):
+        _run(executor, "fine")
