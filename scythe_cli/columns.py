@@ -219,9 +219,9 @@ def decoder_of(field: pa.Field[Any]) -> Convert | None:
 def _kind(annotation: Any, seen: tuple[Any, ...]) -> _Kind:
     origin = get_origin(annotation)
     if origin is typing.Annotated:
-        # before all that hashes the annotation: what annotates it need not be hashable
         return _annotated(annotation, seen)
-    if annotation in _PLAIN:
+    # only classes are looked up: what annotates a type need not be hashable
+    if isinstance(annotation, type) and annotation in _PLAIN:
         return _plain(annotation)
     if _is_alias(annotation):
         return _json(annotation) if annotation in seen else _kind(annotation.__value__, (*seen, annotation))

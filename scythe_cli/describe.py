@@ -73,7 +73,7 @@ def _describe_field(name: str, info: FieldInfo) -> FieldRecord:
         default = "computed" if info.default is PydanticUndefined else to_jsonable_python(info.default, fallback=str)
     return FieldRecord(
         name=name,
-        type=_type_text(info.annotation),
+        type=_type_text(typing.Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation),
         description=info.description,
         bounds=_bounds(_metadata(info)),
         unit=unit_of(info.description),
@@ -97,7 +97,8 @@ def _type_text(annotation: Any) -> str:
         return "file or empty" if type(None) in get_args(annotation) else "file"
     origin = get_origin(annotation)
     if origin is typing.Annotated:
-        return _type_text(get_args(annotation)[0])
+        # of all that refers to a file, only a folder's path does not count as a file when it is annotated
+        return "folder" if is_file_reference(get_args(annotation)[0]) else _type_text(get_args(annotation)[0])
     if _is_union(annotation):
         members = [a for a in get_args(annotation) if a is not type(None)]
         text = " or ".join(dict.fromkeys(_type_text(member) for member in members))

@@ -33,8 +33,8 @@ def add_to(app: typer.Typer) -> None:
         if session.options.json:
             session.output.document(checks)
         else:
-            from scythe_cli.cli.render import checks_table, plural
+            from scythe_cli.cli.render import checks_list, plural
 
-            session.output.print(checks_table(checks))
+            session.output.print(checks_list(checks, session.output.width))
             session.output.print("", f"{plural(len(failed), 'problem')}" if failed else "All is well.")
         return max((check.exit_code for check in failed), default=0)

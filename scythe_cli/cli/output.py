@@ -96,6 +96,12 @@ class Output:
         """Whether nobody reads stdout any more."""
         return _reader_gone
 
+    @property
+    def width(self) -> int | None:
+        """The columns of the terminal; None when stdout is no terminal, where nothing has to fit."""
+        console = make_console(sys.stdout)
+        return console.width if console.is_terminal else None
+
     def print(self, *renderables: RenderableType) -> None:
         """Print on stdout; text that is no table is never wrapped where it is piped, nor paths anywhere."""
         from rich.text import Text

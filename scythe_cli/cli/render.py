@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "checks_table",
+    "checks_list",
     "columns_table",
     "counts_table",
     "error_groups",
@@ -376,7 +377,8 @@ def _is_numeric(column: TableColumn) -> bool:
 def columns_table(summary: TableSummary) -> Table:
     """One row for each column: what it holds, and its range."""
     described = any(column.unit for column in summary.columns)
-    headers = ["column", "type", *["unit"] * described, "min", "mean", "max", "distinct", "empty"]
+    has_nulls = any(column.n_null for column in summary.columns)
+    headers = ["column", "type", *["unit"] * described, "min", "mean", "max", "distinct", *["empty"] * has_nulls]
     table = _table(*headers, right=("min", "mean", "max", "distinct", "empty"), no_wrap=("min", "mean", "max"))
     for column in summary.columns:
         cells: list[object] = [
@@ -387,7 +389,7 @@ def columns_table(summary: TableSummary) -> Table:
             number(column.mean),
             _short(column.max),
             "" if column.n_unique is None else f"{column.n_unique:,}",
-            f"{column.n_null:,}" if column.n_null else "",
+            *([f"{column.n_null:,}"] if has_nulls else []),
         ]
         _row(table, *cells)
     return table
@@ -401,15 +403,32 @@ def _short(value: Any, limit: int = 12) -> str:
 # --- doctor -------------------------------------------------------------------------------------------------------
 
 
-def checks_table(checks: Sequence[DoctorCheck]) -> Text:
-    """What was looked at, and what to do about each failure; a list, so that no path is cut."""
-    width = max((len(check.name) for check in checks), default=0)
-    lines: list[Text] = []
+def checks_list(checks: Sequence[DoctorCheck], width: int | None) -> Text:
+    """What was looked at, and what to do about each failure.
+
+    Args:
+        checks: What was looked at.
+        width: Columns of the terminal; None to leave lines as long as they are. Paths are never cut.
+    """
+    label_width = max((len(check.name) for check in checks), default=0)
+    indent = " " * (label_width + 4)
+
+    def block(text: str) -> str:
+        lines = clean(text).splitlines()
+        if width is not None:
+            room = max(width - len(indent), 20)
+            lines = [part for line in lines for part in _wrapped(line, room)]
+        return f"\n{indent}".join(lines)
+
+    blocks: list[Text] = []
     for check in checks:
         mark = Text("✓", style="green") if check.ok else Text("✗", style="red")
-        indent = "\n" + " " * (width + 4)
-        line = Text.assemble(mark, f" {check.name:<{width}}  ", clean(check.detail).replace("\n", indent))
+        line = Text.assemble(mark, f" {clean(check.name):<{label_width}}  ", block(check.detail))
         if check.remedy:
-            line.append(f"{indent}→ " + clean(check.remedy).replace("\n", f"{indent}  "), style="bold")
-        lines.append(line)
-    return Text("\n").join(lines)
+            line.append(f"\n{indent}{block(f'→ {check.remedy}')}", style="bold")
+        blocks.append(line)
+    return Text("\n").join(blocks)
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    return textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""]

@@ -137,18 +137,14 @@ def _find(session: Session, run: str | None, latest: bool, version: str | None) 
 
 
 def _show_summary(session: Session, summary: TableSummary) -> None:
-    import sys
-
-    from scythe_cli.cli.output import make_console
     from scythe_cli.cli.render import columns_table, head_table, heading, plural
 
     output = session.output
-    console = make_console(sys.stdout)
     shown = f", the first {len(summary.head)}" if len(summary.head) < summary.n_rows else ""
     output.print(heading(f"{summary.name} of {summary.experiment_id}"))
     output.print(f"{plural(summary.n_rows, 'row')}{shown}", "")
     if summary.head:
-        table, left_out = head_table(summary, console.width if console.is_terminal else None)
+        table, left_out = head_table(summary, output.width)
         output.print(table)
         if left_out:
             output.print(f"and {plural(len(left_out), 'more column')}: a wider terminal shows more")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
@@ -15,7 +14,6 @@ __all__ = ["MAX_SHOWN", "BadCellsError", "CellProblem", "Problems", "listing", "
 MAX_SHOWN = 20
 """How many problems of one file are written out; the rest are counted."""
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _MAX_CHARACTERS = 40
 
 
@@ -109,9 +107,9 @@ def show_text(text: str) -> str:
 
 
 def show_value(value: object) -> str:
-    """A cell for a message: numbers as they are, other text in quotes."""
+    """A cell for a message: text as it is written, in quotes where white space at its ends would be overlooked."""
     if isinstance(value, str):
-        return value if _NUMBER.fullmatch(value) and len(value) <= _MAX_CHARACTERS else f"'{show_text(value)}'"
+        return show_text(value) if value and value == value.strip() else f"'{show_text(value)}'"
     if isinstance(value, (date, datetime, time)):
         return value.isoformat()
     return show_text(repr(value))

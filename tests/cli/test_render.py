@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 
 from scythe_cli.cli.output import Output, clean
 from scythe_cli.cli.render import (
-    checks_table,
+    checks_list,
     columns_table,
     counts_table,
     error_groups,
@@ -122,7 +122,7 @@ def test_levels_of_a_table_stand_beside_the_row() -> None:
 def test_columns_have_type_unit_and_range() -> None:
     lines = shown(columns_table(summary())).splitlines()
 
-    assert lines[0].split() == ["column", "type", "unit", "min", "mean", "max", "distinct", "empty"]
+    assert lines[0].split() == ["column", "type", "unit", "min", "mean", "max", "distinct"]
     assert lines[-1].split() == ["yield", "float64", "kWh", "0", "1234.57", "2469.14", "3"]
 
 
@@ -227,9 +227,17 @@ def test_checks_have_a_mark_and_a_remedy() -> None:
         DoctorCheck(name="storage", ok=False, detail="no room\nat all", remedy="Make room.", exit_code=4),
     ]
 
-    assert shown(checks_table(checks)) == (
+    assert shown(checks_list(checks, None)) == (
         "✓ configuration  fine\n✗ storage        no room\n                 at all\n                 → Make room."
     )
+
+
+def test_checks_wrap_at_words_on_a_terminal() -> None:
+    check = DoctorCheck(name="storage", ok=True, detail="a b c d e " * 5 + "/a/path/that/is/long" * 3)
+
+    lines = shown(checks_list([check], 40), 200).splitlines()
+    assert lines[0] == "✓ storage  a b c d e a b c d e a b c d e"
+    assert lines[2] == "           " + "/a/path/that/is/long" * 3
 
 
 def test_facts_leave_out_what_is_not_known() -> None:

@@ -353,7 +353,7 @@ def test_parquet_dates_that_python_does_not_have(case: Case) -> None:
         day: date
 
     assert case.parquet_problems(pa.table({"day": pa.array([10**7], pa.date32())}), Dated) == [
-        "row 0, day: '29349-01-26': out of range"
+        "row 0, day: 29349-01-26: out of range"
     ]
 
 
@@ -496,10 +496,10 @@ def test_all_bad_cells_are_reported_at_once(case: Case) -> None:
         "cases.csv: 6 bad cells\n"
         "  line 3, angle: 95.0: Input should be less than or equal to 90\n"
         "  line 3, rows: 0: Input should be greater than or equal to 1\n"
-        "  line 5, angle: 'abc': Input should be a valid number, unable to parse string as a number\n"
+        "  line 5, angle: abc: Input should be a valid number, unable to parse string as a number\n"
         "  line 5, rows: 1.5: Input should be a valid integer, unable to parse string as an integer\n"
         "  line 6, angle: the cell is empty and the field has no default\n"
-        "  line 6, rows: 'x': Input should be a valid integer, unable to parse string as an integer"
+        "  line 6, rows: x: Input should be a valid integer, unable to parse string as an integer"
     )
     assert case.csv_error("angle\n-1\n").startswith("cases.csv: 1 bad cell\n")
 
@@ -521,8 +521,8 @@ def test_problems_are_data_too(case: Case) -> None:
 
 def test_cells_are_cut_and_escaped(case: Case) -> None:
     (problem,) = case.csv_problems('angle\n"a\x07\n' + "é" * 100 + '"\n')
-    assert problem.startswith("line 2, angle: 'a\\x07\\n" + "é" * 10)
-    assert "...': Input should be a valid number" in problem
+    assert problem.startswith("line 2, angle: a\\x07\\n" + "é" * 10)
+    assert "...: Input should be a valid number" in problem
     assert len(problem) < 150
 
 
@@ -530,9 +530,9 @@ def test_bad_json_and_bad_parts_of_json(case: Case) -> None:
     content = 'plant.site.lat,loads,spare\n1,[,"{""lat"": 91}"\n2,"[1, ""x""]",{}\n'
     assert case.csv_problems(content, Park) == [
         "line 2, spare.lat: 91: Input should be less than or equal to 90",
-        "line 2, loads: '[': not JSON: Expecting value at character 2",
+        "line 2, loads: [: not JSON: Expecting value at character 2",
         "line 3, spare.lat: Field required",
-        "line 3, loads[1]: 'x': Input should be a valid integer, unable to parse string as an integer",
+        "line 3, loads[1]: x: Input should be a valid integer, unable to parse string as an integer",
     ]
     deep = "[" * 100_000
     assert case.csv_problems(f"plant.site.lat,loads\n1,{deep}\n", Park)[0].endswith(
@@ -554,7 +554,7 @@ def test_bad_dotted_cells(case: Case) -> None:
             return self
 
     want = [
-        "line 2, site.tags: '[': not JSON: Expecting value at character 2",
+        "line 2, site.tags: [: not JSON: Expecting value at character 2",
         "line 2, site.lat: 99: Input should be less than or equal to 90",
         "line 3, site.lat: the cell is empty and the field has no default",
     ]
@@ -576,7 +576,7 @@ def test_values_that_a_column_cannot_hold(case: Case) -> None:
     content = "n,at\n9223372036854775808,2024-01-01T00:00Z\n1,2024-01-01\n"
     want = [
         "line 2, n: 9223372036854775808: Whole numbers go from -2^63 to 2^63 - 1",
-        "line 2, at: '2024-01-01T00:00Z': a time with a zone needs a field of type pydantic.AwareDatetime",
+        "line 2, at: 2024-01-01T00:00Z: a time with a zone needs a field of type pydantic.AwareDatetime",
     ]
     assert case.csv_problems(content, Wide) == want
     assert case.csv_problems(content, Checked) == want
@@ -588,7 +588,7 @@ def test_each_member_of_a_union_says_why(case: Case) -> None:
 
     (problem,) = case.csv_problems("x\nmaybe\n", Either)
     assert problem == (
-        "line 2, x: 'maybe': Input should be a valid integer, unable to parse string as an integer; "
+        "line 2, x: maybe: Input should be a valid integer, unable to parse string as an integer; "
         "Input should be a valid boolean, unable to interpret input"
     )
 
@@ -627,7 +627,7 @@ def test_validators_of_whole_rows(case: Case) -> None:
     ]
     assert case.csv_problems("low,high\n1,2\n6,\nx,1\n-1,\n,\n", Checked) == [
         "line 3: Value error, low is above high",
-        "line 4, low: 'x': Input should be a valid number, unable to parse string as a number",
+        "line 4, low: x: Input should be a valid number, unable to parse string as a number",
         "line 5: KeyError: 'boom'",
         "line 6, low: the cell is empty and the field has no default",
     ]
