@@ -83,7 +83,7 @@ def _check_origin(module: ModuleType, root: Path) -> None:
     """Refuse a module from elsewhere when the project has one of that name: one that was imported before hides it."""
     path = root.joinpath(*module.__name__.split("."))
     own = next((file for file in (path / "__init__.py", path.with_name(f"{path.name}.py")) if file.is_file()), None)
-    loaded = module.__file__
+    loaded = getattr(module, "__file__", None)  # built-in modules have none
     if own is not None and not (loaded and Path(loaded).is_file() and own.samefile(loaded)):
         raise EntrypointError(
             f"module {module.__name__!r} is {loaded or 'built in'}, not {_relative(str(own), root)} of this project",

@@ -83,8 +83,9 @@ class HatchetServers:
     def __post_init__(self) -> None:
         self._postgres: subprocess.Popen[bytes] | None = None
         self._engine: subprocess.Popen[bytes] | None = None
-        ports = _free_ports(5)
-        self.postgres_port, self.grpc_port, self.api_port, self.frontend_port, self.runtime_port = ports
+        ports = _free_ports(6)
+        self.postgres_port, self.grpc_port, self.api_port, self.frontend_port, self.runtime_port = ports[:5]
+        self.health_port = ports[5]
         # PostgreSQL does not run as root
         self._postgres_user = "postgres" if os.geteuid() == 0 else None
 
@@ -206,6 +207,7 @@ class HatchetServers:
             "SERVER_AUTH_COOKIE_INSECURE": "t",
             "SERVER_DEFAULT_ENGINE_VERSION": "V1",
             "SERVER_SECURITY_CHECK_ENABLED": "false",
+            "SERVER_HEALTHCHECK_PORT": str(self.health_port),
             "SERVER_LOGGER_LEVEL": "warn",
             "DATABASE_LOGGER_LEVEL": "warn",
             "LITE_STATIC_ASSET_DIR": str(assets),

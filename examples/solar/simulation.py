@@ -97,7 +97,8 @@ def read_weather(path: Path) -> Weather:
     times = pd.date_range("1990-01-01 00:30", periods=HOURS, freq="h", tz=zone)
     data = data.set_axis(times).astype(float)
     sun = pvlib.solarposition.get_solarposition(times, about["latitude"], about["longitude"], about["altitude"])
-    return Weather(times, data, sun, pvlib.irradiance.get_extra_radiation(times))
+    extra = pvlib.irradiance.get_extra_radiation(times.day_of_year.to_numpy())
+    return Weather(times, data, sun, pd.Series(extra, index=times))
 
 
 @ExperimentRegistry.Register(description="Yearly energy of a photovoltaic system")

@@ -64,9 +64,7 @@ def add_to(app: typer.Typer) -> None:
         ] = None,
         wait: Annotated[
             bool | None,
-            typer.Option(
-                "--wait/--no-wait", help="Wait for the end; the local engine always does.", show_default=False
-            ),
+            typer.Option("--wait/--no-wait", help="Wait for the end; for now it always does.", show_default=False),
         ] = None,
     ) -> int:
         """Run an experiment for every row of a sampling file.
@@ -80,8 +78,8 @@ def add_to(app: typer.Typer) -> None:
         from scythe_cli.progress import Progress
 
         project = session.project(engine=engine)
-        if wait is False and project.engine_name == "local":
-            raise UsageError("the local engine runs specs in this command, so it cannot go without --wait")
+        if wait is False:
+            raise UsageError("--no-wait is not possible: this command runs the specs, or waits for those that do")
         stop = StopSignal()
         interrupts = Interrupts(stop, session.output)
 
@@ -110,6 +108,7 @@ def add_to(app: typer.Typer) -> None:
         for notice in result.notices:
             session.output.note(notice)
         if interrupts.stopped:
+            session.output.note("interrupted; what is finished is kept")
             return _INTERRUPTED
         return 0 if result.ok else 1
 

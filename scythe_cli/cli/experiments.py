@@ -48,7 +48,7 @@ def _show_all(session: Session, records: list[ExperimentRecord]) -> None:
 
     session.output.print(experiments_table(records))
     if not session.options.quiet:
-        session.output.print("", f"scythe experiments {records[0].name} shows its fields")
+        session.output.print("", f"Next: scythe experiments {records[0].name}")
 
 
 def _show_one(session: Session, record: ExperimentRecord) -> None:

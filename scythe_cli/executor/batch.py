@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -53,6 +53,7 @@ class OutcomeBatch:
         model: The output model.
         worker: The name to put into the column `worker`.
         clock_offset_s: What to add to the times of starts, to get seconds since 1970.
+        n_bytes: The size of what is large in the outcomes at hand: logs, tracebacks and frames.
     """
 
     model: type[ExperimentOutputSpec]
@@ -60,29 +61,42 @@ class OutcomeBatch:
     clock_offset_s: float = 0.0
     n_bytes: int = 0
     _good: list[_Attempt] = field(default_factory=list[_Attempt])
-    _results: list[LeafResult] = field(default_factory=list["LeafResult"])
+    # the scalars alone, so that outputs are freed at once: keeping them would keep the garbage collector busy
+    _values: list[Any] = field(default_factory=list[Any])
+    _results: list[LeafResult | None] = field(default_factory=list["LeafResult | None"])
     _bad: list[_Attempt] = field(default_factory=list[_Attempt])
     _failures: list[Failure] = field(default_factory=list[Failure])
     _has_extras: bool = False
     _scalars: list[Column] = field(init=False)
     _files: list[str] = field(init=False)
     _schema: pa.Schema = field(init=False)
+    _get_values: Callable[[ExperimentOutputSpec], Any] = field(init=False)
 
     def __post_init__(self) -> None:
         self._scalars = output_columns(self.model)
         self._files = [column.name for column in output_files(self.model)]
         self._schema = outcome_schema(self.model)
+        names = [column.name for column in self._scalars]
+        self._get_values = attrgetter(*names) if names else lambda _: ()
 
     def __len__(self) -> int:
         return len(self._good) + len(self._bad)
 
     def add(self, attempt: _Attempt, result: LeafResult | Failure) -> None:
         """Take one outcome."""
+        log = attempt[-1]
+        if log is not None:
+            self.n_bytes += len(log)
         if isinstance(result, Failure):
             self._bad.append(attempt)
             self._failures.append(result)
+            self.n_bytes += len(result.traceback or "")
             return
         self._good.append(attempt)
+        self._values.append(self._get_values(result.output))
+        if result.frames is None and result.features is None and result.files is None:
+            self._results.append(None)
+            return
         self._results.append(result)
         if result.frames or result.features:
             self._has_extras = True
@@ -105,7 +119,7 @@ class OutcomeBatch:
             else:
                 tables.append(bad)
         outcomes = Outcomes(tables, [attempt[0] for attempt in self._bad])
-        self._good, self._results, self._bad, self._failures = [], [], [], []
+        self._good, self._values, self._results, self._bad, self._failures = [], [], [], [], []
         self._has_extras = False
         self.n_bytes = 0
         return outcomes
@@ -113,10 +127,12 @@ class OutcomeBatch:
     def _convert_scalars(self) -> list[pa.Array[Any]]:
         """The arrays of the scalar outputs; a row with a value that does not fit becomes a failure."""
         while True:
-            outputs = [result.output for result in self._results]
+            if len(self._scalars) == 1:
+                columns = [self._values]
+            else:
+                columns = list(zip(*self._values, strict=True)) or [()] * len(self._scalars)
             arrays: list[pa.Array[Any]] = []
-            for column in self._scalars:
-                values = list(map(attrgetter(column.name), outputs))
+            for column, values in zip(self._scalars, columns, strict=True):
                 try:
                     arrays.append(column.array(values))
                 except ColumnError:
@@ -135,6 +151,7 @@ class OutcomeBatch:
                 self._bad.append(self._good[row])
                 self._failures.append(Failure(State.FAILED, "ColumnError", f"the output field {error}"))
         self._good = [self._good[row] for row in keep]
+        self._values = [self._values[row] for row in keep]
         self._results = [self._results[row] for row in keep]
 
     def _groups(self) -> list[tuple[Sequence[int], Extras]]:
@@ -147,7 +164,7 @@ class OutcomeBatch:
         types: list[Extras] = []
         seen: dict[Any, int] = {}
         for row, result in enumerate(self._results):
-            extras = _extras_of(result)
+            extras = {} if result is None else _extras_of(result)
             key = tuple(extras.items())
             group = seen.get(key)
             if group is None:
@@ -171,16 +188,16 @@ class OutcomeBatch:
             arrays[SCALAR + column.name] = array
         results = self._results if everything else [self._results[row] for row in rows]
         for name in self._files:
-            arrays[FILE + name] = pa.array([(result.files or {}).get(name) for result in results], pa.string())
+            arrays[FILE + name] = pa.array([_of(result, "files").get(name) for result in results], pa.string())
         table = _table(arrays, self._schema)
         for name, (type_, levels) in extras.items():
             if name.startswith(FEATURE):
                 key = name.removeprefix(FEATURE)
-                values = [(result.features or {}).get(key) for result in results]
+                values = [_of(result, "features").get(key) for result in results]
                 table = table.append_column(pa.field(name, type_), pa.array(values, type_))
             else:
                 key = name.removeprefix(FRAME)
-                frames = [(result.frames or {}).get(key) for result in results]
+                frames = [_of(result, "frames").get(key) for result in results]
                 table = table.append_column(*_frame_column(name, type_, levels, frames))
         return table
 
@@ -237,6 +254,10 @@ def _table(arrays: dict[str, pa.Array[Any]], schema: pa.Schema) -> pa.Table:
     n = len(arrays["sort_index"])
     columns = [arrays[f.name] if f.name in arrays else pa.nulls(n, f.type) for f in schema]
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _of(result: LeafResult | None, what: Literal["files", "features", "frames"]) -> dict[str, Any]:
+    return {} if result is None else getattr(result, what) or {}
 
 
 def _extras_of(result: LeafResult) -> Extras:

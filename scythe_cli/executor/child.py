@@ -36,7 +36,7 @@ __all__ = ["main"]
 _FLUSH_S = 0.05
 _FLUSH_ROWS = 10_000
 _FLUSH_BYTES = 8_000_000
-_BUILD_ROWS = 256
+_BUILD_ROWS = 64
 
 
 def main(arguments: list[str]) -> int:

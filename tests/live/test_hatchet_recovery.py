@@ -1,0 +1,69 @@
+"""Runs during which a worker or the engine is killed."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+from scythe_cli.records import AllocateResult, StateCounts
+from tests.hatchet_servers import HatchetServers
+from tests.live.fleet import LiveProject, wait_for
+
+
+class _Allocation(threading.Thread):
+    """An allocation that goes on while the test does something else."""
+
+    def __init__(self, live: LiveProject, cases: Path) -> None:
+        super().__init__()
+        self._live = live
+        self._cases = cases
+        self.outcome: Any = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.outcome = self._live.open().allocate(self._cases)
+        except BaseException as error:  # noqa: BLE001 - it is looked at by the test
+            self.outcome = error
+
+    def result(self, timeout_s: float) -> AllocateResult:
+        self.join(timeout_s)
+        assert not self.is_alive(), "the run has not come to its end"
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        return self.outcome
+
+
+def test_worker_is_killed(live: LiveProject) -> None:
+    live.configure(factor=3, max_depth=1, specs_per_task=1)
+    n = 120
+    cases = live.write_cases(n, sleep_s=lambda _: 0.1)
+    first = live.start_worker("--slots", "2")
+    allocation = _Allocation(live, cases)
+    # the nodes are with the first worker by then
+    wait_for(lambda: len(live.calls()) >= 10, 60)
+    live.start_worker("--slots", "2")
+    wait_for(lambda: len(live.calls()) >= 30, 60)
+    first.kill()
+    result = allocation.result(150)
+    assert result.counts == StateCounts(succeeded=n)
+    scalars = live.open().run().scalars()
+    assert scalars["sort_index"].to_list() == list(range(n))
+    # only what the killed worker had in its hands was run again
+    assert len(live.calls()) - n <= 4
+
+
+def test_engine_is_killed_and_started_again(live: LiveProject, servers: HatchetServers) -> None:
+    live.configure(factor=3, max_depth=1, specs_per_task=2)
+    n = 120
+    cases = live.write_cases(n, sleep_s=lambda _: 0.1)
+    live.start_worker("--slots", "2")
+    allocation = _Allocation(live, cases)
+    wait_for(lambda: len(live.calls()) >= 20, 60)
+    servers.kill_engine()
+    servers.start_engine()
+    result = allocation.result(200)
+    assert result.counts == StateCounts(succeeded=n)
+    assert live.open().run().scalars()["sort_index"].to_list() == list(range(n))
+    assert len(live.calls()) - n <= 8

@@ -1,0 +1,167 @@
+"""Runs on a real Hatchet engine, with workers that live."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from typing import Any
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from scythe_cli.engines.hatchet import HatchetEngine
+from scythe_cli.errors import EngineError
+from scythe_cli.records import StateCounts
+from tests.live.fleet import LiveProject, wait_for
+
+_IDS = ["experiment_id", "workflow_run_id", "root_workflow_run_id"]
+
+
+def _without_ids(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.drop(_IDS)
+
+
+def test_two_workers_give_the_tables_of_the_local_engine(live: LiveProject) -> None:
+    live.configure(factor=3, max_depth=2)
+    cases = live.write_cases(2000, fails=lambda i: "true" if i % 500 == 7 else "false")
+    for _ in range(2):
+        live.start_worker("--slots", "1")
+    project = live.open()
+    fleet = project.allocate(cases)
+    assert fleet.counts == StateCounts(succeeded=1996, failed=4)
+    assert sorted(live.calls()) == list(range(2000))
+    local = live.open("local").allocate(cases)
+    assert local.counts == fleet.counts
+    for table in ("scalars", "errors"):
+        a, b = (project.run(result.experiment_id).table(table) for result in (fleet, local))
+        changing = ["duration_s", "traceback"] if table == "errors" else _IDS
+        assert_frame_equal(a.drop(changing), b.drop(changing))
+    # a part for each wave, not an object for each spec
+    assert len(project.storage.list_files(f"{fleet.experiment_id}/outcomes")) <= 60
+
+
+def test_deep_tree_with_one_worker_of_one_slot(live: LiveProject) -> None:
+    live.configure(factor=3, max_depth=3, specs_per_task=1)
+    cases = live.write_cases(40)
+    live.start_worker("--slots", "1")
+    result = live.open().allocate(cases)
+    assert result.counts == StateCounts(succeeded=40)
+    assert sorted(live.calls()) == list(range(40))
+
+
+def test_specs_that_raise_have_errors_and_can_be_retried(live: LiveProject) -> None:
+    live.configure(specs_per_task=5, max_depth=0)
+    cases = live.write_cases(100, fails=lambda i: "true" if i % 8 == 1 and i < 96 else "false")
+    live.start_worker("--slots", "2")
+    project = live.open()
+    result = project.allocate(cases)
+    assert result.counts == StateCounts(succeeded=88, failed=12)
+    errors = project.run().table("errors")
+    assert errors["error_type"].to_list() == ["ValueError"] * 12
+    assert errors["message"][0] == "cannot simulate case 1"
+    assert errors["sort_index"].to_list() == list(range(1, 96, 8))
+    again = project.retry()
+    assert again.counts == result.counts
+    assert project.run().table("errors")["attempt"].to_list() == [2] * 12
+    assert len(live.calls()) == 112
+
+
+def test_run_waits_for_a_worker_and_says_so(live: LiveProject) -> None:
+    live.configure("lonely", max_depth=0)
+    cases = live.write_cases(5)
+    seen: list[str | None] = []
+    results: list[Any] = []
+    thread = threading.Thread(
+        target=lambda: results.append(live.open().allocate(cases, progress=lambda p: seen.append(p.detail)))
+    )
+    thread.start()
+    wait_for(lambda: any(d and "no worker serves 'lonely'" in d for d in seen), 40)
+    live.start_worker("--slots", "1")
+    thread.join(60)
+    assert results[0].counts == StateCounts(succeeded=5)
+
+
+def test_cancel_keeps_what_has_finished(live: LiveProject) -> None:
+    live.configure(max_depth=0, specs_per_task=1)
+    cases = live.write_cases(60, sleep_s=lambda _: 0.5)
+    live.start_worker("--slots", "2")
+    project = live.open()
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(project.allocate(cases)))
+    thread.start()
+    wait_for(lambda: len(live.calls()) >= 12, 60)
+    run = project.run()
+    cancelled = HatchetEngine().cancel(run.storage, run.layout)
+    thread.join(60)
+    counts = run.status().counts
+    assert counts is not None
+    assert counts.cancelled == cancelled > 30
+    assert counts.succeeded == 60 - cancelled
+    # a task that was being taken at that moment may have been begun
+    assert 0 <= len(set(live.calls())) - counts.succeeded <= 2
+    assert run.scalars().height == counts.succeeded
+    again = project.retry() if counts.cancelled < 50 else None
+    assert again is None or again.counts.succeeded == 60
+
+
+def test_worker_of_other_code_refuses(live: LiveProject) -> None:
+    live.configure("other", max_depth=0, specs_per_task=4)
+    cases = live.write_cases(8)
+    elsewhere = live.root.with_name("elsewhere")
+    shutil.copytree(live.root, elsewhere)
+    (elsewhere / "live_module.py").write_text((live.root / "live_module.py").read_text() + "\n# changed\n")
+    live.start_worker("--slots", "1", cwd=elsewhere)
+    result = live.open().allocate(cases)
+    assert result.counts == StateCounts(failed=8)
+    assert result.errors[0].error_type == "SchemaMismatch"
+    assert "the code of 'other'" in result.errors[0].message
+    assert not (elsewhere / "calls.txt").exists()
+
+
+def test_submit_without_waiting(live: LiveProject) -> None:
+    from scythe_cli.allocate import submit
+
+    live.configure(max_depth=0)
+    project = live.open()
+    live.start_worker("--slots", "2")
+    name, loaded, table = project._read(live.write_cases(10), None)
+    submission = submit(project._request(name, loaded, table))
+    started = time.monotonic()
+    ref = HatchetEngine().submit(submission.job)
+    assert ref.workflow_run_id
+    assert time.monotonic() - started < 5
+    result = ref.result(timeout_s=60)
+    assert result.counts == StateCounts(succeeded=10)
+    assert {"scalars", "errors"} <= result.tables.keys()
+
+
+def test_clear_errors_within_seconds(live: LiveProject, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = live.open()
+    cases = live.write_cases(2)
+    token = os.environ["HATCHET_CLIENT_TOKEN"]
+
+    def fails(match: str) -> None:
+        monkeypatch.setattr("scythe_cli.hatchet._client", None)
+        started = time.monotonic()
+        with pytest.raises(EngineError, match=match) as caught:
+            project.allocate(cases)
+        assert time.monotonic() - started < 10
+        assert caught.value.exit_code == 4
+        assert token not in str(caught.value)
+        assert token[:20] not in str(caught.value)
+
+    head, claims, signature = token.split(".")
+    wrong = ".".join([head, claims, signature[:-6] + ("AAAAAA" if signature[-6:] != "AAAAAA" else "BBBBBB")])
+    monkeypatch.setenv("HATCHET_CLIENT_TOKEN", wrong)
+    fails("refuses the token")
+    monkeypatch.setenv("HATCHET_CLIENT_TOKEN", "nonsense")
+    fails("no Hatchet client can be made")
+    monkeypatch.delenv("HATCHET_CLIENT_TOKEN")
+    fails("no Hatchet client can be made")
+    monkeypatch.setenv("HATCHET_CLIENT_TOKEN", token)
+    monkeypatch.setenv("HATCHET_CLIENT_HOST_PORT", "127.0.0.1:9")
+    fails("does not answer")
+

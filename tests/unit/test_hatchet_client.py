@@ -1,0 +1,61 @@
+"""The client is made on first use; what cannot be made is told without the token."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+
+import pytest
+
+from scythe_cli import hatchet as module
+from scythe_cli.errors import EngineError
+
+
+@pytest.fixture(autouse=True)
+def no_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_client", None)
+
+
+@pytest.mark.parametrize("token", [None, "", "s3cr3t", "s3c.r3t.x", "s3c.%%%.x", "s3cr3.e30.x"])
+def test_a_missing_or_wrong_token(token: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    if token is not None:
+        monkeypatch.setenv("HATCHET_CLIENT_TOKEN", token)
+    message = "Token must be a valid JWT" if token else "API token is required"
+    with pytest.raises(EngineError, match=f"^no Hatchet client can be made: {message}") as caught:
+        _ = module.hatchet.worker
+    assert "s3c" not in str(caught.value)
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("Set HATCHET_CLIENT_TOKEN")
+    assert caught.value.exit_code == 4
+
+
+def test_looking_at_it_makes_no_client() -> None:
+    assert repr(module.hatchet) == "<the Hatchet client, made on first use>"
+    assert copy.copy(module.hatchet) is not None
+    assert not hasattr(module.hatchet, "__wrapped__")
+
+
+def test_one_client_is_made_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    import hatchet_sdk
+
+    made: list[object] = []
+
+    class Fake:
+        name = "fake"
+
+        def __init__(self) -> None:
+            made.append(self)
+
+    monkeypatch.setattr(hatchet_sdk, "Hatchet", Fake)
+    assert module.hatchet.name == "fake"
+    assert module.get_hatchet() is module.get_hatchet() is made[0]
+    assert len(made) == 1
+
+
+def test_the_sdk_is_loaded_without_warnings() -> None:
+    code = (
+        "from scythe_cli.hatchet import hatchet, get_hatchet\ntry: get_hatchet()\nexcept Exception as e: print(type(e))"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False)
+    assert "EngineError" in done.stdout, done.stderr
