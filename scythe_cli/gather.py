@@ -287,11 +287,11 @@ def _convert(column: Any, type_: pa.DataType) -> Any:
     try:
         return column.cast(type_)
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
-        # contradicting types of the same column end as text
+        cells: list[Any] = column.to_pylist()
         if pa.types.is_string(type_):
-            return pa.chunked_array([[None if v is None else str(v) for v in column.to_pylist()]], type=type_)
-        cells: Any = [column.to_pylist()]
-        return pa.chunked_array(cells, type=type_)
+            # contradicting types of the same column end as text
+            cells = [None if v is None else str(v) for v in cells]
+        return pa.array(cells, type_)
 
 
 def _gather_range(

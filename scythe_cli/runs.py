@@ -279,7 +279,7 @@ def run_records(storage: Storage, experiment: str | None = None) -> list[RunReco
     runs = [run for name in names for v in list_versions(storage, name) for run in list_runs(storage, name, v)]
     runs.sort(key=lambda run: (run.timestamp, run.version), reverse=True)
     with ThreadPoolExecutor(max_workers=8) as pool:
-        return list(pool.map(lambda run: Run(storage, run).record(), runs))
+        return list(pool.map(Run.record, [Run(storage, run) for run in runs]))
 
 
 def version_records(storage: Storage, experiment: str | None = None) -> list[VersionRecord]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 __all__ = ["ATTEMPT", "TRIES_LEFT", "Backlog", "Pace"]
 
@@ -87,6 +86,8 @@ class Backlog:
 
     def put_again(self, rows: pa.RecordBatch, *, alone: bool = False) -> None:
         """Put rows to the end that are to be attempted once more."""
+        import pyarrow.compute as pc  # on use: children import this module too
+
         attempt = pc.add(rows.column(ATTEMPT), pa.scalar(1, pa.int32()))
         left = pc.subtract(rows.column(TRIES_LEFT), pa.scalar(1, pa.int32()))
         rows = _with_column(_with_column(rows, ATTEMPT, attempt), TRIES_LEFT, left)

@@ -150,7 +150,7 @@ def test_mistakes_in_a_sampling_file_are_told_and_nothing_is_written(scythe: Run
         (["allocate", "none.csv"], 3, "none.csv"),
         (["allocate", "good.csv", "-e", "sqares"], 2, "Did you mean 'squares'?"),
         (["experiments", "sqares"], 2, "Did you mean 'squares'?"),
-        (["allocate", "good.csv", "--no-wait"], 2, "--wait"),
+        (["allocate", "good.csv", "--no-wait"], 2, "--no-wait"),
         (["status"], 2, "there are no runs"),
         (["results", "show"], 2, "there are no runs"),
     ],

@@ -24,7 +24,7 @@ def test_all_states_end_in_their_tables_in_order(tmp_path: Path) -> None:
     storage = open_storage(tmp_path / "runs")
     run = make_run(storage, tmp_path, 100)
     write_part(storage, run, "b", outcomes(range(99, 49, -1)))
-    write_part(storage, run, "a", outcomes(range(0, 40)))
+    write_part(storage, run, "a", outcomes(range(40)))
     write_part(storage, run, "c", outcomes([40, 41, 42], "failed"))
     write_part(storage, run, "d", outcomes([43], "timeout"))
 

@@ -15,6 +15,19 @@ __all__ = ["WorkflowExperiment", "workflow_experiment"]
 class WorkflowExperiment(RegisteredExperiment[Any, Any]):
     """A workflow in the form of an experiment; it can be run on Hatchet only."""
 
+    def configured(self, *, name: str | None = None, options: ExperimentOptions | None = None) -> WorkflowExperiment:
+        """The same workflow under other options; its name stays that under which workers serve it."""
+        del name
+        return WorkflowExperiment(
+            self.fn,
+            name=self.name,
+            description=self.description,
+            input_type=self.input_validator_type,
+            output_type=self.output_validator_type,
+            accepts_tempdir=False,
+            options=options or self.options,
+        )
+
 
 def _not_here(input_spec: ExperimentInputSpec) -> NoReturn:
     raise RegistrationError(
