@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
 import inspect
@@ -61,7 +62,9 @@ def _import(name: str, root: Path) -> ModuleType:
         sys.path.insert(0, folder)
     importlib.invalidate_caches()
     try:
-        return importlib.import_module(name)
+        # what a module prints when it is imported must not get into the output of a command
+        with contextlib.redirect_stdout(sys.stderr):
+            return importlib.import_module(name)
     except ScytheError:
         raise  # such as a RegistrationError: it names function, file and line
     except ModuleNotFoundError as error:

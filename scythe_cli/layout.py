@@ -33,6 +33,8 @@ def check_experiment_name(name: str) -> str:
             f"{name!r} cannot be the name of an experiment",
             hint="Use letters, digits, '_', '-' and '.', beginning with a letter or a digit, at most 128 of them.",
         )
+    if name == "latest":
+        raise InvalidInputError("an experiment cannot be called 'latest'", hint="'latest' means the newest run.")
     return name
 
 

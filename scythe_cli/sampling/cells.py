@@ -108,7 +108,7 @@ def interpreter_of(cell: Cell, folder: Path) -> Given | None:
     if pa.types.is_map(type_):
         return dict
     takes_text = pa.types.is_string(type_)
-    if takes_text and is_file_reference(annotation):
+    if takes_text and is_file_reference(cell.info.rebuild_annotation()):
         return lambda text: text if _URL.match(text) else os.path.normpath(folder / text)
     column = _column_of(cell)
     if column is None:

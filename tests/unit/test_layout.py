@@ -134,3 +134,8 @@ def test_runs_are_ordered_by_version_and_time() -> None:
 def test_an_id_is_read_again(moment: datetime, major: int, patch: int) -> None:
     layout = RunLayout("energy", SemVer(major=major, patch=patch), moment.replace(microsecond=0))
     assert RunLayout.from_experiment_id(layout.experiment_id) == layout
+
+
+def test_the_word_for_the_newest_run_is_no_name() -> None:
+    with pytest.raises(InvalidInputError, match="cannot be called 'latest'"):
+        check_experiment_name("latest")
