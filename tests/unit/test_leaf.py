@@ -1,0 +1,468 @@
+"""One spec to its outcome, in this process."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from scythe_cli.base import (
+    ExperimentInputSpec,
+    ExperimentOutputSpec,
+    FileReference,
+    OptionalFileReference,
+)
+from scythe_cli.executor.batch import OutcomeBatch
+from scythe_cli.executor.failure import Failure
+from scythe_cli.leaf import Leaf, LeafResult, RunContext
+from scythe_cli.outcomes import LEVELS_KEY, State, outcome_schema
+from scythe_cli.registry import ExperimentOptions, experiment_from_function
+
+RUN = "e/v1.0.0/2025-01-01_00-00-00"
+
+
+class In(ExperimentInputSpec):
+    angle: float = 1.0
+    tags: list[str] = []
+
+
+class Out(ExperimentOutputSpec):
+    y: float = 0.0
+    n: int = 0
+    day: date | None = None
+    text: str = ""
+
+
+class Featured(In):
+    @property
+    def computed_features(self) -> dict[str, Any]:
+        return FEATURES[0](self)
+
+
+FEATURES: list[Any] = [lambda spec: {}]
+
+
+def _leaf(fn: Any, tmp_path: Path, **options: Any) -> Leaf:
+    experiment = experiment_from_function(fn, options=ExperimentOptions(**options))
+    return Leaf(experiment, RunContext(str(tmp_path / "runs"), RUN, "root", "here"), scratch=tmp_path / "scratch")
+
+
+def _run(leaf: Leaf, spec: ExperimentInputSpec, run_id: str = "root-00000003") -> LeafResult | Failure:
+    spec.sort_index, spec.experiment_id = 3, RUN
+    leaf.prepare(spec, run_id)
+    return leaf.run(spec)
+
+
+def _outcomes(leaf: Leaf, *results: LeafResult | Failure) -> list[pa.Table]:
+    batch = OutcomeBatch(leaf.experiment.output_validator_type, "here", 1_000.0)
+    for position, result in enumerate(results):
+        batch.add((position, position, 1, f"id-{position}", 0.5, 0.25, None), result)
+    outcomes = batch.finish()
+    assert len(batch) == 0
+    return outcomes.tables
+
+
+def _frames_of(tmp_path: Path, *frames: dict[str, Any], model: Any = In) -> list[LeafResult | Failure]:
+    waiting = list(frames)
+
+    def simulate(spec: In) -> Out:
+        return Out(dataframes=waiting.pop(0))
+
+    simulate.__annotations__["spec"] = model
+    leaf = _leaf(simulate, tmp_path)
+    return [_run(leaf, model()) for _ in frames]
+
+
+def _frame(tmp_path: Path, frame: Any) -> tuple[list[dict[str, Any]], list[str]]:
+    """The rows of a dataframe as the outcome holds them, and its levels."""
+    (result,) = _frames_of(tmp_path, {"hourly": frame})
+    assert isinstance(result, LeafResult), result
+    batch = OutcomeBatch(Out, "here")
+    batch.add((0, 0, 1, "id", 0.0, 0.0, None), result)
+    (table,) = batch.finish().tables
+    field = table.schema.field("frame:hourly")
+    return table.column("frame:hourly").to_pylist()[0], json.loads(field.metadata[LEVELS_KEY])
+
+
+def _refused(tmp_path: Path, name: Any, frame: Any) -> str:
+    (result,) = _frames_of(tmp_path, {name: frame})
+    assert isinstance(result, Failure)
+    assert result.state is State.FAILED
+    return result.message
+
+
+def test_what_the_function_sees(tmp_path: Path) -> None:
+    seen: list[In] = []
+
+    def simulate(spec: In) -> Out:
+        seen.append(spec)
+        return Out(y=spec.angle)
+
+    assert isinstance(_run(_leaf(simulate, tmp_path), In(angle=2.0)), LeafResult)
+    (spec,) = seen
+    assert (spec.workflow_run_id, spec.root_workflow_run_id) == ("root-00000003", "root")
+    assert spec.storage_settings is not None
+    assert spec.storage_settings.location == str(tmp_path / "runs")
+    _run(_leaf(simulate, tmp_path, inject_workflow_run_id=False), In(angle=2.0))
+    assert seen[1].workflow_run_id is None
+    assert seen[1].root_workflow_run_id == "root"
+
+
+def test_storage_settings_of_s3() -> None:
+    settings = RunContext("s3://bucket/some/prefix", RUN, "root", "here").storage_settings
+    assert (settings.BUCKET, settings.BUCKET_PREFIX) == ("bucket", "some/prefix")
+    context = RunContext("s3://bucket/some/prefix", RUN, "root", "here")
+    assert RunContext.from_bytes(context.to_bytes()) == context
+
+
+def test_outcomes_of_successes_and_failures(tmp_path: Path) -> None:
+    def simulate(spec: In) -> Out:
+        if spec.angle < 0:
+            raise ValueError(f"negative: {spec.angle}")
+        return Out(y=spec.angle, n=int(spec.angle), day=date(2025, 1, 2), text="é")
+
+    leaf = _leaf(simulate, tmp_path)
+    (table,) = _outcomes(leaf, *[_run(leaf, In(angle=a)) for a in (1.0, -1.0, 2.0)])
+    assert table.schema.equals(outcome_schema(Out))
+    rows = {row["sort_index"]: row for row in table.to_pylist()}
+    assert [rows[i]["state"] for i in range(3)] == ["succeeded", "failed", "succeeded"]
+    assert [rows[i]["out:y"] for i in range(3)] == [1.0, None, 2.0]
+    assert rows[2]["out:day"] == date(2025, 1, 2)
+    assert rows[1]["error_type"] == "ValueError"
+    assert rows[0]["started_at"].timestamp() == 1_000.5
+    assert rows[0]["duration_s"] == 0.25
+
+
+def test_values_that_do_not_fit_cost_their_rows_only(tmp_path: Path) -> None:
+    values = [
+        Out(n=1),
+        Out(n=2**64),
+        Out(n=3),
+        Out.model_construct(y="text", n=1, day=None, text=""),
+        Out(text="\udcff"),
+    ]
+
+    def simulate(spec: In) -> Out:
+        return values[int(spec.angle)]
+
+    leaf = _leaf(simulate, tmp_path)
+    batch = OutcomeBatch(Out, "here")
+    for i in range(5):
+        batch.add((i, 10 + i, 1, "id", 0.0, 0.0, None), _run(leaf, In(angle=float(i))))
+    outcomes = batch.finish([True] * 5)
+    (table,) = outcomes.tables
+    rows = {row["sort_index"]: row for row in table.to_pylist()}
+    assert [rows[i]["state"] for i in range(10, 15)] == ["succeeded", "failed", "succeeded", "failed", "failed"]
+    assert [rows[i]["final"] for i in range(10, 15)] == [True, False, True, False, False]
+    assert sorted(outcomes.failed) == [1, 3, 4]
+    assert "18446744073709551616 does not fit a column of type int64" in rows[11]["message"]
+    assert rows[13]["message"].startswith("the output field y: 'text'")
+
+
+def test_memory_error_is_a_crash(tmp_path: Path) -> None:
+    def simulate(spec: In) -> Out:
+        raise MemoryError
+
+    result = _run(_leaf(simulate, tmp_path), In())
+    assert isinstance(result, Failure)
+    assert (result.state, result.message) == (State.CRASHED, "out of memory")
+
+
+# computed features
+
+
+def test_computed_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[dict[str, Any]] = [
+        {"a": 1, "b": "x", "c": True},
+        {"a": 1.5, "b": None, "d": np.float32(0.5), "e": np.int16(3)},
+    ]
+
+    def simulate(spec: Featured) -> Out:
+        spec.angle = -1.0
+        return Out()
+
+    leaf = _leaf(simulate, tmp_path)
+    results: list[Any] = []
+    for features in given:
+        monkeypatch.setitem(FEATURES, 0, lambda spec, f=features: {**f, "half": spec.angle / 2})
+        results.append(_run(leaf, Featured(angle=4.0)))
+    (table,) = _outcomes(leaf, *results)
+    assert table.column("feature:a").to_pylist() == [1.0, 1.5]
+    assert table.column("feature:b").to_pylist() == ["x", None]
+    assert table.column("feature:c").to_pylist() == [True, None]
+    assert table.column("feature:d").to_pylist() == [None, 0.5]
+    assert table.column("feature:e").to_pylist() == [None, 3]
+    assert table.column("feature:half").to_pylist() == [2.0, 2.0]
+    assert table.schema.field("feature:c").type == pa.bool_()
+
+
+def test_features_that_contradict_each_other_are_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def simulate(spec: Featured) -> Out:
+        return Out(y=spec.angle)
+
+    leaf = _leaf(simulate, tmp_path)
+    results: list[Any] = []
+    for i, value in enumerate([1, "one", 2]):
+        monkeypatch.setitem(FEATURES, 0, lambda spec, v=value: {"a": v})
+        results.append(_run(leaf, Featured(angle=float(i))))
+    tables = _outcomes(leaf, *results)
+    assert [t.column("feature:a").to_pylist() for t in tables] == [[1, 2], ["one"]]
+    assert [t.column("out:y").to_pylist() for t in tables] == [[0.0, 2.0], [1.0]]
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        ({"angle": 1.0}, "'angle' has the name of a field"),
+        ({"sort_index": 1}, "'sort_index' has the name of a field"),
+        ({"y": 1.0}, "'y' has the name of a field"),
+        ({1: 1.0}, "names must be text"),
+        ({"a": [1]}, "'a' is a list; it can be int, float, str or bool"),
+        ({"a": 2**70}, "does not fit into 64 bits"),
+    ],
+)
+def test_features_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, features: Any, message: str) -> None:
+    def simulate(spec: Featured) -> Out:
+        return Out()
+
+    monkeypatch.setitem(FEATURES, 0, lambda spec: features)
+    result = _run(_leaf(simulate, tmp_path), Featured())
+    assert isinstance(result, Failure)
+    assert message in result.message
+
+
+# dataframes
+
+
+def test_the_same_frame_from_three_libraries(tmp_path: Path) -> None:
+    data = {"hour": [1, 2], "load": [0.5, None], "name": ["a", "b"]}
+    expected = [{"hour": 1, "load": 0.5, "name": "a"}, {"hour": 2, "load": None, "name": "b"}]
+    frames = [pd.DataFrame(data), pl.DataFrame(data), pl.LazyFrame(data), pa.table(data)]
+    frames.append(pa.RecordBatch.from_pydict(data))
+    results = _frames_of(tmp_path, *[{"hourly": frame} for frame in frames])
+    batch = OutcomeBatch(Out, "here")
+    for i, result in enumerate(results):
+        batch.add((i, i, 1, "id", 0.0, 0.0, None), result)
+    (table,) = batch.finish().tables
+    assert table.column("frame:hourly").to_pylist() == [expected] * 5
+    struct = table.schema.field("frame:hourly").type.value_type
+    assert [(f.name, str(f.type)) for f in struct] == [("hour", "int64"), ("load", "double"), ("name", "string")]
+
+
+def test_specs_without_a_frame_have_null_and_empty_frames_have_none(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"a": [1, 2]})
+    results = _frames_of(tmp_path, {"x": frame}, {}, {"x": frame.clear()}, {"z": frame}, {"x": pd.DataFrame()})
+    leaf = _leaf(lambda_simulate, tmp_path)
+    (table,) = _outcomes(leaf, *results, Failure(State.FAILED, "E", "m"))
+    assert table.column("frame:x").to_pylist() == [[{"a": 1}, {"a": 2}], None, [], None, None, None]
+    assert table.column("frame:z").to_pylist() == [None, None, None, [{"a": 1}, {"a": 2}], None, None]
+
+
+def lambda_simulate(spec: In) -> Out:
+    return Out()
+
+
+def test_frames_of_different_columns_are_one_and_contradictions_are_kept_apart(tmp_path: Path) -> None:
+    results = _frames_of(
+        tmp_path,
+        {"x": pl.DataFrame({"a": [1]})},
+        {"x": pl.DataFrame({"a": ["text"]})},
+        {"x": pl.DataFrame({"a": [0.5], "b": [None]})},
+        {"x": pl.DataFrame({"b": ["late"], "a": [2]})},
+        {"x": pd.DataFrame({"b": ["indexed"]}, index=pd.Index([7], name="a"))},
+    )
+    tables = _outcomes(_leaf(lambda_simulate, tmp_path), *results)
+    assert [t.column("frame:x").to_pylist() for t in tables] == [
+        [[{"a": 1.0, "b": None}], [{"a": 0.5, "b": None}], [{"a": 2.0, "b": "late"}]],
+        [[{"a": "text"}]],
+        [[{"a": 7, "b": "indexed"}]],
+    ] or [t.column("sort_index").to_pylist() for t in tables] == [[0, 2, 3], [1], [4]]
+    assert [t.column("sort_index").to_pylist() for t in tables] == [[0, 2, 3], [1], [4]]
+
+
+def test_indexes_of_pandas(tmp_path: Path) -> None:
+    data = {"load": [1.0, 2.0]}
+    rows = [{"load": 1.0}, {"load": 2.0}]
+    assert _frame(tmp_path, pd.DataFrame(data)) == (rows, [])
+    hours = pd.DataFrame(data, index=pd.RangeIndex(2, name="hour"))
+    assert _frame(tmp_path, hours) == ([{"hour": 0, "load": 1.0}, {"hour": 1, "load": 2.0}], ["hour"])
+    odd = pd.DataFrame(data, index=[5, 3])
+    assert _frame(tmp_path, odd) == ([{"index": 5, "load": 1.0}, {"index": 3, "load": 2.0}], ["index"])
+    names = pd.DataFrame(data, index=pd.Index(["a", "b"]))
+    assert _frame(tmp_path, names)[1] == ["index"]
+    several = pd.DataFrame(data, index=pd.MultiIndex.from_tuples([("a", 1), ("a", 2)], names=["zone", None]))
+    assert _frame(tmp_path, several) == (
+        [{"zone": "a", "level_1": 1, "load": 1.0}, {"zone": "a", "level_1": 2, "load": 2.0}],
+        ["zone", "level_1"],
+    )
+    specs = pd.DataFrame(
+        data,
+        index=pd.MultiIndex.from_arrays([[7.0, 7.0], [0, 1], ["p", "q"]], names=["angle", "sort_subindex", "room"]),
+    )
+    assert _frame(tmp_path, specs) == ([{"room": "p", "load": 1.0}, {"room": "q", "load": 2.0}], ["room"])
+    dated = pd.DataFrame(data, index=pd.date_range("2025-01-01", periods=2, freq="h", name="time"))
+    assert _frame(tmp_path, dated)[0][1]["time"] == pd.Timestamp("2025-01-01 01:00")
+    kinds = pd.DataFrame({"kind": pd.Categorical(["a", "b"]), "for": [timedelta(hours=1), timedelta(0)]})
+    assert _frame(tmp_path, kinds)[0][0] == {"kind": "a", "for": timedelta(hours=1)}
+
+
+def test_make_multiindex_is_taken_off(tmp_path: Path) -> None:
+    def simulate(spec: Featured) -> Out:
+        one = pd.DataFrame({"a": [1.0]}, index=spec.make_multiindex())
+        index = spec.make_multiindex(additional_index_data=[{"month": m} for m in range(3)], n_rows=3)
+        return Out(dataframes={"one": one, "three": pd.DataFrame({"b": [1, 2, 3]}, index=index)})
+
+    leaf = _leaf(simulate, tmp_path)
+    FEATURES[0] = lambda spec: {"double": 2 * spec.angle}
+    try:
+        (table,) = _outcomes(leaf, _run(leaf, Featured(angle=4.0)))
+    finally:
+        FEATURES[0] = lambda spec: {}
+    assert table.column("frame:one").to_pylist() == [[{"a": 1.0}]]
+    assert table.column("frame:three").to_pylist() == [[{"month": m, "b": m + 1} for m in range(3)]]
+    assert table.column("feature:double").to_pylist() == [8.0]
+
+
+def test_frames_that_cannot_be_stored(tmp_path: Path) -> None:
+    ok = pl.DataFrame({"a": [1]})
+    assert "made from all specs" in _refused(tmp_path, "scalars", ok)
+    assert "cannot be named '../up'" in _refused(tmp_path, "../up", ok)
+    assert "cannot be named ''" in _refused(tmp_path, "", ok)
+    assert "'angle' has the name of an index level" in _refused(tmp_path, "x", pl.DataFrame({"angle": [1.0]}))
+    assert "'sort_index' has the name" in _refused(tmp_path, "x", pd.DataFrame({"sort_index": [1]}))
+    assert "column names must be text, and 0 is a int" in _refused(tmp_path, "x", pd.DataFrame([[1, 2]]))
+    twice = pd.DataFrame([[1, 2]], columns=["a", "a"])
+    assert "dataframe 'x': it has two columns named 'a'" in _refused(tmp_path, "x", twice)
+    assert "two columns named 'a'" in _refused(tmp_path, "x", pd.DataFrame({"a": [1]}, index=pd.Index([1], name="a")))
+    mixed = pd.DataFrame({"a": [1, "x", object()]})
+    assert "dataframe 'x': " in _refused(tmp_path, "x", mixed)
+    values = pd.DataFrame({"a": [1, 2]}, index=pd.Index([1.0, 2.0], name="angle"))
+    assert "more than one value" in _refused(tmp_path, "x", values)
+    assert "rows but no columns" in _refused(tmp_path, "x", pd.DataFrame(index=[0, 1]))
+
+
+def test_a_frame_of_no_known_library(tmp_path: Path) -> None:
+    def simulate(spec: In) -> Out:
+        output = Out()
+        output.dataframes["x"] = [1, 2, 3]
+        return output
+
+    result = _run(_leaf(simulate, tmp_path), In())
+    assert isinstance(result, Failure)
+    assert "it is a list, not a pandas, Polars or Arrow table" in result.message
+
+
+# files
+
+
+class FileIn(In):
+    weather: FileReference
+    schedule: OptionalFileReference = None
+
+
+class FileOut(ExperimentOutputSpec):
+    report: FileReference
+    extra: OptionalFileReference = None
+
+
+def test_a_temporary_folder_and_output_files(tmp_path: Path) -> None:
+    seen: list[Path] = []
+
+    def simulate(spec: In, tempdir: Path) -> FileOut:
+        seen.append(tempdir)
+        (tempdir / "out.csv").write_text("a,b\n")
+        (tempdir / "full.html").write_text("x")
+        return FileOut(report=Path("out.csv"), extra=tempdir / "full.html")
+
+    leaf = _leaf(simulate, tmp_path)
+    result = _run(leaf, In())
+    assert isinstance(result, LeafResult)
+    assert not seen[0].exists()
+    report = tmp_path / "runs" / RUN / "results" / "report" / "root-00000003.csv"
+    assert report.read_text() == "a,b\n"
+    (table,) = _outcomes(leaf, result)
+    assert table.column("file:report").to_pylist() == [str(report)]
+    assert table.column("file:extra").to_pylist() == [str(report.parent.parent / "extra" / "root-00000003.html")]
+
+
+def test_output_files_that_are_not_uploaded(tmp_path: Path) -> None:
+    where: list[Any] = []
+
+    def simulate(spec: In, tempdir: Path) -> FileOut:
+        return FileOut(report=where[0])
+
+    leaf = _leaf(simulate, tmp_path)
+    where[:] = ["s3://other/key.csv"]
+    remote = _run(leaf, In())
+    assert isinstance(remote, LeafResult)
+    assert remote.files == {"report": "s3://other/key.csv", "extra": None}
+    for path, message in ((Path("no.csv"), "the output file report is not there: no.csv"), (tmp_path, "is a folder")):
+        where[:] = [path]
+        result = _run(leaf, In())
+        assert isinstance(result, Failure)
+        assert message in result.message
+
+
+def test_input_files(tmp_path: Path) -> None:
+    seen: list[FileIn] = []
+
+    def simulate(spec: FileIn, tempdir: Path) -> Out:
+        seen.append(spec)
+        assert isinstance(spec.weather, Path)
+        return Out(text=spec.weather.read_text())
+
+    (tmp_path / "a.epw").write_text("sunny")
+    spec = FileIn(weather=tmp_path / "a.epw")
+    leaf = _leaf(simulate, tmp_path, local_file_location="copied-to-tempdir")
+    result = _run(leaf, spec)
+    assert isinstance(result, LeafResult)
+    assert result.output.text == "sunny"  # type: ignore[attr-defined]
+    assert seen[0].weather != tmp_path / "a.epw"
+    assert seen[0]._original_spec is spec
+    assert spec.weather == tmp_path / "a.epw"
+    result = _run(leaf, FileIn(weather=tmp_path / "a.epw", schedule=tmp_path / "a.epw"))
+    assert isinstance(result, LeafResult)
+    assert isinstance(seen[1].schedule, Path)
+    assert seen[1].schedule.name == "schedule-a.epw"
+    result = _run(_leaf(simulate, tmp_path), FileIn(weather=tmp_path / "a.epw"))
+    assert seen[2].weather == tmp_path / "a.epw"
+    result = _run(leaf, FileIn(weather=tmp_path / "b.epw"))
+    assert isinstance(result, Failure)
+    assert result.message == f"the input file weather is not there: {tmp_path}/b.epw"
+
+
+def test_remote_input_files_go_through_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[str] = []
+
+    def fetch(self: object, uri: str) -> Path:
+        fetched.append(uri)
+        path = tmp_path / "cached.epw"
+        path.write_text("rain")
+        return path
+
+    monkeypatch.setattr("scythe_cli.artifacts.ArtifactCache.fetch", fetch)
+
+    def simulate(spec: FileIn) -> Out:
+        assert isinstance(spec.weather, Path)
+        return Out(text=spec.weather.read_text())
+
+    result = _run(_leaf(simulate, tmp_path), FileIn(weather="https://example.org/w.epw"))  # type: ignore[arg-type]
+    assert isinstance(result, LeafResult)
+    assert fetched == ["https://example.org/w.epw"]
+
+    def leave(spec: FileIn) -> Out:
+        return Out(text=str(spec.weather))
+
+    result = _run(
+        _leaf(leave, tmp_path, auto_fetch_files=False),
+        FileIn(weather="https://example.org/w.epw"),  # type: ignore[arg-type]
+    )
+    assert isinstance(result, LeafResult)
+    assert len(fetched) == 1
