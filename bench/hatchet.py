@@ -189,7 +189,7 @@ def _reference_python() -> Path:
     python = REFERENCE / "bin" / "python"
     if not python.exists():
         subprocess.run(["uv", "venv", "--python", "3.11", str(REFERENCE)], check=True)
-        subprocess.run(["uv", "pip", "install", "--python", str(python), "scythe-engine==1.3.0"], check=True)
+        subprocess.run(["uv", "pip", "install", "--python", str(python), "scythe-engine==1.3.0", "requests"], check=True)
     return python
 
 

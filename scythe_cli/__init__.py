@@ -11,7 +11,6 @@ run.scalars()  # a Polars frame
 
 from __future__ import annotations
 
-from importlib.metadata import version as _version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +19,18 @@ if TYPE_CHECKING:
     from scythe_cli.records import AllocateResult
     from scythe_cli.runs import Run
 
+    __version__: str
+
 __all__ = ["__version__", "allocate", "load_run", "open_project"]
 
-__version__ = _version("scythe-cli")
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        # reading the metadata of the installed package takes longer than all else here
+        from importlib.metadata import version
+
+        return version("scythe-cli")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def open_project(config: str | Path | None = None, **options: Any) -> Project:

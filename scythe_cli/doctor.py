@@ -117,7 +117,8 @@ def _engine(project: Project) -> DoctorCheck:
     except ScytheError as error:
         return _failed("engine", error)
     workers = project.config.scythe.workers or os.cpu_count() or 1
-    return DoctorCheck(name="engine", ok=True, detail=f"{engine.name}, {workers} processes")
+    processes = "1 process" if workers == 1 else f"{workers} processes"
+    return DoctorCheck(name="engine", ok=True, detail=f"{engine.name}, {processes}")
 
 
 def _failed(name: str, error: ScytheError) -> DoctorCheck:

@@ -30,7 +30,7 @@ def read_errors(storage: Storage, run: RunLayout) -> pl.DataFrame:
         frames: list[pl.DataFrame] = []
         for (position,), group in bad.group_by("part", maintain_order=True):
             part = ledger.parts[int(position)]  # pyright: ignore[reportArgumentType]
-            frames.append(pl.read_parquet(part.path, columns=_COLUMNS)[group["row"]])
+            frames.append(pl.read_parquet(part.path, columns=_COLUMNS, glob=False)[group["row"]])
     if not frames:
         return pl.DataFrame(schema=dict.fromkeys(_COLUMNS, pl.String))
     return pl.concat(frames).sort("sort_index")

@@ -166,7 +166,7 @@ class Ledger:
         columns = ["sort_index", "state", "attempt", "final", "started_at", "duration_s"]
         frames: list[pl.DataFrame] = []
         for position, part in enumerate(self.parts):
-            table = pl.read_parquet(part.path, columns=columns)
+            table = pl.read_parquet(part.path, columns=columns, glob=False)
             frames.append(
                 table.with_columns(
                     pl.lit(position, pl.UInt32).alias("part"),

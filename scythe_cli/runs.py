@@ -185,7 +185,7 @@ class Run:
         from scythe_cli.tables import local_table
 
         with local_table(self.storage, self._table_key(name)) as path:
-            return pl.read_parquet(path)
+            return pl.read_parquet(path, glob=False)
 
     def scalars(self) -> pl.DataFrame:
         """`scalars.pq`: one row per spec that succeeded; index levels are the first columns."""

@@ -92,7 +92,7 @@ def summarise_table(storage: Storage, run: RunLayout, name: str, key: str, rows:
     with local_table(storage, key) as path:
         try:
             schema = pq.read_schema(path)
-            frame = pl.scan_parquet(path)
+            frame = pl.scan_parquet(path, glob=False)
             n_rows = int(frame.select(pl.len()).collect().item())
             head = frame.head(rows).collect()
             index = _index_levels(schema)
@@ -215,7 +215,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 def _write_csv(parquet: Path, target: Path) -> None:
     """Write a table as CSV; nested cells become JSON, and text that a spreadsheet would run gets a quote before it."""
-    frame = pl.scan_parquet(parquet)
+    frame = pl.scan_parquet(parquet, glob=False)
     columns: list[pl.Expr] = []
     for name, dtype in frame.collect_schema().items():
         column = pl.col(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import functools
 import gc
 import os
 import signal
@@ -11,7 +12,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,11 +128,25 @@ class _Server:
         self._schema: pa.Schema | None = None
         self._build: Any = None
         self._forked = False
+        self._moved = False
+        self._home = os.open(".", os.O_RDONLY)
         self._flushed_s = 0.0
         os.register_at_fork(after_in_child=self._note_fork)
+        os.chdir = self._noting_moves(os.chdir)
+        os.fchdir = self._noting_moves(os.fchdir)
 
     def _note_fork(self) -> None:
         self._forked = True
+
+    def _noting_moves(self, change: Callable[..., None]) -> Callable[..., None]:
+        """Take note when a spec changes the working directory: the next one starts from where the first did."""
+
+        @functools.wraps(change)
+        def noting(*arguments: Any, **options: Any) -> None:
+            self._moved = True
+            change(*arguments, **options)
+
+        return noting
 
     def serve(self) -> None:
         """Run rows until the parent closes its end."""
@@ -160,6 +175,7 @@ class _Server:
         self._choose_factory(rows.schema)
         words, clock, batch = self._board.words, self._board.clock, self._batch
         prepare, run, take, add, now = self._leaf.prepare, self._leaf.run, self._capture.take, batch.add, time.monotonic
+        idle, running = int(Phase.IDLE), int(Phase.RUNNING)
         words[Board.CHUNK] = chunk
         specs: list[Any] = []
         first = built = 0
@@ -172,7 +188,7 @@ class _Server:
             run_id = run_ids[row]
             clock[0] = begin_s = now()
             words[Board.ROW] = row
-            words[Board.PHASE] = 2
+            words[Board.PHASE] = running
             if isinstance(spec, BaseException):
                 result = failure_from(spec)
             else:
@@ -181,8 +197,11 @@ class _Server:
             if self._forked:
                 # a process that the spec has forked, and that came back from its function
                 os._exit(1 if isinstance(result, Failure) else 0)
-            words[Board.PHASE] = 0
+            words[Board.PHASE] = idle
             end_s = now()
+            if self._moved:
+                os.fchdir(self._home)
+                self._moved = False
             add((row, sort_indices[row], attempts[row], run_id, begin_s, end_s - begin_s, take()), result)
             if words[Board.GIVE_BACK] and row + 1 < n:
                 self._flush(chunk, row + 1, retryable, back=True)

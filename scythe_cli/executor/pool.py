@@ -198,7 +198,7 @@ class _Run:
             while n_wanted > 0 and self._backlog.holds(len(children) - n_busy + 1):
                 self._watch(self._executor.start_child())
                 n_wanted -= 1
-        for child in children:
+        for child in list(children):
             if child.is_ready and not child.chunks and n_busy < self._executor.workers and self._feed(child):
                 n_busy += 1
         if self._pace.is_fast:
@@ -208,7 +208,7 @@ class _Run:
         self._rebalance()
 
     def _feed(self, child: ChildProcess) -> bool:
-        if child.sentence is not None or child.overdue is not None:
+        if child.sentence is not None or child.overdue is not None or self._replace_if_bloated(child):
             return False
         if not child.chunks:
             child.board.give_back = False
@@ -220,6 +220,18 @@ class _Run:
         self._serial += 1
         child.give(Chunk(self._serial, rows), Message("rows", {"chunk": self._serial}, [to_ipc(rows)]))
         self._update(child)
+        return True
+
+    def _replace_if_bloated(self, child: ChildProcess) -> bool:
+        """End an idle child in which earlier specs have left so much memory that the next could reach the limit."""
+        limit = self._limits.memory_limit_bytes
+        if limit is None or child.chunks:
+            return False
+        used = tree_memory_bytes(child.pid, limit)
+        if used - child.baseline_bytes < (limit - child.baseline_bytes) / 2 or used == child.baseline_bytes:
+            return False
+        self._unwatch(child)
+        self._executor.drop_child(child)
         return True
 
     def _rebalance(self) -> None:
@@ -312,6 +324,8 @@ class _Run:
                 self._take_outcomes(child, message)
             elif message.kind == "ready":
                 child.is_ready = self._has_started = True
+                if self._limits.memory_limit_bytes is not None:
+                    child.baseline_bytes = tree_memory_bytes(child.pid, self._limits.memory_limit_bytes)
                 self._failed_starts = 0
             else:
                 raise EntrypointError(message.fields["message"], hint=message.fields["hint"])

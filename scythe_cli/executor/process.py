@@ -104,6 +104,8 @@ class ChildProcess:
         overdue: The spec that is out of time, while it writes down where it is.
         kill_at_s: When that time is over.
         last_message_s: When it last sent something.
+        eof_s: When it closed its end of the channel; None while it is open.
+        baseline_bytes: The memory that it used before its first spec.
     """
 
     def __init__(self, target: ExperimentTarget, context: bytes, limits: Limits, folder: Path, threads: int) -> None:
@@ -114,7 +116,7 @@ class ChildProcess:
         self.kill_at_s = 0.0
         self.last_message_s = time.monotonic()
         self.eof_s: float | None = None
-        self.has_descendants = False
+        self.baseline_bytes = 0
         self._folder = folder
         self._output = folder / "output.txt"
         folder.mkdir(parents=True)

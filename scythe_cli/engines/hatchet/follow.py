@@ -68,11 +68,11 @@ class Follower:
         local = self.job.storage.local_path(key)
         try:
             if local is not None:
-                return pl.read_parquet(local, columns=_COLUMNS)
+                return pl.read_parquet(local, columns=_COLUMNS, glob=False)
             with TemporaryDirectory(prefix="scythe-part-") as folder:
                 copy = Path(folder) / name
                 self.job.storage.get_file(key, copy)
-                return pl.read_parquet(copy, columns=_COLUMNS)
+                return pl.read_parquet(copy, columns=_COLUMNS, glob=False)
         except MissingKeyError:
             return None
         except (pl.exceptions.PolarsError, OSError) as error:

@@ -131,6 +131,8 @@ def _close_all(spec: Case) -> None:
     os.closerange(3, 256)
 
 
+LEAKED: list[bytes] = []
+
 ACTS: dict[str, Any] = {
     "raise": lambda spec: _raise(ValueError("it is bad")),
     "unspeakable": lambda spec: _raise(Unspeakable()),
@@ -159,6 +161,8 @@ ACTS: dict[str, Any] = {
     "start-and-hang": _start_and_hang,
     "fork": _fork_and_return,
     "close-all": _close_all,
+    "move": lambda spec: (print(Path.cwd()), os.chdir(spec.note)),
+    "leak": lambda spec: LEAKED.append(b"x" * int(spec.value)),
     "pid": lambda spec: (Path(spec.note) / str(os.getpid())).touch(),
 }
 
