@@ -46,7 +46,7 @@ def simulate(input_spec: Case{more}) -> Result:
     return Result({dataframes}y=input_spec.x * 2 + input_spec.k)
 '''
 
-ALLOCATE = '''
+ALLOCATE = """
 import json, sys, time
 from bench_module import Case, simulate
 from {package}.experiments import BaseExperiment
@@ -59,14 +59,14 @@ experiment = BaseExperiment(runnable=simulate)
 run, ref = experiment.allocate(specs, version="bumpminor", recursion_map=RecursionMap(factor=10, max_depth={depth}))
 ref.result()
 print(json.dumps({{"seconds": time.monotonic() - started, "tables": sorted(experiment.latest_results)}}))
-'''
+"""
 
-WORKER = '''
+WORKER = """
 if __name__ == "__main__":
     import bench_module
     from {package}.worker import ScytheWorkerConfig
     ScytheWorkerConfig().start()
-'''
+"""
 
 
 def main() -> None:
@@ -170,9 +170,7 @@ def _running(command: list[str], folder: Path, env: dict[str, str]) -> Iterator[
             process.wait()
 
 
-def _measured(
-    what: str, command: list[str], folder: Path, env: dict[str, str], s3: S3Server, n: int
-) -> dict[str, Any]:
+def _measured(what: str, command: list[str], folder: Path, env: dict[str, str], s3: S3Server, n: int) -> dict[str, Any]:
     before = _requests(s3)
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -189,7 +187,9 @@ def _reference_python() -> Path:
     python = REFERENCE / "bin" / "python"
     if not python.exists():
         subprocess.run(["uv", "venv", "--python", "3.11", str(REFERENCE)], check=True)
-        subprocess.run(["uv", "pip", "install", "--python", str(python), "scythe-engine==1.3.0", "requests"], check=True)
+        subprocess.run(
+            ["uv", "pip", "install", "--python", str(python), "scythe-engine==1.3.0", "requests"], check=True
+        )
     return python
 
 

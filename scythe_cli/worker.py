@@ -171,7 +171,9 @@ class ScytheWorkerConfig(BaseSettings):
             if not isinstance(experiment, RegisteredExperiment):
                 ExperimentRegistry.Register()(experiment)
         self.serve(
-            ExperimentRegistry.experiments(), workflows=ExperimentRegistry.workflows(), others=additional_workflows or ()
+            ExperimentRegistry.experiments(),
+            workflows=ExperimentRegistry.workflows(),
+            others=additional_workflows or (),
         )
 
     def serve(
@@ -213,6 +215,7 @@ class ScytheWorkerConfig(BaseSettings):
         for name in _THREAD_VARIABLES:
             # each slot is a process: together they use the cores once
             os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // slots)))
+        _warm_up(storage)
         specs = SpecStore()
         pool = ProcessPool(slots)
         with ThreadPoolExecutor(slots, thread_name_prefix="scythe-slot") as threads:
@@ -247,6 +250,17 @@ class ScytheWorkerConfig(BaseSettings):
             finally:
                 pool.close()
                 specs.close()
+
+
+def _warm_up(storage: str | None) -> None:
+    """Load now what the first task would have to wait for."""
+    import importlib
+
+    modules = ["scythe_cli.gather", "polars"]
+    if storage is not None and storage.startswith("s3://"):
+        modules += ["s3fs", "aiobotocore.session"]
+    for name in modules:
+        importlib.import_module(name)
 
 
 def load_served(

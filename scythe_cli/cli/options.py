@@ -69,8 +69,10 @@ class Session:
 
     def project(self, *, engine: str | None = None) -> Project:
         """Open the project that the options, the environment and the working directory lead to."""
+        from scythe_cli.cli.startup import keep_pandas_out
         from scythe_cli.project import open_project
 
+        keep_pandas_out()
         return open_project(self.options.config, storage=self.options.storage, engine=engine)
 
 

@@ -155,3 +155,16 @@ def test_outside_standalone_mode_the_exit_code_is_returned(capsys: pytest.Captur
     assert isinstance(command, ScytheGroup)
     assert command.main(["nosuch"], standalone_mode=False) == 2
     assert command.main(["--version"], standalone_mode=False) == 0
+
+
+def test_commands_do_not_load_pandas(tmp_path: Path) -> None:
+    """Not even through pyarrow, which imports it on its own when it can."""
+    code = (
+        "import sys; from scythe_cli.cli.startup import keep_pandas_out; keep_pandas_out();"
+        "import pyarrow as pa; pa.array([1.5, None]);"
+        "print('pandas' in sys.modules); import pandas; print(pandas.DataFrame({'a': [1]}).shape)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    assert done.stdout == "False\n(1, 1)\n", done.stderr

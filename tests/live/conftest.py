@@ -10,6 +10,7 @@ import pytest
 from tests.hatchet_servers import HatchetServers, hatchet_servers, missing_servers
 from tests.live.fleet import MODULE, LiveProject
 
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(item.path).is_relative_to(Path(__file__).parent):

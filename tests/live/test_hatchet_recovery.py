@@ -67,3 +67,26 @@ def test_engine_is_killed_and_started_again(live: LiveProject, servers: HatchetS
     assert result.counts == StateCounts(succeeded=n)
     assert live.open().run().scalars()["sort_index"].to_list() == list(range(n))
     assert len(live.calls()) - n <= 8
+
+
+def test_worker_drains_when_it_is_told_to_end(live: LiveProject) -> None:
+    live.configure(max_depth=0, specs_per_task=1)
+    cases = live.write_cases(12, sleep_s=lambda _: 1.0)
+    first = live.start_worker("--slots", "2")
+    allocation = _Allocation(live, cases)
+    wait_for(lambda: len(live.calls()) >= 2, 60)
+    assert first.stop(40) == 0
+    # what it had begun is finished, and nothing new was
+    assert len(live.calls()) <= 6
+    live.start_worker("--slots", "2")
+    assert allocation.result(90).counts == StateCounts(succeeded=12)
+    assert sorted(live.calls()) == list(range(12))
+
+
+def test_specs_that_no_worker_takes_in_time_stay_pending(live: LiveProject) -> None:
+    live.configure("late", max_depth=0, specs_per_task=1, schedule_timeout="3s")
+    cases = live.write_cases(4)
+    live.start_worker("--no-leaf")
+    result = _Allocation(live, cases).result(90)
+    assert result.counts == StateCounts(pending=4)
+    assert any("taken by no worker in time" in notice for notice in result.notices), result.notices

@@ -164,4 +164,3 @@ def test_clear_errors_within_seconds(live: LiveProject, monkeypatch: pytest.Monk
     monkeypatch.setenv("HATCHET_CLIENT_TOKEN", token)
     monkeypatch.setenv("HATCHET_CLIENT_HOST_PORT", "127.0.0.1:9")
     fails("does not answer")
-

@@ -17,7 +17,7 @@ from scythe_cli.specs import table_from_specs
 from scythe_cli.storage import open_storage
 from tests.live.fleet import LiveProject
 
-_FLOW = '''
+_FLOW = """
 from hatchet_sdk import Context
 from pydantic import BaseModel
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
@@ -52,7 +52,7 @@ def third(spec: FlowInput, ctx: Context) -> FlowOutput:
     return FlowOutput(total=ctx.task_output(first).half + ctx.task_output(second).half, place=spec.experiment_id)
 
 ExperimentRegistry.Include(flow)
-'''
+"""
 
 
 def _request(live: LiveProject, flow: Any, specs: list[Any], **more: Any) -> AllocationRequest:

@@ -205,16 +205,15 @@ class Connection:
 
     def open_runs(self, experiment_id: str) -> int:
         """The number of Hatchet runs of a run that have not come to their end, as far as the first page shows."""
-        with errors_mapped(self.address):
-            with warnings.catch_warnings():
-                # the SDK warns of long ranges; the metadata narrow this one down
-                warnings.simplefilter("ignore", RuntimeWarning)
-                page = self.hatchet.runs.list(
-                    since=datetime.now(UTC) - _SINCE,
-                    statuses=[V1TaskStatus.QUEUED, V1TaskStatus.RUNNING],
-                    additional_metadata={META_RUN: experiment_id},
-                    limit=50,
-                )
+        with errors_mapped(self.address), warnings.catch_warnings():
+            # the SDK warns of long ranges; the metadata narrow this one down
+            warnings.simplefilter("ignore", RuntimeWarning)
+            page = self.hatchet.runs.list(
+                since=datetime.now(UTC) - _SINCE,
+                statuses=[V1TaskStatus.QUEUED, V1TaskStatus.RUNNING],
+                additional_metadata={META_RUN: experiment_id},
+                limit=50,
+            )
         return len(page.rows)
 
 

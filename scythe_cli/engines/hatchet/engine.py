@@ -192,9 +192,7 @@ def _node_input(job: Job) -> NodeInput:
         workflow_run_id=job.workflow_run_id, experiment_id=job.run.experiment_id, experiment_name=job.experiment.name
     )
     shape = manifest.recursion
-    recursion = RecursionMap(
-        factor=shape.factor if shape else 10, max_depth=shape.max_depth if shape else 0
-    )
+    recursion = RecursionMap(factor=shape.factor if shape else 10, max_depth=shape.max_depth if shape else 0)
     per_task = manifest.specs_per_task
     run = pointer_of(
         job.experiment,

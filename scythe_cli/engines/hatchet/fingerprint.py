@@ -18,7 +18,10 @@ __all__ = ["code_fingerprint", "mismatch", "schema_fingerprint"]
 def schema_fingerprint(experiment: RegisteredExperiment[Any, Any]) -> str:
     """A hash of the columns of input and output: names and types."""
     digest = hashlib.sha256()
-    for schema in (schema_of(input_columns(experiment.input_validator_type)), outcome_schema(experiment.output_validator_type)):
+    for schema in (
+        schema_of(input_columns(experiment.input_validator_type)),
+        outcome_schema(experiment.output_validator_type),
+    ):
         digest.update(repr([(f.name, str(f.type), f.metadata) for f in schema]).encode())
     return digest.hexdigest()[:16]
 
@@ -39,9 +42,7 @@ def code_fingerprint(experiment: RegisteredExperiment[Any, Any]) -> str | None:
     return hashlib.sha256(text.replace(b"\r\n", b"\n")).hexdigest()[:16]
 
 
-def mismatch(
-    experiment: RegisteredExperiment[Any, Any], schema: str, code: str | None
-) -> str | None:
+def mismatch(experiment: RegisteredExperiment[Any, Any], schema: str, code: str | None) -> str | None:
     """Why a worker's experiment is not the one that a run was allocated with; None when it is."""
     if schema != schema_fingerprint(experiment):
         return (

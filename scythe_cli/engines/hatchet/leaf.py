@@ -106,7 +106,7 @@ class LeafRunner:
         if ROWS_KEY in given:
             assignment = LeafAssignment.model_validate(given[ROWS_KEY])
         elif isinstance(told, str) and ctx.parent_workflow_run_id is not None:
-            assignment = LeafAssignment.model_validate_json(told)
+            assignment = LeafAssignment.from_metadata(told, self.experiment.name, given)
         else:
             return await self._run_by_itself(given, ctx)
         run, rows = assignment.run, assignment.rows
@@ -125,7 +125,9 @@ class LeafRunner:
         self, assignment: LeafAssignment, spec: Mapping[str, Any] | None, ctx: Context
     ) -> list[pa.Table]:
         run, rows = assignment.run, assignment.rows
-        reason = None if self.allow_mismatch else mismatch(self.experiment, run.schema_fingerprint, run.code_fingerprint)
+        reason = (
+            None if self.allow_mismatch else mismatch(self.experiment, run.schema_fingerprint, run.code_fingerprint)
+        )
         if reason is not None:
             return [self._failed(run, rows, Failure(State.FAILED, "SchemaMismatch", f"{reason}; worker {self.worker}"))]
         try:
@@ -162,9 +164,7 @@ class LeafRunner:
         model: type[ExperimentInputSpec] = self.experiment.input_validator_type
         # as JSON, and not as Python objects: a strict model takes a date as text only from JSON
         instance = model.model_validate_json(json.dumps(dict(spec)), by_alias=True, by_name=True)
-        table = with_meta(
-            table_from_specs([instance], model), instance.experiment_id, instance.root_workflow_run_id
-        )
+        table = with_meta(table_from_specs([instance], model), instance.experiment_id, instance.root_workflow_run_id)
         return _replaced(table, "sort_index", pa.array([instance.sort_index], pa.int64()))
 
     def _failed(self, run: RunPointer, rows: RowSet, failure: Failure) -> pa.Table:

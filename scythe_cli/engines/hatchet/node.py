@@ -34,8 +34,8 @@ from scythe_cli.engines.hatchet.results import ChildError, Lost, failed_rows, to
 from scythe_cli.engines.hatchet.specstore import SpecStore
 from scythe_cli.engines.hatchet.todo import Attempts, pack_todo, unpack_todo
 from scythe_cli.gather import gather
-from scythe_cli.ledger import merge_outcomes, write_part
 from scythe_cli.leaf import RunContext
+from scythe_cli.ledger import merge_outcomes, write_part
 from scythe_cli.outcomes import State
 from scythe_cli.storage import Storage
 from scythe_cli.tree import RecursionMap
@@ -210,17 +210,13 @@ class Node:
             if todo and done:
                 shape = shape_of(_measure(done), len(todo))
         await self._run_waves(waves(todo, shape, n_waves), numbers, n_waves)
-        return NodeOutput(
-            counts=total(self._counts), notices=self._notices("task"), stopped=self._is_cancelled()
-        )
+        return NodeOutput(counts=total(self._counts), notices=self._notices("task"), stopped=self._is_cancelled())
 
     def _n_base_nodes(self) -> int:
         recursion = self.given.recursion
         return recursion.factor**recursion.depth
 
-    async def _run_waves(
-        self, todo: Iterator[list[Sequence[int]]], numbers: Mapping[int, int], first: int
-    ) -> None:
+    async def _run_waves(self, todo: Iterator[list[Sequence[int]]], numbers: Mapping[int, int], first: int) -> None:
         """Run waves side by side: a slow task holds up its own wave's part of the ledger, and nothing else."""
         open_waves: set[asyncio.Task[_Done]] = set()
         n_open = 0
@@ -282,9 +278,9 @@ class Node:
         for position, rows in enumerate(row_sets):
             text = inline.get(rows.indices[0]) if rows.n == 1 else None
             if not self.run.is_workflow:
-                children.append(self._leaf_child(text, LeafAssignment(
-                    run=self.run, rows=rows, part=f"{name}-t{position:04d}"
-                )))
+                children.append(
+                    self._leaf_child(text, LeafAssignment(run=self.run, rows=rows, part=f"{name}-t{position:04d}"))
+                )
             elif text is not None:
                 children.append(Child(self.run.experiment, self._workflow_input(text), self.run.metadata, is_dag=True))
             else:
@@ -300,7 +296,7 @@ class Node:
         metadata = {
             **run.metadata,
             "sort_index": str(assignment.rows.indices[0]),
-            META_LEAF: assignment.model_dump_json(exclude_defaults=True),
+            META_LEAF: assignment.to_metadata(),
         }
         return Child(run.experiment, text, metadata)
 

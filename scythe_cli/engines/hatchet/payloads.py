@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -22,7 +24,9 @@ __all__ = [
     "NodeOutput",
     "RowSet",
     "RunPointer",
+    "pack_bytes",
     "pack_outcomes",
+    "unpack_bytes",
     "unpack_outcomes",
 ]
 
@@ -76,7 +80,7 @@ class RunPointer(_Payload):
     @property
     def metadata(self) -> dict[str, str]:
         """What a Hatchet run is marked with, so that it can be found."""
-        return {META_RUN: self.experiment_id, "experiment": self.experiment}
+        return {META_RUN: self.experiment_id}
 
 
 class NodeInput(_Payload):
@@ -138,6 +142,34 @@ class LeafAssignment(_Payload):
     rows: RowSet
     part: str = Field(description="The name of the ledger's part for outcomes that are too large to be sent.")
 
+    def to_metadata(self) -> str:
+        """As JSON, without what the task's name and the spec itself say; a run stores this once for each spec."""
+        run = self.run.model_dump(exclude_defaults=True, exclude=_SAID_BY_SPEC)
+        return json.dumps([run, self.rows.attempt_numbers[0], self.part], separators=(",", ":"))
+
+    @classmethod
+    def from_metadata(cls, text: str, experiment: str, spec: Mapping[str, Any]) -> LeafAssignment:
+        """Read what `to_metadata` wrote.
+
+        Args:
+            text: The JSON.
+            experiment: The name of the task.
+            spec: Its input.
+        """
+        run, attempt, part = json.loads(text)
+        pointer = RunPointer(
+            **run,
+            experiment=experiment,
+            experiment_id=spec["experiment_id"],
+            root_workflow_run_id=spec["root_workflow_run_id"],
+            session="",
+            n_specs=0,
+        )
+        return cls(run=pointer, rows=RowSet(start=spec["sort_index"], n=1, attempt=attempt), part=part)
+
+
+_SAID_BY_SPEC = {"experiment", "experiment_id", "root_workflow_run_id", "session", "n_specs"}
+
 
 class LeafOutput(_Payload):
     """What a task has done.
@@ -167,9 +199,9 @@ def pack_outcomes(tables: list[pa.Table]) -> list[str] | None:
     size = 0
     for table in tables:
         sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
+        with pa.ipc.new_stream(sink, table.schema) as writer:
             writer.write_table(table.combine_chunks())
-        text = base64.b64encode(sink.getvalue().to_pybytes()).decode()
+        text = pack_bytes(sink.getvalue().to_pybytes())
         size += len(text)
         if size > INLINE_LIMIT_BYTES:
             return None
@@ -181,6 +213,20 @@ def unpack_outcomes(packed: list[str]) -> list[pa.Table]:
     """The tables of `pack_outcomes`."""
     tables: list[pa.Table] = []
     for text in packed:
-        with pa.ipc.open_stream(base64.b64decode(text)) as reader:
+        with pa.ipc.open_stream(unpack_bytes(text)) as reader:
             tables.append(reader.read_all())
     return tables
+
+
+def pack_bytes(raw: bytes) -> str:
+    """Compress, as text."""
+    # all at once: of the outcome of one spec, most is the schema
+    packed = pa.compress(raw, codec="zstd", asbytes=True)
+    return base64.b64encode(len(raw).to_bytes(8, "little") + packed).decode()
+
+
+def unpack_bytes(text: str) -> bytes:
+    """What `pack_bytes` was given."""
+    data = base64.b64decode(text)
+    size = int.from_bytes(data[:8], "little")
+    return pa.decompress(data[8:], decompressed_size=size, codec="zstd", asbytes=True)

@@ -180,6 +180,4 @@ def _result(child: Child, result: dict[str, Any] | BaseException | None) -> Mapp
 
 
 def _child_error(error: TaskRunError) -> ChildError:
-    text = str(error.exc) or str(error)
-    print("CHILD ERROR", repr(text), error.exc_type)
-    return ChildError(Lost.FAILED, error.exc_type or "TaskError", text)
+    return ChildError(Lost.FAILED, error.exc_type or "TaskError", error.exc or str(error))

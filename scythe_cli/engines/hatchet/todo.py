@@ -7,12 +7,12 @@ message that starts the run, and no object is left in the storage.
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from scythe_cli.engines.hatchet.payloads import pack_bytes, unpack_bytes
 from scythe_cli.errors import EngineError
 
 __all__ = ["MAX_BYTES", "pack_todo", "todo_array", "unpack_todo"]
@@ -37,9 +37,7 @@ def pack_todo(attempts: Attempts) -> str:
     Raises:
         EngineError: If there are too many specs for one message.
     """
-    raw = attempts.astype("<u2").tobytes()
-    packed = pa.compress(raw, codec="zstd", asbytes=True)
-    text = base64.b64encode(len(raw).to_bytes(8, "little") + packed).decode()
+    text = pack_bytes(attempts.astype("<u2").tobytes())
     if len(text) > MAX_BYTES:
         raise EngineError(
             f"the choice of specs to run again takes {len(text):,} bytes; a message to the engine can have {MAX_BYTES:,}",
@@ -50,7 +48,4 @@ def pack_todo(attempts: Attempts) -> str:
 
 def unpack_todo(text: str) -> Attempts:
     """What `pack_todo` was given."""
-    data = base64.b64decode(text)
-    size = int.from_bytes(data[:8], "little")
-    raw = pa.decompress(data[8:], decompressed_size=size, codec="zstd", asbytes=True)
-    return np.frombuffer(raw, "<u2").astype(np.uint16)
+    return np.frombuffer(unpack_bytes(text), "<u2").astype(np.uint16)

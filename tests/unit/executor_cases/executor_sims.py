@@ -162,7 +162,7 @@ ACTS: dict[str, Any] = {
     "fork": _fork_and_return,
     "close-all": _close_all,
     "move": lambda spec: (print(Path.cwd()), os.chdir(spec.note)),
-    "leak": lambda spec: LEAKED.append(b"x" * int(spec.value)),
+    "leak": lambda spec: (LEAKED.append(b"x" * int(spec.value)), time.sleep(0.2)),
     "pid": lambda spec: (Path(spec.note) / str(os.getpid())).touch(),
 }
 

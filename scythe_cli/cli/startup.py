@@ -1,0 +1,37 @@
+"""Keeping the start of a command short."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+__all__ = ["keep_pandas_out"]
+
+
+class _NotNow:
+    """Finds no pandas."""
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> None:
+        del path, target
+        if name == "pandas":
+            raise ModuleNotFoundError("not now", name=name)
+
+
+def keep_pandas_out() -> None:
+    """Keep pyarrow from importing pandas, which takes longer than most commands do.
+
+    The first call of `pyarrow.array` asks whether pandas can be imported, and remembers the answer. A command can
+    import pandas as ever afterwards, but in its process pyarrow no longer knows pandas' missing values in lists: so
+    this is for commands, and not for processes that run a user's function.
+    """
+    if "pandas" in sys.modules:
+        return
+    import pyarrow as pa
+
+    sys.meta_path.insert(0, _NotNow)  # pyright: ignore[reportArgumentType] - a finder needs no other method
+    try:
+        pa.array([0])
+    finally:
+        sys.meta_path.remove(_NotNow)  # pyright: ignore[reportArgumentType]
