@@ -6,7 +6,6 @@ claimed folder is removed again.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,9 +24,8 @@ from scythe_cli.base import ExperimentInputSpec, index_columns, input_columns
 from scythe_cli.claiming import claim_run
 from scythe_cli.engines import Engine, Job
 from scythe_cli.errors import ScytheError, SpecsError
+from scythe_cli.execution import at_work, run_job
 from scythe_cli.executor import StopSignal
-from scythe_cli.failures import group_errors
-from scythe_cli.gather import gather
 from scythe_cli.layout import RunLayout
 from scythe_cli.manifest import RecursionRecord, RunManifest, dump_yaml, provenance
 from scythe_cli.outcomes import outcome_schema
@@ -187,31 +185,12 @@ def execute(
     Raises:
         EntrypointError: If the experiment cannot be loaded in the processes that run it.
         StorageError: If outcomes or tables cannot be written.
+        UsageError: If another process is at work on the run.
     """
-    started = time.monotonic()
     job = submission.job
-    told = list(notices)
-    told += engine.execute(job, stop=stop or StopSignal(), progress=progress)
-    if progress:
-        progress(Progress("gathering", job.counts, detail="final tables"))
-    gathered = gather(job.storage, job.run)
-    told += [f"part {name} of the ledger cannot be read" for name in gathered.damaged]
-    groups = [] if gathered.counts.succeeded == job.n_specs else group_errors(job.storage, job.run)
-    return AllocateResult(
-        experiment_id=job.run.experiment_id,
-        experiment=job.run.experiment,
-        version=str(job.run.version),
-        timestamp=job.run.timestamp,
-        uri=submission.uri,
-        engine=engine.name,
-        workflow_run_id=job.workflow_run_id,
-        n_specs=job.n_specs,
-        counts=gathered.counts,
-        duration_s=time.monotonic() - started,
-        tables=gathered.tables,
-        errors=groups,
-        notices=told,
-    )
+    stop = stop or StopSignal()
+    with at_work(job.storage, job.run, engine, stop):
+        return run_job(job, engine, stop=stop, progress=progress, notices=notices)
 
 
 def _manifest(request: AllocationRequest, workflow_run_id: str) -> RunManifest:

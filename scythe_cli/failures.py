@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import polars as pl
 
 from scythe_cli.layout import RunLayout
-from scythe_cli.ledger import Ledger, effective_outcomes
+from scythe_cli.ledger import Ledger, effective_outcomes, read_part
 from scythe_cli.outcomes import State
 from scythe_cli.records import ErrorGroup, SpecError
 from scythe_cli.storage import Storage
@@ -30,7 +31,8 @@ def read_errors(storage: Storage, run: RunLayout) -> pl.DataFrame:
         frames: list[pl.DataFrame] = []
         for (position,), group in bad.group_by("part", maintain_order=True):
             part = ledger.parts[int(position)]  # pyright: ignore[reportArgumentType]
-            frames.append(pl.read_parquet(part.path, columns=_COLUMNS, glob=False)[group["row"]])
+            read: Any = pl.from_arrow(read_part(part, _COLUMNS))
+            frames.append(read[group["row"]])
     if not frames:
         return pl.DataFrame(schema=dict.fromkeys(_COLUMNS, pl.String))
     return pl.concat(frames).sort("sort_index")

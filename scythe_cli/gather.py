@@ -19,7 +19,7 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from scythe_cli.layout import RunLayout
-from scythe_cli.ledger import Ledger, PartFile, counts_of, effective_outcomes
+from scythe_cli.ledger import Ledger, PartFile, counts_of, damaged_part, effective_outcomes, read_part
 from scythe_cli.outcomes import FEATURE, FILE, FRAME, LEVELS_KEY, OUTCOME_SCHEMA, SCALAR, State
 from scythe_cli.records import StateCounts
 from scythe_cli.specfile import SpecFile
@@ -86,8 +86,9 @@ def gather(
             return GatherResult(
                 {name: str(path) for name, path in paths.items()}, counts_of(effective, specs.n_specs), ledger.damaged
             )
-        for name, path in paths.items():
-            storage.put_file(path, run.table(name))
+        # scalars come last: where they are, and not older than the ledger, the other tables are as well
+        for name in sorted(paths, key=lambda name: name == "scalars"):
+            storage.put_file(paths[name], run.table(name))
         return GatherResult(
             {name: storage.uri(run.table(name)) for name in paths},
             counts_of(effective, specs.n_specs),
@@ -328,7 +329,7 @@ def _rows_of(parts: Sequence[PartFile], chosen: pl.DataFrame, keep: Callable[[st
         columns = ["sort_index", "workflow_run_id", *(name for name in part.schema.names if keep(name))]
         wanted = pa.array(group["row"].sort().to_arrow(), pa.int64())
         if len(wanted) == part.n_rows:
-            tables.append(pq.read_table(part.path, columns=columns))
+            tables.append(read_part(part, columns))
         else:
             tables.append(_read_rows(part, columns, wanted))
     names = dict.fromkeys(name for table in tables for name in table.column_names)
@@ -344,7 +345,7 @@ def _rows_of(parts: Sequence[PartFile], chosen: pl.DataFrame, keep: Callable[[st
 def _read_rows(part: PartFile, columns: list[str], wanted: pa.Array[Any]) -> pa.Table:
     """Read some rows of a part, by position, touching only the row groups that hold them."""
     picked: list[pa.Table] = []
-    with pq.ParquetFile(part.path) as file:
+    with pq.ParquetFile(part.path, page_checksum_verification=True) as file:
         metadata: Any = file.metadata
         first = 0
         for group in range(metadata.num_row_groups):
@@ -352,7 +353,10 @@ def _read_rows(part: PartFile, columns: list[str], wanted: pa.Array[Any]) -> pa.
             inside = pc.and_(pc.greater_equal(wanted, first), pc.less(wanted, first + size))
             here = pc.subtract(wanted.filter(inside), first)
             if len(here):
-                picked.append(file.read_row_group(group, columns=columns).take(here))
+                try:
+                    picked.append(file.read_row_group(group, columns=columns).take(here))
+                except (pa.ArrowException, OSError, ValueError) as error:
+                    raise damaged_part(part, error) from error
             first += size
     return pa.concat_tables(picked)
 

@@ -6,6 +6,7 @@ replayed it. Exactly one of them counts: the first success, else the one of the 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
@@ -18,12 +19,23 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scythe_cli.errors import StorageError
 from scythe_cli.layout import RunLayout
 from scythe_cli.outcomes import FRAME, OUTCOME_SCHEMA, State
 from scythe_cli.records import StateCounts
-from scythe_cli.storage import Storage
+from scythe_cli.storage import MissingKeyError, Storage
 
-__all__ = ["Ledger", "LedgerWriter", "PartFile", "counts_of", "effective_outcomes"]
+__all__ = [
+    "Ledger",
+    "LedgerWriter",
+    "PartFile",
+    "counts_of",
+    "damaged_part",
+    "effective_outcomes",
+    "merge_outcomes",
+    "read_part",
+    "write_part",
+]
 
 _MAX_PART_BYTES = 64_000_000
 _MAX_PART_ROWS = 500_000
@@ -105,6 +117,7 @@ def write_part(storage: Storage, run: RunLayout, name: str, outcomes: pa.Table) 
         buffer,
         compression="zstd",
         row_group_size=100_000,
+        write_page_checksum=True,  # so that a part that was changed or cut is told from a whole one
         use_dictionary=cast("Any", [c for c in outcomes.column_names if c in {"state", "worker", "error_type"}]),
     )
     storage.write_bytes(run.outcome_part(name), buffer.getvalue().to_pybytes())
@@ -135,7 +148,8 @@ class Ledger:
 
     Attributes:
         parts: The readable parts, by name.
-        damaged: The names of parts that cannot be read; the specs in them count as pending.
+        damaged: The names of parts that cannot be read; the specs in them count as pending. `outcomes` adds those
+            that turn out to be damaged further inside.
     """
 
     parts: list[PartFile]
@@ -143,14 +157,23 @@ class Ledger:
 
     @classmethod
     @contextmanager
-    def open(cls, storage: Storage, run: RunLayout) -> Generator[Ledger]:
-        """Read the ledger of a run; parts that lie elsewhere are copied here while it is open."""
+    def open(cls, storage: Storage, run: RunLayout, *, thorough: bool = False) -> Generator[Ledger]:
+        """Read the ledger of a run; parts that lie elsewhere are copied here while it is open.
+
+        Args:
+            storage: Where the run is kept.
+            run: The run.
+            thorough: Whether every page of every part is checked, and not only how each part begins and ends.
+
+        Raises:
+            StorageError: If the storage refuses to let a part be read, which does not mean that it is damaged.
+        """
         with TemporaryDirectory(prefix="scythe-ledger-") as folder:
             parts: list[PartFile] = []
             damaged: list[str] = []
             for name, path in _local_parts(storage, run, Path(folder)):
                 part = _open_part(name, path)
-                if part is None:
+                if part is None or (thorough and not _is_whole(part)):
                     damaged.append(name)
                 elif part.n_rows:
                     parts.append(part)
@@ -166,7 +189,12 @@ class Ledger:
         columns = ["sort_index", "state", "attempt", "final", "started_at", "duration_s"]
         frames: list[pl.DataFrame] = []
         for position, part in enumerate(self.parts):
-            table = pl.read_parquet(part.path, columns=columns, glob=False)
+            try:
+                read: Any = pl.from_arrow(read_part(part, columns))
+            except StorageError:
+                self.damaged.append(part.name)
+                continue
+            table = cast("pl.DataFrame", read)
             frames.append(
                 table.with_columns(
                     pl.lit(position, pl.UInt32).alias("part"),
@@ -184,16 +212,21 @@ def _local_parts(storage: Storage, run: RunLayout, folder: Path) -> Iterable[tup
 
     names = sorted(f.name for f in storage.list_files(run.outcomes) if f.name.endswith(".pq"))
 
-    def bring(name: str) -> tuple[str, Path]:
+    def bring(name: str) -> tuple[str, Path] | None:
         key = run.key("outcomes", name)
         local = storage.local_path(key)
-        if local is None:
-            local = folder / name
-            storage.get_file(key, local)
+        try:
+            if local is None:
+                local = folder / name
+                storage.get_file(key, local)
+            elif not local.exists():
+                return None
+        except MissingKeyError:
+            return None  # a damaged part that a retry has removed since the listing
         return name, local
 
     with ThreadPoolExecutor(max_workers=8) as pool:
-        yield from pool.map(bring, names)
+        yield from (found for found in pool.map(bring, names) if found is not None)
 
 
 def _open_part(name: str, path: Path) -> PartFile | None:
@@ -210,8 +243,53 @@ def _open_part(name: str, path: Path) -> PartFile | None:
                 if metadata.row_group(group).column(column).path_in_schema.startswith(FRAME)
             )
             return PartFile(name, path, schema, int(metadata.num_rows), int(frame_bytes))
-    except (pa.ArrowException, OSError, ValueError):
+    except (pa.ArrowException, OSError, ValueError) as error:
+        _raise_if_refused(error, path)
         return None
+
+
+def read_part(part: PartFile, columns: Sequence[str]) -> pa.Table:
+    """Read columns of a part.
+
+    Raises:
+        StorageError: If the part is damaged.
+    """
+    try:
+        return pq.read_table(
+            part.path, columns=list(columns), page_checksum_verification=True, partitioning=None, use_threads=True
+        )
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise damaged_part(part, error) from error
+
+
+def damaged_part(part: PartFile, error: Exception) -> StorageError:
+    """What is raised for a part whose beginning and end are well and whose inside is not."""
+    _raise_if_refused(error, part.path)
+    said = str(error).splitlines()
+    return StorageError(
+        f"part {part.name} of the ledger is damaged: {said[0] if said else type(error).__name__}",
+        hint="`scythe retry` sets it aside and runs its specs again.",
+    )
+
+
+def _is_whole(part: PartFile) -> bool:
+    """Whether every page of a part can be read."""
+    try:
+        with pq.ParquetFile(part.path, page_checksum_verification=True) as file:
+            metadata: Any = file.metadata
+            for group in range(metadata.num_row_groups):
+                file.read_row_group(group)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        _raise_if_refused(error, part.path)
+        return False
+    return True
+
+
+def _raise_if_refused(error: Exception, path: Path) -> None:
+    """Tell a file that the system does not let us read from one whose content is wrong."""
+    number = getattr(error, "errno", None)
+    if number is not None:
+        raise StorageError(f"cannot read {path}: {os.strerror(number)}") from error
 
 
 def effective_outcomes(outcomes: pl.DataFrame) -> pl.DataFrame:

@@ -294,10 +294,7 @@ class Project:
         from scythe_cli.progress import Progress
         from scythe_cli.records import StateCounts
 
-        if max_failures is not None and max_failures < 1:
-            raise UsageError(f"max_failures is {max_failures}; it must be at least 1")
-        if workers is not None and workers < 1:
-            raise UsageError(f"workers is {workers}; it must be at least 1")
+        _check_numbers(workers, max_failures)
         if progress:
             progress(Progress("checking", StateCounts(), detail=file.name))
         name, loaded, table = self._read(file, experiment)
@@ -318,6 +315,7 @@ class Project:
         reference: str = "latest",
         *,
         only: Collection[State] | None = None,
+        engine: EngineName | None = None,
         workers: int | None = None,
         max_failures: int | None = None,
         progress: ProgressCallback | None = None,
@@ -328,6 +326,7 @@ class Project:
         Args:
             reference: The run.
             only: The states to run again; all but `succeeded` unless given.
+            engine: What runs them; the engine that the run was allocated with unless given.
             workers: Processes of the local engine.
             max_failures: Stop when that many specs have ended without success.
             progress: Called as the run goes on.
@@ -335,24 +334,28 @@ class Project:
 
         Raises:
             NotFoundError: If there is no such run, or the configuration has not its experiment.
+            UsageError: If another process is at work on the run.
             InvalidInputError: If the experiment's models have changed since.
             UnreachableError: If storage or engine cannot be used.
         """
-        from scythe_cli.allocate import Submission, execute
         from scythe_cli.engines import get_engine
-        from scythe_cli.recovery import RETRIED, retry_job
+        from scythe_cli.recovery import RETRIED, retry_run
 
+        _check_numbers(workers, max_failures)
         run = self.run(reference)
         _, experiment = self.experiment(run.layout.experiment)
-        job = retry_job(
+        allocated_with = run.manifest.engine if run.manifest else None
+        return retry_run(
             run,
             experiment,
+            get_engine(engine or allocated_with or self.engine_name),
             only=RETRIED if only is None else only,
             root=self.root,
             workers=workers or self._workers(),
             max_failures=max_failures,
+            stop=stop,
+            progress=progress,
         )
-        return execute(Submission(job, run.uri), get_engine(self.engine_name), stop=stop, progress=progress)
 
     def _workers(self) -> int:
         return self.config.scythe.workers or os.cpu_count() or 1
@@ -384,6 +387,13 @@ class Project:
     def load_run(self, reference: str = "latest") -> Run:
         """The same as `run`."""
         return self.run(reference)
+
+
+def _check_numbers(workers: int | None, max_failures: int | None) -> None:
+    if max_failures is not None and max_failures < 1:
+        raise UsageError(f"max_failures is {max_failures}; it must be at least 1")
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers is {workers}; it must be at least 1")
 
 
 def _table_notices(table: SamplingTable) -> list[str]:

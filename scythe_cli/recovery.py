@@ -1,8 +1,13 @@
-"""Running specs of a run again: what a killed run left pending, and what did not succeed."""
+"""Running specs of a run again: what a killed run left pending, and what did not succeed.
+
+A part of the ledger that is damaged is set aside first, under a name that no reader takes for a part, and its specs
+count as pending. It is removed once every spec has an outcome again: then it says nothing that is not said elsewhere.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +15,135 @@ import polars as pl
 import pyarrow as pa
 
 from scythe_cli.base import input_columns
-from scythe_cli.engines import Job
+from scythe_cli.engines import Engine, Job
 from scythe_cli.errors import InvalidInputError, StorageError, UsageError
+from scythe_cli.execution import at_work, run_job
+from scythe_cli.executor import StopSignal
+from scythe_cli.failures import group_errors
+from scythe_cli.layout import RunLayout
+from scythe_cli.lease import abandoned_claims
 from scythe_cli.ledger import Ledger, counts_of, effective_outcomes
+from scythe_cli.manifest import RunManifest
 from scythe_cli.outcomes import State, outcome_schema
-from scythe_cli.records import StateCounts
+from scythe_cli.progress import ProgressCallback
+from scythe_cli.records import AllocateResult, StateCounts
 from scythe_cli.registry import RegisteredExperiment
 from scythe_cli.runs import Run
 from scythe_cli.specfile import SpecFile
+from scythe_cli.storage import Storage
+from scythe_cli.storage.localfiles import TEMP_PREFIX
 
-__all__ = ["RETRIED", "retry_job"]
+__all__ = ["RETRIED", "remove_leftovers", "retry_job", "retry_run"]
+
+_ASIDE = ".damaged"
 
 RETRIED = frozenset({State.PENDING, State.FAILED, State.TIMEOUT, State.CRASHED, State.CANCELLED})
 """The states that are run again unless some are chosen."""
+
+
+def retry_run(
+    run: Run,
+    experiment: RegisteredExperiment[Any, Any],
+    engine: Engine,
+    *,
+    only: Collection[State] = RETRIED,
+    root: Path | None = None,
+    workers: int = 1,
+    max_failures: int | None = None,
+    stop: StopSignal | None = None,
+    progress: ProgressCallback | None = None,
+) -> AllocateResult:
+    """Run specs of a run again, in the same folder, and gather its final tables anew.
+
+    When there is nothing to run, the tables are gathered only if they are missing or older than the ledger. What a
+    killed process left of unfinished files is removed.
+
+    Args:
+        run: The run.
+        experiment: What to call for each spec.
+        engine: What executes them.
+        only: The states to run again.
+        root: The project's folder.
+        workers: The number of processes.
+        max_failures: Stop when that many specs have ended without success.
+        stop: Stops it when it is triggered.
+        progress: Called as the run goes on.
+
+    Raises:
+        UsageError: If it is an older run without a ledger, `succeeded` is among the states, or another process is at
+            work on it.
+        InvalidInputError: If the models have changed since the run was allocated.
+        StorageError: If the run cannot be read or written, or its allocation did not finish.
+    """
+    _resumable_manifest(run, only)
+    stop = stop or StopSignal()
+    with at_work(run.storage, run.layout, engine, stop):
+        if engine.name == "local" and run.manifest is not None and run.manifest.engine == "local":
+            remove_leftovers(run.storage, run.layout)
+        notices = _set_damaged_parts_aside(run)
+        job = retry_job(run, experiment, only=only, root=root, workers=workers, max_failures=max_failures)
+        if job.todo is not None and not job.todo.num_rows:
+            notices.append(_nothing_to_do(run, job.counts, only))
+            if not notices[:-1] and run.tables_are_current():
+                return _result_as_it_is(run, job, engine, notices)
+        result = run_job(job, engine, stop=stop, progress=progress, notices=notices)
+        if not result.counts.pending:
+            _remove_parts_set_aside(run)
+        return result
+
+
+def _nothing_to_do(run: Run, counts: StateCounts, only: Collection[State]) -> str:
+    if counts.succeeded == counts.total:
+        return f"nothing to run: all specs of {run.experiment_id} have succeeded"
+    states = ", ".join(state.value for state in State if state in only)
+    return f"nothing to run: no spec of {run.experiment_id} is {states.replace(', ', ' or ')}"
+
+
+def _result_as_it_is(run: Run, job: Job, engine: Engine, notices: list[str]) -> AllocateResult:
+    tables = {name: run.storage.uri(key) for name, key in run.table_keys().items()}
+    return AllocateResult(
+        experiment_id=run.experiment_id,
+        experiment=run.layout.experiment,
+        version=str(run.layout.version),
+        timestamp=run.layout.timestamp,
+        uri=run.uri,
+        engine=engine.name,
+        workflow_run_id=job.workflow_run_id,
+        n_specs=job.n_specs,
+        counts=job.counts,
+        duration_s=0.0,
+        tables=tables,
+        errors=[] if job.counts.succeeded == job.n_specs else group_errors(run.storage, run.layout),
+        notices=notices,
+    )
+
+
+def remove_leftovers(storage: Storage, run: RunLayout) -> None:
+    """Remove what killed processes left in a run's folder; only for who holds its lease."""
+    for key in abandoned_claims(storage, run):
+        storage.delete(key)
+    folder = storage.local_path(run.experiment_id)
+    if folder is None:
+        return  # an object store has no unfinished objects
+    for path in folder.rglob(f"{TEMP_PREFIX}*"):
+        with suppress(OSError):  # a process that is about to die may remove its own
+            path.unlink()
+
+
+def _set_damaged_parts_aside(run: Run) -> list[str]:
+    with Ledger.open(run.storage, run.layout, thorough=True) as ledger:
+        damaged = list(ledger.damaged)
+    for name in damaged:
+        key = run.layout.key("outcomes", name)
+        run.storage.write_bytes(f"{key}{_ASIDE}", run.storage.read_bytes(key))
+        run.storage.delete(key)
+    return [f"part {name} of the ledger is damaged: the specs that were in it are run again" for name in damaged]
+
+
+def _remove_parts_set_aside(run: Run) -> None:
+    for file in run.storage.list_files(run.layout.outcomes):
+        if file.name.endswith(_ASIDE):
+            run.storage.delete(run.layout.key("outcomes", file.name))
 
 
 def retry_job(
@@ -52,15 +173,7 @@ def retry_job(
         InvalidInputError: If the models have changed since the run was allocated.
         StorageError: If the run cannot be read, or its allocation did not finish.
     """
-    if State.SUCCEEDED in only:
-        raise UsageError("specs that succeeded are not run again", hint="Allocate a new run instead.")
-    manifest = run.manifest
-    if manifest is None or manifest.n_specs is None:
-        raise UsageError(f"{run.experiment_id} is an older run, which cannot be resumed")
-    if manifest.state == "allocating":
-        raise StorageError(
-            f"the allocation of {run.experiment_id} did not finish", hint="Allocate the sampling file again."
-        )
+    manifest = _resumable_manifest(run, only)
     with SpecFile.open(run.storage, run.layout) as specs, Ledger.open(run.storage, run.layout) as ledger:
         _check_models(specs, experiment, run)
         outcomes = ledger.outcomes()
@@ -79,6 +192,19 @@ def retry_job(
         workers=workers,
         max_failures=max_failures,
     )
+
+
+def _resumable_manifest(run: Run, only: Collection[State]) -> RunManifest:
+    if State.SUCCEEDED in only:
+        raise UsageError("specs that succeeded are not run again", hint="Allocate a new run instead.")
+    manifest = run.manifest
+    if manifest is None or manifest.n_specs is None:
+        raise UsageError(f"{run.experiment_id} is an older run, which cannot be resumed")
+    if manifest.state == "allocating":
+        raise StorageError(
+            f"the allocation of {run.experiment_id} did not finish", hint="Allocate the sampling file again."
+        )
+    return manifest
 
 
 def _check_models(specs: SpecFile, experiment: RegisteredExperiment[Any, Any], run: Run) -> None:

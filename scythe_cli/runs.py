@@ -70,6 +70,15 @@ class Run:
         files = self.storage.list_files(self.layout.final)
         return {f.name.removesuffix(".pq"): f"{self.layout.final}/{f.name}" for f in files if f.name.endswith(".pq")}
 
+    def tables_are_current(self, *, surely: bool = True) -> bool:
+        """Whether the final tables are there, and not older than the ledger.
+
+        Args:
+            surely: What to say where both are of the same second, which is as fine as some storages tell the time:
+                False takes the tables for current then.
+        """
+        return _are_current(self.storage, self.layout, surely=surely)
+
     def record(self) -> RunRecord:
         """What the folder's name and the manifest say."""
         manifest = self.manifest
@@ -98,17 +107,19 @@ class Run:
         last: datetime | None = None
         damaged: list[str] = []
         notice: str | None = None
+        gathered = "scalars" in tables
         if n_specs is None:
             notice = "an older run without a ledger: its tables can be shown and fetched"
         else:
             with Ledger.open(self.storage, self.layout) as ledger:
                 outcomes = ledger.outcomes()
                 damaged = ledger.damaged
+            gathered = gathered and self.tables_are_current(surely=False)
             effective = effective_outcomes(outcomes)
             counts = counts_of(effective, n_specs)
             rate, last = _pace(effective)
             eta = counts.pending / rate if rate and counts.pending else None
-            notice = _notice(manifest, counts, damaged, gathered="scalars" in tables)
+            notice = _notice(manifest, counts, damaged, gathered=gathered)
         return RunStatus(
             experiment_id=self.experiment_id,
             experiment=self.layout.experiment,
@@ -120,7 +131,7 @@ class Run:
             counts=counts,
             rate_per_s=rate,
             eta_s=eta,
-            gathered="scalars" in tables,
+            gathered=gathered,
             tables=sorted(tables),
             last_outcome_at=last,
             damaged_parts=damaged,
@@ -263,10 +274,25 @@ def _notice(manifest: RunManifest | None, counts: StateCounts, damaged: list[str
     if manifest is not None and manifest.state == "allocating":
         return "its allocation is under way, or did not finish"
     if damaged:
-        return f"{len(damaged)} part(s) of the ledger cannot be read; the specs in them count as pending"
+        parts = "1 part" if len(damaged) == 1 else f"{len(damaged)} parts"
+        return f"{parts} of the ledger cannot be read, and the specs in it are pending; `scythe retry` runs them again"
     if not gathered and not counts.pending:
-        return "all specs have an outcome, and the final tables are being made or their making was interrupted"
+        return (
+            "all specs have an outcome; the final tables are being made, or their making was interrupted: "
+            "then `scythe retry` makes them"
+        )
     return None
+
+
+def _are_current(storage: Storage, layout: RunLayout, *, surely: bool) -> bool:
+    tables = {f.name: f.modified for f in storage.list_files(layout.final)}
+    if "scalars.pq" not in tables:  # it is written last
+        return False
+    parts = [f.modified for f in storage.list_files(layout.outcomes) if f.name.endswith(".pq")]
+    if not parts:
+        return True
+    newest, made = max(parts), tables["scalars.pq"]
+    return newest < made if surely else newest <= made
 
 
 def run_records(storage: Storage, experiment: str | None = None) -> list[RunRecord]:

@@ -62,7 +62,7 @@ class Executor:
         self.workers = workers
         self.children: list[ChildProcess] = []
         self._context_bytes = context.to_bytes()
-        self._scratch = Path(tempfile.mkdtemp(prefix="scythe-"))
+        self._scratch = Path(tempfile.mkdtemp(prefix="scythe-executor-"))
         self._n_started = 0
         self._is_closed = False
 

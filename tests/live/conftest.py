@@ -30,12 +30,12 @@ def servers() -> Generator[HatchetServers]:
 
 
 @pytest.fixture
-def hatchet_env(servers: HatchetServers, monkeypatch: pytest.MonkeyPatch) -> Generator[HatchetServers]:
+def hatchet_env(servers: HatchetServers, monkeypatch: pytest.MonkeyPatch) -> HatchetServers:
     """The variables of a client, and a client that is made anew."""
     for name, value in servers.env.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("scythe_cli.hatchet._client", None)
-    yield servers
+    return servers
 
 
 @pytest.fixture

@@ -110,9 +110,13 @@ class LiveProject:
         env = {**os.environ, "SCYTHE_WORKER_NAME": f"{self.root.parent.name}-{number}"}
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-c", _WORKER, "worker", *options], cwd=cwd or self.root, stdout=out, stderr=out, env=env,
+                [sys.executable, "-c", _WORKER, "worker", *options],
+                cwd=cwd or self.root,
+                stdout=out,
+                stderr=out,
+                env=env,
                 start_new_session=True,
-            )  # fmt: skip
+            )
         worker = Worker(process, log)
         self.workers.append(worker)
         if wait:

@@ -428,13 +428,13 @@ list(executor.run([rows], stop=StopSignal()))
 
 def test_no_process_outlives_a_killed_parent(tmp_path: Path) -> None:
     script = PARENT.format(cases=str(CASES), runs=str(tmp_path / "runs"), pids=str(tmp_path))
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "TMPDIR": str(tmp_path)}
     parent = subprocess.Popen([sys.executable, "-c", script], env=environment)
     children: list[int] = []
 
     def both_run() -> bool:
         children[:] = descendants(parent.pid)
-        return len(children) == 2 and any(tmp_path.iterdir())
+        return len(children) == 2 and any(path.name.isdigit() for path in tmp_path.iterdir())
 
     _wait_for(both_run)
     time.sleep(0.5)

@@ -18,10 +18,8 @@ __all__ = ["code_fingerprint", "mismatch", "schema_fingerprint"]
 def schema_fingerprint(experiment: RegisteredExperiment[Any, Any]) -> str:
     """A hash of the columns of input and output: names and types."""
     digest = hashlib.sha256()
-    for schema in (
-        schema_of(input_columns(experiment.input_validator_type)),
-        outcome_schema(experiment.output_validator_type),
-    ):
+    inputs = schema_of(input_columns(experiment.input_validator_type))
+    for schema in (inputs, outcome_schema(experiment.output_validator_type)):
         digest.update(repr([(f.name, str(f.type), f.metadata) for f in schema]).encode())
     return digest.hexdigest()[:16]
 
@@ -42,9 +40,17 @@ def code_fingerprint(experiment: RegisteredExperiment[Any, Any]) -> str | None:
     return hashlib.sha256(text.replace(b"\r\n", b"\n")).hexdigest()[:16]
 
 
-def mismatch(experiment: RegisteredExperiment[Any, Any], schema: str, code: str | None) -> str | None:
-    """Why a worker's experiment is not the one that a run was allocated with; None when it is."""
-    if schema != schema_fingerprint(experiment):
+def mismatch(experiment: RegisteredExperiment[Any, Any], own_schema: str, schema: str, code: str | None) -> str | None:
+    """Why a worker's experiment is not the one that a run was allocated with; None when it is.
+
+    Args:
+        experiment: The worker's.
+        own_schema: Its `schema_fingerprint`.
+        schema: That of the run.
+        code: The `code_fingerprint` of the run. The worker's is looked up each time: the processes that run specs
+            load the file as it is when they start.
+    """
+    if schema != own_schema:
         return (
             f"the input or output model of {experiment.name!r} on this worker is not the one that the run was "
             "allocated with"

@@ -85,9 +85,11 @@ class LeafRunner:
     allow_mismatch: bool = False
     target: ExperimentTarget = field(init=False)
     timeout: timedelta = field(init=False)
+    schema: str = field(init=False)
 
     def __post_init__(self) -> None:
         self.target = target_of(self.experiment, root=self.root)
+        self.schema = schema_fingerprint(self.experiment)
         options = self.experiment.options
         self.timeout = leaf_timeout(options.execution_timeout.total_seconds(), options.retries)
 
@@ -125,9 +127,9 @@ class LeafRunner:
         self, assignment: LeafAssignment, spec: Mapping[str, Any] | None, ctx: Context
     ) -> list[pa.Table]:
         run, rows = assignment.run, assignment.rows
-        reason = (
-            None if self.allow_mismatch else mismatch(self.experiment, run.schema_fingerprint, run.code_fingerprint)
-        )
+        reason: str | None = None
+        if not self.allow_mismatch:
+            reason = mismatch(self.experiment, self.schema, run.schema_fingerprint, run.code_fingerprint)
         if reason is not None:
             return [self._failed(run, rows, Failure(State.FAILED, "SchemaMismatch", f"{reason}; worker {self.worker}"))]
         try:
@@ -226,6 +228,7 @@ def pointer_of(
         execution_timeout_s=options.execution_timeout.total_seconds(),
         memory_limit_bytes=options.memory_limit_bytes,
         retries=options.retries,
+        schedule_timeout_s=None if options.schedule_timeout is None else options.schedule_timeout.total_seconds(),
     )
 
 
@@ -240,7 +243,7 @@ def _output(n: int, tables: list[pa.Table], packed: list[str] | None, part: str 
     error: str | None = None
     busy_s = 0.0
     for table in tables:
-        busy_s += sum(table.column("duration_s").to_pylist(), 0.0)
+        busy_s += sum(duration or 0.0 for duration in table.column("duration_s").to_pylist())
         for row in table.select(["state", "final", "error_type", "message"]).to_pylist():
             if row["final"]:
                 states[row["state"]] = states.get(row["state"], 0) + 1

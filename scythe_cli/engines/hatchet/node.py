@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -154,6 +155,15 @@ class Node:
         files = self._storage.list_files(self.run.layout.outcomes)
         return frozenset(f.name.removesuffix(".pq") for f in files if f.name.startswith(self.run.session))
 
+    async def _ask(self, children: Sequence[Child]) -> list[Mapping[str, Any] | ChildError]:
+        """Run children, in as many messages as they need."""
+        groups = [asyncio.create_task(self.spawn(group)) for group in _messages(children)]
+        try:
+            return [result for group in groups for result in await group]
+        finally:
+            for group in groups:
+                group.cancel()  # where one of them failed, or the node is to end
+
     # inner nodes
 
     async def _run_nodes(self, recursion: RecursionMap, rows: range) -> NodeOutput:
@@ -171,14 +181,12 @@ class Node:
             given = self.given.model_copy(update={"recursion": child, "todo": todo})
             metadata = {**self.run.metadata, "node": _path_name(child)}
             children.append(Child(NODE_NAME, given.model_dump_json(exclude_none=True), metadata))
-        groups = [asyncio.create_task(self.spawn(group)) for group in _messages(children)]
         outputs: list[NodeOutput] = []
-        for group in groups:
-            for result in await group:
-                if isinstance(result, ChildError):
-                    self._lost.append(result)
-                else:
-                    outputs.append(NodeOutput.model_validate(result))
+        for result in await self._ask(children):
+            if isinstance(result, ChildError):
+                self._lost.append(result)
+            else:
+                outputs.append(NodeOutput.model_validate(result))
         notices = [notice for output in outputs for notice in output.notices]
         stopped = any(output.stopped for output in outputs) or self._is_cancelled()
         return NodeOutput(
@@ -253,12 +261,13 @@ class Node:
 
     async def _run_wave(self, wave: _Wave) -> _Done:
         """Run the tasks of a wave, and write one part of the ledger."""
-        groups = [asyncio.ensure_future(self.spawn(group)) for group in _messages(wave.children)]
-        given: list[Mapping[str, Any] | ChildError] = []
-        for group in groups:
-            given += await group
-        results = iter(given)
+        asked_s = time.monotonic()
+        results = iter(await self._ask(wave.children))
+        limit_s = self.run.schedule_timeout_s
+        ran_out = limit_s is not None and time.monotonic() - asked_s >= limit_s
         everything = [wave.refused.get(position) or next(results) for position in range(len(wave.rows))]
+        if ran_out:
+            everything = [_never_started(result) for result in everything]
         done, tables = await asyncio.to_thread(self._collect, wave.rows, everything)
         self._lost += done.lost
         self._counts.append(done.counts)
@@ -359,6 +368,13 @@ class Node:
                 detail = f": {errors[0].message.splitlines()[0][:300]}" if kind is Lost.FAILED else ""
                 notices.append(f"{len(errors)} {what}s {words}{detail}")
         return notices
+
+
+def _never_started(result: Mapping[str, Any] | ChildError) -> Mapping[str, Any] | ChildError:
+    """Tell a task that waited for too long from one that was cancelled: the engine ends both in the same way."""
+    if isinstance(result, ChildError) and result.kind is Lost.CANCELLED:
+        return replace(result, kind=Lost.NEVER_STARTED)
+    return result
 
 
 def _path_name(recursion: RecursionMap) -> str:

@@ -60,6 +60,7 @@ class RunPointer(_Payload):
     execution_timeout_s: float
     memory_limit_bytes: int | None = None
     retries: int = 0
+    schedule_timeout_s: float | None = Field(default=None, description="How long a task may wait for a worker.")
 
     @property
     def layout(self) -> RunLayout:
@@ -168,7 +169,7 @@ class LeafAssignment(_Payload):
         return cls(run=pointer, rows=RowSet(start=spec["sort_index"], n=1, attempt=attempt), part=part)
 
 
-_SAID_BY_SPEC = {"experiment", "experiment_id", "root_workflow_run_id", "session", "n_specs"}
+_SAID_BY_SPEC = {"experiment", "experiment_id", "root_workflow_run_id", "session", "n_specs", "schedule_timeout_s"}
 
 
 class LeafOutput(_Payload):

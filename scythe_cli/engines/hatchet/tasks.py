@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 from hatchet_sdk import Context, DurableContext, EvictionPolicy, Hatchet, NonRetryableException
 from hatchet_sdk.exceptions import TaskRunError
@@ -141,7 +141,7 @@ def _labels(desired: Mapping[str, Any] | Sequence[Any] | None) -> list[DesiredWo
     if not isinstance(desired, Mapping):
         return [DesiredWorkerLabel.model_validate(label) for label in desired]
     labels: list[DesiredWorkerLabel] = []
-    for key, label in cast("Mapping[str, Any]", desired).items():
+    for key, label in desired.items():
         fields = label.model_dump(exclude={"key"}) if isinstance(label, BaseModel) else {"value": label}
         labels.append(DesiredWorkerLabel(key=key, **fields))
     return labels
@@ -176,7 +176,7 @@ def _result(child: Child, result: dict[str, Any] | BaseException | None) -> Mapp
     if child.is_dag or len(result) != 1:
         return result
     only = next(iter(result.values()))
-    return cast("Mapping[str, Any]", only) if isinstance(only, Mapping) else result
+    return only if isinstance(only, Mapping) else result
 
 
 def _child_error(error: TaskRunError) -> ChildError:

@@ -40,7 +40,7 @@ def pack_todo(attempts: Attempts) -> str:
     text = pack_bytes(attempts.astype("<u2").tobytes())
     if len(text) > MAX_BYTES:
         raise EngineError(
-            f"the choice of specs to run again takes {len(text):,} bytes; a message to the engine can have {MAX_BYTES:,}",
+            f"the choice of specs to run again takes {len(text):,} bytes; a message can have {MAX_BYTES:,}",
             hint="Retry fewer states at once with --only.",
         )
     return text

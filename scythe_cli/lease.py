@@ -1,0 +1,294 @@
+"""Who works on a run: an object `<run>/.lease`, so that two processes do not run the same specs.
+
+What it guarantees, with a storage that can create exclusively, read, replace and delete:
+
+- While a lease is fresh, nobody else gets it: it is created exclusively, and every other process is refused.
+- Of several processes that find a lease whose owner is gone, exactly one takes it over. It first creates a claim that is
+  named after the lease to be replaced, exclusively; then it sees that this very lease is still there; then it replaces
+  it, and only then removes the claim. Who comes later finds another lease, or the claim.
+- An owner that has lost its lease, because it was suspended or cut off for longer than the lease holds, finds out when
+  it next renews, and stops. Until then, at most `RENEW_S`, both can be at work.
+
+What it does not: a clock that is wrong by more than `GRACE_S` makes a living owner look like one that is gone, and an
+owner that renews in the very moment in which it is replaced can win against who replaces it, who then stops. Neither
+can spoil a run: parts of the ledger have names of their own, and of two outcomes of a spec one counts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from scythe_cli.errors import StorageError, UsageError
+from scythe_cli.layout import RunLayout
+from scythe_cli.storage import MissingKeyError, Storage
+
+__all__ = ["GRACE_S", "LEASE_S", "RENEW_S", "Lease", "LeaseRecord", "abandoned_claims", "hold_lease"]
+
+LEASE_S = 60.0
+"""How long a lease holds when it is not renewed."""
+
+RENEW_S = 15.0
+"""How often it is renewed."""
+
+GRACE_S = 10.0
+"""How much longer others wait, for clocks that differ."""
+
+_NAME = ".lease"
+_SETTLE_S = 0.5
+
+
+def abandoned_claims(storage: Storage, run: RunLayout) -> list[str]:
+    """The keys of claims that were left by processes that died while taking over; only for who holds the lease."""
+    names = [file.name for file in storage.list_files(run.experiment_id)]
+    return [run.key(name) for name in names if name.startswith(f"{_NAME}-")]
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseRecord:
+    """What the object says.
+
+    Attributes:
+        token: Tells this lease from all others.
+        host: The owner's machine, for people.
+        machine: The same for programs: a process id means something only within it, and until it is started again.
+        pid: The owner's process.
+        process_start: When that process began, since ids are used again; seconds since the epoch.
+        since: When the owner began to work on the run.
+        expires: When the lease ends unless it is renewed.
+    """
+
+    token: str
+    host: str
+    machine: str
+    pid: int
+    process_start: float
+    since: datetime
+    expires: datetime
+
+    def to_bytes(self) -> bytes:
+        """As JSON."""
+        times = {"since": self.since.isoformat(), "expires": self.expires.isoformat()}
+        return json.dumps(asdict(self) | times).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> LeaseRecord | None:
+        """Read what `to_bytes` wrote; None for anything else."""
+        try:
+            fields: dict[str, Any] = json.loads(data)
+            moments = {name: datetime.fromisoformat(fields[name]) for name in ("since", "expires")}
+            if any(moment.tzinfo is None for moment in moments.values()):
+                return None
+            record = cls(
+                token=str(fields["token"]),
+                host=str(fields["host"]),
+                machine=str(fields["machine"]),
+                pid=int(fields["pid"]),
+                process_start=float(fields["process_start"]),
+                **moments,
+            )
+        except (ValueError, TypeError, LookupError):
+            return None
+        # the token becomes part of a key
+        return record if record.token.isalnum() and len(record.token) <= 64 else None
+
+    def owner_is_gone(self, now: datetime) -> bool:
+        """Whether the lease has run out, or its owner is known to be dead."""
+        return now > self.expires + timedelta(seconds=GRACE_S) or (
+            self.machine == _machine() and not _is_alive(self.pid, self.process_start)
+        )
+
+    def describe(self) -> str:
+        """Name the owner for a person."""
+        return f"{self.host}, process {self.pid}, since {self.since.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+class Lease:
+    """A lease that this process holds; a thread renews it until `release`.
+
+    Args:
+        storage: Where the run is kept.
+        run: The run.
+        on_lost: Called, from that thread, when another process has taken the lease over.
+
+    Raises:
+        UsageError: If another process holds the lease; the message names it.
+        StorageError: If the storage cannot be used.
+    """
+
+    def __init__(self, storage: Storage, run: RunLayout, on_lost: Callable[[], None] | None = None) -> None:
+        self._storage = storage
+        self._run = run
+        self._key = run.key(_NAME)
+        self._on_lost = on_lost
+        self._record = _new_record()
+        self._released = threading.Event()
+        self._lost_to: LeaseRecord | None = None
+        self._acquire()
+        self._thread = threading.Thread(target=self._keep, name="scythe-lease", daemon=True)
+        self._thread.start()
+
+    @property
+    def lost_to(self) -> LeaseRecord | None:
+        """Who has taken it over; None while it is held."""
+        return self._lost_to
+
+    def check(self) -> None:
+        """See that it is still held.
+
+        Raises:
+            StorageError: If another process has taken it over.
+        """
+        if self._lost_to is not None:
+            raise StorageError(
+                f"{self._run.experiment_id} was taken over by another process ({self._lost_to.describe()})",
+                hint="This one was away for too long. What it has finished is kept.",
+            )
+
+    def release(self) -> None:
+        """Give it back; a lease of somebody else is left alone."""
+        self._released.set()
+        self._thread.join()
+        # a lease that cannot be removed runs out by itself
+        with suppress(StorageError):
+            found = self._read()
+            if found is not None and found.token == self._record.token:
+                self._storage.delete(self._key)
+
+    def _acquire(self) -> None:
+        for _ in range(3):
+            if self._storage.create(self._key, self._record.to_bytes()):
+                return
+            found = self._read()
+            if found is None and not self._storage.exists(self._key):
+                continue  # given back in this moment
+            if found is not None and not found.owner_is_gone(datetime.now(UTC)):
+                raise self._refusal(found)
+            # of an object that cannot be read nobody can be the owner
+            if self._take_over(found):
+                return
+        raise self._refusal(self._read())
+
+    def _take_over(self, old: LeaseRecord | None) -> bool:
+        """Replace the lease of an owner that is gone; False if another process is about to, or has done it."""
+        token = old.token if old else "unreadable"
+        claim = self._run.key(f"{_NAME}-{token}")
+        if not self._storage.create(claim, self._record.to_bytes()):
+            self._remove_if_abandoned(claim)
+            time.sleep(_SETTLE_S)
+            return False
+        try:
+            found = self._read()
+            if (found.token if found else "unreadable") != token:
+                return False
+            self._record = replace(self._record, expires=_expiry())
+            self._storage.write_bytes(self._key, self._record.to_bytes())
+        finally:
+            self._storage.delete(claim)
+        return True
+
+    def _remove_if_abandoned(self, claim: str) -> None:
+        """Remove the claim of a process that died while it was taking the lease over."""
+        with suppress(MissingKeyError):
+            by = LeaseRecord.from_bytes(self._storage.read_bytes(claim))
+            if by is None or by.owner_is_gone(datetime.now(UTC)):
+                self._storage.delete(claim)
+
+    def _refusal(self, owner: LeaseRecord | None) -> UsageError:
+        who = owner.describe() if owner else "its owner cannot be read"
+        until = f" It can be taken over at {owner.expires + timedelta(seconds=GRACE_S):%H:%M:%S} UTC" if owner else ""
+        return UsageError(
+            f"another process is at work on {self._run.experiment_id}: {who}",
+            hint=f"Wait until it is done, or stop it.{until}{' if it is dead.' if owner else ''}",
+        )
+
+    def _read(self) -> LeaseRecord | None:
+        try:
+            return LeaseRecord.from_bytes(self._storage.read_bytes(self._key))
+        except MissingKeyError:
+            return None
+
+    def _keep(self) -> None:
+        while not self._released.wait(RENEW_S):
+            try:
+                self._renew()
+            except StorageError:
+                continue  # nobody can take it over without the storage, either
+            if self._lost_to is not None:
+                if self._on_lost:
+                    self._on_lost()
+                return
+
+    def _renew(self) -> None:
+        found = self._read()
+        if found is not None and found.token != self._record.token:
+            self._lost_to = found
+            return
+        self._record = replace(self._record, expires=_expiry())
+        if found is not None:
+            self._storage.write_bytes(self._key, self._record.to_bytes())
+        else:
+            # removed by hand; if somebody else was faster, the next round finds that out
+            self._storage.create(self._key, self._record.to_bytes())
+
+
+@contextmanager
+def hold_lease(storage: Storage, run: RunLayout, on_lost: Callable[[], None] | None = None) -> Generator[Lease]:
+    """Hold the lease of a run while inside; see `Lease`."""
+    lease = Lease(storage, run, on_lost)
+    try:
+        yield lease
+    finally:
+        lease.release()
+
+
+def _expiry() -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=LEASE_S)
+
+
+def _new_record() -> LeaseRecord:
+    import psutil
+
+    return LeaseRecord(
+        token=uuid4().hex,
+        host=socket.gethostname(),
+        machine=_machine(),
+        pid=os.getpid(),
+        process_start=psutil.Process().create_time(),
+        since=datetime.now(UTC),
+        expires=_expiry(),
+    )
+
+
+def _machine() -> str:
+    """A name for the space in which process ids have a meaning; containers have spaces of their own."""
+    parts = [socket.gethostname()]
+    if sys.platform == "linux":
+        with suppress(OSError):
+            parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+            parts.append(os.readlink("/proc/self/ns/pid"))  # noqa: PTH115 - the link leads to no path
+    return " ".join(parts)
+
+
+def _is_alive(pid: int, process_start: float) -> bool:
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        # the start is computed from the time of boot, which moves a little when the clock is set
+        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - process_start) < 5.0
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:
+        return True
