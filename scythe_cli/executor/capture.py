@@ -23,6 +23,9 @@ _FAULT_FRAME = re.compile(r'^  File "(.*)", line (\S+) in (.*)$', re.MULTILINE)
 _PACKAGE = str(Path(__file__).parent.parent) + "/"
 
 
+_CLIENTS = ("httpx", "httpcore", "botocore", "aiobotocore", "s3fs", "urllib3")
+
+
 class Capture:
     """The child's side.
 
@@ -48,6 +51,9 @@ class Capture:
         handler.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
         root.addHandler(handler)
         root.setLevel(logging.INFO)
+        for name in _CLIENTS:
+            # they write whole URLs at INFO, and those of signed requests hold a secret
+            logging.getLogger(name).setLevel(logging.WARNING)
 
     def take(self) -> str | None:
         """What was written since the last call; None when that is nothing."""
