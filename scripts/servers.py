@@ -34,6 +34,7 @@ BUCKET = "scythe"
 
 
 def main() -> None:
+    """Do what the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("action", choices=["up", "env", "down", "serve"])
     action = parser.parse_args().action

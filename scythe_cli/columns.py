@@ -41,6 +41,7 @@ from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
+from scythe_cli.arrays import array_of
 from scythe_cli.utils.filesys import is_file_reference
 
 __all__ = [
@@ -129,7 +130,7 @@ class Column:
         encode = self.encode
         try:
             cells = values if encode is None else [None if v is None else encode(v) for v in values]
-            return pa.array(cells, type=self.type)
+            return array_of(cells, self.type)
         except _MISFITS as error:
             raise ColumnError(f"{self.name}: {self._blame(values) or error}") from error
 
@@ -138,7 +139,7 @@ class Column:
         for value in values:
             try:
                 cell = value if value is None or self.encode is None else self.encode(value)
-                pa.array([cell], type=self.type)
+                array_of([cell], self.type)
             except ColumnError as error:
                 return f"{_short(value)}: {error}"
             except _MISFITS as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -13,7 +13,7 @@ from scythe_cli.outcomes import State
 from scythe_cli.records import ErrorGroup, SpecError
 from scythe_cli.storage import Storage
 
-__all__ = ["group_errors", "read_errors", "spec_errors"]
+__all__ = ["Alike", "alike_key", "group_errors", "place_of", "read_errors", "spec_errors"]
 
 _COLUMNS = ["sort_index", "state", "attempt", "error_type", "message", "traceback", "duration_s"]
 _FRAME = re.compile(r'^  File "(.+)", line (\d+), in (.+)$', re.MULTILINE)
@@ -49,7 +49,7 @@ def group_errors(storage: Storage, run: RunLayout, errors: pl.DataFrame | None =
     frame = read_errors(storage, run) if errors is None else errors
     if not frame.height:
         return []
-    places = [_place(text) for text in frame["traceback"]]
+    places = [place_of(text) for text in frame["traceback"]]
     grouped = (
         frame.with_columns(pl.Series("place", places, pl.String), pl.col("error_type").fill_null("?"))
         .group_by("state", "error_type", "place", maintain_order=True)
@@ -65,7 +65,20 @@ def group_errors(storage: Storage, run: RunLayout, errors: pl.DataFrame | None =
     ]
 
 
-def _place(traceback: str | None) -> str | None:
+class Alike(NamedTuple):
+    """What specs have in common that failed alike."""
+
+    state: str
+    error_type: str
+    place: str | None
+
+
+def alike_key(state: str, error_type: str | None, traceback: str | None) -> Alike:
+    """What tells failures that are alike from others."""
+    return Alike(state, error_type or "?", place_of(traceback))
+
+
+def place_of(traceback: str | None) -> str | None:
     """Where an error was raised: the last frame of a traceback."""
     frames = _FRAME.findall(traceback or "")
     if not frames:

@@ -3,9 +3,9 @@
 What it guarantees, with a storage that can create exclusively, read, replace and delete:
 
 - While a lease is fresh, nobody else gets it: it is created exclusively, and every other process is refused.
-- Of several processes that find a lease whose owner is gone, exactly one takes it over. It first creates a claim that is
-  named after the lease to be replaced, exclusively; then it sees that this very lease is still there; then it replaces
-  it, and only then removes the claim. Who comes later finds another lease, or the claim.
+- Of several processes that find a lease whose owner is gone, exactly one takes it over. It first creates, exclusively,
+  a claim that is named after the lease to be replaced; then it sees that this very lease is still there; then it
+  replaces it, and only then removes the claim. Who comes later finds another lease, or the claim.
 - An owner that has lost its lease, because it was suspended or cut off for longer than the lease holds, finds out when
   it next renews, and stops. Until then, at most `RENEW_S`, both can be at work.
 

@@ -8,8 +8,13 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from scythe_cli.registry import ExperimentRegistry
+
+# a first example may have to import a library, on a machine that is busy
+settings.register_profile("scythe", deadline=None)
+settings.load_profile("scythe")
 
 _SETTINGS = ("SCYTHE_", "AWS_", "HATCHET_CLIENT_")
 _KEPT = ("SCYTHE_SERVERS_DIR", "SCYTHE_REQUIRE_LIVE", "AWS_CA_BUNDLE")

@@ -11,12 +11,11 @@ from scythe_cli.cli.arguments import ExperimentOption, FileArgument
 from scythe_cli.cli.options import Session, command
 
 if TYPE_CHECKING:
-    from scythe_cli.records import AllocateResult, ValidationReport
+    from scythe_cli.records import ValidationReport
 
 __all__ = ["add_to"]
 
 _PANEL = "Run"
-_INTERRUPTED = 130
 
 
 def add_to(app: typer.Typer) -> None:
@@ -71,25 +70,15 @@ def add_to(app: typer.Typer) -> None:
 
         Exits with 0 when every spec succeeded, with 1 when some did not; their errors are kept in the run.
         """
-        from scythe_cli.cli.interrupt import Interrupts
-        from scythe_cli.cli.progress import shown_progress
+        from scythe_cli.cli.running import run_and_show
         from scythe_cli.errors import UsageError
-        from scythe_cli.executor import StopSignal
-        from scythe_cli.progress import Progress
 
         project = session.project(engine=engine)
         if wait is False:
             raise UsageError("--no-wait is not possible: this command runs the specs, or waits for those that do")
-        stop = StopSignal()
-        interrupts = Interrupts(stop, session.output)
-
-        with interrupts.handled(), shown_progress(session.output) as show:
-
-            def progress(moment: Progress) -> None:
-                interrupts.watch(moment)
-                show(moment)
-
-            result = project.allocate(
+        return run_and_show(
+            session,
+            lambda progress, stop: project.allocate(
                 file,
                 experiment=experiment,
                 bump=bump,
@@ -98,19 +87,8 @@ def add_to(app: typer.Typer) -> None:
                 max_failures=max_failures,
                 progress=progress,
                 stop=stop,
-            )
-        if session.options.json:
-            session.output.document(result)
-        elif session.options.quiet:
-            session.output.print(result.experiment_id)
-        else:
-            _show_result(session, result)
-        for notice in result.notices:
-            session.output.note(notice)
-        if interrupts.stopped:
-            session.output.note("interrupted; what is finished is kept")
-            return _INTERRUPTED
-        return 0 if result.ok else 1
+            ),
+        )
 
 
 def _show_report(session: Session, file: Path, report: ValidationReport) -> None:
@@ -129,30 +107,3 @@ def _show_report(session: Session, file: Path, report: ValidationReport) -> None
             ]
         ),
     )
-
-
-def _show_result(session: Session, result: AllocateResult) -> None:
-    from scythe_cli.cli.render import error_groups, facts, heading, place, plural, states_line
-    from scythe_cli.quantities import format_duration
-
-    counts = result.counts
-    output = session.output
-    specs = f"{plural(result.n_specs, 'spec')} in {format_duration(result.duration_s)}"
-    output.print(heading(f"{result.experiment} {result.version}: {specs}"), states_line(counts))
-    output.print(
-        "",
-        facts(
-            [
-                ("run", result.experiment_id),
-                ("folder", place(result.uri)),
-                ("tables", ", ".join(result.tables)),
-                ("engine", result.engine),
-            ]
-        ),
-    )
-    if result.errors:
-        output.print("", heading(f"{plural(counts.unsuccessful, 'spec')} did not succeed"), error_groups(result.errors))
-    next_command = "scythe errors" if counts.unsuccessful else "scythe results show"
-    if counts.pending and not counts.unsuccessful:
-        next_command = "scythe status"
-    output.print("", f"Next: {next_command}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ import pyarrow.compute as pc
 
 from scythe_cli.engines.base import Job
 from scythe_cli.executor import Executor, Limits, StopSignal
+from scythe_cli.failures import Alike, alike_key
 from scythe_cli.leaf import RunContext
 from scythe_cli.ledger import LedgerWriter
 from scythe_cli.outcomes import State
@@ -48,7 +50,7 @@ class LocalEngine:
         session = f"local-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:8]}"
         writer = LedgerWriter(job.storage, job.run, session)
         tally = _Tally(job)
-        notices: list[str] = []
+        stopped = False
         with (
             SpecFile.open(job.storage, job.run) as specs,
             Executor(target_of(job.experiment, root=job.root), context, limits, workers=job.workers) as executor,
@@ -62,14 +64,13 @@ class LocalEngine:
                         writer.flush_if_due()
                     if progress:
                         progress(tally.progress())
-                    if job.max_failures is not None and tally.failures >= job.max_failures and not notices:
-                        notices.append(
-                            f"stopped: {tally.failures} of {tally.finished} specs did not succeed; the rest is pending"
-                        )
+                    if job.max_failures is not None and tally.failures >= job.max_failures and not stopped:
+                        stopped = True
                         stop.drain()
             finally:
                 writer.flush()  # what has finished is kept, whatever ended the loop
-        return notices
+        # told at the end, when the specs that were running then are counted as well
+        return [tally.why_stopped(job.run.experiment_id)] if stopped else []
 
 
 def _rows(specs: SpecFile, todo: pa.Table | None) -> Iterator[pa.RecordBatch]:
@@ -93,21 +94,47 @@ class _Tally:
         self._counts = {state: job.counts.of(state) for state in State}
         self._meter = RateMeter()
         self._todo = job.n_specs if job.todo is None else job.todo.num_rows
+        self._alike: Counter[Alike] = Counter()
+        self._messages: dict[Alike, str] = {}
+        self._looks_at_failures = job.max_failures is not None
         self.finished = 0
         self.failures = 0
 
     def add(self, outcomes: pa.Table) -> None:
-        counts: Any = outcomes.filter(outcomes.column("final")).column("state").value_counts()
-        finished = 0
+        final = outcomes.filter(outcomes.column("final"))
+        counts: Any = final.column("state").value_counts()
+        finished = failures = 0
         for item in counts.to_pylist():
             state, n = State(item["values"]), int(item["counts"])
             self._counts[state] += n
             finished += n
             if state is not State.SUCCEEDED:
-                self.failures += n
+                failures += n
+        self.failures += failures
+        if failures and self._looks_at_failures:
+            self._group(final.filter(pc.field("state") != State.SUCCEEDED.value))
         self._counts[State.PENDING] -= finished
         self.finished += finished
         self._meter.add(finished)
+
+    def _group(self, failed: pa.Table) -> None:
+        for row in failed.select(["state", "error_type", "message", "traceback"]).to_pylist():
+            alike = alike_key(row["state"], row["error_type"], row["traceback"])
+            self._alike[alike] += 1
+            self._messages.setdefault(alike, row["message"] or "")
+
+    def why_stopped(self, experiment_id: str) -> str:
+        """Say that there were too many failures, and what most of them were."""
+        alike, n = self._alike.most_common(1)[0]
+        # the first line is enough: `scythe errors` shows the rest
+        message = next(iter(self._messages[alike].strip().splitlines()), "")[:200]
+        kind = f"{alike.error_type} {message}".strip()
+        of_all = f"{self.failures:,} of {self.finished:,}"
+        if n == self.failures:
+            what = f"{of_all} failed alike, {kind}" if n > 1 else f"{of_all} failed, {kind}"
+        else:
+            what = f"{of_all} failed, {n:,} of them alike, {kind}"
+        return f"stopped: {what}; the rest is pending, and `scythe retry {experiment_id}` runs it"
 
     def progress(self) -> Progress:
         return Progress(

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import pyarrow as pa
 
+from scythe_cli.arrays import array_of, repeated
 from scythe_cli.base import ExperimentOutputSpec, output_columns, output_files
 from scythe_cli.columns import Column, ColumnError
 from scythe_cli.executor.failure import Failure
@@ -179,21 +181,21 @@ class OutcomeBatch:
         everything = n == len(self._good)
         attempts = self._good if everything else [self._good[row] for row in rows]
         arrays = _attempt_arrays(attempts, self.clock_offset_s, self.worker)
-        arrays["state"] = pa.repeat(State.SUCCEEDED.value, n)
-        arrays["final"] = pa.repeat(pa.scalar(True), n)
+        arrays["state"] = repeated(State.SUCCEEDED.value, n)
+        arrays["final"] = repeated(True, n)
         if not everything:
-            scalars = [array.take(pa.array(rows, pa.int64())) for array in scalars]
+            scalars = [array.take(array_of(rows, pa.int64())) for array in scalars]
         for column, array in zip(self._scalars, scalars, strict=True):
             arrays[SCALAR + column.name] = array
         results = self._results if everything else [self._results[row] for row in rows]
         for name in self._files:
-            arrays[FILE + name] = pa.array([_of(result, "files").get(name) for result in results], pa.string())
+            arrays[FILE + name] = array_of([_of(result, "files").get(name) for result in results], pa.string())
         table = _table(arrays, self._schema)
         for name, (type_, levels) in extras.items():
             if name.startswith(FEATURE):
                 key = name.removeprefix(FEATURE)
                 values = [_of(result, "features").get(key) for result in results]
-                table = table.append_column(pa.field(name, type_), pa.array(values, type_))
+                table = table.append_column(pa.field(name, type_), array_of(values, type_))
             else:
                 key = name.removeprefix(FRAME)
                 frames = [_of(result, "frames").get(key) for result in results]
@@ -203,7 +205,9 @@ class OutcomeBatch:
     def _table_of_bad(self, retryable: Sequence[bool] | None) -> pa.Table:
         arrays = _attempt_arrays(self._bad, self.clock_offset_s, self.worker)
         arrays |= _failure_arrays(self._failures)
-        arrays["final"] = pa.array([retryable is None or not retryable[attempt[0]] for attempt in self._bad])
+        arrays["final"] = array_of(
+            [retryable is None or not retryable[attempt[0]] for attempt in self._bad], pa.bool_()
+        )
         return _table(arrays, self._schema)
 
 
@@ -222,31 +226,30 @@ def outcome_of_failure(
     """One outcome, of a spec that ended its process or was ended with it."""
     attempts: list[_Attempt] = [(0, sort_index, attempt, workflow_run_id, started_s, duration_s, log)]
     arrays = _attempt_arrays(attempts, 0.0, worker) | _failure_arrays([failure])
-    arrays["final"] = pa.array([final])
+    arrays["final"] = repeated(final, 1)
     return _table(arrays, OUTCOME_SCHEMA)
 
 
 def _attempt_arrays(attempts: Sequence[_Attempt], clock_offset_s: float, worker: str) -> dict[str, pa.Array[Any]]:
     _, sort_index, attempt, run_id, start, duration, log = zip(*attempts, strict=True)
-    # in Python, since arithmetic in Arrow would load its module of kernels into each child, which takes longer
-    started_us = [int((start_s + clock_offset_s) * 1e6) for start_s in start]
+    started_us = np.rint((np.array(start, np.float64) + clock_offset_s) * 1e6).astype(np.int64)
     return {
-        "sort_index": pa.array(sort_index, pa.int64()),
-        "attempt": pa.array(attempt, pa.int32()),
-        "started_at": pa.array(started_us, pa.timestamp("us", tz="UTC")),
-        "duration_s": pa.array(duration, pa.float64()),
-        "worker": pa.repeat(worker, len(attempts)),
-        "workflow_run_id": pa.array(run_id, pa.string()),
-        "log": pa.array(log, pa.string()),
+        "sort_index": array_of(sort_index, pa.int64()),
+        "attempt": array_of(attempt, pa.int32()),
+        "started_at": array_of(started_us.tolist(), pa.int64()).cast(pa.timestamp("us", tz="UTC")),
+        "duration_s": array_of(duration, pa.float64()),
+        "worker": repeated(worker, len(attempts)),
+        "workflow_run_id": array_of(run_id, pa.string()),
+        "log": array_of(log, pa.string()),
     }
 
 
 def _failure_arrays(failures: Sequence[Failure]) -> dict[str, pa.Array[Any]]:
     return {
-        "state": pa.array([failure.state.value for failure in failures], pa.string()),
-        "error_type": pa.array([failure.error_type for failure in failures], pa.string()),
-        "message": pa.array([failure.message for failure in failures], pa.string()),
-        "traceback": pa.array([failure.traceback for failure in failures], pa.string()),
+        "state": array_of([failure.state.value for failure in failures], pa.string()),
+        "error_type": array_of([failure.error_type for failure in failures], pa.string()),
+        "message": array_of([failure.message for failure in failures], pa.string()),
+        "traceback": array_of([failure.traceback for failure in failures], pa.string()),
     }
 
 
@@ -320,5 +323,6 @@ def _frame_column(
         end += 0 if frame is None else frame.table.num_rows
     stacked = pa.concat_tables([schema.empty_table(), *tables], promote_options="permissive")
     values = pa.StructArray.from_arrays([column.combine_chunks() for column in stacked.columns], fields=list(schema))
-    array = pa.ListArray.from_arrays(pa.array([*offsets, end], pa.int32()), values)
+    ends: Any = array_of([*offsets, end], pa.int32())
+    array = pa.ListArray.from_arrays(ends, values)
     return pa.field(name, array.type, metadata={LEVELS_KEY: json.dumps(list(levels)).encode()}), array

@@ -154,10 +154,11 @@ class HatchetEngine:
         Args:
             storage: Where the run is kept.
             run: The run.
-            running: Whether specs that are being run are stopped as well.
+            running: Whether specs that are being run are stopped as well. Else they finish, and their outcomes take
+                the place of `cancelled`, also when that takes longer than this call.
 
         Returns:
-            The number of specs that were cancelled.
+            The number of specs that are cancelled.
 
         Raises:
             EngineError: If the engine cannot be reached.
@@ -167,18 +168,14 @@ class HatchetEngine:
         from scythe_cli.gather import gather
 
         connection = connect()
-        deadline = time.monotonic() + _CANCEL_WAIT_S
-        closed = False
-        while not closed and time.monotonic() < deadline:
-            # nodes may be asking for more while this goes on
-            connection.cancel(run.experiment_id, running=running)
-            closed = wait_until_closed(connection, run.experiment_id, 3.0)
-        if not closed:
-            connection.cancel(run.experiment_id, running=True)
-            wait_until_closed(connection, run.experiment_id, 10.0)
+        # first of all: nodes look for it before they ask for more
         n = _write_cancelled(storage, run)
-        gather(storage, run)
-        return n
+        deadline = time.monotonic() + _CANCEL_WAIT_S
+        connection.cancel(run.experiment_id, running=running)
+        while not wait_until_closed(connection, run.experiment_id, 3.0) and time.monotonic() < deadline:
+            connection.cancel(run.experiment_id, running=running)
+        # what was running and has finished since counts with what it became
+        return gather(storage, run).counts.cancelled if n else 0
 
 
 def _node_input(job: Job) -> NodeInput:
@@ -259,7 +256,7 @@ class _Wait:
             # looking takes longer the more there is: it must not be all that is done
             pause_s = max(poll_s, 5 * (time.monotonic() - started))
             poll_s = _POLL_S if is_new else min(poll_s * 1.3, _MAX_POLL_S)
-            select.select([self._stop.drain_fd], [], [], min(pause_s, 30.0))
+            select.select([self._stop.drain_fd, self._stop.kill_fd], [], [], min(pause_s, 30.0))
 
     def _state(self) -> RunState | None:
         try:
@@ -317,6 +314,8 @@ def _only(output: dict[str, Any]) -> dict[str, Any]:
 
 def _write_cancelled(storage: Storage, run: RunLayout) -> int:
     """Give an outcome to every spec that has none."""
+    from scythe_cli.engines.hatchet.node import CANCEL_PREFIX
+
     manifest = read_manifest(storage, run)
     n_specs = manifest.n_specs if manifest and manifest.n_specs else 0
     with Ledger.open(storage, run) as ledger:
@@ -339,7 +338,7 @@ def _write_cancelled(storage: Storage, run: RunLayout) -> int:
         columns["error_type"] = pa.repeat("Cancelled", n)
         columns["message"] = pa.repeat("the run was cancelled before this spec was run", n)
         table = pa.table(columns, schema=OUTCOME_SCHEMA)
-        write_part(storage, run, f"cancel-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:8]}", table)
+        write_part(storage, run, f"{CANCEL_PREFIX}{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:8]}", table)
     return n
 
 

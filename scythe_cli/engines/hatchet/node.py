@@ -41,11 +41,15 @@ from scythe_cli.outcomes import State
 from scythe_cli.storage import Storage
 from scythe_cli.tree import RecursionMap
 
-__all__ = ["NODE_NAME", "Child", "Node", "Spawner"]
+__all__ = ["CANCEL_PREFIX", "NODE_NAME", "Child", "Node", "Spawner"]
 
 NODE_NAME = "scythe_scatter_gather"
 """The name under which workers serve nodes."""
 
+CANCEL_PREFIX = "cancel-"
+"""Begins the names of parts that say what was cancelled: a node that sees one of its time asks for nothing more."""
+
+_CANCEL_CHECK_S = 2.0
 _MAX_OPEN_TASKS = 10_000
 _MESSAGE_BYTES = 2_000_000
 _MESSAGE_CHILDREN = 100
@@ -117,6 +121,8 @@ class Node:
     _storage: Storage = field(init=False)
     _attempts: Attempts | None = field(init=False)
     _written: frozenset[str] = frozenset()
+    _cancel_seen: bool = False
+    _cancel_due_s: float = 0.0
     _lost: list[ChildError] = field(default_factory=list[ChildError])
     _counts: list[dict[str, int]] = field(default_factory=list[dict[str, int]])
 
@@ -139,7 +145,11 @@ class Node:
         rows = recursion.rows(self.run.n_specs)
         if self.is_replay:
             self._written = await asyncio.to_thread(self._list_parts)
-        if recursion.is_base_case(self.run.n_specs):
+        else:
+            await self._look_for_cancel()
+        if self._cancel_seen:
+            output = NodeOutput(stopped=True)
+        elif recursion.is_base_case(self.run.n_specs):
             output = await self._run_specs(rows)
         else:
             output = await self._run_nodes(recursion, rows)
@@ -233,6 +243,7 @@ class Node:
                 while n_open and n_open + len(tasks) > _MAX_OPEN_TASKS:
                     finished, open_waves = await asyncio.wait(open_waves, return_when=asyncio.FIRST_COMPLETED)
                     n_open -= sum(task.result().n_tasks for task in finished)
+                await self._look_for_cancel()
                 if self._is_stopped():
                     break
                 wave = await asyncio.to_thread(self._prepare, number, tasks, numbers)
@@ -248,8 +259,17 @@ class Node:
             for task in open_waves:
                 task.cancel()
 
+    async def _look_for_cancel(self) -> None:
+        """See in the ledger whether the run was cancelled; nothing of it may be queued at that moment."""
+        if not self._cancel_seen and time.monotonic() >= self._cancel_due_s:
+            files = await asyncio.to_thread(self._storage.list_files, self.run.layout.outcomes)
+            begun = self.run.session.split("-")[1]
+            marks = [f.name.removeprefix(CANCEL_PREFIX) for f in files if f.name.startswith(CANCEL_PREFIX)]
+            self._cancel_seen = any(mark.split("-")[0] >= begun for mark in marks)
+            self._cancel_due_s = time.monotonic() + _CANCEL_CHECK_S
+
     def _is_cancelled(self) -> bool:
-        return any(error.kind is Lost.CANCELLED for error in self._lost)
+        return self._cancel_seen or any(error.kind is Lost.CANCELLED for error in self._lost)
 
     def _is_stopped(self) -> bool:
         limit = self.given.max_failures

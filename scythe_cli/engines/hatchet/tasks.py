@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from hatchet_sdk import Context, DurableContext, EvictionPolicy, Hatchet, NonRetryableException
-from hatchet_sdk.exceptions import TaskRunError
+from hatchet_sdk.exceptions import NonDeterminismError, TaskRunError
 from hatchet_sdk.labels import DesiredWorkerLabel
 from hatchet_sdk.runnables.workflow import BaseWorkflow
 from hatchet_sdk.types.trigger import TriggerWorkflowOptions, WorkflowRunTriggerConfig
@@ -19,6 +19,7 @@ from scythe_cli.engines.hatchet.node import NODE_NAME, Child, Node, Spawner
 from scythe_cli.engines.hatchet.payloads import LeafOutput, NodeInput, NodeOutput
 from scythe_cli.engines.hatchet.results import ChildError, Lost
 from scythe_cli.engines.hatchet.specstore import SpecStore
+from scythe_cli.errors import InvalidInputError
 from scythe_cli.registry import RegisteredExperiment
 from scythe_cli.settings import TimeoutSettings
 
@@ -29,6 +30,9 @@ _LONG = timedelta(days=30)
 
 _NODE_RETRIES = 20
 _LEAF_RETRIES = 4
+
+_HOPELESS = (InvalidInputError, NonDeterminismError, ValueError, TypeError, LookupError, AttributeError)
+"""What would go wrong each time, unlike a storage or a connection that fails."""
 
 NodeFunction = Callable[[NodeInput, DurableContext], Awaitable[NodeOutput]]
 LeafFunction = Callable[[Mapping[str, Any], Context], Awaitable[LeafOutput]]
@@ -76,7 +80,10 @@ def node_task(hatchet: Hatchet, specs: SpecStore) -> BaseWorkflow[Any]:
 
     async def run(given: NodeInput, ctx: DurableContext) -> NodeOutput:
         is_replay = ctx.invocation_count > 1 or ctx.retry_count > 0
-        return await Node(given, spawn, specs, is_replay).work()
+        try:
+            return await Node(given, spawn, specs, is_replay).work()
+        except _HOPELESS as error:
+            raise NonRetryableException(f"{type(error).__name__}: {error}") from error
 
     return node_definition(hatchet, run)
 

@@ -1,8 +1,8 @@
 """Which specs of a run are to be executed, and with which attempt: a number per spec, compressed into text.
 
-0 says that the spec is not to be executed, any other number is that of its next attempt. Runs of equal numbers cost
-next to nothing, and a million specs of which every tenth is retried take about 60 kB: the table goes along in the
-message that starts the run, and no object is left in the storage.
+0 says that the spec is not to be executed, any other number is that of its next attempt. Where all next attempts are
+the same, a bit per spec is enough: a million specs of which any tenth is retried take 80 kB. The text goes along in
+the message that starts the run, and no object is left in the storage.
 """
 
 from __future__ import annotations
@@ -37,7 +37,14 @@ def pack_todo(attempts: Attempts) -> str:
     Raises:
         EngineError: If there are too many specs for one message.
     """
-    text = pack_bytes(attempts.astype("<u2").tobytes())
+    numbers = np.unique(attempts[attempts > 0])
+    if len(numbers) <= 1:
+        number = int(numbers[0]) if len(numbers) else 0
+        head = np.array([len(attempts), number], "<u8").tobytes()
+        raw = b"b" + head + np.packbits(attempts > 0).tobytes()
+    else:
+        raw = b"n" + attempts.astype("<u2").tobytes()
+    text = pack_bytes(raw)
     if len(text) > MAX_BYTES:
         raise EngineError(
             f"the choice of specs to run again takes {len(text):,} bytes; a message can have {MAX_BYTES:,}",
@@ -48,4 +55,9 @@ def pack_todo(attempts: Attempts) -> str:
 
 def unpack_todo(text: str) -> Attempts:
     """What `pack_todo` was given."""
-    return np.frombuffer(unpack_bytes(text), "<u2").astype(np.uint16)
+    raw = unpack_bytes(text)
+    if raw[:1] == b"n":
+        return np.frombuffer(raw[1:], "<u2").astype(np.uint16)
+    n, number = (int(value) for value in np.frombuffer(raw[1:17], "<u8"))
+    chosen = np.unpackbits(np.frombuffer(raw[17:], np.uint8), count=n)
+    return chosen.astype(np.uint16) * np.uint16(number)

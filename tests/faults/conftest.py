@@ -1,0 +1,85 @@
+"""What the tests of faults share: a project whose calls are recorded, and what its runs are compared by."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from scythe_cli.cli import app
+from tests.projects import make_project
+
+CONFIG = '[scythe]\nstorage = "runs"\nworkers = 1\n[experiments.energy]\nentrypoint = "models.building:simulate"\n'
+
+RECORDED = '''
+import os, time
+import polars as pl
+from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
+from scythe_cli.registry import ExperimentRegistry
+
+
+class Case(ExperimentInputSpec):
+    x: float
+    pause_s: float = 0.0
+
+
+class Answer(ExperimentOutputSpec):
+    y: float
+    name: str
+
+
+@ExperimentRegistry.Register(retries=0)
+def simulate(spec: Case) -> Answer:
+    """Square, and leave a line in the log of calls."""
+    fd = os.open(os.environ["CALLS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(fd, f"{spec.sort_index}\\n".encode())
+    os.close(fd)
+    time.sleep(spec.pause_s)
+    if spec.x % 97 == 96:
+        raise ValueError(f"bad case {spec.x:.0f}")
+    steps = pl.DataFrame({"step": [0, 1], "e": [spec.x, spec.x / 3]})
+    return Answer(y=spec.x**2, name=f"case {spec.x:.0f}", dataframes={"steps": steps})
+'''
+
+
+def nightly() -> bool:
+    """Whether the long rounds are run as well."""
+    return os.environ.get("SCYTHE_NIGHTLY") == "1"
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose function appends the number of each spec that it is called for to the file `calls`."""
+    folder = make_project(tmp_path / "a b'ç", code=RECORDED, config=CONFIG)
+    monkeypatch.setenv("CALLS", str(folder / "calls"))
+    return folder
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command line ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Inside = Callable[..., Ran]
+
+
+@pytest.fixture
+def inside(monkeypatch: pytest.MonkeyPatch) -> Inside:
+    """Run a command line in this process, which saves the time that a new one takes to start."""
+
+    def run(folder: Path, *arguments: str) -> Ran:
+        monkeypatch.chdir(folder)
+        result = CliRunner().invoke(app, list(arguments))
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Ran(result.exit_code, result.stdout, result.stderr)
+
+    return run

@@ -1,0 +1,289 @@
+"""The parts of the Hatchet engine that need no server: plans, choices of specs, messages, nodes with a fake engine."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from scythe_cli.allocate import AllocationRequest, submit
+from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
+from scythe_cli.engines.hatchet import HatchetEngine
+from scythe_cli.engines.hatchet.engine import _node_input
+from scythe_cli.engines.hatchet.inline import inline_specs
+from scythe_cli.engines.hatchet.leaf import ROWS_KEY
+from scythe_cli.engines.hatchet.node import NODE_NAME, Child, Node
+from scythe_cli.engines.hatchet.payloads import (
+    META_LEAF,
+    LeafAssignment,
+    LeafOutput,
+    NodeInput,
+    RowSet,
+    pack_outcomes,
+    unpack_outcomes,
+)
+from scythe_cli.engines.hatchet.plan import Measured, Shape, shape_of, waves
+from scythe_cli.engines.hatchet.results import ChildError, Lost
+from scythe_cli.engines.hatchet.specstore import SpecStore
+from scythe_cli.engines.hatchet.todo import pack_todo, todo_array, unpack_todo
+from scythe_cli.executor.batch import outcome_of_failure
+from scythe_cli.executor.failure import Failure
+from scythe_cli.manifest import RecursionRecord
+from scythe_cli.outcomes import State
+from scythe_cli.registry import experiment_from_function
+from scythe_cli.runs import Run
+from scythe_cli.specs import table_from_specs
+from scythe_cli.storage import open_storage
+
+
+class Case(ExperimentInputSpec):
+    x: float
+    day: dt.date | None = None
+
+
+class Result(ExperimentOutputSpec):
+    y: float
+
+
+def simulate(spec: Case) -> Result:
+    return Result(y=spec.x)
+
+
+# plans
+
+
+@pytest.mark.parametrize("shape", [Shape(), Shape(7), Shape(1, 3), Shape(1000, 10)])
+@pytest.mark.parametrize("n", [0, 1, 9, 10, 11, 1234])
+def test_waves_hold_each_row_once_and_in_order(shape: Shape, n: int) -> None:
+    rows = range(5, 5 + 3 * n, 3)
+    cut = list(waves(rows, shape))
+    assert [row for wave in cut for task in wave for row in task] == list(rows)
+    assert all(len(task) <= shape.rows_per_task for wave in cut for task in wave)
+    assert all(cut)
+
+
+def test_first_waves_are_small() -> None:
+    assert [len(wave) for wave in waves(range(1000), Shape())][:6] == [10, 20, 40, 80, 100, 100]
+
+
+def test_slow_functions_get_tasks_of_one_spec() -> None:
+    assert shape_of(Measured(row_s=20.0, row_bytes=1000, rows_per_s=0.5), 10_000).rows_per_task == 1
+
+
+def test_fast_functions_get_tasks_of_one_to_two_seconds() -> None:
+    shape = shape_of(Measured(row_s=0.01, row_bytes=10, rows_per_s=100), 100_000)
+    assert 1.0 <= shape.rows_per_task * 0.01 <= 2.0
+
+
+def test_large_outcomes_make_small_tasks() -> None:
+    assert shape_of(Measured(row_s=1e-6, row_bytes=100_000, rows_per_s=1e5), 100_000).rows_per_task <= 4
+
+
+# messages
+
+
+@pytest.mark.parametrize(
+    ("rows", "attempts"),
+    [([3], [1]), ([1, 4, 7], [2, 2, 2]), ([1, 4, 8], [1, 1, 1]), ([0, 1, 2], [1, 2, 3])],
+)
+def test_row_sets_are_what_they_are_made_of(rows: list[int], attempts: list[int]) -> None:
+    made = RowSet.model_validate_json(RowSet.of(rows, attempts).model_dump_json(exclude_defaults=True))
+    assert (made.indices, made.attempt_numbers) == (rows, attempts)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_todo_survives_and_is_small(several: bool) -> None:
+    rng = np.random.default_rng(1)
+    chosen = np.sort(rng.choice(1_000_001, 100_000, replace=False))
+    numbers = rng.integers(2, 5, 100_000) if several else np.full(100_000, 2)
+    table = pa.table({"sort_index": pa.array(chosen), "attempt": pa.array(numbers, pa.int32())})
+    attempts = todo_array(table, 1_000_001)
+    text = pack_todo(attempts)
+    assert (unpack_todo(text) == attempts).all()
+    assert len(text) < (250_000 if several else 100_000)
+
+
+def test_empty_todo_survives() -> None:
+    assert unpack_todo(pack_todo(np.zeros(5, np.uint16))).tolist() == [0] * 5
+
+
+def _outcome(row: int, attempt: int = 1, state: State = State.SUCCEEDED) -> pa.Table:
+    return outcome_of_failure(
+        Failure(state, "", ""),
+        sort_index=row,
+        attempt=attempt,
+        final=True,
+        workflow_run_id=f"w-{row}",
+        worker="w",
+        started_s=100.0 + row,
+        duration_s=0.5,
+        log=None,
+    ).append_column("out:y", pa.array([float(row)]))
+
+
+def test_outcomes_survive_and_are_small() -> None:
+    packed = pack_outcomes([_outcome(1)])
+    assert packed is not None
+    assert unpack_outcomes(packed) == [_outcome(1)]
+    assert len(packed[0]) < 1500
+
+
+def test_large_outcomes_are_not_sent() -> None:
+    noise = np.random.default_rng(0).random(200_000)
+    assert pack_outcomes([pa.table({"a": noise})]) is None
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -0.0])
+def test_values_that_json_changes_are_not_inlined(value: float) -> None:
+    table = pa.table({"sort_index": [0, 1], "x": [value, 1.5]})
+    first, second = inline_specs(table)
+    assert first is None
+    assert json.loads(second or "") == {"sort_index": 1, "x": 1.5}
+
+
+def test_text_with_nul_and_bytes_that_are_no_text_are_not_inlined() -> None:
+    assert inline_specs(pa.table({"a": ["x\0y"]})) == [None]
+    assert inline_specs(pa.table({"a": [b"\xff\xfe"]})) == [None]
+
+
+# nodes
+
+
+class FakeEngine:
+    """Runs children at once, and remembers what it was asked for."""
+
+    def __init__(self, specs: SpecStore, failing: frozenset[int] = frozenset()) -> None:
+        self.specs = specs
+        self.failing = failing
+        self.asked: dict[str, list[str]] = {}
+        self.rows: list[tuple[int, int]] = []
+        self.lost: dict[int, ChildError] = {}
+
+    def node(self, given: NodeInput, *, is_replay: bool = False) -> Node:
+        place = given.recursion.model_dump_json()
+        self.asked[place] = []
+
+        async def spawn(children: Sequence[Child]) -> list[Mapping[str, Any] | ChildError]:
+            self.asked[place] += [child.input for child in children]
+            await asyncio.sleep(0)
+            return [await self._run(child) for child in children]
+
+        return Node(given, spawn, self.specs, is_replay)
+
+    async def _run(self, child: Child) -> Mapping[str, Any] | ChildError:
+        if child.workflow == NODE_NAME:
+            output = await self.node(NodeInput.model_validate_json(child.input)).work()
+            return output.model_dump(mode="json")
+        given = json.loads(child.input)
+        assignment = (
+            LeafAssignment.model_validate(given[ROWS_KEY])
+            if ROWS_KEY in given
+            else LeafAssignment.from_metadata(child.metadata[META_LEAF], child.workflow, given)
+        )
+        pairs = list(zip(assignment.rows.indices, assignment.rows.attempt_numbers, strict=True))
+        if pairs[0][0] in self.lost:
+            return self.lost[pairs[0][0]]
+        self.rows += pairs
+        tables = [_outcome(r, a, State.FAILED if r in self.failing else State.SUCCEEDED) for r, a in pairs]
+        states: dict[str, int] = {}
+        for table in tables:
+            state = table.column("state")[0].as_py()
+            states[state] = states.get(state, 0) + 1
+        merged = pa.concat_tables(tables)
+        output = LeafOutput(n=len(pairs), states=states, outcomes=pack_outcomes([merged]), busy_s=0.5 * len(pairs))
+        return output.model_dump(mode="json")
+
+
+def _submitted(tmp_path: Path, n: int, *, factor: int, depth: int, per_task: int | str) -> Any:
+    specs = [Case(x=i / 3, day=dt.date(2026, 1, 1) if i % 2 else None) for i in range(n)]
+    request = AllocationRequest(
+        experiment=experiment_from_function(simulate, name="parts"),
+        folder="parts",
+        inputs=table_from_specs(specs, Case),
+        storage=open_storage(tmp_path),
+        engine=HatchetEngine(),
+        recursion=RecursionRecord(factor=factor, max_depth=depth),
+        specs_per_task=per_task,
+    )
+    return submit(request).job
+
+
+@pytest.mark.parametrize("per_task", [1, 4, "auto"])
+@pytest.mark.parametrize(("factor", "depth"), [(10, 0), (3, 1), (2, 3), (100, 1)])
+def test_tree_runs_each_spec_once(tmp_path: Path, factor: int, depth: int, per_task: int | str) -> None:
+    job = _submitted(tmp_path, 150, factor=factor, depth=depth, per_task=per_task)
+    store = SpecStore()
+    engine = FakeEngine(store, failing=frozenset({3, 140}))
+    output = asyncio.run(engine.node(_node_input(job)).work())
+    store.close()
+    assert sorted(engine.rows) == [(row, 1) for row in range(150)]
+    assert output.counts == {"succeeded": 148, "failed": 2}
+    run = Run(job.storage, job.run)
+    counts = run.status().counts
+    assert counts is not None
+    assert (counts.succeeded, counts.failed, counts.pending) == (148, 2, 0)
+    assert run.scalars()["sort_index"].len() == 148
+
+
+@pytest.mark.parametrize("per_task", [1, "auto"])
+def test_replay_asks_for_the_same_and_writes_nothing_new(tmp_path: Path, per_task: int | str) -> None:
+    job = _submitted(tmp_path, 300, factor=10, depth=0, per_task=per_task)
+    given = _node_input(job)
+    store = SpecStore()
+    engine = FakeEngine(store)
+    asyncio.run(engine.node(given).work())
+    asked = dict(engine.asked)
+    parts = {f.name: f.modified for f in job.storage.list_files(job.run.outcomes)}
+    asyncio.run(engine.node(given, is_replay=True).work())
+    store.close()
+    assert engine.asked == asked
+    assert {f.name: f.modified for f in job.storage.list_files(job.run.outcomes)} == parts
+
+
+@pytest.mark.parametrize(("factor", "depth"), [(10, 0), (3, 2)])
+def test_only_chosen_specs_are_run_again(tmp_path: Path, factor: int, depth: int) -> None:
+    from dataclasses import replace
+
+    job = _submitted(tmp_path, 100, factor=factor, depth=depth, per_task="auto")
+    todo = pa.table({"sort_index": pa.array([5, 6, 77]), "attempt": pa.array([2, 2, 3], pa.int32())})
+    store = SpecStore()
+    engine = FakeEngine(store)
+    asyncio.run(engine.node(_node_input(replace(job, todo=todo))).work())
+    store.close()
+    assert sorted(engine.rows) == [(5, 2), (6, 2), (77, 3)]
+
+
+def test_cancelled_task_stops_the_node_and_stays_pending(tmp_path: Path) -> None:
+    job = _submitted(tmp_path, 60, factor=10, depth=0, per_task="auto")
+    store = SpecStore()
+    engine = FakeEngine(store)
+    engine.lost[2] = ChildError(Lost.CANCELLED, "Cancelled", "it was cancelled")
+    output = asyncio.run(engine.node(_node_input(job)).work())
+    store.close()
+    assert output.stopped
+    counts = Run(job.storage, job.run).status().counts
+    assert counts is not None
+    assert counts.pending >= 1
+    assert counts.succeeded + counts.pending == 60
+
+
+def test_task_that_cannot_be_run_leaves_an_outcome(tmp_path: Path) -> None:
+    job = _submitted(tmp_path, 20, factor=10, depth=0, per_task=5)
+    store = SpecStore()
+    engine = FakeEngine(store)
+    engine.lost[5] = ChildError(Lost.FAILED, "StorageError", "the disk is full")
+    output = asyncio.run(engine.node(_node_input(job)).work())
+    store.close()
+    assert output.counts == {"succeeded": 15, "failed": 5}
+    assert "the disk is full" in output.notices[0]
+    errors = Run(job.storage, job.run).table("errors")
+    assert errors["sort_index"].to_list() == [5, 6, 7, 8, 9]
+    assert set(errors["error_type"]) == {"StorageError"}
