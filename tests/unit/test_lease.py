@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from scythe_cli import lease as lease_module
+from scythe_cli.errors import StorageError, UsageError
+from scythe_cli.lease import Lease, LeaseRecord, abandoned_claims, hold_lease
+from scythe_cli.storage import Storage, open_storage
+from tests import servers
+from tests.made_runs import LAYOUT
+
+KEY = LAYOUT.key(".lease")
+
+
+@pytest.fixture(params=["local", pytest.param("versitygw", marks=pytest.mark.live)])
+def storage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Storage]:
+    if request.param == "local":
+        yield open_storage(tmp_path / "runs")
+        return
+    with servers.versitygw(tmp_path / "s3") as server:
+        server.new_bucket("lease")
+        for name, value in server.env.items():
+            monkeypatch.setenv(name, value)
+        yield open_storage("s3://lease/p")
+
+
+def foreign(**changes: Any) -> LeaseRecord:
+    """The lease of a process on another machine, fresh unless told otherwise."""
+    now = datetime.now(UTC)
+    fields: dict[str, Any] = {
+        "token": uuid4().hex,
+        "host": "node-7",
+        "machine": "node-7 elsewhere",
+        "pid": 4711,
+        "process_start": 1.0,
+        "since": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+        "expires": now + timedelta(seconds=60),
+    }
+    return LeaseRecord(**{**fields, **changes})
+
+
+def expired() -> LeaseRecord:
+    return foreign(expires=datetime.now(UTC) - timedelta(seconds=lease_module.GRACE_S + 1))
+
+
+def test_held_lease_refuses_others_and_names_its_owner(storage: Storage) -> None:
+    with (
+        hold_lease(storage, LAYOUT),
+        pytest.raises(UsageError, match=rf"another process is at work on energy/v1.*process {os.getpid()}, since 20"),
+    ):
+        Lease(storage, LAYOUT)
+    assert not storage.exists(KEY)
+    with hold_lease(storage, LAYOUT):
+        assert storage.exists(KEY)
+
+
+def test_lease_of_another_machine_holds_until_it_expires(storage: Storage) -> None:
+    storage.write_bytes(KEY, foreign().to_bytes())
+    with pytest.raises(UsageError, match="node-7, process 4711, since 2026-01-02 03:04:05 UTC") as caught:
+        Lease(storage, LAYOUT)
+    assert "can be taken over at" in (caught.value.hint or "")
+    storage.write_bytes(KEY, expired().to_bytes())
+    with hold_lease(storage, LAYOUT):
+        assert LeaseRecord.from_bytes(storage.read_bytes(KEY)) is not None
+        assert abandoned_claims(storage, LAYOUT) == []
+    assert not storage.exists(KEY)
+
+
+def test_clocks_may_differ_a_little(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path)
+    storage.write_bytes(KEY, foreign(expires=datetime.now(UTC) - timedelta(seconds=5)).to_bytes())
+    with pytest.raises(UsageError, match="another process"):
+        Lease(storage, LAYOUT)
+
+
+def test_lease_of_a_dead_process_of_this_machine_is_taken_over_at_once(tmp_path: Path) -> None:
+    code = (
+        "import os, sys\nfrom scythe_cli.lease import Lease\nfrom scythe_cli.storage import open_storage\n"
+        "from tests.made_runs import LAYOUT\nLease(open_storage(sys.argv[1]), LAYOUT)\nos.kill(os.getpid(), 9)"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=root, check=False, timeout=60)
+    assert done.returncode == -9
+    storage = open_storage(tmp_path)
+    record = LeaseRecord.from_bytes(storage.read_bytes(KEY))
+    assert record is not None
+    assert record.expires > datetime.now(UTC)
+    with hold_lease(storage, LAYOUT):
+        pass
+
+
+def test_process_id_that_is_used_again_is_another_process(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path)
+    with hold_lease(storage, LAYOUT):
+        mine = json.loads(storage.read_bytes(KEY))
+    storage.write_bytes(KEY, json.dumps(mine).encode())
+    with pytest.raises(UsageError, match="another process"):
+        Lease(storage, LAYOUT)
+    storage.write_bytes(KEY, json.dumps({**mine, "process_start": mine["process_start"] - 3600}).encode())
+    with hold_lease(storage, LAYOUT):
+        pass
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff", b'{"token": "../../x"}', b"null"])
+def test_unreadable_lease_has_no_owner(tmp_path: Path, content: bytes) -> None:
+    storage = open_storage(tmp_path)
+    storage.write_bytes(KEY, content)
+    with hold_lease(storage, LAYOUT):
+        pass
+    assert storage.list_tree(LAYOUT.experiment_id) == []
+
+
+@pytest.mark.parametrize("abandoned", [True, False])
+def test_exactly_one_takes_an_expired_lease_over(storage: Storage, abandoned: bool) -> None:
+    old = expired()
+    storage.write_bytes(KEY, old.to_bytes())
+    if abandoned:
+        # somebody died while taking it over
+        storage.write_bytes(f"{KEY}-{old.token}", expired().to_bytes())
+    gate = threading.Barrier(6)
+
+    def one(_: int) -> Lease | None:
+        gate.wait()
+        try:
+            return Lease(storage, LAYOUT)
+        except UsageError:
+            return None
+
+    with ThreadPoolExecutor(6) as pool:
+        leases = [lease for lease in pool.map(one, range(6)) if lease is not None]
+    assert len(leases) == 1
+    assert leases[0].lost_to is None
+    leases[0].release()
+    assert not storage.exists(KEY)
+    assert abandoned_claims(storage, LAYOUT) == []
+
+
+def wait_for(condition: Any) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_lease_is_renewed_while_it_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease_module, "RENEW_S", 0.02)
+    storage = open_storage(tmp_path)
+    with hold_lease(storage, LAYOUT):
+        first = LeaseRecord.from_bytes(storage.read_bytes(KEY))
+        assert first is not None
+
+        def is_later() -> bool:
+            now = LeaseRecord.from_bytes(storage.read_bytes(KEY))
+            return now is not None and now.token == first.token and now.expires > first.expires
+
+        wait_for(is_later)
+        storage.delete(KEY)  # somebody tidies up
+        wait_for(lambda: storage.exists(KEY))
+
+
+def test_owner_that_was_away_finds_out_and_leaves_the_new_lease_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_module, "RENEW_S", 0.02)
+    storage = open_storage(tmp_path)
+    lost = threading.Event()
+    lease = Lease(storage, LAYOUT, lost.set)
+    lease.check()
+    storage.write_bytes(KEY, foreign().to_bytes())
+    assert lost.wait(10)
+    with pytest.raises(StorageError, match=r"was taken over by another process \(node-7, process 4711"):
+        lease.check()
+    lease.release()
+    assert storage.exists(KEY)
+
+
+def test_storage_that_fails_for_a_while_does_not_cost_the_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_module, "RENEW_S", 0.02)
+    storage = open_storage(tmp_path)
+    with hold_lease(storage, LAYOUT) as lease:
+        before = storage.read_bytes(KEY)
+        with monkeypatch.context() as patch:
+            tries: list[str] = []
+
+            def refuse(self: object, key: str) -> bytes:
+                tries.append(key)
+                raise StorageError("no")
+
+            patch.setattr(type(storage), "read_bytes", refuse)
+            wait_for(lambda: len(tries) > 2)
+        wait_for(lambda: storage.read_bytes(KEY) != before)
+        lease.check()
