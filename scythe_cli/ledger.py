@@ -39,6 +39,7 @@ __all__ = [
 
 _MAX_PART_BYTES = 64_000_000
 _MAX_PART_ROWS = 500_000
+_FRAME_BYTES_KEY = b"scythe:frame_bytes"
 
 
 @dataclass(slots=True)
@@ -112,8 +113,10 @@ def merge_outcomes(tables: Sequence[pa.Table]) -> list[pa.Table]:
 def write_part(storage: Storage, run: RunLayout, name: str, outcomes: pa.Table) -> None:
     """Write one part under a name; a part of that name is replaced."""
     buffer = pa.BufferOutputStream()
+    frame_bytes = sum(outcomes.column(c).nbytes for c in outcomes.column_names if c.startswith(FRAME))
+    metadata = {**(outcomes.schema.metadata or {}), _FRAME_BYTES_KEY: str(frame_bytes).encode()}
     pq.write_table(
-        outcomes,
+        outcomes.replace_schema_metadata(metadata),
         buffer,
         compression="zstd",
         row_group_size=100_000,
@@ -132,7 +135,7 @@ class PartFile:
         path: A local file with its content.
         schema: Its columns.
         n_rows: Its number of outcomes.
-        frame_bytes: The uncompressed size of its user dataframes.
+        frame_bytes: The size of its user dataframes in memory.
     """
 
     name: str
@@ -236,13 +239,9 @@ def _open_part(name: str, path: Path) -> PartFile | None:
             metadata: Any = file.metadata
             if any(schema.get_field_index(c.name) < 0 or schema.field(c.name).type != c.type for c in OUTCOME_SCHEMA):
                 return None
-            frame_bytes = sum(
-                metadata.row_group(group).column(column).total_uncompressed_size
-                for group in range(metadata.num_row_groups)
-                for column in range(metadata.num_columns)
-                if metadata.row_group(group).column(column).path_in_schema.startswith(FRAME)
-            )
-            return PartFile(name, path, schema, int(metadata.num_rows), int(frame_bytes))
+            # not from the sizes of the columns: asking for these in a damaged footer can end the process
+            frame_bytes = int((schema.metadata or {}).get(_FRAME_BYTES_KEY, b"0"))
+            return PartFile(name, path, schema, int(metadata.num_rows), frame_bytes)
     except (pa.ArrowException, OSError, ValueError) as error:
         _raise_if_refused(error, path)
         return None

@@ -31,7 +31,7 @@ from scythe_cli.sampling.findings import Finding, findings_of, found_exception, 
 from scythe_cli.sampling.judging import Findings, Judge, encoded
 from scythe_cli.sampling.matching import Cell, Group, Match, Source, accepts_none
 from scythe_cli.sampling.problems import Problems, show_value
-from scythe_cli.sampling.reading import RawFile, chunked
+from scythe_cli.sampling.raw import RawFile, chunked
 
 __all__ = ["check_cells"]
 

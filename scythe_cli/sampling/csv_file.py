@@ -17,7 +17,7 @@ import pyarrow.csv as pa_csv
 
 from scythe_cli.errors import SamplingFileError
 from scythe_cli.sampling.problems import MAX_SHOWN, listing, show_text
-from scythe_cli.sampling.reading import RawFile, check_names
+from scythe_cli.sampling.raw import RawFile, check_names
 
 __all__ = ["read_csv"]
 

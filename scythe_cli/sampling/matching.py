@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from scythe_cli.base import RESERVED_INPUT_FIELDS, ExperimentInputSpec
 from scythe_cli.errors import SamplingFileError
 from scythe_cli.sampling.problems import listing
-from scythe_cli.sampling.reading import RawFile
+from scythe_cli.sampling.raw import RawFile
 
 __all__ = ["Cell", "Group", "Match", "Source", "accepts_none", "field_of_location", "match_columns", "members_of"]
 

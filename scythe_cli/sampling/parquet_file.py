@@ -11,7 +11,7 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from scythe_cli.errors import SamplingFileError
-from scythe_cli.sampling.reading import RawFile, check_names, chunked
+from scythe_cli.sampling.raw import RawFile, check_names, chunked
 
 __all__ = ["read_parquet"]
 

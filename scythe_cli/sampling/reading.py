@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
 
 from scythe_cli.errors import SamplingFileError
+from scythe_cli.sampling.raw import RawFile
 
-__all__ = ["SUFFIXES", "RawFile", "check_names", "chunked", "read_raw"]
+__all__ = ["SUFFIXES", "read_raw"]
 
 SUFFIXES = (".csv", ".parquet", ".pq")
-
-
-@dataclass(frozen=True)
-class RawFile:
-    """The cells of a sampling file, before anyone has judged them.
-
-    Attributes:
-        path: The file.
-        names: The names of the columns.
-        columns: The columns; null where a cell is missing.
-        n_rows: The number of cases.
-        row_label: Where a case is, for a person.
-    """
-
-    path: Path
-    names: list[str]
-    columns: list[pa.ChunkedArray[Any]]
-    n_rows: int
-    row_label: Callable[[int], str]
 
 
 def read_raw(path: Path) -> RawFile:
@@ -71,22 +47,3 @@ def read_raw(path: Path) -> RawFile:
 
 def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0][:200]
-
-
-def check_names(path: Path, names: Sequence[str]) -> None:
-    """Check that each column has a name of its own.
-
-    Raises:
-        SamplingFileError: If a name is empty or comes twice.
-    """
-    empty = [str(position) for position, name in enumerate(names, 1) if not name]
-    if empty:
-        raise SamplingFileError(f"{path}: column {', '.join(empty)} has no name")
-    twice = [name for name, n in Counter(names).items() if n > 1]
-    if twice:
-        raise SamplingFileError(f"{path}: more than one column is named {', '.join(map(repr, twice))}")
-
-
-def chunked(chunks: list[Any], type_: Any) -> pa.ChunkedArray[Any]:
-    """Join arrays without copying them; the stubs of `chunked_array` know only some types."""
-    return pa.chunked_array(chunks, type_)

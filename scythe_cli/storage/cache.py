@@ -13,10 +13,10 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from scythe_cli.errors import StorageError
+from scythe_cli.redaction import redact_uri
 from scythe_cli.storage.base import MissingKeyError
 from scythe_cli.storage.download import copy_remote, max_fetch_bytes, open_uri, repeatedly, safe_name, uri_scheme
 from scythe_cli.storage.localfiles import border
-from scythe_cli.utils.filesys import redact_uri
 
 __all__ = ["ArtifactCache"]
 

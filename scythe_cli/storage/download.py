@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote
 
 from scythe_cli.errors import ConfigError, StorageError
+from scythe_cli.redaction import redact_uri
 from scythe_cli.storage.base import MissingKeyError, RemoteFile, Storage, TransferInterruptedError
 from scythe_cli.storage.localfiles import atomic_file, border
 from scythe_cli.storage.opening import open_storage
-from scythe_cli.utils.filesys import redact_uri
 
 if TYPE_CHECKING:
     import httpx

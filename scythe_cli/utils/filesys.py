@@ -11,7 +11,7 @@ from pydantic import AnyHttpUrl, AnyUrl, BeforeValidator, HttpUrl, UrlConstraint
 from pydantic.types import PathType
 from typing_extensions import TypeAliasType
 
-__all__ = ["FileReference", "OptionalFileReference", "S3Url", "fetch_uri", "is_file_reference", "redact_uri"]
+__all__ = ["FileReference", "OptionalFileReference", "S3Url", "fetch_uri", "is_file_reference"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
@@ -68,21 +68,6 @@ def _members(annotation: Any) -> set[Any]:
     except TypeError:
         return {object}
     return {annotation}
-
-
-def redact_uri(uri: str) -> str:
-    """A URI without user, password, query and fragment, as it can be shown; a path stays as it is.
-
-    The query of a presigned URL gives access, just as a password does.
-    """
-    scheme = _SCHEME.match(uri)
-    if scheme is None:
-        return uri
-    # in a key of S3 these two characters are ordinary
-    cut = None if scheme[1].lower() == "s3" else re.search(r"[?#]", uri)
-    shown = uri[scheme.end() : cut.start() if cut else None]
-    host, slash, path = shown.partition("/")
-    return f"{scheme[0]}{host.rpartition('@')[2]}{slash}{path}{'?…' if cut else ''}"
 
 
 def fetch_uri(uri: AnyUrl | str, local_path: Path, use_cache: bool = True) -> Path:

@@ -19,13 +19,13 @@ from pydantic import (
 )
 
 from scythe_cli.errors import StorageError
+from scythe_cli.redaction import redact_uri
 from scythe_cli.utils.filesys import (
     FileReference,
     OptionalFileReference,
     S3Url,
     fetch_uri,
     is_file_reference,
-    redact_uri,
 )
 
 

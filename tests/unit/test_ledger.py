@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from scythe_cli import ledger as ledger_module
+from scythe_cli.errors import StorageError
+from scythe_cli.layout import RunLayout
+from scythe_cli.ledger import Ledger, LedgerWriter, counts_of, effective_outcomes, merge_outcomes
+from scythe_cli.records import StateCounts
+from scythe_cli.storage import Storage, open_storage
+from tests.made_runs import LAYOUT, outcomes, write_part
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return open_storage(tmp_path / "runs")
+
+
+def part_names(storage: Storage, run: RunLayout = LAYOUT) -> list[str]:
+    return [f.name for f in storage.list_files(run.outcomes)]
+
+
+def test_parts_are_written_when_it_is_time_and_less_often_in_long_runs(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(ledger_module.time, "monotonic", lambda: now[0])
+    writer = LedgerWriter(storage, LAYOUT, "w")
+    writer.add(outcomes([0]))
+    assert part_names(storage) == []
+    now[0] = 1.0
+    writer.add(outcomes([1]))
+    assert part_names(storage) == ["w-000001.pq"]
+    now[0] = 1000.0
+    writer.add(outcomes([2]))
+    now[0] = 1005.0
+    writer.add(outcomes([3]))
+    assert len(part_names(storage)) == 2, "at 1000 s the interval is 10 s"
+    now[0] = 1_000_000.0
+    writer.flush_if_due()
+    now[0] += 29.0
+    writer.add(outcomes([4]))
+    assert len(part_names(storage)) == 3
+    now[0] += 1.5
+    writer.flush_if_due()
+    assert len(part_names(storage)) == 4, "the interval is never more than 30 s"
+    writer.flush()
+    assert len(part_names(storage)) == 4, "there is nothing to write"
+    with Ledger.open(storage, LAYOUT) as ledger:
+        assert sorted(ledger.outcomes()["sort_index"]) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("limit", "value"), [("_MAX_PART_ROWS", 10), ("_MAX_PART_BYTES", 1000)])
+def test_many_outcomes_are_written_at_once(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, limit: str, value: int
+) -> None:
+    monkeypatch.setattr(ledger_module, limit, value)
+    writer = LedgerWriter(storage, LAYOUT, "w")
+    writer.add(outcomes(range(50)))
+    assert part_names(storage) == ["w-000001.pq"]
+
+
+def test_outcomes_are_still_there_after_a_write_that_failed(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = LedgerWriter(storage, LAYOUT, "w")
+    writer.add(outcomes([0, 1]))
+    with monkeypatch.context() as patch:
+
+        def full(*_: object) -> None:
+            raise StorageError("no space is left on the device")
+
+        patch.setattr(type(storage), "write_bytes", full)
+        with pytest.raises(StorageError, match="no space"):
+            writer.flush()
+    writer.flush()
+    with Ledger.open(storage, LAYOUT) as ledger:
+        assert ledger.outcomes()["sort_index"].to_list() == [0, 1]
+
+
+def test_columns_that_contradict_each_other_are_kept_in_parts_of_their_own() -> None:
+    a = outcomes([0]).append_column("feature:f", pa.array([1]))
+    b = outcomes([1]).append_column("feature:f", pa.array(["text"]))
+    merged = merge_outcomes([a, b, a, outcomes([]), b])
+    assert [table.num_rows for table in merged] == [2, 2]
+
+
+def test_a_replayed_part_counts_once(storage: Storage) -> None:
+    for _ in range(2):
+        write_part(storage, LAYOUT, "n0", outcomes([0, 1]))
+    write_part(storage, LAYOUT, "n0-again", outcomes([1, 2]))
+    with Ledger.open(storage, LAYOUT) as ledger:
+        assert counts_of(effective_outcomes(ledger.outcomes()), 5) == StateCounts(succeeded=3, pending=2)
+
+
+@pytest.mark.parametrize("n", [0, 3, 4, 100, -1])
+def test_a_part_that_was_cut_anywhere_is_damaged_and_the_others_are_read(storage: Storage, n: int) -> None:
+    write_part(storage, LAYOUT, "a", outcomes([0]))
+    write_part(storage, LAYOUT, "b", outcomes([1]))
+    key = LAYOUT.outcome_part("a")
+    storage.write_bytes(key, storage.read_bytes(key)[:n])
+    with Ledger.open(storage, LAYOUT) as ledger:
+        assert ledger.damaged == ["a.pq"]
+        assert ledger.outcomes()["sort_index"].to_list() == [1]
+
+
+def test_every_flipped_byte_is_found_or_harmless(storage: Storage) -> None:
+    """A thorough look finds a changed byte, unless what it changed says nothing, such as a statistic."""
+    write_part(storage, LAYOUT, "a", outcomes(range(20), frame_rows=2))
+    key = LAYOUT.outcome_part("a")
+    whole = storage.read_bytes(key)
+    path = storage.local_path(key)
+    assert path is not None
+    expected = pq.ParquetFile(path).read()
+    for position in range(4, len(whole), 97):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x10]) + whole[position + 1 :])
+        with Ledger.open(storage, LAYOUT, thorough=True) as ledger:
+            if not ledger.damaged:
+                assert pq.ParquetFile(path).read().equals(expected), f"byte {position} changed what is read"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read everything")
+def test_a_part_that_may_not_be_read_is_not_taken_for_damaged(storage: Storage) -> None:
+    write_part(storage, LAYOUT, "a", outcomes([0]))
+    path = storage.local_path(LAYOUT.outcome_part("a"))
+    assert path is not None
+    path.chmod(0)
+    with pytest.raises(StorageError, match=r"cannot read .*: Permission denied"), Ledger.open(storage, LAYOUT):
+        pass
+
+
+def test_a_refused_read_is_not_taken_for_damage(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_part(storage, LAYOUT, "a", outcomes([0]))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(ledger_module.pq, "ParquetFile", refuse)
+    with pytest.raises(StorageError, match="Input/output error"), Ledger.open(storage, LAYOUT):
+        pass
