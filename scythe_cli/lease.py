@@ -45,6 +45,9 @@ RENEW_S = 15.0
 GRACE_S = 10.0
 """How much longer others wait, for clocks that differ."""
 
+_held: set[str] = set()
+"""The tokens of the leases that this process holds."""
+
 _NAME = ".lease"
 _SETTLE_S = 0.5
 
@@ -104,10 +107,14 @@ class LeaseRecord:
         return record if record.token.isalnum() and len(record.token) <= 64 else None
 
     def owner_is_gone(self, now: datetime) -> bool:
-        """Whether the lease has run out, or its owner is known to be dead."""
-        return now > self.expires + timedelta(seconds=GRACE_S) or (
-            self.machine == _machine() and not _is_alive(self.pid, self.process_start)
-        )
+        """Whether the lease has run out, or its owner is known to be dead, or to have tried to give it back."""
+        if now > self.expires + timedelta(seconds=GRACE_S):
+            return True
+        if self.machine != _machine():
+            return False
+        if self.pid == os.getpid() and self.token not in _held:
+            return True  # the storage did not let us remove it
+        return not _is_alive(self.pid, self.process_start)
 
     def describe(self) -> str:
         """Name the owner for a person."""
@@ -135,7 +142,12 @@ class Lease:
         self._record = _new_record()
         self._released = threading.Event()
         self._lost_to: LeaseRecord | None = None
-        self._acquire()
+        _held.add(self._record.token)
+        try:
+            self._acquire()
+        except BaseException:
+            _held.discard(self._record.token)
+            raise
         self._thread = threading.Thread(target=self._keep, name="scythe-lease", daemon=True)
         self._thread.start()
 
@@ -160,6 +172,7 @@ class Lease:
         """Give it back; a lease of somebody else is left alone."""
         self._released.set()
         self._thread.join()
+        _held.discard(self._record.token)
         # a lease that cannot be removed runs out by itself
         with suppress(StorageError):
             found = self._read()

@@ -193,11 +193,14 @@ class Ledger:
         frames: list[pl.DataFrame] = []
         for position, part in enumerate(self.parts):
             try:
-                read: Any = pl.from_arrow(read_part(part, columns))
+                read = read_part(part, columns)
             except StorageError:
                 self.damaged.append(part.name)
                 continue
-            table = cast("pl.DataFrame", read)
+            # without the metadata of a schema, whose text may be damaged as well
+            schema = pa.schema([OUTCOME_SCHEMA.field(name) for name in columns])
+            plain: Any = pl.from_arrow(pa.Table.from_arrays(read.columns, schema=schema))
+            table = cast("pl.DataFrame", plain)
             frames.append(
                 table.with_columns(
                     pl.lit(position, pl.UInt32).alias("part"),

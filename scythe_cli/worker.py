@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from scythe_cli.errors import EngineError, UsageError
+from scythe_cli.errors import StoppedError, UsageError
 from scythe_cli.registry import ExperimentRegistry, RegisteredExperiment
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ class ScytheWorkerConfig(BaseSettings):
                 ).start()
             except SystemExit as end:
                 if end.code not in (0, None):
-                    raise EngineError("the worker was stopped before its tasks were done") from None
+                    raise StoppedError("stopped at once; what was running is run again by another worker") from None
             finally:
                 pool.close()
                 specs.close()

@@ -86,7 +86,7 @@ def test_run_waits_for_a_worker_and_says_so(live: LiveProject) -> None:
 
 def test_cancel_keeps_what_has_finished(live: LiveProject) -> None:
     live.configure(max_depth=0, specs_per_task=1)
-    cases = live.write_cases(60, sleep_s=lambda _: 0.5)
+    cases = live.write_cases(60, sleep_s=lambda _: 0.3)
     live.start_worker("--slots", "2")
     project = live.open()
     results: list[Any] = []

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psutil
 import pytest
 
 from scythe_cli import lease as lease_module
@@ -106,12 +107,32 @@ def test_process_id_that_is_used_again_is_another_process(tmp_path: Path) -> Non
     storage = open_storage(tmp_path)
     with hold_lease(storage, LAYOUT):
         mine = json.loads(storage.read_bytes(KEY))
-    storage.write_bytes(KEY, json.dumps(mine).encode())
-    with pytest.raises(UsageError, match="another process"):
+        parent = psutil.Process(os.getppid())
+        theirs = {**mine, "token": "theirs", "pid": parent.pid, "process_start": parent.create_time()}
+    storage.write_bytes(KEY, json.dumps(theirs).encode())
+    with pytest.raises(UsageError, match=rf"another process is at work.*process {parent.pid}"):
         Lease(storage, LAYOUT)
-    storage.write_bytes(KEY, json.dumps({**mine, "process_start": mine["process_start"] - 3600}).encode())
+    storage.write_bytes(KEY, json.dumps({**theirs, "process_start": theirs["process_start"] - 3600}).encode())
     with hold_lease(storage, LAYOUT):
         pass
+
+
+def test_lease_that_could_not_be_removed_does_not_bind_its_own_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = open_storage(tmp_path)
+    with monkeypatch.context() as patch:
+
+        def refuse(*_: object) -> None:
+            raise StorageError("no")
+
+        patch.setattr(type(storage), "delete", refuse)
+        with hold_lease(storage, LAYOUT):
+            pass
+    assert storage.exists(KEY)
+    with hold_lease(storage, LAYOUT):
+        pass
+    assert not storage.exists(KEY)
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff", b'{"token": "../../x"}', b"null"])

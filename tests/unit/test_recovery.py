@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from scythe_cli.base import ExperimentOutputSpec
@@ -26,6 +27,10 @@ from scythe_cli.registry import ExperimentRegistry, RegisteredExperiment
 from scythe_cli.runs import Run
 from scythe_cli.storage import Storage, open_storage
 from tests.made_runs import LAYOUT, Answer, Case, make_run, outcomes, write_part
+
+
+class Other(ExperimentOutputSpec):
+    z: float
 
 
 @dataclass
@@ -187,9 +192,10 @@ def test_damage_inside_a_part_stops_the_gather_and_names_the_remedy(run: Run, st
     key = run.layout.outcome_part("a")
     content = bytearray(storage.read_bytes(key))
     # the outputs come after the columns that the counting reads
-    schema = pa.parquet.ParquetFile(pa.BufferReader(bytes(content)))
-    offset = schema.metadata.row_group(0).column(schema.schema_arrow.get_field_index("out:y")).data_page_offset
-    content[offset + 40] ^= 0xFF
+    metadata = pq.read_metadata(pa.BufferReader(bytes(content))).row_group(0)
+    columns = [metadata.column(i) for i in range(metadata.num_columns)]
+    output = next(c for c in columns if c.path_in_schema == "out:y")
+    content[output.dictionary_page_offset or output.data_page_offset] ^= 0xFF
     storage.write_bytes(key, bytes(content))
     assert run.status().counts is not None
     with pytest.raises(StorageError, match=r"part a\.pq of the ledger is damaged(.|\n)*`scythe retry`"):
@@ -199,9 +205,6 @@ def test_damage_inside_a_part_stops_the_gather_and_names_the_remedy(run: Run, st
 def test_what_cannot_be_retried(run: Run, storage: Storage, experiment: RegisteredExperiment[Case, Answer]) -> None:
     with pytest.raises(UsageError, match="specs that succeeded are not run again"):
         retry_run(run, experiment, ToldEngine(), only={State.SUCCEEDED})
-
-    class Other(ExperimentOutputSpec):
-        z: float
 
     @ExperimentRegistry.Register(name="other")
     def other(spec: Case) -> Other:

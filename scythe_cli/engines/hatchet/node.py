@@ -339,6 +339,8 @@ class Node:
         self, row_sets: Sequence[RowSet], results: Sequence[Mapping[str, Any] | ChildError]
     ) -> tuple[_Done, list[pa.Table]]:
         tables: list[pa.Table] = []
+        # of tasks alone: what this node adds itself is not the same when it is replayed
+        measured: list[pa.Table] = []
         lost: list[ChildError] = []
         counts: list[dict[str, int]] = []
         busy_s = 0.0
@@ -357,7 +359,7 @@ class Node:
                 counts.append({State.FAILED.value: rows.n})
             else:
                 output = LeafOutput.model_validate(result)
-                tables += unpack_outcomes(output.outcomes or [])
+                measured += unpack_outcomes(output.outcomes or [])
                 counts.append(output.states)
                 busy_s += output.busy_s
                 packed_bytes += sum(map(len, output.outcomes or []))
@@ -367,13 +369,14 @@ class Node:
             counts=total(counts),
             busy_s=busy_s,
             packed_bytes=packed_bytes,
-            span_s=_span_s(tables),
+            span_s=_span_s(measured),
             lost=lost,
         )
-        return done, tables
+        return done, [*measured, *tables]
 
     def _write(self, name: str, tables: list[pa.Table]) -> None:
-        for position, table in enumerate(merge_outcomes(tables)):
+        # the one whose name says that the wave is written comes last
+        for position, table in reversed(list(enumerate(merge_outcomes(tables)))):
             write_part(self._storage, self.run.layout, name if not position else f"{name}-{position}", table)
 
     def _notices(self, what: str) -> list[str]:

@@ -1,0 +1,157 @@
+"""Runs on a storage that fails now and then, and on one that is full."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from scythe_cli.project import open_project
+from tests import servers
+from tests.projects import make_project
+
+from .comparing import assert_same_tables, final_tables, strangers
+from .conftest import CONFIG, Inside, nightly
+from .proxy import FaultProxy, fault_proxy
+
+ROUNDS = 20 if nightly() else 1
+
+
+@pytest.fixture
+def proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FaultProxy, servers.S3Server]]:
+    seed = int(os.environ.get("SCYTHE_SEED", random.randrange(2**32)))
+    print(f"SCYTHE_SEED={seed}")
+    with servers.versitygw(tmp_path / "s3") as server, fault_proxy(server.endpoint_url, share=0.05, seed=seed) as proxy:
+        server.new_bucket("faulty")
+        for name, value in {**server.env, "AWS_ENDPOINT_URL": proxy.endpoint_url}.items():
+            monkeypatch.setenv(name, value)
+        yield proxy, server
+
+
+@pytest.mark.live
+def test_runs_are_complete_on_a_storage_that_fails_now_and_then(
+    tmp_path: Path, inside: Inside, proxy: tuple[FaultProxy, servers.S3Server]
+) -> None:
+    folder = make_project(tmp_path / "p", config=CONFIG)
+    (folder / "weather.epw").write_text("sunny")
+    (folder / "cases.csv").write_text(
+        "area,mode,weather\n" + "".join(f"{i},{('well', 'report', 'raise')[i % 3]},weather.epw\n" for i in range(60))
+    )
+    assert inside(folder, "allocate", "cases.csv").code == 1
+    expected = final_tables(next((folder / "runs").glob("energy/*/*")))
+    files = expected.pop("result_file_refs")["report"].is_not_null().to_list()
+
+    for number in range(ROUNDS):
+        ran = inside(folder, "allocate", "cases.csv", "--storage", f"s3://faulty/{number}", "--json")
+
+        assert ran.code == 1, ran.err
+        (run,) = (tmp_path / "s3" / "buckets" / "faulty" / str(number)).glob("energy/v1.0.0/*")
+        found = final_tables(run)
+        assert found.pop("result_file_refs")["report"].is_not_null().to_list() == files
+        for name, table in expected.items():
+            columns = [name for name in table.columns if name != "weather"]
+            assert found[name].select(columns).equals(table.select(columns)), name
+        assert sorted(path.read_text() for path in (run / "results" / "report").iterdir()) == sorted(
+            f"area {i:.1f}" for i in range(60) if i % 3 == 1
+        )
+        assert strangers(run) == []
+    print(dict(proxy[0].seen))
+    assert sum(n for fault, n in proxy[0].seen.items() if fault) > 0
+
+
+@pytest.mark.live
+def test_run_that_lost_its_storage_goes_on_when_it_is_back(
+    tmp_path: Path, inside: Inside, proxy: tuple[FaultProxy, servers.S3Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scythe_cli.storage.s3_client.PATIENCE_S", 1.0)
+    faults, _ = proxy
+    faults.share = 0.0
+    folder = make_project(tmp_path / "p", config=CONFIG)
+    (folder / "cases.csv").write_text("area\n" + "".join(f"{i}\n" for i in range(40)))
+    location = "s3://faulty/lost"
+    assert inside(folder, "allocate", "cases.csv", "--storage", location).code == 0
+    run = next((tmp_path / "s3" / "buckets" / "faulty" / "lost").glob("energy/v1.0.0/*"))
+    expected = final_tables(run)
+    for part in (run / "outcomes").iterdir():
+        part.unlink()
+    put_part = "scythe_cli.ledger.LedgerWriter.add"
+
+    def lose(*_: object) -> None:
+        faults.share, faults.kinds = 1.0, ("503",)
+        raise_from_storage()
+
+    def raise_from_storage() -> None:
+        open_project(start=folder, storage=location).storage.write_bytes("x", b"")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(put_part, lose)
+        ran = inside(folder, "retry", "--storage", location)
+    assert ran.code == 4
+    assert "the server answers SlowDown again and again" in ran.err
+    assert "hint: Try again later. What is finished is kept: `scythe retry energy/v1.0.0/" in ran.err
+    faults.share = 0.0
+    assert inside(folder, "retry", "--storage", location).code == 0
+    assert_same_tables(run, expected)
+    assert strangers(run) == []
+
+
+BULKY = """
+import random, time
+from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
+from scythe_cli.registry import ExperimentRegistry
+
+class Case(ExperimentInputSpec):
+    x: int
+
+class Answer(ExperimentOutputSpec):
+    noise: str
+
+@ExperimentRegistry.Register()
+def simulate(spec: Case) -> Answer:
+    time.sleep(0.002)
+    return Answer(noise=random.Random(spec.x).randbytes(4_000).hex())
+"""
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk can only be made by root, where mounting is allowed")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_disk_that_is_full_in_mid_run(tmp_path: Path, small_disk: Path, inside: Inside) -> None:
+    folder = make_project(tmp_path / "p", code=BULKY, config=CONFIG)
+    pl.DataFrame({"x": range(1000)}).write_csv(folder / "cases.csv")
+    runs = str(small_disk / "runs")
+
+    ran = inside(folder, "allocate", "cases.csv", "--storage", runs)
+
+    assert ran.code == 4
+    assert "no space is left on the device" in ran.err
+    assert "hint: Free some space" in ran.err
+    assert "What is finished is kept: `scythe retry energy/v1.0.0/" in ran.err
+    run = next((small_disk / "runs").glob("energy/*/*"))
+    assert not [file for file in strangers(run) if file != ".lease"]
+    again = inside(folder, "retry", "--storage", runs)
+    assert again.code == 4
+    assert "no space is left" in again.err
+
+    subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
+    retried = inside(folder, "retry", "--storage", runs)
+    assert retried.code == 0, retried.err
+    scalars = final_tables(run)["scalars"]
+    assert scalars["sort_index"].to_list() == list(range(1000))
+    assert scalars["noise"].to_list() == [random.Random(i).randbytes(4_000).hex() for i in range(1000)]
+    assert strangers(run) == []
