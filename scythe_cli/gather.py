@@ -265,7 +265,8 @@ class _Tables:
             schema = schema.remove(schema.get_field_index("sort_subindex"))
             schema = schema.with_metadata({"pandas": _pandas_metadata(schema, levels)})
             with pq.ParquetWriter(new, schema, compression="zstd") as writer:
-                for batch in source.iter_batches():
+                # a file without any row cannot be iterated with every release of pyarrow
+                for batch in source.iter_batches() if source.num_row_groups else ():
                     writer.write_batch(batch.select(schema.names).cast(schema))
         new.replace(old)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -156,7 +157,7 @@ def fetch_tables(
             sources = {name: _fetcher(storage, key) for name, key in keys.items()}
         chosen = _choose(sources, names, run)
         suffix = ".csv" if as_csv else ".pq"
-        taken = [name for name in chosen if (dest / f"{name}{suffix}").exists()]
+        taken = [name for name in chosen if os.path.lexists(dest / f"{name}{suffix}")]
         if taken and not overwrite:
             files = ", ".join(f"{name}{suffix}" for name in taken[:5])
             raise UsageError(f"{dest} has {files} already", hint="Choose another folder, or give --overwrite.")
@@ -193,19 +194,17 @@ def _choose(sources: Mapping[str, Any], names: Sequence[str] | None, run: RunLay
 
 
 def _place(get: Callable[[Path], None], name: str, target: Path, as_csv: bool) -> FetchedFile:
-    """Bring one table to its place, whole or not at all."""
-    unfinished = target.with_name(f".{target.name}.part")
-    try:
+    """Bring one table to its place, whole or not at all; what is there by that name, a link too, is replaced."""
+    # a folder that is made for this, in which nobody can have put a link that leads elsewhere
+    with TemporaryDirectory(prefix=".scythe-", dir=target.parent) as folder:
+        unfinished = Path(folder) / target.name
         if as_csv:
-            with TemporaryDirectory(prefix="scythe-csv-") as folder:
-                parquet = Path(folder) / f"{name}.pq"
-                get(parquet)
-                _write_csv(parquet, unfinished)
+            parquet = Path(folder) / f"{name}.pq"
+            get(parquet)
+            _write_csv(parquet, unfinished)
         else:
             get(unfinished)
         unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return FetchedFile(name=name, path=str(target), size_bytes=target.stat().st_size)
 
 
@@ -223,7 +222,8 @@ def _write_csv(parquet: Path, target: Path) -> None:
             column = column.struct.json_encode()
         elif dtype.is_nested():
             column = column.map_elements(_json, return_dtype=pl.String)
-        elif dtype == pl.String:
+        elif dtype in (pl.String, pl.Categorical, pl.Enum):
+            column = column.cast(pl.String)
             starts = pl.any_horizontal(*(column.str.starts_with(start) for start in _FORMULA_STARTS))
             # a number is none, whatever sign it begins with
             starts &= ~column.str.contains(_NUMBER)
@@ -232,7 +232,7 @@ def _write_csv(parquet: Path, target: Path) -> None:
             column = column.bin.encode("base64")
         elif dtype == pl.Duration:
             column = column.dt.total_seconds(fractional=True)
-        columns.append(column.alias(name))
+        columns.append(column.alias(f"'{name}" if name.startswith(_FORMULA_STARTS) else name))
     frame.select(columns).sink_csv(target)
 
 
