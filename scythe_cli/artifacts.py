@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, ConfigDict
 
@@ -35,6 +37,7 @@ __all__ = [
 ]
 
 _REMOTE_SCHEMES = {"s3", "http", "https"}
+_SECRET_NAME = re.compile(r"sig$|signature|token|credential|secret|passw|auth|key", re.IGNORECASE)
 _HASHING_THREADS = 4
 _TRANSFER_THREADS = 4
 
@@ -128,6 +131,14 @@ class _Hashed:
     sha256: str
 
 
+def _gives_access(uri: str) -> bool:
+    """Whether a URL of the web holds a secret: user and password, or a query that is signed or holds a token."""
+    if uri_scheme(uri) not in {"http", "https"}:
+        return False
+    parts = urlsplit(uri)
+    return "@" in parts.netloc or any(_SECRET_NAME.search(name) for name, _ in parse_qsl(parts.query))
+
+
 def collect_artifacts(
     columns: Mapping[str, pl.Series],
     base_dir: Path,
@@ -140,7 +151,8 @@ def collect_artifacts(
     Args:
         columns: By field, the references of all specs: paths or URLs, String, null where there is none.
         base_dir: The folder that relative paths are taken from.
-        copy_inputs: Whether files in S3 and on web servers are copied into the run as well.
+        copy_inputs: Whether files in S3 and on web servers are copied into the run as well. Those whose URL holds a
+            password or a signature always are: the URL must not be kept, and would not work for long.
         cache: Where these are fetched to; the user's cache unless given.
 
     Returns:
@@ -153,7 +165,9 @@ def collect_artifacts(
     }
     wanted = sorted({value for values in references.values() for value in values})
     local = [value for value in wanted if uri_scheme(value) is None]
-    remote = [value for value in wanted if uri_scheme(value) in _REMOTE_SCHEMES] if copy_inputs else []
+    remote = [
+        value for value in wanted if uri_scheme(value) in _REMOTE_SCHEMES and (copy_inputs or _gives_access(value))
+    ]
     found: dict[str, _Hashed | str] = {
         value: f"{scheme}:// is not supported"
         for value in wanted

@@ -210,7 +210,7 @@ class BaseExperiment(BaseModel):
             InvalidInputError: If a spec or an input file is wrong; nothing was written.
             UnreachableError: If storage or engine cannot be used.
         """
-        from scythe_cli.allocate import AllocationRequest, execute, submit
+        from scythe_cli.allocation import AllocationRequest, execute, submit
         from scythe_cli.engines import get_engine
         from scythe_cli.entrypoints import entrypoint_of
         from scythe_cli.manifest import RecursionRecord

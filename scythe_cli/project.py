@@ -15,7 +15,7 @@ from scythe_cli.records import AllocateResult, ExperimentRecord, RunRecord, Vali
 from scythe_cli.settings import EngineSettings, ScytheStorageSettings
 
 if TYPE_CHECKING:
-    from scythe_cli.allocate import AllocationRequest
+    from scythe_cli.allocation import AllocationRequest
     from scythe_cli.executor import StopSignal
     from scythe_cli.outcomes import State
     from scythe_cli.progress import ProgressCallback
@@ -214,7 +214,7 @@ class Project:
         copy_inputs: bool = False,
         max_failures: int | None = None,
     ) -> AllocationRequest:
-        from scythe_cli.allocate import AllocationRequest
+        from scythe_cli.allocation import AllocationRequest
         from scythe_cli.engines import get_engine
         from scythe_cli.manifest import RecursionRecord
 
@@ -247,7 +247,7 @@ class Project:
             SamplingFileError: If the file or some of its cells are wrong.
             SpecsError: If it has no cases, or input files are missing.
         """
-        from scythe_cli.allocate import check_inputs
+        from scythe_cli.allocation import check_inputs
 
         name, loaded, table = self._read(file, experiment)
         plan = check_inputs(self._request(name, loaded, table))
@@ -290,7 +290,7 @@ class Project:
             InvalidInputError: If configuration, module or file are wrong; nothing was written.
             UnreachableError: If storage or engine cannot be used.
         """
-        from scythe_cli.allocate import execute, submit
+        from scythe_cli.allocation import execute, submit
         from scythe_cli.progress import Progress
         from scythe_cli.records import StateCounts
 

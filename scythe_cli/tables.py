@@ -222,7 +222,7 @@ def _write_csv(parquet: Path, target: Path) -> None:
             column = column.struct.json_encode()
         elif dtype.is_nested():
             column = column.map_elements(_json, return_dtype=pl.String)
-        elif dtype in (pl.String, pl.Categorical, pl.Enum):
+        elif isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
             column = column.cast(pl.String)
             starts = pl.any_horizontal(*(column.str.starts_with(start) for start in _FORMULA_STARTS))
             # a number is none, whatever sign it begins with

@@ -202,6 +202,7 @@ class ScytheWorkerConfig(BaseSettings):
 
         from scythe_cli.engines.hatchet import tasks
         from scythe_cli.engines.hatchet.client import connect
+        from scythe_cli.engines.hatchet.draining import lifespan_of
         from scythe_cli.engines.hatchet.leaf import LeafRunner
         from scythe_cli.engines.hatchet.pool import ProcessPool
         from scythe_cli.engines.hatchet.specstore import SpecStore
@@ -236,14 +237,19 @@ class ScytheWorkerConfig(BaseSettings):
             served += others
             # the worker itself ends the process when it cannot register: find out before, and say why
             connection.register(served)
+            made: list[Any] = []
             try:
-                connection.hatchet.worker(
-                    self.computed_name,
-                    slots=slots,
-                    durable_slots=self.computed_durable_slots,
-                    labels=self.labels or None,
-                    workflows=served,
-                ).start()
+                made.append(
+                    connection.hatchet.worker(
+                        self.computed_name,
+                        slots=slots,
+                        durable_slots=self.computed_durable_slots,
+                        labels=self.labels or None,
+                        workflows=served,
+                        lifespan=lifespan_of(lambda: made[0] if made else None),
+                    )
+                )
+                made[0].start()
             except SystemExit as end:
                 if end.code not in (0, None):
                     raise StoppedError("stopped at once; what was running is run again by another worker") from None

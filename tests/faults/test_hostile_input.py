@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 import pyarrow as pa
@@ -61,7 +62,7 @@ def test_experiment_names_that_climb_are_refused(tmp_path: Path, name: str) -> N
 
     file = tmp_path / "experiments.toml"
     file.write_text(f'[experiments.{json.dumps(name)}]\nentrypoint = "a:b"\n')
-    with pytest.raises(ConfigError, match="cannot be the name of an experiment|name"):
+    with pytest.raises(ConfigError, match="name"):
         load_config(file)
 
 
@@ -137,8 +138,8 @@ def test_what_a_function_returns_cannot_replace_files_of_the_run(
     assert all(not Path(uri).is_symlink() for uri in tables["result_file_refs"]["file"])
 
 
-@pytest.mark.parametrize("format", ["pq", "csv"])
-def test_fetch_never_writes_through_links(tmp_path: Path, format: str) -> None:
+@pytest.mark.parametrize("suffix", ["pq", "csv"])
+def test_fetch_never_writes_through_links(tmp_path: Path, suffix: Literal["pq", "csv"]) -> None:
     storage = open_storage(tmp_path / "runs")
     run = make_run(storage, tmp_path / "scratch", 2)
     write_part(storage, run, "a", outcomes([0, 1]))
@@ -149,17 +150,17 @@ def test_fetch_never_writes_through_links(tmp_path: Path, format: str) -> None:
     dest.mkdir()
     names = ["scalars", "errors"]
     for name in names:
-        (dest / f"{name}.{format}").symlink_to(victim)
-        (dest / f".{name}.{format}.part").symlink_to(victim)
+        (dest / f"{name}.{suffix}").symlink_to(victim)
+        (dest / f".{name}.{suffix}.part").symlink_to(victim)
     with pytest.raises(UsageError, match=r"has .* already"):
-        Run(storage, run).fetch(dest, tables=names, format=format)
-    Run(storage, run).fetch(dest, tables=names, format=format, overwrite=True)
+        Run(storage, run).fetch(dest, tables=names, format=suffix)
+    Run(storage, run).fetch(dest, tables=names, format=suffix, overwrite=True)
     assert victim.read_text() == "mine"
-    assert not (dest / f"scalars.{format}").is_symlink()
-    (dest / f"scalars.{format}").unlink()
-    (dest / f"scalars.{format}").symlink_to(tmp_path / "not there")
+    assert not (dest / f"scalars.{suffix}").is_symlink()
+    (dest / f"scalars.{suffix}").unlink()
+    (dest / f"scalars.{suffix}").symlink_to(tmp_path / "not there")
     with pytest.raises(UsageError, match=r"has .* already"):
-        Run(storage, run).fetch(dest, tables=["scalars"], format=format)
+        Run(storage, run).fetch(dest, tables=["scalars"], format=suffix)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +286,7 @@ def test_redirections_cannot_leave_the_web(tmp_path: Path, harmful_server: str, 
 
 
 def test_endless_body_is_cut_off(tmp_path: Path, harmful_server: str) -> None:
-    with pytest.raises(StorageError, match="larger|too large|limit|more than"):
+    with pytest.raises(StorageError, match=r"larger|too large|limit|more than"):
         download(f"{harmful_server}/endless", tmp_path / "x", max_bytes=100_000)
     assert list(tmp_path.iterdir()) == []
 
@@ -298,6 +299,9 @@ def test_references_of_other_schemes_are_refused(tmp_path: Path, reference: str)
     pl.DataFrame({"area": [1.0], "weather": [reference]}).write_csv(folder / "cases.csv")
     with pytest.raises(InvalidInputError):
         open_project(start=folder).validate(folder / "cases.csv")
+
+
+PICKLES = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
 
 
 def test_only_the_function_itself_is_ever_pickled() -> None:
@@ -359,26 +363,24 @@ def test_secrets_reach_neither_storage_nor_output(tmp_path: Path) -> None:
     (tmp_path / "web" / "w.epw").write_text("sunny")
     said = ""
     with serving(tmp_path / "web") as host:
-        url = f"http://canaryuser:canaryurlpass@{host}/w.epw?X-Amz-Signature=canarysignature&X-Amz-Credential=canarysignature"
+        url = f"http://canaryuser:canaryurlpass@{host}/w.epw?X-Amz-Signature=canarysignature"
+        missing = url.replace("w.epw", "none.epw")
         (folder / "good.csv").write_text(f"area,weather\n1,{url}\n")
-        (folder / "bad.csv").write_text(
-            f"area,weather,mode\n1,{url},raise\n2,{url.replace('w.epw', 'none.epw')},well\n"
-        )
+        (folder / "bad.csv").write_text(f"area,weather,mode\n1,{url},raise\n")
+        (folder / "missing.csv").write_text(f"area,weather\n1,{missing}\n")
         for arguments in (
             ["allocate", "good.csv", "--copy-inputs"],
-            ["allocate", "good.csv", "--verbose"],
             ["allocate", "bad.csv"],
-            ["allocate", "bad.csv", "--json"],
-            ["allocate", "good.csv", "--storage", "s3://canaryuser:canarylocation@bucket/x"],
+            ["allocate", "missing.csv", "--verbose"],
             ["allocate", "good.csv", "--storage=s3://canaryuser:canarylocation@bucket/x", "--verbose"],
             ["errors"],
             ["status", "--json"],
             ["retry", "--verbose"],
             ["logs", "--row", "0"],
-            ["validate", "bad.csv", "--verbose"],
         ):
             ran = scythe(*arguments, cwd=folder, env=CANARIES)
-            said += f"{arguments}\n{ran.stdout}\n{ran.stderr}\n"
+            said += f"{ran.stdout}\n{ran.stderr}\n"
+    assert said.count("1 failed") >= 2
     leaks = [(secret, "output", said[said.index(secret) - 300 :][:400]) for secret in secrets if secret in said]
     for path in (folder / "runs").rglob("*"):
         if path.is_file():

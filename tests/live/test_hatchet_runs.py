@@ -122,7 +122,7 @@ def test_worker_of_other_code_refuses(live: LiveProject) -> None:
 
 
 def test_submit_without_waiting(live: LiveProject) -> None:
-    from scythe_cli.allocate import submit
+    from scythe_cli.allocation import submit
 
     live.configure(max_depth=0)
     project = live.open()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scythe_cli.allocate import AllocationRequest, execute, submit
+from scythe_cli.allocation import AllocationRequest, execute, submit
 from scythe_cli.engines.hatchet import HatchetEngine
 from scythe_cli.engines.hatchet.workflows import workflow_experiment
 from scythe_cli.manifest import RecursionRecord

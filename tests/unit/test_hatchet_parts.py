@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from scythe_cli.allocate import AllocationRequest, submit
+from scythe_cli.allocation import AllocationRequest, submit
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
 from scythe_cli.engines.hatchet import HatchetEngine
 from scythe_cli.engines.hatchet.engine import _node_input

@@ -31,6 +31,7 @@ from scythe_cli.manifest import RecursionRecord, RunManifest, dump_yaml, provena
 from scythe_cli.outcomes import outcome_schema
 from scythe_cli.progress import Progress, ProgressCallback
 from scythe_cli.records import AllocateResult, StateCounts
+from scythe_cli.redaction import redact_uri
 from scythe_cli.registry import RegisteredExperiment
 from scythe_cli.specfile import specs_hash, write_specs
 from scythe_cli.specs import build_specs, with_meta
@@ -118,7 +119,7 @@ def check_inputs(request: AllocationRequest) -> ArtifactPlan:
         for problem in plan.problems[:20]:
             row = columns[problem.field].index_of(problem.value)
             label = request.row_label(row) if row is not None else "?"
-            lines.append(f"  {label}, {problem.field}: {problem.value}: {problem.reason}")
+            lines.append(f"  {label}, {problem.field}: {redact_uri(problem.value)}: {problem.reason}")
         if len(plan.problems) > 20:
             lines.append(f"  and {len(plan.problems) - 20} more")
         what = "1 input file" if len(plan.problems) == 1 else f"{len(plan.problems)} input files"
