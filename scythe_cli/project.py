@@ -167,6 +167,21 @@ class Project:
         )
         return name, experiment.configured(name=name, options=options)
 
+    def experiment_of(self, run: Run) -> RegisteredExperiment[Any, Any]:
+        """Load the experiment of a run: that of its folder's name, else the one with its entrypoint.
+
+        Only what the configuration names is loaded, whatever the run's manifest says.
+
+        Raises:
+            NotFoundError: If the configuration has not the run's experiment.
+            EntrypointError: If its module cannot be imported or its function is not right.
+        """
+        name, manifest = run.layout.experiment, run.manifest
+        if name not in self.config.experiments and manifest is not None and manifest.entrypoint:
+            same = [n for n, settings in self.config.experiments.items() if settings.entrypoint == manifest.entrypoint]
+            name = same[0] if len(same) == 1 else name
+        return self.experiment(name)[1]
+
     def describe(self, name: str | None = None) -> list[ExperimentRecord]:
         """Describe the experiments, or one of them with its fields.
 
@@ -343,7 +358,7 @@ class Project:
 
         _check_numbers(workers, max_failures)
         run = self.run(reference)
-        _, experiment = self.experiment(run.layout.experiment)
+        experiment = self.experiment_of(run)
         allocated_with = run.manifest.engine if run.manifest else None
         return retry_run(
             run,

@@ -6,7 +6,7 @@ count as pending. It is removed once every spec has an outcome again: then it sa
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -80,8 +80,12 @@ def retry_run(
     with at_work(run.storage, run.layout, engine, stop):
         if engine.name == "local" and run.manifest is not None and run.manifest.engine == "local":
             remove_leftovers(run.storage, run.layout)
-        notices = _set_damaged_parts_aside(run)
-        job = retry_job(run, experiment, only=only, root=root, workers=workers, max_failures=max_failures)
+        # every page is read before it is decided what has an outcome; only then is anything run
+        with Ledger.open(run.storage, run.layout, thorough=True) as ledger:
+            outcomes = ledger.outcomes()
+            damaged = list(ledger.damaged)
+        job = _job(run, experiment, outcomes, only, root=root, workers=workers, max_failures=max_failures)
+        notices = _set_aside(run, damaged)
         if job.todo is not None and not job.todo.num_rows:
             notices.append(_nothing_to_do(run, job.counts, only))
             if not notices[:-1] and run.tables_are_current():
@@ -130,9 +134,7 @@ def remove_leftovers(storage: Storage, run: RunLayout) -> None:
             path.unlink()
 
 
-def _set_damaged_parts_aside(run: Run) -> list[str]:
-    with Ledger.open(run.storage, run.layout, thorough=True) as ledger:
-        damaged = list(ledger.damaged)
+def _set_aside(run: Run, damaged: Sequence[str]) -> list[str]:
     for name in damaged:
         key = run.layout.key("outcomes", name)
         run.storage.write_bytes(f"{key}{_ASIDE}", run.storage.read_bytes(key))
@@ -173,10 +175,25 @@ def retry_job(
         InvalidInputError: If the models have changed since the run was allocated.
         StorageError: If the run cannot be read, or its allocation did not finish.
     """
-    manifest = _resumable_manifest(run, only)
-    with SpecFile.open(run.storage, run.layout) as specs, Ledger.open(run.storage, run.layout) as ledger:
-        _check_models(specs, experiment, run)
+    _resumable_manifest(run, only)
+    with Ledger.open(run.storage, run.layout) as ledger:
         outcomes = ledger.outcomes()
+    return _job(run, experiment, outcomes, only, root=root, workers=workers, max_failures=max_failures)
+
+
+def _job(
+    run: Run,
+    experiment: RegisteredExperiment[Any, Any],
+    outcomes: pl.DataFrame,
+    only: Collection[State],
+    *,
+    root: Path | None,
+    workers: int,
+    max_failures: int | None,
+) -> Job:
+    manifest = _resumable_manifest(run, only)
+    with SpecFile.open(run.storage, run.layout) as specs:
+        _check_models(specs, experiment, run)
         n_specs = specs.n_specs
     effective = effective_outcomes(outcomes)
     counts = counts_of(effective, n_specs)

@@ -165,7 +165,7 @@ def _rerun(session: Session, reference: str, row: int, *, debug: bool) -> int:
 
     project = session.project()
     run = project.run(reference)
-    experiment = project.experiment(run.layout.experiment)[1]
+    experiment = project.experiment_of(run)
     stdout = sys.stdout
 
     def post_mortem(error: BaseException) -> None:
