@@ -63,6 +63,7 @@ class AllocationRequest:
         specs_per_task: Rows in one task of a fleet.
         entrypoint: `module:function`, for the manifest.
         max_failures: Stop when that many specs have ended without success.
+        wait_timeout_s: How long to wait for a fleet.
     """
 
     experiment: RegisteredExperiment[Any, Any]
@@ -82,6 +83,7 @@ class AllocationRequest:
     specs_per_task: int | str = "auto"
     entrypoint: str | None = None
     max_failures: int | None = None
+    wait_timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,7 @@ def submit(request: AllocationRequest, progress: ProgressCallback | None = None)
         counts=pending,
         workers=request.workers,
         max_failures=request.max_failures,
+        wait_timeout_s=request.wait_timeout_s,
     )
     return Submission(job, request.storage.uri(run.experiment_id))
 

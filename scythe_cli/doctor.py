@@ -117,6 +117,13 @@ def _engine(project: Project) -> DoctorCheck:
     except ScytheError as error:
         return _failed("engine", error)
     workers = project.config.scythe.workers or os.cpu_count() or 1
+    if project.engine_name == "hatchet":
+        from scythe_cli.engines.hatchet import HatchetEngine
+
+        try:
+            return DoctorCheck(name="engine", ok=True, detail=HatchetEngine().check())
+        except ScytheError as error:
+            return _failed("engine", error)
     processes = "1 process" if workers == 1 else f"{workers} processes"
     return DoctorCheck(name="engine", ok=True, detail=f"{engine.name}, {processes}")
 

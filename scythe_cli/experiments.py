@@ -20,6 +20,7 @@ from scythe_cli.tree import RecursionMap
 from scythe_cli.versioning import BUMPS, Bump, SemVer, VersioningStrategy, next_version
 
 if TYPE_CHECKING:
+    from scythe_cli.engines.hatchet import HatchetRunRef
     from scythe_cli.records import AllocateResult
     from scythe_cli.runs import Run
     from scythe_cli.storage import Storage
@@ -192,7 +193,7 @@ class BaseExperiment(BaseModel):
         overwrite_experiment_id: bool = True,
         recursion_map: RecursionMap | None = None,
         s3_client: Any = None,
-    ) -> tuple[ExperimentRun, RunRef]:
+    ) -> tuple[ExperimentRun, RunRef | HatchetRunRef]:
         """Run specs: one, or a sequence.
 
         Args:
@@ -204,7 +205,8 @@ class BaseExperiment(BaseModel):
             s3_client: Accepted for compatibility, and not used.
 
         Returns:
-            The run, and a reference to its execution. The local engine has finished it by then.
+            The run, and a reference to its execution: `ref.result()` waits for it. The local engine has finished by
+            then; a fleet goes on.
 
         Raises:
             InvalidInputError: If a spec or an input file is wrong; nothing was written.
@@ -227,9 +229,7 @@ class BaseExperiment(BaseModel):
         if not overwrite_sort_index and [spec.sort_index for spec in spec_list] != list(range(len(spec_list))):
             raise SpecsError("with overwrite_sort_index=False, the specs must have sort_index 0, 1, 2, … in order")
         project = open_project(storage=self.storage_settings.location)
-        if not isinstance(self.runnable, RegisteredExperiment):
-            raise InvalidInputError(f"{self.base_id} is a workflow, which only the hatchet engine runs")
-        experiment = cast("RegisteredExperiment[Any, Any]", self.runnable)
+        experiment = self._experiment(project.engine_name)
         inputs = table_from_specs(spec_list, experiment.input_validator_type)
         check_round_trip(experiment.input_validator_type, inputs)
         shape = recursion_map or RecursionMap(factor=10, max_depth=0)
@@ -254,8 +254,23 @@ class BaseExperiment(BaseModel):
                 break
             spec.experiment_id = layout.experiment_id
             spec.sort_index = position
-        result = execute(submission, request.engine)
-        return _experiment_run(self, layout), RunRef(result)
+        if project.engine_name == "hatchet":
+            from scythe_cli.engines.hatchet import HatchetEngine
+
+            return _experiment_run(self, layout), HatchetEngine().submit(submission.job)
+        return _experiment_run(self, layout), RunRef(execute(submission, request.engine))
+
+    def _experiment(self, engine: str) -> RegisteredExperiment[Any, Any]:
+        """What is to be called for each spec."""
+        if isinstance(self.runnable, RegisteredExperiment):
+            return cast("RegisteredExperiment[Any, Any]", self.runnable)
+        if engine == "hatchet":
+            from scythe_cli.engines.hatchet.workflows import workflow_experiment
+
+            return workflow_experiment(self.runnable)
+        raise InvalidInputError(
+            f"{self.base_id} is a workflow, which only the hatchet engine runs", hint="Set SCYTHE_ENGINE=hatchet."
+        )
 
 
 class VersionedExperiment(BaseModel):

@@ -5,13 +5,22 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from scythe_cli.config import CONFIG_NAME, Config, EngineName, ExperimentConfig, find_config, load_config
 from scythe_cli.errors import ConfigError, EntrypointError, NotFoundError, ScytheError, UsageError
-from scythe_cli.records import AllocateResult, ExperimentRecord, RunRecord, ValidationReport, VersionRecord
+from scythe_cli.records import (
+    AllocateResult,
+    CancelResult,
+    ExperimentRecord,
+    RunRecord,
+    RunStatus,
+    SubmitResult,
+    ValidationReport,
+    VersionRecord,
+)
 from scythe_cli.settings import EngineSettings, ScytheStorageSettings
 
 if TYPE_CHECKING:
@@ -153,11 +162,17 @@ class Project:
 
         name, settings = self._choose(name)
         loaded = load_entrypoint(settings.entrypoint, self.root)
-        if not isinstance(loaded, RegisteredExperiment):
+        if isinstance(loaded, RegisteredExperiment):
+            experiment = cast("RegisteredExperiment[Any, Any]", loaded)
+        elif self.engine_name == "hatchet":
+            from scythe_cli.engines.hatchet.workflows import workflow_experiment
+
+            experiment = workflow_experiment(loaded)
+        else:
             raise EntrypointError(
-                f"[experiments.{name}]: {settings.entrypoint} is a workflow, which only the hatchet engine runs"
+                f"[experiments.{name}]: {settings.entrypoint} is a workflow, which only the hatchet engine runs",
+                hint="Use --engine hatchet.",
             )
-        experiment = cast("RegisteredExperiment[Any, Any]", loaded)
         options = with_options(
             experiment.options,
             execution_timeout=settings.execution_timeout,
@@ -286,6 +301,7 @@ class Project:
         workers: int | None = None,
         copy_inputs: bool = False,
         max_failures: int | None = None,
+        wait_timeout_s: float | None = None,
         progress: ProgressCallback | None = None,
         stop: StopSignal | None = None,
     ) -> AllocateResult:
@@ -298,12 +314,14 @@ class Project:
             workers: Processes of the local engine; the configuration, or the number of cores, unless given.
             copy_inputs: Whether input files on S3 or HTTP(S) are copied into the run as well.
             max_failures: Stop when that many specs have ended without success.
+            wait_timeout_s: How long to wait for a fleet.
             progress: Called as the run goes on.
             stop: Stops the run when it is triggered.
 
         Raises:
             InvalidInputError: If configuration, module or file are wrong; nothing was written.
             UnreachableError: If storage or engine cannot be used.
+            WaitTimeoutError: If a fleet has not finished in time; the run goes on.
         """
         from scythe_cli.allocation import execute, submit
         from scythe_cli.progress import Progress
@@ -322,8 +340,81 @@ class Project:
             copy_inputs=copy_inputs,
             max_failures=max_failures,
         )
-        submission = submit(request, progress)
+        self._check_engine()
+        submission = submit(replace(request, wait_timeout_s=wait_timeout_s), progress)
         return execute(submission, request.engine, stop=stop, progress=progress, notices=_table_notices(table))
+
+    def submit(
+        self,
+        file: Path,
+        *,
+        experiment: str | None = None,
+        bump: Bump = "minor",
+        copy_inputs: bool = False,
+    ) -> SubmitResult:
+        """Hand every case of a sampling file to a fleet, and return while it works.
+
+        Args:
+            file: A CSV or Parquet file, one case per row.
+            experiment: Which experiment; may be left out when there is only one.
+            bump: Which part of the version goes up.
+            copy_inputs: Whether input files on S3 or HTTP(S) are copied into the run as well.
+
+        Raises:
+            UsageError: If the engine is not a fleet.
+            InvalidInputError: If configuration, module or file are wrong; nothing was written.
+            UnreachableError: If storage or engine cannot be used.
+        """
+        from scythe_cli.allocation import submit
+        from scythe_cli.engines.hatchet import HatchetEngine
+
+        if self.engine_name != "hatchet":
+            raise UsageError(f"the {self.engine_name} engine runs specs in this process, and has to be waited for")
+        name, loaded, table = self._read(file, experiment)
+        request = self._request(name, loaded, table, bump=bump, copy_inputs=copy_inputs)
+        self._check_engine()
+        submission = submit(request)
+        job = submission.job
+        ref = HatchetEngine().submit(job)
+        return SubmitResult(
+            experiment_id=job.run.experiment_id,
+            experiment=job.run.experiment,
+            version=str(job.run.version),
+            timestamp=job.run.timestamp,
+            uri=submission.uri,
+            engine=self.engine_name,
+            workflow_run_id=ref.workflow_run_id,
+            n_specs=job.n_specs,
+            notices=_table_notices(table),
+        )
+
+    def _check_engine(self) -> None:
+        """See that a fleet can be reached, before a run is claimed for it."""
+        if self.engine_name == "hatchet":
+            from scythe_cli.engines.hatchet import HatchetEngine
+
+            HatchetEngine().check()
+
+    def status(self, reference: str = "latest") -> RunStatus:
+        """Count the specs of a run by state; of a run on a fleet, tell also who serves it."""
+        run = self.run(reference)
+        status = run.status()
+        if status.engine == "hatchet":
+            from scythe_cli.fleet import with_workers
+
+            return with_workers(status, run)
+        return status
+
+    def cancel(self, reference: str = "latest") -> CancelResult:
+        """Stop what has not run of a run on a fleet; results so far are kept and gathered.
+
+        Raises:
+            UsageError: If the run is not on a fleet.
+            EngineError: If the engine cannot be reached.
+        """
+        from scythe_cli.fleet import cancel_run
+
+        return cancel_run(self.run(reference))
 
     def retry(
         self,

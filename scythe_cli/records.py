@@ -11,6 +11,7 @@ from scythe_cli.outcomes import State
 
 __all__ = [
     "AllocateResult",
+    "CancelResult",
     "DoctorCheck",
     "ErrorGroup",
     "ExperimentRecord",
@@ -21,6 +22,7 @@ __all__ = [
     "RunStatus",
     "SpecError",
     "StateCounts",
+    "SubmitResult",
     "TableColumn",
     "TableRecord",
     "TableSummary",
@@ -170,6 +172,9 @@ class RunStatus(Record):
     gathered: bool = Field(description="whether the final tables are there")
     tables: list[str] = Field(description="the names of the final tables")
     last_outcome_at: datetime | None
+    workers: list[str] | None = Field(
+        default=None, description="workers of a fleet that serve the experiment; None when nobody was asked"
+    )
     damaged_parts: list[str] = Field(default=[], description="parts of the ledger that cannot be read")
     notice: str | None = None
 
@@ -250,3 +255,25 @@ class DoctorCheck(Record):
     detail: str
     remedy: str | None = None
     exit_code: int = Field(default=0, description="what the command exits with because of this check")
+
+
+class SubmitResult(Record):
+    """A run that was handed to a fleet, which goes on by itself."""
+
+    experiment_id: str
+    experiment: str
+    version: str
+    timestamp: datetime
+    uri: str
+    engine: str
+    workflow_run_id: str = Field(description="of the run's root, as the engine's dashboard shows it")
+    n_specs: int
+    notices: list[str] = []
+
+
+class CancelResult(Record):
+    """What a cancellation did."""
+
+    experiment_id: str
+    cancelled: int = Field(description="specs that will not run")
+    counts: StateCounts

@@ -11,7 +11,7 @@ from scythe_cli.cli.arguments import ExperimentOption, FileArgument
 from scythe_cli.cli.options import Session, command
 
 if TYPE_CHECKING:
-    from scythe_cli.records import ValidationReport
+    from scythe_cli.records import SubmitResult, ValidationReport
 
 __all__ = ["add_to"]
 
@@ -63,7 +63,15 @@ def add_to(app: typer.Typer) -> None:
         ] = None,
         wait: Annotated[
             bool | None,
-            typer.Option("--wait/--no-wait", help="Wait for the end; for now it always does.", show_default=False),
+            typer.Option(
+                "--wait/--no-wait",
+                help="Wait for the end of a run on a fleet.",
+                show_default=False,
+            ),
+        ] = None,
+        timeout: Annotated[
+            str | None,
+            typer.Option("--timeout", metavar="DURATION", help="How long to wait, such as 30m.", show_default=False),
         ] = None,
     ) -> int:
         """Run an experiment for every row of a sampling file.
@@ -72,10 +80,21 @@ def add_to(app: typer.Typer) -> None:
         """
         from scythe_cli.cli.running import run_and_show
         from scythe_cli.errors import UsageError
+        from scythe_cli.quantities import parse_duration
 
         project = session.project(engine=engine)
-        if wait is False:
-            raise UsageError("--no-wait is not possible: this command runs the specs, or waits for those that do")
+        is_local = project.engine_name == "local"
+        if is_local and (wait is False or timeout is not None):
+            option = "--no-wait" if wait is False else "--timeout"
+            raise UsageError(f"{option} is for runs on a fleet: with the local engine, this command runs the specs")
+        if not is_local and not wait:
+            submitted = project.submit(file, experiment=experiment, bump=bump, copy_inputs=copy_inputs)
+            _show_submitted(session, submitted)
+            return 0
+        try:
+            timeout_s = None if timeout is None else parse_duration(timeout).total_seconds()
+        except ValueError as error:
+            raise UsageError(f"--timeout: {error}") from None
         return run_and_show(
             session,
             lambda progress, stop: project.allocate(
@@ -85,10 +104,37 @@ def add_to(app: typer.Typer) -> None:
                 workers=workers,
                 copy_inputs=copy_inputs,
                 max_failures=max_failures,
+                wait_timeout_s=timeout_s,
                 progress=progress,
                 stop=stop,
             ),
         )
+
+
+def _show_submitted(session: Session, submitted: SubmitResult) -> None:
+    from scythe_cli.cli.render import facts, heading, place, plural
+
+    if session.options.json:
+        session.output.document(submitted)
+        return
+    if session.options.quiet:
+        session.output.print(submitted.experiment_id)
+        return
+    session.output.print(
+        heading(f"{submitted.experiment} {submitted.version}: {plural(submitted.n_specs, 'spec')} submitted"),
+        facts(
+            [
+                ("run", submitted.experiment_id),
+                ("folder", place(submitted.uri)),
+                ("engine", submitted.engine),
+                ("id there", submitted.workflow_run_id),
+            ]
+        ),
+        "",
+        "Next: scythe status",
+    )
+    for notice in submitted.notices:
+        session.output.note(notice)
 
 
 def _show_report(session: Session, file: Path, report: ValidationReport) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 import typer.main
 
-from scythe_cli.cli import allocate, doctor, experiments, init, recover, results, runs
+from scythe_cli.cli import allocate, doctor, experiments, init, recover, results, runs, worker
 from scythe_cli.cli.failures import report
 from scythe_cli.cli.help import HelpfulGroup
 from scythe_cli.cli.options import Options, group
@@ -71,7 +71,7 @@ app = typer.Typer(
 )
 
 group(app)
-for module in (init, experiments, doctor, allocate, recover, runs, results):
+for module in (init, experiments, doctor, allocate, recover, worker, runs, results):
     module.add_to(app)
 
 

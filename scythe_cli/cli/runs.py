@@ -34,10 +34,11 @@ def add_to(app: typer.Typer) -> None:
     ) -> None:
         """Count the specs of a run by state.
 
-        It reads the run's folder alone: it works while the run goes on, and after it died.
+        It reads the run's folder: it works while the run goes on, and after it died. For a run on a fleet it tells as
+        well when no worker is there.
         """
-        found = session.project().run(run)
-        state = _watched(session, found) if watch else found.status()
+        project = session.project()
+        state = _watched(session, project.run(run)) if watch else project.status(run)
         if session.options.json:
             session.output.document(state)
         else:

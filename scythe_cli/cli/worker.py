@@ -1,4 +1,4 @@
-"""`scythe worker`: serve the Hatchet queue."""
+"""`scythe worker` and `scythe cancel`: serve the Hatchet queue, and stop a run that is in it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scythe_cli.cli.arguments import RunArgument
 from scythe_cli.cli.options import Session, command
 
 if TYPE_CHECKING:
@@ -15,7 +16,23 @@ __all__ = ["add_to"]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the commands."""
+
+    @command(app, "cancel", panel="Run")
+    def cancel(session: Session, run: RunArgument = "latest") -> None:  # pyright: ignore[reportUnusedFunction]
+        """Stop what has not run of a run on a fleet.
+
+        Specs that have not run become cancelled; results so far are kept and gathered. `scythe retry` runs the rest.
+        """
+        result = session.project().cancel(run)
+        if session.options.json:
+            session.output.document(result)
+        else:
+            from scythe_cli.cli.render import plural, states_line
+
+            session.output.print(
+                f"{result.experiment_id}: {plural(result.cancelled, 'spec')} cancelled", states_line(result.counts)
+            )
 
     @command(app, "worker", panel="Run")
     def worker(  # pyright: ignore[reportUnusedFunction]

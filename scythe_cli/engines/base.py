@@ -34,6 +34,7 @@ class Job:
         counts: The specs by state at the start.
         workers: The number of processes.
         max_failures: Stop when that many specs have ended without success; None for never.
+        wait_timeout_s: How long to wait for a fleet; the run goes on after that. None for as long as it takes.
     """
 
     storage: Storage
@@ -46,6 +47,7 @@ class Job:
     counts: StateCounts
     workers: int
     max_failures: int | None = None
+    wait_timeout_s: float | None = None
 
 
 class Engine(Protocol):

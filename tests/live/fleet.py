@@ -16,14 +16,6 @@ from scythe_cli.project import Project, open_project
 
 __all__ = ["MODULE", "LiveProject", "Worker", "wait_for"]
 
-_WORKER = """
-from scythe_cli.cli import worker
-from scythe_cli.cli.app import app, main
-if not any(command.name == "worker" for command in app.registered_commands):
-    worker.add_to(app)
-main()
-"""
-
 MODULE = '''
 import os, time
 from pathlib import Path
@@ -110,7 +102,7 @@ class LiveProject:
         env = {**os.environ, "SCYTHE_WORKER_NAME": f"{self.root.parent.name}-{number}"}
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [sys.executable, "-c", _WORKER, "worker", *options],
+                [sys.executable, "-m", "scythe_cli.cli", "worker", *options],
                 cwd=cwd or self.root,
                 stdout=out,
                 stderr=out,

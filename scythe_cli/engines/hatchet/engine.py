@@ -101,7 +101,7 @@ class HatchetEngine:
         """
         if job.todo is not None and not job.todo.num_rows:
             return []
-        return self.submit(job).wait(stop=stop, progress=progress)
+        return self.submit(job).wait(stop=stop, progress=progress, timeout_s=job.wait_timeout_s)
 
     def submit(self, job: Job) -> HatchetRunRef:
         """Queue a job, and return at once.

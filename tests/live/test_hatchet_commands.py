@@ -1,0 +1,67 @@
+"""The commands that deal with a fleet, as a user types them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.live.fleet import LiveProject, wait_for
+from tests.projects import scythe
+
+
+def test_a_run_is_submitted_watched_cancelled_and_finished(live: LiveProject) -> None:
+    live.configure(specs_per_task=1)
+    n = 80
+    live.write_cases(n, sleep_s=lambda i: 0.4)
+
+    submitted = scythe("allocate", "cases.csv", "--json", cwd=live.root)
+
+    assert submitted.returncode == 0, submitted.stderr
+    run = json.loads(submitted.stdout)
+    assert run["n_specs"] == n
+    waiting = scythe("status", cwd=live.root)
+    assert waiting.returncode == 0
+    assert "no worker serves 'energy'" in waiting.stderr
+    assert scythe("doctor", cwd=live.root).returncode == 0
+
+    live.start_worker("--slots", "2")
+    wait_for(lambda: len(live.calls()) >= 4, 60)
+    status = json.loads(scythe("status", "--json", cwd=live.root).stdout)
+    assert len(status["workers"]) == 1
+    cancelled = scythe("cancel", "--json", cwd=live.root)
+    assert cancelled.returncode == 0, cancelled.stderr
+    counts = json.loads(cancelled.stdout)["counts"]
+    assert counts["cancelled"] > 5
+    assert counts["pending"] == 0
+    assert counts["succeeded"] + counts["cancelled"] == n
+
+    done = scythe("retry", "--json", cwd=live.root)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["experiment_id"] == run["experiment_id"]
+    assert pl.read_parquet(Path(run["uri"]) / "final" / "scalars.pq").height == n
+
+
+def test_waiting_has_an_end(live: LiveProject) -> None:
+    live.write_cases(3)
+
+    done = scythe("allocate", "cases.csv", "--wait", "--timeout", "3s", cwd=live.root)
+
+    assert done.returncode == 5
+    assert "scythe status" in done.stderr
+
+
+@pytest.mark.parametrize("token", ["", "not-a-token"])
+def test_without_a_right_token_nothing_is_written(
+    live: LiveProject, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live.write_cases(3)
+    monkeypatch.setenv("HATCHET_CLIENT_TOKEN", token)
+
+    done = scythe("allocate", "cases.csv", cwd=live.root)
+
+    assert done.returncode == 4
+    assert "Traceback" not in done.stderr
+    assert not list(live.root.glob("runs/*/*/*/specs.pq"))
