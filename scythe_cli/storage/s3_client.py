@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import Callable
@@ -17,6 +18,8 @@ __all__ = ["S3Client"]
 
 CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 30
+SLOWEST_BYTES_PER_S = 50_000
+"""What is sent more slowly than this is given up, and sent again."""
 PATIENCE_S = 30.0
 """How long a fault that can pass is waited for."""
 FIRST_CONTACT_S = 3.5
@@ -39,7 +42,14 @@ class S3Client:
 
     def call(self, operation: str, **parameters: Any) -> Any:
         """One operation, once."""
-        answer = self._filesystem().call_s3(operation, **parameters)
+        filesystem = self._filesystem()
+        limit_s = READ_TIMEOUT_S + len(parameters.get("Body") or b"") / SLOWEST_BYTES_PER_S
+
+        async def bounded() -> Any:
+            # the client's own limit begins when the request is sent: a server that takes no body would never be given up
+            return await asyncio.wait_for(filesystem._call_s3(operation, **parameters), limit_s)
+
+        answer: Any = sync(filesystem.loop, bounded)
         self._answered = True
         return answer
 

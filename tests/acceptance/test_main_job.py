@@ -209,11 +209,19 @@ BAD_CSV: dict[str, tuple[bytes, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", BAD_CSV)
-def test_bad_sampling_files_change_nothing(project: Path, name: str) -> None:
-    content, message = BAD_CSV[name]
-    (project / "cases.csv").write_bytes(b"area,mode\n1,well\n")
+@pytest.fixture(scope="module")
+def with_a_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project that has a run already."""
+    project = make_project(tmp_path_factory.mktemp("store") / ODD)
+    write_cases(project, ["1,well"])
     assert scythe("allocate", "cases.csv", cwd=project).returncode == 0
+    return project
+
+
+@pytest.mark.parametrize("name", BAD_CSV)
+def test_bad_sampling_files_change_nothing(with_a_run: Path, name: str) -> None:
+    project = with_a_run
+    content, message = BAD_CSV[name]
     (project / "cases.csv").write_bytes(content)
     before = tree(project / "runs")
 

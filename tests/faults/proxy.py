@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 FAULTS = ("delay", "reset", "lost answer", "cut answer", "500", "503")
+"""Those that are drawn unless others are asked for; there is `hang` as well, which never answers."""
+
 _MAX_HEAD_BYTES = 1 << 20
 _ERRORS = {
     "500": ("500 Internal Server Error", "InternalError"),
@@ -56,6 +58,8 @@ class FaultProxy:
         self.seen[fault] += 1
         if fault == "reset":
             _reset(writer)
+        elif fault == "hang":
+            await asyncio.sleep(3600)
         elif fault in _ERRORS:
             await _refuse(head, reader, writer, *_ERRORS[fault])
         else:
@@ -72,9 +76,13 @@ class FaultProxy:
         sending = asyncio.create_task(_pump(reader, server_writer))
         try:
             if fault in ("lost answer", "cut answer"):
-                answer = await server_reader.read(-1)
+                answer = await server_reader.readuntil(b"\r\n\r\n")
+                if answer.split(b" ", 2)[1] == b"100":
+                    # it asks for the body; without that there is nothing to be done or lost
+                    writer.write(answer)
+                    answer = b""
+                answer += await server_reader.read(-1)
                 if fault == "cut answer":
-                    # the answer that asks for the body is not the one to cut
                     start = answer.find(b"\r\n\r\n") + 4
                     writer.write(answer[: start + (len(answer) - start) // 2])
                     await writer.drain()

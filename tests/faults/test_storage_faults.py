@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import polars as pl
 import pytest
 
 from scythe_cli.project import open_project
+from scythe_cli.storage import open_storage
 from tests import servers
 from tests.projects import make_project
 
@@ -98,6 +101,28 @@ def test_run_that_lost_its_storage_goes_on_when_it_is_back(
     assert inside(folder, "retry", "--storage", location).code == 0
     assert_same_tables(run, expected)
     assert strangers(run) == []
+
+
+@pytest.mark.live
+def test_server_that_never_answers_is_given_up_and_asked_again(
+    proxy: tuple[FaultProxy, servers.S3Server], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also before it asks for the body of a request, for which the client itself would wait for ever."""
+    monkeypatch.setattr("scythe_cli.storage.s3_client.READ_TIMEOUT_S", 1.0)
+    faults, _ = proxy
+    storage = open_storage("s3://faulty/hung")
+    faults.share = 0.0
+    storage.write_bytes("before", b"1")
+    faults.kinds, faults.share = ("hang",), 1.0
+    timer = threading.Timer(1.5, lambda: setattr(faults, "share", 0.0))
+    timer.start()
+    started = time.monotonic()
+    assert storage.create("key", b"x" * 10_000)
+    assert time.monotonic() - started < 15
+    timer.join()
+    assert faults.seen["hang"] > 0
+    assert storage.read_bytes("key") == b"x" * 10_000
+    assert not storage.create("key", b"y")
 
 
 BULKY = """
