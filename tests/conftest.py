@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Generator, Iterator
@@ -29,7 +30,10 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("SCYTHE_CACHE_DIR", str(tmp_path / "cache"))
     ExperimentRegistry.clear()
     path, modules = list(sys.path), set(sys.modules)
+    logger = logging.getLogger("scythe_cli")
+    level = logger.level
     yield
+    logger.setLevel(level)  # commands that run in this process set it
     sys.path[:] = path
     for name in set(sys.modules) - modules:
         # only modules of projects that a test made: others may hold state that cannot be loaded twice

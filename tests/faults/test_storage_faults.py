@@ -37,6 +37,7 @@ def proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Fau
 
 
 @pytest.mark.live
+@pytest.mark.nightly
 def test_runs_are_complete_on_a_storage_that_fails_now_and_then(
     tmp_path: Path, inside: Inside, proxy: tuple[FaultProxy, servers.S3Server]
 ) -> None:
