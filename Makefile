@@ -10,7 +10,7 @@ SERVERS := hatchet-migrate hatchet-admin versitygw
 HATCHET := github.com/hatchet-dev/hatchet/cmd
 HATCHET_VERSION := v0.91.5
 
-.PHONY: help sync demo test check format docs servers
+.PHONY: help sync demo test nightly check format docs servers
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ demo: ## run the solar example: 300 systems, their yield printed
 
 test: sync ## run the tests; those that need real servers run after `make servers`
 	$(RUN) pytest
+
+nightly: sync ## run the long rounds of the tests as well
+	SCYTHE_NIGHTLY=1 $(RUN) pytest
 
 check: sync ## lint, format, types, lock file, links in documents
 	$(UV) lock --check --quiet

@@ -5,7 +5,8 @@ What it guarantees, with a storage that can create exclusively, read, replace an
 - While a lease is fresh, nobody else gets it: it is created exclusively, and every other process is refused.
 - Of several processes that find a lease whose owner is gone, exactly one takes it over. It first creates, exclusively,
   a claim that is named after the lease to be replaced; then it sees that this very lease is still there; then it
-  replaces it, and only then removes the claim. Who comes later finds another lease, or the claim.
+  replaces it, and only then removes the claim. Who comes later finds another lease, or the claim. If a process dies
+  while it has a claim, the next one creates another of the next number, exclusively as well.
 - An owner that has lost its lease, because it was suspended or cut off for longer than the lease holds, finds out when
   it next renews, and stops. Until then, at most `RENEW_S`, both can be at work.
 
@@ -50,6 +51,7 @@ _held: set[str] = set()
 
 _NAME = ".lease"
 _SETTLE_S = 0.5
+_MAX_CLAIMS = 100
 
 
 def abandoned_claims(storage: Storage, run: RunLayout) -> list[str]:
@@ -175,15 +177,15 @@ class Lease:
         _held.discard(self._record.token)
         # a lease that cannot be removed runs out by itself
         with suppress(StorageError):
-            found = self._read()
+            found = self._read(self._key)
             if found is not None and found.token == self._record.token:
                 self._storage.delete(self._key)
 
     def _acquire(self) -> None:
         for _ in range(3):
-            if self._storage.create(self._key, self._record.to_bytes()):
+            if self._create(self._key):
                 return
-            found = self._read()
+            found = self._read(self._key)
             if found is None and not self._storage.exists(self._key):
                 continue  # given back in this moment
             if found is not None and not found.owner_is_gone(datetime.now(UTC)):
@@ -191,32 +193,39 @@ class Lease:
             # of an object that cannot be read nobody can be the owner
             if self._take_over(found):
                 return
-        raise self._refusal(self._read())
+        raise self._refusal(self._read(self._key))
 
     def _take_over(self, old: LeaseRecord | None) -> bool:
         """Replace the lease of an owner that is gone; False if another process is about to, or has done it."""
-        token = old.token if old else "unreadable"
-        claim = self._run.key(f"{_NAME}-{token}")
-        if not self._storage.create(claim, self._record.to_bytes()):
-            self._remove_if_abandoned(claim)
-            time.sleep(_SETTLE_S)
-            return False
+        token = _token_of(old)
+        claims: list[str] = []
+        for number in range(1, _MAX_CLAIMS):
+            claims.append(self._run.key(f"{_NAME}-{token}-{number}"))
+            if self._create(claims[-1]):
+                break
+            by = self._read(claims[-1])
+            if by is not None and not by.owner_is_gone(datetime.now(UTC)):
+                time.sleep(_SETTLE_S)
+                return False
+            # who made it died while taking over. It is not removed: who looked at the same time could then remove
+            # the claim of somebody who is alive
         try:
-            found = self._read()
-            if (found.token if found else "unreadable") != token:
+            if _token_of(self._read(self._key)) != token:
+                claims = claims[-1:]  # the others are not ours to remove
                 return False
             self._record = replace(self._record, expires=_expiry())
             self._storage.write_bytes(self._key, self._record.to_bytes())
         finally:
-            self._storage.delete(claim)
+            for claim in claims:
+                self._storage.delete(claim)
         return True
 
-    def _remove_if_abandoned(self, claim: str) -> None:
-        """Remove the claim of a process that died while it was taking the lease over."""
-        with suppress(MissingKeyError):
-            by = LeaseRecord.from_bytes(self._storage.read_bytes(claim))
-            if by is None or by.owner_is_gone(datetime.now(UTC)):
-                self._storage.delete(claim)
+    def _create(self, key: str) -> bool:
+        """Create an object; on a storage that lost its answer, it may be there and be ours all the same."""
+        if self._storage.create(key, self._record.to_bytes()):
+            return True
+        found = self._read(key)
+        return found is not None and found.token == self._record.token
 
     def _refusal(self, owner: LeaseRecord | None) -> UsageError:
         who = owner.describe() if owner else "its owner cannot be read"
@@ -226,9 +235,9 @@ class Lease:
             hint=f"Wait until it is done, or stop it.{until}{' if it is dead.' if owner else ''}",
         )
 
-    def _read(self) -> LeaseRecord | None:
+    def _read(self, key: str) -> LeaseRecord | None:
         try:
-            return LeaseRecord.from_bytes(self._storage.read_bytes(self._key))
+            return LeaseRecord.from_bytes(self._storage.read_bytes(key))
         except MissingKeyError:
             return None
 
@@ -244,7 +253,7 @@ class Lease:
                 return
 
     def _renew(self) -> None:
-        found = self._read()
+        found = self._read(self._key)
         if found is not None and found.token != self._record.token:
             self._lost_to = found
             return
@@ -264,6 +273,10 @@ def hold_lease(storage: Storage, run: RunLayout, on_lost: Callable[[], None] | N
         yield lease
     finally:
         lease.release()
+
+
+def _token_of(record: LeaseRecord | None) -> str:
+    return record.token if record else "unreadable"
 
 
 def _expiry() -> datetime:

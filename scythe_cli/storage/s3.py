@@ -144,7 +144,8 @@ class S3Storage:
         """Write an object only if there is none.
 
         When the answer to a request is lost, the next one is told that the object exists, although it may be the
-        caller's own. A token in the metadata tells it apart from that of somebody else with the same content.
+        caller's own; and the HTTP client may have sent it again without a word. A token in the metadata tells it apart
+        from that of somebody else with the same content.
         """
         name = self._object(key)
         token = uuid4().hex
@@ -166,7 +167,7 @@ class S3Storage:
 
         if self._patiently("write", key, once):
             return True
-        return maybe_done and self._is_own(key, token, data)
+        return self._is_own(key, token, data if maybe_done else None)
 
     def put_file(self, local_path: Path, key: str, *, sha256: str | None = None) -> None:
         """Send a local file; a large one in parts, which appear all at once."""
@@ -312,13 +313,15 @@ class S3Storage:
         self._bucket_seen = True
         return page
 
-    def _is_own(self, key: str, token: str, data: bytes) -> bool:
-        """Whether an object is the one that a lost request made."""
+    def _is_own(self, key: str, token: str, data: bytes | None) -> bool:
+        """Whether an object is the one that a lost request made: by the token, else by the content if it is given."""
         try:
             metadata: dict[str, str] = self._call("read", key, "head_object", Key=self._object(key)).get("Metadata", {})
             kept = {name.lower(): value for name, value in metadata.items()}.get(_TOKEN)
             # some servers keep no metadata
-            return kept == token if kept is not None else self.read_bytes(key) == data
+            if kept is not None:
+                return kept == token
+            return data is not None and self.read_bytes(key) == data
         except MissingKeyError:
             return False
 

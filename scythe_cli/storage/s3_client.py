@@ -46,7 +46,7 @@ class S3Client:
         limit_s = READ_TIMEOUT_S + len(parameters.get("Body") or b"") / SLOWEST_BYTES_PER_S
 
         async def bounded() -> Any:
-            # the client's own limit begins when the request is sent: a server that takes no body would never be given up
+            # the client's own limit begins when all is sent: it waits for ever for a server that takes no body
             return await asyncio.wait_for(filesystem._call_s3(operation, **parameters), limit_s)
 
         answer: Any = sync(filesystem.loop, bounded)

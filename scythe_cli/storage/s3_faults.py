@@ -174,7 +174,7 @@ def _of_client(error: BaseException) -> Fault:
             FaultKind.UNREACHABLE,
             "the server cannot be reached",
             "Check AWS_ENDPOINT_URL and the network.",
-            maybe_done=False,
+            maybe_done=True,  # this is also what becomes of a connection that is reset before the answer comes
         )
     passing = (
         boto.HTTPClientError,

@@ -504,11 +504,15 @@ class TestRealS3:
         storage = open_storage(f"s3://{BUCKET}")
         storage.write_bytes(key, b"1")
         storage.read_bytes(key)
-        storage.create(key, b"1")
         storage.exists(key)
-        operations = [r.operation for r in real_server.requests()[before:] if r.key == key]
-        assert operations == ["PutObject", "GetObject", "PutObject", "HeadObject"]
-        assert [r.status for r in real_server.requests()[before:] if r.key == key] == [200, 200, 412, 200]
+        storage.create(f"{key}-new", b"1")
+        requests = [r for r in real_server.requests()[before:] if r.key.startswith(key)]
+        assert [r.operation for r in requests] == ["PutObject", "GetObject", "HeadObject", "PutObject"]
+        assert [r.status for r in requests] == [200, 200, 200, 200]
+        storage.create(key, b"1")
+        # the second asks whose the object is
+        refused = [r for r in real_server.requests()[before:] if r.key.startswith(key)][4:]
+        assert [(r.operation, r.status) for r in refused] == [("PutObject", 412), ("HeadObject", 200)]
 
 
 class TestS3Faults:

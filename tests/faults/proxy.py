@@ -43,14 +43,18 @@ class FaultProxy:
     kinds: tuple[str, ...] = FAULTS
     endpoint_url: str = ""
     seen: Counter[str] = field(default_factory=Counter)
+    _tasks: set[asyncio.Task[None] | None] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass one request on, or do not."""
+        task: asyncio.Task[None] | None = asyncio.current_task()
+        self._tasks.add(task)  # a task that nobody holds can be collected while it waits
         try:
             with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
                 await self._serve(reader, writer)
         finally:
             writer.close()
+            self._tasks.discard(task)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -74,6 +78,8 @@ class FaultProxy:
         lines = [line for line in head.split(b"\r\n") if line and not line.lower().startswith(b"connection:")]
         server_writer.write(b"\r\n".join([*lines, b"Connection: close", b"", b""]))
         sending = asyncio.create_task(_pump(reader, server_writer))
+        self._tasks.add(sending)
+        sending.add_done_callback(self._tasks.discard)
         try:
             if fault in ("lost answer", "cut answer"):
                 answer = await server_reader.readuntil(b"\r\n\r\n")

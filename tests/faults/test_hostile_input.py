@@ -28,7 +28,7 @@ from scythe_cli.runs import Run
 from scythe_cli.storage import open_storage
 from scythe_cli.storage.download import download
 from tests.made_runs import LAYOUT, make_run, outcomes, write_part
-from tests.projects import make_project, scythe
+from tests.projects import make_project
 
 from .comparing import final_tables, strangers
 from .conftest import CONFIG, Inside
@@ -355,13 +355,17 @@ def serving(folder: Path) -> Iterator[str]:
             thread.join()
 
 
-def test_secrets_reach_neither_storage_nor_output(tmp_path: Path) -> None:
+def test_secrets_reach_neither_storage_nor_output(
+    tmp_path: Path, inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Those of the environment, of URLs and of the command line."""
     folder = make_project(tmp_path / "p", config=CONFIG)
     secrets = [*CANARIES.values(), "canaryuser", "canaryurlpass", "canarysignature", "canarylocation"]
     (tmp_path / "web").mkdir()
     (tmp_path / "web" / "w.epw").write_text("sunny")
     said = ""
+    for name, value in CANARIES.items():
+        monkeypatch.setenv(name, value)
     with serving(tmp_path / "web") as host:
         url = f"http://canaryuser:canaryurlpass@{host}/w.epw?X-Amz-Signature=canarysignature"
         missing = url.replace("w.epw", "none.epw")
@@ -378,8 +382,9 @@ def test_secrets_reach_neither_storage_nor_output(tmp_path: Path) -> None:
             ["retry", "--verbose"],
             ["logs", "--row", "0"],
         ):
-            ran = scythe(*arguments, cwd=folder, env=CANARIES)
-            said += f"{ran.stdout}\n{ran.stderr}\n"
+            monkeypatch.setattr("sys.argv", ["scythe", *arguments])  # which the manifest keeps
+            ran = inside(folder, *arguments)
+            said += f"{ran.out}\n{ran.err}\n"
     assert said.count("1 failed") >= 2
     leaks = [(secret, "output", said[said.index(secret) - 300 :][:400]) for secret in secrets if secret in said]
     for path in (folder / "runs").rglob("*"):

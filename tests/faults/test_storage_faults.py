@@ -20,7 +20,7 @@ from tests.projects import make_project
 
 from .comparing import assert_same_tables, final_tables, strangers
 from .conftest import CONFIG, Inside, nightly
-from .proxy import FaultProxy, fault_proxy
+from .proxy import FAULTS, FaultProxy, fault_proxy
 
 ROUNDS = 20 if nightly() else 1
 
@@ -102,6 +102,17 @@ def test_run_that_lost_its_storage_goes_on_when_it_is_back(
     assert inside(folder, "retry", "--storage", location).code == 0
     assert_same_tables(run, expected)
     assert strangers(run) == []
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("kind", FAULTS if nightly() else ["lost answer"])
+def test_what_was_created_is_known_as_one_s_own(proxy: tuple[FaultProxy, servers.S3Server], kind: str) -> None:
+    """Whatever became of the answer: else an allocation would take its own folder for that of another."""
+    faults, _ = proxy
+    faults.kinds, faults.share = (kind,), 0.4
+    storage = open_storage("s3://faulty/created")
+    assert all(storage.create(f"{kind}-{i}", b"same") for i in range(6))
+    assert not any(storage.create(f"{kind}-{i}", b"same") for i in range(6))
 
 
 @pytest.mark.live

@@ -150,7 +150,8 @@ def test_exactly_one_takes_an_expired_lease_over(storage: Storage, abandoned: bo
     storage.write_bytes(KEY, old.to_bytes())
     if abandoned:
         # somebody died while taking it over
-        storage.write_bytes(f"{KEY}-{old.token}", expired().to_bytes())
+        storage.write_bytes(f"{KEY}-{old.token}-1", expired().to_bytes())
+        storage.write_bytes(f"{KEY}-{old.token}-2", b"")
     gate = threading.Barrier(6)
 
     def one(_: int) -> Lease | None:
