@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from scythe_cli.engines import Engine, Job
 from scythe_cli.errors import ScytheError, StoppedError
 from scythe_cli.executor import StopSignal
-from scythe_cli.failures import group_errors
+from scythe_cli.failures import groups_of_run
 from scythe_cli.gather import gather
 from scythe_cli.layout import RunLayout
 from scythe_cli.progress import Progress, ProgressCallback
@@ -61,21 +61,14 @@ def run_job(
             progress(Progress("gathering", job.counts, detail="final tables"))
         gathered = gather(job.storage, job.run)
     told += [f"part {name} of the ledger cannot be read; its specs are pending" for name in gathered.damaged]
-    groups = [] if gathered.counts.succeeded == job.n_specs else group_errors(job.storage, job.run)
-    return AllocateResult(
-        experiment_id=job.run.experiment_id,
-        experiment=job.run.experiment,
-        version=str(job.run.version),
-        timestamp=job.run.timestamp,
-        uri=job.storage.uri(job.run.experiment_id),
-        engine=engine.name,
-        workflow_run_id=job.workflow_run_id,
-        n_specs=job.n_specs,
+    groups = [] if gathered.counts.succeeded == job.n_specs else groups_of_run(job.storage, job.run)
+    return job.result(
+        engine.name,
         counts=gathered.counts,
-        duration_s=time.monotonic() - started,
         tables=gathered.tables,
         errors=groups,
         notices=told,
+        duration_s=time.monotonic() - started,
     )
 
 

@@ -13,26 +13,29 @@ from scythe_cli.outcomes import State
 from scythe_cli.records import ErrorGroup, SpecError
 from scythe_cli.storage import Storage
 
-__all__ = ["Alike", "alike_key", "group_errors", "place_of", "read_errors", "spec_errors"]
+__all__ = ["Alike", "alike_key", "group_errors", "groups_of_run", "place_of", "read_errors", "spec_errors"]
 
 _COLUMNS = ["sort_index", "state", "attempt", "error_type", "message", "traceback", "duration_s"]
 _FRAME = re.compile(r'^  File "(.+)", line (\d+), in (.+)$', re.MULTILINE)
 
 
-def read_errors(storage: Storage, run: RunLayout) -> pl.DataFrame:
+def read_errors(ledger: Ledger, effective: pl.DataFrame) -> pl.DataFrame:
     """The outcomes that count of the specs that ended without success.
+
+    Args:
+        ledger: The run's ledger, open.
+        effective: What `effective_outcomes` makes of its outcomes.
 
     Returns:
         A frame with `sort_index`, `state`, `attempt`, `error_type`, `message`, `traceback` and `duration_s`, sorted by
         `sort_index`; specs that are pending are not in it.
     """
-    with Ledger.open(storage, run) as ledger:
-        bad = effective_outcomes(ledger.outcomes()).filter(pl.col("state") != State.SUCCEEDED.value)
-        frames: list[pl.DataFrame] = []
-        for (position,), group in bad.group_by("part", maintain_order=True):
-            part = ledger.parts[int(position)]  # pyright: ignore[reportArgumentType]
-            read: Any = pl.from_arrow(read_part(part, _COLUMNS))
-            frames.append(read[group["row"]])
+    bad = effective.filter(pl.col("state") != State.SUCCEEDED.value)
+    frames: list[pl.DataFrame] = []
+    for (position,), group in bad.group_by("part", maintain_order=True):
+        part = ledger.parts[int(position)]  # pyright: ignore[reportArgumentType]
+        read: Any = pl.from_arrow(read_part(part, _COLUMNS))
+        frames.append(read[group["row"]])
     if not frames:
         return pl.DataFrame(schema=dict.fromkeys(_COLUMNS, pl.String))
     return pl.concat(frames).sort("sort_index")
@@ -44,14 +47,19 @@ def spec_errors(errors: pl.DataFrame, limit: int | None = None) -> list[SpecErro
     return [SpecError.model_validate(row) for row in shown.iter_rows(named=True)]
 
 
-def group_errors(storage: Storage, run: RunLayout, errors: pl.DataFrame | None = None) -> list[ErrorGroup]:
-    """Group what went wrong by state, type and place; the largest group first."""
-    frame = read_errors(storage, run) if errors is None else errors
-    if not frame.height:
+def groups_of_run(storage: Storage, run: RunLayout) -> list[ErrorGroup]:
+    """What went wrong in a run, for who has not opened its ledger."""
+    with Ledger.open(storage, run) as ledger:
+        return group_errors(read_errors(ledger, effective_outcomes(ledger.outcomes())))
+
+
+def group_errors(errors: pl.DataFrame) -> list[ErrorGroup]:
+    """Group the rows of `read_errors` by state, type and place; the largest group first."""
+    if not errors.height:
         return []
-    places = [place_of(text) for text in frame["traceback"]]
+    places = [place_of(text) for text in errors["traceback"]]
     grouped = (
-        frame.with_columns(pl.Series("place", places, pl.String), pl.col("error_type").fill_null("?"))
+        errors.with_columns(pl.Series("place", places, pl.String), pl.col("error_type").fill_null("?"))
         .group_by("state", "error_type", "place", maintain_order=True)
         .agg(
             pl.col("message").first(),

@@ -19,7 +19,7 @@ from scythe_cli.engines import Engine, Job
 from scythe_cli.errors import InvalidInputError, StorageError, UsageError
 from scythe_cli.execution import at_work, run_job
 from scythe_cli.executor import StopSignal
-from scythe_cli.failures import group_errors
+from scythe_cli.failures import groups_of_run
 from scythe_cli.layout import RunLayout
 from scythe_cli.lease import abandoned_claims
 from scythe_cli.ledger import Ledger, counts_of, effective_outcomes
@@ -105,20 +105,13 @@ def _nothing_to_do(run: Run, counts: StateCounts, only: Collection[State]) -> st
 
 def _result_as_it_is(run: Run, job: Job, engine: Engine, notices: list[str]) -> AllocateResult:
     tables = {name: run.storage.uri(key) for name, key in run.table_keys().items()}
-    return AllocateResult(
-        experiment_id=run.experiment_id,
-        experiment=run.layout.experiment,
-        version=str(run.layout.version),
-        timestamp=run.layout.timestamp,
-        uri=run.uri,
-        engine=engine.name,
-        workflow_run_id=job.workflow_run_id,
-        n_specs=job.n_specs,
+    return job.result(
+        engine.name,
         counts=job.counts,
-        duration_s=0.0,
         tables=tables,
-        errors=[] if job.counts.succeeded == job.n_specs else group_errors(run.storage, run.layout),
+        errors=[] if job.counts.succeeded == job.n_specs else groups_of_run(run.storage, run.layout),
         notices=notices,
+        duration_s=0.0,
     )
 
 

@@ -150,13 +150,13 @@ class Run:
         n_specs = self.manifest.n_specs if self.manifest else None
         if n_specs is None:
             raise UsageError(f"{self.experiment_id} is an older run, which kept no errors")
-        frame = read_errors(self.storage, self.layout)
         with Ledger.open(self.storage, self.layout) as ledger:
-            counts = counts_of(effective_outcomes(ledger.outcomes()), n_specs)
+            effective = effective_outcomes(ledger.outcomes())
+            frame = read_errors(ledger, effective)
         return RunErrors(
             experiment_id=self.experiment_id,
-            counts=counts,
-            groups=group_errors(self.storage, self.layout, frame),
+            counts=counts_of(effective, n_specs),
+            groups=group_errors(frame),
             errors=spec_errors(frame, limit),
         )
 

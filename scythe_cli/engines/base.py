@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +12,7 @@ import pyarrow as pa
 from scythe_cli.executor import StopSignal
 from scythe_cli.layout import RunLayout
 from scythe_cli.progress import ProgressCallback
-from scythe_cli.records import StateCounts
+from scythe_cli.records import AllocateResult, ErrorGroup, StateCounts
 from scythe_cli.registry import RegisteredExperiment
 from scythe_cli.storage import Storage
 
@@ -48,6 +49,34 @@ class Job:
     workers: int
     max_failures: int | None = None
     wait_timeout_s: float | None = None
+
+    def result(
+        self,
+        engine: str,
+        *,
+        counts: StateCounts,
+        tables: Mapping[str, str],
+        errors: Sequence[ErrorGroup],
+        notices: Sequence[str],
+        duration_s: float,
+        workflow_run_id: str | None = None,
+    ) -> AllocateResult:
+        """The record of what became of the run; the id is the job's unless the engine has one of its own."""
+        return AllocateResult(
+            experiment_id=self.run.experiment_id,
+            experiment=self.run.experiment,
+            version=str(self.run.version),
+            timestamp=self.run.timestamp,
+            uri=self.storage.uri(self.run.experiment_id),
+            engine=engine,
+            workflow_run_id=workflow_run_id or self.workflow_run_id,
+            n_specs=self.n_specs,
+            counts=counts,
+            duration_s=duration_s,
+            tables=dict(tables),
+            errors=list(errors),
+            notices=list(notices),
+        )
 
 
 class Engine(Protocol):

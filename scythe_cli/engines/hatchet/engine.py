@@ -343,26 +343,21 @@ def _write_cancelled(storage: Storage, run: RunLayout) -> int:
 
 
 def _result_of(ref: HatchetRunRef, notices: Sequence[str]) -> AllocateResult:
-    from scythe_cli.failures import group_errors
+    from scythe_cli.failures import group_errors, read_errors
     from scythe_cli.ledger import counts_of
-    from scythe_cli.records import AllocateResult
 
     job = ref.job
     with Ledger.open(job.storage, job.run) as ledger:
-        counts = counts_of(effective_outcomes(ledger.outcomes()), job.n_specs)
+        effective = effective_outcomes(ledger.outcomes())
+        groups = group_errors(read_errors(ledger, effective))
+    counts = counts_of(effective, job.n_specs)
     names = [f.name.removesuffix(".pq") for f in job.storage.list_files(job.run.final) if f.name.endswith(".pq")]
-    return AllocateResult(
-        experiment_id=job.run.experiment_id,
-        experiment=job.run.experiment,
-        version=str(job.run.version),
-        timestamp=job.run.timestamp,
-        uri=job.storage.uri(job.run.experiment_id),
-        engine="hatchet",
-        workflow_run_id=ref.workflow_run_id,
-        n_specs=job.n_specs,
+    return job.result(
+        "hatchet",
         counts=counts,
-        duration_s=max(0.0, (datetime.now(UTC) - job.run.timestamp).total_seconds()),
         tables={name: job.storage.uri(job.run.table(name)) for name in names},
-        errors=[] if counts.succeeded == job.n_specs else group_errors(job.storage, job.run),
-        notices=list(notices),
+        errors=groups,
+        notices=notices,
+        duration_s=max(0.0, (datetime.now(UTC) - job.run.timestamp).total_seconds()),
+        workflow_run_id=ref.workflow_run_id,
     )

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from time import time
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -27,12 +26,12 @@ from scythe_cli.engines.hatchet.payloads import (
     pack_outcomes,
 )
 from scythe_cli.engines.hatchet.pool import ProcessPool
+from scythe_cli.engines.hatchet.results import failure_rows
 from scythe_cli.engines.hatchet.specstore import SpecStore
 from scythe_cli.errors import EntrypointError, ScytheError
 from scythe_cli.executor import Limits, StopSignal
-from scythe_cli.executor.batch import outcome_of_failure
 from scythe_cli.executor.failure import Failure, failure_from
-from scythe_cli.leaf import RunContext, workflow_run_id
+from scythe_cli.leaf import RunContext
 from scythe_cli.ledger import merge_outcomes, write_part
 from scythe_cli.outcomes import SCALAR, State
 from scythe_cli.registry import RegisteredExperiment
@@ -170,22 +169,7 @@ class LeafRunner:
         return _replaced(table, "sort_index", pa.array([instance.sort_index], pa.int64()))
 
     def _failed(self, run: RunPointer, rows: RowSet, failure: Failure) -> pa.Table:
-        return pa.concat_tables(
-            [
-                outcome_of_failure(
-                    failure,
-                    sort_index=row,
-                    attempt=attempt,
-                    final=True,
-                    workflow_run_id=workflow_run_id(run.root_workflow_run_id, row),
-                    worker=self.worker,
-                    started_s=time(),
-                    duration_s=0.0,
-                    log=None,
-                )
-                for row, attempt in zip(rows.indices, rows.attempt_numbers, strict=True)
-            ]
-        )
+        return failure_rows(run, rows, failure, worker=self.worker)
 
     async def _run_by_itself(self, given: Mapping[str, Any], ctx: Context) -> LeafOutput:
         """Run a spec that belongs to no run: it was triggered by hand, and nothing goes to any ledger."""

@@ -31,7 +31,7 @@ from scythe_cli.engines.hatchet.payloads import (
     unpack_outcomes,
 )
 from scythe_cli.engines.hatchet.plan import Measured, Shape, probe_size, shape_of, waves
-from scythe_cli.engines.hatchet.results import ChildError, Lost, failed_rows, total, workflow_outcome
+from scythe_cli.engines.hatchet.results import ChildError, Lost, lost_rows, total, workflow_outcome
 from scythe_cli.engines.hatchet.specstore import SpecStore
 from scythe_cli.engines.hatchet.todo import Attempts, pack_todo, unpack_todo
 from scythe_cli.gather import gather
@@ -355,7 +355,7 @@ class Node:
                 counts.append({str(table.column("state")[0].as_py()): 1})
             elif isinstance(result, ChildError):
                 lost.append(result)
-                tables.append(failed_rows(self.run, rows, result))
+                tables.append(lost_rows(self.run, rows, result))
                 counts.append({State.FAILED.value: rows.n})
             else:
                 output = LeafOutput.model_validate(result)

@@ -16,7 +16,7 @@ from scythe_cli.executor.failure import Failure
 from scythe_cli.leaf import workflow_run_id
 from scythe_cli.outcomes import OUTCOME_SCHEMA, SCALAR, State
 
-__all__ = ["ChildError", "Lost", "failed_rows", "total", "workflow_outcome"]
+__all__ = ["ChildError", "Lost", "failure_rows", "lost_rows", "total", "workflow_outcome"]
 
 
 class Lost(Enum):
@@ -42,9 +42,8 @@ class ChildError:
     message: str
 
 
-def failed_rows(run: RunPointer, rows: RowSet, error: ChildError) -> pa.Table:
-    """Outcomes of specs whose task did not come to its end, whatever it was tried."""
-    failure = Failure(State.FAILED, error.error_type, f"the task did not come to its end: {error.message}")
+def failure_rows(run: RunPointer, rows: RowSet, failure: Failure, *, worker: str = "") -> pa.Table:
+    """Outcomes of specs that all ended in the same way, without having been run."""
     return pa.concat_tables(
         [
             outcome_of_failure(
@@ -53,7 +52,7 @@ def failed_rows(run: RunPointer, rows: RowSet, error: ChildError) -> pa.Table:
                 attempt=attempt,
                 final=True,
                 workflow_run_id=workflow_run_id(run.root_workflow_run_id, row),
-                worker="",
+                worker=worker,
                 started_s=time(),
                 duration_s=0.0,
                 log=None,
@@ -61,6 +60,12 @@ def failed_rows(run: RunPointer, rows: RowSet, error: ChildError) -> pa.Table:
             for row, attempt in zip(rows.indices, rows.attempt_numbers, strict=True)
         ]
     )
+
+
+def lost_rows(run: RunPointer, rows: RowSet, error: ChildError) -> pa.Table:
+    """Outcomes of specs whose task did not come to its end, whatever it was tried."""
+    message = f"the task did not come to its end: {error.message}"
+    return failure_rows(run, rows, Failure(State.FAILED, error.error_type, message))
 
 
 def workflow_outcome(
@@ -76,12 +81,12 @@ def workflow_outcome(
     """
     if isinstance(result, ChildError):
         failure = Failure(State.FAILED, result.error_type, result.message)
-        return _told(run, rows, failure)
+        return failure_rows(run, rows, failure)
     values: dict[str, Any] = {}
     for output in result.values():
         if isinstance(output, Mapping):
             values.update(output)
-    table = _told(run, rows, Failure(State.SUCCEEDED, "", ""))
+    table = failure_rows(run, rows, Failure(State.SUCCEEDED, "", ""))
     for name in ("error_type", "message"):
         position = table.schema.get_field_index(name)
         table = table.set_column(position, table.schema.field(position), pa.nulls(1, pa.string()))
@@ -91,23 +96,10 @@ def workflow_outcome(
                 array: Any = pa.array([values.get(f.name.removeprefix(SCALAR))])
                 table = table.append_column(f, array.cast(f.type))
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-        return _told(run, rows, Failure(State.FAILED, "OutputError", f"an output does not fit its column: {error}"))
+        return failure_rows(
+            run, rows, Failure(State.FAILED, "OutputError", f"an output does not fit its column: {error}")
+        )
     return table
-
-
-def _told(run: RunPointer, rows: RowSet, failure: Failure) -> pa.Table:
-    row = rows.indices[0]
-    return outcome_of_failure(
-        failure,
-        sort_index=row,
-        attempt=rows.attempt_numbers[0],
-        final=True,
-        workflow_run_id=workflow_run_id(run.root_workflow_run_id, row),
-        worker="",
-        started_s=time(),
-        duration_s=0.0,
-        log=None,
-    )
 
 
 def total(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
