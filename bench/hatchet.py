@@ -3,7 +3,7 @@
     uv run python bench/hatchet.py            # PostgreSQL, the engine and versitygw are started and ended
     uv run python bench/hatchet.py --no-reference -n 2000
 
-One worker with two slots, a trivial function, all on this machine; times are from the call of `allocate` until the
+One worker with eight slots, a trivial function, all on this machine; times are from the call of `allocate` until the
 final tables are there. scythe-engine is installed into `bench/.venvs/scythe-engine` with uv, once.
 """
 
@@ -93,7 +93,7 @@ def main() -> None:
             **s3.env,
             "SCYTHE_ENGINE": "hatchet",
             "SCYTHE_STORAGE_BUCKET": "bench",
-            "SCYTHE_WORKER_SLOTS": "2",
+            "SCYTHE_WORKER_SLOTS": "8",
         }
         for per_task, n in (("1", options.n), ("auto", options.auto_n)):
             rows.append(_ours(Path(folder) / f"ours-{per_task}", env, s3, per_task, n, options.depth))
