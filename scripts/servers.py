@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,6 +85,7 @@ def serve() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: ended.append(number))
     PID.write_text(str(os.getpid()))
+    shutil.rmtree(FOLDER / "s3", ignore_errors=True)  # of servers that were killed
     try:
         with hatchet_servers() as hatchet, versitygw(FOLDER / "s3") as s3:
             s3.new_bucket(BUCKET)
@@ -100,6 +102,7 @@ def serve() -> None:
     finally:
         ENV.unlink(missing_ok=True)
         PID.unlink(missing_ok=True)
+        shutil.rmtree(FOLDER / "s3", ignore_errors=True)
 
 
 def _pid() -> int | None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 
-from scythe_cli.engines import Engine, Job
+from scythe_cli.engines import Engine, Execution, Job, conclude
 from scythe_cli.errors import ScytheError, StoppedError
 from scythe_cli.executor import StopSignal
-from scythe_cli.failures import groups_of_run
-from scythe_cli.gather import gather
 from scythe_cli.layout import RunLayout
 from scythe_cli.progress import Progress, ProgressCallback
 from scythe_cli.records import AllocateResult
@@ -52,24 +50,15 @@ def run_job(
         StorageError: If outcomes or tables cannot be written.
         StoppedError: If it is interrupted and `stop` does not take care of that.
     """
-    started = time.monotonic()
-    told = list(notices)
+    started = datetime.now(UTC)
     with _resumable(job.run):
+        execution = Execution()
         if job.todo is None or job.todo.num_rows:
-            told += engine.execute(job, stop=stop or StopSignal(), progress=progress)
-        if progress:
+            execution = engine.execute(job, stop=stop or StopSignal(), progress=progress)
+        if progress and execution.gathered is None:
             progress(Progress("gathering", job.counts, detail="final tables"))
-        gathered = gather(job.storage, job.run)
-    told += [f"part {name} of the ledger cannot be read; its specs are pending" for name in gathered.damaged]
-    groups = [] if gathered.counts.succeeded == job.n_specs else groups_of_run(job.storage, job.run)
-    return job.result(
-        engine.name,
-        counts=gathered.counts,
-        tables=gathered.tables,
-        errors=groups,
-        notices=told,
-        duration_s=time.monotonic() - started,
-    )
+        result = conclude(job, engine.name, execution, started=started)
+    return result.model_copy(update={"notices": [*notices, *result.notices]})
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ import polars as pl
 import pyarrow as pa
 
 from scythe_cli.base import input_columns
-from scythe_cli.engines import Engine, Job
+from scythe_cli.engines import Engine, Execution, Job, conclude
 from scythe_cli.errors import InvalidInputError, StorageError, UsageError
 from scythe_cli.execution import at_work, run_job
 from scythe_cli.executor import StopSignal
-from scythe_cli.failures import groups_of_run
+from scythe_cli.gather import GatherResult
 from scythe_cli.layout import RunLayout
 from scythe_cli.lease import abandoned_claims
 from scythe_cli.ledger import Ledger, counts_of, effective_outcomes
@@ -105,14 +106,8 @@ def _nothing_to_do(run: Run, counts: StateCounts, only: Collection[State]) -> st
 
 def _result_as_it_is(run: Run, job: Job, engine: Engine, notices: list[str]) -> AllocateResult:
     tables = {name: run.storage.uri(key) for name, key in run.table_keys().items()}
-    return job.result(
-        engine.name,
-        counts=job.counts,
-        tables=tables,
-        errors=[] if job.counts.succeeded == job.n_specs else groups_of_run(run.storage, run.layout),
-        notices=notices,
-        duration_s=0.0,
-    )
+    execution = Execution(notices, GatherResult(tables, job.counts, damaged=[]))
+    return conclude(job, engine.name, execution, started=datetime.now(UTC))
 
 
 def remove_leftovers(storage: Storage, run: RunLayout) -> None:

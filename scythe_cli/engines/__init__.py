@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from scythe_cli.engines.base import Engine, Job
+from scythe_cli.engines.base import Engine, Execution, Job, conclude
 from scythe_cli.errors import UsageError
 
-__all__ = ["ENGINE_NAMES", "Engine", "Job", "get_engine"]
+__all__ = ["ENGINE_NAMES", "Engine", "Execution", "Job", "conclude", "get_engine"]
 
 ENGINE_NAMES = ("local", "hatchet")
 

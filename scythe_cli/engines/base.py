@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
 
 from scythe_cli.executor import StopSignal
+from scythe_cli.failures import groups_of_run
+from scythe_cli.gather import GatherResult, gather
 from scythe_cli.layout import RunLayout
 from scythe_cli.progress import ProgressCallback
-from scythe_cli.records import AllocateResult, ErrorGroup, StateCounts
+from scythe_cli.records import AllocateResult, StateCounts
 from scythe_cli.registry import RegisteredExperiment
 from scythe_cli.storage import Storage
 
-__all__ = ["Engine", "Job"]
+__all__ = ["Engine", "Execution", "Job", "conclude"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,33 +52,53 @@ class Job:
     max_failures: int | None = None
     wait_timeout_s: float | None = None
 
-    def result(
-        self,
-        engine: str,
-        *,
-        counts: StateCounts,
-        tables: Mapping[str, str],
-        errors: Sequence[ErrorGroup],
-        notices: Sequence[str],
-        duration_s: float,
-        workflow_run_id: str | None = None,
-    ) -> AllocateResult:
-        """The record of what became of the run; the id is the job's unless the engine has one of its own."""
-        return AllocateResult(
-            experiment_id=self.run.experiment_id,
-            experiment=self.run.experiment,
-            version=str(self.run.version),
-            timestamp=self.run.timestamp,
-            uri=self.storage.uri(self.run.experiment_id),
-            engine=engine,
-            workflow_run_id=workflow_run_id or self.workflow_run_id,
-            n_specs=self.n_specs,
-            counts=counts,
-            duration_s=duration_s,
-            tables=dict(tables),
-            errors=list(errors),
-            notices=list(notices),
-        )
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What an engine has done with a job.
+
+    Attributes:
+        notices: For the user, such as why it stopped early.
+        gathered: The final tables, where the engine has made them itself since the last outcome.
+    """
+
+    notices: list[str] = field(default_factory=list[str])
+    gathered: GatherResult | None = None
+
+
+def conclude(
+    job: Job, engine: str, execution: Execution, *, started: datetime, workflow_run_id: str | None = None
+) -> AllocateResult:
+    """Gather the final tables unless the engine has, and tell what became of the run.
+
+    Args:
+        job: What was to be executed.
+        engine: The engine's name.
+        execution: What it did.
+        started: When the run, or this part of it, began; with a time zone.
+        workflow_run_id: The id of the execution, unless it is the job's.
+
+    Raises:
+        StorageError: If outcomes cannot be read, or tables cannot be written.
+    """
+    gathered = execution.gathered or gather(job.storage, job.run)
+    damaged = [f"part {name} of the ledger cannot be read; its specs are pending" for name in gathered.damaged]
+    n_bad = gathered.counts.unsuccessful
+    return AllocateResult(
+        experiment_id=job.run.experiment_id,
+        experiment=job.run.experiment,
+        version=str(job.run.version),
+        timestamp=job.run.timestamp,
+        uri=job.storage.uri(job.run.experiment_id),
+        engine=engine,
+        workflow_run_id=workflow_run_id or job.workflow_run_id,
+        n_specs=job.n_specs,
+        counts=gathered.counts,
+        duration_s=max(0.0, (datetime.now(UTC) - started).total_seconds()),
+        tables=gathered.tables,
+        errors=groups_of_run(job.storage, job.run) if n_bad else [],
+        notices=[*execution.notices, *damaged],
+    )
 
 
 class Engine(Protocol):
@@ -87,11 +109,8 @@ class Engine(Protocol):
         """The name that the configuration uses."""
         ...
 
-    def execute(self, job: Job, *, stop: StopSignal, progress: ProgressCallback | None = None) -> list[str]:
+    def execute(self, job: Job, *, stop: StopSignal, progress: ProgressCallback | None = None) -> Execution:
         """Execute a job to its end, or until `stop` says otherwise.
-
-        Returns:
-            Notices for the user, such as why it stopped early.
 
         Raises:
             EntrypointError: If the experiment cannot be loaded where specs run.

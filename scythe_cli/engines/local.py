@@ -13,7 +13,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scythe_cli.engines.base import Job
+from scythe_cli.engines.base import Execution, Job
 from scythe_cli.executor import Executor, Limits, StopSignal
 from scythe_cli.failures import Alike, alike_key
 from scythe_cli.leaf import RunContext
@@ -33,7 +33,7 @@ class LocalEngine:
 
     name: str = "local"
 
-    def execute(self, job: Job, *, stop: StopSignal, progress: ProgressCallback | None = None) -> list[str]:
+    def execute(self, job: Job, *, stop: StopSignal, progress: ProgressCallback | None = None) -> Execution:
         """Execute a job; see `Engine.execute`."""
         options = job.experiment.options
         context = RunContext(
@@ -70,7 +70,7 @@ class LocalEngine:
             finally:
                 writer.flush()  # what has finished is kept, whatever ended the loop
         # told at the end, when the specs that were running then are counted as well
-        return [tally.why_stopped(job.run.experiment_id)] if stopped else []
+        return Execution([tally.why_stopped(job.run.experiment_id)] if stopped else [])
 
 
 def _rows(specs: SpecFile, todo: pa.Table | None) -> Iterator[pa.RecordBatch]:

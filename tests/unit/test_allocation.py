@@ -11,7 +11,7 @@ import pytest
 from scythe_cli import allocation as allocation_module
 from scythe_cli.allocation import AllocationRequest, check_inputs, execute, submit
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec, FileReference
-from scythe_cli.engines import Job
+from scythe_cli.engines import Execution, Job
 from scythe_cli.engines.local import LocalEngine
 from scythe_cli.errors import EngineError, SpecsError, StorageError
 from scythe_cli.executor import StopSignal
@@ -39,12 +39,12 @@ class SeeingEngine:
     seen: list[list[str]] = field(default_factory=list)
     error: Exception | None = None
 
-    def execute(self, job: Job, *, stop: StopSignal, progress: ProgressCallback | None = None) -> list[str]:
+    def execute(self, job: Job, *, stop: StopSignal, progress: ProgressCallback | None = None) -> Execution:
         self.seen.append(job.storage.list_tree(job.run.experiment_id))
         write_part(job.storage, job.run, "a", outcomes(range(job.n_specs)).drop_columns(["out:odd", "file:picture"]))
         if self.error:
             raise self.error
-        return ["a notice"]
+        return Execution(["a notice"])
 
 
 @pytest.fixture

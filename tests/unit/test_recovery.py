@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from scythe_cli.base import ExperimentOutputSpec
-from scythe_cli.engines import Job
+from scythe_cli.engines import Execution, Job
 from scythe_cli.errors import EngineError, InvalidInputError, StoppedError, StorageError, UsageError
 from scythe_cli.executor import StopSignal
 from scythe_cli.gather import gather
@@ -42,14 +42,14 @@ class ToldEngine:
     fail: Callable[[], None] = lambda: None
     jobs: list[dict[int, int]] = field(default_factory=list)
 
-    def execute(self, job: Job, *, stop: StopSignal, progress: ProgressCallback | None = None) -> list[str]:
+    def execute(self, job: Job, *, stop: StopSignal, progress: ProgressCallback | None = None) -> Execution:
         assert job.todo is not None
         todo = dict(zip(job.todo["sort_index"].to_pylist(), job.todo["attempt"].to_pylist(), strict=True))
         self.jobs.append(todo)
         for row, attempt in todo.items():
             write_part(job.storage, job.run, uuid4().hex, outcomes([row], self.state, attempt=attempt))
         self.fail()
-        return []
+        return Execution()
 
 
 @pytest.fixture

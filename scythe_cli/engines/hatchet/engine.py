@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import select
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -14,15 +13,17 @@ from uuid import uuid4
 import polars as pl
 import pyarrow as pa
 
-from scythe_cli.engines.base import Job
+from scythe_cli.engines.base import Execution, Job, conclude
 from scythe_cli.engines.hatchet.follow import Follower
 from scythe_cli.errors import EngineError, WaitTimeoutError
 from scythe_cli.executor import StopSignal
+from scythe_cli.gather import GatherResult
 from scythe_cli.layout import RunLayout
 from scythe_cli.ledger import Ledger, effective_outcomes, write_part
 from scythe_cli.manifest import RunManifest, read_manifest
 from scythe_cli.outcomes import OUTCOME_SCHEMA, State
 from scythe_cli.progress import ProgressCallback
+from scythe_cli.records import StateCounts
 from scythe_cli.storage import Storage
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ __all__ = ["HatchetEngine", "HatchetRunRef"]
 
 _POLL_S = 0.5
 _MAX_POLL_S = 5.0
+_LEDGER_S = 2.0
+_MAX_LEDGER_S = 30.0
 _LOST_CONTACT_S = 600.0
 _WORKER_CHECK_S = 15.0
 _CANCEL_WAIT_S = 30.0
@@ -61,16 +64,13 @@ class HatchetRunRef:
         stop: StopSignal | None = None,
         progress: ProgressCallback | None = None,
         timeout_s: float | None = None,
-    ) -> list[str]:
+    ) -> Execution:
         """Wait for the end of the run.
 
         Args:
             stop: Ends the wait; the run goes on.
             progress: Called as the run goes on.
             timeout_s: How long to wait at most.
-
-        Returns:
-            Notices for the user.
 
         Raises:
             WaitTimeoutError: If the run is not done in time; it goes on.
@@ -80,8 +80,9 @@ class HatchetRunRef:
 
     def result(self, timeout_s: float | None = None) -> AllocateResult:
         """Wait for the end of the run, and tell what it did."""
-        notices = self.wait(timeout_s=timeout_s)
-        return _result_of(self, notices)
+        execution = self.wait(timeout_s=timeout_s)
+        started = self.job.run.timestamp.replace(tzinfo=UTC)
+        return conclude(self.job, "hatchet", execution, started=started, workflow_run_id=self.workflow_run_id)
 
     async def aio_result(self) -> AllocateResult:
         """The same, to await."""
@@ -94,13 +95,13 @@ class HatchetEngine:
 
     name: str = "hatchet"
 
-    def execute(self, job: Job, *, stop: StopSignal, progress: ProgressCallback | None = None) -> list[str]:
+    def execute(self, job: Job, *, stop: StopSignal, progress: ProgressCallback | None = None) -> Execution:
         """Execute a job, and wait for its end; see `Engine.execute`.
 
         When `stop` ends the wait, the run goes on.
         """
         if job.todo is not None and not job.todo.num_rows:
-            return []
+            return Execution()
         return self.submit(job).wait(stop=stop, progress=progress, timeout_s=job.wait_timeout_s)
 
     def submit(self, job: Job) -> HatchetRunRef:
@@ -220,28 +221,25 @@ class _Wait:
         self._progress = progress
         self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
         self._follower = Follower(ref.job, ref.session)
-        self._contact_s = time.monotonic()
+        self._started_s = self._contact_s = time.monotonic()
+        self._ledger_due_s = 0.0
         self._workers_due_s = 0.0
         self._detail: str | None = None
 
-    def until_done(self) -> list[str]:
+    def until_done(self) -> Execution:
         notices: list[str] = []
-        poll_s = _POLL_S
         while True:
             state = self._state()
-            started = time.monotonic()
-            is_new = self._follower.look()
-            self._look_for_workers()
-            if self._progress:
-                self._progress(self._follower.progress(self._detail))
+            looked_s = self._look(is_done=state is not None and state.done)
             if state is not None and state.done:
-                return [*notices, *_ending(state)]
+                execution = _ending(self._ref.job, state)
+                return Execution([*notices, *execution.notices], execution.gathered)
             if self._stop.draining:
-                return [
-                    *notices,
-                    "the run goes on; `scythe status` shows how far it is, and `scythe cancel` stops it",
-                ]
-            if self._deadline is not None and time.monotonic() > self._deadline:
+                return Execution(
+                    [*notices, "the run goes on; `scythe status` shows how far it is, and `scythe cancel` stops it"]
+                )
+            now_s = time.monotonic()
+            if self._deadline is not None and now_s > self._deadline:
                 raise WaitTimeoutError(
                     f"{self._ref.job.run.experiment_id} is not done yet; it goes on",
                     hint="`scythe status` shows how far it is.",
@@ -253,10 +251,25 @@ class _Wait:
                     "the rest is pending"
                 )
                 self._ref.connection.cancel(self._ref.job.run.experiment_id)
-            # looking takes longer the more there is: it must not be all that is done
-            pause_s = max(poll_s, 5 * (time.monotonic() - started))
-            poll_s = _POLL_S if is_new else min(poll_s * 1.3, _MAX_POLL_S)
-            select.select([self._stop.drain_fd, self._stop.kill_fd], [], [], min(pause_s, 30.0))
+            # a run that has lasted for long is asked after less often; and looking must not be all that is done
+            pause_s = min(max(_POLL_S, (now_s - self._started_s) / 20, 5 * looked_s), _MAX_POLL_S)
+            select.select([self._stop.drain_fd, self._stop.kill_fd], [], [], pause_s)
+
+    def _look(self, *, is_done: bool) -> float:
+        """See what the run's folder says, where somebody wants to know; returns how long that took."""
+        started_s = time.monotonic()
+        self._look_for_workers()
+        if self._progress is None and self._ref.job.max_failures is None:
+            return 0.0
+        if is_done or started_s >= self._ledger_due_s:
+            self._follower.look()
+            # each look is a request to the store at least, and one for each new part
+            self._ledger_due_s = time.monotonic() + min(
+                max(_LEDGER_S, (started_s - self._started_s) / 10), _MAX_LEDGER_S
+            )
+        if self._progress:
+            self._progress(self._follower.progress(self._detail))
+        return time.monotonic() - started_s
 
     def _state(self) -> RunState | None:
         try:
@@ -292,14 +305,17 @@ class _Wait:
             self._detail = error.message
 
 
-def _ending(state: RunState) -> list[str]:
+def _ending(job: Job, state: RunState) -> Execution:
     from scythe_cli.engines.hatchet.payloads import NodeOutput
 
     if state.status == "COMPLETED":
         output = NodeOutput.model_validate(_only(state.output or {}))
-        return output.notices
+        if not output.totals:
+            return Execution(output.notices)  # a worker of an older version
+        tables = {name: job.storage.uri(job.run.table(name)) for name in output.tables}
+        return Execution(output.notices, GatherResult(tables, StateCounts(**output.totals), output.damaged))
     if state.status == "CANCELLED":
-        return ["the run was cancelled; what had not been run is pending or cancelled"]
+        return Execution(["the run was cancelled; what had not been run is pending or cancelled"])
     first = (state.error or "no reason is known").strip().splitlines()[0]
     raise EngineError(
         f"the run's root node failed: {first}",
@@ -340,24 +356,3 @@ def _write_cancelled(storage: Storage, run: RunLayout) -> int:
         table = pa.table(columns, schema=OUTCOME_SCHEMA)
         write_part(storage, run, f"{CANCEL_PREFIX}{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:8]}", table)
     return n
-
-
-def _result_of(ref: HatchetRunRef, notices: Sequence[str]) -> AllocateResult:
-    from scythe_cli.failures import group_errors, read_errors
-    from scythe_cli.ledger import counts_of
-
-    job = ref.job
-    with Ledger.open(job.storage, job.run) as ledger:
-        effective = effective_outcomes(ledger.outcomes())
-        groups = group_errors(read_errors(ledger, effective))
-    counts = counts_of(effective, job.n_specs)
-    names = [f.name.removesuffix(".pq") for f in job.storage.list_files(job.run.final) if f.name.endswith(".pq")]
-    return job.result(
-        "hatchet",
-        counts=counts,
-        tables={name: job.storage.uri(job.run.table(name)) for name in names},
-        errors=groups,
-        notices=notices,
-        duration_s=max(0.0, (datetime.now(UTC) - job.run.timestamp).total_seconds()),
-        workflow_run_id=ref.workflow_run_id,
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,17 @@ def code_fingerprint(experiment: RegisteredExperiment[Any, Any]) -> str | None:
     if file is None:
         return None
     try:
-        text = Path(file).read_bytes()
+        stat = Path(file).stat()
+        return _file_fingerprint(file, stat.st_mtime_ns, stat.st_size)
     except OSError:
         return None
+
+
+@lru_cache(maxsize=256)
+def _file_fingerprint(file: str, mtime_ns: int, size_bytes: int) -> str:
+    del mtime_ns, size_bytes  # they tell when the file is another one
     # a checkout on another system may have other line ends
-    return hashlib.sha256(text.replace(b"\r\n", b"\n")).hexdigest()[:16]
+    return hashlib.sha256(Path(file).read_bytes().replace(b"\r\n", b"\n")).hexdigest()[:16]
 
 
 def mismatch(experiment: RegisteredExperiment[Any, Any], own_schema: str, schema: str, code: str | None) -> str | None:

@@ -13,6 +13,7 @@ from scythe_cli.ledger import effective_outcomes
 from scythe_cli.outcomes import State
 from scythe_cli.progress import Progress, RateMeter
 from scythe_cli.records import StateCounts
+from scythe_cli.scratch import owned_prefix
 from scythe_cli.storage import MissingKeyError, StorageError
 
 __all__ = ["Follower"]
@@ -41,8 +42,8 @@ class Follower:
         self.counts = self.job.counts
         self._n_todo = self.job.n_specs if self.job.todo is None else self.job.todo.num_rows
 
-    def look(self) -> bool:
-        """Read what is new; tell whether there was anything.
+    def look(self) -> None:
+        """Read what is new.
 
         Raises:
             StorageError: If the ledger cannot be listed or read.
@@ -61,7 +62,6 @@ class Follower:
                     new = True
         if new:
             self._count()
-        return new
 
     def _read(self, name: str) -> pl.DataFrame | None:
         key = self.job.run.key("outcomes", name)
@@ -69,7 +69,7 @@ class Follower:
         try:
             if local is not None:
                 return pl.read_parquet(local, columns=_COLUMNS, glob=False)
-            with TemporaryDirectory(prefix="scythe-part-") as folder:
+            with TemporaryDirectory(prefix=owned_prefix("part")) as folder:
                 copy = Path(folder) / name
                 self.job.storage.get_file(key, copy)
                 return pl.read_parquet(copy, columns=_COLUMNS, glob=False)

@@ -15,6 +15,7 @@ import pyarrow as pa
 from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
+from scythe_cli.arrays import array_of
 from scythe_cli.base import ExperimentInputSpec
 from scythe_cli.engines.hatchet.fingerprint import code_fingerprint, mismatch, schema_fingerprint
 from scythe_cli.engines.hatchet.payloads import (
@@ -139,8 +140,8 @@ class LeafRunner:
             return [self._failed(run, rows, failure_from(error))]
         if rows.n == 1:
             # the id that the dashboard shows
-            table = _replaced(table, "workflow_run_id", pa.array([ctx.workflow_run_id], pa.string()))
-        table = table.append_column(_ATTEMPT, pa.array(rows.attempt_numbers, pa.int32()))
+            table = _replaced(table, "workflow_run_id", array_of([ctx.workflow_run_id], pa.string()))
+        table = table.append_column(_ATTEMPT, array_of(rows.attempt_numbers, pa.int32()))
         context = RunContext(run.storage, run.experiment_id, run.root_workflow_run_id, self.worker)
         limits = Limits(run.execution_timeout_s, run.memory_limit_bytes, run.retries)
         try:
@@ -166,7 +167,7 @@ class LeafRunner:
         # as JSON, and not as Python objects: a strict model takes a date as text only from JSON
         instance = model.model_validate_json(json.dumps(dict(spec)), by_alias=True, by_name=True)
         table = with_meta(table_from_specs([instance], model), instance.experiment_id, instance.root_workflow_run_id)
-        return _replaced(table, "sort_index", pa.array([instance.sort_index], pa.int64()))
+        return _replaced(table, "sort_index", array_of([instance.sort_index], pa.int64()))
 
     def _failed(self, run: RunPointer, rows: RowSet, failure: Failure) -> pa.Table:
         return failure_rows(run, rows, failure, worker=self.worker)
@@ -175,7 +176,7 @@ class LeafRunner:
         """Run a spec that belongs to no run: it was triggered by hand, and nothing goes to any ledger."""
         options = self.experiment.options
         table = self._table_of(given)
-        table = _replaced(table, "workflow_run_id", pa.array([ctx.workflow_run_id], pa.string()))
+        table = _replaced(table, "workflow_run_id", array_of([ctx.workflow_run_id], pa.string()))
         experiment_id = given.get("experiment_id") or f"{self.experiment.name}/by-hand/{ctx.workflow_run_id}"
         context = RunContext(self.default_storage, str(experiment_id), ctx.workflow_run_id, self.worker)
         limits = Limits(options.execution_timeout.total_seconds(), options.memory_limit_bytes, options.retries)

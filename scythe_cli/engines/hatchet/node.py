@@ -155,9 +155,9 @@ class Node:
             output = await self._run_nodes(recursion, rows)
         if recursion.is_root:
             gathered = await asyncio.to_thread(gather, self._storage, self.run.layout)
-            damaged = [f"part {name} of the ledger cannot be read" for name in gathered.damaged]
+            totals = {state.value: gathered.counts.of(state) for state in State}
             output = output.model_copy(
-                update={"tables": sorted(gathered.tables), "notices": [*output.notices, *damaged]}
+                update={"tables": sorted(gathered.tables), "totals": totals, "damaged": gathered.damaged}
             )
         return output
 

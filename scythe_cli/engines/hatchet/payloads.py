@@ -101,6 +101,10 @@ class NodeOutput(_Payload):
     notices: list[str] = []
     stopped: bool = Field(default=False, description="Whether work was cancelled below this node.")
     tables: list[str] = Field(default=[], description="The final tables; of the root only.")
+    totals: dict[str, int] = Field(
+        default={}, description="All specs of the run by state, when the tables were made; of the root only."
+    )
+    damaged: list[str] = Field(default=[], description="Parts of the ledger that it could not read; of the root only.")
 
 
 class RowSet(_Payload):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from scythe_cli.arrays import array_of
 from scythe_cli.engines.hatchet.payloads import RunPointer
 from scythe_cli.specfile import SpecFile
 
@@ -57,7 +58,7 @@ class SpecStore:
                 while at < len(rows) and rows[at] < copy.starts[number + 1]:
                     at += 1
                 if at > first:
-                    chosen = pa.array([row - start for row in rows[first:at]], pa.int64())
+                    chosen = array_of([row - start for row in rows[first:at]], pa.int64())
                     batches.append(copy.reader.get_batch(number).take(chosen))
             schema: pa.Schema = copy.reader.schema
         return pa.Table.from_batches(batches, schema).replace_schema_metadata(None)

@@ -1,0 +1,117 @@
+"""Processes of a worker: how many there are, and who waits for one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from scythe_cli.engines.hatchet import pool as module
+from scythe_cli.engines.hatchet.pool import ProcessPool
+from scythe_cli.executor import Limits, StopSignal
+from scythe_cli.leaf import RunContext
+from scythe_cli.outcomes import OUTCOME_SCHEMA
+from scythe_cli.target import ExperimentTarget
+
+
+class FakeExecutor:
+    """Stands for a process: these tests are about which call gets one, not about what runs in it."""
+
+    made: list[FakeExecutor] = []
+    call_s = 0.0
+    gate: threading.Event | None = None
+
+    def __init__(self, *key: Any, workers: int) -> None:
+        assert workers == 1
+        self.key = key
+        self.closed = False
+        self.made.append(self)
+
+    def run(self, rows: Any, *, stop: StopSignal) -> list[pa.Table]:
+        if self.gate is not None:
+            self.gate.wait(20)
+        time.sleep(self.call_s)
+        return [OUTCOME_SCHEMA.empty_table()]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def executor(monkeypatch: pytest.MonkeyPatch) -> type[FakeExecutor]:
+    class Fresh(FakeExecutor):
+        made: list[FakeExecutor] = []
+
+    monkeypatch.setattr(module, "Executor", Fresh)
+    monkeypatch.setattr(module.os, "cpu_count", lambda: 2)
+    return Fresh
+
+
+def call(pool: ProcessPool, run: str = "a/v1.0.0/2026-01-01_00-00-00") -> None:
+    target = ExperimentTarget.__new__(ExperimentTarget)
+    context = RunContext("runs", run, "root", "worker")
+    pool.run(target, context, Limits(1.0, None, 0), [], StopSignal())
+
+
+@pytest.fixture(autouse=True)
+def same_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ExperimentTarget, "__eq__", lambda self, other: True)
+    monkeypatch.setattr(ExperimentTarget, "__hash__", lambda self: 1)
+
+
+def test_quick_calls_share_as_many_processes_as_there_are_cores(executor: type[FakeExecutor]) -> None:
+    pool = ProcessPool(8)
+    with ThreadPoolExecutor(8) as threads:
+        for future in [threads.submit(call, pool) for _ in range(200)]:
+            future.result()
+    assert len(executor.made) <= 2
+    pool.close()
+    assert all(made.closed for made in executor.made)
+
+
+def test_slow_calls_get_a_process_each(executor: type[FakeExecutor], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_FIRST_WAIT_S", 0.05)
+    executor.gate = threading.Event()
+    pool = ProcessPool(6)
+    with ThreadPoolExecutor(6) as threads:
+        calls = [threads.submit(call, pool) for _ in range(6)]
+        deadline = time.monotonic() + 20
+        while len(executor.made) < 6 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        n_while_all_run = len(executor.made)
+        executor.gate.set()
+        for future in calls:
+            future.result()
+    assert n_while_all_run == 6
+    pool.close()
+
+
+def test_processes_of_other_runs_are_ended_where_there_are_too_many(executor: type[FakeExecutor]) -> None:
+    pool = ProcessPool(1)
+    for second in range(6):
+        call(pool, f"a/v1.0.0/2026-01-01_00-00-0{second}")
+    assert len(executor.made) == 6
+    assert [made.closed for made in executor.made] == [True, True, True, False, False, False]
+    pool.close()
+
+
+def test_a_process_whose_call_failed_is_not_used_again(
+    executor: type[FakeExecutor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = ProcessPool(1)
+
+    def fail(self: FakeExecutor, rows: Any, *, stop: StopSignal) -> list[pa.Table]:
+        raise OSError("broken")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(executor, "run", fail)
+        with pytest.raises(OSError, match="broken"):
+            call(pool)
+    assert executor.made[0].closed
+    call(pool)
+    assert len(executor.made) == 2
+    pool.close()
