@@ -1,0 +1,69 @@
+"""Names of temporary folders that tell whose they are, so that those of a killed process can be removed.
+
+A folder is called `scythe-<what>-<space>-<pid>-<start>-<random>`: the space in which process ids have a meaning (a
+hash of it), the process, and when that began, in hundredths of a second. The first time that a process needs such a
+name, it removes the folders of its own user and its own space whose process is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import stat
+import tempfile
+from functools import cache
+from hashlib import blake2b
+
+from scythe_cli.processes import is_alive, machine, start_of
+
+__all__ = ["owned_prefix"]
+
+_NAME = re.compile(r"scythe-[a-z]+-([0-9a-f]{8})-(\d{1,10})-(\d{1,15})-.+", re.ASCII)
+_swept_by = 0
+
+
+def owned_prefix(what: str) -> str:
+    """The prefix to give to `TemporaryDirectory` or `mkdtemp`, in the system's folder for temporary files.
+
+    Args:
+        what: What is in it, a word of small letters.
+    """
+    global _swept_by
+    if _swept_by != os.getpid():
+        _swept_by = os.getpid()
+        _sweep()
+    return f"scythe-{what}-{_space()}-{_identity(os.getpid())}-"
+
+
+@cache
+def _identity(pid: int) -> str:
+    return f"{pid}-{round((start_of(pid) or 0.0) * 100)}"
+
+
+@cache
+def _space() -> str:
+    return blake2b(machine().encode(), digest_size=4).hexdigest()
+
+
+def _sweep() -> None:
+    """Remove what processes of this user have left that were killed."""
+    try:
+        with os.scandir(tempfile.gettempdir()) as entries:
+            abandoned = [entry.path for entry in entries if _is_abandoned(entry)]
+    except OSError:
+        return
+    for path in abandoned:
+        shutil.rmtree(path, ignore_errors=True)  # another process may be removing it as well
+
+
+def _is_abandoned(entry: os.DirEntry[str]) -> bool:
+    match = _NAME.fullmatch(entry.name)
+    if match is None or match[1] != _space() or is_alive(int(match[2]), int(match[3]) / 100):
+        return False
+    try:
+        status = entry.stat(follow_symlinks=False)
+    except OSError:
+        return False
+    # anybody can make a link in this folder, but no folder that belongs to us
+    return stat.S_ISDIR(status.st_mode) and (not hasattr(os, "geteuid") or status.st_uid == os.geteuid())
