@@ -10,10 +10,10 @@ SERVERS := hatchet-migrate hatchet-admin versitygw
 HATCHET := github.com/hatchet-dev/hatchet/cmd
 HATCHET_VERSION := v0.91.5
 
-.PHONY: help sync demo test nightly check format docs servers
+.PHONY: help sync demo test nightly check format docs servers servers-up servers-down bench bench-quick
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 sync: ## install everything that is needed to work on the project into .venv
 	$(UV) sync --quiet --all-extras
@@ -42,11 +42,23 @@ format: sync ## format the code
 	$(RUN) ruff check --fix
 	$(RUN) ruff format
 
+bench: sync ## measure everything beside its rivals: 20 minutes
+	$(RUN) python -m bench
+
+bench-quick: sync ## the same with small sizes: two minutes
+	$(RUN) python -m bench --quick
+
 docs: ## check that the links in the documents lead somewhere
 	$(UV) run --quiet --no-project python scripts/check_links.py
 
 servers: $(SERVERS_DIR)/hatchet-lite $(SERVERS:%=$(SERVERS_DIR)/%) ## build the servers of the live tests into .servers/
 	@scripts/find-postgres >/dev/null || true
+
+servers-up: sync ## start PostgreSQL, the engine and an S3 server; prints the variables to export
+	@$(RUN) python scripts/servers.py up
+
+servers-down: sync ## end them
+	@$(RUN) python scripts/servers.py down
 
 # Without its version the SDK takes the engine for an old one.
 $(SERVERS_DIR)/hatchet-lite: tools/servers/go.mod tools/servers/go.sum

@@ -202,7 +202,7 @@ class ScytheWorkerConfig(BaseSettings):
 
         from scythe_cli.engines.hatchet import tasks
         from scythe_cli.engines.hatchet.client import connect
-        from scythe_cli.engines.hatchet.draining import lifespan_of
+        from scythe_cli.engines.hatchet.draining import end_at_once, lifespan_of, stop_at_second_signal
         from scythe_cli.engines.hatchet.leaf import LeafRunner
         from scythe_cli.engines.hatchet.pool import ProcessPool
         from scythe_cli.engines.hatchet.specstore import SpecStore
@@ -249,9 +249,11 @@ class ScytheWorkerConfig(BaseSettings):
                         lifespan=lifespan_of(lambda: made[0] if made else None),
                     )
                 )
+                stop_at_second_signal(pool.kill)
                 made[0].start()
             except SystemExit as end:
                 if end.code not in (0, None):
+                    end_at_once()
                     raise StoppedError("stopped at once; what was running is run again by another worker") from None
             finally:
                 pool.close()

@@ -101,8 +101,9 @@ class _Tally:
         self.failures = 0
 
     def add(self, outcomes: pa.Table) -> None:
-        final = outcomes.filter(outcomes.column("final"))
-        counts: Any = final.column("state").value_counts()
+        is_final: Any = outcomes.column("final")
+        states: Any = outcomes.column("state").filter(is_final)  # the other columns would be copied for nothing
+        counts: Any = states.value_counts()
         finished = failures = 0
         for item in counts.to_pylist():
             state, n = State(item["values"]), int(item["counts"])
@@ -112,7 +113,7 @@ class _Tally:
                 failures += n
         self.failures += failures
         if failures and self._looks_at_failures:
-            self._group(final.filter(pc.field("state") != State.SUCCEEDED.value))
+            self._group(outcomes.filter(is_final).filter(pc.field("state") != State.SUCCEEDED.value))
         self._counts[State.PENDING] -= finished
         self.finished += finished
         self._meter.add(finished)

@@ -95,18 +95,20 @@ class LiveProject:
         path.write_text("\n".join([",".join(names), *(",".join(map(str, row)) for row in rows)]) + "\n")
         return path
 
-    def start_worker(self, *options: str, wait: bool = True, cwd: Path | None = None) -> Worker:
+    def start_worker(
+        self, *options: str, wait: bool = True, cwd: Path | None = None, env: dict[str, str] | None = None
+    ) -> Worker:
         """Start a worker of this project, or of the one in another folder."""
         number = len(self.workers)
         log = self.root / f"worker-{number}.log"
-        env = {**os.environ, "SCYTHE_WORKER_NAME": f"{self.root.parent.name}-{number}"}
+        environment = {**os.environ, "SCYTHE_WORKER_NAME": f"{self.root.parent.name}-{number}", **(env or {})}
         with log.open("wb") as out:
             process = subprocess.Popen(
                 [sys.executable, "-m", "scythe_cli.cli", "worker", *options],
                 cwd=cwd or self.root,
                 stdout=out,
                 stderr=out,
-                env=env,
+                env=environment,
                 start_new_session=True,
             )
         worker = Worker(process, log)
@@ -117,6 +119,11 @@ class LiveProject:
             # the engine knows a worker a moment after the worker says that it waits
             time.sleep(0.5)
         return worker
+
+    def write_module(self, change: Callable[[str], str]) -> None:
+        """Change the experiment's code."""
+        path = self.root / "live_module.py"
+        path.write_text(change(path.read_text()))
 
     def calls(self) -> list[int]:
         """The specs that have been run, once for each time."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +60,7 @@ def test_worker_is_killed(live: LiveProject) -> None:
 
 @pytest.mark.nightly
 def test_engine_is_killed_and_started_again(live: LiveProject, servers: HatchetServers) -> None:
-    live.configure(factor=3, max_depth=1, specs_per_task=2)
+    live.configure("survives", factor=3, max_depth=1, specs_per_task=2)
     n = 120
     cases = live.write_cases(n, sleep_s=lambda _: 0.1)
     live.start_worker("--slots", "2")
@@ -70,6 +72,45 @@ def test_engine_is_killed_and_started_again(live: LiveProject, servers: HatchetS
     assert result.counts == StateCounts(succeeded=n)
     assert live.open().run().scalars()["sort_index"].to_list() == list(range(n))
     assert len(live.calls()) - n <= 8
+
+
+@pytest.mark.nightly
+def test_database_is_restarted(live: LiveProject, servers: HatchetServers) -> None:
+    live.configure("restarted", factor=3, max_depth=1, specs_per_task=2)
+    n = 120
+    cases = live.write_cases(n, sleep_s=lambda _: 0.1)
+    live.start_worker("--slots", "2")
+    allocation = _Allocation(live, cases)
+    wait_for(lambda: len(live.calls()) >= 20, 60)
+    servers.kill_postgres()
+    time.sleep(2)
+    servers.start_postgres()
+    if servers.engine_pid is None:
+        servers.start_engine()  # it gives up when it loses its database at the wrong moment
+    result = allocation.result(300)
+    assert result.counts == StateCounts(succeeded=n)
+    assert live.open().run().scalars()["sort_index"].to_list() == list(range(n))
+    assert len(live.calls()) - n <= 12
+
+
+def test_second_signal_ends_a_worker_at_once(live: LiveProject) -> None:
+    live.configure("signalled", max_depth=0, specs_per_task=1)
+    cases = live.write_cases(2, sleep_s=lambda _: 20.0)
+    first = live.start_worker("--slots", "2")
+    allocation = _Allocation(live, cases)
+    wait_for(lambda: len(live.calls()) >= 2, 60)
+    first.process.send_signal(signal.SIGTERM)
+    time.sleep(1)
+    assert first.process.poll() is None, "the first signal lets what runs come to its end"
+    first.process.send_signal(signal.SIGTERM)
+    assert first.process.wait(15) != 0
+    log = first.log.read_text()
+    assert "run again by another worker" in log, log[-2000:]
+    assert "Traceback" not in log
+    # another worker takes over what was running
+    live.write_module(lambda text: text.replace("time.sleep(spec.sleep_s)", "pass"))
+    live.start_worker("--slots", "2", "--allow-mismatch")
+    assert allocation.result(90).counts == StateCounts(succeeded=2)
 
 
 def test_worker_drains_when_it_is_told_to_end(live: LiveProject) -> None:

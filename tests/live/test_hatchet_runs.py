@@ -14,6 +14,7 @@ from polars.testing import assert_frame_equal
 
 from scythe_cli.engines.hatchet import HatchetEngine
 from scythe_cli.errors import EngineError
+from scythe_cli.ledger import Ledger, read_part
 from scythe_cli.records import StateCounts
 from tests.live.fleet import LiveProject, wait_for
 
@@ -36,7 +37,7 @@ def test_two_workers_give_the_tables_of_the_local_engine(live: LiveProject) -> N
     local = live.open("local").allocate(cases)
     assert local.counts == fleet.counts
     for table in ("scalars", "errors"):
-        a, b = (project.run(result.experiment_id).table(table) for result in (fleet, local))
+        a, b = (project.run(result.experiment_id).table(table).collect() for result in (fleet, local))
         changing = ["duration_s", "traceback"] if table == "errors" else _IDS
         assert_frame_equal(a.drop(changing), b.drop(changing))
     # a part for each wave, not an object for each spec
@@ -59,13 +60,13 @@ def test_specs_that_raise_have_errors_and_can_be_retried(live: LiveProject) -> N
     project = live.open()
     result = project.allocate(cases)
     assert result.counts == StateCounts(succeeded=88, failed=12)
-    errors = project.run().table("errors")
+    errors = project.run().table("errors").collect()
     assert errors["error_type"].to_list() == ["ValueError"] * 12
     assert errors["message"][0] == "cannot simulate case 1"
     assert errors["sort_index"].to_list() == list(range(1, 96, 8))
     again = project.retry()
     assert again.counts == result.counts
-    assert project.run().table("errors")["attempt"].to_list() == [2] * 12
+    assert project.run().table("errors").collect()["attempt"].to_list() == [2] * 12
     assert len(live.calls()) == 112
 
 
@@ -119,6 +120,35 @@ def test_worker_of_other_code_refuses(live: LiveProject) -> None:
     assert result.errors[0].error_type == "SchemaMismatch"
     assert "the code of 'other'" in result.errors[0].message
     assert not (elsewhere / "calls.txt").exists()
+
+
+def test_too_many_failures_stop_a_run(live: LiveProject) -> None:
+    live.configure("doomed", max_depth=0, specs_per_task=1)
+    cases = live.write_cases(80, fails=lambda _: "true", sleep_s=lambda _: 0.2)
+    live.start_worker("--slots", "2")
+    result = live.open().allocate(cases, max_failures=10)
+    assert result.counts.failed >= 10
+    assert result.counts.pending >= 20
+    assert result.counts.failed + result.counts.pending == 80
+    assert any("stopped" in notice for notice in result.notices), result.notices
+    assert len(live.calls()) < 60
+
+
+def test_labels_choose_the_worker(live: LiveProject) -> None:
+    live.write_module(
+        lambda text: text.replace(
+            "Register(retries=0", "Register(desired_worker_labels=ScytheWorkerLabel.HAS_GPU.worker_label, retries=0"
+        ).replace("import os, time", "import os, time\nfrom scythe_cli.worker import ScytheWorkerLabel")
+    )
+    live.configure("gpu", max_depth=0, specs_per_task=1)
+    cases = live.write_cases(6)
+    live.start_worker("--slots", "2")
+    live.start_worker("--slots", "1", "--no-fan", env={"SCYTHE_WORKER_HAS_GPU": "true"})
+    project = live.open()
+    assert project.allocate(cases).counts == StateCounts(succeeded=6)
+    with Ledger.open(project.storage, project.run().layout) as ledger:
+        workers = {name for part in ledger.parts for name in read_part(part, ["worker"]).column("worker").to_pylist()}
+    assert {name.partition("@")[0] for name in workers} == {f"{live.root.parent.name}-1"}
 
 
 def test_submit_without_waiting(live: LiveProject) -> None:

@@ -10,6 +10,7 @@
     leaf       a task: some specs through the pool
     tasks      the Hatchet objects that a worker serves
     client     the connection: submitting, cancelling, asking
+    embedded   a worker beside an engine that lives in this process
     engine     `Engine` on top of these
 
 Only `tasks` and `client` load the SDK.

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+# comes first, since it loads the SDK faster
+import scythe_cli.engines.hatchet.sdk  # isort: skip  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
 import grpc
 from hatchet_sdk import Hatchet
 from hatchet_sdk.client import Client

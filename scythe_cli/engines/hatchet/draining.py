@@ -1,14 +1,23 @@
-"""Handing back nodes while a worker ends."""
+"""The end of a worker: nodes are handed back, and a second signal does not wait for anything."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import multiprocessing
+import os
+import signal
+import threading
 from collections.abc import AsyncGenerator, Callable
+from types import FrameType
 from typing import Any
 
-__all__ = ["lifespan_of"]
+from scythe_cli.errors import StoppedError
+
+__all__ = ["end_at_once", "lifespan_of", "stop_at_second_signal"]
 
 _CHECK_S = 0.5
+_LAST_WORDS_S = 2.0
 
 
 def lifespan_of(worker: Callable[[], Any]) -> Callable[[], AsyncGenerator[None, None]]:
@@ -38,3 +47,39 @@ def lifespan_of(worker: Callable[[], Any]) -> Callable[[], AsyncGenerator[None, 
             task.cancel()
 
     return lifespan
+
+
+def stop_at_second_signal(kill: Callable[[], None]) -> None:
+    """Make the second SIGTERM or SIGINT end this process at once; the SDK itself would wait for what runs.
+
+    Args:
+        kill: Ends what runs.
+    """
+    seen: list[int] = []
+
+    def around(handler: Any) -> Callable[[int, FrameType | None], None]:
+        def handle(number: int, frame: FrameType | None) -> None:
+            seen.append(number)
+            if len(seen) == 1:
+                handler(number, frame)
+                return
+            kill()
+            raise SystemExit(1)
+
+        return handle
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        handler = signal.getsignal(number)  # the SDK's
+        if callable(handler):
+            signal.signal(number, around(handler))
+
+
+def end_at_once() -> None:
+    """End the SDK's own processes, leave unsaid what its tasks would complain about, and end this process soon."""
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    for process in multiprocessing.active_children():
+        process.kill()
+    # the interpreter would wait for the SDK's threads, which wait for what has just been ended
+    timer = threading.Timer(_LAST_WORDS_S, os._exit, [StoppedError.exit_code])
+    timer.daemon = True
+    timer.start()

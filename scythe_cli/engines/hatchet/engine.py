@@ -14,10 +14,12 @@ import polars as pl
 import pyarrow as pa
 
 from scythe_cli.engines.base import Execution, Job, conclude
+from scythe_cli.engines.hatchet.embedded import worker_beside
 from scythe_cli.engines.hatchet.follow import Follower
 from scythe_cli.errors import EngineError, WaitTimeoutError
 from scythe_cli.executor import StopSignal
 from scythe_cli.gather import GatherResult
+from scythe_cli.hatchet import is_embedded
 from scythe_cli.layout import RunLayout
 from scythe_cli.ledger import Ledger, effective_outcomes, write_part
 from scythe_cli.manifest import RunManifest, read_manifest
@@ -40,6 +42,8 @@ _MAX_LEDGER_S = 30.0
 _LOST_CONTACT_S = 600.0
 _WORKER_CHECK_S = 15.0
 _CANCEL_WAIT_S = 30.0
+_AS_IT_GOES_ON = "the run goes on; `scythe status` shows how far it is, and `scythe cancel` stops it"
+_AS_IT_STOPS = "the run stops here, since its engine ends with this command; `scythe retry` goes on with it"
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,8 @@ class HatchetEngine:
         """
         if job.todo is not None and not job.todo.num_rows:
             return Execution()
-        return self.submit(job).wait(stop=stop, progress=progress, timeout_s=job.wait_timeout_s)
+        with worker_beside(job):
+            return self.submit(job).wait(stop=stop, progress=progress, timeout_s=job.wait_timeout_s)
 
     def submit(self, job: Job) -> HatchetRunRef:
         """Queue a job, and return at once.
@@ -235,9 +240,7 @@ class _Wait:
                 execution = _ending(self._ref.job, state)
                 return Execution([*notices, *execution.notices], execution.gathered)
             if self._stop.draining:
-                return Execution(
-                    [*notices, "the run goes on; `scythe status` shows how far it is, and `scythe cancel` stops it"]
-                )
+                return Execution([*notices, _AS_IT_STOPS if is_embedded() else _AS_IT_GOES_ON])
             now_s = time.monotonic()
             if self._deadline is not None and now_s > self._deadline:
                 raise WaitTimeoutError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Measured", "Shape", "probe_size", "shape_of", "waves"]
+__all__ = ["Measured", "Shape", "count_tasks", "probe_size", "shape_of", "waves"]
 
 _PROBES = 64
 _PROBES_PER_NODE = 8
@@ -73,6 +73,27 @@ def shape_of(measured: Measured, n_rows: int) -> Shape:
     return Shape(rows, max(8, min(tasks, _MAX_WAVE_TASKS, _MAX_WAVE_ROWS // rows)))
 
 
+def count_tasks(n_rows: int, shape: Shape, first: int = 0) -> tuple[int, int]:
+    """How many tasks and waves `waves` would make of so many rows.
+
+    Args:
+        n_rows: The number of rows.
+        shape: The size of tasks and waves.
+        first: The number of waves that there have been before.
+    """
+    tasks = -(-n_rows // shape.rows_per_task)
+    number, done = first, 0
+    while done < tasks:
+        done += _tasks_in_wave(shape, number)
+        number += 1
+    return tasks, number - first
+
+
+def _tasks_in_wave(shape: Shape, number: int) -> int:
+    n_tasks = shape.tasks_per_wave or _WAVE_TASKS[min(number, len(_WAVE_TASKS) - 1)]
+    return max(1, min(n_tasks, _MAX_WAVE_ROWS // shape.rows_per_task))
+
+
 def waves(rows: Sequence[int], shape: Shape, first: int = 0) -> Iterator[list[Sequence[int]]]:
     """Cut rows into waves of tasks.
 
@@ -83,8 +104,7 @@ def waves(rows: Sequence[int], shape: Shape, first: int = 0) -> Iterator[list[Se
     """
     at, number = 0, first
     while at < len(rows):
-        n_tasks = shape.tasks_per_wave or _WAVE_TASKS[min(number, len(_WAVE_TASKS) - 1)]
-        n_tasks = max(1, min(n_tasks, _MAX_WAVE_ROWS // shape.rows_per_task))
+        n_tasks = _tasks_in_wave(shape, number)
         wave: list[Sequence[int]] = []
         while len(wave) < n_tasks and at < len(rows):
             wave.append(rows[at : at + shape.rows_per_task])

@@ -61,6 +61,7 @@ class ProcessPool:
     slots: int
     _idle: list[_Idle] = field(default_factory=list[_Idle])
     _uses: dict[_Key, _Use] = field(default_factory=dict[_Key, _Use])
+    _stops: list[StopSignal] = field(default_factory=list[StopSignal])
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _is_closed: bool = False
 
@@ -92,10 +93,15 @@ class ProcessPool:
         executor = self._take(key)
         started_s = time.monotonic()
         try:
+            with self._changed:
+                self._stops.append(stop)
             outcomes = [table for table in executor.run(rows, stop=stop) if table.num_rows]
         except BaseException:
             self._drop(key, executor)
             raise
+        finally:
+            with self._changed:
+                self._stops.remove(stop)
         self._give_back(key, executor, time.monotonic() - started_s)
         return merge_outcomes(outcomes)
 
@@ -166,6 +172,13 @@ class ProcessPool:
             self._forget(key)
             self._changed.notify_all()
         executor.close()
+
+    def kill(self) -> None:
+        """End what runs at once; its calls return without the outcomes of specs that were running."""
+        with self._changed:
+            self._is_closed = True
+            for stop in self._stops:
+                stop.kill()
 
     def close(self) -> None:
         """End the idle processes, and those at work when they are done."""

@@ -1,0 +1,76 @@
+"""A worker beside an engine that lives in this process: with both, one command is a whole fleet."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from scythe_cli.engines.base import Job
+from scythe_cli.errors import EngineError
+from scythe_cli.hatchet import is_embedded, stop_embedded
+from scythe_cli.scratch import owned_prefix
+
+__all__ = ["worker_beside"]
+
+_START_S = 120.0
+_END_S = 30.0
+_READY = b"waiting for tasks"
+
+
+@contextmanager
+def worker_beside(job: Job) -> Generator[None]:
+    """Have a worker of the job's project while inside, and end it and the engine after; nothing for other engines.
+
+    Raises:
+        EngineError: If the engine or the worker cannot be started.
+    """
+    if not is_embedded():
+        yield
+        return
+    from scythe_cli.hatchet import get_hatchet
+
+    get_hatchet()  # starts the engine, and leaves in the environment what the worker needs to find it
+    try:
+        with TemporaryDirectory(prefix=owned_prefix("worker")) as folder, _worker(job, Path(folder) / "log"):
+            yield
+    finally:
+        stop_embedded()
+
+
+@contextmanager
+def _worker(job: Job, log: Path) -> Generator[None]:
+    environment = {**os.environ, "SCYTHE_WORKER_SLOTS": str(job.workers)}
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "scythe_cli.cli", "worker", "--experiment", job.experiment.name],
+            cwd=job.root,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            # Ctrl-C is for this process, which then ends the worker
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + _START_S
+        while _READY not in log.read_bytes():
+            if process.poll() is not None or time.monotonic() > deadline:
+                last = log.read_text(errors="replace").strip().splitlines()[-3:]
+                raise EngineError("the worker beside the embedded engine did not start:\n" + "\n".join(last))
+            time.sleep(0.1)
+        yield
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
