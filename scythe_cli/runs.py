@@ -3,39 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from scythe_cli.catalog import list_experiments, list_runs, list_versions
-from scythe_cli.errors import NotFoundError, UsageError
+from scythe_cli.catalog import run_record
+from scythe_cli.errors import UsageError
 from scythe_cli.failures import group_errors, read_errors, spec_errors
 from scythe_cli.layout import RunLayout
 from scythe_cli.ledger import Ledger, counts_of, effective_outcomes
 from scythe_cli.manifest import RunManifest, read_manifest
 from scythe_cli.outcomes import State
 from scythe_cli.records import (
+    DiffResult,
     FetchedFile,
+    ReportResult,
     RunErrors,
     RunRecord,
     RunStatus,
     StateCounts,
     TableRecord,
     TableSummary,
-    VersionRecord,
 )
 from scythe_cli.storage import Storage
-from scythe_cli.versioning import SemVer
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Run", "run_records", "version_records"]
+    from scythe_cli.fetching import ProgressOfFetch, TableFormat
+    from scythe_cli.plots import Figure, PlotKind
+
+__all__ = ["Run"]
 
 
 @dataclass(frozen=True)
@@ -81,17 +83,7 @@ class Run:
 
     def record(self) -> RunRecord:
         """What the folder's name and the manifest say."""
-        manifest = self.manifest
-        return RunRecord(
-            experiment_id=self.experiment_id,
-            experiment=self.layout.experiment,
-            version=str(self.layout.version),
-            timestamp=self.layout.timestamp,
-            uri=self.uri,
-            n_specs=manifest.n_specs if manifest else None,
-            engine=manifest.engine if manifest else None,
-            complete="scalars" in self.table_keys(),
-        )
+        return run_record(self.storage, self.layout)
 
     def status(self) -> RunStatus:
         """Count the specs by state.
@@ -172,86 +164,245 @@ class Run:
         Raises:
             NotFoundError: If there is no such table.
         """
-        return self.storage.uri(self._table_key(name))
+        return self.storage.uri(self.table_key(name))
 
-    def _table_key(self, name: str) -> str:
-        keys = self.table_keys()
-        if name not in keys:
-            if not keys:
-                raise NotFoundError(
-                    f"{self.experiment_id} has no final tables yet",
-                    hint="`scythe status` shows how far it is; `scythe results fetch --partial` takes what is there.",
-                )
-            raise NotFoundError(
-                f"{self.experiment_id} has no table {name!r}", hint=f"There are: {', '.join(sorted(keys))}."
-            )
-        return keys[name]
-
-    def table(self, name: str) -> pl.DataFrame:
-        """A final table, as Polars.
+    def table_key(self, name: str) -> str:
+        """The key of a final table.
 
         Raises:
             NotFoundError: If there is no such table.
         """
-        from scythe_cli.tables import local_table
+        from scythe_cli.tables import choose_tables
 
-        with local_table(self.storage, self._table_key(name)) as path:
-            return pl.read_parquet(path, glob=False)
+        keys = self.table_keys()
+        return keys[choose_tables([name], keys, self.layout)[0]]
+
+    def table(self, name: str) -> pl.LazyFrame:
+        """A final table, as a lazy Polars frame: only what is needed of it is read, when it is collected.
+
+        Raises:
+            NotFoundError: If there is no such table.
+        """
+        from scythe_cli.tables import scan_table
+
+        return scan_table(self.storage, self.table_key(name))
 
     def scalars(self) -> pl.DataFrame:
         """`scalars.pq`: one row per spec that succeeded; index levels are the first columns."""
-        return self.table("scalars")
+        from scythe_cli.tables import reading
+
+        with reading(self.storage, self.table_key("scalars")):
+            return self.table("scalars").collect()
 
     def to_pandas(self, name: str = "scalars") -> pd.DataFrame:
         """A final table as pandas, with its MultiIndex."""
         import pandas as pd
 
-        from scythe_cli.tables import local_table
+        from scythe_cli.tables import local_copy
 
-        with local_table(self.storage, self._table_key(name)) as path:
-            return pd.read_parquet(path)
+        return pd.read_parquet(local_copy(self.storage, self.table_key(name)))
 
     def show(self, table: str = "scalars", rows: int = 10) -> TableSummary:
         """A table's head, and a summary of its columns."""
-        from scythe_cli.tables import summarise_table
+        from scythe_cli.summary import summarise_table
 
-        return summarise_table(self.storage, self.layout, table, self._table_key(table), rows)
+        return summarise_table(self.storage, self.layout, table, self.table_key(table), rows)
 
     def fetch(
         self,
         dest: Path,
         *,
         tables: Sequence[str] | None = None,
-        format: Literal["pq", "csv"] = "pq",  # noqa: A002 - the name of the command's option
+        format: TableFormat = "pq",  # noqa: A002 - the name of the command's option
+        files: bool | Sequence[str] = False,
         partial: bool = False,
         overwrite: bool = False,
+        raw_cells: bool = False,
+        progress: ProgressOfFetch | None = None,
     ) -> list[FetchedFile]:
-        """Copy final tables into a folder.
+        """Copy final tables, and output files, into a folder.
+
+        What an earlier call put there, and what has not changed since, is passed over: so an interrupted fetch goes on
+        where it was.
 
         Args:
             dest: The folder; made when it is missing.
             tables: Which tables; all unless given.
-            format: `pq` as they are, or `csv`.
+            format: `pq` as they are, `csv`, or `xlsx`: one workbook with a sheet for each table.
+            files: Whether output files are copied too, to `<dest>/files/<field>/`; or the fields whose files are.
             partial: Make the tables from what is in the ledger now, for a run that goes on or died.
-            overwrite: Whether files of the same name are replaced.
+            overwrite: Whether other files of the same name are replaced.
+            raw_cells: Leave text as it is that a spreadsheet would run as a formula.
+            progress: Called for each file.
+
+        Returns:
+            One record for each table, or for the workbook, then one for each output file.
 
         Raises:
             NotFoundError: If there is no such table, or none at all.
-            UsageError: If a file is there already, or `dest` is no folder.
+            UsageError: If another file of a name is there already, or a table is larger than a sheet.
             StorageError: If the storage cannot be read or the folder cannot be written.
         """
-        from scythe_cli.tables import fetch_tables
+        from scythe_cli.fetching import fetch
 
-        return fetch_tables(
+        return fetch(
             self.storage,
             self.layout,
-            {} if partial else self.table_keys(),
             dest,
-            names=tables,
-            as_csv=format == "csv",
+            keys={} if partial else self.table_keys(),
+            tables=tables,
+            format=format,
+            files=files if isinstance(files, bool) or files else False,
             partial=partial,
             overwrite=overwrite,
+            raw_cells=raw_cells,
+            progress=progress,
         )
+
+    def query(self, sql: str, *, also: Sequence[Run] = ()) -> pl.DataFrame:
+        """Ask the tables of the run in SQL; DuckDB answers.
+
+        The query sees the final tables by their names, and `specs`; nothing else of the machine.
+
+        Args:
+            sql: One `SELECT`.
+            also: Further runs. With them, each table has the rows of all runs, and two more columns at the front:
+                `version` and `run`, the time stamp.
+
+        Returns:
+            The whole answer; sums of whole numbers are int64, decimals float64.
+
+        Raises:
+            UsageError: If it is no query, or DuckDB refuses it.
+            StorageError: If a table cannot be read.
+        """
+        from scythe_cli.query import query_frame
+
+        return query_frame([self, *also], sql)
+
+    def tidy(self, table: str | None = None) -> pl.LazyFrame:
+        """One tidy frame: `sort_index`, inputs, features and outputs, nested models as dotted columns.
+
+        Args:
+            table: A table of the experiment's own: its rows, each with the inputs and outputs of its spec.
+
+        Raises:
+            NotFoundError: If the run has no such table.
+        """
+        from scythe_cli.tidy import tidy_frame
+
+        return tidy_frame(self, table).frame
+
+    def export(
+        self,
+        path: Path,
+        table: str | None = None,
+        *,
+        ids: bool = False,
+        overwrite: bool = False,
+        raw_cells: bool = False,
+    ) -> FetchedFile:
+        """Write the tidy frame to a file: .pq, .parquet, .csv or .xlsx.
+
+        Args:
+            path: The file.
+            table: A table of the experiment's own: its rows, each with the inputs and outputs of its spec.
+            ids: Whether the run's and the specs' ids come first.
+            overwrite: Whether a file of that name is replaced.
+            raw_cells: Leave text as it is that a spreadsheet would run as a formula.
+
+        Raises:
+            NotFoundError: If the run has no such table.
+            UsageError: If the file is there already, or a sheet cannot hold the frame.
+            StorageError: If a table cannot be read or the file cannot be written.
+        """
+        from scythe_cli.exporting import export_run
+
+        return export_run(self, Path(path), table, ids=ids, overwrite=overwrite, raw_cells=raw_cells)
+
+    def diff(
+        self,
+        other: Run,
+        *,
+        rtol: float = 0.0,
+        atol: float = 0.0,
+        tables: Sequence[str] | None = None,
+        ignore: Sequence[str] = (),
+        limit: int | None = None,
+    ) -> DiffResult:
+        """Compare this run with another, spec by spec.
+
+        Specs are matched by their inputs, in which a file counts by its content. Two numbers `old` and `new` are the
+        same when |new - old| <= atol + rtol·|old|; NaN is the same as NaN. Of output files, only whether there is one
+        is compared.
+
+        Args:
+            other: The newer run.
+            rtol: The relative tolerance.
+            atol: The absolute tolerance, in the column's unit.
+            tables: Which tables; all but `errors` unless given.
+            ignore: Columns that are not compared.
+            limit: How many cells, specs and states to return at most; None for all. Counts are always of all.
+
+        Raises:
+            NotFoundError: If there is no such table or column, or a run has no specs.
+            UsageError: If a tolerance is no number from 0, or the runs have no input in common.
+            StorageError: If a run cannot be read.
+        """
+        from scythe_cli.diff import diff_runs
+
+        return diff_runs(self, other, rtol=rtol, atol=atol, tables=tables, ignore=ignore, limit=limit)
+
+    def plot(
+        self,
+        x: str | None = None,
+        y: str | None = None,
+        color: str | None = None,
+        *,
+        kind: PlotKind | None = None,
+        columns: Sequence[str] = (),
+        table: str | None = None,
+        bins: int | None = None,
+        seed: int = 0,
+    ) -> Figure:
+        """Make a picture of the results, which a notebook shows and `save` writes to a file.
+
+        Of many rows, some are drawn at random or all are counted in bins, and the picture says so.
+
+        Args:
+            x: The column across: an input, a feature or an output; nested fields as `wall.u_value`.
+            y: The column upwards; for `tornado`, `influence` and `sobol` the output that is asked about.
+            color: The column that colors points.
+            kind: `scatter` (boxes where x is a category), `hist`, `pairs`, `tornado` (the output at both ends of each
+                input), `influence` (rank correlations), `sobol` (for a run of the design saltelli); what fits the
+                columns unless given.
+            columns: The columns of `pairs`; some inputs and outputs unless given.
+            table: A table of the experiment's own, whose rows are drawn instead of the specs.
+            bins: How many bins a histogram has.
+            seed: What rows are drawn with.
+
+        Raises:
+            NotFoundError: If there is no such column or table.
+            UsageError: If the columns do not make such a picture.
+        """
+        from scythe_cli.plots import make_figure
+
+        return make_figure(self, x=x, y=y, color=color, kind=kind, columns=columns, table=table, bins=bins, seed=seed)
+
+    def report(self, path: Path, *, overwrite: bool = False) -> ReportResult:
+        """Write the run on one page: an HTML file that needs no network.
+
+        Args:
+            path: The file; an earlier report is replaced.
+            overwrite: Whether any other file of that name is replaced.
+
+        Raises:
+            UsageError: If the file is there already and is no report, or its ending is not .html.
+            StorageError: If the run cannot be read or the file cannot be written.
+        """
+        from scythe_cli.report import write_report
+
+        return write_report(self, Path(path), overwrite=overwrite)
 
 
 def _pace(effective: pl.DataFrame) -> tuple[float | None, datetime | None]:
@@ -266,7 +417,8 @@ def _pace(effective: pl.DataFrame) -> tuple[float | None, datetime | None]:
     if first is None or last is None:
         return None, None
     span_s = (last - first).total_seconds()
-    done = effective.filter(pl.col("state") != State.CANCELLED.value).height
+    # what was taken over from another run, or from a spec that is the same, was not run
+    done = effective.filter(pl.col("started_at").is_not_null() & (pl.col("state") != State.CANCELLED.value)).height
     return (done / span_s if span_s > 0 else None), last.astimezone(UTC)
 
 
@@ -293,49 +445,3 @@ def _are_current(storage: Storage, layout: RunLayout, *, surely: bool) -> bool:
         return True
     newest, made = max(parts), tables["scalars.pq"]
     return newest < made if surely else newest <= made
-
-
-def run_records(storage: Storage, experiment: str | None = None) -> list[RunRecord]:
-    """All runs, or those of one experiment, newest first.
-
-    Raises:
-        NotFoundError: If there is no such experiment.
-    """
-    names = _names(storage, experiment)
-    runs = [run for name in names for v in list_versions(storage, name) for run in list_runs(storage, name, v)]
-    runs.sort(key=lambda run: (run.timestamp, run.version), reverse=True)
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        return list(pool.map(Run.record, [Run(storage, run) for run in runs]))
-
-
-def version_records(storage: Storage, experiment: str | None = None) -> list[VersionRecord]:
-    """All versions, or those of one experiment: experiments by name, in each the newest first.
-
-    Raises:
-        NotFoundError: If there is no such experiment.
-    """
-    records: list[VersionRecord] = []
-    for name in _names(storage, experiment):
-        for version in reversed(list_versions(storage, name)):
-            records.append(_version_record(storage, name, version))
-    return records
-
-
-def _version_record(storage: Storage, name: str, version: SemVer) -> VersionRecord:
-    runs = list_runs(storage, name, version)
-    return VersionRecord(
-        experiment=name,
-        version=str(version),
-        n_runs=len(runs),
-        latest_run=runs[-1].timestamp if runs else None,
-    )
-
-
-def _names(storage: Storage, experiment: str | None) -> list[str]:
-    names = list_experiments(storage)
-    if experiment is None:
-        return names
-    if experiment not in names:
-        hint = f"There are: {', '.join(names)}." if names else "`scythe allocate FILE` makes a first run."
-        raise NotFoundError(f"{storage.location} has no runs of {experiment!r}", hint=hint)
-    return [experiment]

@@ -1,13 +1,13 @@
-"""Final tables: described, summarised and copied."""
+"""Final tables: where they are on this machine, how they are described, and what their columns are."""
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,27 +17,99 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scythe_cli.columns import unit_of
-from scythe_cli.errors import NotFoundError, StorageError, UsageError
-from scythe_cli.gather import gather
+from scythe_cli.errors import NotFoundError, StorageError
 from scythe_cli.layout import RunLayout
 from scythe_cli.manifest import load_yaml
-from scythe_cli.records import FetchedFile, TableColumn, TableRecord, TableSummary
+from scythe_cli.records import TableRecord
+from scythe_cli.scratch import owned_prefix
 from scythe_cli.storage import MissingKeyError, Storage
+from scythe_cli.suggestions import hint_for
 
-__all__ = ["describe_tables", "fetch_tables", "local_table", "summarise_table"]
+__all__ = [
+    "META_COLUMNS",
+    "FieldText",
+    "choose_columns",
+    "choose_tables",
+    "describe_tables",
+    "field_texts",
+    "index_levels",
+    "local_copy",
+    "reading",
+    "scan_table",
+]
+
+META_COLUMNS = ("experiment_id", "sort_index", "workflow_run_id", "root_workflow_run_id")
+"""The first columns of every final table but `errors`: which spec of which run a row belongs to."""
+
+NO_TABLES_HINT = "`scythe status` shows how far it is; `scythe results fetch --partial` takes what is there."
+
+
+@cache
+def _copies() -> TemporaryDirectory[str]:
+    """A folder for copies of what lies elsewhere; it is removed when the process ends."""
+    return TemporaryDirectory(prefix=owned_prefix("tables"), ignore_cleanup_errors=True)
+
+
+def local_copy(storage: Storage, key: str) -> Path:
+    """A local file with the content of a key, which stays as long as this process does.
+
+    What lies elsewhere is copied once; again when its size or time of change is another.
+    """
+    path = storage.local_path(key)
+    if path is not None:
+        return path
+    folder, _, name = key.rpartition("/")
+    info = next((file for file in storage.list_files(folder) if file.name == name), None)
+    state = f"{storage.uri(key)}\n{info.size_bytes if info else ''}\n{info.modified if info else ''}"
+    path = Path(_copies().name) / f"{sha256(state.encode()).hexdigest()[:32]}.pq"
+    if not path.exists():
+        storage.get_file(key, path)
+    return path
 
 
 @contextmanager
-def local_table(storage: Storage, key: str) -> Generator[Path]:
-    """A local file with the content of a key; a copy that is removed again when it lies elsewhere."""
-    path = storage.local_path(key)
-    if path is not None:
-        yield path
-        return
-    with TemporaryDirectory(prefix="scythe-table-") as folder:
-        path = Path(folder) / key.rsplit("/", 1)[1]
-        storage.get_file(key, path)
-        yield path
+def reading(storage: Storage, key: str) -> Generator[None]:
+    """Turn what goes wrong while a table is read into a StorageError that names it."""
+    try:
+        yield
+    except (pa.ArrowException, pl.exceptions.PolarsError, OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise MissingKeyError(f"{storage.uri(key)} is no longer there") from error
+        said = str(error).splitlines()
+        raise StorageError(f"{storage.uri(key)} cannot be read: {said[0] if said else type(error).__name__}") from error
+
+
+def scan_table(storage: Storage, key: str) -> pl.LazyFrame:
+    """A final table, read when it is collected and only as far as it is needed."""
+    with reading(storage, key):
+        return pl.scan_parquet(local_copy(storage, key), glob=False)
+
+
+def choose_tables(names: Sequence[str] | None, known: Iterable[str], run: RunLayout) -> list[str]:
+    """The tables that are asked for, all without names; each once.
+
+    Raises:
+        NotFoundError: If there is no such table, or none at all.
+    """
+    there = sorted(known)
+    if not there:
+        raise NotFoundError(f"{run.experiment_id} has no final tables yet", hint=NO_TABLES_HINT)
+    for name in names or ():
+        if name not in there:
+            raise NotFoundError(f"{run.experiment_id} has no table {name!r}", hint=hint_for(name, there))
+    return list(dict.fromkeys(names)) if names else there
+
+
+def choose_columns(names: Sequence[str], known: Sequence[str], table: str) -> list[str]:
+    """The columns that are asked for; each once.
+
+    Raises:
+        NotFoundError: If there is no such column.
+    """
+    for name in names:
+        if name not in known:
+            raise NotFoundError(f"{table} has no column {name!r}", hint=hint_for(name, known))
+    return list(dict.fromkeys(names))
 
 
 def describe_tables(storage: Storage, keys: Mapping[str, str]) -> list[TableRecord]:
@@ -45,196 +117,79 @@ def describe_tables(storage: Storage, keys: Mapping[str, str]) -> list[TableReco
     records: list[TableRecord] = []
     for name, key in sorted(keys.items()):
         n_rows = n_columns = None
-        with local_table(storage, key) as path:
-            try:
-                metadata: Any = pq.read_metadata(path)
-                n_rows, n_columns = int(metadata.num_rows), int(metadata.num_columns)
-            except (pa.ArrowException, OSError):
-                pass
-            size_bytes = path.stat().st_size
+        path = local_copy(storage, key)
+        try:
+            metadata: Any = pq.read_metadata(path)
+            n_rows, n_columns = int(metadata.num_rows), int(metadata.num_columns)
+        except (pa.ArrowException, OSError):
+            pass
+        size_bytes = path.stat().st_size
         records.append(
             TableRecord(name=name, uri=storage.uri(key), size_bytes=size_bytes, n_rows=n_rows, n_columns=n_columns)
         )
     return records
 
 
+def index_levels(schema: pa.Schema) -> list[str]:
+    """The columns that are levels of the table's index when pandas reads it."""
+    stored = (schema.metadata or {}).get(b"pandas")
+    levels: list[Any] = json.loads(stored).get("index_columns", []) if stored else []
+    return [level for level in levels if isinstance(level, str)]
+
+
 @dataclass(frozen=True, slots=True)
-class _FieldText:
+class FieldText:
+    """What a model says about a field.
+
+    Attributes:
+        unit: Its unit, such as `deg`.
+        description: What it is.
+        is_input: Whether it is an input; an output otherwise.
+    """
+
     unit: str | None
     description: str | None
+    is_input: bool
 
 
-def _field_texts(storage: Storage, run: RunLayout) -> dict[str, _FieldText]:
-    """Descriptions and units of input and output fields, from the run's own schema."""
+def field_texts(storage: Storage, run: RunLayout) -> dict[str, FieldText]:
+    """Units and descriptions of input and output fields, from the run's own schema; nested ones with dotted names."""
     try:
         document = load_yaml(storage.read_bytes(run.io_spec), run.io_spec)
     except MissingKeyError:
         return {}
-    texts: dict[str, _FieldText] = {}
     definitions: dict[str, Any] = document.get("$defs") or {}
+    texts: dict[str, FieldText] = {}
     for side in ("input", "output"):
-        schema: dict[str, Any] = (document.get("properties") or {}).get(side) or {}
-        reference = schema.get("$ref") or next((part.get("$ref") for part in schema.get("allOf") or []), None)
-        model: dict[str, Any] = definitions.get(str(reference).rsplit("/", 1)[-1]) or schema
-        for name, details in (model.get("properties") or {}).items():
-            text = details.get("description") if isinstance(details, dict) else None
-            if text:
-                texts[str(name)] = _FieldText(unit_of(str(text)), str(text))
+        model: Any = (document.get("properties") or {}).get(side) or {}
+        _add_texts(texts, _resolved(model, definitions), definitions, is_input=side == "input", prefix="", depth=0)
     return texts
 
 
-def summarise_table(storage: Storage, run: RunLayout, name: str, key: str, rows: int) -> TableSummary:
-    """The head of a table, and a summary of each column.
-
-    Raises:
-        StorageError: If the table cannot be read.
-    """
-    texts = _field_texts(storage, run)
-    with local_table(storage, key) as path:
-        try:
-            schema = pq.read_schema(path)
-            frame = pl.scan_parquet(path, glob=False)
-            n_rows = int(frame.select(pl.len()).collect().item())
-            head = frame.head(rows).collect()
-            index = _index_levels(schema)
-            columns = [_summarise_column(frame, c, t, c in index, texts) for c, t in head.schema.items()]
-        except (pa.ArrowException, pl.exceptions.PolarsError, OSError) as error:
-            raise StorageError(f"{storage.uri(key)} cannot be read: {str(error).splitlines()[0]}") from error
-    return TableSummary(
-        experiment_id=run.experiment_id,
-        name=name,
-        uri=storage.uri(key),
-        n_rows=n_rows,
-        columns=columns,
-        head=head.to_dicts(),
-    )
+_DEEPEST = 5
 
 
-def _index_levels(schema: pa.Schema) -> set[str]:
-    stored = (schema.metadata or {}).get(b"pandas")
-    levels = json.loads(stored).get("index_columns", []) if stored else []
-    return {level for level in levels if isinstance(level, str)}
+def _add_texts(
+    texts: dict[str, FieldText], model: Any, definitions: dict[str, Any], *, is_input: bool, prefix: str, depth: int
+) -> None:
+    properties: Any = model.get("properties") if isinstance(model, dict) else None
+    if not isinstance(properties, dict):
+        return
+    for name, details in properties.items():
+        if not isinstance(details, dict):
+            continue
+        text: Any = details.get("description")
+        known = str(text) if text else None
+        texts.setdefault(f"{prefix}{name}", FieldText(unit_of(known), known, is_input))
+        nested = _resolved(details, definitions)
+        if nested is not details and depth < _DEEPEST:
+            _add_texts(texts, nested, definitions, is_input=is_input, prefix=f"{prefix}{name}.", depth=depth + 1)
 
 
-def _summarise_column(
-    frame: pl.LazyFrame, name: str, dtype: pl.DataType, is_index: bool, texts: Mapping[str, _FieldText]
-) -> TableColumn:
-    column = pl.col(name)
-    wanted = [column.null_count().alias("n_null")]
-    if dtype.is_numeric():
-        finite = column.filter(column.is_finite()) if dtype.is_float() else column
-        wanted += [finite.min().alias("min"), finite.mean().alias("mean"), finite.max().alias("max")]
-    elif dtype.is_temporal():
-        wanted += [column.min().alias("min"), column.max().alias("max")]
-    if not dtype.is_nested():
-        wanted.append(column.n_unique().alias("n_unique"))
-    values = frame.select(wanted).collect(engine="streaming").row(0, named=True)
-    text = texts.get(name, _FieldText(None, None))
-    return TableColumn(
-        name=name, dtype=str(dtype), is_index=is_index, unit=text.unit, description=text.description, **values
-    )
-
-
-def fetch_tables(
-    storage: Storage,
-    run: RunLayout,
-    keys: Mapping[str, str],
-    dest: Path,
-    *,
-    names: Sequence[str] | None,
-    as_csv: bool,
-    partial: bool,
-    overwrite: bool,
-) -> list[FetchedFile]:
-    """Copy tables into a folder; see `Run.fetch`."""
-    if dest.exists() and not dest.is_dir():
-        raise UsageError(f"{dest} is not a folder")
-    with TemporaryDirectory(prefix="scythe-fetch-") as scratch:
-        if partial:
-            made = gather(storage, run, into=Path(scratch)).tables
-            sources: dict[str, Callable[[Path], None]] = {name: _copier(Path(path)) for name, path in made.items()}
-        else:
-            sources = {name: _fetcher(storage, key) for name, key in keys.items()}
-        chosen = _choose(sources, names, run)
-        suffix = ".csv" if as_csv else ".pq"
-        taken = [name for name in chosen if os.path.lexists(dest / f"{name}{suffix}")]
-        if taken and not overwrite:
-            files = ", ".join(f"{name}{suffix}" for name in taken[:5])
-            raise UsageError(f"{dest} has {files} already", hint="Choose another folder, or give --overwrite.")
-        try:
-            dest.mkdir(parents=True, exist_ok=True)
-            return [_place(sources[name], name, dest / f"{name}{suffix}", as_csv) for name in chosen]
-        except OSError as error:
-            raise StorageError(f"{dest} cannot be written: {error.strerror or error}") from error
-
-
-def _copier(source: Path) -> Callable[[Path], None]:
-    def copy(path: Path) -> None:
-        shutil.copyfile(source, path)
-
-    return copy
-
-
-def _fetcher(storage: Storage, key: str) -> Callable[[Path], None]:
-    return lambda path: storage.get_file(key, path)
-
-
-def _choose(sources: Mapping[str, Any], names: Sequence[str] | None, run: RunLayout) -> list[str]:
-    if not sources:
-        raise NotFoundError(
-            f"{run.experiment_id} has no final tables yet",
-            hint="`scythe results fetch --partial` makes them from what has finished.",
-        )
-    missing = [name for name in names or () if name not in sources]
-    if missing:
-        raise NotFoundError(
-            f"{run.experiment_id} has no table {missing[0]!r}", hint=f"There are: {', '.join(sorted(sources))}."
-        )
-    return list(dict.fromkeys(names)) if names else sorted(sources)
-
-
-def _place(get: Callable[[Path], None], name: str, target: Path, as_csv: bool) -> FetchedFile:
-    """Bring one table to its place, whole or not at all; what is there by that name, a link too, is replaced."""
-    # a folder that is made for this, in which nobody can have put a link that leads elsewhere
-    with TemporaryDirectory(prefix=".scythe-", dir=target.parent) as folder:
-        unfinished = Path(folder) / target.name
-        if as_csv:
-            parquet = Path(folder) / f"{name}.pq"
-            get(parquet)
-            _write_csv(parquet, unfinished)
-        else:
-            get(unfinished)
-        unfinished.replace(target)
-    return FetchedFile(name=name, path=str(target), size_bytes=target.stat().st_size)
-
-
-_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-
-
-def _write_csv(parquet: Path, target: Path) -> None:
-    """Write a table as CSV; nested cells become JSON, and text that a spreadsheet would run gets a quote before it."""
-    frame = pl.scan_parquet(parquet, glob=False)
-    columns: list[pl.Expr] = []
-    for name, dtype in frame.collect_schema().items():
-        column = pl.col(name)
-        if isinstance(dtype, pl.Struct):
-            column = column.struct.json_encode()
-        elif dtype.is_nested():
-            column = column.map_elements(_json, return_dtype=pl.String)
-        elif isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
-            column = column.cast(pl.String)
-            starts = pl.any_horizontal(*(column.str.starts_with(start) for start in _FORMULA_STARTS))
-            # a number is none, whatever sign it begins with
-            starts &= ~column.str.contains(_NUMBER)
-            column = pl.when(starts).then(pl.lit("'") + column).otherwise(column)
-        elif dtype == pl.Binary:
-            column = column.bin.encode("base64")
-        elif dtype == pl.Duration:
-            column = column.dt.total_seconds(fractional=True)
-        columns.append(column.alias(f"'{name}" if name.startswith(_FORMULA_STARTS) else name))
-    frame.select(columns).sink_csv(target)
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value.to_list() if isinstance(value, pl.Series) else value, default=str)
+def _resolved(schema: Any, definitions: dict[str, Any]) -> Any:
+    """The definition that a schema refers to; the schema itself when it refers to none."""
+    if not isinstance(schema, dict):
+        return schema
+    parts: list[Any] = [schema, *(schema.get("allOf") or []), *(schema.get("anyOf") or [])]
+    reference = next((part["$ref"] for part in parts if isinstance(part, dict) and "$ref" in part), None)
+    return definitions.get(str(reference).rsplit("/", 1)[-1], schema) if reference else schema

@@ -9,11 +9,13 @@ from typing import Any
 import typer
 import typer.main
 
-from scythe_cli.cli import allocate, doctor, experiments, init, recover, results, runs, worker
+from scythe_cli.cli import allocate, doctor, experiments, explain, init, recover, results, runs, sample, worker
+from scythe_cli.cli import report as report_command
 from scythe_cli.cli.failures import report
 from scythe_cli.cli.help import HelpfulGroup
 from scythe_cli.cli.options import Options, group
 from scythe_cli.cli.output import close_stdout, prepare_streams
+from scythe_cli.cli.startup import relax_collector
 
 __all__ = ["ScytheGroup", "app", "main"]
 
@@ -71,10 +73,11 @@ app = typer.Typer(
 )
 
 group(app)
-for module in (init, experiments, doctor, allocate, recover, worker, runs, results):
+for module in (init, experiments, sample, doctor, allocate, recover, worker, runs, explain, results, report_command):
     module.add_to(app)
 
 
 def main() -> None:
     """Run the command line of this process."""
+    relax_collector()
     typer.main.get_command(app)()

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
@@ -16,7 +17,10 @@ from scythe_cli.cli.render import plural, rate
 from scythe_cli.progress import Phase, Progress, ProgressCallback
 from scythe_cli.quantities import format_duration
 
-__all__ = ["LiveProgress", "PlainProgress", "progress_line", "shown_progress"]
+if TYPE_CHECKING:
+    from scythe_cli.fetching import FetchProgress, ProgressOfFetch
+
+__all__ = ["LiveProgress", "PlainProgress", "progress_line", "shown_fetch", "shown_progress"]
 
 _FIRST_LINE_AFTER_S = 2.0
 _GROWTH = 1.6
@@ -50,8 +54,33 @@ def shown_progress(output: Output) -> Generator[ProgressCallback]:
         yield PlainProgress(lambda line: print(line, file=sys.stderr, flush=True))
 
 
-def _ignore(progress: Progress) -> None:
+def _ignore(progress: object) -> None:
     del progress
+
+
+@contextmanager
+def shown_fetch(output: Output) -> Generator[ProgressOfFetch]:
+    """Show how many files are fetched while inside, on a terminal; yields what the library calls with it."""
+    console = make_console(sys.stderr)
+    if output.quiet or not console.is_terminal or console.is_dumb_terminal:
+        yield _ignore
+        return
+    bar = RichProgress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f} files", markup=False),
+        console=console,
+        transient=True,
+        expand=True,
+        refresh_per_second=8,
+    )
+    with bar:
+        task = bar.add_task("fetching", total=0)
+
+        def update(progress: FetchProgress) -> None:
+            bar.update(task, total=progress.total, completed=progress.done)
+
+        yield update
 
 
 class LiveProgress:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,21 +15,23 @@ from scythe_cli.cli.output import clean
 from scythe_cli.quantities import format_duration, format_size
 
 if TYPE_CHECKING:
+    from scythe_cli.catalog import VersionRecord
     from scythe_cli.records import (
         DoctorCheck,
         ErrorGroup,
         ExperimentRecord,
         FieldRecord,
+        QueryResult,
         RunRecord,
         SpecError,
         StateCounts,
         TableColumn,
         TableRecord,
         TableSummary,
-        VersionRecord,
     )
 
 __all__ = [
+    "answer_table",
     "checks_list",
     "columns_table",
     "counts_table",
@@ -41,6 +43,7 @@ __all__ = [
     "heading",
     "number",
     "place",
+    "plain_table",
     "plural",
     "rate",
     "runs_table",
@@ -132,6 +135,14 @@ def _table(*columns: str, right: Sequence[str] = (), no_wrap: Sequence[str] = ()
 
 def _row(table: Table, *cells: object) -> None:
     table.add_row(*(cell if isinstance(cell, Text) else Text(number(cell)) for cell in cells))
+
+
+def plain_table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """A table without lines around it, of cells that are written as `number` writes them."""
+    table = _table(*headers)
+    for row in rows:
+        _row(table, *row)
+    return table
 
 
 # --- states -------------------------------------------------------------------------------------------------------
@@ -316,27 +327,61 @@ def head_table(summary: TableSummary, width: int | None) -> tuple[Table, list[st
     columns = {column.name: column for column in summary.columns}
     order = _by_interest(summary)
     cells = {name: [number(row.get(name)) for row in summary.head] for name in order}
+    styles = {name: "dim" for name in order if columns[name].is_index}
+    right = {name for name in order if _is_numeric(columns[name].dtype)}
+    return _fitting(order, cells, width, right=right, styles=styles)
+
+
+def answer_table(result: QueryResult, width: int | None) -> tuple[Table, list[str]]:
+    """The rows of a query's answer, as many columns of it as fit, in its own order.
+
+    Args:
+        result: The answer.
+        width: Columns of the terminal; None to show everything.
+
+    Returns:
+        What to print, and the names of the columns that do not fit.
+    """
+    order = [column.name for column in result.columns]
+    cells = {name: [number(row.get(name)) for row in result.rows] for name in order}
+    right = {column.name for column in result.columns if _is_numeric(column.dtype)}
+    # ids are long, and say little: they are what is left out first
+    first = [*(name for name in order if name not in _IDS), *(name for name in order if name in _IDS)]
+    return _fitting(order, cells, width, right=right, styles={}, first=first)
+
+
+def _fitting(
+    order: Sequence[str],
+    cells: Mapping[str, Sequence[str]],
+    width: int | None,
+    *,
+    right: Collection[str],
+    styles: Mapping[str, str],
+    first: Sequence[str] | None = None,
+) -> tuple[Table, list[str]]:
+    """As many columns as fit, taken in the order of `first` and shown in their own."""
     limit = _NAME_WIDTH if width is not None else None
     shown: list[str] = []
     used = 0
-    for name in order:
+    for name in first or order:
         needed = max(len(text) for text in (name, *cells[name]))
         needed = min(needed, limit) if limit else needed
         if width is None or used + needed <= width or not shown:  # something is shown anyway
             shown.append(name)
             used += needed + 2
+    shown.sort(key=order.index)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for name in shown:
         table.add_column(
             Text(clean(name)),
-            justify="right" if _is_numeric(columns[name]) else "left",
+            justify="right" if name in right else "left",
             no_wrap=True,
             overflow="ellipsis",
             max_width=limit,
-            style="dim" if columns[name].is_index else "",
+            style=styles.get(name, ""),
         )
-    for position in range(len(summary.head)):
-        table.add_row(*(Text(cells[name][position]) for name in shown))
+    for row in zip(*(cells[name] for name in shown), strict=True):
+        table.add_row(*(Text(cell) for cell in row))
     return table, [name for name in order if name not in shown]
 
 
@@ -369,9 +414,8 @@ def _is_own_level(summary: TableSummary, name: str) -> bool:
     return any(seen.setdefault(row.get("sort_index"), row.get(name)) != row.get(name) for row in summary.head)
 
 
-def _is_numeric(column: TableColumn) -> bool:
-    dtype = column.dtype.lower()
-    return dtype.startswith(("int", "uint", "float", "decimal", "double"))
+def _is_numeric(dtype: str) -> bool:
+    return dtype.lower().startswith(("int", "uint", "float", "decimal", "double"))
 
 
 def columns_table(summary: TableSummary) -> Table:
@@ -385,14 +429,27 @@ def columns_table(summary: TableSummary) -> Table:
             Text(clean(column.name), style="dim" if column.is_index else ""),
             column.dtype.lower(),
             *[column.unit] * described,
-            _short(column.min),
-            number(column.mean),
-            _short(column.max),
-            "" if column.n_unique is None else f"{column.n_unique:,}",
-            *([f"{column.n_null:,}"] if has_nulls else []),
+            _about(_short(column.min), column, "min"),
+            _about(number(column.mean), column, "mean"),
+            _about(_short(column.max), column, "max"),
+            _about("" if column.n_unique is None else _counted(column, "n_unique"), column, "n_unique"),
+            *([_about(_counted(column, "n_null"), column, "n_null")] if has_nulls else []),
         ]
         _row(table, *cells)
     return table
+
+
+def _about(text: str, column: TableColumn, what: str) -> str:
+    """What was estimated is marked as such."""
+    return f"~{text}" if text and what in column.estimated else text
+
+
+def _counted(column: TableColumn, what: str) -> str:
+    """A count; one that was estimated to two digits, since there is no more in it."""
+    count = int(getattr(column, what))
+    if what in column.estimated and count >= 100:
+        count = int(float(f"{count:.1e}"))
+    return f"{count:,}"
 
 
 def _short(value: Any, limit: int = 12) -> str:

@@ -284,6 +284,6 @@ def test_task_that_cannot_be_run_leaves_an_outcome(tmp_path: Path) -> None:
     store.close()
     assert output.counts == {"succeeded": 15, "failed": 5}
     assert "the disk is full" in output.notices[0]
-    errors = Run(job.storage, job.run).table("errors")
+    errors = Run(job.storage, job.run).table("errors").collect()
     assert errors["sort_index"].to_list() == [5, 6, 7, 8, 9]
     assert set(errors["error_type"]) == {"StorageError"}

@@ -7,12 +7,12 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from scythe_cli.catalog import find_run, list_experiments, list_versions
+from scythe_cli.catalog import find_run, list_experiments, list_versions, run_records, version_records
 from scythe_cli.errors import NotFoundError, StorageError, UsageError
 from scythe_cli.gather import gather
 from scythe_cli.layout import RunLayout
 from scythe_cli.records import StateCounts
-from scythe_cli.runs import Run, run_records, version_records
+from scythe_cli.runs import Run
 from scythe_cli.storage import Storage, open_storage
 from scythe_cli.versioning import SemVer
 from tests.made_runs import make_run, outcomes, write_part
@@ -164,7 +164,7 @@ def test_tables_are_shown_and_fetched(store: Storage, tmp_path: Path) -> None:
     assert pl.read_csv(dest / "monthly.csv")["e"].sum() == 6.0
     run.fetch(dest)
     pd.testing.assert_frame_equal(pd.read_parquet(dest / "scalars.pq"), run.to_pandas())
-    assert sorted(p.name for p in dest.iterdir()) == [
+    assert sorted(p.name for p in dest.iterdir() if not p.name.startswith(".")) == [
         "errors.pq",
         "monthly.csv",
         "monthly.pq",
@@ -172,7 +172,9 @@ def test_tables_are_shown_and_fetched(store: Storage, tmp_path: Path) -> None:
         "scalars.csv",
         "scalars.pq",
     ]
-    with pytest.raises(UsageError, match=r"has errors\.pq, monthly\.pq"):
+    assert all(file.skipped for file in run.fetch(dest))
+    (dest / "errors.pq").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"has errors\.pq already"):
         run.fetch(dest)
     run.fetch(dest, overwrite=True)
     with pytest.raises(NotFoundError, match="has no table 'hourly'"):
