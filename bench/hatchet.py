@@ -1,35 +1,36 @@
-"""Specs a second and object requests on a real Hatchet engine and a real object store, beside scythe-engine 1.3.0.
+"""A fleet beside scythe-engine 1.3.0, and beside what the engine does by itself, on one PostgreSQL, engine and S3.
 
-    uv run python bench/hatchet.py            # PostgreSQL, the engine and versitygw are started and ended
-    uv run python bench/hatchet.py --no-reference -n 2000
-
-One worker with eight slots, a trivial function, all on this machine; times are from the call of `allocate` until the
-final tables are there. scythe-engine is installed into `bench/.venvs/scythe-engine` with uv, once.
+Workers, engine, database and store share this machine. The client's whole command is measured, from its start until
+the final tables are there. Requests are counted in the access log of the S3 server. The bare engine is a durable task
+that spawns as many trivial children, without storage, processes or tables: what is left to gain at one spec a task.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(REPOSITORY))
+from bench.measure import Check, Measurement, Record, Report, clean_environment, interleave, measure, median_of, runs_or
+from bench.rivals import OURS, RivalMissingError, rival_python
+from tests.hatchet_servers import hatchet_servers, missing_servers
+from tests.servers import S3Server, find_server, versitygw
 
-from tests.hatchet_servers import hatchet_servers, missing_servers  # noqa: E402
-from tests.servers import S3Server, versitygw  # noqa: E402
+TITLE = "a fleet: specs a second and object requests on the Hatchet engine"
+ORDER = 40
 
-REFERENCE = REPOSITORY / "bench" / ".venvs" / "scythe-engine"
+_SLOTS = 8
+_BARE = Path(__file__).parent / "scripts" / "bare_durable.py"
+_START_S = 120.0
+_READY = b"waiting for tasks"
 
-MODULE = '''
+_MODULE = '''
 from {package}.base import ExperimentInputSpec, ExperimentOutputSpec
 from {package}.registry import ExperimentRegistry
 
@@ -41,157 +42,207 @@ class Result(ExperimentOutputSpec):
     y: float
 
 @ExperimentRegistry.Register()
-def simulate(input_spec: Case{more}) -> Result:
+def simulate(input_spec: Case) -> Result:
     """Computes next to nothing."""
     return Result({dataframes}y=input_spec.x * 2 + input_spec.k)
 '''
 
-ALLOCATE = """
-import json, sys, time
+_ENGINE_ALLOCATE = """
+import sys
 from bench_module import Case, simulate
-from {package}.experiments import BaseExperiment
-from {package}.scatter_gather import RecursionMap
+from scythe.experiments import BaseExperiment
+from scythe.scatter_gather import RecursionMap
 
-n = int(sys.argv[1])
-specs = [Case(experiment_id="x", sort_index=i, x=i * 0.1, k=i % 7) for i in range(n)]
-started = time.monotonic()
-experiment = BaseExperiment(runnable=simulate)
-run, ref = experiment.allocate(specs, version="bumpminor", recursion_map=RecursionMap(factor=10, max_depth={depth}))
+specs = [Case(experiment_id="x", sort_index=i, x=i * 0.1, k=i % 7) for i in range(int(sys.argv[1]))]
+run, ref = BaseExperiment(runnable=simulate).allocate(
+    specs, version="bumpminor", recursion_map=RecursionMap(factor=10, max_depth=0)
+)
 ref.result()
-print(json.dumps({{"seconds": time.monotonic() - started, "tables": sorted(experiment.latest_results)}}))
 """
 
-WORKER = """
+_ENGINE_WORKER = """
 if __name__ == "__main__":
     import bench_module
-    from {package}.worker import ScytheWorkerConfig
+    from scythe.worker import ScytheWorkerConfig
     ScytheWorkerConfig().start()
 """
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("-n", type=int, default=1000, help="specs at one spec per task")
-    parser.add_argument("--auto-n", type=int, default=10_000, help="specs where the size of tasks is measured")
-    parser.add_argument("--depth", type=int, default=0, help="depth of scatter/gather")
-    parser.add_argument("--no-reference", action="store_true", help="leave out scythe-engine")
-    parser.add_argument("--reference-python", type=Path, help="a Python that has scythe-engine 1.3.0")
-    options = parser.parse_args()
-    reason = missing_servers()
+@dataclass(frozen=True)
+class _Fleet:
+    """Servers, and what a client needs of them."""
+
+    folder: Path
+    env: Mapping[str, str]
+    s3: S3Server
+
+    def requests(self) -> int:
+        return len(self.s3.requests())
+
+
+def run(quick: bool) -> Report:
+    reason = missing_servers() or (None if find_server("versitygw") else "versitygw is not installed: `make servers`")
     if reason:
-        sys.exit(reason)
-    rows: list[dict[str, Any]] = []
-    with (
-        tempfile.TemporaryDirectory(prefix="scythe-bench-") as folder,
-        hatchet_servers() as hatchet,
-        versitygw(Path(folder) / "s3") as s3,
-    ):
+        return [f"left out: {reason}"]
+    n, n_auto, runs = (200, 2_000, 1) if quick else (1_000, 10_000, runs_or(2))
+    with TemporaryDirectory(prefix="scythe-bench-") as name, ExitStack() as stack:
+        folder = Path(name)
+        hatchet = stack.enter_context(hatchet_servers())
+        s3 = stack.enter_context(versitygw(folder / "s3"))
         s3.new_bucket("bench")
-        env = {
-            **os.environ,
+        env = clean_environment(
             **hatchet.env,
             **s3.env,
-            "SCYTHE_ENGINE": "hatchet",
-            "SCYTHE_STORAGE_BUCKET": "bench",
-            "SCYTHE_WORKER_SLOTS": "8",
-        }
-        for per_task, n in (("1", options.n), ("auto", options.auto_n)):
-            rows.append(_ours(Path(folder) / f"ours-{per_task}", env, s3, per_task, n, options.depth))
-            print(json.dumps(rows[-1]), flush=True)
-        if not options.no_reference:
-            python = options.reference_python or _reference_python()
-            rows.append(_reference(Path(folder) / "reference", env, s3, python, options.n, options.depth))
-            print(json.dumps(rows[-1]), flush=True)
-    print()
-    print(f"{'what':<34}{'specs':>8}{'seconds':>9}{'specs/s':>9}{'requests per 1,000 specs':>26}")
-    for row in rows:
-        print(
-            f"{row['what']:<34}{row['specs']:>8,}{row['seconds']:>9.1f}{row['specs'] / row['seconds']:>9.1f}"
-            f"{row['requests'] / row['specs'] * 1000:>26,.0f}"
+            SCYTHE_ENGINE="hatchet",
+            SCYTHE_STORAGE_BUCKET="bench",
+            SCYTHE_WORKER_SLOTS=str(_SLOTS),
         )
+        fleet = _Fleet(folder, env, s3)
+        report = _beside_others(fleet, n, n_auto, runs, quick)
+        if not quick:
+            report += _more_workers(fleet, n, n_auto)
+    return report
 
 
-def _ours(folder: Path, env: dict[str, str], s3: S3Server, per_task: str, n: int, depth: int) -> dict[str, Any]:
+def _beside_others(fleet: _Fleet, n: int, n_auto: int, runs: int, quick: bool) -> Report:
+    case = f"{n:,} trivial specs (auto: {n_auto:,}), one worker with {_SLOTS} slots"
+    requests: dict[str, list[int]] = {}
+    notes: Report = []
+
+    def counted(name: str, n_specs: int, command: Callable[[], Measurement]) -> Callable[[], Measurement]:
+        def measured() -> Measurement:
+            before = fleet.requests()
+            taken = command()
+            requests.setdefault(name, []).append(round((fleet.requests() - before) * 1000 / n_specs))
+            return taken
+
+        return measured
+
+    with ExitStack() as stack:
+        subjects: dict[str, Callable[[], Measurement]] = {}
+        for per_task, n_specs in (("1", n), ("auto", n_auto)):
+            name = f"scythe-cli, {per_task} spec{'s' if per_task == 'auto' else ''} a task"
+            folder = _project(fleet, f"p{per_task}", per_task, n_specs)
+            stack.enter_context(_working([_worker_command()], folder, fleet.env))
+            subjects[name] = counted(name, n_specs, lambda folder=folder: _allocate(folder, fleet.env))
+        stack.enter_context(_working([[OURS, _BARE, "worker", str(_SLOTS)]], fleet.folder, fleet.env))
+        bare = "the engine by itself"
+        subjects[bare] = counted(
+            bare, n, lambda: measure([OURS, _BARE, "run", str(n)], cwd=fleet.folder, env=fleet.env)
+        )
+        engine = "scythe-engine 1.3.0"
+        try:
+            python = rival_python("scythe-engine", install=not quick)
+        except RivalMissingError as error:
+            notes.append(str(error))
+        else:
+            folder = _engine_project(fleet)
+            # its nodes have the name of ours, and would be taken by whoever is free
+            env = {**fleet.env, "HATCHET_CLIENT_NAMESPACE": "engine"}
+            stack.enter_context(_working([[python, "worker.py"]], folder, env))
+            subjects[engine] = counted(engine, n, lambda: measure([python, "allocate.py", str(n)], cwd=folder, env=env))
+        taken = interleave(subjects, runs)
+    records = {
+        name: median_of(
+            case,
+            name,
+            measured,
+            n=n_auto if "auto" in name or "specs a task" in name else n,
+            is_base=name == engine,
+            more={"requests per 1,000": sorted(requests[name])[len(requests[name]) // 2]},
+        )
+        for name, measured in taken.items()
+    }
+    return [*records.values(), *_checks(records, engine, bare), *notes]
+
+
+def _checks(records: Mapping[str, Record], engine: str, bare: str) -> list[Check]:
+    def rate(name: str) -> float:
+        return (records[name].n or 0) / records[name].seconds
+
+    one, auto = list(records)[:2]
+    checks = [Check("object requests per 1,000 specs", float(records[one].more["requests per 1,000"]), 50, False, "")]
+    checks.append(Check("specs a second at one a task, beside the bare engine", rate(one) / rate(bare), 0.8, True))
+    if engine in records:
+        checks.append(Check("specs a second at one a task, beside scythe-engine", rate(one) / rate(engine), 3.5, True))
+        checks.append(Check("specs a second at auto, beside scythe-engine", rate(auto) / rate(engine), 50, True))
+    return checks
+
+
+def _more_workers(fleet: _Fleet, n: int, n_auto: int) -> Report:
+    """The same with more workers, which share the cores with all else here."""
+    report: Report = []
+    for per_task, n_specs in (("1", n), ("auto", n_auto)):
+        folder = _project(fleet, f"w{per_task}", per_task, n_specs)
+        for n_workers in (1, 2, 4):
+            with _working([_worker_command()] * n_workers, folder, fleet.env):
+                taken = [_allocate(folder, fleet.env)]
+            case = f"{n_specs:,} trivial specs, {per_task} a task, {_SLOTS} slots a worker"
+            name = f"{n_workers} worker{'s' if n_workers > 1 else ''}"
+            report.append(median_of(case, name, taken, n=n_specs, is_base=n_workers == 1))
+    return report
+
+
+def _project(fleet: _Fleet, name: str, per_task: str, n: int) -> Path:
+    """A project; its experiment is named after it, so that each has workers of its own."""
+    folder = fleet.folder / name
     folder.mkdir()
-    (folder / "bench_module.py").write_text(MODULE.format(package="scythe_cli", more="", dataframes=""))
-    value = per_task if per_task == "1" else f'"{per_task}"'
+    (folder / "bench_module.py").write_text(_MODULE.format(package="scythe_cli", dataframes=""))
     (folder / "experiments.toml").write_text(
-        f'[experiments.bench]\nentrypoint = "bench_module:simulate"\nfactor = 10\nmax_depth = {depth}\n'
-        f"specs_per_task = {value}\n"
+        f'[experiments.{name}]\nentrypoint = "bench_module:simulate"\nmax_depth = 0\n'
+        f"specs_per_task = {json.dumps(per_task) if per_task == 'auto' else per_task}\n"
     )
-    lines = [f"{i * 0.1},{i % 7}" for i in range(n)]
-    (folder / "cases.csv").write_text("\n".join(["x,k", *lines]) + "\n")
-    worker = "from scythe_cli.worker import ScytheWorkerConfig, load_served\n"
-    worker += "from scythe_cli.project import open_project\n"
-    worker += "project = open_project()\n"
-    worker += "ScytheWorkerConfig().serve(load_served(project)[0], root=project.root)\n"
-    allocate = (
-        "import json, time\nfrom pathlib import Path\nfrom scythe_cli.project import open_project\n"
-        "started = time.monotonic()\nresult = open_project().allocate(Path('cases.csv'))\n"
-        "print(json.dumps({'seconds': time.monotonic() - started, 'ok': result.ok}))\n"
-    )
-    (folder / "worker.py").write_text(
-        'if __name__ == "__main__":\n' + "".join(f"    {line}\n" for line in worker.splitlines())
-    )
-    with _running([sys.executable, "worker.py"], folder, env):
-        return _measured(f"scythe-cli, specs_per_task={per_task}", [sys.executable, "-c", allocate], folder, env, s3, n)
+    (folder / "cases.csv").write_text("x,k\n" + "".join(f"{i * 0.1},{i % 7}\n" for i in range(n)))
+    return folder
 
 
-def _reference(folder: Path, env: dict[str, str], s3: S3Server, python: Path, n: int, depth: int) -> dict[str, Any]:
+def _engine_project(fleet: _Fleet) -> Path:
+    folder = fleet.folder / "engine"
     folder.mkdir()
-    module = MODULE.format(package="scythe", more="", dataframes="dataframes={}, ")
-    (folder / "bench_module.py").write_text(module)
-    (folder / "allocate.py").write_text(ALLOCATE.format(package="scythe", depth=depth))
-    (folder / "worker.py").write_text(WORKER.format(package="scythe"))
-    with _running([str(python), "worker.py"], folder, env):
-        return _measured("scythe-engine 1.3.0", [str(python), "allocate.py", str(n)], folder, env, s3, n)
+    (folder / "bench_module.py").write_text(_MODULE.format(package="scythe", dataframes="dataframes={}, "))
+    (folder / "allocate.py").write_text(_ENGINE_ALLOCATE)
+    (folder / "worker.py").write_text(_ENGINE_WORKER)
+    return folder
+
+
+def _worker_command() -> list[str | Path]:
+    return [OURS, "-m", "scythe_cli.cli", "worker"]
+
+
+def _allocate(folder: Path, env: Mapping[str, str]) -> Measurement:
+    command = [OURS, "-m", "scythe_cli.cli", "--json", "--quiet", "allocate", "cases.csv", "--wait"]
+    return measure(command, cwd=folder, env=env)
 
 
 @contextmanager
-def _running(command: list[str], folder: Path, env: dict[str, str]) -> Iterator[None]:
-    """A worker, for the time of a block."""
-    log = folder / "worker.log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, cwd=folder, env=env, stdout=out, stderr=out)
-    try:
-        deadline = time.monotonic() + 90
-        while b"waiting for tasks" not in log.read_bytes():
-            if process.poll() is not None or time.monotonic() > deadline:
-                sys.exit(f"the worker did not start:\n{log.read_text()[-3000:]}")
-            time.sleep(0.2)
-        time.sleep(1)
+def _working(commands: Sequence[Sequence[str | Path]], folder: Path, env: Mapping[str, str]) -> Iterator[None]:
+    """Workers, for the time of a block."""
+    with ExitStack() as stack:
+        for number, command in enumerate(commands):
+            log = folder / f"worker-{number}-{time.time_ns()}.log"
+            with log.open("wb") as out:
+                more = {"SCYTHE_WORKER_NAME": f"{folder.name}-{number}"}
+                process = subprocess.Popen(
+                    [str(part) for part in command], cwd=folder, env={**env, **more}, stdout=out, stderr=out
+                )
+            stack.callback(_end, process)
+            deadline = time.monotonic() + _START_S
+            while _READY not in log.read_bytes():
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"the worker did not start:\n{log.read_text()[-3000:]}")
+                time.sleep(0.2)
+        time.sleep(1)  # the engine knows a worker a moment after the worker says that it waits
         yield
-    finally:
-        process.terminate()
-        try:
-            process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
-def _measured(what: str, command: list[str], folder: Path, env: dict[str, str], s3: S3Server, n: int) -> dict[str, Any]:
-    before = _requests(s3)
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{what} failed:\n{done.stdout}\n{done.stderr[-3000:]}\n{(folder / 'worker.log').read_text()[-3000:]}")
-    seconds = json.loads(done.stdout.splitlines()[-1])["seconds"]
-    return {"what": what, "specs": n, "seconds": seconds, "requests": _requests(s3) - before}
-
-
-def _requests(s3: S3Server) -> int:
-    return len(s3.access_log.read_text().splitlines()) if s3.access_log and s3.access_log.exists() else 0
-
-
-def _reference_python() -> Path:
-    python = REFERENCE / "bin" / "python"
-    if not python.exists():
-        subprocess.run(["uv", "venv", "--python", "3.11", str(REFERENCE)], check=True)
-        subprocess.run(
-            ["uv", "pip", "install", "--python", str(python), "scythe-engine==1.3.0", "requests"], check=True
-        )
-    return python
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit("run it with `python -m bench hatchet`")
