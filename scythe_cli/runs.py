@@ -34,8 +34,8 @@ from scythe_cli.storage import Storage
 if TYPE_CHECKING:
     import pandas as pd
 
-    from scythe_cli.fetching import ProgressOfFetch, TableFormat
-    from scythe_cli.plots import Figure, PlotKind
+    from scythe_cli.results.fetching import ProgressOfFetch, TableFormat
+    from scythe_cli.results.plots import Figure, PlotKind
 
 __all__ = ["Run"]
 
@@ -154,7 +154,7 @@ class Run:
 
     def tables(self) -> list[TableRecord]:
         """The final tables."""
-        from scythe_cli.tables import describe_tables
+        from scythe_cli.results.tables import describe_tables
 
         return describe_tables(self.storage, self.table_keys())
 
@@ -172,7 +172,7 @@ class Run:
         Raises:
             NotFoundError: If there is no such table.
         """
-        from scythe_cli.tables import choose_tables
+        from scythe_cli.results.tables import choose_tables
 
         keys = self.table_keys()
         return keys[choose_tables([name], keys, self.layout)[0]]
@@ -183,13 +183,13 @@ class Run:
         Raises:
             NotFoundError: If there is no such table.
         """
-        from scythe_cli.tables import scan_table
+        from scythe_cli.results.tables import scan_table
 
         return scan_table(self.storage, self.table_key(name))
 
     def scalars(self) -> pl.DataFrame:
         """`scalars.pq`: one row per spec that succeeded; index levels are the first columns."""
-        from scythe_cli.tables import reading
+        from scythe_cli.results.tables import reading
 
         with reading(self.storage, self.table_key("scalars")):
             return self.table("scalars").collect()
@@ -198,13 +198,13 @@ class Run:
         """A final table as pandas, with its MultiIndex."""
         import pandas as pd
 
-        from scythe_cli.tables import local_copy
+        from scythe_cli.results.tables import local_copy
 
         return pd.read_parquet(local_copy(self.storage, self.table_key(name)))
 
     def show(self, table: str = "scalars", rows: int = 10) -> TableSummary:
         """A table's head, and a summary of its columns."""
-        from scythe_cli.summary import summarise_table
+        from scythe_cli.results.summary import summarise_table
 
         return summarise_table(self.storage, self.layout, table, self.table_key(table), rows)
 
@@ -243,7 +243,7 @@ class Run:
             UsageError: If another file of a name is there already, or a table is larger than a sheet.
             StorageError: If the storage cannot be read or the folder cannot be written.
         """
-        from scythe_cli.fetching import fetch
+        from scythe_cli.results.fetching import fetch
 
         return fetch(
             self.storage,
@@ -276,7 +276,7 @@ class Run:
             UsageError: If it is no query, or DuckDB refuses it.
             StorageError: If a table cannot be read.
         """
-        from scythe_cli.query import query_frame
+        from scythe_cli.results.query import query_frame
 
         return query_frame([self, *also], sql)
 
@@ -289,7 +289,7 @@ class Run:
         Raises:
             NotFoundError: If the run has no such table.
         """
-        from scythe_cli.tidy import tidy_frame
+        from scythe_cli.results.tidy import tidy_frame
 
         return tidy_frame(self, table).frame
 
@@ -316,7 +316,7 @@ class Run:
             UsageError: If the file is there already, or a sheet cannot hold the frame.
             StorageError: If a table cannot be read or the file cannot be written.
         """
-        from scythe_cli.exporting import export_run
+        from scythe_cli.results.exporting import export_run
 
         return export_run(self, Path(path), table, ids=ids, overwrite=overwrite, raw_cells=raw_cells)
 
@@ -349,7 +349,7 @@ class Run:
             UsageError: If a tolerance is no number from 0, or the runs have no input in common.
             StorageError: If a run cannot be read.
         """
-        from scythe_cli.diff import diff_runs
+        from scythe_cli.results.diff import diff_runs
 
         return diff_runs(self, other, rtol=rtol, atol=atol, tables=tables, ignore=ignore, limit=limit)
 
@@ -385,7 +385,7 @@ class Run:
             NotFoundError: If there is no such column or table.
             UsageError: If the columns do not make such a picture.
         """
-        from scythe_cli.plots import make_figure
+        from scythe_cli.results.plots import make_figure
 
         return make_figure(self, x=x, y=y, color=color, kind=kind, columns=columns, table=table, bins=bins, seed=seed)
 

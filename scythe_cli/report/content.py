@@ -14,10 +14,10 @@ from scythe_cli.errors import NotFoundError, ScytheError, UsageError
 from scythe_cli.ledger import Ledger, effective_outcomes
 from scythe_cli.manifest import RunManifest, load_yaml
 from scythe_cli.outcomes import State
-from scythe_cli.plots.figure import make_source
-from scythe_cli.plots.reading import Source, draw, histogram_of, read_histogram, read_xy, rice_bins
-from scythe_cli.plots.shapes import Axis, Curve, Histogram, Shape
 from scythe_cli.records import RunErrors, RunStatus, TableColumn, TableRecord
+from scythe_cli.results.plots.figure import make_source
+from scythe_cli.results.plots.reading import Source, draw, histogram_of, read_histogram, read_xy, rice_bins
+from scythe_cli.results.plots.shapes import Axis, Curve, Histogram, Shape
 from scythe_cli.storage import MissingKeyError
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scythe_cli.errors import StorageError, UsageError
-from scythe_cli.fetching import placing
 from scythe_cli.outcomes import State
 from scythe_cli.quantities import format_duration, format_size
 from scythe_cli.records import ReportResult, TableColumn
@@ -19,6 +18,7 @@ from scythe_cli.redaction import redact_uri
 from scythe_cli.report.content import Content, Influences, Picture, read_content
 from scythe_cli.report.markup import Html, join, rows, tag
 from scythe_cli.report.pictures import natural_height, svg_of
+from scythe_cli.results.fetching import placing
 
 if TYPE_CHECKING:
     from scythe_cli.runs import Run

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from scythe_cli.plots.shapes import Boxes, Heat, Histogram, Shape
-from scythe_cli.plots.vega import themed_spec, to_svg
 from scythe_cli.report.markup import Html
+from scythe_cli.results.plots.shapes import Boxes, Heat, Histogram, Shape
+from scythe_cli.results.plots.vega import themed_spec, to_svg
 
 __all__ = ["svg_of"]
 

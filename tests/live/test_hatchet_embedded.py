@@ -1,6 +1,6 @@
 """An engine that the SDK starts beside a command.
 
-The program that the SDK would download is stood in for by a script that hands over the address and the token of the real
+A script stands in for the program that the SDK would download: it hands over the address and the token of the real
 engine of these tests, in the way in which that program does.
 """
 

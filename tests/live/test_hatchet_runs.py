@@ -13,7 +13,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from scythe_cli.engines.hatchet import HatchetEngine
-from scythe_cli.errors import EngineError
+from scythe_cli.errors import EngineError, UsageError
 from scythe_cli.ledger import Ledger, read_part
 from scythe_cli.records import StateCounts
 from tests.live.fleet import LiveProject, wait_for
@@ -80,6 +80,8 @@ def test_run_waits_for_a_worker_and_says_so(live: LiveProject) -> None:
     )
     thread.start()
     wait_for(lambda: any(d and "no worker serves 'lonely'" in d for d in seen), 40)
+    with pytest.raises(UsageError, match="still runs on the fleet"):
+        live.open().retry()
     live.start_worker("--slots", "1")
     thread.join(60)
     assert results[0].counts == StateCounts(succeeded=5)

@@ -11,11 +11,11 @@ import polars as pl
 import pytest
 
 from scythe_cli.errors import NotFoundError, UsageError
-from scythe_cli.exporting import write_frame
+from scythe_cli.results.exporting import write_frame
+from scythe_cli.results.spreadsheets import write_csv, write_workbook
+from scythe_cli.results.tidy import tidy_frame
 from scythe_cli.runs import Run
-from scythe_cli.spreadsheets import write_csv, write_workbook
 from scythe_cli.storage import open_storage
-from scythe_cli.tidy import tidy_frame
 from tests.result_runs import Case, Wall, finished_run
 
 

@@ -9,9 +9,9 @@ from zipfile import ZipFile
 import polars as pl
 import pytest
 
-from scythe_cli import spreadsheets
 from scythe_cli.errors import NotFoundError, StorageError, UsageError
-from scythe_cli.fetching import FetchProgress
+from scythe_cli.results import spreadsheets
+from scythe_cli.results.fetching import FetchProgress
 from scythe_cli.runs import Run
 from scythe_cli.storage import open_storage
 from tests.projects import tree

@@ -16,10 +16,22 @@ from hypothesis import strategies as st
 
 from scythe_cli.designs.record import DesignField, DesignRecord
 from scythe_cli.errors import NotFoundError, UsageError
-from scythe_cli.plots import make_figure
-from scythe_cli.plots.shapes import Axis, Bar, Bars, Boxes, Curve, Heat, Histogram, Pairs, Points, Swing, Tornado
-from scythe_cli.plots.terminal import text_of
-from scythe_cli.plots.vega import themed_spec, to_html, to_png, to_svg, vega_spec
+from scythe_cli.results.plots import make_figure
+from scythe_cli.results.plots.shapes import (
+    Axis,
+    Bar,
+    Bars,
+    Boxes,
+    Curve,
+    Heat,
+    Histogram,
+    Pairs,
+    Points,
+    Swing,
+    Tornado,
+)
+from scythe_cli.results.plots.terminal import text_of
+from scythe_cli.results.plots.vega import themed_spec, to_html, to_png, to_svg, vega_spec
 from scythe_cli.runs import Run
 from scythe_cli.storage import open_storage
 from tests.result_runs import Case, Wall, finished_run

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from scythe_cli.errors import ScytheError, UsageError
-from scythe_cli.query import query_file, query_head
+from scythe_cli.results.query import query_file, query_head
 from scythe_cli.runs import Run
 from scythe_cli.storage import open_storage
 from tests.projects import tree

@@ -16,7 +16,7 @@ import pyarrow as pa
 from scythe_cli.engines.base import Execution, Job, conclude
 from scythe_cli.engines.hatchet.embedded import worker_beside
 from scythe_cli.engines.hatchet.follow import Follower
-from scythe_cli.errors import EngineError, WaitTimeoutError
+from scythe_cli.errors import EngineError, UsageError, WaitTimeoutError
 from scythe_cli.executor import StopSignal
 from scythe_cli.gather import GatherResult
 from scythe_cli.hatchet import is_embedded
@@ -42,6 +42,7 @@ _MAX_LEDGER_S = 30.0
 _LOST_CONTACT_S = 600.0
 _WORKER_CHECK_S = 15.0
 _CANCEL_WAIT_S = 30.0
+_CLOSED_S = 5.0
 _AS_IT_GOES_ON = "the run goes on; `scythe status` shows how far it is, and `scythe cancel` stops it"
 _AS_IT_STOPS = "the run stops here, since its engine ends with this command; `scythe retry` goes on with it"
 
@@ -114,11 +115,18 @@ class HatchetEngine:
 
         Raises:
             EngineError: If there is no token, it is refused, or the engine cannot be reached.
+            UsageError: If specs of the run are to be run again while the fleet is still at work on it.
         """
         from scythe_cli.engines.hatchet import tasks
-        from scythe_cli.engines.hatchet.client import connect
+        from scythe_cli.engines.hatchet.client import connect, wait_until_closed
 
         connection = connect()
+        # what the engine lists lags behind by a moment
+        if job.todo is not None and not wait_until_closed(connection, job.run.experiment_id, _CLOSED_S):
+            raise UsageError(
+                f"{job.run.experiment_id} still runs on the fleet",
+                hint="`scythe status` shows how far it is, `scythe cancel` stops it.",
+            )
         given = _node_input(job)
 
         async def served_by_workers(*_: Any) -> Any:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from scythe_cli.arrays import array_of
 from scythe_cli.engines.hatchet.payloads import RunPointer
+from scythe_cli.scratch import owned_prefix
 from scythe_cli.specfile import SpecFile
 
 __all__ = ["SpecStore"]
@@ -92,7 +93,7 @@ class SpecStore:
 
 
 def _make_copy(run: RunPointer) -> _Copy:
-    folder = TemporaryDirectory(prefix="scythe-specs-")
+    folder = TemporaryDirectory(prefix=owned_prefix("specs"))
     path = Path(folder.name) / "specs.arrow"
     starts = [0]
     with (

@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 
 from scythe_cli.errors import UsageError
-from scythe_cli.plots.reading import Source, draw, short_labels
-from scythe_cli.plots.shapes import Bar, Bars, Swing, Tornado
+from scythe_cli.results.plots.reading import Source, draw, short_labels
+from scythe_cli.results.plots.shapes import Bar, Bars, Swing, Tornado
 
 __all__ = ["read_influence", "read_tornado"]
 

@@ -13,7 +13,7 @@ from functools import cache
 from html import escape
 from typing import Any
 
-from scythe_cli.plots.shapes import (
+from scythe_cli.results.plots.shapes import (
     Axis,
     Bars,
     Boxes,

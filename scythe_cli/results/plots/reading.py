@@ -11,10 +11,10 @@ import numpy as np
 import polars as pl
 
 from scythe_cli.errors import NotFoundError, UsageError
-from scythe_cli.plots.shapes import Axis, Box, Boxes, Heat, Histogram, Pairs, Points
+from scythe_cli.results.plots.shapes import Axis, Box, Boxes, Heat, Histogram, Pairs, Points
+from scythe_cli.results.tables import FieldText
+from scythe_cli.results.tidy import TidyFrame
 from scythe_cli.suggestions import hint_for
-from scythe_cli.tables import FieldText
-from scythe_cli.tidy import TidyFrame
 
 __all__ = [
     "GRID",

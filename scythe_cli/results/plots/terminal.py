@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from scythe_cli.plots.shapes import Axis, Bars, Boxes, Curve, Heat, Histogram, Pairs, Points, Shape, Tornado
-from scythe_cli.plots.vega import iso
+from scythe_cli.results.plots.shapes import Axis, Bars, Boxes, Curve, Heat, Histogram, Pairs, Points, Shape, Tornado
+from scythe_cli.results.plots.vega import iso
 
 __all__ = ["text_of"]
 

@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 
 from scythe_cli.layout import RunLayout
 from scythe_cli.records import TableColumn, TableSummary
+from scythe_cli.results.tables import FieldText, field_texts, index_levels, local_copy, reading
 from scythe_cli.storage import Storage
-from scythe_cli.tables import FieldText, field_texts, index_levels, local_copy, reading
 
 __all__ = ["summarise_table"]
 

@@ -19,10 +19,10 @@ from scythe_cli.ledger import Ledger, effective_outcomes
 from scythe_cli.manifest import load_yaml
 from scythe_cli.outcomes import State
 from scythe_cli.records import DiffCell, DiffColumn, DiffResult, DiffSpec, DiffState
+from scythe_cli.results.tables import META_COLUMNS, index_levels, local_copy, reading, scan_table
 from scythe_cli.specs import META_SCHEMA
 from scythe_cli.storage import MissingKeyError
 from scythe_cli.suggestions import hint_for
-from scythe_cli.tables import META_COLUMNS, index_levels, local_copy, reading, scan_table
 
 if TYPE_CHECKING:
     from scythe_cli.runs import Run

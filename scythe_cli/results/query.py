@@ -24,9 +24,9 @@ import pyarrow.parquet as pq
 
 from scythe_cli.errors import NotFoundError, StorageError, UsageError
 from scythe_cli.records import FetchedFile, QueryColumn, QueryResult
+from scythe_cli.results.tables import local_copy
 from scythe_cli.scratch import owned_prefix
 from scythe_cli.suggestions import hint_for
-from scythe_cli.tables import local_copy
 
 if TYPE_CHECKING:
     import duckdb
@@ -99,7 +99,7 @@ def query_file(
         UsageError: If it is no query, DuckDB refuses it, the ending is another, or the file is there already.
         StorageError: If a table cannot be read or the file cannot be written.
     """
-    from scythe_cli.exporting import write_frame
+    from scythe_cli.results.exporting import write_frame
 
     with TemporaryDirectory(prefix=owned_prefix("query")) as folder, _answer(runs, sql) as answer:
         path = Path(folder) / "answer.pq"

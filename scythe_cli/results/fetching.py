@@ -27,12 +27,12 @@ from scythe_cli.errors import NotFoundError, StorageError, UsageError
 from scythe_cli.gather import gather
 from scythe_cli.layout import RunLayout
 from scythe_cli.records import FetchedFile
+from scythe_cli.results.spreadsheets import check_fits_sheet, write_csv, write_workbook
+from scythe_cli.results.tables import META_COLUMNS, choose_tables, index_levels, reading
 from scythe_cli.scratch import owned_prefix
-from scythe_cli.spreadsheets import check_fits_sheet, write_csv, write_workbook
 from scythe_cli.storage import MissingKeyError, Storage
 from scythe_cli.storage.base import FileInfo, check_key
 from scythe_cli.suggestions import hint_for
-from scythe_cli.tables import META_COLUMNS, choose_tables, index_levels, reading
 
 __all__ = ["FetchProgress", "ProgressOfFetch", "TableFormat", "fetch", "placing"]
 

@@ -12,6 +12,6 @@
 
 from __future__ import annotations
 
-from scythe_cli.plots.figure import Figure, PlotKind, make_figure
+from scythe_cli.results.plots.figure import Figure, PlotKind, make_figure
 
 __all__ = ["Figure", "PlotKind", "make_figure"]

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from scythe_cli.errors import NotFoundError, StorageError, UsageError
-from scythe_cli.plots.influence import read_influence, read_tornado
-from scythe_cli.plots.reading import Source, read_histogram, read_pairs, read_xy
-from scythe_cli.plots.shapes import Bar, Bars, Shape, Swing, Tornado
-from scythe_cli.plots.terminal import text_of
-from scythe_cli.plots.vega import to_html, to_png, to_svg, vega_spec
 from scythe_cli.records import FetchedFile
-from scythe_cli.tables import field_texts, local_copy
-from scythe_cli.tidy import tidy_frame
+from scythe_cli.results.plots.influence import read_influence, read_tornado
+from scythe_cli.results.plots.reading import Source, read_histogram, read_pairs, read_xy
+from scythe_cli.results.plots.shapes import Bar, Bars, Shape, Swing, Tornado
+from scythe_cli.results.plots.terminal import text_of
+from scythe_cli.results.plots.vega import to_html, to_png, to_svg, vega_spec
+from scythe_cli.results.tables import field_texts, local_copy
+from scythe_cli.results.tidy import tidy_frame
 
 if TYPE_CHECKING:
     import altair as alt
@@ -78,7 +78,7 @@ class Figure:
             UsageError: If the ending is another, or the file is there already.
             StorageError: If it cannot be written.
         """
-        from scythe_cli.fetching import placing
+        from scythe_cli.results.fetching import placing
 
         target = Path(path)
         check_plot_file(target, overwrite=overwrite)
@@ -109,7 +109,7 @@ def check_plot_file(target: Path, *, overwrite: bool) -> None:
     Raises:
         UsageError: If its ending is no picture's, its folder does not exist, or it is there already.
     """
-    from scythe_cli.exporting import check_target
+    from scythe_cli.results.exporting import check_target
 
     if target.suffix.lower() not in PLOT_FILES:
         raise UsageError(f"{target}: the ending of a file says its format", hint="Use .png, .svg or .html.")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from scythe_cli.errors import StorageError, UsageError
-from scythe_cli.fetching import placing
 from scythe_cli.records import FetchedFile
-from scythe_cli.spreadsheets import write_csv, write_workbook
+from scythe_cli.results.fetching import placing
+from scythe_cli.results.spreadsheets import write_csv, write_workbook
 
 if TYPE_CHECKING:
     from scythe_cli.runs import Run
@@ -25,7 +25,7 @@ def export_run(
     run: Run, target: Path, table: str | None, *, ids: bool, overwrite: bool, raw_cells: bool
 ) -> FetchedFile:
     """Write the tidy frame of a run; see `Run.export`."""
-    from scythe_cli.tidy import tidy_frame
+    from scythe_cli.results.tidy import tidy_frame
 
     _format_of(target)
     check_target(target, overwrite=overwrite)

@@ -9,8 +9,8 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from scythe_cli.errors import UsageError
+from scythe_cli.results.tables import META_COLUMNS, index_levels, local_copy, reading, scan_table
 from scythe_cli.specs import META_SCHEMA
-from scythe_cli.tables import META_COLUMNS, index_levels, local_copy, reading, scan_table
 
 if TYPE_CHECKING:
     from scythe_cli.runs import Run
