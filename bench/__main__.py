@@ -1,4 +1,4 @@
-"""Runs benchmarks and prints their tables: `python -m bench [NAME…] [--quick] [--runs N] [--json FILE]`.
+"""Runs benchmarks and prints their tables: `python -m bench [NAME…] [--quick] [--large] [--runs N] [--json FILE]`.
 
 A bench is a module of this folder with a `TITLE`, and `run(quick: bool) -> Report` (see `bench.measure`); `ORDER`, a
 number, says where it comes. It is named as its file is. With `--quick`, sizes and runs are small, and a rival that is
@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bench.measure import Report, as_json, machine, set_runs, versions
+from bench.measure import Report, as_json, machine, set_large, set_runs, versions
 from bench.tables import print_report
 
 FOLDER = Path(__file__).resolve().parent
@@ -44,12 +44,17 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="small sizes and few runs: minutes for all")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the JSON goes; default: bench/results/")
     parser.add_argument("--runs", type=int, metavar="N", help="how often everything is run; medians are of these")
+    parser.add_argument(
+        "--large", action="store_true", help="sizes that take long as well, such as 10,000,000 outcomes"
+    )
     options = parser.parse_args()
     unknown = [name for name in options.names if name not in found]
     if unknown:
         parser.error(f"there is no bench {unknown[0]!r}; there are: {', '.join(found)}")
     if options.runs:
         set_runs(options.runs)
+    if options.large:
+        set_large()
     document: dict[str, Any] = {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "quick": options.quick,

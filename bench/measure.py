@@ -43,10 +43,12 @@ __all__ = [
     "clean_environment",
     "exponent",
     "interleave",
+    "is_large",
     "machine",
     "measure",
     "median_of",
     "runs_or",
+    "set_large",
     "set_runs",
     "versions",
 ]
@@ -138,6 +140,16 @@ def set_runs(runs: int) -> None:
 def runs_or(default: int) -> int:
     """How often to run each subject: what was asked for, else what the bench finds enough for its time."""
     return _asked.get("runs", default)
+
+
+def set_large() -> None:
+    """Let benches add the sizes that take long."""
+    _asked["large"] = 1
+
+
+def is_large() -> bool:
+    """Whether sizes that take long were asked for."""
+    return "large" in _asked
 
 
 def clean_environment(**more: str) -> dict[str, str]:

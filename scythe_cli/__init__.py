@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scythe_cli.designs.record import SampleResult
     from scythe_cli.project import Project
     from scythe_cli.records import AllocateResult
     from scythe_cli.runs import Run
 
     __version__: str
 
-__all__ = ["__version__", "allocate", "load_run", "open_project"]
+__all__ = ["__version__", "allocate", "load_run", "open_project", "sample"]
 
 
 def __getattr__(name: str) -> str:
@@ -43,6 +44,11 @@ def open_project(config: str | Path | None = None, **options: Any) -> Project:
 def allocate(file: str | Path, **options: Any) -> AllocateResult:
     """Run every case of a sampling file; see `scythe_cli.project.Project.allocate`."""
     return open_project().allocate(Path(file), **options)
+
+
+def sample(out: str | Path, experiment: str | None = None, **options: Any) -> SampleResult:
+    """Make a sampling file from the bounds of an experiment's inputs; see `scythe_cli.project.Project.sample`."""
+    return open_project().sample(out, experiment, **options)
 
 
 def load_run(reference: str = "latest") -> Run:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import polars as pl
@@ -22,6 +22,7 @@ from pydantic import BaseModel, Field, create_model
 from scythe_cli.artifacts import ArtifactPlan, InputArtifact, collect_artifacts, upload_artifacts
 from scythe_cli.base import ExperimentInputSpec, index_columns, input_columns
 from scythe_cli.claiming import claim_run
+from scythe_cli.designs.record import DesignRecord
 from scythe_cli.engines import Engine, Job
 from scythe_cli.errors import ScytheError, SpecsError
 from scythe_cli.execution import at_work, run_job
@@ -33,12 +34,16 @@ from scythe_cli.progress import Progress, ProgressCallback
 from scythe_cli.records import AllocateResult, StateCounts
 from scythe_cli.redaction import redact_uri
 from scythe_cli.registry import RegisteredExperiment
-from scythe_cli.specfile import specs_hash, write_specs
+from scythe_cli.reuse.codeprint import code_of
+from scythe_cli.reuse.savings import Savings, WorkLeft, find_savings, work_left
+from scythe_cli.reuse.takeover import ReuseRequest
+from scythe_cli.scratch import owned_prefix
+from scythe_cli.specfile import specs_hash, write_new_specs
 from scythe_cli.specs import build_specs, with_meta
 from scythe_cli.storage import Storage
 from scythe_cli.versioning import Bump, SemVer
 
-__all__ = ["AllocationRequest", "Submission", "check_inputs", "execute", "submit"]
+__all__ = ["AllocationRequest", "Submission", "check_inputs", "execute", "savings_of", "submit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,9 @@ class AllocationRequest:
         entrypoint: `module:function`, for the manifest.
         max_failures: Stop when that many specs have ended without success.
         wait_timeout_s: How long to wait for a fleet.
+        design: How the sampling file was made, for the manifest.
+        reuse: What is taken over from earlier runs; None for nothing.
+        dedupe: Whether specs that are the same are run once.
     """
 
     experiment: RegisteredExperiment[Any, Any]
@@ -84,6 +92,9 @@ class AllocationRequest:
     entrypoint: str | None = None
     max_failures: int | None = None
     wait_timeout_s: float | None = None
+    design: DesignRecord | None = None
+    reuse: ReuseRequest | None = None
+    dedupe: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +104,12 @@ class Submission:
     Attributes:
         job: What the engine gets.
         uri: The run's folder.
+        left: What need not be run, and what is left.
     """
 
     job: Job
     uri: str
+    left: WorkLeft
 
 
 def check_inputs(request: AllocationRequest) -> ArtifactPlan:
@@ -114,7 +127,7 @@ def check_inputs(request: AllocationRequest) -> ArtifactPlan:
     columns: dict[str, pl.Series] = {}
     for column in input_columns(model):
         if column.is_file:
-            columns[column.name] = pl.Series(column.name, request.inputs.column(column.name).to_pylist(), pl.String)
+            columns[column.name] = _texts(column.name, request.inputs.column(column.name))
     plan = collect_artifacts(columns, request.base_dir, copy_inputs=request.copy_inputs)
     if plan.problems:
         lines: list[str] = []
@@ -138,6 +151,7 @@ def submit(request: AllocationRequest, progress: ProgressCallback | None = None)
         StorageError: If the storage cannot be written; what was written is removed.
     """
     plan = check_inputs(request)
+    savings = savings_of(request, plan)
     pending = StateCounts(pending=request.inputs.num_rows)
     if progress:
         progress(Progress("uploading", pending, detail="input files"))
@@ -151,14 +165,21 @@ def submit(request: AllocationRequest, progress: ProgressCallback | None = None)
     with _removed_on_failure(request.storage, run):
         uploaded = upload_artifacts(plan, request.storage, run.artifacts)
         inputs = _rewrite(request.inputs, uploaded.uris)
-        specs = with_meta(inputs, run.experiment_id, workflow_run_id)
-        _write_specs(request, run, specs)
+        _write_specs(request, run, inputs, workflow_run_id)
         request.storage.write_bytes(run.io_spec, dump_yaml(_io_schema(request.experiment)))
         request.storage.write_bytes(run.input_artifacts, dump_yaml(_artifact_list(uploaded.records)))
         if request.single:
+            specs = with_meta(inputs, run.experiment_id, workflow_run_id)
             spec = build_specs(specs, request.experiment.input_validator_type)[0]
             request.storage.write_bytes(run.workflow_spec, dump_yaml(spec.model_dump(mode="json")))
-        final = _of_run(manifest, request.storage, run).model_copy(update={"specs_sha256": specs_hash(inputs)})
+        left = work_left(request.storage, run, workflow_run_id, savings)
+        final = _of_run(manifest, request.storage, run).model_copy(
+            update={
+                "specs_sha256": specs_hash(inputs),
+                "reuse": left.reuse,
+                "n_duplicates": left.n_duplicates if request.dedupe else None,
+            }
+        )
         request.storage.write_bytes(run.manifest, final.to_yaml())
     job = Job(
         storage=request.storage,
@@ -166,14 +187,39 @@ def submit(request: AllocationRequest, progress: ProgressCallback | None = None)
         experiment=request.experiment,
         root=request.root,
         workflow_run_id=workflow_run_id,
-        n_specs=specs.num_rows,
-        todo=None,
-        counts=pending,
+        n_specs=request.inputs.num_rows,
+        todo=left.todo,
+        counts=left.counts,
         workers=request.workers,
         max_failures=request.max_failures,
         wait_timeout_s=request.wait_timeout_s,
     )
-    return Submission(job, request.storage.uri(run.experiment_id))
+    return Submission(job, request.storage.uri(run.experiment_id), left)
+
+
+def savings_of(request: AllocationRequest, plan: ArtifactPlan) -> Savings:
+    """Find out what need not be run; nothing is written.
+
+    Args:
+        request: What is to be run.
+        plan: Its input files, as `check_inputs` found them.
+
+    Raises:
+        NotFoundError: If the version or run to take outcomes from is not there.
+        StorageError: If an earlier run cannot be read.
+    """
+    hashes = {name: {value: file.sha256 for value, file in files.items()} for name, files in plan.files.items()}
+    return find_savings(
+        request.storage,
+        request.experiment,
+        request.folder,
+        request.version,
+        request.inputs,
+        hashes,
+        request.root or Path.cwd(),
+        reuse=request.reuse,
+        dedupe=request.dedupe,
+    )
 
 
 def execute(
@@ -194,7 +240,9 @@ def execute(
     job = submission.job
     stop = stop or StopSignal()
     with at_work(job.storage, job.run, engine, stop):
-        return run_job(job, engine, stop=stop, progress=progress, notices=notices)
+        left = submission.left
+        result = run_job(job, engine, stop=stop, progress=progress, notices=[*notices, *left.notices])
+        return result.model_copy(update={"n_reused": left.n_reused, "n_duplicates": left.n_duplicates})
 
 
 def _manifest(request: AllocationRequest, workflow_run_id: str) -> RunManifest:
@@ -216,6 +264,9 @@ def _manifest(request: AllocationRequest, workflow_run_id: str) -> RunManifest:
         memory_limit_bytes=options.memory_limit_bytes,
         sampling_file=request.source,
         provenance=provenance(request.root or Path.cwd()),
+        design=request.design,
+        file_fields=[c.name for c in input_columns(request.experiment.input_validator_type) if c.is_file],
+        code=code_of(request.experiment, request.root or Path.cwd()),
     )
 
 
@@ -249,18 +300,24 @@ def _rewrite(inputs: pa.Table, uris: dict[str, dict[str, str]]) -> pa.Table:
         if not mapping:
             continue
         position = inputs.schema.get_field_index(name)
-        references = pl.Series(name, inputs.column(name).to_pylist(), pl.String)
+        references = _texts(name, inputs.column(name))
         rewritten = references.replace(list(mapping), list(mapping.values()))
         inputs = inputs.set_column(position, inputs.schema.field(position), rewritten.to_arrow().cast(pa.string()))
     return inputs
 
 
-def _write_specs(request: AllocationRequest, run: RunLayout, specs: pa.Table) -> None:
+def _texts(name: str, column: pa.ChunkedArray[Any]) -> pl.Series:
+    """A column of texts as a series, without a Python object for each."""
+    return cast("pl.Series", pl.from_arrow(column.cast(pa.string()))).cast(pl.String).rename(name)
+
+
+def _write_specs(request: AllocationRequest, run: RunLayout, inputs: pa.Table, workflow_run_id: str) -> None:
     model = request.experiment.input_validator_type
     names = [column.name for column in index_columns(model)]
-    with TemporaryDirectory(prefix="scythe-specs-") as folder:
+    with TemporaryDirectory(prefix=owned_prefix("specs")) as folder:
         path = Path(folder) / "specs.pq"
-        write_specs(path, specs, names, outcome_schema(request.experiment.output_validator_type))
+        outputs = outcome_schema(request.experiment.output_validator_type)
+        write_new_specs(path, inputs, run.experiment_id, workflow_run_id, names, outputs)
         request.storage.put_file(path, run.specs)
 
 

@@ -1,6 +1,7 @@
 """Arrow arrays from Python values, without `pyarrow.array`.
 
-The first call of `pyarrow.array`, and of anything that makes a scalar, imports pandas, to know its missing values.
+The first call of `pyarrow.array`, of `to_numpy`, and of anything that makes a scalar, imports pandas, to know its
+missing values.
 That takes a second of a process that may have no use for pandas, so plain values are put into buffers here; what is
 not plain goes to pyarrow. The layout of the buffers is that of https://arrow.apache.org/docs/format/Columnar.html.
 """
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-__all__ = ["array_of", "repeated"]
+__all__ = ["array_of", "integer_cells", "numbers", "repeated", "texts_of_width"]
 
 _NUMBERS: dict[pa.DataType, tuple[type, Any]] = {
     pa.int64(): (int, np.int64),
@@ -60,8 +61,40 @@ def array_of(values: Sequence[Any], type_: pa.DataType) -> pa.Array[Any]:
 def repeated(value: bool | str, n: int) -> pa.Array[Any]:
     """An array of `n` times the same."""
     if isinstance(value, str):
-        return array_of([value] * n, pa.string())
+        text = value.encode()
+        if len(text) * n > _MAX_TEXT_BYTES:
+            raise OverflowError(f"{n} times a text of {len(text)} bytes")
+        return texts_of_width(np.frombuffer(text * n, np.uint8), n, len(text))
     return _from_buffers(pa.bool_(), n, [pa.py_buffer((b"\xff" if value else b"\x00") * (n // 8 + 1))], None)
+
+
+def numbers(cells: np.ndarray[Any, Any], type_: pa.DataType) -> pa.Array[Any]:
+    """An array without nulls of cells that are laid out as the type has them."""
+    return _from_numpy(cells, type_, None)
+
+
+def integer_cells(array: pa.Array[Any]) -> np.ndarray[Any, Any]:
+    """The cells of an array of int64 or int32, not copied where there is no null; a null is 0."""
+    validity, values = array.buffers()
+    dtype = _NUMBERS[array.type][1]
+    if values is None:
+        return np.zeros(len(array), dtype)
+    here = slice(array.offset, array.offset + len(array))
+    cells = np.frombuffer(_bytes(values), dtype)[here]
+    if validity is None or not array.null_count:
+        return cells
+    is_valid = np.unpackbits(np.frombuffer(_bytes(validity), np.uint8), bitorder="little")[here]
+    return np.where(is_valid, cells, dtype(0))
+
+
+def _bytes(buffer: pa.Buffer) -> Any:
+    return buffer
+
+
+def texts_of_width(characters: np.ndarray[Any, Any], n: int, width: int) -> pa.Array[Any]:
+    """An array of `n` texts that all have `width` bytes of UTF-8, given one after the other as uint8."""
+    ends = np.arange(n + 1, dtype=np.int32) * np.int32(width)
+    return _from_buffers(pa.string(), n, [_buffer(ends), _buffer(characters)], None)
 
 
 def _from_numpy(cells: np.ndarray[Any, Any], type_: pa.DataType, is_null: np.ndarray[Any, Any] | None) -> pa.Array[Any]:

@@ -20,6 +20,7 @@ from scythe_cli.outcomes import State
 from scythe_cli.records import Record
 from scythe_cli.registry import RegisteredExperiment
 from scythe_cli.runs import Run
+from scythe_cli.scratch import owned_prefix
 from scythe_cli.specfile import SpecFile
 from scythe_cli.specs import spec_factory
 
@@ -120,7 +121,7 @@ def rerun_spec(
         raise InvalidInputError(f"the input model of {experiment.name!r} refuses row {row}: {spec}")
     root = run.manifest.workflow_run_id if run.manifest else ""
     context = RunContext(run.storage.location, run.experiment_id, root, "rerun")
-    with TemporaryDirectory(prefix="scythe-rerun-") as scratch:
+    with TemporaryDirectory(prefix=owned_prefix("rerun")) as scratch:
         leaf = Leaf(experiment, context, scratch=Path(scratch))
         leaf.prepare(spec, workflow_run_id(root, row))
         with leaf.localised(spec) as (local, arguments):

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_serializer, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from scythe_cli.columns import Column, columns_of
@@ -128,8 +128,27 @@ class ExperimentInputSpec(BaseSpec):
     root_workflow_run_id: str | None = Field(default=None, description="The id of the execution of the whole run.")
     storage_settings: ScytheStorageSettings | None = Field(default=None, description="Where the run is kept.")
 
-    _original_spec: Self | None = PrivateAttr(default=None)
-    _log_sink: Callable[[str], None] | None = PrivateAttr(default=None)
+    # Not private attributes of pydantic: with these, making a spec takes twice as long. They are in the instance's
+    # dictionary as the values of cached properties are: pydantic neither compares nor writes them, and only an
+    # assignment to a model with `validate_assignment` drops them.
+
+    @property
+    def _original_spec(self) -> Self | None:
+        """The spec as it was allocated, where this is a copy with local files; else None."""
+        return vars(self).get("_original_spec")
+
+    @_original_spec.setter
+    def _original_spec(self, spec: Self | None) -> None:
+        vars(self)["_original_spec"] = spec
+
+    @property
+    def _log_sink(self) -> Callable[[str], None] | None:
+        """What `log` calls; None leaves it to `logging`."""
+        return vars(self).get("_log_sink")
+
+    @_log_sink.setter
+    def _log_sink(self, sink: Callable[[str], None] | None) -> None:
+        vars(self)["_log_sink"] = sink
 
     @property
     def computed_features(self) -> dict[str, ComputedFeatureValue]:

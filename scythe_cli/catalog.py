@@ -1,43 +1,108 @@
-"""What a storage holds: experiments, versions and runs, by the names of their folders alone.
+"""What a storage holds: experiments, versions and runs.
 
-Folders that are no experiment, version or run are somebody else's and are passed over.
+Which there are is told by the names of folders alone. Folders that are no experiment, version or run are somebody
+else's and are passed over. Listing asks a storage once for each experiment and version, and about a run itself twice,
+however many files are inside.
 """
 
 from __future__ import annotations
 
 import difflib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeVar
 
-from scythe_cli.errors import InvalidInputError, NotFoundError
-from scythe_cli.layout import RunLayout, check_experiment_name, parse_timestamp
+from scythe_cli.errors import NotFoundError
+from scythe_cli.layout import RunLayout, is_experiment_name, parse_timestamp, parse_version
 from scythe_cli.storage import Storage
-from scythe_cli.versioning import SemVer
 
-__all__ = ["find_run", "latest_run", "list_experiments", "list_runs", "list_versions"]
+if TYPE_CHECKING:
+    from scythe_cli.manifest import RunManifest
+    from scythe_cli.records import RunRecord
+    from scythe_cli.versioning import SemVer
+
+__all__ = [
+    "VersionRecord",
+    "find_run",
+    "latest_run",
+    "list_experiments",
+    "list_runs",
+    "list_versions",
+    "run_record",
+    "run_records",
+    "version_records",
+]
+
+logger = logging.getLogger(__name__)
+
+_REQUESTS_AT_ONCE = 16
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRecord:
+    """One version of an experiment.
+
+    Attributes:
+        experiment: The experiment's folder.
+        version: `vX.Y.Z`.
+        n_runs: The number of its runs.
+        latest_run: When the newest was allocated (UTC); None where there is none.
+    """
+
+    experiment: str
+    version: str
+    n_runs: int
+    latest_run: datetime | None
 
 
 def list_experiments(storage: Storage) -> list[str]:
     """The names of the experiments that have a version, sorted."""
-    return sorted(name for name in storage.list_folders("") if _is_name(name) and list_versions(storage, name))
+    return list(_versions_by_experiment(storage))
 
 
-def _is_name(name: str) -> bool:
-    try:
-        check_experiment_name(name)
-    except InvalidInputError:
-        return False
-    return True
+def _versions_by_experiment(storage: Storage) -> dict[str, list[str]]:
+    names = sorted(filter(is_experiment_name, storage.list_folders("")))
+    versions = _each(storage, lambda name: _version_names(storage, name), names)
+    return {name: found for name, found in zip(names, versions, strict=True) if found}
+
+
+def _version_names(storage: Storage, experiment: str) -> list[str]:
+    """The names of the folders of versions, oldest version first."""
+    versions = [(key, name) for name in storage.list_folders(experiment) if (key := parse_version(name)) is not None]
+    return [name for _, name in sorted(versions)]
+
+
+def _timestamps(storage: Storage, experiment: str, version: str) -> list[datetime]:
+    """When the runs of a version were allocated, oldest first."""
+    stamps = [parse_timestamp(name) for name in storage.list_folders(f"{experiment}/{version}")]
+    return sorted(stamp for stamp in stamps if stamp is not None)
+
+
+def _each(storage: Storage, call: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
+    """Call for each item, several at once where each waits for a server."""
+    if len(items) < 2 or storage.local_path("any") is not None:
+        return [call(item) for item in items]
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+        return list(pool.map(call, items))
 
 
 def list_versions(storage: Storage, experiment: str) -> list[SemVer]:
     """The versions of an experiment, oldest first; a version folder without a run counts as well."""
-    versions = [SemVer.parse(name) for name in storage.list_folders(experiment)]
-    return sorted(version for version in versions if version is not None)
+    from scythe_cli.versioning import SemVer
+
+    return [SemVer.FromString(name) for name in _version_names(storage, experiment)]
 
 
 def list_runs(storage: Storage, experiment: str, version: SemVer) -> list[RunLayout]:
     """The runs of a version, oldest first."""
-    stamps = [parse_timestamp(name) for name in storage.list_folders(f"{experiment}/{version}")]
-    return sorted(RunLayout(experiment, version, stamp) for stamp in stamps if stamp is not None)
+    return [RunLayout(experiment, version, stamp) for stamp in _timestamps(storage, experiment, str(version))]
 
 
 def latest_run(storage: Storage, experiment: str) -> RunLayout | None:
@@ -62,7 +127,7 @@ def find_run(storage: Storage, reference: str) -> RunLayout:
     """
     text = reference.removeprefix(storage.location).strip("/")
     exact = RunLayout.from_experiment_id(text)
-    if exact is not None and _is_name(exact.experiment) and storage.exists(exact.manifest):
+    if exact is not None and is_experiment_name(exact.experiment) and storage.exists(exact.manifest):
         return exact
     experiments = list_experiments(storage)
     if not experiments:
@@ -112,3 +177,80 @@ def _pick(text: str, names: list[str], what: str, storage: Storage) -> str:
 def _listed(names: list[str]) -> str:
     shown = ", ".join(names[-6:])
     return f"{shown} and {len(names) - 6} more" if len(names) > 6 else shown
+
+
+# ---------------------------------------------------------------------- records
+
+
+def run_record(storage: Storage, run: RunLayout) -> RunRecord:
+    """What the folder's name and the manifest of a run say.
+
+    A manifest that cannot be read is told in the log: one damaged file does not hide the other runs.
+    """
+    from scythe_cli.manifest import UnreadableManifestError, read_manifest
+    from scythe_cli.records import RunRecord
+
+    manifest: RunManifest | None = None
+    try:
+        manifest = read_manifest(storage, run, brief=True)
+    except UnreadableManifestError as error:
+        logger.warning("%s", error.message)
+    return RunRecord(
+        experiment_id=run.experiment_id,
+        experiment=run.experiment,
+        version=str(run.version),
+        timestamp=run.timestamp,
+        uri=storage.uri(run.experiment_id),
+        n_specs=manifest.n_specs if manifest else None,
+        engine=manifest.engine if manifest else None,
+        complete=storage.exists(run.table("scalars")),
+    )
+
+
+def run_records(storage: Storage, experiment: str | None = None, *, limit: int | None = None) -> list[RunRecord]:
+    """All runs, or those of one experiment, newest first.
+
+    Args:
+        storage: Where to look.
+        experiment: Only this one.
+        limit: Only so many; the others are not asked about.
+
+    Raises:
+        NotFoundError: If there is no such experiment.
+    """
+    from scythe_cli.versioning import SemVer
+
+    runs = [
+        RunLayout(name, SemVer.FromString(version), stamp)
+        for name, version, stamps in _all_runs(storage, experiment)
+        for stamp in stamps
+    ]
+    runs.sort(key=lambda run: (run.timestamp, run.version), reverse=True)
+    return _each(storage, lambda run: run_record(storage, run), runs[:limit])
+
+
+def version_records(storage: Storage, experiment: str | None = None) -> list[VersionRecord]:
+    """All versions, or those of one experiment: experiments by name, in each the newest first.
+
+    Raises:
+        NotFoundError: If there is no such experiment.
+    """
+    return [
+        VersionRecord(name, version, len(stamps), stamps[-1] if stamps else None)
+        for name, version, stamps in _all_runs(storage, experiment)
+    ]
+
+
+def _all_runs(storage: Storage, experiment: str | None) -> list[tuple[str, str, list[datetime]]]:
+    """The runs by version: experiments by name, in each the newest version first."""
+    if experiment is None:
+        versions = _versions_by_experiment(storage)
+    else:
+        versions = {experiment: _version_names(storage, experiment) if is_experiment_name(experiment) else []}
+        if not versions[experiment]:
+            names = list_experiments(storage)
+            hint = f"There are: {', '.join(names)}." if names else "`scythe allocate FILE` makes a first run."
+            raise NotFoundError(f"{storage.location} has no runs of {experiment!r}", hint=hint)
+    pairs = [(name, version) for name, found in versions.items() for version in reversed(found)]
+    stamps = _each(storage, lambda pair: _timestamps(storage, *pair), pairs)
+    return [(name, version, found) for (name, version), found in zip(pairs, stamps, strict=True)]

@@ -8,20 +8,27 @@ it held takes the version above.
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from scythe_cli.catalog import list_runs, list_versions
 from scythe_cli.errors import StorageError
 from scythe_cli.layout import RunLayout, version_claim_key
+from scythe_cli.processes import is_alive, machine, start_of
 from scythe_cli.storage import MissingKeyError, Storage
 from scythe_cli.versioning import Bump, SemVer, next_version
 
 __all__ = ["claim_run"]
 
 _MAX_TRIES = 1000
+_MAX_CLAIMS = 100
 _ABANDONED_AFTER = timedelta(minutes=10)
+_CLAIM = re.compile(r"\.(v[0-9.]+)\.claim(-\d+)?", re.ASCII)
 
 
 def claim_run(
@@ -49,6 +56,7 @@ def claim_run(
     moment = (now or datetime.now(UTC)).replace(microsecond=0)
     if isinstance(version, SemVer):
         return _claim_timestamp(storage, experiment, version, first_manifest, moment)
+    _remove_abandoned(storage, experiment)
     taken: SemVer | None = None
     for _ in range(_MAX_TRIES):
         latest = _latest_used(storage, experiment)
@@ -81,9 +89,8 @@ def _claim_version(
     moment: datetime,
 ) -> RunLayout | None:
     """Claim the first run of a version; None when the version has a run, or is being claimed by another."""
-    key = version_claim_key(experiment, version)
-    if not storage.create(key, datetime.now(UTC).isoformat().encode()):
-        _remove_if_abandoned(storage, key)
+    claims = _hold_claim(storage, version_claim_key(experiment, version))
+    if claims is None:
         return None
     try:
         # the version may have got its first run between the listing and the claim
@@ -91,17 +98,63 @@ def _claim_version(
             return None
         return _claim_timestamp(storage, experiment, version, first_manifest, moment)
     finally:
-        storage.delete(key)
+        # only after the run is there, or given up: who comes now finds it, or begins anew
+        for claim in claims:
+            storage.delete(claim)
 
 
-def _remove_if_abandoned(storage: Storage, key: str) -> None:
-    """Remove a claim whose process died while it held it; a claim is held for a moment only."""
+def _hold_claim(storage: Storage, key: str) -> list[str] | None:
+    """Create the claim of a version; None if a living process holds it.
+
+    The claim of a process that is gone is not removed: who looked at the same time could then remove the claim of
+    somebody who is alive. Another one of the next number is created, exclusively as well.
+
+    Returns:
+        The keys to remove afterwards: the claims of processes that are gone, and the own one.
+    """
+    claims: list[str] = []
+    for number in range(1, _MAX_CLAIMS):
+        claims.append(key if number == 1 else f"{key}-{number}")
+        if storage.create(claims[-1], _claim()):
+            return claims
+        if not _is_abandoned(storage, claims[-1]):
+            return None
+    return None
+
+
+def _claim() -> bytes:
+    pid = os.getpid()
+    held_since = datetime.now(UTC).isoformat()
+    return json.dumps(
+        {"held_since": held_since, "machine": machine(), "pid": pid, "process_start": start_of(pid) or 0.0}
+    ).encode()
+
+
+def _is_abandoned(storage: Storage, key: str) -> bool:
+    """Whether the process that holds a claim is gone: a claim is held for a moment only."""
     try:
-        held_since = datetime.fromisoformat(storage.read_bytes(key).decode())
-    except (MissingKeyError, ValueError):
-        return
-    if datetime.now(UTC) - held_since > _ABANDONED_AFTER:
-        storage.delete(key)
+        fields: Any = json.loads(storage.read_bytes(key))
+        held_since = datetime.fromisoformat(fields["held_since"])
+        owner = str(fields["machine"]), int(fields["pid"]), float(fields["process_start"])
+        old = datetime.now(UTC) - held_since > _ABANDONED_AFTER
+    except MissingKeyError:
+        return False  # removed in this moment: its version has a run now
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return True  # of an object that cannot be read nobody can be the owner
+    return old or (owner[0] == machine() and not is_alive(owner[1], owner[2]))
+
+
+def _remove_abandoned(storage: Storage, experiment: str) -> None:
+    """Remove the claims of processes that were killed after they had made the first run of their version.
+
+    Those mean nothing any more: who creates one again finds the run, and gives it back.
+    """
+    for file in storage.list_files(experiment):
+        match = _CLAIM.fullmatch(file.name)
+        version = SemVer.parse(match[1]) if match else None
+        key = f"{experiment}/{file.name}"
+        if version is not None and _is_abandoned(storage, key) and list_runs(storage, experiment, version):
+            storage.delete(key)
 
 
 def _claim_timestamp(

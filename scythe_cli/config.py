@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
-import tomllib
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -15,16 +13,15 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
+from scythe_cli.configfile import CONFIG_NAME, DEFAULT_STORAGE, find_config, read_config, show_path
 from scythe_cli.errors import ConfigError, InvalidInputError
 from scythe_cli.layout import check_experiment_name
 from scythe_cli.quantities import parse_duration, parse_size
 
 __all__ = ["CONFIG_NAME", "Config", "EngineName", "ExperimentConfig", "find_config", "load_config"]
 
-CONFIG_NAME = "experiments.toml"
 EngineName = Literal["local", "hatchet"]
 
-_MAX_CONFIG_BYTES = 1_000_000
 _T = TypeVar("_T")
 
 
@@ -59,28 +56,50 @@ class _Section(BaseModel):
 class ScytheConfig(_Section):
     """The table `[scythe]`."""
 
-    storage: str = Field(default="runs", min_length=1)
-    engine: EngineName = "local"
-    workers: int | None = Field(default=None, ge=1, le=1024)
+    storage: str = Field(
+        default=DEFAULT_STORAGE,
+        min_length=1,
+        description="Where runs are kept: a folder, seen from this file's folder, or `s3://bucket/prefix`.",
+    )
+    engine: EngineName = Field(default="local", description="Where specs run: on this machine, or on a fleet.")
+    workers: int | None = Field(
+        default=None, ge=1, le=1024, description="Specs that run at the same time on this machine; else one a core."
+    )
 
 
 class HatchetConfig(_Section):
     """The table `[hatchet]`."""
 
-    embedded: bool = False
+    embedded: bool = Field(
+        default=False, description="Whether `allocate` starts a Hatchet engine and a worker beside itself."
+    )
 
 
 class ExperimentConfig(_Section):
     """A table `[experiments.<name>]`; what is None is left to `Register()`."""
 
-    entrypoint: str
-    execution_timeout: _Duration | None = None
-    schedule_timeout: _Duration | None = None
-    memory_limit: _Size | None = None
-    retries: int | None = Field(default=None, ge=0, le=100)
-    max_depth: int | None = Field(default=None, ge=0, le=10)
-    factor: int | None = Field(default=None, ge=1, le=100_000)
-    specs_per_task: Literal["auto"] | Annotated[int, Field(ge=1, le=1_000_000)] = "auto"
+    entrypoint: str = Field(description="The function, as `module:function`, importable from the folder of this file.")
+    execution_timeout: _Duration | None = Field(
+        default=None, description="How long one spec may run: `90s`, `10m`, `1h30m`; else an hour."
+    )
+    schedule_timeout: _Duration | None = Field(
+        default=None, description="On a fleet: how long a task may wait for a worker; else 30 days."
+    )
+    memory_limit: _Size | None = Field(
+        default=None, description="What the process of one spec may take: `500MB`, `4GB`; else all there is."
+    )
+    retries: int | None = Field(
+        default=None, ge=0, le=100, description="How many times a spec that did not succeed is tried again; else once."
+    )
+    max_depth: int | None = Field(
+        default=None, ge=0, le=10, description="On a fleet: how many levels of scatter/gather nodes there are; else 1."
+    )
+    factor: int | None = Field(
+        default=None, ge=1, le=100_000, description="On a fleet: how many child nodes a node has; else 10."
+    )
+    specs_per_task: Literal["auto"] | Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default="auto", description="On a fleet: specs of one task; `auto` measures, and aims at 1.5 s."
+    )
 
     @field_validator("entrypoint")
     @classmethod
@@ -95,18 +114,11 @@ class ExperimentConfig(_Section):
 class Config(_Section):
     """The whole file."""
 
-    scythe: ScytheConfig = ScytheConfig()
-    hatchet: HatchetConfig = HatchetConfig()
-    experiments: dict[str, ExperimentConfig] = {}
-
-
-def find_config(start: Path) -> Path | None:
-    """Look for experiments.toml in a folder and in those above it."""
-    for folder in (start, *start.parents):
-        candidate = folder / CONFIG_NAME
-        if candidate.is_file():
-            return candidate
-    return None
+    scythe: ScytheConfig = Field(default=ScytheConfig(), description="What holds for all experiments.")
+    hatchet: HatchetConfig = Field(default=HatchetConfig(), description="The engine `hatchet`.")
+    experiments: dict[str, ExperimentConfig] = Field(
+        default={}, description="The experiments by name. Where a key is missing, what `Register()` says holds."
+    )
 
 
 def load_config(path: Path) -> Config:
@@ -115,41 +127,19 @@ def load_config(path: Path) -> Config:
     Raises:
         ConfigError: If it cannot be read, is not TOML, or has a key or value that is not allowed.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_CONFIG_BYTES + 1)  # a device has no size that could be asked for
-        if len(data) > _MAX_CONFIG_BYTES:
-            raise ConfigError(f"{_show(path)}: larger than 1 MB; that is not a configuration file")
-        document = tomllib.loads(data.decode("utf-8-sig"))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{_show(path)}: there is no such file", hint="`scythe init` makes a working project."
-        ) from None
-    except OSError as error:
-        raise ConfigError(f"{_show(path)}: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{_show(path)}: byte {error.start} is not UTF-8", hint="Save the file as UTF-8.") from None
-    except ValueError as error:  # a TOMLDecodeError, or an integer of thousands of digits
-        raise ConfigError(f"{_show(path)}: not valid TOML: {error}") from None
-    except RecursionError:
-        raise ConfigError(f"{_show(path)}: not valid TOML: nested too deeply") from None
+    document = read_config(path)
     try:
         config = Config.model_validate(document)
     except ValidationError as error:
-        shown = [f"{_show(path)}: {line}" for line in _mistakes(error)]
+        shown = [f"{show_path(path)}: {line}" for line in _mistakes(error)]
         more = [f"… and {len(shown) - 10} more"] if len(shown) > 10 else []
         raise ConfigError("\n".join(shown[:10] + more)) from None
     for name in config.experiments:
         try:
             check_experiment_name(name)
         except InvalidInputError as error:
-            raise ConfigError(f"{_show(path)}: [experiments]: {error.message}", hint=error.hint) from None
+            raise ConfigError(f"{show_path(path)}: [experiments]: {error.message}", hint=error.hint) from None
     return config
-
-
-def _show(path: Path) -> str:
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
 
 
 def _mistakes(error: ValidationError) -> list[str]:

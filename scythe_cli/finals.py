@@ -304,14 +304,9 @@ class _FrameFile:
         for f, column in zip(index.schema, index.columns, strict=True):
             values = column.combine_chunks()
             if f.name in self._repeats and not pa.types.is_dictionary(f.type):
-                # Parquet has nulls among the rows, and not among the values that they refer to
-                arrays[f.name] = (
-                    values.take(at).dictionary_encode()
-                    if values.null_count
-                    else pa.DictionaryArray.from_arrays(at, values)
-                )
-            else:
-                arrays[f.name] = values.take(at)
+                # not the values themselves as the dictionary: in one with nulls or repetitions they are not written so
+                values = values.dictionary_encode()
+            arrays[f.name] = values.take(at)
         for f, values in zip(structs.type, structs.flatten(), strict=True):
             arrays[f.name] = values
         if self._has_subindex:

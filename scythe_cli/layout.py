@@ -9,14 +9,27 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from scythe_cli.errors import InvalidInputError
-from scythe_cli.versioning import SemVer
 
-__all__ = ["TIMESTAMP_FORMAT", "RunLayout", "check_experiment_name", "parse_timestamp", "version_claim_key"]
+if TYPE_CHECKING:
+    from scythe_cli.versioning import SemVer
+
+__all__ = [
+    "TIMESTAMP_FORMAT",
+    "RunLayout",
+    "check_experiment_name",
+    "is_experiment_name",
+    "parse_timestamp",
+    "parse_version",
+    "version_claim_key",
+]
 
 TIMESTAMP_FORMAT = "%Y-%m-%d_%H-%M-%S"
-_TIMESTAMP = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}", re.ASCII)
+_TIMESTAMP = re.compile(r"(\d{4})-(\d{2})-(\d{2})_(\d{2})-(\d{2})-(\d{2})", re.ASCII)
+# as many digits as a version can have: what is written can be read again
+_VERSION = re.compile(r"v(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,127}", re.ASCII)
 # names that Windows keeps for devices: a store that is copied there would break
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(1, 10))}
@@ -38,12 +51,30 @@ def check_experiment_name(name: str) -> str:
     return name
 
 
+def is_experiment_name(name: str) -> bool:
+    """Whether a name can be that of an experiment."""
+    try:
+        check_experiment_name(name)
+    except InvalidInputError:
+        return False
+    return True
+
+
+def parse_version(text: str) -> tuple[int, int, int] | None:
+    """Read `vMAJOR.MINOR.PATCH`, whole numbers without leading zeros; None for anything else."""
+    match = _VERSION.fullmatch(text)
+    return None if match is None else (int(match[1]), int(match[2]), int(match[3]))
+
+
 def parse_timestamp(text: str) -> datetime | None:
     """Read the timestamp of a run (UTC); None for anything else."""
-    if not _TIMESTAMP.fullmatch(text):
+    match = _TIMESTAMP.fullmatch(text)
+    if match is None:
         return None
+    year, month, day, hour, minute, second = map(int, match.groups())
     try:
-        return datetime.strptime(text, TIMESTAMP_FORMAT).replace(tzinfo=UTC)
+        # as `strptime` does with TIMESTAMP_FORMAT, which takes ten times longer
+        return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError:
         return None
 
@@ -70,6 +101,8 @@ class RunLayout:
     @classmethod
     def from_experiment_id(cls, experiment_id: str) -> RunLayout | None:
         """Read `<experiment>/<version>/<timestamp>`; None for anything else."""
+        from scythe_cli.versioning import SemVer
+
         parts = experiment_id.split("/")
         if len(parts) != 3:
             return None
@@ -119,6 +152,11 @@ class RunLayout:
     def artifacts(self) -> str:
         """The folder of uploaded input files."""
         return self.key("artifacts")
+
+    @property
+    def duplicates(self) -> str:
+        """Which specs are the same as another one and are not run themselves; only where that was asked for."""
+        return self.key("duplicates.pq")
 
     @property
     def outcomes(self) -> str:

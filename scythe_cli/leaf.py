@@ -12,6 +12,10 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
+from scythe_cli.arrays import array_of, integer_cells, texts_of_width
 from scythe_cli.base import (
     SPEC_LEVELS,
     ExperimentInputSpec,
@@ -28,11 +32,12 @@ from scythe_cli.executor.frames import Frame, convert_frames
 from scythe_cli.registry import RegisteredExperiment
 from scythe_cli.settings import ScytheStorageSettings
 
-__all__ = ["InputFileError", "Leaf", "LeafResult", "OutputError", "RunContext", "workflow_run_id"]
+__all__ = ["InputFileError", "Leaf", "LeafResult", "OutputError", "RunContext", "workflow_run_id", "workflow_run_ids"]
 
 Feature = int | float | str | bool | None
 
 _INT64 = 2**63
+_DIGITS = 8
 
 
 class InputFileError(ScytheError):
@@ -80,7 +85,27 @@ class RunContext:
 
 def workflow_run_id(root_workflow_run_id: str, sort_index: int) -> str:
     """The id of the execution of one spec where the engine gives none; the same for each attempt."""
-    return f"{root_workflow_run_id}-{sort_index:08d}"
+    return f"{root_workflow_run_id}-{sort_index:0{_DIGITS}d}"
+
+
+def workflow_run_ids(root_workflow_run_id: str, sort_indices: pa.Array[Any]) -> pa.Array[Any]:
+    """What `workflow_run_id` gives for each of many specs.
+
+    Args:
+        root_workflow_run_id: The id of the execution as a whole.
+        sort_indices: int64, without nulls.
+    """
+    left = integer_cells(sort_indices)
+    n = len(left)
+    if n == 0 or int(left.max()) >= 10**_DIGITS:
+        return array_of([workflow_run_id(root_workflow_run_id, int(index)) for index in left], pa.string())
+    root = np.frombuffer(f"{root_workflow_run_id}-".encode(), np.uint8)
+    characters = np.empty((n, len(root) + _DIGITS), np.uint8)
+    characters[:, : len(root)] = root
+    for place in range(characters.shape[1] - 1, len(root) - 1, -1):
+        left, digit = np.divmod(left, 10)
+        characters[:, place] = digit + ord("0")
+    return texts_of_width(characters, n, characters.shape[1])
 
 
 @dataclass(slots=True)  # not frozen: that would double the time to make one
@@ -165,13 +190,16 @@ class Leaf:
         values["workflow_run_id"] = run_id if self._inject_id else None
         if values.get("root_workflow_run_id") is None:
             values["root_workflow_run_id"] = self.context.root_workflow_run_id
-        private = spec.__pydantic_private__
-        if private is not None:
-            private["_log_sink"] = self._log_sink
+        values["_log_sink"] = self._log_sink
 
     def run(self, spec: ExperimentInputSpec) -> LeafResult | Failure:
         """Run a prepared spec; whatever the user's code raises becomes a `Failure`."""
         try:
+            if self._is_plain:  # as `execute` does, without the time of a further call
+                output = self._fn(spec)
+                if type(output) is self._output_type and not output.dataframes:
+                    return LeafResult(output)
+                return self._result_of(output)
             return self.execute(spec)
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt cost one spec too
             return failure_from(error)
@@ -184,12 +212,7 @@ class Leaf:
             InputFileError: If an input file is missing.
         """
         if self._is_plain:
-            output = self._fn(spec)
-            if isinstance(output, self._output_type):
-                if not output.dataframes:
-                    return LeafResult(output)
-                return LeafResult(output, frames=convert_frames(output.dataframes, self._levels))
-            raise self._wrong_type(output)
+            return self._result_of(self._fn(spec))
         # before the call, so that the function cannot change what they are computed from
         features = self._features_of(spec) if self._has_features else None
         with self.localised(spec) as (local, arguments):
@@ -200,6 +223,14 @@ class Leaf:
             frames = convert_frames(output.dataframes, taken) if output.dataframes else None
             files = self._upload_files(spec, output, arguments.get("tempdir")) if self._output_files else None
         return LeafResult(output, files, features, frames)
+
+    def _result_of(self, output: object) -> LeafResult:
+        """The result of a function that has nothing but scalars and tables."""
+        if not isinstance(output, self._output_type):
+            raise self._wrong_type(output)
+        if not output.dataframes:
+            return LeafResult(output)
+        return LeafResult(output, frames=convert_frames(output.dataframes, self._levels))
 
     @contextlib.contextmanager
     def localised(self, spec: ExperimentInputSpec) -> Generator[tuple[ExperimentInputSpec, dict[str, Any]]]:
@@ -242,9 +273,7 @@ class Leaf:
                 path = Path(shutil.copyfile(path, target))
             local[name] = path
         copy = spec.model_copy(update=local)
-        private = copy.__pydantic_private__
-        if private is not None:
-            private["_original_spec"] = spec
+        copy._original_spec = spec  # pyright: ignore[reportPrivateUsage]
         return copy
 
     def _fetch(self, name: str, reference: object) -> Path:

@@ -20,22 +20,21 @@ from __future__ import annotations
 import json
 import os
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from scythe_cli.errors import StorageError, UsageError
 from scythe_cli.layout import RunLayout
+from scythe_cli.processes import is_alive, machine, start_of
 from scythe_cli.storage import MissingKeyError, Storage
 
-__all__ = ["GRACE_S", "LEASE_S", "RENEW_S", "Lease", "LeaseRecord", "abandoned_claims", "hold_lease"]
+__all__ = ["GRACE_S", "LEASE_S", "RENEW_S", "Lease", "LeaseRecord", "abandoned_claims", "hold_lease", "read_owner"]
 
 LEASE_S = 60.0
 """How long a lease holds when it is not renewed."""
@@ -69,7 +68,7 @@ class LeaseRecord:
         host: The owner's machine, for people.
         machine: The same for programs: a process id means something only within it, and until it is started again.
         pid: The owner's process.
-        process_start: When that process began, since ids are used again; seconds since the epoch.
+        process_start: When that process began, since ids are used again; as `processes.start_of` tells it.
         since: When the owner began to work on the run.
         expires: When the lease ends unless it is renewed.
     """
@@ -112,11 +111,11 @@ class LeaseRecord:
         """Whether the lease has run out, or its owner is known to be dead, or to have tried to give it back."""
         if now > self.expires + timedelta(seconds=GRACE_S):
             return True
-        if self.machine != _machine():
+        if self.machine != machine():
             return False
         if self.pid == os.getpid() and self.token not in _held:
             return True  # the storage did not let us remove it
-        return not _is_alive(self.pid, self.process_start)
+        return not is_alive(self.pid, self.process_start)
 
     def describe(self) -> str:
         """Name the owner for a person."""
@@ -275,6 +274,19 @@ def hold_lease(storage: Storage, run: RunLayout, on_lost: Callable[[], None] | N
         lease.release()
 
 
+def read_owner(storage: Storage, run: RunLayout) -> LeaseRecord | None:
+    """Who is at work on a run; None when nobody is: there is no lease, or its owner is gone.
+
+    Raises:
+        StorageError: If the storage cannot be read.
+    """
+    try:
+        found = LeaseRecord.from_bytes(storage.read_bytes(run.key(_NAME)))
+    except MissingKeyError:
+        return None
+    return None if found is None or found.owner_is_gone(datetime.now(UTC)) else found
+
+
 def _token_of(record: LeaseRecord | None) -> str:
     return record.token if record else "unreadable"
 
@@ -284,37 +296,12 @@ def _expiry() -> datetime:
 
 
 def _new_record() -> LeaseRecord:
-    import psutil
-
     return LeaseRecord(
         token=uuid4().hex,
         host=socket.gethostname(),
-        machine=_machine(),
+        machine=machine(),
         pid=os.getpid(),
-        process_start=psutil.Process().create_time(),
+        process_start=start_of(os.getpid()) or 0.0,
         since=datetime.now(UTC),
         expires=_expiry(),
     )
-
-
-def _machine() -> str:
-    """A name for the space in which process ids have a meaning; containers have spaces of their own."""
-    parts = [socket.gethostname()]
-    if sys.platform == "linux":
-        with suppress(OSError):
-            parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
-            parts.append(os.readlink("/proc/self/ns/pid"))  # noqa: PTH115 - the link leads to no path
-    return " ".join(parts)
-
-
-def _is_alive(pid: int, process_start: float) -> bool:
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        # the start is computed from the time of boot, which moves a little when the clock is set
-        return process.status() != psutil.STATUS_ZOMBIE and abs(process.create_time() - process_start) < 5.0
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.Error:
-        return True

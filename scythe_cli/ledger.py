@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,18 +18,22 @@ from typing import Any, cast
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from scythe_cli.errors import StorageError
 from scythe_cli.layout import RunLayout
 from scythe_cli.outcomes import FRAME, OUTCOME_SCHEMA, State
 from scythe_cli.records import StateCounts
+from scythe_cli.scratch import owned_prefix
+from scythe_cli.seal import UNSEALED, has_whole_footer, has_whole_pages, seal
 from scythe_cli.storage import MissingKeyError, Storage
 
 __all__ = [
     "Ledger",
     "LedgerWriter",
     "PartFile",
+    "check_parts",
     "counts_of",
     "damaged_part",
     "effective_outcomes",
@@ -40,6 +45,7 @@ __all__ = [
 _MAX_PART_BYTES = 64_000_000
 _MAX_PART_ROWS = 500_000
 _FRAME_BYTES_KEY = b"scythe:frame_bytes"
+_FIRST_KEY = b"scythe:first"
 
 
 @dataclass(slots=True)
@@ -114,16 +120,22 @@ def write_part(storage: Storage, run: RunLayout, name: str, outcomes: pa.Table) 
     """Write one part under a name; a part of that name is replaced."""
     buffer = pa.BufferOutputStream()
     frame_bytes = sum(outcomes.column(c).nbytes for c in outcomes.column_names if c.startswith(FRAME))
-    metadata = {**(outcomes.schema.metadata or {}), _FRAME_BYTES_KEY: str(frame_bytes).encode()}
+    first: Any = pc.min(outcomes.column("sort_index"))
+    metadata = {
+        **(outcomes.schema.metadata or {}),
+        _FRAME_BYTES_KEY: str(frame_bytes).encode(),
+        _FIRST_KEY: str(first.as_py() or 0).encode(),
+        **UNSEALED,
+    }
     pq.write_table(
         outcomes.replace_schema_metadata(metadata),
         buffer,
         compression="zstd",
         row_group_size=100_000,
-        write_page_checksum=True,  # so that a part that was changed or cut is told from a whole one
+        write_page_checksum=True,  # what is read of a part is checked by the way; `seal` covers the rest
         use_dictionary=cast("Any", [c for c in outcomes.column_names if c in {"state", "worker", "error_type"}]),
     )
-    storage.write_bytes(run.outcome_part(name), buffer.getvalue().to_pybytes())
+    storage.write_bytes(run.outcome_part(name), seal(buffer.getvalue().to_pybytes()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +148,7 @@ class PartFile:
         schema: Its columns.
         n_rows: Its number of outcomes.
         frame_bytes: The size of its user dataframes in memory.
+        first: The lowest `sort_index` in it.
     """
 
     name: str
@@ -143,6 +156,12 @@ class PartFile:
     schema: pa.Schema
     n_rows: int
     frame_bytes: int
+    first: int
+
+    @property
+    def has_frames(self) -> bool:
+        """Whether it has columns of user dataframes."""
+        return any(name.startswith(FRAME) for name in self.schema.names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,26 +179,32 @@ class Ledger:
 
     @classmethod
     @contextmanager
-    def open(cls, storage: Storage, run: RunLayout, *, thorough: bool = False) -> Generator[Ledger]:
+    def open(
+        cls, storage: Storage, run: RunLayout, *, thorough: bool = False, names: Sequence[str] | None = None
+    ) -> Generator[Ledger]:
         """Read the ledger of a run; parts that lie elsewhere are copied here while it is open.
 
         Args:
             storage: Where the run is kept.
             run: The run.
-            thorough: Whether every page of every part is checked, and not only how each part begins and ends.
+            thorough: Whether every byte of every part is checked, and not only how it ends; those that lie elsewhere
+                always are, when they have been copied.
+            names: Only these parts; all unless given.
 
         Raises:
             StorageError: If the storage refuses to let a part be read, which does not mean that it is damaged.
         """
-        with TemporaryDirectory(prefix="scythe-ledger-") as folder:
+        with TemporaryDirectory(prefix=owned_prefix("ledger")) as folder:
             parts: list[PartFile] = []
             damaged: list[str] = []
-            for name, path in _local_parts(storage, run, Path(folder)):
-                part = _open_part(name, path)
-                if part is None or (thorough and not _is_whole(part)):
+            ours: pa.Schema | None = None
+            for name, path in _local_parts(storage, run, Path(folder), names):
+                part = _open_part(name, path, whole=thorough or path.parent == Path(folder), ours=ours)
+                if part is None:
                     damaged.append(name)
                 elif part.n_rows:
                     parts.append(part)
+                    ours = part.schema
             yield cls(parts, damaged)
 
     def outcomes(self) -> pl.DataFrame:
@@ -213,10 +238,11 @@ class Ledger:
         return empty.with_columns(part=pl.lit(0, pl.UInt32), row=pl.lit(0, pl.UInt32))
 
 
-def _local_parts(storage: Storage, run: RunLayout, folder: Path) -> Iterable[tuple[str, Path]]:
-    from concurrent.futures import ThreadPoolExecutor
-
-    names = sorted(f.name for f in storage.list_files(run.outcomes) if f.name.endswith(".pq"))
+def _local_parts(
+    storage: Storage, run: RunLayout, folder: Path, names: Sequence[str] | None
+) -> Iterable[tuple[str, Path]]:
+    if names is None:
+        names = sorted(f.name for f in storage.list_files(run.outcomes) if f.name.endswith(".pq"))
 
     def bring(name: str) -> tuple[str, Path] | None:
         key = run.key("outcomes", name)
@@ -231,36 +257,73 @@ def _local_parts(storage: Storage, run: RunLayout, folder: Path) -> Iterable[tup
             return None  # a damaged part that a retry has removed since the listing
         return name, local
 
+    if storage.local_path(run.outcomes) is not None:
+        yield from (found for found in map(bring, names) if found is not None)
+        return
     with ThreadPoolExecutor(max_workers=8) as pool:
         yield from (found for found in pool.map(bring, names) if found is not None)
 
 
-def _open_part(name: str, path: Path) -> PartFile | None:
+def _open_part(name: str, path: Path, *, whole: bool, ours: pa.Schema | None) -> PartFile | None:
+    """Open a part; None when it is damaged, or not one of ours. `ours` are the columns of another part that is."""
     try:
+        if not has_whole_footer(path) or (whole and not has_whole_pages(path)):
+            return None
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
             metadata: Any = file.metadata
-            if any(schema.get_field_index(c.name) < 0 or schema.field(c.name).type != c.type for c in OUTCOME_SCHEMA):
+            if (ours is None or not schema.equals(ours)) and not _has_outcomes(schema):
                 return None
             # not from the sizes of the columns: asking for these in a damaged footer can end the process
-            frame_bytes = int((schema.metadata or {}).get(_FRAME_BYTES_KEY, b"0"))
-            return PartFile(name, path, schema, int(metadata.num_rows), frame_bytes)
+            stored = schema.metadata or {}
+            frame_bytes, first = (int(stored.get(key, b"0")) for key in (_FRAME_BYTES_KEY, _FIRST_KEY))
+            return PartFile(name, path, schema, int(metadata.num_rows), frame_bytes, first)
     except (pa.ArrowException, OSError, ValueError) as error:
         _raise_if_refused(error, path)
         return None
 
 
-def read_part(part: PartFile, columns: Sequence[str]) -> pa.Table:
+def _has_outcomes(schema: pa.Schema) -> bool:
+    return all(schema.get_field_index(c.name) >= 0 and schema.field(c.name).type == c.type for c in OUTCOME_SCHEMA)
+
+
+def check_parts(parts: Sequence[PartFile]) -> None:
+    """See that every byte of some parts is what was written.
+
+    Raises:
+        StorageError: If a part is damaged; it names one.
+    """
+
+    def check(some: Sequence[PartFile]) -> None:
+        for part in some:
+            try:
+                is_whole = has_whole_pages(part.path)
+            except OSError as error:
+                raise damaged_part(part, error) from error
+            if not is_whole:
+                raise damaged_part(part, ValueError("its data are not those that were written"))
+
+    n = min(len(parts), os.cpu_count() or 1)
+    with ThreadPoolExecutor(max_workers=max(1, n)) as pool:  # hashing a large block needs no lock of Python
+        list(pool.map(check, [parts[i::n] for i in range(n)]))
+
+
+def read_part(part: PartFile, columns: Sequence[str], *, checked: bool = False) -> pa.Table:
     """Read columns of a part.
+
+    Args:
+        part: The part.
+        columns: The names of the columns.
+        checked: Whether `check_parts` has passed it, so that the checksums of its pages need no look.
 
     Raises:
         StorageError: If the part is damaged.
     """
     try:
-        return pq.read_table(
-            part.path, columns=list(columns), page_checksum_verification=True, partitioning=None, use_threads=True
-        )
-    except (pa.ArrowException, OSError, ValueError) as error:
+        # not `read_table`, which loads pandas
+        with pq.ParquetFile(part.path, page_checksum_verification=not checked) as file:
+            return file.read(columns=list(columns)).select(list(columns))
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise damaged_part(part, error) from error
 
 
@@ -272,19 +335,6 @@ def damaged_part(part: PartFile, error: Exception) -> StorageError:
         f"part {part.name} of the ledger is damaged: {said[0] if said else type(error).__name__}",
         hint="`scythe retry` sets it aside and runs its specs again.",
     )
-
-
-def _is_whole(part: PartFile) -> bool:
-    """Whether every page of a part can be read."""
-    try:
-        with pq.ParquetFile(part.path, page_checksum_verification=True) as file:
-            metadata: Any = file.metadata
-            for group in range(metadata.num_row_groups):
-                file.read_row_group(group)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        _raise_if_refused(error, part.path)
-        return False
-    return True
 
 
 def _raise_if_refused(error: Exception, path: Path) -> None:

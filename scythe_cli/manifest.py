@@ -16,14 +16,29 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from scythe_cli.designs.record import DesignRecord
 from scythe_cli.errors import StorageError
 from scythe_cli.layout import RunLayout
 from scythe_cli.storage import MissingKeyError, Storage
 
-__all__ = ["Provenance", "RecursionRecord", "RunManifest", "dump_yaml", "load_yaml", "provenance", "read_manifest"]
+__all__ = [
+    "Provenance",
+    "RecursionRecord",
+    "ReuseRecord",
+    "RunManifest",
+    "UnreadableManifestError",
+    "dump_yaml",
+    "load_yaml",
+    "provenance",
+    "read_manifest",
+]
 
 _MAX_YAML_BYTES = 50_000_000
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+class UnreadableManifestError(StorageError):
+    """A manifest is there, and is none."""
 
 
 class Provenance(BaseModel):
@@ -44,6 +59,15 @@ class RecursionRecord(BaseModel):
 
     factor: int
     max_depth: int
+
+
+class ReuseRecord(BaseModel):
+    """What a run took over from earlier ones."""
+
+    n_reused: int
+    runs: dict[str, int] = {}
+    searched: list[str] = []
+    ignore_code: bool = False
 
 
 class RunManifest(BaseModel):
@@ -71,7 +95,13 @@ class RunManifest(BaseModel):
     execution_timeout_s: float | None = None
     memory_limit_bytes: int | None = None
     sampling_file: str | None = None
+    # from here on, what `read_manifest` leaves out of a brief one
     provenance: Provenance | None = None
+    design: DesignRecord | None = None
+    file_fields: list[str] | None = None
+    code: dict[str, str] | None = None
+    reuse: ReuseRecord | None = None
+    n_duplicates: int | None = None
 
     def to_yaml(self) -> bytes:
         """The document, in the order of the fields."""
@@ -110,22 +140,35 @@ def load_yaml(data: bytes, name: str) -> dict[str, Any]:
     return {str(key): value for key, value in document.items()}
 
 
-def read_manifest(storage: Storage, run: RunLayout) -> RunManifest | None:
+def read_manifest(storage: Storage, run: RunLayout, *, brief: bool = False) -> RunManifest | None:
     """The manifest of a run; None when it has none, as a folder of an unfinished allocation or an old one may.
 
+    Args:
+        storage: Where the run is kept.
+        run: The run.
+        brief: Whether to leave out `provenance` and what comes after it, nine tenths of the document: for lists of
+            many runs.
+
     Raises:
-        StorageError: If the manifest is there and cannot be read.
+        UnreadableManifestError: If it is no manifest.
+        StorageError: If it is there and cannot be read.
     """
     try:
         data = storage.read_bytes(run.manifest)
     except MissingKeyError:
         return None
     uri = storage.uri(run.manifest)
+    if brief:
+        # no line inside of a value begins in the first column
+        data = data.partition(b"\nprovenance:")[0]
     try:
         return RunManifest.model_validate(load_yaml(data, uri))
     except ValidationError as error:
         first = error.errors()[0]
-        raise StorageError(f"{uri}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        place = ".".join(map(str, first["loc"]))
+        raise UnreadableManifestError(f"{uri}: {place}: {first['msg']}") from None
+    except StorageError as error:
+        raise UnreadableManifestError(error.message, hint=error.hint) from None
 
 
 def provenance(folder: Path) -> Provenance:

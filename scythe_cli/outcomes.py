@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 import pyarrow as pa
 
 from scythe_cli.base import ExperimentOutputSpec, output_columns, output_files
+from scythe_cli.states import State
 
 __all__ = [
     "FEATURE",
@@ -35,17 +34,6 @@ order of the frame's columns. The frame's own index levels come first and are na
 
 LEVELS_KEY = b"scythe:levels"
 """Key in the metadata of a frame column's Arrow field: the names of the frame's own index levels, a JSON list."""
-
-
-class State(StrEnum):
-    """What became of a spec. `pending` is never written: it is the absence of an outcome."""
-
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    TIMEOUT = "timeout"
-    CRASHED = "crashed"
-    CANCELLED = "cancelled"
-    PENDING = "pending"
 
 
 OUTCOME_SCHEMA = pa.schema(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import importlib
 import os
+import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from scythe_cli.config import CONFIG_NAME, Config, EngineName, ExperimentConfig, find_config, load_config
 from scythe_cli.errors import ConfigError, EntrypointError, NotFoundError, ScytheError, UsageError
+from scythe_cli.hatchet import use_embedded
+from scythe_cli.location import environment_has, locate
 from scythe_cli.records import (
     AllocateResult,
     CancelResult,
@@ -19,16 +24,22 @@ from scythe_cli.records import (
     RunStatus,
     SubmitResult,
     ValidationReport,
-    VersionRecord,
 )
-from scythe_cli.settings import EngineSettings, ScytheStorageSettings
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from scythe_cli.allocation import AllocationRequest
+    from scythe_cli.catalog import VersionRecord
+    from scythe_cli.designs.record import DesignName, DesignRecord, SampleResult
+    from scythe_cli.designs.settings import SampleOptionsDict
     from scythe_cli.executor import StopSignal
     from scythe_cli.outcomes import State
+    from scythe_cli.planning import AllocationPlan
     from scythe_cli.progress import ProgressCallback
     from scythe_cli.registry import RegisteredExperiment
+    from scythe_cli.reuse.explanation import Explanation
+    from scythe_cli.reuse.takeover import ReuseRequest
     from scythe_cli.runs import Run
     from scythe_cli.sampling import SamplingTable
     from scythe_cli.storage import Storage
@@ -64,26 +75,23 @@ def open_project(
     else:
         path = path.absolute()
         root, loaded = path.parent, load_config(path)
+    use_embedded(loaded.hatchet.embedded)
     return Project(
         root=root,
         config_path=path,
         config=loaded,
-        location=_location(storage, loaded, root),
+        location=locate(storage, loaded.scythe.storage, root),
         engine_name=_engine(engine, loaded),
     )
 
 
-def _location(storage: str | None, config: Config, root: Path) -> str:
-    """Where runs are kept: the option, then the environment (both seen from here), then the file (from its folder)."""
-    from_outside = storage or ScytheStorageSettings().location
-    if from_outside is not None:
-        return from_outside if "://" in from_outside else str(Path(from_outside).expanduser().absolute())
-    location = config.scythe.storage
-    return location if "://" in location else str(root / Path(location).expanduser())
-
-
 def _engine(engine: str | None, config: Config) -> EngineName:
-    name = engine or EngineSettings().ENGINE or config.scythe.engine
+    name = engine or None
+    if name is None and environment_has("SCYTHE_ENGINE"):
+        from scythe_cli.settings import EngineSettings
+
+        name = EngineSettings().ENGINE
+    name = name or config.scythe.engine
     if name not in ("local", "hatchet"):
         raise UsageError(f"there is no engine {name!r}", hint="Engines are local and hatchet.")
     return name
@@ -106,6 +114,11 @@ class Project:
     config: Config
     location: str
     engine_name: EngineName
+
+    @property
+    def outlived_by_runs(self) -> bool:
+        """Whether a run goes on when the process ends that has allocated it."""
+        return self.engine_name == "hatchet" and not self.config.hatchet.embedded
 
     @property
     def storage(self) -> Storage:
@@ -227,11 +240,26 @@ class Project:
                 )
         return records
 
-    def _read(self, file: Path, experiment: str | None) -> tuple[str, RegisteredExperiment[Any, Any], SamplingTable]:
-        from scythe_cli.sampling import read_sampling_file
+    def _read(
+        self, file: Path, experiment: str | None, *, then_submit: bool = False
+    ) -> tuple[str, RegisteredExperiment[Any, Any], SamplingTable]:
+        from scythe_cli.registry import RegisteredExperiment
+        from scythe_cli.sampling import Helpers, read_sampling_file
 
         name, loaded = self.experiment(experiment)
-        return name, loaded, read_sampling_file(file, loaded.input_validator_type)
+        helpers: Helpers | None = None
+        if type(loaded) is RegisteredExperiment:  # no workflow of a fleet, which only its workers can load
+            helpers = Helpers(loaded, self.root, min(self._workers(), os.cpu_count() or 1) - 1)
+        if then_submit and self.engine_name == "hatchet" and _is_large(file):
+            threading.Thread(target=self._load_clients).start()
+        return name, loaded, read_sampling_file(file, loaded.input_validator_type, helpers=helpers)
+
+    def _load_clients(self) -> None:
+        """Load the clients of engine and storage beside the reading of a file, which leaves Python idle mostly."""
+        # what goes wrong goes wrong again where they are used, and is told there
+        with contextlib.suppress(Exception):
+            importlib.import_module("scythe_cli.engines.hatchet.client")
+            _ = self.storage
 
     def _request(
         self,
@@ -243,6 +271,8 @@ class Project:
         workers: int | None = None,
         copy_inputs: bool = False,
         max_failures: int | None = None,
+        reuse: ReuseRequest | None = None,
+        dedupe: bool = False,
     ) -> AllocationRequest:
         from scythe_cli.allocation import AllocationRequest
         from scythe_cli.engines import get_engine
@@ -268,6 +298,56 @@ class Project:
             specs_per_task=settings.specs_per_task,
             entrypoint=settings.entrypoint,
             max_failures=max_failures,
+            reuse=reuse,
+            dedupe=dedupe,
+        )
+
+    def sample(
+        self,
+        out: str | Path,
+        experiment: str | None = None,
+        *,
+        design: DesignName = "lhs",
+        n: int | None = None,
+        seed: int | None = None,
+        overwrite: bool = False,
+        drop_refused: bool = False,
+        **options: Unpack[SampleOptionsDict],
+    ) -> SampleResult:
+        """Make a sampling file from the bounds of an experiment's inputs.
+
+            project.sample("cases.csv", n=128, design="sobol", set={"tilt": (10, 40), "kind": ["flat", "saw"]})
+
+        Args:
+            out: The file, CSV or Parquet by its ending.
+            experiment: Which experiment; may be left out when there is only one.
+            design: `lhs`, `sobol`, `random`, `saltelli`, `grid`, `oat` or `zip`.
+            n: The number of rows; of `saltelli` the base points, of `grid` and `oat` the most rows.
+            seed: For random designs; drawn unless given, and then told in the result.
+            overwrite: Whether a file of that name is replaced.
+            drop_refused: Whether rows that the model refuses by rules that its bounds do not tell are left out.
+            options: `set`, `fix`, `levels`, `default_levels`, `log`, `normal`, `triangular` and `only`: what is said of
+                single fields; see `scythe_cli.designs.settings.SampleOptions`.
+
+        Raises:
+            UsageError: If a required field has no bounds, the file is there, or what was asked for cannot be.
+            SamplingFileError: If the model refuses rows.
+            StorageError: If the file cannot be written.
+        """
+        from scythe_cli.designs.sampling import sample_file
+        from scythe_cli.designs.settings import SampleOptions
+
+        name, loaded = self.experiment(experiment)
+        return sample_file(
+            Path(out),
+            name,
+            loaded.input_validator_type,
+            design,
+            n=n,
+            seed=seed,
+            options=SampleOptions(**options),
+            overwrite=overwrite,
+            drop_refused=drop_refused,
         )
 
     def validate(self, file: Path, experiment: str | None = None) -> ValidationReport:
@@ -301,6 +381,9 @@ class Project:
         workers: int | None = None,
         copy_inputs: bool = False,
         max_failures: int | None = None,
+        reuse: bool | str = False,
+        ignore_code: bool = False,
+        dedupe: bool = False,
         wait_timeout_s: float | None = None,
         progress: ProgressCallback | None = None,
         stop: StopSignal | None = None,
@@ -314,6 +397,10 @@ class Project:
             workers: Processes of the local engine; the configuration, or the number of cores, unless given.
             copy_inputs: Whether input files on S3 or HTTP(S) are copied into the run as well.
             max_failures: Stop when that many specs have ended without success.
+            reuse: Whether outcomes are taken over from earlier runs of the same major version where inputs, content of
+                files, and code are the same; or the version or run to take them from.
+            ignore_code: Whether outcomes of other code are taken over as well.
+            dedupe: Whether rows that are the same are run once, and the outcome given to all of them.
             wait_timeout_s: How long to wait for a fleet.
             progress: Called as the run goes on.
             stop: Stops the run when it is triggered.
@@ -330,7 +417,7 @@ class Project:
         _check_numbers(workers, max_failures)
         if progress:
             progress(Progress("checking", StateCounts(), detail=file.name))
-        name, loaded, table = self._read(file, experiment)
+        name, loaded, table = self._read(file, experiment, then_submit=True)
         request = self._request(
             name,
             loaded,
@@ -339,10 +426,84 @@ class Project:
             workers=workers,
             copy_inputs=copy_inputs,
             max_failures=max_failures,
+            reuse=_reuse_request(reuse, ignore_code=ignore_code),
+            dedupe=dedupe,
         )
         self._check_engine()
-        submission = submit(replace(request, wait_timeout_s=wait_timeout_s), progress)
-        return execute(submission, request.engine, stop=stop, progress=progress, notices=_table_notices(table))
+        design, notices = _design_of(table)
+        submission = submit(replace(request, wait_timeout_s=wait_timeout_s, design=design), progress)
+        return execute(submission, request.engine, stop=stop, progress=progress, notices=notices)
+
+    def plan(
+        self,
+        file: Path,
+        *,
+        experiment: str | None = None,
+        bump: Bump = "minor",
+        workers: int | None = None,
+        copy_inputs: bool = False,
+        reuse: bool | str = False,
+        ignore_code: bool = False,
+        dedupe: bool = False,
+        pilot: int | None = None,
+        pilot_seed: int = 0,
+        progress: ProgressCallback | None = None,
+        stop: StopSignal | None = None,
+    ) -> AllocationPlan:
+        """Tell what `allocate` would do; nothing is written to the storage.
+
+        Args:
+            file: A CSV or Parquet file, one case per row.
+            experiment: Which experiment; may be left out when there is only one.
+            bump: Which part of the version goes up.
+            workers: Processes of the local engine.
+            copy_inputs: Whether input files on S3 or HTTP(S) are copied into the run as well.
+            reuse: What is taken over from earlier runs; see `allocate`.
+            ignore_code: Likewise.
+            dedupe: Likewise.
+            pilot: How many random rows to run on this machine, to see how long they take; their results are discarded.
+            pilot_seed: Chooses them.
+            progress: Called as the pilot goes on.
+            stop: Stops the pilot.
+
+        Raises:
+            InvalidInputError: If configuration, module or file are wrong.
+            UnreachableError: If the storage cannot be used.
+        """
+        from scythe_cli.planning import plan_allocation
+
+        _check_numbers(workers, None)
+        name, loaded, table = self._read(file, experiment)
+        request = self._request(
+            name,
+            loaded,
+            table,
+            bump=bump,
+            workers=workers,
+            copy_inputs=copy_inputs,
+            reuse=_reuse_request(reuse, ignore_code=ignore_code),
+            dedupe=dedupe,
+        )
+        return plan_allocation(
+            request,
+            file=str(file),
+            defaulted=table.defaulted,
+            pilot=pilot,
+            pilot_seed=pilot_seed,
+            stop=stop,
+            progress=progress,
+        )
+
+    def explain(self, reference: str, row: int) -> Explanation:
+        """Tell why a spec of a run was taken over from an earlier run, or why it was not.
+
+        Raises:
+            NotFoundError: If there is no such run or row.
+            StorageError: If the run cannot be read.
+        """
+        from scythe_cli.reuse.explanation import explain_row
+
+        return explain_row(self.run(reference), row)
 
     def submit(
         self,
@@ -351,6 +512,9 @@ class Project:
         experiment: str | None = None,
         bump: Bump = "minor",
         copy_inputs: bool = False,
+        reuse: bool | str = False,
+        ignore_code: bool = False,
+        dedupe: bool = False,
     ) -> SubmitResult:
         """Hand every case of a sampling file to a fleet, and return while it works.
 
@@ -359,6 +523,9 @@ class Project:
             experiment: Which experiment; may be left out when there is only one.
             bump: Which part of the version goes up.
             copy_inputs: Whether input files on S3 or HTTP(S) are copied into the run as well.
+            reuse: What is taken over from earlier runs; see `allocate`.
+            ignore_code: Likewise.
+            dedupe: Likewise.
 
         Raises:
             UsageError: If the engine is not a fleet.
@@ -367,15 +534,30 @@ class Project:
         """
         from scythe_cli.allocation import submit
         from scythe_cli.engines.hatchet import HatchetEngine
+        from scythe_cli.gather import gather
 
-        if self.engine_name != "hatchet":
-            raise UsageError(f"the {self.engine_name} engine runs specs in this process, and has to be waited for")
-        name, loaded, table = self._read(file, experiment)
-        request = self._request(name, loaded, table, bump=bump, copy_inputs=copy_inputs)
+        if not self.outlived_by_runs:
+            engine = "embedded Hatchet" if self.engine_name == "hatchet" else self.engine_name
+            raise UsageError(f"the {engine} engine runs specs in this process, and has to be waited for")
+        name, loaded, table = self._read(file, experiment, then_submit=True)
+        request = self._request(
+            name,
+            loaded,
+            table,
+            bump=bump,
+            copy_inputs=copy_inputs,
+            reuse=_reuse_request(reuse, ignore_code=ignore_code),
+            dedupe=dedupe,
+        )
         self._check_engine()
-        submission = submit(request)
+        design, notices = _design_of(table)
+        submission = submit(replace(request, design=design))
         job = submission.job
-        ref = HatchetEngine().submit(job)
+        workflow_run_id = job.workflow_run_id
+        if job.todo is not None and not job.todo.num_rows:
+            gather(job.storage, job.run)  # everything was taken over
+        else:
+            workflow_run_id = HatchetEngine().submit(job).workflow_run_id
         return SubmitResult(
             experiment_id=job.run.experiment_id,
             experiment=job.run.experiment,
@@ -383,9 +565,9 @@ class Project:
             timestamp=job.run.timestamp,
             uri=submission.uri,
             engine=self.engine_name,
-            workflow_run_id=ref.workflow_run_id,
+            workflow_run_id=workflow_run_id,
             n_specs=job.n_specs,
-            notices=_table_notices(table),
+            notices=[*notices, *submission.left.notices],
         )
 
     def _check_engine(self) -> None:
@@ -466,15 +648,15 @@ class Project:
     def _workers(self) -> int:
         return self.config.scythe.workers or os.cpu_count() or 1
 
-    def runs(self, experiment: str | None = None) -> list[RunRecord]:
-        """All runs, or those of one experiment, newest first."""
-        from scythe_cli.runs import run_records
+    def runs(self, experiment: str | None = None, *, limit: int | None = None) -> list[RunRecord]:
+        """All runs, or those of one experiment, newest first; at most `limit` of them."""
+        from scythe_cli.catalog import run_records
 
-        return run_records(self.storage, experiment)
+        return run_records(self.storage, experiment, limit=limit)
 
     def versions(self, experiment: str | None = None) -> list[VersionRecord]:
         """All versions, or those of one experiment, newest first."""
-        from scythe_cli.runs import version_records
+        from scythe_cli.catalog import version_records
 
         return version_records(self.storage, experiment)
 
@@ -495,11 +677,35 @@ class Project:
         return self.run(reference)
 
 
+def _reuse_request(reuse: bool | str, *, ignore_code: bool) -> ReuseRequest | None:
+    from scythe_cli.reuse.takeover import ReuseRequest
+
+    if reuse is False or reuse == "":
+        return None
+    return ReuseRequest(source=None if reuse is True else reuse, ignore_code=ignore_code)
+
+
+def _is_large(file: Path) -> bool:
+    """Whether reading a file takes longer than starting a thread, and a mistake in it is not told at once anyway."""
+    try:
+        return file.stat().st_size > 10_000_000
+    except OSError:
+        return False
+
+
 def _check_numbers(workers: int | None, max_failures: int | None) -> None:
     if max_failures is not None and max_failures < 1:
         raise UsageError(f"max_failures is {max_failures}; it must be at least 1")
     if workers is not None and workers < 1:
         raise UsageError(f"workers is {workers}; it must be at least 1")
+
+
+def _design_of(table: SamplingTable) -> tuple[DesignRecord | None, list[str]]:
+    """How a sampling file was made, if it says so; and all that there is to tell of the file."""
+    from scythe_cli.designs.record import read_design
+
+    design, notice = read_design(table.path)
+    return design, [*_table_notices(table), *([notice] if notice else [])]
 
 
 def _table_notices(table: SamplingTable) -> list[str]:

@@ -29,6 +29,7 @@ __all__ = [
     "RunErrors",
     "RunRecord",
     "RunStatus",
+    "RunningSpec",
     "SpecError",
     "StateCounts",
     "SubmitResult",
@@ -155,6 +156,13 @@ class RunErrors(Record):
     errors: list[SpecError] = Field(description="one for each spec that did not succeed, at most the limit asked for")
 
 
+class RunningSpec(Record):
+    """A spec that is being run."""
+
+    sort_index: int
+    elapsed_s: float = Field(description="how long it has been running")
+
+
 class RunStatus(Record):
     """How far a run is."""
 
@@ -173,6 +181,17 @@ class RunStatus(Record):
     last_outcome_at: datetime | None
     workers: list[str] | None = Field(
         default=None, description="workers of a fleet that serve the experiment; None when nobody was asked"
+    )
+    at_work: str | None = Field(
+        default=None, description="the process that is at work on it, as its lease tells; None on a fleet"
+    )
+    running: list[RunningSpec] | None = Field(
+        default=None,
+        description="specs that have been running for a second or more, the longest first; None when that is not "
+        "known, as of a process on another machine",
+    )
+    last_failures: list[SpecError] = Field(
+        default=[], description="the last specs that did not succeed, while a run is watched"
     )
     damaged_parts: list[str] = Field(default=[], description="parts of the ledger that cannot be read")
     notice: str | None = None

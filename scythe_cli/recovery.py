@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute
 
 from scythe_cli.base import input_columns
 from scythe_cli.engines import Engine, Execution, Job, conclude
@@ -29,10 +30,13 @@ from scythe_cli.outcomes import State, outcome_schema
 from scythe_cli.progress import ProgressCallback
 from scythe_cli.records import AllocateResult, StateCounts
 from scythe_cli.registry import RegisteredExperiment
+from scythe_cli.reuse.duplicates import read_duplicates, spread_outcomes
 from scythe_cli.runs import Run
 from scythe_cli.specfile import SpecFile
 from scythe_cli.storage import Storage
 from scythe_cli.storage.localfiles import TEMP_PREFIX
+
+pc: Any = pyarrow.compute  # its stubs do not know the types that its functions take
 
 __all__ = ["RETRIED", "remove_leftovers", "retry_job", "retry_run"]
 
@@ -81,6 +85,7 @@ def retry_run(
     with at_work(run.storage, run.layout, engine, stop):
         if engine.name == "local" and run.manifest is not None and run.manifest.engine == "local":
             remove_leftovers(run.storage, run.layout)
+        spread_outcomes(run.storage, run.layout)
         # every page is read before it is decided what has an outcome; only then is anything run
         with Ledger.open(run.storage, run.layout, thorough=True) as ledger:
             outcomes = ledger.outcomes()
@@ -192,7 +197,7 @@ def _job(
         root=root,
         workflow_run_id=manifest.workflow_run_id,
         n_specs=n_specs,
-        todo=_todo(outcomes, effective, n_specs, only),
+        todo=_without_duplicates(run, _todo(outcomes, effective, n_specs, only)),
         counts=_counts_at_start(counts, only),
         workers=workers,
         max_failures=max_failures,
@@ -236,6 +241,14 @@ def _todo(outcomes: pl.DataFrame, effective: pl.DataFrame, n_specs: int, only: C
         .sort("sort_index")
     )
     return chosen.to_arrow()
+
+
+def _without_duplicates(run: Run, todo: pa.Table) -> pa.Table:
+    """Leave out the specs that get the outcome of another one, which is run again as well."""
+    duplicates = read_duplicates(run.storage, run.layout)
+    if not duplicates.height:
+        return todo
+    return todo.filter(pc.invert(pc.is_in(todo.column("sort_index"), value_set=duplicates["sort_index"].to_arrow())))
 
 
 def _counts_at_start(counts: StateCounts, only: Collection[State]) -> StateCounts:

@@ -15,6 +15,7 @@ from scythe_cli.catalog import run_record
 from scythe_cli.errors import UsageError
 from scythe_cli.failures import group_errors, read_errors, spec_errors
 from scythe_cli.layout import RunLayout
+from scythe_cli.lease import LeaseRecord, read_owner
 from scythe_cli.ledger import Ledger, counts_of, effective_outcomes
 from scythe_cli.manifest import RunManifest, read_manifest
 from scythe_cli.outcomes import State
@@ -23,12 +24,14 @@ from scythe_cli.records import (
     FetchedFile,
     ReportResult,
     RunErrors,
+    RunningSpec,
     RunRecord,
     RunStatus,
     StateCounts,
     TableRecord,
     TableSummary,
 )
+from scythe_cli.running import read_running
 from scythe_cli.storage import Storage
 
 if TYPE_CHECKING:
@@ -91,27 +94,42 @@ class Run:
         Raises:
             StorageError: If the run cannot be read.
         """
+        if self.manifest is None or self.manifest.n_specs is None:
+            return self.status_from(None)
+        with Ledger.open(self.storage, self.layout) as ledger:
+            outcomes = ledger.outcomes()
+            damaged = ledger.damaged
+        return self.status_from(effective_outcomes(outcomes), damaged)
+
+    def status_from(self, effective: pl.DataFrame | None, damaged: Sequence[str] = ()) -> RunStatus:
+        """The same, for who has read the ledger.
+
+        Args:
+            effective: What `effective_outcomes` makes of its outcomes; None for a run that has no ledger.
+            damaged: The parts that cannot be read.
+
+        Raises:
+            StorageError: If the run cannot be read.
+        """
         manifest = self.manifest
         tables = self.table_keys()
         n_specs = manifest.n_specs if manifest else None
         counts: StateCounts | None = None
         rate = eta = None
         last: datetime | None = None
-        damaged: list[str] = []
-        notice: str | None = None
+        owner: LeaseRecord | None = None
+        running: list[RunningSpec] | None = None
         gathered = "scalars" in tables
-        if n_specs is None:
+        if n_specs is None or effective is None:
             notice = "an older run without a ledger: its tables can be shown and fetched"
         else:
-            with Ledger.open(self.storage, self.layout) as ledger:
-                outcomes = ledger.outcomes()
-                damaged = ledger.damaged
             gathered = gathered and self.tables_are_current(surely=False)
-            effective = effective_outcomes(outcomes)
             counts = counts_of(effective, n_specs)
             rate, last = _pace(effective)
             eta = counts.pending / rate if rate and counts.pending else None
-            notice = _notice(manifest, counts, damaged, gathered=gathered)
+            owner = read_owner(self.storage, self.layout)
+            running = None if owner is None else read_running(owner, self.experiment_id)
+            notice = _notice(manifest, counts, damaged, gathered=gathered, owner=owner)
         return RunStatus(
             experiment_id=self.experiment_id,
             experiment=self.layout.experiment,
@@ -126,7 +144,9 @@ class Run:
             gathered=gathered,
             tables=sorted(tables),
             last_outcome_at=last,
-            damaged_parts=damaged,
+            at_work=None if owner is None else owner.describe(),
+            running=running,
+            damaged_parts=list(damaged),
             notice=notice,
         )
 
@@ -422,13 +442,24 @@ def _pace(effective: pl.DataFrame) -> tuple[float | None, datetime | None]:
     return (done / span_s if span_s > 0 else None), last.astimezone(UTC)
 
 
-def _notice(manifest: RunManifest | None, counts: StateCounts, damaged: list[str], *, gathered: bool) -> str | None:
+def _notice(
+    manifest: RunManifest | None,
+    counts: StateCounts,
+    damaged: Sequence[str],
+    *,
+    gathered: bool,
+    owner: LeaseRecord | None,
+) -> str | None:
     if manifest is not None and manifest.state == "allocating":
         return "its allocation is under way, or did not finish"
     if damaged:
         parts = "1 part" if len(damaged) == 1 else f"{len(damaged)} parts"
         return f"{parts} of the ledger cannot be read, and the specs in it are pending; `scythe retry` runs them again"
+    if counts.pending and owner is None and manifest is not None and manifest.engine == "local":
+        return f"nothing is at work on it; `scythe retry {manifest.experiment_id}` goes on"
     if not gathered and not counts.pending:
+        if owner is not None:
+            return "all specs have an outcome; the final tables are being made"
         return (
             "all specs have an outcome; the final tables are being made, or their making was interrupted: "
             "then `scythe retry` makes them"

@@ -14,10 +14,11 @@ import stat
 import tempfile
 from functools import cache
 from hashlib import blake2b
+from pathlib import Path
 
 from scythe_cli.processes import is_alive, machine, start_of
 
-__all__ = ["owned_prefix"]
+__all__ = ["folders_of", "owned_prefix"]
 
 _NAME = re.compile(r"scythe-[a-z]+-([0-9a-f]{8})-(\d{1,10})-(\d{1,15})-.+", re.ASCII)
 _swept_by = 0
@@ -34,6 +35,22 @@ def owned_prefix(what: str) -> str:
         _swept_by = os.getpid()
         _sweep()
     return f"scythe-{what}-{_space()}-{_identity(os.getpid())}-"
+
+
+def folders_of(what: str, pid: int, start: float) -> list[Path]:
+    """The folders that another process of this user and this machine has made under `owned_prefix`.
+
+    Args:
+        what: What is in them.
+        pid: The process.
+        start: When it began, as `processes.start_of` tells it.
+    """
+    prefix = f"scythe-{what}-{_space()}-{pid}-{round(start * 100)}-"
+    try:
+        with os.scandir(tempfile.gettempdir()) as entries:
+            return [Path(entry.path) for entry in entries if entry.name.startswith(prefix) and _is_ours(entry)]
+    except OSError:
+        return []
 
 
 @cache
@@ -61,6 +78,10 @@ def _is_abandoned(entry: os.DirEntry[str]) -> bool:
     match = _NAME.fullmatch(entry.name)
     if match is None or match[1] != _space() or is_alive(int(match[2]), int(match[3]) / 100):
         return False
+    return _is_ours(entry)
+
+
+def _is_ours(entry: os.DirEntry[str]) -> bool:
     try:
         status = entry.stat(follow_symlinks=False)
     except OSError:

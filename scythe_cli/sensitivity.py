@@ -322,8 +322,8 @@ def _values(run: Run, design: DesignRecord, outputs: Sequence[str] | None) -> tu
     """The rows that succeeded with the fields that vary and the outputs; the names of both."""
     import polars as pl
 
-    from scythe_cli.tables import choose_columns
-    from scythe_cli.tidy import tidy_frame
+    from scythe_cli.results.tables import choose_columns
+    from scythe_cli.results.tidy import tidy_frame
 
     if run.manifest is None or run.manifest.n_specs != design.rows:
         raise UsageError(f"{run.experiment_id}: it has not the {design.rows:,} rows of its design")

@@ -5,24 +5,28 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from scythe_cli.arrays import numbers
 from scythe_cli.errors import StorageError
 from scythe_cli.layout import RunLayout
 from scythe_cli.outcomes import OUTCOME_SCHEMA
-from scythe_cli.specs import META_SCHEMA
+from scythe_cli.scratch import owned_prefix
+from scythe_cli.seal import UNSEALED, has_seal, has_whole_footer, seal_footer
+from scythe_cli.specs import META_SCHEMA, with_meta
 from scythe_cli.storage import MissingKeyError, Storage
 
-__all__ = ["SpecFile", "specs_hash", "write_specs"]
+__all__ = ["SpecFile", "specs_hash", "write_new_specs", "write_specs"]
 
 _INDEX_KEY = b"scythe:index"
 _OUTPUTS_KEY = b"scythe:outputs"
@@ -39,12 +43,60 @@ def write_specs(path: Path, specs: pa.Table, index_names: Sequence[str], outputs
         outputs: The schema of outcomes, kept here so that the tables of a run have the right schema without the
             experiment's code, and with no outcome at all.
     """
+    _write(path, specs.schema, _pieces(specs), index_names, outputs)
+
+
+def write_new_specs(
+    path: Path,
+    inputs: pa.Table,
+    experiment_id: str,
+    root_workflow_run_id: str,
+    index_names: Sequence[str],
+    outputs: pa.Schema,
+) -> None:
+    """Write a local `specs.pq` from input columns alone.
+
+    The columns of `META_SCHEMA` are made as they are written: for a row, they take more memory than many inputs.
+
+    Args:
+        path: Where to.
+        inputs: The input columns.
+        experiment_id: The run.
+        root_workflow_run_id: The id of the execution of the whole run.
+        index_names: See `write_specs`.
+        outputs: See `write_specs`.
+    """
+
+    def specs() -> Iterator[pa.Table]:
+        first_row = 0
+        for piece in _pieces(inputs):
+            yield with_meta(piece, experiment_id, root_workflow_run_id, first_row=first_row)
+            first_row += piece.num_rows
+
+    schema = with_meta(inputs.slice(0, 0), experiment_id, root_workflow_run_id).schema
+    _write(path, schema, specs(), index_names, outputs)
+
+
+def _write(
+    path: Path, schema: pa.Schema, specs: Iterable[pa.Table], index_names: Sequence[str], outputs: pa.Schema
+) -> None:
     metadata = {
-        **(specs.schema.metadata or {}),
+        **(schema.metadata or {}),
         _INDEX_KEY: json.dumps(list(index_names)).encode(),
         _OUTPUTS_KEY: base64.b64encode(outputs.serialize().to_pybytes()),
+        **UNSEALED,
     }
-    pq.write_table(specs.replace_schema_metadata(metadata), path, compression="zstd", row_group_size=_ROW_GROUP_ROWS)
+    schema = schema.with_metadata(metadata)
+    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
+        for piece in specs:
+            writer.write_table(piece.replace_schema_metadata(metadata), row_group_size=_ROW_GROUP_ROWS)
+    seal_footer(path)
+
+
+def _pieces(table: pa.Table) -> Iterator[pa.Table]:
+    """The rows of each row group."""
+    for start in range(0, table.num_rows, _ROW_GROUP_ROWS):
+        yield table.slice(start, _ROW_GROUP_ROWS)
 
 
 def specs_hash(specs: pa.Table) -> str:
@@ -52,9 +104,11 @@ def specs_hash(specs: pa.Table) -> str:
     digest = hashlib.sha256()
     inputs = specs.drop_columns([name for name in META_SCHEMA.names if name in specs.column_names])
     digest.update(repr([(f.name, str(f.type)) for f in inputs.schema]).encode())
-    for batch in inputs.combine_chunks().to_batches(max_chunksize=_ROW_GROUP_ROWS):
-        # a slice shares its parent's buffers, so its own bytes are what IPC makes of it
-        digest.update(batch.serialize())
+    for piece in _pieces(inputs):
+        # taken, and not cut: what IPC writes of a part of an array ends with bytes of the next part
+        rows = numbers(np.arange(piece.num_rows, dtype=np.int64), pa.int64())
+        for batch in piece.combine_chunks().take(rows).to_batches():
+            digest.update(batch.serialize())
     return digest.hexdigest()
 
 
@@ -80,26 +134,30 @@ class SpecFile:
         Raises:
             StorageError: If there is none, or it cannot be read.
         """
-        with TemporaryDirectory(prefix="scythe-specs-") as folder:
+        with TemporaryDirectory(prefix=owned_prefix("specs")) as folder:
             local = storage.local_path(run.specs)
             try:
                 if local is None:
                     local = Path(folder) / "specs.pq"
                     storage.get_file(run.specs, local)
+                # that of an older program has no seal
+                if has_seal(local) and not has_whole_footer(local):
+                    raise pa.ArrowInvalid("its description of the columns was changed")
                 with pq.ParquetFile(local) as file:
                     opened = cls(local, file.schema_arrow, int(file.metadata.num_rows))
             except (FileNotFoundError, MissingKeyError):
                 raise StorageError(
                     f"{run.experiment_id} has no specs.pq", hint="Its allocation did not finish; allocate it again."
                 ) from None
-            except (pa.ArrowException, OSError) as error:
-                raise StorageError(f"{storage.uri(run.specs)} cannot be read: {str(error).splitlines()[0]}") from error
+            except (pa.ArrowException, OSError, ValueError) as error:
+                raise _unreadable(storage.uri(run.specs), error) from error
             yield opened
 
     @property
     def index_names(self) -> list[str]:
         """The input columns that are levels of the index of final tables."""
-        return json.loads((self.schema.metadata or {}).get(_INDEX_KEY, b"[]"))
+        with self._reading():
+            return json.loads((self.schema.metadata or {}).get(_INDEX_KEY, b"[]"))
 
     @property
     def input_names(self) -> list[str]:
@@ -110,11 +168,24 @@ class SpecFile:
     def output_schema(self) -> pa.Schema:
         """The schema of outcomes."""
         stored = (self.schema.metadata or {}).get(_OUTPUTS_KEY)
-        return OUTCOME_SCHEMA if stored is None else pa.ipc.read_schema(pa.py_buffer(base64.b64decode(stored)))
+        with self._reading():
+            return OUTCOME_SCHEMA if stored is None else pa.ipc.read_schema(pa.py_buffer(base64.b64decode(stored)))
 
-    def read(self, start: int, stop: int) -> pa.Table:
-        """The specs `start` … `stop − 1`, reading only the row groups that hold them."""
-        with pq.ParquetFile(self.path) as file:
+    def read(self, start: int, stop: int, *, repeats: Sequence[str] = ()) -> pa.Table:
+        """The specs `start` … `stop − 1`, reading only the row groups that hold them.
+
+        Args:
+            start: The first.
+            stop: The one after the last.
+            repeats: Columns of text that hold the same in many rows: they come as dictionaries.
+
+        Raises:
+            StorageError: If they cannot be read.
+        """
+        with (
+            self._reading(),
+            pq.ParquetFile(self.path, read_dictionary=list(repeats), page_checksum_verification=True) as file,
+        ):
             metadata: Any = file.metadata
             groups: list[int] = []
             first = offset = 0
@@ -128,12 +199,34 @@ class SpecFile:
             return file.read_row_groups(groups).slice(start - offset, stop - start)
 
     def batches(self, wanted: pa.Array[Any] | None = None) -> Iterator[pa.RecordBatch]:
-        """All specs, or those whose `sort_index` is wanted (sorted), in batches, in order."""
-        with pq.ParquetFile(self.path) as file:
-            for batch in file.iter_batches(batch_size=_ROW_GROUP_ROWS):
+        """All specs, or those whose `sort_index` is wanted (sorted), in batches, in order.
+
+        Raises:
+            StorageError: If they cannot be read.
+        """
+        with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
+            batches = file.iter_batches(batch_size=_ROW_GROUP_ROWS)
+            while True:
+                # what the caller's own code raises between two of them is not about this file
+                with self._reading():
+                    batch = next(batches, None)
+                if batch is None:
+                    return
                 if wanted is None:
                     yield batch
                     continue
                 chosen = batch.filter(pc.is_in(batch.column("sort_index"), value_set=wanted))
                 if chosen.num_rows:
                     yield chosen
+
+    @contextmanager
+    def _reading(self) -> Generator[None]:
+        try:
+            yield
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise _unreadable(str(self.path), error) from error
+
+
+def _unreadable(place: str, error: Exception) -> StorageError:
+    said = str(error).splitlines()
+    return StorageError(f"{place} cannot be read: {said[0] if said else type(error).__name__}")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from scythe_cli.layout import parse_version
 
 __all__ = ["BUMPS", "Bump", "SemVer", "VersioningStrategy", "next_version"]
 
@@ -17,8 +18,7 @@ VersioningStrategy = Literal["bumpmajor", "bumpminor", "bumppatch", "keep"]
 
 BUMPS: dict[str, Bump] = {"bumpmajor": "major", "bumpminor": "minor", "bumppatch": "patch", "keep": "keep"}
 
-_MAX = 999_999_999  # as many digits as the pattern takes: what is written can be read again
-_PATTERN = re.compile(r"v(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})", re.ASCII)
+_MAX = 999_999_999  # what is written can be read again
 
 
 class SemVer(BaseModel):
@@ -37,16 +37,16 @@ class SemVer(BaseModel):
         Raises:
             ValueError: If the text is anything but `v`, and three whole numbers without leading zeros.
         """
-        match = _PATTERN.fullmatch(version)
-        if match is None:
+        found = cls.parse(version)
+        if found is None:
             raise ValueError(f"{version!r} is not a version; a version looks like v1.2.0")
-        major, minor, patch = (int(part) for part in match.groups())
-        return cls(major=major, minor=minor, patch=patch)
+        return found
 
     @classmethod
     def parse(cls, version: str) -> SemVer | None:
         """Read `v1.2.3`; None for anything else."""
-        return cls.FromString(version) if _PATTERN.fullmatch(version) else None
+        parts = parse_version(version)
+        return None if parts is None else cls(major=parts[0], minor=parts[1], patch=parts[2])
 
     def _key(self) -> tuple[int, int, int]:
         return (self.major, self.minor, self.patch)

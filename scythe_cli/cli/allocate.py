@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["add_to"]
 
 _PANEL = "Run"
+_LESS = "Running less"
+_PLAN = "Planning"
 
 
 def add_to(app: typer.Typer) -> None:
@@ -73,6 +75,60 @@ def add_to(app: typer.Typer) -> None:
             str | None,
             typer.Option("--timeout", metavar="DURATION", help="How long to wait, such as 30m.", show_default=False),
         ] = None,
+        reuse: Annotated[
+            bool,
+            typer.Option(
+                "--reuse",
+                help="Take outcomes over from earlier runs of the same major version, for specs whose inputs, files "
+                "and code are the same.",
+                rich_help_panel=_LESS,
+            ),
+        ] = False,
+        reuse_from: Annotated[
+            str | None,
+            typer.Option(
+                "--reuse-from",
+                metavar="V",
+                help="Take them from this version or run instead.",
+                rich_help_panel=_LESS,
+                show_default=False,
+            ),
+        ] = None,
+        ignore_code: Annotated[
+            bool,
+            typer.Option(
+                "--ignore-code", help="Take them over even if the code has changed since.", rich_help_panel=_LESS
+            ),
+        ] = False,
+        dedupe: Annotated[
+            bool,
+            typer.Option(
+                "--dedupe",
+                help="Run rows that are the same once, and give the outcome to all of them.",
+                rich_help_panel=_LESS,
+            ),
+        ] = False,
+        plan: Annotated[
+            bool,
+            typer.Option(
+                "--plan", help="Only tell what would be done, and how long it may take.", rich_help_panel=_PLAN
+            ),
+        ] = False,
+        pilot: Annotated[
+            int | None,
+            typer.Option(
+                "--pilot",
+                metavar="N",
+                min=1,
+                help="With --plan: run N random rows on this machine to see how long they take; results are discarded.",
+                rich_help_panel=_PLAN,
+                show_default=False,
+            ),
+        ] = None,
+        seed: Annotated[
+            int,
+            typer.Option("--seed", metavar="S", min=0, help="Chooses the rows of the pilot.", rich_help_panel=_PLAN),
+        ] = 0,
     ) -> int:
         """Run an experiment for every row of a sampling file.
 
@@ -82,13 +138,46 @@ def add_to(app: typer.Typer) -> None:
         from scythe_cli.errors import UsageError
         from scythe_cli.quantities import parse_duration
 
+        if ignore_code and not (reuse or reuse_from):
+            raise UsageError("--ignore-code says what --reuse takes over", hint="Add --reuse or --reuse-from V.")
+        if pilot is not None and not plan:
+            raise UsageError("--pilot is for --plan: it runs some rows to see how long they take", hint="Add --plan.")
+        source: bool | str = reuse_from or reuse
         project = session.project(engine=engine)
-        is_local = project.engine_name == "local"
-        if is_local and (wait is False or timeout is not None):
+        if plan:
+            from scythe_cli.cli.plan import plan_and_show
+
+            return plan_and_show(
+                session,
+                lambda progress, stop: project.plan(
+                    file,
+                    experiment=experiment,
+                    bump=bump,
+                    workers=workers,
+                    copy_inputs=copy_inputs,
+                    reuse=source,
+                    ignore_code=ignore_code,
+                    dedupe=dedupe,
+                    pilot=pilot,
+                    pilot_seed=seed,
+                    progress=progress,
+                    stop=stop,
+                ),
+            )
+        if not project.outlived_by_runs and (wait is False or timeout is not None):
             option = "--no-wait" if wait is False else "--timeout"
-            raise UsageError(f"{option} is for runs on a fleet: with the local engine, this command runs the specs")
-        if not is_local and not wait:
-            submitted = project.submit(file, experiment=experiment, bump=bump, copy_inputs=copy_inputs)
+            kind = "an embedded" if project.engine_name == "hatchet" else "the local"
+            raise UsageError(f"{option} is for runs on a fleet: with {kind} engine, this command runs the specs")
+        if project.outlived_by_runs and not wait:
+            submitted = project.submit(
+                file,
+                experiment=experiment,
+                bump=bump,
+                copy_inputs=copy_inputs,
+                reuse=source,
+                ignore_code=ignore_code,
+                dedupe=dedupe,
+            )
             _show_submitted(session, submitted)
             return 0
         try:
@@ -104,6 +193,9 @@ def add_to(app: typer.Typer) -> None:
                 workers=workers,
                 copy_inputs=copy_inputs,
                 max_failures=max_failures,
+                reuse=source,
+                ignore_code=ignore_code,
+                dedupe=dedupe,
                 wait_timeout_s=timeout_s,
                 progress=progress,
                 stop=stop,

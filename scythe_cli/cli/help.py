@@ -12,6 +12,8 @@ from typing import Any
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
+from scythe_cli.cli.plain import keep_plain_values
+
 __all__ = ["HelpfulCommand", "HelpfulGroup", "help_text", "usage_line"]
 
 _WIDEST = 100
@@ -20,7 +22,12 @@ _OTHER = "Options"
 
 
 class HelpfulCommand(TyperCommand):
-    """A command whose help text is `help_text`."""
+    """A command whose help text is `help_text`, and that is quick to take its options."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Read a command line."""
+        keep_plain_values(self.get_params(ctx))
+        return super().parse_args(ctx, args)
 
     def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Write the help text."""
@@ -28,7 +35,12 @@ class HelpfulCommand(TyperCommand):
 
 
 class HelpfulGroup(TyperGroup):
-    """A group of commands whose help text is `help_text`."""
+    """A group of commands whose help text is `help_text`, and that is quick to take its options."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Read a command line up to the command's name."""
+        keep_plain_values(self.get_params(ctx))
+        return super().parse_args(ctx, args)
 
     def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Write the help text."""

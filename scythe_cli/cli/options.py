@@ -23,6 +23,7 @@ from scythe_cli.errors import StoppedError
 
 if TYPE_CHECKING:
     from scythe_cli.project import Project
+    from scythe_cli.storage import Storage
 
 __all__ = ["Options", "Session", "command", "group"]
 
@@ -74,6 +75,12 @@ class Session:
 
         keep_pandas_out()
         return open_project(self.options.config, storage=self.options.storage, engine=engine)
+
+    def storage(self) -> Storage:
+        """Open the place where the project's runs are kept: for commands that list, and load nothing else."""
+        from scythe_cli.location import find_storage
+
+        return find_storage(self.options.config, storage=self.options.storage)
 
 
 def _show_version(ctx: typer.Context, value: bool) -> None:

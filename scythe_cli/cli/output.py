@@ -121,6 +121,13 @@ class Output:
 
     def document(self, value: Any) -> None:
         """Print a record, or a list of records, as the one JSON document."""
+        self._write_json(value, indent=2)
+
+    def line(self, value: Any) -> None:
+        """Print a record as a JSON document on a line of its own, one of several."""
+        self._write_json(value, indent=None)
+
+    def _write_json(self, value: Any, *, indent: int | None) -> None:
         from pydantic import BaseModel
         from pydantic_core import to_jsonable_python
 
@@ -130,7 +137,7 @@ class Output:
         jsonable = to_jsonable_python(dumped, bytes_mode="base64", fallback=str, serialize_unknown=True)
         plain = _finite(jsonable if isinstance(value, list) else jsonable[0])
         utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-        write_stdout(json.dumps(plain, indent=2, ensure_ascii=not utf8, allow_nan=False) + "\n")
+        write_stdout(json.dumps(plain, indent=indent, ensure_ascii=not utf8, allow_nan=False) + "\n")
 
     def note(self, message: str) -> None:
         """Tell something that is worth knowing, on stderr."""

@@ -18,7 +18,7 @@ from scythe_cli.progress import Phase, Progress, ProgressCallback
 from scythe_cli.quantities import format_duration
 
 if TYPE_CHECKING:
-    from scythe_cli.fetching import FetchProgress, ProgressOfFetch
+    from scythe_cli.results.fetching import FetchProgress, ProgressOfFetch
 
 __all__ = ["LiveProgress", "PlainProgress", "progress_line", "shown_fetch", "shown_progress"]
 

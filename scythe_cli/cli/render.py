@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         ExperimentRecord,
         FieldRecord,
         QueryResult,
+        RunningSpec,
         RunRecord,
         SpecError,
         StateCounts,
@@ -38,6 +39,7 @@ __all__ = [
     "error_groups",
     "experiments_table",
     "facts",
+    "failure_line",
     "fields_table",
     "head_table",
     "heading",
@@ -45,7 +47,9 @@ __all__ = [
     "place",
     "plain_table",
     "plural",
+    "progress_bar",
     "rate",
+    "running_line",
     "runs_table",
     "spec_error",
     "states_line",
@@ -189,6 +193,27 @@ def states_line(counts: StateCounts) -> Text:
         if counts.of(state)
     ]
     return Text(" · ").join(parts or [Text("no specs")])
+
+
+def running_line(running: Sequence[RunningSpec]) -> str:
+    """The specs that have been running for long: `row 17 for 12 s, row 18 for 3 s and 2 more`."""
+    shown = ", ".join(f"row {spec.sort_index} for {format_duration(spec.elapsed_s)}" for spec in running[:3])
+    return shown + (f" and {len(running) - 3:,} more" if len(running) > 3 else "")
+
+
+def progress_bar(counts: StateCounts, width: int) -> Text:
+    """A bar of all specs: those that succeeded, then those that did not, then those that are pending."""
+    total = max(counts.total, 1)
+    good, bad = (round(n / total * width) for n in (counts.succeeded, counts.unsuccessful))
+    bad = max(bad, 1) if counts.unsuccessful else 0  # something is never shown as nothing
+    good = min(good, width - bad)
+    return Text.assemble(("█" * good, "green"), ("█" * bad, "red"), ("░" * (width - good - bad), "dim"))
+
+
+def failure_line(error: SpecError) -> str:
+    """One spec that did not succeed, in one line."""
+    what = clean(f"{error.error_type or error.state.value}: {error.message or ''}").strip(": ")
+    return f"row {error.sort_index}  {next(iter(what.splitlines()), '')}"
 
 
 def error_groups(groups: Sequence[ErrorGroup]) -> Text:

@@ -11,8 +11,8 @@ from scythe_cli.cli.help import HelpfulGroup
 from scythe_cli.cli.options import Session, command, group
 
 if TYPE_CHECKING:
-    from scythe_cli.plots import Figure
     from scythe_cli.records import FetchedFile, QueryResult, TableSummary
+    from scythe_cli.results.plots import Figure
     from scythe_cli.runs import Run
 
 __all__ = ["add_to"]
@@ -178,7 +178,7 @@ def add_to(app: typer.Typer) -> None:
         raw_cells: _RawCells = False,
     ) -> None:
         """Ask the tables of a run in SQL, by DuckDB; the query sees nothing else of this machine."""
-        from scythe_cli.query import query_file, query_head
+        from scythe_cli.results.query import query_file, query_head
 
         found = _find(session, run, latest, version)
         runs = _further_runs(session, found, also or [], all_versions)
@@ -302,7 +302,7 @@ def add_to(app: typer.Typer) -> None:
         overwrite: _Overwrite = False,
     ) -> None:
         """Draw results: here with characters, or with -o as a picture."""
-        from scythe_cli.plots.figure import check_plot_file
+        from scythe_cli.results.plots.figure import check_plot_file
 
         if output is not None:
             check_plot_file(output, overwrite=overwrite)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,10 +15,9 @@ if TYPE_CHECKING:
     from scythe_cli.records import RunErrors, RunStatus
     from scythe_cli.runs import Run
 
-__all__ = ["add_to"]
+__all__ = ["add_to", "status_lines"]
 
 _PANEL = "Follow runs"
-_WATCH_INTERVAL_S = 2.0
 
 
 def add_to(app: typer.Typer) -> None:
@@ -30,21 +27,42 @@ def add_to(app: typer.Typer) -> None:
     def status(  # pyright: ignore[reportUnusedFunction]
         session: Session,
         run: RunArgument = "latest",
-        watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the run until it is done.")] = False,
-    ) -> None:
+        watch: Annotated[
+            bool,
+            typer.Option(
+                "--watch",
+                "-w",
+                help="Follow the run until it is done; with --json, a document a line for each change.",
+            ),
+        ] = False,
+        timeout: Annotated[
+            str | None,
+            typer.Option(
+                "--timeout", metavar="DURATION", help="How long to watch at most, such as 30m.", show_default=False
+            ),
+        ] = None,
+    ) -> int:
         """Count the specs of a run by state.
 
         It reads the run's folder: it works while the run goes on, and after it died. For a run on a fleet it tells as
-        well when no worker is there.
+        well when no worker is there. With --watch it exits with 1 when some specs did not succeed.
         """
-        project = session.project()
-        state = _watched(session, project.run(run)) if watch else project.status(run)
+        if watch:
+            from scythe_cli.cli.watch import watch_run
+
+            return watch_run(session, run, timeout)
+        if timeout is not None:
+            from scythe_cli.errors import UsageError
+
+            raise UsageError("--timeout is for --watch: it says how long to watch", hint="Add --watch.")
+        state = session.project().status(run)
         if session.options.json:
             session.output.document(state)
         else:
-            session.output.print(*_status_lines(state))
+            session.output.print(*status_lines(state))
             if state.notice:
                 session.output.note(state.notice)
+        return 0
 
     @command(app, "errors", panel=_PANEL)
     def errors(  # pyright: ignore[reportUnusedFunction]
@@ -72,10 +90,18 @@ def add_to(app: typer.Typer) -> None:
             _show_errors(session, run, result)
 
     @command(app, "runs", panel=_PANEL)
-    def runs(session: Session, name: NameArgument = None) -> None:  # pyright: ignore[reportUnusedFunction]
+    def runs(  # pyright: ignore[reportUnusedFunction]
+        session: Session,
+        name: NameArgument = None,
+        limit: Annotated[
+            int | None, typer.Option("--limit", metavar="N", min=1, help="List only the newest N.", show_default=False)
+        ] = None,
+    ) -> None:
         """List the runs, newest first."""
-        project = session.project()
-        records = project.runs(name)
+        from scythe_cli.catalog import run_records
+
+        storage = session.storage()
+        records = run_records(storage, name, limit=limit)
         if session.options.json:
             session.output.document(records)
         elif records:
@@ -83,13 +109,15 @@ def add_to(app: typer.Typer) -> None:
 
             session.output.print(runs_table(records))
         else:
-            _say_nothing_there(session, project.storage.location)
+            _say_nothing_there(session, storage.location)
 
     @command(app, "versions", panel=_PANEL)
     def versions(session: Session, name: NameArgument = None) -> None:  # pyright: ignore[reportUnusedFunction]
         """List the versions, newest first."""
-        project = session.project()
-        records = project.versions(name)
+        from scythe_cli.catalog import version_records
+
+        storage = session.storage()
+        records = version_records(storage, name)
         if session.options.json:
             session.output.document(records)
         elif records:
@@ -97,52 +125,25 @@ def add_to(app: typer.Typer) -> None:
 
             session.output.print(versions_table(records))
         else:
-            _say_nothing_there(session, project.storage.location)
+            _say_nothing_there(session, storage.location)
 
 
 def _say_nothing_there(session: Session, location: str) -> None:
     session.output.note(f"there are no runs in {location}; `scythe allocate FILE` makes one")
 
 
-def _watched(session: Session, run: Run) -> RunStatus:
-    """Read the status until the run is done; the last one is returned."""
-    import sys
-
-    from rich.console import Group
-    from rich.live import Live
-
-    from scythe_cli.cli.output import make_console
-
-    console = make_console(sys.stderr)
-    status = run.status()
-    if not console.is_terminal or session.options.quiet:
-        while not _is_over(status):
-            time.sleep(_WATCH_INTERVAL_S)
-            status = run.status()
-        return status
-    with Live(Group(*_status_lines(status)), console=console, transient=True, auto_refresh=False) as live:
-        while not _is_over(status):
-            time.sleep(_WATCH_INTERVAL_S)
-            status = run.status()
-            live.update(Group(*_status_lines(status)), refresh=True)
-    return status
-
-
-def _is_over(status: RunStatus) -> bool:
-    return status.counts is None or (status.counts.pending == 0 and status.gathered)
-
-
-def _status_lines(status: RunStatus) -> list[RenderableType]:
-    from scythe_cli.cli.render import counts_table, facts, heading, place, rate, time_of
+def status_lines(status: RunStatus) -> list[RenderableType]:
+    """How a run is, as `scythe status` prints it."""
+    from scythe_cli.cli.render import counts_table, facts, heading, place, rate, running_line, time_of
     from scythe_cli.quantities import format_duration
+    from scythe_cli.watching import seconds_ago
 
     lines: list[RenderableType] = [heading(status.experiment_id)]
     if status.counts is not None:
         lines += [counts_table(status.counts), ""]
     last = None
     if status.last_outcome_at is not None:
-        ago_s = (datetime.now(UTC) - status.last_outcome_at).total_seconds()
-        last = f"{time_of(status.last_outcome_at)} UTC, {format_duration(max(ago_s, 0.0))} ago"
+        last = f"{time_of(status.last_outcome_at)} UTC, {format_duration(seconds_ago(status.last_outcome_at))} ago"
     pending = status.counts.pending if status.counts else 0
     left = f"about {format_duration(status.eta_s)}" if status.eta_s is not None and pending else None
     lines.append(
@@ -151,6 +152,9 @@ def _status_lines(status: RunStatus) -> list[RenderableType]:
                 ("rate", rate(status.rate_per_s) if status.rate_per_s else None),
                 ("time left", left),
                 ("last spec", last),
+                ("at work", status.at_work),
+                ("running", running_line(status.running) if status.running else None),
+                ("workers", ", ".join(status.workers) if status.workers else None),
                 ("tables", ", ".join(status.tables) if status.tables else "not yet"),
                 ("engine", status.engine),
                 ("folder", place(status.uri)),

@@ -21,6 +21,7 @@ from scythe_cli.ledger import LedgerWriter
 from scythe_cli.outcomes import State
 from scythe_cli.progress import Progress, ProgressCallback, RateMeter
 from scythe_cli.records import StateCounts
+from scythe_cli.running import RunningFile
 from scythe_cli.specfile import SpecFile
 from scythe_cli.target import target_of
 
@@ -49,9 +50,11 @@ class LocalEngine:
         )
         session = f"local-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:8]}"
         writer = LedgerWriter(job.storage, job.run, session)
+        published = RunningFile(job.run.experiment_id)
         tally = _Tally(job)
         stopped = False
         with (
+            published,
             SpecFile.open(job.storage, job.run) as specs,
             Executor(target_of(job.experiment, root=job.root), context, limits, workers=job.workers) as executor,
         ):
@@ -62,6 +65,7 @@ class LocalEngine:
                         tally.add(outcomes)
                     else:
                         writer.flush_if_due()
+                    published.write_if_due(executor.running)
                     if progress:
                         progress(tally.progress())
                     if job.max_failures is not None and tally.failures >= job.max_failures and not stopped:

@@ -11,26 +11,48 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from scythe_cli.arrays import array_of, repeated
+from scythe_cli.arrays import array_of, numbers, repeated
 from scythe_cli.base import ExperimentOutputSpec, output_columns, output_files
 from scythe_cli.columns import Column, ColumnError
-from scythe_cli.executor.failure import Failure
+from scythe_cli.executor.failure import Failure, failure_from
 from scythe_cli.executor.frames import Frame
 from scythe_cli.outcomes import FEATURE, FILE, FRAME, LEVELS_KEY, OUTCOME_SCHEMA, SCALAR, State, outcome_schema
 
 if TYPE_CHECKING:
     from scythe_cli.leaf import LeafResult
 
-__all__ = ["OutcomeBatch", "Outcomes", "outcome_of_failure"]
+__all__ = ["Attempts", "OutcomeBatch", "Outcomes", "outcome_of_failure"]
 
 _FEATURE_TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
 
-_Attempt = tuple[int, int, int, str, float, float, str | None]
-"""Position in the chunk, sort_index, attempt, workflow_run_id, start and duration in seconds, and log."""
+_Took = tuple[int, float, float, str | None]
+"""Position in the chunk, start and duration in seconds, and log."""
 
 Extras = dict[str, tuple[Any, tuple[str, ...]]]
 """The columns that the model does not know, of features and of frames: type, and index levels of a frame. The type of
 a frame is the struct of its columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """What is known of specs before they are run, as columns.
+
+    Attributes:
+        sort_index: int64.
+        attempt: int32; the number of the attempt.
+        workflow_run_id: string; the id of the execution.
+    """
+
+    sort_index: pa.Array[Any]
+    attempt: pa.Array[Any]
+    workflow_run_id: pa.Array[Any]
+
+    @classmethod
+    def of(cls, sort_index: Sequence[int], attempt: Sequence[int], workflow_run_id: Sequence[str]) -> Attempts:
+        """Make columns of values."""
+        return cls(
+            array_of(sort_index, pa.int64()), array_of(attempt, pa.int32()), array_of(workflow_run_id, pa.string())
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,19 +75,21 @@ class OutcomeBatch:
     Attributes:
         model: The output model.
         worker: The name to put into the column `worker`.
+        attempts: The specs that are run; outcomes tell their positions in it.
         clock_offset_s: What to add to the times of starts, to get seconds since 1970.
         n_bytes: The size of what is large in the outcomes at hand: logs, tracebacks and frames.
     """
 
     model: type[ExperimentOutputSpec]
     worker: str
+    attempts: Attempts = field(default_factory=lambda: Attempts.of([], [], []))
     clock_offset_s: float = 0.0
     n_bytes: int = 0
-    _good: list[_Attempt] = field(default_factory=list[_Attempt])
+    _good: list[_Took] = field(default_factory=list[_Took])
     # the scalars alone, so that outputs are freed at once: keeping them would keep the garbage collector busy
     _values: list[Any] = field(default_factory=list[Any])
     _results: list[LeafResult | None] = field(default_factory=list["LeafResult | None"])
-    _bad: list[_Attempt] = field(default_factory=list[_Attempt])
+    _bad: list[_Took] = field(default_factory=list[_Took])
     _failures: list[Failure] = field(default_factory=list[Failure])
     _has_extras: bool = False
     _scalars: list[Column] = field(init=False)
@@ -83,18 +107,23 @@ class OutcomeBatch:
     def __len__(self) -> int:
         return len(self._good) + len(self._bad)
 
-    def add(self, attempt: _Attempt, result: LeafResult | Failure) -> None:
-        """Take one outcome."""
-        log = attempt[-1]
+    def add(
+        self, row: int, started_s: float, duration_s: float, log: str | None, result: LeafResult | Failure
+    ) -> None:
+        """Take the outcome of the spec at position `row` of `attempts`; positions ascend."""
+        took = (row, started_s, duration_s, log)
         if log is not None:
             self.n_bytes += len(log)
         if isinstance(result, Failure):
-            self._bad.append(attempt)
-            self._failures.append(result)
-            self.n_bytes += len(result.traceback or "")
+            self._add_failure(took, result)
             return
-        self._good.append(attempt)
-        self._values.append(self._get_values(result.output))
+        try:
+            values = self._get_values(result.output)
+        except BaseException as error:  # noqa: BLE001 - an output that was not validated may lack a field, or do anything
+            self._add_failure(took, failure_from(error))
+            return
+        self._good.append(took)
+        self._values.append(values)
         if result.frames is None and result.features is None and result.files is None:
             self._results.append(None)
             return
@@ -102,6 +131,11 @@ class OutcomeBatch:
         if result.frames or result.features:
             self._has_extras = True
             self.n_bytes += sum(frame.table.nbytes for frame in (result.frames or {}).values())
+
+    def _add_failure(self, took: _Took, failure: Failure) -> None:
+        self._bad.append(took)
+        self._failures.append(failure)
+        self.n_bytes += len(failure.traceback or "")
 
     def finish(self, retryable: Sequence[bool] | None = None) -> Outcomes:
         """Make the tables, and begin anew.
@@ -119,7 +153,7 @@ class OutcomeBatch:
                 tables[0] = pa.concat_tables([tables[0], bad], promote_options="default")
             else:
                 tables.append(bad)
-        outcomes = Outcomes(tables, [attempt[0] for attempt in self._bad])
+        outcomes = Outcomes(tables, [took[0] for took in self._bad])
         self._good, self._values, self._results, self._bad, self._failures = [], [], [], [], []
         self._has_extras = False
         self.n_bytes = 0
@@ -179,8 +213,8 @@ class OutcomeBatch:
     def _table_of_good(self, rows: Sequence[int], scalars: Sequence[pa.Array[Any]], extras: Extras) -> pa.Table:
         n = len(rows)
         everything = n == len(self._good)
-        attempts = self._good if everything else [self._good[row] for row in rows]
-        arrays = _attempt_arrays(attempts, self.clock_offset_s, self.worker)
+        good = self._good if everything else [self._good[row] for row in rows]
+        arrays = _attempt_arrays(self.attempts, good, self.clock_offset_s, self.worker)
         arrays["state"] = repeated(State.SUCCEEDED.value, n)
         arrays["final"] = repeated(True, n)
         if not everything:
@@ -203,11 +237,9 @@ class OutcomeBatch:
         return table
 
     def _table_of_bad(self, retryable: Sequence[bool] | None) -> pa.Table:
-        arrays = _attempt_arrays(self._bad, self.clock_offset_s, self.worker)
+        arrays = _attempt_arrays(self.attempts, self._bad, self.clock_offset_s, self.worker)
         arrays |= _failure_arrays(self._failures)
-        arrays["final"] = array_of(
-            [retryable is None or not retryable[attempt[0]] for attempt in self._bad], pa.bool_()
-        )
+        arrays["final"] = array_of([retryable is None or not retryable[took[0]] for took in self._bad], pa.bool_())
         return _table(arrays, self._schema)
 
 
@@ -224,23 +256,29 @@ def outcome_of_failure(
     log: str | None,
 ) -> pa.Table:
     """One outcome, of a spec that ended its process or was ended with it."""
-    attempts: list[_Attempt] = [(0, sort_index, attempt, workflow_run_id, started_s, duration_s, log)]
-    arrays = _attempt_arrays(attempts, 0.0, worker) | _failure_arrays([failure])
+    attempts = Attempts.of([sort_index], [attempt], [workflow_run_id])
+    arrays = _attempt_arrays(attempts, [(0, started_s, duration_s, log)], 0.0, worker) | _failure_arrays([failure])
     arrays["final"] = repeated(final, 1)
     return _table(arrays, OUTCOME_SCHEMA)
 
 
-def _attempt_arrays(attempts: Sequence[_Attempt], clock_offset_s: float, worker: str) -> dict[str, pa.Array[Any]]:
-    _, sort_index, attempt, run_id, start, duration, log = zip(*attempts, strict=True)
+def _attempt_arrays(
+    attempts: Attempts, took: Sequence[_Took], clock_offset_s: float, worker: str
+) -> dict[str, pa.Array[Any]]:
+    rows, start, duration, log = zip(*took, strict=True)
+    n = len(rows)
     started_us = np.rint((np.array(start, np.float64) + clock_offset_s) * 1e6).astype(np.int64)
-    return {
-        "sort_index": array_of(sort_index, pa.int64()),
-        "attempt": array_of(attempt, pa.int32()),
-        "started_at": array_of(started_us.tolist(), pa.int64()).cast(pa.timestamp("us", tz="UTC")),
-        "duration_s": array_of(duration, pa.float64()),
-        "worker": repeated(worker, len(attempts)),
-        "workflow_run_id": array_of(run_id, pa.string()),
-        "log": array_of(log, pa.string()),
+    columns = {name: getattr(attempts, name) for name in ("sort_index", "attempt", "workflow_run_id")}
+    if rows == tuple(range(rows[0], rows[0] + n)):
+        arrays: dict[str, pa.Array[Any]] = {name: column.slice(rows[0], n) for name, column in columns.items()}
+    else:
+        at = array_of(rows, pa.int64())
+        arrays = {name: column.take(at) for name, column in columns.items()}
+    return arrays | {
+        "started_at": numbers(started_us, pa.timestamp("us", tz="UTC")),
+        "duration_s": numbers(np.array(duration, np.float64), pa.float64()),
+        "worker": repeated(worker, n),
+        "log": pa.nulls(n, pa.string()) if log.count(None) == n else array_of(log, pa.string()),
     }
 
 

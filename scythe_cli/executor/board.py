@@ -25,6 +25,9 @@ class Phase(IntEnum):
     RUNNING = 2  # runs the spec at `row`
 
 
+_PHASES = frozenset(int(phase) for phase in Phase)
+
+
 @dataclass(frozen=True, slots=True)
 class Sighting:
     """What a board said at one moment.
@@ -78,6 +81,8 @@ class Board:
             phase, chunk, row, end, started_s = *words[:4], self.clock[0]
             # the child may have gone on between two of these
             if phase == words[Board.PHASE] and row == words[Board.ROW] and chunk == words[Board.CHUNK]:
+                if phase not in _PHASES:  # a spec has written to a descriptor that is not its own
+                    return Sighting(Phase.IDLE, 0, 0, 0, 0.0)
                 return Sighting(Phase(phase), chunk, row, end, started_s)
 
     @property

@@ -10,6 +10,7 @@ import io
 import logging
 import os
 import re
+import select
 import sys
 from pathlib import Path
 from typing import TextIO
@@ -41,9 +42,15 @@ class Capture:
                 # by lines, so that a crash loses little, and a flush after each spec has nothing to do
                 stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
         _make_c_stdio_line_buffered()
+        self._expected = (sys.stdout, sys.stderr)
+        # tells of descriptors that are closed, and of nothing else, with one call of the system for both
+        self._closed = select.poll()
+        for number in (1, 2):
+            self._closed.register(number, 0)
 
     def install_logging(self) -> None:
         """Send what goes through `logging` there too, unless the user's module has set up logging itself."""
+        self._expected = (sys.stdout, sys.stderr)  # the user's module may have put others there
         root = logging.getLogger()
         if root.handlers:
             return
@@ -57,11 +64,17 @@ class Capture:
 
     def take(self) -> str | None:
         """What was written since the last call; None when that is nothing."""
-        for stream in self._streams:
-            try:
-                stream.flush()
-            except (ValueError, OSError):
-                continue  # closed by the user, or a full disk
+        stdout, stderr = self._streams
+        try:
+            stdout.flush()
+            stderr.flush()
+            is_open = not self._closed.poll(0)
+        except (ValueError, OSError):
+            is_open = False  # closed by the user, or a full disk
+        if not is_open:
+            self._reopen()
+        if sys.stdout is not self._expected[0] or sys.stderr is not self._expected[1]:
+            sys.stdout, sys.stderr = self._expected
         size = os.lseek(self._fd, 0, os.SEEK_END)
         if not size:
             return None
@@ -69,6 +82,22 @@ class Capture:
         with contextlib.suppress(OSError):
             os.ftruncate(self._fd, 0)
         return text
+
+    def _reopen(self) -> None:
+        """Make the descriptors and streams anew, so that the next spec can print."""
+        expected: list[TextIO] = list(self._expected)
+        for position, name in enumerate(("stdout", "stderr")):
+            number = position + 1
+            os.dup2(self._fd, number)
+            stream = self._streams[position]
+            if stream.closed:
+                new = open(  # noqa: SIM115 - of a descriptor, and for as long as the process lives
+                    number, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False
+                )
+                expected = [new if each is stream else each for each in expected]
+                self._streams[position] = new
+                setattr(sys, f"__{name}__", new)
+        self._expected = (expected[0], expected[1])
 
 
 def log_line(text: str) -> None:

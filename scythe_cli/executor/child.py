@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import faulthandler
 import functools
 import gc
@@ -18,23 +19,24 @@ from typing import Any
 
 import pyarrow as pa
 
+from scythe_cli.arrays import array_of
 from scythe_cli.errors import EntrypointError, ScytheError
 from scythe_cli.executor.backlog import ATTEMPT, TRIES_LEFT
-from scythe_cli.executor.batch import OutcomeBatch
+from scythe_cli.executor.batch import Attempts, OutcomeBatch
 from scythe_cli.executor.board import Board, Phase
 from scythe_cli.executor.capture import Capture, log_line
 from scythe_cli.executor.failure import Failure, failure_from
 from scythe_cli.executor.memory import limit_own_memory
-from scythe_cli.executor.process import DUMP_SIGNAL
+from scythe_cli.executor.process import DUMP_SIGNAL, EXIT_BAD_DESCRIPTOR
 from scythe_cli.executor.protocol import Connection, Message, from_ipc, to_ipc
-from scythe_cli.leaf import Leaf, RunContext, workflow_run_id
+from scythe_cli.leaf import Leaf, RunContext, workflow_run_id, workflow_run_ids
 from scythe_cli.registry import RegisteredExperiment
 from scythe_cli.specs import spec_factory
 from scythe_cli.target import ExperimentTarget, enter_worker, load_target
 
 __all__ = ["main"]
 
-_FLUSH_S = 0.05
+_FLUSH_S = 0.1
 _FLUSH_ROWS = 10_000
 _FLUSH_BYTES = 8_000_000
 _BUILD_ROWS = 64
@@ -77,8 +79,14 @@ def main(arguments: list[str]) -> int:
         connection, board, capture, experiment, RunContext.from_bytes(context), Path(start.fields["scratch"])
     )
     connection.send(Message("ready", {}))
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+    try:
         server.serve()
+    except (BrokenPipeError, ConnectionResetError):
+        return 0
+    except OSError as error:
+        if error.errno in (errno.EBADF, errno.ENOTSOCK):
+            os._exit(EXIT_BAD_DESCRIPTOR)
+        raise
     return 0
 
 
@@ -162,23 +170,19 @@ class _Server:
         started_s = self._flushed_s = time.monotonic()
         self._batch.clock_offset_s = time.time() - started_s
         n = table.num_rows
-        sort_indices: list[Any] = table.column("sort_index").to_pylist()
-        attempts: list[Any] = table.column(ATTEMPT).to_pylist()
         tries_left: list[Any] = table.column(TRIES_LEFT).to_pylist()
         retryable = [left > 0 for left in tries_left]
-        root = self._context.root_workflow_run_id
-        run_ids: list[str] = [
-            given or workflow_run_id(root, sort_index)
-            for given, sort_index in zip(table.column("workflow_run_id").to_pylist(), sort_indices, strict=True)
-        ]
+        attempts = self._batch.attempts = self._attempts_of(table)
+        run_ids: list[Any] = attempts.workflow_run_id.to_pylist()
         rows = table.drop_columns([ATTEMPT, TRIES_LEFT]).combine_chunks().to_batches()[0]
         self._choose_factory(rows.schema)
         words, clock, batch = self._board.words, self._board.clock, self._batch
         prepare, run, take, add, now = self._leaf.prepare, self._leaf.run, self._capture.take, batch.add, time.monotonic
         idle, running = int(Phase.IDLE), int(Phase.RUNNING)
         words[Board.CHUNK] = chunk
+        row_word, phase_word, back_word = Board.ROW, Board.PHASE, Board.GIVE_BACK
         specs: list[Any] = []
-        first = built = 0
+        first = built = sent = 0
         for row in range(n):
             if row == built:
                 first = built
@@ -187,8 +191,8 @@ class _Server:
             spec = specs[row - first]
             run_id = run_ids[row]
             clock[0] = begin_s = now()
-            words[Board.ROW] = row
-            words[Board.PHASE] = running
+            words[row_word] = row
+            words[phase_word] = running
             if isinstance(spec, BaseException):
                 result = failure_from(spec)
             else:
@@ -197,19 +201,34 @@ class _Server:
             if self._forked:
                 # a process that the spec has forked, and that came back from its function
                 os._exit(1 if isinstance(result, Failure) else 0)
-            words[Board.PHASE] = idle
             end_s = now()
+            # what fails here, because the spec has closed what is not its own, is to be its fault and no other's
             if self._moved:
                 os.fchdir(self._home)
                 self._moved = False
-            add((row, sort_indices[row], attempts[row], run_id, begin_s, end_s - begin_s, take()), result)
-            if words[Board.GIVE_BACK] and row + 1 < n:
+            add(row, begin_s, end_s - begin_s, take(), result)
+            words[phase_word] = idle
+            if words[back_word] and row + 1 < n:
                 self._flush(chunk, row + 1, retryable, back=True)
                 return
-            if end_s - self._flushed_s >= _FLUSH_S or len(batch) >= _FLUSH_ROWS or batch.n_bytes >= _FLUSH_BYTES:
+            if end_s - self._flushed_s >= _FLUSH_S or row - sent >= _FLUSH_ROWS or batch.n_bytes >= _FLUSH_BYTES:
                 self._flush(chunk, row + 1, retryable)
+                sent = row
         if len(batch):
             self._flush(chunk, n, retryable)
+
+    def _attempts_of(self, table: pa.Table) -> Attempts:
+        sort_index, attempt, given = (
+            table.column(name).combine_chunks() for name in ("sort_index", ATTEMPT, "workflow_run_id")
+        )
+        root = self._context.root_workflow_run_id
+        if given.null_count == len(given):
+            run_ids = workflow_run_ids(root, sort_index)
+        else:
+            indices: list[Any] = sort_index.to_pylist()
+            pairs = zip(given.to_pylist(), indices, strict=True)
+            run_ids = array_of([own or workflow_run_id(root, index) for own, index in pairs], pa.string())
+        return Attempts(sort_index, attempt, run_ids)
 
     def _choose_factory(self, schema: pa.Schema) -> None:
         if self._schema is None or not self._schema.equals(schema):

@@ -6,6 +6,7 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from scythe_cli.errors import ScytheError
 from scythe_cli.outcomes import State
@@ -15,6 +16,7 @@ __all__ = ["Failure", "cut_middle", "failure_from", "safe_text"]
 
 MESSAGE_LIMIT = 2_000
 TRACEBACK_LIMIT = 20_000
+_NAME_LIMIT = 200
 
 _PACKAGE = str(Path(__file__).parent.parent) + "/"
 
@@ -43,9 +45,11 @@ def failure_from(error: BaseException) -> Failure:
 
 
 def _name_of(cls: type[BaseException]) -> str:
-    if cls.__module__ in ("builtins", SCRIPT_MODULE) or cls.__module__.startswith("scythe_cli."):
-        return cls.__qualname__
-    return f"{cls.__module__}.{cls.__qualname__}"
+    module: Any = cls.__module__  # a class can say anything here
+    name = cut_middle(safe_text(cls.__qualname__), _NAME_LIMIT)
+    if not isinstance(module, str) or module in ("builtins", SCRIPT_MODULE) or module.startswith("scythe_cli."):
+        return name
+    return f"{safe_text(module)}.{name}"
 
 
 def _message_of(error: BaseException) -> str:

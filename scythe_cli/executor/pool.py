@@ -7,6 +7,7 @@ import selectors
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +22,18 @@ from scythe_cli.executor.capture import has_whole_stack, split_fault
 from scythe_cli.executor.failure import Failure, cut_middle
 from scythe_cli.executor.limits import Limits, StopSignal
 from scythe_cli.executor.memory import tree_memory_bytes
-from scythe_cli.executor.process import DUMP_SIGNAL, ChildProcess, Chunk, Sentence, death_of
+from scythe_cli.executor.process import (
+    DUMP_SIGNAL,
+    EXIT_BAD_DESCRIPTOR,
+    ChildProcess,
+    Chunk,
+    Sentence,
+    death_of,
+)
 from scythe_cli.executor.protocol import Message, from_ipc, to_ipc
 from scythe_cli.outcomes import OUTCOME_SCHEMA, State
 from scythe_cli.quantities import format_duration, format_size
+from scythe_cli.scratch import owned_prefix
 from scythe_cli.target import ExperimentTarget
 
 if TYPE_CHECKING:
@@ -62,8 +71,9 @@ class Executor:
         self.workers = workers
         self.children: list[ChildProcess] = []
         self._context_bytes = context.to_bytes()
-        self._scratch = Path(tempfile.mkdtemp(prefix="scythe-executor-"))
+        self._scratch = Path(tempfile.mkdtemp(prefix=owned_prefix("executor")))
         self._n_started = 0
+        self._n_chunks = 0
         self._is_closed = False
 
     def run(self, rows: Iterable[pa.RecordBatch], *, stop: StopSignal) -> Iterator[pa.Table]:
@@ -90,6 +100,18 @@ class Executor:
         finally:
             run.close()
 
+    def running(self) -> list[tuple[int, float]]:
+        """The specs that are being run: `sort_index`, and for how many seconds."""
+        found: list[tuple[int, float]] = []
+        now_s = time.monotonic()
+        for child in self.children:
+            sighting = child.sighting()
+            chunk = next((each for each in child.chunks if each.serial == sighting.chunk), None)
+            if sighting.phase is Phase.RUNNING and chunk is not None and sighting.row < chunk.rows.num_rows:
+                row: Any = chunk.rows.column("sort_index")[sighting.row].as_py()
+                found.append((int(row), max(now_s - sighting.started_s, 0.0)))
+        return found
+
     def start_child(self) -> ChildProcess:
         """Start a process; it is not ready yet."""
         self._n_started += 1
@@ -98,6 +120,11 @@ class Executor:
         child = ChildProcess(self.target, self._context_bytes, self.limits, folder, threads)
         self.children.append(child)
         return child
+
+    def new_serial(self) -> int:
+        """A number for a chunk, which no other one of any run has: boards of processes outlive runs."""
+        self._n_chunks += 1
+        return self._n_chunks
 
     def drop_child(self, child: ChildProcess) -> None:
         """End a process that is of no more use."""
@@ -135,8 +162,8 @@ class _Run:
         self._selector = selectors.DefaultSelector()
         self._events: dict[int, int] = {}
         self._outcomes: list[pa.Table] = []
-        self._serial = 0
-        self._deaths = 0  # in a row, without any spec that finished or is to blame
+        self._n_unexplained = 0  # deaths of which it is not known what the process was doing
+        self._suspected: Counter[int] = Counter()  # how often a row was alone in such a process, by sort_index
         self._failed_starts = 0
         self._keeps_spare = False
         self._has_started = any(child.is_ready for child in executor.children)
@@ -217,8 +244,8 @@ class _Run:
         n = self._pace.rows(self._backlog.remaining(), self._executor.workers)
         self._backlog.holds(n)
         rows = self._backlog.take(n)
-        self._serial += 1
-        child.give(Chunk(self._serial, rows), Message("rows", {"chunk": self._serial}, [to_ipc(rows)]))
+        serial = self._executor.new_serial()
+        child.give(Chunk(serial, rows), Message("rows", {"chunk": serial}, [to_ipc(rows)]))
         self._update(child)
         return True
 
@@ -287,7 +314,8 @@ class _Run:
             if child.is_dead():
                 self._bury(child)
             elif child.eof_s is not None and time.monotonic() - child.eof_s > 1.0:
-                child.kill()  # its spec has closed descriptors that are not its own
+                child.is_mute = True  # its spec has closed descriptors that are not its own, or written to them
+                child.kill()
 
     def _timeout_s(self) -> float:
         now_s = time.monotonic()
@@ -339,7 +367,6 @@ class _Run:
         chunk = child.chunks[0]
         self._outcomes += [from_ipc(blob) for blob in message.blobs]
         if fields["n"]:
-            self._deaths = 0
             self._pace.record(fields["n"], fields["busy_s"])
         if self._limits.retries and fields["failed"]:
             tries_left: Any = chunk.rows.column(TRIES_LEFT)
@@ -430,7 +457,8 @@ class _Run:
         chunk = child.chunks[0]
         others = list(child.chunks)[1:]
         failure = self._failure_of(child, code, stack)
-        begun = sighting.chunk == chunk.serial and sighting.phase is not Phase.IDLE
+        known = sighting.chunk == chunk.serial
+        begun = known and sighting.phase is not Phase.IDLE and not child.is_mute
         sentence = child.sentence
         n = chunk.rows.num_rows
         # what is put to the front last is run first
@@ -448,13 +476,24 @@ class _Run:
             self._requeue(chunk.rows.slice(sighting.end))
             self._requeue(chunk.rows.slice(sighting.row, sighting.end - sighting.row), alone=True)
             self._requeue(chunk.rows.slice(chunk.done, sighting.row - chunk.done))
+        elif known and n == 1:
+            self._blame(chunk.rows, failure, sighting.started_s, died_s, output)
+        elif known:
+            # it ended itself between rows, or could not say what became of them; which was the cause shows alone
+            seen = max(chunk.done, min(sighting.row + 1, n))
+            self._requeue(chunk.rows.slice(seen))
+            self._requeue(chunk.rows.slice(chunk.done, seen - chunk.done), alone=True)
+        elif n > 1:
+            # the first time it may have been by chance, before it began
+            self._n_unexplained += 1
+            self._requeue(chunk.rows.slice(chunk.done), alone=self._n_unexplained > 1)
         else:
-            self._deaths += 1
-            if self._deaths < _MAX_DEATHS:
-                self._requeue(chunk.rows.slice(chunk.done))
-                return
-            self._requeue(chunk.rows.slice(chunk.done + 1))
-            self._blame(chunk.rows.slice(chunk.done, 1), failure, died_s, died_s, output)
+            row: Any = chunk.rows.column("sort_index")[0].as_py()
+            self._suspected[row] += 1
+            if self._suspected[row] < _MAX_DEATHS:
+                self._requeue(chunk.rows, alone=True)
+            else:
+                self._blame(chunk.rows, failure, died_s, died_s, output)
 
     def _requeue(self, rows: pa.RecordBatch, *, alone: bool = False) -> None:
         if not self._stop.draining:
@@ -464,7 +503,7 @@ class _Run:
         sentence = child.sentence
         if sentence is not None:
             return Failure(sentence.state, sentence.error_type, sentence.message, stack)
-        error_type, message = death_of(code)
+        error_type, message = death_of(EXIT_BAD_DESCRIPTOR if child.is_mute else code)
         return Failure(State.CRASHED, error_type, message, stack)
 
     def _blame(
@@ -472,7 +511,6 @@ class _Run:
     ) -> None:
         from scythe_cli.leaf import workflow_run_id
 
-        self._deaths = 0
         cells = row.select(["sort_index", "workflow_run_id", ATTEMPT, TRIES_LEFT]).to_pylist()[0]
         root = self._executor.context.root_workflow_run_id
         self._outcomes.append(

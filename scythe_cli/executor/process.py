@@ -28,7 +28,10 @@ from scythe_cli.target import ExperimentTarget
 DUMP_SIGNAL = signal.SIGXCPU
 """Asks a child to write the stack of its spec, which is about to be killed for the time it takes; it says so."""
 
-__all__ = ["DUMP_SIGNAL", "ChildProcess", "Chunk", "Sentence", "death_of"]
+EXIT_BAD_DESCRIPTOR = 83
+"""How a child ends that can no longer use what it was started with."""
+
+__all__ = ["DUMP_SIGNAL", "EXIT_BAD_DESCRIPTOR", "ChildProcess", "Chunk", "Sentence", "death_of"]
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 # what the system does with a process whose code went wrong, as opposed to signals that somebody sends
@@ -74,6 +77,11 @@ class Sentence:
 
 def death_of(returncode: int) -> tuple[str, str]:
     """Name how a process ended: the kind, and a sentence."""
+    if returncode == EXIT_BAD_DESCRIPTOR:
+        return (
+            "FileDescriptors",
+            "the process was ended: file descriptors were closed or written to that are not its own",
+        )
     if returncode >= 0:
         return "ProcessExit", f"the process exited with code {returncode} by itself"
     try:
@@ -105,6 +113,7 @@ class ChildProcess:
         kill_at_s: When that time is over.
         last_message_s: When it last sent something.
         eof_s: When it closed its end of the channel; None while it is open.
+        is_mute: Whether it was ended because it went on without its end of the channel.
         baseline_bytes: The memory that it used before its first spec.
     """
 
@@ -116,6 +125,7 @@ class ChildProcess:
         self.kill_at_s = 0.0
         self.last_message_s = time.monotonic()
         self.eof_s: float | None = None
+        self.is_mute = False
         self.baseline_bytes = 0
         self._folder = folder
         self._output = folder / "output.txt"

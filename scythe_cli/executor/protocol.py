@@ -178,11 +178,18 @@ class Channel:
             self._filled += n
             if self._filled < len(self._buffer):
                 continue
-            if self._in_body:
-                messages.append(decode(memoryview(self._buffer)))
-            size = 8 if self._in_body else int.from_bytes(self._buffer, "little")
+            size = 8
+            try:
+                if self._in_body:
+                    messages.append(decode(memoryview(self._buffer)))
+                else:
+                    size = int.from_bytes(self._buffer, "little")
+                self._buffer = bytearray(size)
+            except (ValueError, LookupError, TypeError, MemoryError, OverflowError):
+                # its spec has written to a descriptor that is not its own: what comes after that means nothing
+                self.at_end = True
+                return messages
             self._in_body = not self._in_body
-            self._buffer = bytearray(size)
             self._filled = 0
             if not self._in_body and len(messages) >= 16:
                 return messages

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from scythe_cli.sampling.pieces import Helpers
 from scythe_cli.sampling.problems import BadCellsError, CellProblem
 from scythe_cli.sampling.round_trip import check_round_trip
 from scythe_cli.sampling.table import SamplingTable, read_sampling_file
 
-__all__ = ["BadCellsError", "CellProblem", "SamplingTable", "check_round_trip", "read_sampling_file"]
+__all__ = ["BadCellsError", "CellProblem", "Helpers", "SamplingTable", "check_round_trip", "read_sampling_file"]

@@ -211,7 +211,7 @@ def given_cells(column: str, cells: Any, given: Given | None) -> list[Any]:
     """What pydantic is given for the cells of one column."""
     values = plain_values(column, cells)
     if given is None:
-        return [MISSING if v is None else v for v in values]
+        return [MISSING if v is None else v for v in values] if cells.null_count else values
     return [MISSING if v is None else v if isinstance(v, Unusable) else given(v) for v in values]
 
 

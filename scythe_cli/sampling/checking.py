@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +10,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
-from pydantic import ValidationError
-from pydantic.fields import FieldInfo
 
-from scythe_cli.base import ExperimentInputSpec, input_columns
+from scythe_cli.base import ExperimentInputSpec
 from scythe_cli.columns import Column, schema_of
 from scythe_cli.errors import SamplingFileError
-from scythe_cli.sampling.cells import (
-    MISSING,
-    Given,
-    Partial,
-    Unusable,
-    given_cells,
-    given_values,
-    interpreter_of,
-)
+from scythe_cli.sampling.cells import MISSING, Given, given_cells, given_values
 from scythe_cli.sampling.compile import fast_accept, fields_are_independent
-from scythe_cli.sampling.findings import Finding, findings_of, found_exception, found_unusable, problem_of
-from scythe_cli.sampling.judging import Findings, Judge, encoded
-from scythe_cli.sampling.matching import Cell, Group, Match, Source, accepts_none
-from scythe_cli.sampling.problems import Problems, show_value
+from scythe_cli.sampling.judging import Findings, Judge
+from scythe_cli.sampling.matching import Cell, Group, Match, Source
+from scythe_cli.sampling.nested import NestedAccept, accept_nested
+from scythe_cli.sampling.pieces import Check, Helpers, Piece, Verdict
+from scythe_cli.sampling.problems import show_value
 from scythe_cli.sampling.raw import RawFile, chunked
 
 __all__ = ["check_cells"]
@@ -40,25 +30,16 @@ pc: Any = pyarrow.compute  # its stubs do not know the types that its functions 
 _ROWS_AT_ONCE = 20_000
 
 
-@dataclass
-class _Check:
-    """What the check of one file needs everywhere."""
-
-    raw: RawFile
-    model: type[ExperimentInputSpec]
-    root: Group
-    interpreters: dict[str, Given | None]
-    problems: Problems = field(default_factory=Problems)
-
-    def report(self, source: int, finding: Finding, row: int) -> None:
-        if self.problems.wants(source):
-            self.problems.add(source, problem_of(finding, self.raw, row))
-        else:
-            self.problems.add_uncollected(1)
-
-
-def check_cells(raw: RawFile, model: type[ExperimentInputSpec], match: Match) -> pa.Table:
+def check_cells(
+    raw: RawFile, model: type[ExperimentInputSpec], match: Match, helpers: Helpers | None = None
+) -> pa.Table:
     """Judge every cell.
+
+    Args:
+        raw: The file.
+        model: The model.
+        match: Which column belongs to which field.
+        helpers: Who may help where cells have to be judged one by one.
 
     Returns:
         The validated values, a row for each case.
@@ -66,21 +47,44 @@ def check_cells(raw: RawFile, model: type[ExperimentInputSpec], match: Match) ->
     Raises:
         BadCellsError: If cells are bad; all are counted and the first ones named.
     """
-    root = Group("", FieldInfo(annotation=model), model, match.sources)
-    # the folder as it is written, made absolute: a link to the file's folder stays one
-    folder = Path(raw.path).absolute().parent
-    interpreters = {cell.column: interpreter_of(cell, folder) for cell in _cells_of(root)}
-    check = _Check(raw, model, root, interpreters)
-    columns = input_columns(model)
+    check = Check(raw, model, match)
+    columns = check.columns
     if not columns:
         # a table without columns forgets how many rows it has
         return pa.table({"sort_index": pa.array(np.arange(raw.n_rows), pa.int64())})
     if fields_are_independent(model):
-        arrays = [_check_field(check, position, column) for position, column in enumerate(columns)]
+        arrays: list[pa.ChunkedArray[Any]] = []
+        for position in range(len(columns)):
+            arrays.append(_check_field(check, position, helpers))
+            # from here on, its text would only take memory
+            check.forget(position)
     else:
-        arrays = _check_rows(check, columns)
+        arrays = _check_pieces(check, None, helpers)
     check.problems.raise_if_any(raw.path, hint=_hint(model))
     return pa.Table.from_arrays(arrays, schema=schema_of(columns))
+
+
+def _check_pieces(check: Check, position: int | None, helpers: Helpers | None) -> list[pa.ChunkedArray[Any]]:
+    """Judge all rows, or each cell of a field, and not distinct cells only."""
+    if helpers is None or helpers.n < 1 or _may_count(check):
+        pieces = (Piece(start, stop, position) for start, stop in _spans(check.raw.n_rows))
+        verdicts: Iterable[Verdict] = map(check.judge, pieces)
+    else:
+        from scythe_cli.sampling.sharing import judge_shared
+
+        verdicts = judge_shared(check, position, helpers)
+    columns = check.columns if position is None else [check.columns[position]]
+    chunks: list[list[pa.Array[Any]]] = [[] for _ in columns]
+    for verdict in verdicts:
+        check.problems.take(verdict.problems, check.raw.row_label)
+        for done, array in zip(chunks, verdict.arrays, strict=True):
+            done.append(array)
+    return [chunked(done, column.type) for done, column in zip(chunks, columns, strict=True)]
+
+
+def _may_count(check: Check) -> bool:
+    """Whether a factory makes values: it may give each row another one, as a counter does."""
+    return any(info.default_factory is not None for info in check.model.model_fields.values())
 
 
 def _hint(model: type[ExperimentInputSpec]) -> str | None:
@@ -89,20 +93,12 @@ def _hint(model: type[ExperimentInputSpec]) -> str | None:
     return None
 
 
-def _cells_of(source: Source) -> Iterator[Cell]:
-    if isinstance(source, Cell):
-        yield source
-    else:
-        for part in source.parts.values():
-            yield from _cells_of(part)
-
-
 # ------------------------------------------------------------------ field by field
 
 
-def _check_field(check: _Check, position: int, column: Column) -> pa.ChunkedArray[Any]:
-    source = check.root.parts.get(column.name)
-    judge = Judge(column, check.root)
+def _check_field(check: Check, position: int, helpers: Helpers | None) -> pa.ChunkedArray[Any]:
+    judge = check.judge_of(position)
+    source = check.root.parts.get(judge.column.name)
     if source is None:
         return _defaults(check, judge)
     if isinstance(source, Cell):
@@ -110,10 +106,46 @@ def _check_field(check: _Check, position: int, column: Column) -> pa.ChunkedArra
             return _check_distinct(check, position, judge, source)
         except (pa.ArrowNotImplementedError, pa.ArrowTypeError):
             pass  # lists and structs have no dictionaries
-    return _check_each(check, position, judge, source)
+    else:
+        accept = accept_nested(source, judge.column, check.interpreters)
+        if accept is not None and (column := _check_nested(check, position, source, accept)) is not None:
+            return column
+    return _check_pieces(check, position, helpers)[0]
 
 
-def _defaults(check: _Check, judge: Judge) -> pa.ChunkedArray[Any]:
+def _check_nested(check: Check, position: int, group: Group, accept: NestedAccept) -> pa.ChunkedArray[Any] | None:
+    """Accept what can be accepted at once, and judge the other rows; None if these are most of them."""
+    judge = check.judge_of(position)
+    chunks: list[pa.Array[Any]] = []
+    for start, stop in _spans(check.raw.n_rows):
+        accepted = accept(start, stop)
+        if accepted.ok.true_count == stop - start:
+            chunks.append(accepted.values)
+            continue
+        rows = np.flatnonzero(~accepted.ok.to_numpy(zero_copy_only=False))
+        if start == 0 and len(rows) > (stop - start) / 2:
+            return None
+        values = given_values(_rows_of(group, start, stop, pa.array(rows)), 0, len(rows), check.interpreters)
+        array, findings = judge.judge(values)
+        for offset in sorted(findings):
+            for finding in findings[offset]:
+                check.report(position, finding, start + int(rows[offset]))
+        order = np.arange(stop - start)
+        order[rows] = np.arange(stop - start, stop - start + len(rows))
+        chunks.append(_taken(pa.concat_arrays([accepted.values, array]), order))
+    return chunked(chunks, judge.column.type)
+
+
+def _rows_of(source: Source, start: int, stop: int, rows: Any) -> Any:
+    """A field as it is in some rows."""
+    if isinstance(source, Cell):
+        cells: Any = source.cells.slice(start, stop - start).take(rows)
+        return Cell(source.column, cells, source.info)
+    parts = {name: _rows_of(part, start, stop, rows) for name, part in source.parts.items()}
+    return Group(source.column, source.info, source.model, parts)
+
+
+def _defaults(check: Check, judge: Judge) -> pa.ChunkedArray[Any]:
     """A column that the file lacks; a factory may give each row another value."""
     n_rows = check.raw.n_rows
     each = judge.column.info.default_factory is not None
@@ -136,7 +168,7 @@ def _raise_bad_default(path: Path, column: Column, findings: Findings) -> None:
         )
 
 
-def _check_distinct(check: _Check, position: int, judge: Judge, cell: Cell) -> pa.ChunkedArray[Any]:
+def _check_distinct(check: Check, position: int, judge: Judge, cell: Cell) -> pa.ChunkedArray[Any]:
     """Accept what can be accepted at once; judge each distinct value of the rest."""
     type_ = judge.column.type
     config = check.model.model_config
@@ -220,7 +252,7 @@ def _rows_of_rest(
 
 
 def _report_distinct(
-    check: _Check,
+    check: Check,
     position: int,
     findings: Findings,
     rows: npt.NDArray[np.int64],
@@ -238,100 +270,6 @@ def _report_distinct(
     check.problems.add_uncollected(total - (check.problems.count - n_before))
 
 
-def _check_each(check: _Check, position: int, judge: Judge, source: Source) -> pa.ChunkedArray[Any]:
-    """Judge each cell of a column whose values cannot be told apart cheaply."""
-    chunks: list[pa.Array[Any]] = []
-    for start, stop in _spans(check.raw.n_rows):
-        array, findings = judge.judge(given_values(source, start, stop, check.interpreters))
-        chunks.append(array)
-        for offset in sorted(findings):
-            for finding in findings[offset]:
-                check.report(position, finding, start + offset)
-    return chunked(chunks, judge.column.type)
-
-
 def _spans(n_rows: int) -> Iterator[tuple[int, int]]:
     for start in range(0, n_rows, _ROWS_AT_ONCE):
         yield start, min(start + _ROWS_AT_ONCE, n_rows)
-
-
-# -------------------------------------------------------------------- row by row
-
-
-def _check_rows(check: _Check, columns: list[Column]) -> list[pa.ChunkedArray[Any]]:
-    """Judge whole rows, as the process that runs the specs does."""
-    sources = check.root.parts
-    none_if_missing = {name for name, s in sources.items() if s.info.is_required() and accepts_none(s.info.annotation)}
-    clean = all(_needs_no_look(check, source) for source in sources.values())
-    chunks: list[list[pa.Array[Any]]] = [[] for _ in columns]
-    for start, stop in _spans(check.raw.n_rows):
-        specs = _specs(check, start, stop, none_if_missing, clean=clean)
-        values = [[None if spec is None else getattr(spec, column.name) for spec in specs] for column in columns]
-        for position, (column, kept, done) in enumerate(zip(columns, values, chunks, strict=True), 1):
-            array, misfits = encoded(column, kept)
-            source = sources.get(column.name)
-            cell = source if isinstance(source, Cell) else None
-            label = column.name if source is None else source.column
-            for offset, message in misfits.items():
-                shown = None if cell is not None else show_value(kept[offset])
-                check.report(position, Finding(label, message, cell, shown), start + offset)
-            done.append(array)
-    return [chunked(done, column.type) for done, column in zip(chunks, columns, strict=True)]
-
-
-def _specs(check: _Check, start: int, stop: int, none_if_missing: set[str], *, clean: bool) -> list[Any]:
-    """Build the specs of some rows, None in place of a bad one."""
-    sources = check.root.parts
-    given = [given_values(source, start, stop, check.interpreters) for source in sources.values()]
-    # without a column there is nothing to zip
-    rows = zip(*given, strict=True) if given else iter([()] * (stop - start))
-    validate = check.model.__pydantic_validator__.validate_python
-    specs: list[Any] = []
-    for row, cells in enumerate(rows, start):
-        values = dict(zip(sources, cells, strict=True))
-        if clean:
-            try:
-                specs.append(validate(values, by_alias=True, by_name=True))
-                continue
-            except Exception:  # noqa: BLE001 - judged again below, which puts it into words
-                pass
-        specs.append(_check_row(check, row, values, none_if_missing))
-    return specs
-
-
-def _needs_no_look(check: _Check, source: Source) -> bool:
-    """Whether each cell of a source is there and goes to pydantic as it is."""
-    if not isinstance(source, Cell) or check.interpreters[source.column] is not None or source.cells.null_count:
-        return False
-    type_ = source.cells.type
-    return pa.types.is_string(type_) or pa.types.is_integer(type_) or pa.types.is_floating(type_)
-
-
-def _check_row(check: _Check, row: int, cells: dict[str, Any], none_if_missing: set[str]) -> Any:
-    """Judge one row; returns the spec, or None if it is bad."""
-    unusable: list[Unusable] = []
-    given: dict[str, Any] = {}
-    for name, value in cells.items():
-        if isinstance(value, Unusable):
-            unusable.append(value)
-        elif isinstance(value, Partial):
-            given[name] = value.values
-            unusable += value.unusable
-        elif value is not MISSING:
-            given[name] = value
-        elif name in none_if_missing:
-            given[name] = None
-    found = [found_unusable(value) for value in unusable]
-    spec = None
-    try:
-        spec = check.model.__pydantic_validator__.validate_python(given, by_alias=True, by_name=True)
-    except ValidationError as error:
-        # a cell that could not be given is not also missing
-        hidden = {value.column for value in unusable}
-        found += [finding for finding in findings_of(error, check.root) if finding.column not in hidden]
-    except Exception as error:  # noqa: BLE001 - a validator of the user's can raise anything
-        if not unusable:
-            found.append(found_exception(error, check.root, ()))
-    for finding in found:
-        check.report(0, finding, row)
-    return None if found else spec

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Union, cast, get_args, get_origin
 
@@ -23,7 +23,7 @@ from pydantic.types import AllowInfNan
 
 from scythe_cli.base import RESERVED_INPUT_FIELDS, ExperimentInputSpec
 
-__all__ = ["FastAccept", "fast_accept", "fields_are_independent"]
+__all__ = ["FastAccept", "fast_accept", "fields_are_independent", "is_left_alone"]
 
 pc: Any = pyarrow.compute  # its stubs do not know the types that its functions take
 
@@ -182,6 +182,16 @@ def fields_are_independent(model: type[ExperimentInputSpec]) -> bool:
     A validator of the user's may look at other fields, or remember what it saw; so a model with one is judged row by
     row, as it will be where the spec is run.
     """
+    return is_left_alone(model, but=RESERVED_INPUT_FIELDS)
+
+
+def is_left_alone(model: type[BaseModel], but: Collection[str] = ()) -> bool:
+    """Whether what an instance of a model is made of are the values of its fields, and nothing of the user's is called.
+
+    Args:
+        model: The model.
+        but: Names of fields that do not matter.
+    """
     decorators = model.__pydantic_decorators__
     if (
         decorators.field_validators
@@ -193,13 +203,13 @@ def fields_are_independent(model: type[ExperimentInputSpec]) -> bool:
         return False
     own = [cls for cls in model.__mro__ if cls not in ExperimentInputSpec.__mro__]
     for cls in own:
-        if any(name in vars(cls) for name in ("__get_pydantic_core_schema__", "__new__")):
+        if any(name in vars(cls) for name in ("__get_pydantic_core_schema__", "__new__", "__getattribute__")):
             return False
         # pydantic gives a class with private attributes a hook of its own
         hook = vars(cls).get("model_post_init")
         if hook is not None and getattr(hook, "__name__", "") != "init_private_attributes":
             return False
-    return not any(_needs_row(info) for name, info in model.model_fields.items() if name not in RESERVED_INPUT_FIELDS)
+    return not any(_needs_row(info) for name, info in model.model_fields.items() if name not in but)
 
 
 def _needs_row(info: FieldInfo) -> bool:

@@ -74,8 +74,13 @@ class Match:
     ignored: list[str]
 
 
-def match_columns(raw: RawFile, model: type[ExperimentInputSpec]) -> Match:
+def match_columns(raw: RawFile, model: type[ExperimentInputSpec], *, is_part: bool = False) -> Match:
     """Find the field of each column.
+
+    Args:
+        raw: The columns.
+        model: The model.
+        is_part: Whether these are some of the columns of a file whose other columns are known to be right.
 
     Raises:
         SamplingFileError: If a column belongs to no field, two to the same, or none to a field that has no default.
@@ -93,10 +98,10 @@ def match_columns(raw: RawFile, model: type[ExperimentInputSpec]) -> Match:
     for name, info in model.model_fields.items():
         if name in sources or name in RESERVED_INPUT_FIELDS:
             continue
-        if info.is_required():
-            mistakes.append(f"missing column {name!r}: the field has no default")
-        else:
+        if not info.is_required():
             defaulted.append(name)
+        elif not is_part:
+            mistakes.append(f"missing column {name!r}: the field has no default")
     for source in sources.values():
         mistakes += _missing_parts(source)
     if mistakes:

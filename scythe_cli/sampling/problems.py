@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, time
 from pathlib import Path
+from typing import Any
 
 from scythe_cli.errors import SamplingFileError
 
@@ -91,6 +92,34 @@ class Problems:
     def add_uncollected(self, n: int) -> None:
         """Count problems that are not wanted any more."""
         self.count += n
+
+    def take(self, others: Problems, row_label: Callable[[int], str], first_row: int = 0) -> None:
+        """Add what another has collected, whose rows come after those of this one.
+
+        Args:
+            others: The other.
+            row_label: Names a row of the file.
+            first_row: The row that is row 0 to the other.
+        """
+        n_before = self.count
+        for _, source, problem in others._kept:
+            if self.wants(source):
+                row = problem.row + first_row
+                self.add(source, replace(problem, row=row, label=row_label(row)))
+        self.add_uncollected(others.count - (self.count - n_before))
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain data, for another process."""
+        return {"count": self.count, "kept": [[source, asdict(problem)] for _, source, problem in self._kept]}
+
+    @classmethod
+    def from_plain(cls, data: Mapping[str, Any]) -> Problems:
+        """Read what `to_plain` gave."""
+        problems = cls()
+        for source, fields in data["kept"]:
+            problems.add(source, CellProblem(**fields))
+        problems.count = data["count"]
+        return problems
 
     def raise_if_any(self, path: Path, *, hint: str | None = None) -> None:
         """Raise `BadCellsError` if there are any."""

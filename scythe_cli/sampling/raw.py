@@ -14,6 +14,10 @@ from scythe_cli.errors import SamplingFileError
 
 __all__ = ["RawFile", "check_names", "chunked"]
 
+# of what is wrong with names of columns; a file can have thousands, of any length
+_MAX_SHOWN = 10
+_MAX_NAME = 60
+
 
 @dataclass(frozen=True)
 class RawFile:
@@ -42,10 +46,19 @@ def check_names(path: Path, names: Sequence[str]) -> None:
     """
     empty = [str(position) for position, name in enumerate(names, 1) if not name]
     if empty:
-        raise SamplingFileError(f"{path}: column {', '.join(empty)} has no name")
+        raise SamplingFileError(f"{path}: column {_some(empty)} has no name")
     twice = [name for name, n in Counter(names).items() if n > 1]
     if twice:
-        raise SamplingFileError(f"{path}: more than one column is named {', '.join(map(repr, twice))}")
+        raise SamplingFileError(f"{path}: more than one column is named {_some([_short(name) for name in twice])}")
+
+
+def _some(items: Sequence[str]) -> str:
+    more = f" and {len(items) - _MAX_SHOWN} more" if len(items) > _MAX_SHOWN else ""
+    return ", ".join(items[:_MAX_SHOWN]) + more
+
+
+def _short(name: str) -> str:
+    return repr(name) if len(name) <= _MAX_NAME else f"{name[:_MAX_NAME]!r}…"
 
 
 def chunked(chunks: list[Any], type_: Any) -> pa.ChunkedArray[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,8 @@ import pyarrow.compute as pc
 from scythe_cli.base import ExperimentInputSpec
 from scythe_cli.errors import SamplingFileError
 from scythe_cli.sampling.checking import check_cells
-from scythe_cli.sampling.matching import Cell, match_columns
+from scythe_cli.sampling.matching import Cell, Source, match_columns
+from scythe_cli.sampling.pieces import Helpers
 from scythe_cli.sampling.reading import read_raw
 from scythe_cli.sampling.round_trip import ROUND_TRIP_HINT, round_trip_fault, rows_to_try
 
@@ -39,12 +42,15 @@ class SamplingTable:
     row_label: Callable[[int], str]
 
 
-def read_sampling_file(path: Path, model: type[ExperimentInputSpec]) -> SamplingTable:
+def read_sampling_file(
+    path: Path, model: type[ExperimentInputSpec], *, helpers: Helpers | None = None
+) -> SamplingTable:
     """Read a sampling file and check all of it.
 
     Args:
         path: A `.csv`, `.parquet` or `.pq` file.
         model: The input model of the experiment.
+        helpers: Processes that may help where rows have to be judged one by one.
 
     Raises:
         SamplingFileError: If the file cannot be read or its columns do not fit the model.
@@ -53,10 +59,19 @@ def read_sampling_file(path: Path, model: type[ExperimentInputSpec]) -> Sampling
     path = Path(path)
     raw = read_raw(path)
     match = match_columns(raw, model)
-    inputs = check_cells(raw, model, match)
-    cells = [source.cells for source in match.sources.values() if isinstance(source, Cell)]
-    rows = rows_to_try(raw.n_rows, [pc.index(column.is_null(), True).as_py() for column in cells if column.null_count])
-    fault = round_trip_fault(model, inputs.take(rows), lambda row: raw.row_label(rows[row].as_py()))
+    rows = rows_to_try(raw.n_rows, [_first_missing(source) for source in match.sources.values()])
+    # what a validator prints must not get into the output of a command
+    with contextlib.redirect_stdout(sys.stderr):
+        inputs = check_cells(raw, model, match, helpers)
+    with contextlib.redirect_stdout(sys.stderr):
+        fault = round_trip_fault(model, inputs.take(rows), lambda row: raw.row_label(rows[row].as_py()))
     if fault is not None:
         raise SamplingFileError(f"{path}: {fault}", hint=ROUND_TRIP_HINT)
     return SamplingTable(path, inputs, match.defaulted, match.ignored, raw.row_label)
+
+
+def _first_missing(source: Source) -> int:
+    """The first row without a cell; -1 if there is none."""
+    if isinstance(source, Cell) and source.cells.null_count:
+        return pc.index(source.cells.is_null(), True).as_py()
+    return -1

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -143,7 +143,7 @@ class LocalStorage:
 
     def list_folders(self, prefix: str) -> list[str]:
         """Names of the folders in a folder."""
-        return sorted(entry.name for entry in self._entries(prefix) if entry.is_dir())
+        return sorted(entry.name for entry in self._entries(prefix) if _holds(entry.is_dir))
 
     def list_files(self, prefix: str) -> list[FileInfo]:
         """The files in a folder."""
@@ -153,8 +153,8 @@ class LocalStorage:
                 if entry.is_file():
                     stat = entry.stat()
                     files.append(FileInfo(entry.name, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC)))
-            except FileNotFoundError:
-                continue  # removed since it was listed
+            except OSError:
+                continue  # removed since it was listed, or a link that leads to nothing
         return sorted(files, key=lambda file: file.name)
 
     def list_tree(self, prefix: str) -> list[str]:
@@ -168,7 +168,7 @@ class LocalStorage:
                 key = f"{folder}/{entry.name}" if folder else entry.name
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(key)
-                elif entry.is_file():
+                elif _holds(entry.is_file):
                     keys.append(key)
         return sorted(keys)
 
@@ -178,7 +178,9 @@ class LocalStorage:
         with border("read", path):
             try:
                 path.stat()
-            except (FileNotFoundError, NotADirectoryError):
+            except OSError as error:
+                if not _is_missing(error):
+                    raise
                 self._check_root()
                 return False
             return path.is_file()
@@ -241,7 +243,9 @@ class LocalStorage:
             try:
                 with os.scandir(folder) as entries:
                     return [entry for entry in entries if not entry.name.startswith(TEMP_PREFIX)]
-            except (FileNotFoundError, NotADirectoryError):
+            except OSError as error:
+                if not _is_missing(error):
+                    raise
                 self._check_root()
                 return []
 
@@ -250,9 +254,24 @@ class LocalStorage:
         with border("read", path):
             try:
                 yield
-            except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            except OSError as error:
+                if not _is_missing(error) and not isinstance(error, IsADirectoryError):
+                    raise
                 self._check_root()
                 raise MissingKeyError(f"cannot read {path}: it does not exist") from error
+
+
+def _is_missing(error: OSError) -> bool:
+    """Whether there is nothing under a name, or nothing that it leads to: links can lead in circles."""
+    return isinstance(error, (FileNotFoundError, NotADirectoryError)) or error.errno == errno.ELOOP
+
+
+def _holds(question: Callable[[], bool]) -> bool:
+    """Ask an entry what it is; a link whose end cannot be seen is nothing."""
+    try:
+        return question()
+    except OSError:
+        return False
 
 
 def _create_without_link(path: Path, data: bytes) -> bool:

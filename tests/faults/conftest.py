@@ -51,6 +51,11 @@ def nightly() -> bool:
     return os.environ.get("SCYTHE_NIGHTLY") == "1"
 
 
+def rounds(n: int) -> int:
+    """How many rounds a test has: `n` in the nightly suite unless SCYTHE_ROUNDS says another number, else one."""
+    return int(os.environ.get("SCYTHE_ROUNDS", n)) if nightly() else 1
+
+
 @pytest.fixture
 def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project whose function appends the number of each spec that it is called for to the file `calls`."""

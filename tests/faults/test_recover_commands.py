@@ -15,6 +15,8 @@ import pytest
 
 from scythe_cli.lease import hold_lease
 from scythe_cli.project import open_project
+from scythe_cli.storage import open_storage
+from tests.made_runs import make_run
 from tests.projects import make_project, tree
 
 from .comparing import strangers
@@ -129,7 +131,7 @@ def test_wrong_states_are_told_with_those_that_there_are(project: Path, inside: 
 
 
 def test_second_process_on_a_run_is_refused(project: Path, inside: Inside) -> None:
-    assert inside(project, "allocate", "cases.csv").code == 0
+    make_run(open_storage(project / "runs"), project / "scratch", 10)
     run = open_project(start=project).run()
     with hold_lease(run.storage, run.layout):
         ran = inside(project, "retry")
@@ -152,10 +154,10 @@ def test_debugger_is_opened_where_the_function_fails(
     assert done.returncode == 1
 
 
-SLOW = CODE.replace('spec.log("a word")', "import time; time.sleep(0.2)")
+SLOW = CODE.replace('spec.log("a word")', "import time; time.sleep(float(os.environ.get('PAUSE_S', 0.2)))")
 
 
-def test_interrupted_run_says_how_it_goes_on(tmp_path: Path, inside: Inside) -> None:
+def test_interrupted_run_says_how_it_goes_on(tmp_path: Path, inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_project(tmp_path / "slow", code=SLOW, config=CONFIG)
     (folder / "cases.csv").write_text("x\n" + "".join(f"{i}\n" for i in range(30)))
     for command in (["allocate", "cases.csv"], *([["retry"]] if nightly() else [])):
@@ -171,6 +173,7 @@ def test_interrupted_run_says_how_it_goes_on(tmp_path: Path, inside: Inside) -> 
             known = len(list((folder / "runs").rglob("outcomes/*.pq")))
             while len(list((folder / "runs").rglob("outcomes/*.pq"))) == known:
                 assert time.monotonic() < deadline
+                assert process.poll() is None, process.communicate()[1]
                 time.sleep(0.02)
             process.send_signal(signal.SIGINT)
             _, err = process.communicate(timeout=60)
@@ -180,4 +183,5 @@ def test_interrupted_run_says_how_it_goes_on(tmp_path: Path, inside: Inside) -> 
         counts = run.status().counts
         assert counts is not None
         assert 0 < counts.pending < 30
+    monkeypatch.setenv("PAUSE_S", "0")
     assert inside(folder, "retry").code == 0

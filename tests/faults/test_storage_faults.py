@@ -18,11 +18,11 @@ from scythe_cli.storage import open_storage
 from tests import servers
 from tests.projects import make_project
 
-from .comparing import assert_same_tables, final_tables, strangers
-from .conftest import CONFIG, Inside, nightly
+from .comparing import final_tables, strangers
+from .conftest import CONFIG, Inside, nightly, rounds
 from .proxy import FAULTS, FaultProxy, fault_proxy
 
-ROUNDS = 20 if nightly() else 1
+ROUNDS = rounds(20)
 
 
 @pytest.fixture
@@ -68,39 +68,69 @@ def test_runs_are_complete_on_a_storage_that_fails_now_and_then(
     assert sum(n for fault, n in proxy[0].seen.items() if fault) > 0
 
 
+SLOW = """
+import os, time
+from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
+from scythe_cli.registry import ExperimentRegistry
+
+class Case(ExperimentInputSpec):
+    x: int
+
+class Answer(ExperimentOutputSpec):
+    y: int
+
+@ExperimentRegistry.Register()
+def simulate(spec: Case) -> Answer:
+    time.sleep(float(os.environ["PAUSE_S"]))
+    return Answer(y=spec.x**2)
+"""
+
+
 @pytest.mark.live
+@pytest.mark.parametrize("kind", ["503", "reset", "hang"] if nightly() else ["503"])
 def test_run_that_lost_its_storage_goes_on_when_it_is_back(
-    tmp_path: Path, inside: Inside, proxy: tuple[FaultProxy, servers.S3Server], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    inside: Inside,
+    proxy: tuple[FaultProxy, servers.S3Server],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
 ) -> None:
-    monkeypatch.setattr("scythe_cli.storage.s3_client.PATIENCE_S", 1.0)
+    """The storage is away from the middle of the run on, for longer than it is waited for."""
     faults, _ = proxy
-    faults.share = 0.0
-    folder = make_project(tmp_path / "p", config=CONFIG)
-    (folder / "cases.csv").write_text("area\n" + "".join(f"{i}\n" for i in range(40)))
-    location = "s3://faulty/lost"
-    assert inside(folder, "allocate", "cases.csv", "--storage", location).code == 0
-    run = next((tmp_path / "s3" / "buckets" / "faulty" / "lost").glob("energy/v1.0.0/*"))
-    expected = final_tables(run)
-    for part in (run / "outcomes").iterdir():
-        part.unlink()
-    put_part = "scythe_cli.ledger.LedgerWriter.add"
+    faults.share, faults.kinds = 0.0, (kind,)
+    folder = make_project(tmp_path / "p", code=SLOW, config=CONFIG)
+    (folder / "cases.csv").write_text("x\n" + "".join(f"{i}\n" for i in range(40)))
+    bucket = tmp_path / "s3" / "buckets" / "faulty" / "lost"
 
-    def lose(*_: object) -> None:
-        faults.share, faults.kinds = 1.0, ("503",)
-        raise_from_storage()
+    def lose() -> None:
+        until = time.monotonic() + 60
+        while not list(bucket.glob("energy/*/*/outcomes/*.pq")) and time.monotonic() < until:
+            time.sleep(0.02)
+        faults.share = 1.0
 
-    def raise_from_storage() -> None:
-        open_project(start=folder, storage=location).storage.write_bytes("x", b"")
-
+    monkeypatch.setenv("PAUSE_S", "0.1")
+    thread = threading.Thread(target=lose)
+    thread.start()
     with monkeypatch.context() as patch:
-        patch.setattr(put_part, lose)
-        ran = inside(folder, "retry", "--storage", location)
+        patch.setattr("scythe_cli.storage.s3_client.PATIENCE_S", 0.2)
+        if kind == "hang":
+            patch.setattr("scythe_cli.storage.s3_client.READ_TIMEOUT_S", 1.0)
+        ran = inside(folder, "allocate", "cases.csv", "--storage", "s3://faulty/lost")
+    thread.join()
     assert ran.code == 4
-    assert "the server answers SlowDown again and again" in ran.err
-    assert "hint: Try again later. What is finished is kept: `scythe retry energy/v1.0.0/" in ran.err
+    run = next(bucket.glob("energy/v1.0.0/*"))
+    what = {"503": "the server answers SlowDown again and again", "reset": "cannot be reached", "hang": "breaks off"}
+    assert what[kind] in ran.err
+    assert f"What is finished is kept: `scythe retry energy/v1.0.0/{run.name}` goes on." in ran.err
+
     faults.share = 0.0
-    assert inside(folder, "retry", "--storage", location).code == 0
-    assert_same_tables(run, expected)
+    monkeypatch.setenv("PAUSE_S", "0")
+    status = open_project(start=folder, storage="s3://faulty/lost").run().status()
+    assert status.counts is not None
+    assert 0 < status.counts.succeeded < 40
+    assert status.counts.succeeded + status.counts.pending == 40
+    assert inside(folder, "retry", "--storage", "s3://faulty/lost").code == 0
+    assert final_tables(run)["scalars"]["y"].to_list() == [i**2 for i in range(40)]
     assert strangers(run) == []
 
 
@@ -128,15 +158,14 @@ def test_server_that_never_answers_is_given_up_and_asked_again(
     faults.kinds, faults.share = ("hang",), 1.0
     timer = threading.Timer(1.5, lambda: setattr(faults, "share", 0.0))
     timer.start()
-    started = time.monotonic()
     assert storage.create("key", b"x" * 10_000)
-    assert time.monotonic() - started < 15
     timer.join()
     assert faults.seen["hang"] > 0
     assert storage.read_bytes("key") == b"x" * 10_000
     assert not storage.create("key", b"y")
 
 
+N_BULKY = 400
 BULKY = """
 import random, time
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
@@ -150,7 +179,7 @@ class Answer(ExperimentOutputSpec):
 
 @ExperimentRegistry.Register()
 def simulate(spec: Case) -> Answer:
-    time.sleep(0.002)
+    time.sleep(0.003)
     return Answer(noise=random.Random(spec.x).randbytes(4_000).hex())
 """
 
@@ -159,7 +188,7 @@ def simulate(spec: Case) -> Answer:
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
     if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
         pytest.skip("a small disk can only be made by root, where mounting is allowed")
     try:
@@ -170,7 +199,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_disk_that_is_full_in_mid_run(tmp_path: Path, small_disk: Path, inside: Inside) -> None:
     folder = make_project(tmp_path / "p", code=BULKY, config=CONFIG)
-    pl.DataFrame({"x": range(1000)}).write_csv(folder / "cases.csv")
+    pl.DataFrame({"x": range(N_BULKY)}).write_csv(folder / "cases.csv")
     runs = str(small_disk / "runs")
 
     ran = inside(folder, "allocate", "cases.csv", "--storage", runs)
@@ -181,14 +210,15 @@ def test_disk_that_is_full_in_mid_run(tmp_path: Path, small_disk: Path, inside: 
     assert "What is finished is kept: `scythe retry energy/v1.0.0/" in ran.err
     run = next((small_disk / "runs").glob("energy/*/*"))
     assert not [file for file in strangers(run) if file != ".lease"]
-    again = inside(folder, "retry", "--storage", runs)
-    assert again.code == 4
-    assert "no space is left" in again.err
+    if nightly():
+        again = inside(folder, "retry", "--storage", runs)
+        assert again.code == 4
+        assert "no space is left" in again.err
 
     subprocess.run(["mount", "-o", "remount,size=64m", str(small_disk)], check=True)
     retried = inside(folder, "retry", "--storage", runs)
     assert retried.code == 0, retried.err
     scalars = final_tables(run)["scalars"]
-    assert scalars["sort_index"].to_list() == list(range(1000))
-    assert scalars["noise"].to_list() == [random.Random(i).randbytes(4_000).hex() for i in range(1000)]
+    assert scalars["sort_index"].to_list() == list(range(N_BULKY))
+    assert scalars["noise"].to_list() == [random.Random(i).randbytes(4_000).hex() for i in range(N_BULKY)]
     assert strangers(run) == []

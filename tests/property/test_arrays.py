@@ -4,12 +4,14 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scythe_cli.arrays import array_of, repeated
+from scythe_cli.arrays import array_of, integer_cells, numbers, repeated, texts_of_width
+from scythe_cli.leaf import workflow_run_id, workflow_run_ids
 
 TYPES = [pa.int64(), pa.int32(), pa.float64(), pa.bool_(), pa.string(), pa.date32(), pa.list_(pa.int64())]
 VALUES = st.one_of(
@@ -75,3 +77,35 @@ def test_pandas_is_not_loaded() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout == "False\n"
+
+
+@given(st.sampled_from([pa.int64(), pa.int32()]), st.lists(st.none() | st.integers(-(2**31), 2**31 - 1)), st.data())
+def test_cells_of_a_slice_with_nulls_as_zero(type_: pa.DataType, values: list[int | None], data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(values)))
+    n = data.draw(st.integers(0, len(values) - start))
+    cells = integer_cells(pa.array(values, type_).slice(start, n))
+    assert cells.tolist() == [value or 0 for value in values[start : start + n]]
+    assert numbers(cells, type_).to_pylist() == cells.tolist()
+
+
+@given(st.text(max_size=8), st.integers(0, 50))
+def test_one_text_many_times(text: str, n: int) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return
+    array = repeated(text, n)
+    array.validate(full=True)
+    assert array.to_pylist() == [text] * n
+    size = len(text.encode())
+    assert texts_of_width(np.frombuffer(text.encode() * n, np.uint8), n, size).equals(array)
+
+
+@given(
+    st.text(st.characters(codec="utf-8"), max_size=5),
+    st.lists(st.one_of(st.integers(0, 10**8 - 1), st.integers(0, 2**62)), max_size=9),
+)
+def test_ids_of_many_specs_are_those_of_each(root: str, indices: list[int]) -> None:
+    ids = workflow_run_ids(root, pa.array(indices, pa.int64()))
+    ids.validate(full=True)
+    assert ids.to_pylist() == [workflow_run_id(root, index) for index in indices]

@@ -7,24 +7,30 @@ import csv
 import enum
 import io
 import math
+import socket
 import string
 import tempfile
-from collections.abc import Callable
+import threading
+from collections import deque
+from collections.abc import Callable, Generator
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional
+from types import SimpleNamespace
+from typing import Annotated, Any, Literal, Optional, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator
 
 from scythe_cli.base import ExperimentInputSpec, input_columns
 from scythe_cli.columns import ColumnError, schema_of
 from scythe_cli.errors import SamplingFileError
-from scythe_cli.sampling import BadCellsError, read_sampling_file
+from scythe_cli.executor.protocol import Connection
+from scythe_cli.sampling import BadCellsError, Helpers, checking, read_sampling_file, sharing
+from scythe_cli.sampling.helper import serve
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
@@ -166,13 +172,17 @@ def _has(annotation: Any, member: Any) -> bool:
     return annotation is member or member in getattr(annotation, "__args__", ())
 
 
+def present(model: type[ExperimentInputSpec], row: dict[str, Any]) -> dict[str, Any]:
+    """What pydantic is to be given for the cells of a row."""
+    return {name: certain(model.model_fields[name].annotation, v) for name, v in row.items() if v is not None}
+
+
 def expected(model: type[ExperimentInputSpec], rows: list[dict[str, Any]]) -> list[dict[str, Any] | None]:
     """What pydantic says of each row: the values as cells, or None."""
     results: list[dict[str, Any] | None] = []
     for row in rows:
-        present = {name: certain(model.model_fields[name].annotation, v) for name, v in row.items() if v is not None}
         try:
-            spec = model.__pydantic_validator__.validate_python(present, by_alias=True, by_name=True)
+            spec = model.__pydantic_validator__.validate_python(row, by_alias=True, by_name=True)
             table = [column.array([getattr(spec, column.name)])[0].as_py() for column in input_columns(model)]
         except (ValidationError, ColumnError):
             results.append(None)
@@ -223,7 +233,173 @@ def test_csv_as_pydantic_row_by_row(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cases.csv"
         write_csv(path, names, rows)
-        check(path, model, [{name: text or None for name, text in r.items()} for r in rows])
+        check(path, model, [present(model, {name: text or None for name, text in r.items()}) for r in rows])
+
+
+# ---------------------------------------------------------------- nested models, their parts as dotted columns
+
+
+@st.composite
+def nested_models(draw: Any) -> tuple[type[ExperimentInputSpec], dict[str, Any]]:
+    """A model that holds another one, and the bare type of each dotted column."""
+    inner, bases = draw(models())
+    fields: dict[str, Any] = {}
+    for name, info in inner.model_fields.items():
+        if name in bases:
+            default = draw(st.sampled_from(["as it is", "as it is", "a factory"]))
+            kept = {"default": info.default} if default == "as it is" else {"default_factory": lambda: None}
+            arguments = {} if info.is_required() else kept
+            fields[name] = (Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation, ...)
+            if arguments:
+                fields[name] = (fields[name][0], Field(**arguments))
+    config = ConfigDict(
+        **{k: v for k, v in inner.model_config.items() if k not in ("extra", "arbitrary_types_allowed")}
+    )
+    if draw(st.integers(0, 9)) == 0:
+        deeper = create_model("Deeper", __config__=config, **fields)
+        fields = {"d": (deeper, ...), "e": (float, 1.5)}
+        bases = {**{f"d.{name}": base for name, base in bases.items()}, "e": float}
+    part = create_model("Part", __config__=config, **fields)
+    kind = draw(st.sampled_from(["required", "required", "optional", "none or model"]))
+    field = {"required": (part, ...), "optional": (part | None, None), "none or model": (part | None, ...)}[kind]
+    model = create_model("Whole", __base__=ExperimentInputSpec, part=field, n=(int, 7))
+    return model, {f"part.{name}": base for name, base in bases.items()}
+
+
+def joined(model: type[BaseModel], row: dict[str, str | None], prefix: str = "") -> dict[str, Any]:
+    """What pydantic is to be given for cells with dotted names."""
+    values: dict[str, Any] = {}
+    empty: list[str] = []
+    for name, info in model.model_fields.items():
+        dotted = f"{prefix}{name}"
+        inner = next((m for m in _members(info.annotation) if isinstance(m, type) and issubclass(m, BaseModel)), None)
+        needs_model = info.is_required() and type(None) not in _members(info.annotation)
+        if inner is not None and any(column.startswith(f"{dotted}.") for column in row):
+            value = joined(inner, row, f"{dotted}.")
+            if needs_model or any(part is not None for part in value.values()):
+                values[name] = value
+            else:
+                empty.append(name)
+        elif row.get(dotted) is not None:
+            values[name] = certain(info.annotation, row[dotted])
+        elif dotted in row:
+            empty.append(name)
+    # nothing is said of a model whose parts are all empty
+    for name in empty if values or not prefix else []:
+        info = model.model_fields[name]
+        if info.is_required() and type(None) in _members(info.annotation):
+            values[name] = None
+    return values
+
+
+def verdict(path: Path, model: type[ExperimentInputSpec], helpers: Helpers | None = None) -> tuple[str, Any]:
+    """All that is said of a file, or what is made of it."""
+    try:
+        table = read_sampling_file(path, model, helpers=helpers)
+    except SamplingFileError as error:
+        return str(error), getattr(error, "problems", None)
+    return repr(table.inputs.to_pylist()), table.inputs.schema
+
+
+@many
+@given(st.data())
+def test_nested_models_as_pydantic_row_by_row(data: st.DataObject) -> None:
+    model, bases = data.draw(nested_models())
+    names = [name for name in bases if data.draw(st.integers(0, 5)) or _is_needed(model, name)] or list(bases)
+    rare = [] if data.draw(st.booleans()) else [cell_text]
+    empty = [st.just("")] if data.draw(st.booleans()) else []
+    row = st.fixed_dictionaries({name: st.one_of(fitting[bases[name]], *rare, *empty) for name in names})
+    rows = data.draw(st.lists(row, min_size=1, max_size=5))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "cases.csv"
+        write_csv(path, names, rows)
+        cells = [{name: text or None for name, text in r.items()} for r in rows]
+        check(path, model, [joined(model, r) for r in cells])
+        with pytest.MonkeyPatch.context() as patch:
+            fast = verdict(path, model)
+            patch.setattr(checking, "accept_nested", lambda *_: None)
+            assert verdict(path, model) == fast
+
+
+def _is_needed(model: type[BaseModel], dotted: str) -> bool:
+    """Whether a file needs this column where it has other parts of the same nested model."""
+    head, _, tail = dotted.partition(".")
+    info = model.model_fields[head]
+    inner = next((m for m in _members(info.annotation) if isinstance(m, type) and issubclass(m, BaseModel)), None)
+    return "." in tail or (_is_needed(inner, tail) if inner is not None and tail else info.is_required())
+
+
+# ------------------------------------------------------------------ rows that several processes judge
+
+
+def a_validator(draw: Draw, names: list[str]) -> Any:
+    """A validator that the columns cannot know about."""
+    refused = draw(st.sampled_from(["a", 1, 2.5, "red", None]))
+    error = draw(st.sampled_from([ValueError, AssertionError, KeyError, ZeroDivisionError]))
+    mode = draw(st.sampled_from(["before", "after"]))
+
+    def refuse(value: Any) -> Any:
+        if value == refused:
+            raise error(f"not {value!r}")
+        return value
+
+    return field_validator(*names, mode=mode)(refuse)
+
+
+class _Thread:
+    """Judges as the process does that it stands for, without its start."""
+
+    def __init__(self, model: type[ExperimentInputSpec], path: str) -> None:
+        self.pieces: deque[sharing.Piece] = deque()
+        self.is_ready = False
+        ours, theirs = socket.socketpair()
+        self.channel = sharing.Channel(ours)
+        experiment: Any = SimpleNamespace(input_validator_type=model)
+        self._thread = threading.Thread(target=self._serve, args=(theirs, Path(path), experiment))
+        self._thread.start()
+
+    give = sharing._Helper.give
+
+    @staticmethod
+    def _serve(theirs: socket.socket, path: Path, experiment: Any) -> None:
+        with theirs, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            serve(Connection(theirs), path, experiment)
+
+    def close(self) -> None:
+        self.channel.close()
+        self._thread.join()
+
+
+@contextlib.contextmanager
+def one_row_a_piece(model: type[ExperimentInputSpec]) -> Generator[Helpers]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sharing, "_FIRST_ROWS", 1)
+        patch.setattr(sharing, "_MAX_ROWS", 1)
+        patch.setattr(sharing, "target_of", lambda *_, **__: model)
+        patch.setattr(sharing, "_Helper", _Thread)
+        yield Helpers(experiment=cast("Any", None), root=None, n=2, worth_s=0)
+
+
+@settings(many, max_examples=100)
+@given(st.data())
+def test_rows_that_are_shared_are_judged_alike(data: st.DataObject) -> None:
+    model, bases = data.draw(st.one_of(models(), nested_models()))
+    top = list(dict.fromkeys(name.partition(".")[0] for name in bases))
+    if data.draw(st.integers(0, 3)):
+        judged = create_model("Judged", __base__=model, __validators__={"refuse": a_validator(data.draw, top)})
+    else:
+        judged = create_model("Listed", __base__=model, numbers=(list[int], [1]))
+        bases = {**bases, "numbers": list}
+    texts = {**fitting, list: st.sampled_from(["[1, 2]", "[]", "[1.5]", "[", "7", '["3"]'])}
+    rare = [] if data.draw(st.booleans()) else [st.sampled_from(nasty)]
+    row = st.fixed_dictionaries({name: st.one_of(texts[base], *rare) for name, base in bases.items()})
+    rows = data.draw(st.lists(row, min_size=2, max_size=30))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "cases.csv"
+        write_csv(path, list(bases), rows)
+        alone = verdict(path, judged)
+        with one_row_a_piece(judged) as helpers:
+            assert verdict(path, judged, helpers) == alone
 
 
 Typed = tuple[pa.DataType, st.SearchStrategy[Any]]
@@ -290,7 +466,7 @@ def test_parquet_as_pydantic_row_by_row(data: st.DataObject) -> None:
         pq.write_table(table, path, row_group_size=2)
         rows = table.to_pylist()
         whole_numbers(model, rows)
-        check(path, model, rows)
+        check(path, model, [present(model, row) for row in rows])
 
 
 def whole_numbers(model: type[ExperimentInputSpec], rows: list[dict[str, Any]]) -> None:

@@ -132,10 +132,10 @@ def test_manifest_says_that_an_allocation_is_under_way(
     states: list[str] = []
     write_specs = allocation_module._write_specs
 
-    def look(given: AllocationRequest, run: allocation_module.RunLayout, specs: pa.Table) -> None:
+    def look(given: AllocationRequest, run: allocation_module.RunLayout, inputs: pa.Table, root: str) -> None:
         manifest = read_manifest(storage, run)
         states.append(manifest.state if manifest else "none")
-        write_specs(given, run, specs)
+        write_specs(given, run, inputs, root)
 
     monkeypatch.setattr(allocation_module, "_write_specs", look)
     run = submit(request(experiment, storage, SeeingEngine())).job.run

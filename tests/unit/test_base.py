@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import subprocess
 import sys
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +206,29 @@ def test_the_log_goes_to_the_sink_or_the_logger(caplog: pytest.LogCaptureFixture
     sunk.log({"a": 1})
     assert lines == ["{'a': 1}"]
     assert len(caplog.records) == 1
+
+
+def test_what_the_engine_keeps_on_a_spec_is_no_part_of_its_value() -> None:
+    plain, marked = spec(), spec()
+    marked._log_sink, marked._original_spec = print, plain
+    assert marked == plain
+    assert marked.model_dump() == plain.model_dump()
+    assert marked.model_dump_json() == plain.model_dump_json()
+    assert dict(marked) == dict(plain)
+    assert repr(marked) == repr(plain)
+    for copy in (pickle.loads(pickle.dumps(marked)), marked.model_copy(), deepcopy(marked)):
+        assert copy._log_sink is print
+        assert copy._original_spec == plain
+
+
+def test_a_frozen_spec_takes_what_the_engine_keeps_on_it() -> None:
+    class Frozen(ExperimentInputSpec):
+        model_config = ConfigDict(frozen=True)
+
+    frozen = Frozen()
+    frozen._original_spec = Frozen(sort_index=3)
+    assert frozen._original_spec == Frozen(sort_index=3)
+    assert hash(frozen) == hash(Frozen())
 
 
 def test_the_keys_of_output_files() -> None:

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from scythe_cli.claiming import claim_run
 from scythe_cli.layout import RunLayout, version_claim_key
+from scythe_cli.processes import machine, start_of
 from scythe_cli.storage import Storage, open_storage
 from scythe_cli.versioning import Bump, SemVer
 
@@ -86,16 +90,46 @@ def test_many_at_once_keep_one_version_in_folders_of_their_own(storage: Storage)
     assert len({run.timestamp for run in runs}) == 12
 
 
+def claim(**changes: Any) -> bytes:
+    """The claim of a process of another machine that has just been made."""
+    fields = {"held_since": datetime.now(UTC).isoformat(), "machine": "elsewhere", "pid": 1, "process_start": 1.0}
+    return json.dumps({**fields, **changes}).encode()
+
+
+OLD = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+ABANDONED = [claim(held_since=OLD), claim(machine=machine(), pid=2**22 + 1), claim(machine=machine(), pid=os.getpid())]
+ABANDONED += [b"", b"[]", b"[" * 100_000, b'{"held_since": 3}', b"\xff", claim(held_since="2020-01-01T00:00:00")]
+
+
 def test_version_that_another_is_claiming_is_left_to_it(storage: Storage) -> None:
-    storage.create(version_claim_key("energy", SemVer(major=1)), datetime.now(UTC).isoformat().encode())
+    mine = claim(machine=machine(), pid=os.getpid(), process_start=start_of(os.getpid()))
+    for minor, content in enumerate([claim(), mine]):
+        version = SemVer(major=1, minor=minor)
+        storage.create(version_claim_key("energy", version), content)
+        assert str(claim_run(storage, "energy", "minor", manifest, NOW).version) == f"v1.{minor + 1}.0"
+        storage.delete_tree(f"energy/v1.{minor + 1}.0")
 
-    assert str(claim_run(storage, "energy", "minor", manifest, NOW).version) == "v1.1.0"
 
-
-def test_abandoned_claim_is_removed(storage: Storage) -> None:
+@pytest.mark.parametrize("content", ABANDONED)
+def test_version_that_a_killed_process_was_claiming_is_claimed(storage: Storage, content: bytes) -> None:
     key = version_claim_key("energy", SemVer(major=1))
-    storage.create(key, (datetime.now(UTC) - timedelta(hours=1)).isoformat().encode())
+    storage.create(key, content)
+    storage.create(f"{key}-2", content)
 
+    runs = claim_many(storage, ["minor"] * 6)
+
+    assert SemVer(major=1) in {run.version for run in runs}
+    assert len({run.version for run in runs}) == 6
+    assert {key.rsplit("/", 1)[1] for key in storage.list_tree("")} == {"manifest.yml"}
+
+
+def test_what_a_killed_process_left_beside_its_run_is_removed(storage: Storage) -> None:
     claim_run(storage, "energy", "minor", manifest, NOW)
+    keys = [version_claim_key("energy", SemVer(major=1, minor=minor)) for minor in (0, 0, 7)]
+    for key, content in zip([keys[0], f"{keys[1]}-2", keys[2], "energy/.notes"], [*ABANDONED[:3], b""], strict=True):
+        storage.create(key, content)
 
-    assert not storage.exists(key)
+    claim_run(storage, "energy", "keep", manifest, NOW)
+
+    # a version without a run can still be claimed
+    assert [file.name for file in storage.list_files("energy")] == [".notes", ".v1.7.0.claim"]

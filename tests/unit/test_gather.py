@@ -5,11 +5,13 @@ from pathlib import Path
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scythe_cli import gather as gather_module
+from scythe_cli import ranges as ranges_module
 from scythe_cli.errors import StorageError
 from scythe_cli.gather import gather
 from scythe_cli.ledger import Ledger, counts_of, effective_outcomes
@@ -112,6 +114,78 @@ def test_single_row_frames_have_no_subindex(tmp_path: Path) -> None:
     assert len(frame) == 5
 
 
+def test_a_frame_gets_its_subindex_when_a_later_spec_has_more_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gather_module, "_ROWS_AT_ONCE", 2)
+    storage = open_storage(tmp_path / "runs")
+    run = make_run(storage, tmp_path, 8)
+    write_part(storage, run, "a", outcomes(range(6), frame_rows=1))
+    write_part(storage, run, "b", outcomes([6], frame_rows=3))
+    write_part(storage, run, "c", outcomes([7], frame_rows=1))
+
+    into = tmp_path / "into"
+    into.mkdir()
+    tables = gather(storage, run, into=into).tables
+
+    frame = pd.read_parquet(tables["monthly"])
+    assert list(frame.index.names) == [*LEVELS, "month", "sort_subindex"]
+    assert list(frame.index.get_level_values("sort_subindex")) == [0] * 6 + [0, 1, 2] + [0]
+    assert sorted(path.name for path in into.iterdir()) == [
+        "errors.pq",
+        "monthly.pq",
+        "result_file_refs.pq",
+        "scalars.pq",
+    ]
+
+
+def test_repeated_text_is_stored_once_and_read_as_text(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path / "runs")
+    run = make_run(storage, tmp_path, 50)
+    write_part(storage, run, "a", outcomes(range(50), frame_rows=200))
+
+    path = gather(storage, run).tables["monthly"]
+
+    file = pq.ParquetFile(path)
+    for name in ("experiment_id", "workflow_run_id", "label"):
+        assert file.schema_arrow.field(name).type == pa.string()
+        column = file.metadata.row_group(0).column(file.schema_arrow.get_field_index(name))
+        assert column.total_uncompressed_size < 20_000, f"{name} is there 200 times for each spec"
+    assert pl.read_parquet_schema(path)["experiment_id"] == pl.String
+    frame = pd.read_parquet(path)
+    assert frame.index.get_level_values("label").unique().to_list() == ["q"]
+
+
+def test_outcomes_of_other_specs_are_passed_over(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path / "runs")
+    run = make_run(storage, tmp_path, 3)
+    write_part(storage, run, "a", outcomes([5, 1, 0, -1, 9]))
+
+    result = gather(storage, run)
+
+    assert result.counts == StateCounts(succeeded=2, pending=1)
+    assert pl.read_parquet(result.tables["scalars"])["sort_index"].to_list() == [0, 1]
+
+
+def test_a_range_is_done_before_later_parts_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges_module, "_GROUP_ROWS", 1)
+    storage = open_storage(tmp_path / "runs")
+    run = make_run(storage, tmp_path, 30)
+    for name, rows in (("a", range(12)), ("b", range(12, 20)), ("c", range(20, 30))):
+        write_part(storage, run, name, outcomes(rows))
+    with Ledger.open(storage, run) as ledger:
+        ranges = ranges_module.ranges_of(ledger.parts, 30, 10, tmp_path)
+        part = storage.local_path(run.outcome_part("c"))
+        assert part is not None
+        part.write_bytes(part.read_bytes()[:-100])
+        for start in (0, 10):
+            here = next(ranges)
+            assert (here.start, here.stop) == (start, start + 10)
+            assert here.good["sort_index"].to_list() == list(range(start, start + 10))
+        with pytest.raises(StorageError, match=r"part c\.pq of the ledger is damaged"):
+            next(ranges)
+
+
 def test_types_that_contradict_each_other_end_as_text(tmp_path: Path) -> None:
     storage = open_storage(tmp_path / "runs")
     run = make_run(storage, tmp_path, 3)
@@ -165,7 +239,7 @@ def test_any_mix_of_parts_gives_each_spec_one_row(
     storage = open_storage(tmp_path / "runs")
     n = data.draw(st.integers(1, 30))
     run = make_run(storage, tmp_path, n)
-    history: dict[int, list[tuple[int, str, bool]]] = {i: [] for i in range(n)}
+    history: dict[int, list[tuple[int, str, bool, int]]] = {i: [] for i in range(n)}
     for number in range(data.draw(st.integers(0, 6))):
         rows = data.draw(st.lists(st.integers(0, n - 1), unique=True, min_size=1))
         state = data.draw(st.sampled_from(["succeeded", "failed", "timeout", "crashed", "cancelled"]))
@@ -175,25 +249,41 @@ def test_any_mix_of_parts_gives_each_spec_one_row(
         part = outcomes(rows, state, attempt=attempt, final=final, frame_rows=frame_rows, shift=attempt / 10)
         write_part(storage, run, f"p{number}", part)
         for row in rows:
-            history[row].append((attempt, state, final))
+            history[row].append((attempt, state, final, frame_rows or 0))
 
-    expected: dict[int, tuple[int, str]] = {}
+    expected: dict[int, tuple[int, str, int]] = {}
     for row, happened in history.items():
-        finals = [(attempt, state) for attempt, state, final in happened if final]
-        good = [pair for pair in finals if pair[1] == "succeeded"]
+        finals = [(attempt, state, rows) for attempt, state, final, rows in happened if final]
+        good = [one for one in finals if one[1] == "succeeded"]
         if good:
-            expected[row] = min(good)
+            expected[row] = min(good, key=lambda one: one[0])  # of equal ones the first
         elif finals:
-            expected[row] = (max(attempt for attempt, _ in finals), "")
+            expected[row] = max(finals, key=lambda one: one[0])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gather_module, "_ROWS_AT_ONCE", data.draw(st.integers(1, 40)))
+        patch.setattr(ranges_module, "_GROUP_ROWS", data.draw(st.sampled_from([1, 20, 1000])))
+        patch.setattr(ranges_module, "_MAX_WAITING_BYTES", data.draw(st.sampled_from([0, 2_000, 1_000_000])))
         tables = gather(storage, run).tables
     scalars, errors = pl.read_parquet(tables["scalars"]), pl.read_parquet(tables["errors"])
-    succeeded = {row: attempt for row, (attempt, state) in expected.items() if state == "succeeded"}
+    succeeded = {row: attempt for row, (attempt, state, _) in expected.items() if state == "succeeded"}
     assert scalars["sort_index"].to_list() == sorted(succeeded)
     assert scalars["y"].to_list() == [row**2 + attempt / 10 for row, attempt in sorted(succeeded.items())]
     assert errors["sort_index"].to_list() == [row for row in range(n) if row not in succeeded]
-    assert errors["attempt"].to_list() == [expected.get(row, (0, ""))[0] for row in range(n) if row not in succeeded]
+    bad = [expected.get(row, (0, "pending", 0)) for row in range(n) if row not in succeeded]
+    assert errors["attempt"].to_list() == [attempt for attempt, _, _ in bad]
+    assert errors["state"].to_list() == [state for _, state, _ in bad]
+    told = [f"bad {row}" if row in expected else None for row in range(n) if row not in succeeded]
+    assert errors["message"].to_list() == told
+    months = [(row, month) for row in sorted(succeeded) for month in range(expected[row][2])]
+    if "monthly" in tables:
+        frame = pl.read_parquet(tables["monthly"])
+        assert list(frame.select("sort_index", "month").iter_rows()) == months
+        assert frame["e"].to_list() == [float(row * month) for row, month in months]
+        if "sort_subindex" in frame.columns:
+            assert frame["sort_subindex"].to_list() == [month for _, month in months]
+        assert ("sort_subindex" in frame.columns) == any(month for _, month in months)
+    else:
+        assert not months
     with Ledger.open(storage, run) as ledger:
         counts = counts_of(effective_outcomes(ledger.outcomes()), n)
     assert counts.total == n

@@ -19,7 +19,7 @@ from scythe_cli.base import (
     FileReference,
     OptionalFileReference,
 )
-from scythe_cli.executor.batch import OutcomeBatch
+from scythe_cli.executor.batch import Attempts, OutcomeBatch
 from scythe_cli.executor.failure import Failure
 from scythe_cli.leaf import Leaf, LeafResult, RunContext
 from scythe_cli.outcomes import LEVELS_KEY, State, outcome_schema
@@ -61,9 +61,11 @@ def _run(leaf: Leaf, spec: ExperimentInputSpec, run_id: str = "root-00000003") -
 
 
 def _outcomes(leaf: Leaf, *results: LeafResult | Failure) -> list[pa.Table]:
-    batch = OutcomeBatch(leaf.experiment.output_validator_type, "here", 1_000.0)
+    n = len(results)
+    attempts = Attempts.of(range(n), [1] * n, [f"id-{position}" for position in range(n)])
+    batch = OutcomeBatch(leaf.experiment.output_validator_type, "here", attempts, 1_000.0)
     for position, result in enumerate(results):
-        batch.add((position, position, 1, f"id-{position}", 0.5, 0.25, None), result)
+        batch.add(position, 0.5, 0.25, None, result)
     outcomes = batch.finish()
     assert len(batch) == 0
     return outcomes.tables
@@ -84,8 +86,8 @@ def _frame(tmp_path: Path, frame: Any) -> tuple[list[dict[str, Any]], list[str]]
     """The rows of a dataframe as the outcome holds them, and its levels."""
     (result,) = _frames_of(tmp_path, {"hourly": frame})
     assert isinstance(result, LeafResult), result
-    batch = OutcomeBatch(Out, "here")
-    batch.add((0, 0, 1, "id", 0.0, 0.0, None), result)
+    batch = OutcomeBatch(Out, "here", Attempts.of([0], [1], ["id"]))
+    batch.add(0, 0.0, 0.0, None, result)
     (table,) = batch.finish().tables
     field = table.schema.field("frame:hourly")
     return table.column("frame:hourly").to_pylist()[0], json.loads(field.metadata[LEVELS_KEY])
@@ -153,9 +155,9 @@ def test_values_that_do_not_fit_cost_their_rows_only(tmp_path: Path) -> None:
         return values[int(spec.angle)]
 
     leaf = _leaf(simulate, tmp_path)
-    batch = OutcomeBatch(Out, "here")
+    batch = OutcomeBatch(Out, "here", Attempts.of(range(10, 15), [1] * 5, ["id"] * 5))
     for i in range(5):
-        batch.add((i, 10 + i, 1, "id", 0.0, 0.0, None), _run(leaf, In(angle=float(i))))
+        batch.add(i, 0.0, 0.0, None, _run(leaf, In(angle=float(i))))
     outcomes = batch.finish([True] * 5)
     (table,) = outcomes.tables
     rows = {row["sort_index"]: row for row in table.to_pylist()}
@@ -247,9 +249,9 @@ def test_the_same_frame_from_three_libraries(tmp_path: Path) -> None:
     frames = [pd.DataFrame(data), pl.DataFrame(data), pl.LazyFrame(data), pa.table(data)]
     frames.append(pa.RecordBatch.from_pydict(data))
     results = _frames_of(tmp_path, *[{"hourly": frame} for frame in frames])
-    batch = OutcomeBatch(Out, "here")
+    batch = OutcomeBatch(Out, "here", Attempts.of(range(5), [1] * 5, ["id"] * 5))
     for i, result in enumerate(results):
-        batch.add((i, i, 1, "id", 0.0, 0.0, None), result)
+        batch.add(i, 0.0, 0.0, None, result)
     (table,) = batch.finish().tables
     assert table.column("frame:hourly").to_pylist() == [expected] * 5
     struct = table.schema.field("frame:hourly").type.value_type

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import psutil
 import pytest
 
 from scythe_cli import lease as lease_module
 from scythe_cli.errors import StorageError, UsageError
 from scythe_cli.lease import Lease, LeaseRecord, abandoned_claims, hold_lease
+from scythe_cli.processes import start_of
 from scythe_cli.storage import Storage, open_storage
 from tests import servers
 from tests.made_runs import LAYOUT
@@ -107,10 +107,10 @@ def test_process_id_that_is_used_again_is_another_process(tmp_path: Path) -> Non
     storage = open_storage(tmp_path)
     with hold_lease(storage, LAYOUT):
         mine = json.loads(storage.read_bytes(KEY))
-        parent = psutil.Process(os.getppid())
-        theirs = {**mine, "token": "theirs", "pid": parent.pid, "process_start": parent.create_time()}
+        parent = os.getppid()
+        theirs = {**mine, "token": "theirs", "pid": parent, "process_start": start_of(parent)}
     storage.write_bytes(KEY, json.dumps(theirs).encode())
-    with pytest.raises(UsageError, match=rf"another process is at work.*process {parent.pid}"):
+    with pytest.raises(UsageError, match=rf"another process is at work.*process {parent}"):
         Lease(storage, LAYOUT)
     storage.write_bytes(KEY, json.dumps({**theirs, "process_start": theirs["process_start"] - 3600}).encode())
     with hold_lease(storage, LAYOUT):

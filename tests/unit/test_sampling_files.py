@@ -388,10 +388,10 @@ def test_no_such_file_folder_and_suffix(case: Case) -> None:
 def test_unreadable_file(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("cases.csv").write_text("angle\n1\n")
 
-    def refuse(_: Path) -> bytes:
+    def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(SamplingFileError, match="no permission to read it"):
         read_sampling_file(Path("cases.csv"), Panel)
 

@@ -1,10 +1,8 @@
-"""The examples: the solar one is physically plausible, and its sampling file is valid."""
+"""The solar example: it is physically plausible, and its sampling file is valid."""
 
 from __future__ import annotations
 
-import csv
 import math
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,8 +10,8 @@ from typing import Any
 import pytest
 
 from .conftest import Run
+from .examples import ROOT, as_written, import_example, stored_cases
 
-ROOT = Path(__file__).parent.parent.parent
 pytest.importorskip("pvlib", reason="the extra solar is not installed")
 pytestmark = pytest.mark.filterwarnings(
     "default:::pvlib", "default:DatetimeIndex.dayofyear", "default:DatetimeIndex.week"
@@ -22,23 +20,14 @@ pytestmark = pytest.mark.filterwarnings(
 
 @pytest.fixture
 def solar(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT))
-    for name in [name for name in sys.modules if name.split(".")[0] == "examples"]:
-        monkeypatch.delitem(sys.modules, name)
-    from examples.solar import simulation
-
-    return simulation
+    return import_example(monkeypatch, "solar.simulation")
 
 
 @pytest.fixture(scope="module")
 def weather(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    sys.path.insert(0, str(ROOT))
-    try:
-        from examples.solar.make_cases import copy_weather
-    finally:
-        sys.path.remove(str(ROOT))
     folder = tmp_path_factory.mktemp("weather")
-    copy_weather(folder)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        import_example(monkeypatch, "solar.make_cases").copy_weather(folder)
     return folder
 
 
@@ -102,16 +91,15 @@ def test_months_and_hours_add_up_to_the_year(solar: ModuleType, weather: Path, t
 
 
 def test_the_sampling_file_is_what_the_script_makes_and_valid(
-    scythe: Run, solar: ModuleType, weather: Path, tmp_path: Path
+    scythe: Run, monkeypatch: pytest.MonkeyPatch, weather: Path, tmp_path: Path
 ) -> None:
-    from examples.solar.make_cases import make_cases
-
-    with (ROOT / "examples/solar/cases.csv").open(newline="", encoding="utf-8") as file:
-        stored = list(csv.DictReader(file))
-    assert stored == [{name: str(value) for name, value in case.items()} for case in make_cases(300, 1)]
+    make_cases = import_example(monkeypatch, "solar.make_cases").make_cases
+    assert stored_cases("solar") == as_written(make_cases(300, 1))
 
     (tmp_path / "weather").symlink_to(weather)
     (tmp_path / "cases.csv").write_bytes((ROOT / "examples/solar/cases.csv").read_bytes())
-    ran = scythe("validate", tmp_path / "cases.csv", "--config", ROOT / "experiments.toml", "--json")
+    ran = scythe(
+        "validate", tmp_path / "cases.csv", "--experiment", "solar", "--config", ROOT / "experiments.toml", "--json"
+    )
     assert ran.code == 0, ran.err
     assert (ran.json["n_specs"], ran.json["input_files"]) == (300, 3)

@@ -1,0 +1,79 @@
+"""Listing a store of 2,000 runs on S3: `scythe versions` and `scythe runs`, and what they ask the server.
+
+Every run has a version of its own, as `scythe allocate` makes them. The requests are counted in the server's own log,
+once for runs with few files and once for runs with many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from bench.measure import Check, Measurement, Record, Report, clean_environment, interleave, measure, median_of, runs_or
+from bench.projects import SCYTHE
+from tests.servers import S3Server, find_server, versitygw
+from tests.stores import make_store
+
+TITLE = "listing: what is in a store of many runs"
+ORDER = 60
+
+_COMMANDS = {
+    "scythe versions": ["versions"],
+    "scythe runs": ["runs"],
+    "scythe runs --limit 20": ["runs", "--limit", "20"],
+}
+
+
+def run(quick: bool) -> Report:
+    if find_server("versitygw") is None:
+        return ["left out: versitygw is not installed; `make servers` installs it"]
+    n_runs = 200 if quick else 2000
+    records: list[Record] = []
+    requests: dict[tuple[str, int], int] = {}
+    with TemporaryDirectory(prefix="scythe-bench-") as name:
+        folder = Path(name)
+        with versitygw(folder / "server") as s3:
+            assert s3.root is not None
+            s3.new_bucket("stores")
+            env = clean_environment(**s3.env)
+            for files in (3, 30):
+                make_store(s3.root / "stores" / f"files{files}", n_runs, files_each=files)
+                subjects = {
+                    name: partial(_list, folder, env, files, arguments) for name, arguments in _COMMANDS.items()
+                }
+                for name, subject in subjects.items():
+                    before = _requests(s3)
+                    subject()
+                    requests[name, files] = _requests(s3) - before
+                taken = interleave(subjects, runs_or(1 if quick else 5))
+                case = f"{n_runs:,} runs on S3 of {files * 3:,} files each"
+                records += [
+                    median_of(case, name, runs, n=n_runs, more={"requests": requests[name, files]})
+                    for name, runs in taken.items()
+                ]
+        make_store(folder / "local", n_runs, files_each=3)
+        env = clean_environment()
+        taken = interleave(
+            {name: partial(_list, folder, env, None, arguments) for name, arguments in _COMMANDS.items()},
+            runs_or(1 if quick else 5),
+        )
+        records += [
+            median_of(f"{n_runs:,} runs in a local folder", name, runs, n=n_runs) for name, runs in taken.items()
+        ]
+    checks = [
+        Check(f"{name}: requests for runs of 90 files, beside runs of 9", many / requests[name, 3], 1.0, at_least=False)
+        for (name, files), many in requests.items()
+        if files == 30
+    ]
+    return [*records, *checks]
+
+
+def _list(folder: Path, env: Mapping[str, str], files: int | None, arguments: list[str]) -> Measurement:
+    store = folder / "local" if files is None else f"s3://stores/files{files}"
+    return measure([SCYTHE, "--storage", str(store), *arguments], cwd=folder, env=env)
+
+
+def _requests(server: S3Server) -> int:
+    return len(server.requests())

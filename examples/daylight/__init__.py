@@ -1,0 +1,1 @@
+"""Daylight in rooms with a window."""

@@ -1,0 +1,1 @@
+"""Flood peaks of a paved site in heavy rain."""

@@ -1,0 +1,182 @@
+"""`scythe status --watch`: a run followed from outside, until it is done."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from scythe_cli.cli.options import Session
+from scythe_cli.cli.output import clean, make_console
+from scythe_cli.cli.progress import progress_line
+from scythe_cli.cli.render import facts, failure_line, heading, progress_bar, rate, running_line, states_line
+from scythe_cli.progress import Progress
+from scythe_cli.quantities import format_duration
+from scythe_cli.watching import seconds_ago
+
+if TYPE_CHECKING:
+    from scythe_cli.records import RunStatus
+
+__all__ = ["PlainWatch", "watch_frame", "watch_run"]
+
+_INTERRUPTED = 130
+_LEAST_GAP_S = 5.0
+_WIDEST = 100
+
+
+def watch_run(session: Session, reference: str, timeout: str | None) -> int:
+    """Follow a run, with what changes on stderr and how it ended on stdout.
+
+    Returns:
+        The exit code: 0 when every spec succeeded, 1 when some did not or nothing is at work on them, 130 after Ctrl-C.
+    """
+    from scythe_cli.cli.runs import status_lines
+    from scythe_cli.watching import RunWatch
+
+    output = session.output
+    watch = RunWatch(session.project().run(reference), timeout_s=None if timeout is None else _seconds(timeout))
+    last: RunStatus | None = None
+    shown: RunStatus | None = None
+    try:
+        with closing(_shown(session, watch.moments())) as moments:
+            for last in moments:
+                if output.as_json and (shown is None or _tells_something(shown, last)):
+                    shown = last
+                    output.line(last)
+    except KeyboardInterrupt:
+        how = "" if last is None or (last.at_work is None and last.engine == "local") else "; the run goes on"
+        output.note(f"no longer watching{how}")
+        return _INTERRUPTED
+    if last is None:
+        return 0
+    if not output.as_json:
+        output.print(*status_lines(last))
+        if last.notice:
+            output.note(last.notice)
+    elif last is not shown:
+        output.line(last)
+    return 0 if last.counts is None or last.counts.succeeded == last.counts.total else 1
+
+
+def _seconds(timeout: str) -> float:
+    from scythe_cli.errors import UsageError
+    from scythe_cli.quantities import parse_duration
+
+    try:
+        return parse_duration(timeout).total_seconds()
+    except ValueError as error:
+        raise UsageError(f"--timeout: {error}") from None
+
+
+def _tells_something(before: RunStatus, now: RunStatus) -> bool:
+    """Whether a moment differs from another in more than the time."""
+    ignored = {"rate_per_s", "eta_s", "running"}
+    return before.model_dump(exclude=ignored) != now.model_dump(exclude=ignored)
+
+
+def _shown(session: Session, moments: Iterator[RunStatus]) -> Generator[RunStatus]:
+    """The same moments, each shown on stderr."""
+    console = make_console(sys.stderr)
+    if session.output.quiet:
+        yield from moments
+    elif console.is_terminal and not console.is_dumb_terminal:
+        yield from _live(console, moments)
+    else:
+        show = PlainWatch(lambda line: print(line, file=sys.stderr, flush=True))
+        for moment in moments:
+            show(moment)
+            yield moment
+
+
+def _live(console: Console, moments: Iterator[RunStatus]) -> Generator[RunStatus]:
+    latest: RunStatus | None = None
+
+    def frame() -> RenderableType:
+        # drawn twice a second, so that times go on between two looks
+        return Text("looking …") if latest is None else watch_frame(latest, console.width)
+
+    with Live(get_renderable=frame, console=console, transient=True, refresh_per_second=2) as live:
+        for latest in moments:
+            live.refresh()
+            yield latest
+
+
+def watch_frame(status: RunStatus, width: int) -> RenderableType:
+    """A picture of a run that goes on, in as many columns."""
+    width = min(width, _WIDEST)
+    lines: list[RenderableType] = [heading(status.experiment_id)]
+    counts = status.counts
+    if counts is not None:
+        done = counts.total - counts.pending
+        # all done is said only when it is so
+        share = f"{int(done / counts.total * 100) if counts.total else 100} %"
+        said = f"  {done:,}/{counts.total:,}  {share}"
+        lines += [Text.assemble(progress_bar(counts, max(width - len(said) - 1, 10)), said), states_line(counts), ""]
+    left = format_duration(status.eta_s) if status.eta_s is not None and counts and counts.pending else None
+    last = f"{format_duration(seconds_ago(status.last_outcome_at))} ago" if status.last_outcome_at else None
+    pairs = [
+        ("rate", rate(status.rate_per_s) if status.rate_per_s else None),
+        ("time left", f"about {left}" if left else None),
+        ("last spec", last),
+        ("at work", status.at_work),
+        ("running", running_line(status.running) if status.running else None),
+        ("workers", None if status.workers is None else ", ".join(status.workers) or "none"),
+    ]
+    lines.append(_cut(facts(pairs), width))
+    if status.last_failures:
+        failures = Text("\n").join(Text(f"  {failure_line(error)}") for error in status.last_failures)
+        lines += ["", Text("last failures", style="bold"), _cut(failures, width)]
+    if status.notice:
+        lines += ["", Text.assemble(("note: ", "bold cyan"), clean(status.notice))]
+    lines += ["", Text("Ctrl-C stops watching, and not the run.", style="dim")]
+    return Group(*lines)
+
+
+def _cut(text: Text, width: int) -> Text:
+    """Lines that do not fit end with an ellipsis."""
+    lines = text.split("\n")
+    for line in lines:
+        line.truncate(width - 1, overflow="ellipsis")
+    return Text("\n").join(lines)
+
+
+class PlainWatch:
+    """A line when something has changed, and not more often than every few seconds, for logs.
+
+    Args:
+        write: Takes a line.
+        clock: Tells the seconds.
+    """
+
+    def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._write = write
+        self._clock = clock
+        self._next = clock()
+        self._told: tuple[object, ...] | None = None
+        self._notice: str | None = None
+        self._failed = 0
+
+    def __call__(self, status: RunStatus) -> None:
+        """Write a line when it is time and there is something to tell."""
+        counts = status.counts
+        what = (counts, status.notice, status.gathered)
+        now = self._clock()
+        if counts is None or what == self._told or now < self._next:
+            return
+        self._told = what
+        self._next = now + _LEAST_GAP_S
+        line = progress_line(Progress("running", counts, status.rate_per_s, status.eta_s))
+        parts = [f"{status.experiment_id}: {line}"]
+        if counts.unsuccessful > self._failed and status.last_failures:
+            parts.append(f"last failure: {failure_line(status.last_failures[0])}")
+        self._failed = counts.unsuccessful
+        if status.notice and status.notice != self._notice:
+            parts.append(clean(status.notice))
+        self._notice = status.notice
+        self._write("; ".join(parts))

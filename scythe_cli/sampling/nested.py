@@ -1,0 +1,146 @@
+"""Nested models whose parts are columns: the rows that are surely right, as structs, without an instance of any model.
+
+As in `compile`, what is done here only ever *accepts*. A row is left to pydantic where a part is refused, or where all
+parts are empty, since then it depends on the field what stands for the nested model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute
+from pydantic import RootModel
+
+from scythe_cli.columns import Column, ColumnError, columns_of
+from scythe_cli.sampling.cells import MISSING, Given, given_cells
+from scythe_cli.sampling.compile import FastAccept, fast_accept, is_left_alone
+from scythe_cli.sampling.judging import Judge
+from scythe_cli.sampling.matching import Cell, Group, members_of
+
+__all__ = ["Accepted", "NestedAccept", "accept_nested"]
+
+pc: Any = pyarrow.compute  # its stubs do not know the types that its functions take
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What is right of some rows of a field.
+
+    Attributes:
+        ok: Which rows are accepted.
+        present: Which rows have a cell at all.
+        values: The values; those of rows that are not accepted mean nothing.
+    """
+
+    ok: pa.BooleanArray
+    present: pa.BooleanArray
+    values: pa.Array[Any]
+
+
+NestedAccept = Callable[[int, int], Accepted]
+"""From a first row and the row after the last."""
+
+
+def accept_nested(group: Group, column: Column, given: Mapping[str, Given | None]) -> NestedAccept | None:
+    """Compile the check of a nested model; None if pydantic must see each of its rows.
+
+    Args:
+        group: The columns of its parts.
+        column: The field that holds it.
+        given: How the cells of each column are read.
+    """
+    model = group.model
+    if column.is_json or not pa.types.is_struct(column.type) or column.info.metadata:
+        return None
+    if [m for m in members_of(column.info.annotation) if m is not None and m is not type(None)] != [model]:
+        return None
+    if issubclass(model, RootModel) or not is_left_alone(model) or model.model_config.get("strict"):
+        return None
+    if any(info.alias or info.validation_alias for info in model.model_fields.values()):
+        return None  # two fields may go by one name
+    try:
+        columns = columns_of(model)
+    except ColumnError:
+        return None
+    fields = list(column.type)
+    if [(field.name, field.type) for field in fields] != [(name, part.type) for name, part in columns.items()]:
+        return None
+    parts: list[NestedAccept] = []
+    fixed: dict[int, pa.Array[Any]] = {}
+    for position, part in enumerate(columns.values()):
+        judge = Judge(part, group)
+        source = group.parts.get(part.name)
+        empty = _when_empty(judge)
+        if source is None:
+            if empty is None:
+                return None
+            fixed[position] = empty
+            continue
+        if isinstance(source, Group):
+            accept = accept_nested(source, part, given)
+        else:
+            accept = _accept_cell(source, judge, group, given[source.column], empty)
+        if accept is None:
+            return None
+        parts.append(accept)
+
+    def accept_rows(start: int, stop: int) -> Accepted:
+        accepted = [part(start, stop) for part in parts]
+        ok, present = accepted[0].ok, accepted[0].present
+        for part in accepted[1:]:
+            ok, present = pc.and_(ok, part.ok), pc.or_(present, part.present)
+        arrays = [part.values for part in accepted]
+        for position, cell in fixed.items():
+            arrays.insert(position, _repeated(cell, stop - start))
+        return Accepted(pc.and_(ok, present), present, pa.StructArray.from_arrays(arrays, fields=fields))
+
+    return accept_rows if parts else None
+
+
+def _when_empty(judge: Judge) -> pa.Array[Any] | None:
+    """The lone cell that an empty one stands for; None if it is refused, or another one each time."""
+    if judge.column.info.default_factory is not None:
+        return None
+    array, findings = judge.judge([MISSING])
+    return None if findings else array
+
+
+def _accept_cell(
+    cell: Cell, judge: Judge, group: Group, given: Given | None, empty: pa.Array[Any] | None
+) -> NestedAccept | None:
+    accept = None if given is not None else fast_accept(judge.column.info, group.model.model_config, cell.cells.type)
+    if accept is None:
+        if pa.types.is_nested(cell.cells.type) or pa.types.is_null(cell.cells.type):
+            return None  # these have no dictionaries
+        accept = _accept_distinct(cell.column, judge, given)
+
+    def accept_rows(start: int, stop: int) -> Accepted:
+        cells: Any = cell.cells.slice(start, stop - start).combine_chunks()
+        ok, values = accept(cells)
+        present = cells.is_valid()
+        if empty is not None and cells.null_count:
+            values = pc.if_else(present, values, _repeated(empty, len(cells)))
+            ok = pc.or_(ok, pc.invert(present))
+        return Accepted(ok, present, values)
+
+    return accept_rows
+
+
+def _accept_distinct(column: str, judge: Judge, given: Given | None) -> FastAccept:
+    """Let pydantic see each distinct cell once."""
+
+    def accept(cells: pa.Array[Any]) -> tuple[pa.BooleanArray, pa.Array[Any]]:
+        encoding: Any = cells.dictionary_encode()
+        pool, findings = judge.judge(given_cells(column, encoding.dictionary, given))
+        right: Any = pa.array([code not in findings for code in range(len(pool))], pa.bool_())
+        return pc.fill_null(right.take(encoding.indices), False), pool.take(encoding.indices)
+
+    return accept
+
+
+def _repeated(cell: pa.Array[Any], n: int) -> pa.Array[Any]:
+    indices: Any = pa.repeat(pa.scalar(0, pa.int64()), n)
+    return cell.take(indices)

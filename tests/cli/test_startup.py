@@ -1,0 +1,86 @@
+"""What a command must not load: each of these takes longer to import than a listing takes altogether."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from .conftest import Run
+
+CLIENTS = {"hatchet_sdk", "grpc", "s3fs", "fsspec", "aiobotocore", "boto3", "aiohttp", "httpx"}
+SCIENCE = {"pandas", "scipy", "duckdb", "altair", "matplotlib"}
+TABLES = {"polars", "pyarrow", "numpy"}
+MODELS = {"pydantic", "pydantic_settings", "ruamel"}
+EVERYTHING = CLIENTS | SCIENCE | TABLES | MODELS | {"asyncio", "multiprocessing", "concurrent.futures"}
+
+RUN = """
+import sys
+sys.argv = ["scythe", *{arguments!r}]
+from scythe_cli.cli import main
+try:
+    main()
+except SystemExit as exit:
+    assert not exit.code, exit.code
+"""
+
+
+def loaded(code: str, forbidden: Iterable[str], folder: Path) -> list[str]:
+    """Which of some modules a program has loaded at its end."""
+    code += f"\nimport sys\nprint(*sorted({set(forbidden)!r} & sys.modules.keys()), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return done.stderr.splitlines()[-1].split() if done.stderr.strip() else []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "forbidden"),
+    [
+        (["--help"], EVERYTHING | {"rich", "scythe_cli.project"}),
+        (["--version"], EVERYTHING | {"rich", "scythe_cli.project"}),
+        (["allocate", "--help"], EVERYTHING | {"rich", "scythe_cli.project"}),
+        (["versions"], EVERYTHING | {"scythe_cli.project", "scythe_cli.records"}),
+        (["versions", "squares"], EVERYTHING | {"scythe_cli.project", "scythe_cli.records"}),
+        (["runs"], (EVERYTHING | {"scythe_cli.project"}) - {"pydantic", "ruamel"}),
+        (["experiments"], CLIENTS | SCIENCE),  # the module of this project takes Polars itself
+        (["status"], CLIENTS | SCIENCE),
+    ],
+)
+def test_a_command_loads_only_what_it_needs(
+    scythe: Run, project: Path, arguments: list[str], forbidden: set[str]
+) -> None:
+    assert scythe("allocate", "good.csv").code == 0
+
+    assert loaded(RUN.format(arguments=arguments), forbidden, project) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "forbidden"),
+    [
+        ("scythe_cli", EVERYTHING | {"rich", "typer"}),
+        ("scythe_cli.base", CLIENTS | SCIENCE | {"polars", "ruamel", "rich", "typer"}),
+        ("scythe_cli.registry", CLIENTS | SCIENCE | {"polars", "ruamel", "rich", "typer"}),
+        ("scythe_cli.project", CLIENTS | SCIENCE | TABLES | {"pydantic_settings", "ruamel", "rich", "typer"}),
+        ("scythe_cli.experiments", CLIENTS | SCIENCE | {"polars", "rich", "typer"}),
+    ],
+)
+def test_a_module_loads_only_what_it_needs(tmp_path: Path, module: str, forbidden: set[str]) -> None:
+    assert loaded(f"import {module}", forbidden, tmp_path) == []
+
+
+def test_values_of_options_are_what_typer_makes_of_them(scythe: Run, project: Path) -> None:
+    """Only values that need no conversion skip it."""
+    assert scythe("allocate", "good.csv").code == 0
+    assert scythe("allocate", "good.csv").code == 0
+
+    assert [run["version"] for run in scythe("runs", "--json").json] == ["v1.1.0", "v1.0.0"]
+    assert [run["version"] for run in scythe("runs", "--json", "--limit", "1").json] == ["v1.1.0"]
+    assert len(scythe("runs", "squares", "--json", "--limit=2").json) == 2
+    for wrong, message in (("0", "greater than or equal to 1"), ("x", "valid integer"), ("", "valid integer")):
+        ran = scythe("runs", "--limit", wrong)
+        assert ran.code == 2
+        assert "--limit" in ran.err
+        assert message in ran.err

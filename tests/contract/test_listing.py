@@ -1,0 +1,112 @@
+"""What a store holds is told by so many requests as there are versions and runs, whatever is inside the runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scythe_cli.catalog import find_run, list_experiments, run_records, version_records
+from scythe_cli.errors import NotFoundError
+from scythe_cli.storage import Storage, open_storage
+from tests import servers
+from tests.stores import make_store
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.S3Server]:
+    with servers.versitygw(tmp_path_factory.mktemp("versitygw")) as running:
+        running.new_bucket("stores")
+        yield running
+
+
+@pytest.fixture
+def s3(server: servers.S3Server, monkeypatch: pytest.MonkeyPatch) -> servers.S3Server:
+    for name, value in server.env.items():
+        monkeypatch.setenv(name, value)
+    return server
+
+
+def on_s3(server: servers.S3Server, name: str, n_versions: int, **more: int) -> Storage:
+    assert server.root is not None
+    make_store(server.root / "stores" / name, n_versions, **more)
+    return open_storage(f"s3://stores/{name}")
+
+
+def asked(server: servers.S3Server, before: int) -> Counter[str]:
+    return Counter(request.operation for request in server.requests()[before:])
+
+
+@pytest.mark.live
+def test_requests_do_not_grow_with_files_inside_runs(s3: servers.S3Server) -> None:
+    counts: list[tuple[Counter[str], ...]] = []
+    for name, files in (("few", 2), ("many", 30)):
+        storage = on_s3(s3, name, 6, runs_each=2, files_each=files, experiments=2)
+        seen: list[Counter[str]] = []
+        for ask in (version_records, run_records, lambda storage: run_records(storage, "energy1", limit=3)):
+            before = len(s3.requests())
+            assert ask(storage)
+            seen.append(asked(s3, before))
+        counts.append(tuple(seen))
+
+    few, many = counts
+    assert few == many
+    versions, runs, newest = few
+    # the experiments, the versions of each, the runs of each version
+    assert sum(versions.values()) == 1 + 2 + 12
+    # besides, two requests about each run
+    assert sum(runs.values()) == 1 + 2 + 12 + 2 * 24
+    assert sum(newest.values()) == 1 + 6 + 2 * 3
+
+
+@pytest.mark.parametrize("where", ["local", pytest.param("s3", marks=pytest.mark.live)])
+def test_what_is_listed(where: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    if where == "local":
+        make_store(tmp_path / "runs", 3, runs_each=2, experiments=2)
+        storage = open_storage(tmp_path / "runs")
+    else:
+        storage = on_s3(request.getfixturevalue("s3"), "listed", 3, runs_each=2, experiments=2)
+
+    assert list_experiments(storage) == ["energy0", "energy1"]
+    assert [(v.experiment, v.version, v.n_runs) for v in version_records(storage)] == [
+        (name, version, 2) for name in ("energy0", "energy1") for version in ("v1.2.0", "v1.1.0", "v1.0.0")
+    ]
+    runs = run_records(storage)
+    assert [run.n_specs for run in runs] == list(reversed(range(12)))
+    assert runs[0].experiment_id == find_run(storage, "latest").experiment_id
+    assert {run.engine for run in runs} == {"local"}
+    assert all(run.complete for run in runs)
+    assert [run.n_specs for run in run_records(storage, "energy0")] == [5, 4, 3, 2, 1, 0]
+    assert [run.n_specs for run in run_records(storage, limit=2)] == [11, 10]
+    assert run_records(storage, limit=100) == runs
+    assert version_records(storage, "energy1")[0].latest_run == runs[0].timestamp
+    with pytest.raises(NotFoundError, match=r"no runs of 'energy2'\nThere are: energy0, energy1"):
+        run_records(storage, "energy2")
+    with pytest.raises(NotFoundError, match=r"no runs of '\.\.'"):
+        version_records(storage, "..")
+
+
+def test_a_damaged_manifest_hides_no_other_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    runs = make_store(tmp_path / "runs", 3)
+    storage = open_storage(tmp_path / "runs")
+    storage.write_bytes(runs[1].manifest, b"[not: a manifest")
+    storage.delete(runs[0].table("scalars"))
+
+    records = run_records(storage)
+
+    assert [(record.n_specs, record.complete) for record in records] == [(2, True), (None, True), (0, False)]
+    assert [record.experiment_id in caplog.text for record in records] == [False, True, False]
+
+
+def test_the_brief_manifest_is_the_whole_one_without_its_provenance(tmp_path: Path) -> None:
+    from scythe_cli.manifest import read_manifest
+
+    (run,) = make_store(tmp_path / "runs", 1)
+    storage = open_storage(tmp_path / "runs")
+    whole, brief = read_manifest(storage, run), read_manifest(storage, run, brief=True)
+
+    assert whole is not None
+    assert whole.provenance is not None
+    assert brief == whole.model_copy(update={"provenance": None})

@@ -1,0 +1,113 @@
+"""Messages about wide specs stay below what gRPC takes, whatever the specs hold."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from pydantic import Field, create_model
+
+from scythe_cli.allocation import AllocationRequest, submit
+from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
+from scythe_cli.engines.hatchet import HatchetEngine
+from scythe_cli.engines.hatchet.engine import _node_input
+from scythe_cli.engines.hatchet.inline import LIMIT_BYTES
+from scythe_cli.engines.hatchet.node import Child, Node
+from scythe_cli.engines.hatchet.results import ChildError, Lost
+from scythe_cli.engines.hatchet.specstore import SpecStore
+from scythe_cli.manifest import RecursionRecord
+from scythe_cli.registry import experiment_from_function
+from scythe_cli.sampling import read_sampling_file
+from scythe_cli.storage import open_storage
+
+N_FIELDS = 200
+MESSAGE_LIMIT_BYTES = 4_000_000
+
+Wide: type[ExperimentInputSpec] = create_model(
+    "Wide",
+    __base__=ExperimentInputSpec,
+    **{f"x{i:03d}": (float, Field(ge=0, le=1)) for i in range(N_FIELDS - 1)},  # type: ignore[call-overload]
+    text=(str, ""),
+)
+
+
+class Result(ExperimentOutputSpec):
+    y: float
+
+
+def wide(spec: Wide) -> Result:  # type: ignore[valid-type]
+    """Computes nothing."""
+    return Result(y=1.0)
+
+
+def messages(folder: Path, texts: Sequence[str], *, per_task: int) -> list[list[Child]]:
+    """The messages that the root node of a run would send: one spec for each text."""
+    columns = {
+        f"x{i:03d}": [(row * 7919 + i) % 1000 / 997.0 % 1 for row in range(len(texts))] for i in range(N_FIELDS - 1)
+    }
+    pl.DataFrame({**columns, "text": texts}).write_csv(folder / "wide.csv")
+    storage = open_storage(folder / "runs")
+    request = AllocationRequest(
+        experiment=experiment_from_function(wide, name="wide"),
+        folder="wide",
+        inputs=read_sampling_file(folder / "wide.csv", Wide).inputs,
+        storage=storage,
+        engine=HatchetEngine(),
+        recursion=RecursionRecord(factor=10, max_depth=0),
+        specs_per_task=per_task,
+    )
+    job = submit(request).job
+    sent: list[list[Child]] = []
+
+    async def spawn(children: Sequence[Child]) -> list[Mapping[str, Any] | ChildError]:
+        sent.append(list(children))
+        return [ChildError(Lost.NEVER_STARTED, "", "") for _ in children]
+
+    specs = SpecStore()
+    try:
+        asyncio.run(Node(_node_input(job), spawn, specs, False).work())
+    finally:
+        specs.close()
+    return sent
+
+
+def size(message: Sequence[Child]) -> int:
+    return sum(len(child.input.encode()) + len(json.dumps(child.metadata).encode()) for child in message)
+
+
+def test_specs_of_200_fields_are_sent_whole_and_in_small_messages(tmp_path: Path) -> None:
+    sent = messages(tmp_path, ["a"] * 300, per_task=1)
+
+    specs = [json.loads(child.input) for message in sent for child in message]
+    assert sorted(spec["sort_index"] for spec in specs) == list(range(300))
+    assert all(len([name for name in spec if name.startswith("x")]) == N_FIELDS - 1 for spec in specs)
+    assert max(map(size, sent)) < MESSAGE_LIMIT_BYTES
+    assert max(map(len, sent)) <= 100
+
+
+@pytest.mark.parametrize("character", ["a", "é", "日", "\\"])
+def test_specs_with_long_texts_go_in_several_messages(tmp_path: Path, character: str) -> None:
+    """What JSON writes of a character may be longer than it."""
+    written = len(json.dumps(character)) - 2
+    lengths = [(LIMIT_BYTES - 10_000) // written, LIMIT_BYTES // written + 1, 1_000_000]
+
+    sent = messages(tmp_path, [character * lengths[i % 3] for i in range(60)], per_task=1)
+
+    children = [child for message in sent for child in message]
+    assert len(children) == 60
+    # those that are too long are read from the run's file by the task itself
+    assert sum("text" in json.loads(child.input) for child in children) == 20
+    assert max(len(child.input) for child in children) <= LIMIT_BYTES
+    assert max(map(size, sent)) < MESSAGE_LIMIT_BYTES
+
+
+def test_tasks_of_many_specs_hold_no_specs(tmp_path: Path) -> None:
+    sent = messages(tmp_path, ["a"] * 300, per_task=100)
+
+    assert sum(len(message) for message in sent) == 3
+    assert max(map(size, sent)) < 10_000
