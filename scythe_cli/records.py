@@ -18,11 +18,14 @@ __all__ = [
     "DiffSpec",
     "DiffState",
     "DoctorCheck",
+    "ErrorDocument",
     "ErrorGroup",
     "ExperimentRecord",
     "FetchedFile",
     "FieldRecord",
     "PlotResult",
+    "Problem",
+    "ProgramVersion",
     "QueryColumn",
     "QueryResult",
     "ReportResult",
@@ -30,6 +33,7 @@ __all__ = [
     "RunRecord",
     "RunStatus",
     "RunningSpec",
+    "ServedTask",
     "SpecError",
     "StateCounts",
     "SubmitResult",
@@ -37,6 +41,7 @@ __all__ = [
     "TableRecord",
     "TableSummary",
     "ValidationReport",
+    "WorkerStart",
 ]
 
 
@@ -422,3 +427,40 @@ class ReportResult(Record):
     path: str
     size_bytes: int
     notices: list[str] = []
+
+
+class ServedTask(Record):
+    """One thing that a worker serves."""
+
+    name: str = Field(description="of the Hatchet task")
+    kind: str = Field(description="'experiment', 'workflow' or 'scatter/gather'")
+    place: str = Field(description="where its code is")
+
+
+class WorkerStart(Record):
+    """A worker, as it begins to serve."""
+
+    name: str
+    slots: int = Field(description="specs that run at the same time")
+    serves: list[ServedTask]
+
+
+class ProgramVersion(Record):
+    """What `--version` tells."""
+
+    version: str
+
+
+class Problem(Record):
+    """What is wrong, and what to do."""
+
+    type: str = Field(description="the class of the error, as in scythe_cli.errors")
+    message: str
+    hint: str | None
+    exit_code: int
+
+
+class ErrorDocument(Record):
+    """What a command prints that ends with an error."""
+
+    error: Problem

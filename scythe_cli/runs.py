@@ -126,8 +126,8 @@ class Run:
             gathered = gathered and self.tables_are_current(surely=False)
             counts = counts_of(effective, n_specs)
             rate, last = _pace(effective)
-            eta = counts.pending / rate if rate and counts.pending else None
             owner = read_owner(self.storage, self.layout)
+            eta = counts.pending / rate if rate and counts.pending else None
             running = None if owner is None else read_running(owner, self.experiment_id)
             notice = _notice(manifest, counts, damaged, gathered=gathered, owner=owner)
         return RunStatus(

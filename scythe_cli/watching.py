@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from scythe_cli.layout import RunLayout
     from scythe_cli.storage import Storage
 
-__all__ = ["LedgerReader", "RunWatch", "is_over"]
+__all__ = ["LedgerReader", "RunWatch", "is_idle", "is_over", "seconds_ago"]
 
 INTERVAL_S = 2.0
 _MAX_SHARE = 0.1  # of the time is spent with reading
 _LAST_FAILURES = 3
 _WORKERS_S = 15.0
-_DEAD_AFTER_S = 5.0
+_DEAD_AFTER_S = 3.0
 _ERRORS = ["sort_index", "state", "attempt", "error_type", "message", "traceback", "duration_s"]
 _ROWS = ["sort_index", "state", "attempt", "final", "started_at", "duration_s"]
 
@@ -35,6 +35,11 @@ _ROWS = ["sort_index", "state", "attempt", "final", "started_at", "duration_s"]
 def is_over(status: RunStatus) -> bool:
     """Whether a run is done, and not being retried; or older than ledgers are."""
     return status.counts is None or (status.counts.pending == 0 and status.gathered and status.at_work is None)
+
+
+def is_idle(status: RunStatus) -> bool:
+    """Whether no process is at work on a run of this or another machine; on a fleet there is no such process."""
+    return status.engine == "local" and status.at_work is None
 
 
 @dataclass
@@ -78,6 +83,9 @@ class LedgerReader:
             else:
                 with Ledger.open(self.storage, self.run, names=[]) as nothing:
                     self._effective = effective_outcomes(nothing.outcomes())
+            # what a retry has brought to a better end is no failure any more
+            bad = set(self._effective.filter(pl.col("state") != State.SUCCEEDED.value)["sort_index"])
+            self.failures = [error for error in self.failures if error.sort_index in bad]
         return self._effective
 
     def _read(self, names: list[str]) -> None:
@@ -174,7 +182,7 @@ class RunWatch:
         if finished:
             self._meter.add(finished)
         rate = self._meter.rate_per_s
-        if rate is None:
+        if rate is None or is_idle(status):
             return {}
         return {"rate_per_s": rate, "eta_s": status.counts.pending / rate if status.counts.pending else None}
 
@@ -192,8 +200,7 @@ class RunWatch:
 
     def _is_idle(self, status: RunStatus) -> bool:
         manifest = self.run.manifest
-        is_local = manifest is not None and manifest.engine == "local" and manifest.state != "allocating"
-        return is_local and status.at_work is None
+        return is_idle(status) and manifest is not None and manifest.state != "allocating"
 
 
 def _pending(status: RunStatus) -> str:

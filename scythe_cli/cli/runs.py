@@ -136,7 +136,7 @@ def status_lines(status: RunStatus) -> list[RenderableType]:
     """How a run is, as `scythe status` prints it."""
     from scythe_cli.cli.render import counts_table, facts, heading, place, rate, running_line, time_of
     from scythe_cli.quantities import format_duration
-    from scythe_cli.watching import seconds_ago
+    from scythe_cli.watching import is_idle, seconds_ago
 
     lines: list[RenderableType] = [heading(status.experiment_id)]
     if status.counts is not None:
@@ -145,12 +145,12 @@ def status_lines(status: RunStatus) -> list[RenderableType]:
     if status.last_outcome_at is not None:
         last = f"{time_of(status.last_outcome_at)} UTC, {format_duration(seconds_ago(status.last_outcome_at))} ago"
     pending = status.counts.pending if status.counts else 0
-    left = f"about {format_duration(status.eta_s)}" if status.eta_s is not None and pending else None
+    eta_s = status.eta_s if pending and not is_idle(status) else None
     lines.append(
         facts(
             [
                 ("rate", rate(status.rate_per_s) if status.rate_per_s else None),
-                ("time left", left),
+                ("time left", None if eta_s is None else f"about {format_duration(eta_s)}"),
                 ("last spec", last),
                 ("at work", status.at_work),
                 ("running", running_line(status.running) if status.running else None),

@@ -18,7 +18,7 @@ from scythe_cli.cli.progress import progress_line
 from scythe_cli.cli.render import facts, failure_line, heading, progress_bar, rate, running_line, states_line
 from scythe_cli.progress import Progress
 from scythe_cli.quantities import format_duration
-from scythe_cli.watching import seconds_ago
+from scythe_cli.watching import is_idle, seconds_ago
 
 if TYPE_CHECKING:
     from scythe_cli.records import RunStatus
@@ -50,7 +50,7 @@ def watch_run(session: Session, reference: str, timeout: str | None) -> int:
                     shown = last
                     output.line(last)
     except KeyboardInterrupt:
-        how = "" if last is None or (last.at_work is None and last.engine == "local") else "; the run goes on"
+        how = "" if last is None or is_idle(last) else "; the run goes on"
         output.note(f"no longer watching{how}")
         return _INTERRUPTED
     if last is None:
@@ -118,11 +118,11 @@ def watch_frame(status: RunStatus, width: int) -> RenderableType:
         share = f"{int(done / counts.total * 100) if counts.total else 100} %"
         said = f"  {done:,}/{counts.total:,}  {share}"
         lines += [Text.assemble(progress_bar(counts, max(width - len(said) - 1, 10)), said), states_line(counts), ""]
-    left = format_duration(status.eta_s) if status.eta_s is not None and counts and counts.pending else None
+    eta_s = None if counts is None or not counts.pending or is_idle(status) else status.eta_s
     last = f"{format_duration(seconds_ago(status.last_outcome_at))} ago" if status.last_outcome_at else None
     pairs = [
         ("rate", rate(status.rate_per_s) if status.rate_per_s else None),
-        ("time left", f"about {left}" if left else None),
+        ("time left", None if eta_s is None else f"about {format_duration(eta_s)}"),
         ("last spec", last),
         ("at work", status.at_work),
         ("running", running_line(status.running) if status.running else None),
@@ -171,7 +171,8 @@ class PlainWatch:
             return
         self._told = what
         self._next = now + _LEAST_GAP_S
-        line = progress_line(Progress("running", counts, status.rate_per_s, status.eta_s))
+        rate_per_s, eta_s = (None, None) if is_idle(status) else (status.rate_per_s, status.eta_s)
+        line = progress_line(Progress("running", counts, rate_per_s, eta_s))
         parts = [f"{status.experiment_id}: {line}"]
         if counts.unsuccessful > self._failed and status.last_failures:
             parts.append(f"last failure: {failure_line(status.last_failures[0])}")

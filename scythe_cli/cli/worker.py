@@ -57,6 +57,7 @@ def add_to(app: typer.Typer) -> None:
         SIGTERM or Ctrl-C: finish what runs and take nothing new. A second one stops at once; what ran is run again
         by another worker. The engine is that of the HATCHET_CLIENT_* variables; SCYTHE_WORKER_* set the rest.
         """
+        from scythe_cli.records import ServedTask, WorkerStart
         from scythe_cli.worker import ScytheWorkerConfig, load_served
 
         settings = ScytheWorkerConfig()
@@ -72,12 +73,9 @@ def add_to(app: typer.Typer) -> None:
         experiments, workflows = load_served(project, experiment)
         served = settings.served(experiments, workflows)
         if session.options.json:
+            serves = [ServedTask(name=s.name, kind=s.kind, place=s.place) for s in served]
             session.output.document(
-                {
-                    "name": settings.computed_name,
-                    "slots": settings.computed_slots,
-                    "serves": [{"name": s.name, "kind": s.kind, "place": s.place} for s in served],
-                }
+                WorkerStart(name=settings.computed_name, slots=settings.computed_slots, serves=serves)
             )
         else:
             _show(session, settings.computed_name, settings.computed_slots, served)

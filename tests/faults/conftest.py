@@ -46,9 +46,13 @@ def simulate(spec: Case) -> Answer:
 '''
 
 
+# read here: tests see no such variable
+_NIGHTLY = os.environ.get("SCYTHE_NIGHTLY") == "1"
+
+
 def nightly() -> bool:
     """Whether the long rounds are run as well."""
-    return os.environ.get("SCYTHE_NIGHTLY") == "1"
+    return _NIGHTLY
 
 
 def rounds(n: int) -> int:

@@ -33,7 +33,8 @@ Sums = create_model(
 @ExperimentRegistry.Register(retries=0)
 def simulate(spec: Wide) -> Sums:
     \"\"\"Adds up pairs.\"\"\"
-    return Sums(**{{f"y{{i:03d}}": getattr(spec, f"x{{i:03d}}") + getattr(spec, f"x{{i + 100:03d}}") for i in range(100)}})
+    x = [getattr(spec, f"x{{i:03d}}") for i in range({N_FIELDS})]
+    return Sums(**{{f"y{{i:03d}}": x[i] + x[i + 100] for i in range(100)}})
 """
 
 # the peak of the process that it starts, as the last line
@@ -55,7 +56,7 @@ def write_wide(live: LiveProject, n: int) -> tuple[Path, pl.DataFrame]:
     return live.root / "wide.csv", frame
 
 
-@pytest.mark.parametrize("per_task", [1, 60, "auto"])
+@pytest.mark.parametrize("per_task", [1, "auto"])
 def test_wide_specs_arrive_and_wide_outcomes_come_back(live: LiveProject, per_task: int | str) -> None:
     live.configure(specs_per_task=per_task, max_depth=0)
     cases, inputs = write_wide(live, 300)

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import polars as pl
+import pyarrow as pa
 import pytest
 from pydantic import Field, create_model
 
 from scythe_cli.allocation import AllocationRequest, submit
-from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
+from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec, input_columns
+from scythe_cli.columns import schema_of
 from scythe_cli.engines.hatchet import HatchetEngine
 from scythe_cli.engines.hatchet.engine import _node_input
 from scythe_cli.engines.hatchet.inline import LIMIT_BYTES
@@ -22,7 +23,6 @@ from scythe_cli.engines.hatchet.results import ChildError, Lost
 from scythe_cli.engines.hatchet.specstore import SpecStore
 from scythe_cli.manifest import RecursionRecord
 from scythe_cli.registry import experiment_from_function
-from scythe_cli.sampling import read_sampling_file
 from scythe_cli.storage import open_storage
 
 N_FIELDS = 200
@@ -47,15 +47,13 @@ def wide(spec: Wide) -> Result:  # type: ignore[valid-type]
 
 def messages(folder: Path, texts: Sequence[str], *, per_task: int) -> list[list[Child]]:
     """The messages that the root node of a run would send: one spec for each text."""
-    columns = {
-        f"x{i:03d}": [(row * 7919 + i) % 1000 / 997.0 % 1 for row in range(len(texts))] for i in range(N_FIELDS - 1)
-    }
-    pl.DataFrame({**columns, "text": texts}).write_csv(folder / "wide.csv")
+    n = len(texts)
+    columns: dict[str, Any] = {f"x{i:03d}": [(row + i / 7) / (n + 30) for row in range(n)] for i in range(N_FIELDS - 1)}
     storage = open_storage(folder / "runs")
     request = AllocationRequest(
         experiment=experiment_from_function(wide, name="wide"),
         folder="wide",
-        inputs=read_sampling_file(folder / "wide.csv", Wide).inputs,
+        inputs=pa.table({**columns, "text": texts}, schema=schema_of(input_columns(Wide))),
         storage=storage,
         engine=HatchetEngine(),
         recursion=RecursionRecord(factor=10, max_depth=0),

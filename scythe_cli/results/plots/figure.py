@@ -57,9 +57,17 @@ class Figure:
 
     @property
     def chart(self) -> alt.Chart:
-        """The picture as an Altair chart, to be changed or combined."""
-        import altair as alt
+        """The picture as an Altair chart, to be changed or combined.
 
+        Raises:
+            UsageError: If Altair is not installed.
+        """
+        try:
+            import altair as alt
+        except ImportError:
+            raise UsageError(
+                "charts need the package altair", hint="Install it with: pip install 'scythe-cli[altair]'"
+            ) from None
         return alt.Chart.from_dict(self.spec)
 
     def text(self, width: int = 80, height: int = 20) -> str:

@@ -1,0 +1,65 @@
+"""Write the JSON schemas of what commands print with `--json`, and the list of them in docs/json.md.
+
+python scripts/make_schemas.py            # writes docs/schemas/*.json and the table in docs/json.md
+python scripts/make_schemas.py --check    # only tells what is not as it would be written
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from scythe_cli.documents import DOCUMENTS, schema_of
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "docs" / "schemas"
+PAGE = ROOT / "docs" / "json.md"
+BEGIN, END = "<!-- documents -->", "<!-- end of documents -->"
+
+
+def texts() -> dict[Path, str]:
+    """What each file should hold."""
+    wanted = {
+        FOLDER / f"{document.schema}.json": json.dumps(schema_of(document), indent=2, ensure_ascii=False) + "\n"
+        for document in DOCUMENTS
+    }
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    wanted[PAGE] = f"{before}{BEGIN}\n{table()}\n{END}{after}"
+    return wanted
+
+
+def table() -> str:
+    """The commands, and the schema of what each prints."""
+    lines = ["| command | prints | schema |", "| --- | --- | --- |"]
+    for document in DOCUMENTS:
+        origin = getattr(document.type, "__origin__", document.type)
+        what = "a list" if origin is list else "an object"
+        if document.lines:
+            what += " on each line"
+        command = document.command if document.schema == "error" else f"`{document.command}`"
+        lines.append(f"| {command} | {what} | [{document.schema}.json](schemas/{document.schema}.json) |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Write, or check."""
+    wanted = texts()
+    stray = set(FOLDER.glob("*.json")) - wanted.keys()
+    wrong = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    if "--check" in sys.argv[1:]:
+        for path in sorted([*wrong, *stray]):
+            print(f"{path.relative_to(ROOT)} is not what `python scripts/make_schemas.py` writes", file=sys.stderr)
+        return 1 if wrong or stray else 0
+    FOLDER.mkdir(exist_ok=True)
+    for path in stray:
+        path.unlink()
+    for path in wrong:
+        path.write_text(wanted[path], encoding="utf-8")
+    print(f"{len(wanted) - 1} schemas in {FOLDER.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
