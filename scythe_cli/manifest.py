@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -174,15 +175,27 @@ def read_manifest(storage: Storage, run: RunLayout, *, brief: bool = False) -> R
 def provenance(folder: Path) -> Provenance:
     """Describe this process and the git checkout of a folder."""
     commit, dirty = _git_state(folder)
-    names = {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"]}
     return Provenance(
         git_commit=commit,
         git_dirty=dirty,
         python=platform.python_version(),
         platform=platform.platform(),
         command=_command(),
-        packages=dict(sorted(names.items(), key=lambda item: item[0].lower())),
+        packages=_packages(),
     )
+
+
+@cache
+def _packages() -> dict[str, str]:
+    """The installed packages and their versions, by name."""
+    found: dict[str, str] = {}
+    for distribution in metadata.distributions():
+        # the headers alone: `distribution.metadata` parses a package's whole description, each time
+        text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+        headers = dict(line.split(": ", 1) for line in text.partition("\n\n")[0].splitlines() if ": " in line)
+        if "Name" in headers and "Version" in headers:
+            found.setdefault(headers["Name"].strip(), headers["Version"].strip())
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 
 def _command() -> str:
