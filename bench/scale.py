@@ -446,9 +446,8 @@ def main() -> None:
             print(f"{field.name:<16}{value:>16,.{0 if isinstance(value, int) or value > 1000 else 3}f}")
     print()
     for limit in done.limits:
-        print(
-            f"{limit.use:>9.2f} × {limit.what}: {limit.value:,.4g} of {limit.most:,.4g} {limit.unit}   → {limit.setting}"
-        )
+        print(f"{limit.use:>9.2f} × {limit.what}: {limit.value:,.4g} of {limit.most:,.4g} {limit.unit}")
+        print(f"{'':>12}moved by {limit.setting}")
 
 
 if __name__ == "__main__":

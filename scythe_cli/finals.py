@@ -33,6 +33,8 @@ RUN_LEVELS = frozenset({"experiment_id", "root_workflow_run_id"})
 
 _SUBINDEX = "sort_subindex"
 _SAMPLE_ROWS = 50_000
+_GROUP_ROWS = 100_000
+_GROUP_BYTES = 8_000_000
 _ERROR_COLUMNS = ("sort_index", "state", "attempt", "error_type", "message", "traceback", "duration_s")
 
 
@@ -218,12 +220,23 @@ class _File:
             [f.with_type(pa.dictionary(pa.int32(), f.type)) if f.name in repeats else f for f in schema]
         )
         self._writer: pq.ParquetWriter | None = None
+        self._held: list[pa.Table] = []
 
     def write(self, table: pa.Table) -> None:
-        table = cast_table(table, self._given)
+        """Write rows; few are held back, so that ranges of few specs do not become as many small row groups."""
+        self._held.append(cast_table(table, self._given))
+        n_rows = sum(held.num_rows for held in self._held)
+        if n_rows >= _GROUP_ROWS or sum(held.nbytes for held in self._held) >= _GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._held:
+            return
+        table = pa.concat_tables(self._held)
+        self._held.clear()
         if self._writer is None:
             self._writer = self._open(_encodings(self.schema, table))
-        self._writer.write_table(table)
+        self._writer.write_table(table.unify_dictionaries())
 
     def _open(self, encodings: dict[str, Any]) -> pq.ParquetWriter:
         writer = pq.ParquetWriter(self.path, self._given, compression="zstd", store_schema=False, **encodings)
@@ -234,6 +247,7 @@ class _File:
         return writer
 
     def close(self) -> None:
+        self._flush()
         if self._writer is None:
             self._writer = self._open({})  # a table without rows has its columns
         self._writer.close()

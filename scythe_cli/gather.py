@@ -27,7 +27,7 @@ from scythe_cli.storage import Storage
 __all__ = ["GatherResult", "gather"]
 
 _ROWS_AT_ONCE = 262_144
-_FRAME_BYTES_AT_ONCE = 32_000_000
+_FRAME_BYTES_AT_ONCE = 8_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from scythe_cli.quantities import format_duration, format_rate
 from scythe_cli.records import StateCounts
 
-__all__ = ["Phase", "Progress", "ProgressCallback", "RateMeter"]
+__all__ = ["Phase", "Progress", "ProgressCallback", "RateMeter", "progress_line"]
 
 Phase = Literal["checking", "uploading", "running", "gathering"]
 
@@ -76,3 +77,16 @@ class RateMeter:
         """Seconds until `remaining` further specs have finished."""
         rate = self.rate_per_s
         return remaining / rate if rate else None
+
+
+def progress_line(progress: Progress) -> str:
+    """What is done, in words: `123/300 · 2 failed · 41/s · 4 s left`."""
+    counts = progress.counts
+    parts = [f"{counts.total - counts.pending:,}/{counts.total:,}"]
+    if counts.unsuccessful:
+        parts.append(f"{counts.unsuccessful:,} failed")
+    if progress.rate_per_s:
+        parts.append(format_rate(progress.rate_per_s))
+    if progress.eta_s is not None and counts.pending:
+        parts.append(f"{format_duration(progress.eta_s)} left")
+    return " · ".join(parts)

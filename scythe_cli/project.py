@@ -252,7 +252,7 @@ class Project:
             helpers = Helpers(loaded, self.root, min(self._workers(), os.cpu_count() or 1) - 1)
         if then_submit and self.engine_name == "hatchet" and _is_large(file):
             threading.Thread(target=self._load_clients).start()
-        return name, loaded, read_sampling_file(file, loaded.input_validator_type, helpers=helpers)
+        return name, loaded, read_sampling_file(Path(file), loaded.input_validator_type, helpers=helpers)
 
     def _load_clients(self) -> None:
         """Load the clients of engine and storage beside the reading of a file, which leaves Python idle mostly."""
@@ -350,7 +350,7 @@ class Project:
             drop_refused=drop_refused,
         )
 
-    def validate(self, file: Path, experiment: str | None = None) -> ValidationReport:
+    def validate(self, file: str | Path, experiment: str | None = None) -> ValidationReport:
         """Check a sampling file and the input files that it names; nothing is written.
 
         Raises:
@@ -374,7 +374,7 @@ class Project:
 
     def allocate(
         self,
-        file: Path,
+        file: str | Path,
         *,
         experiment: str | None = None,
         bump: Bump = "minor",
@@ -402,7 +402,7 @@ class Project:
             ignore_code: Whether outcomes of other code are taken over as well.
             dedupe: Whether rows that are the same are run once, and the outcome given to all of them.
             wait_timeout_s: How long to wait for a fleet.
-            progress: Called as the run goes on.
+            progress: Called as the run goes on; in a notebook, a bar below the cell unless given.
             stop: Stops the run when it is triggered.
 
         Raises:
@@ -411,12 +411,14 @@ class Project:
             WaitTimeoutError: If a fleet has not finished in time; the run goes on.
         """
         from scythe_cli.allocation import execute, submit
+        from scythe_cli.notebook import notebook_progress
         from scythe_cli.progress import Progress
         from scythe_cli.records import StateCounts
 
         _check_numbers(workers, max_failures)
+        progress = notebook_progress(progress)
         if progress:
-            progress(Progress("checking", StateCounts(), detail=file.name))
+            progress(Progress("checking", StateCounts(), detail=Path(file).name))
         name, loaded, table = self._read(file, experiment, then_submit=True)
         request = self._request(
             name,
@@ -436,7 +438,7 @@ class Project:
 
     def plan(
         self,
-        file: Path,
+        file: str | Path,
         *,
         experiment: str | None = None,
         bump: Bump = "minor",
@@ -507,7 +509,7 @@ class Project:
 
     def submit(
         self,
-        file: Path,
+        file: str | Path,
         *,
         experiment: str | None = None,
         bump: Bump = "minor",
@@ -617,7 +619,7 @@ class Project:
             engine: What runs them; the engine that the run was allocated with unless given.
             workers: Processes of the local engine.
             max_failures: Stop when that many specs have ended without success.
-            progress: Called as the run goes on.
+            progress: Called as the run goes on; in a notebook, a bar below the cell unless given.
             stop: Stops the run when it is triggered.
 
         Raises:
@@ -627,6 +629,7 @@ class Project:
             UnreachableError: If storage or engine cannot be used.
         """
         from scythe_cli.engines import get_engine
+        from scythe_cli.notebook import notebook_progress
         from scythe_cli.recovery import RETRIED, retry_run
 
         _check_numbers(workers, max_failures)
@@ -642,7 +645,7 @@ class Project:
             workers=workers or self._workers(),
             max_failures=max_failures,
             stop=stop,
-            progress=progress,
+            progress=notebook_progress(progress),
         )
 
     def _workers(self) -> int:

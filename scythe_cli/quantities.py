@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: `10m`, `1h30m`, `4GB`."""
+"""Durations, rates and sizes as people write them: `10m`, `1h30m`, `4GB`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import re
 from datetime import timedelta
 
-__all__ = ["Duration", "format_duration", "format_size", "parse_duration", "parse_size"]
+__all__ = ["Duration", "format_duration", "format_rate", "format_size", "parse_duration", "parse_size"]
 
 Duration = timedelta | str
 """What `Register` and the configuration take: a `timedelta`, or text such as `90s`, `10m` or `1h30m`."""
@@ -103,3 +103,11 @@ def format_size(size_bytes: int) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
+
+
+def format_rate(per_s: float) -> str:
+    """Specs a second, or a minute or an hour where that says more."""
+    for factor, unit in ((1.0, "s"), (60.0, "min"), (3600.0, "h")):
+        if per_s * factor >= 1 or unit == "h":
+            return f"{per_s * factor:.3g}/{unit}"
+    return ""

@@ -50,6 +50,12 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from scythe_cli.notebook import record_html
+
+        return record_html(self)
+
 
 class StateCounts(Record):
     """How many specs are in each state; the six add up to the number of specs."""

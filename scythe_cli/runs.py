@@ -70,6 +70,12 @@ class Run:
         """What the run is; None when its folder has no manifest."""
         return read_manifest(self.storage, self.layout)
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from scythe_cli.notebook import run_html
+
+        return run_html(self)
+
     def table_keys(self) -> dict[str, str]:
         """The final tables: name to key."""
         files = self.storage.list_files(self.layout.final)

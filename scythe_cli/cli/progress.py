@@ -13,9 +13,8 @@ from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 
 from scythe_cli.cli.output import Output, clean, make_console
-from scythe_cli.cli.render import plural, rate
-from scythe_cli.progress import Phase, Progress, ProgressCallback
-from scythe_cli.quantities import format_duration
+from scythe_cli.cli.render import plural
+from scythe_cli.progress import Phase, Progress, ProgressCallback, progress_line
 
 if TYPE_CHECKING:
     from scythe_cli.results.fetching import FetchProgress, ProgressOfFetch
@@ -25,19 +24,6 @@ __all__ = ["LiveProgress", "PlainProgress", "progress_line", "shown_fetch", "sho
 _FIRST_LINE_AFTER_S = 2.0
 _GROWTH = 1.6
 _LONGEST_GAP_S = 300.0
-
-
-def progress_line(progress: Progress) -> str:
-    """What is done, in words: `123/300 · 2 failed · 41/s · 4 s left`."""
-    counts = progress.counts
-    parts = [f"{counts.total - counts.pending:,}/{counts.total:,}"]
-    if counts.unsuccessful:
-        parts.append(f"{counts.unsuccessful:,} failed")
-    if progress.rate_per_s:
-        parts.append(rate(progress.rate_per_s))
-    if progress.eta_s is not None and counts.pending:
-        parts.append(f"{format_duration(progress.eta_s)} left")
-    return " · ".join(parts)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from scythe_cli.cli.output import clean
 from scythe_cli.quantities import format_duration, format_size
+from scythe_cli.quantities import format_rate as rate
 
 if TYPE_CHECKING:
     from scythe_cli.catalog import VersionRecord
@@ -87,14 +88,6 @@ def number(value: Any) -> str:
 def plural(count: int, noun: str) -> str:
     """`1 spec`, `2 specs`, `12,000 specs`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def rate(per_s: float) -> str:
-    """Specs a second, or a minute or an hour where that says more."""
-    for factor, unit in ((1.0, "s"), (60.0, "min"), (3600.0, "h")):
-        if per_s * factor >= 1 or unit == "h":
-            return f"{per_s * factor:.3g}/{unit}"
-    return ""
 
 
 def time_of(moment: datetime) -> str:

@@ -66,6 +66,7 @@ LINES = {
 CODES = {
     "scythe results diff A B": 1,
     "scythe retry": 1,
+    "scythe status --watch": 1,
     "any command that ends with an error": 2,
     "scythe doctor": None,
 }
@@ -102,12 +103,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.chdir(made)
         for file, code in (("good.csv", 0), ("bad.csv", 1)):
             assert CliRunner().invoke(app, ["allocate", file, "--quiet"]).exit_code == code
+    # `allocate --bump keep` adds another run to this version
+    (made / "failed").write_text(next((made / "runs" / "squares" / "v1.1.0").iterdir()).name)
     yield made
     sys.modules.pop(MODULE, None)
 
 
 def run_line(name: str, folder: Path, *, as_json: bool = True) -> Ran:
-    arguments = [part.format(run="squares/v1.1.0") for part in LINES[name]]
+    run = f"squares/v1.1.0/{(folder / 'failed').read_text()}"
+    arguments = [part.format(run=run) for part in LINES[name]]
     result = CliRunner().invoke(app, ["--json", *arguments] if as_json else arguments)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
@@ -204,7 +208,7 @@ def test_nothing_is_coloured_where_it_is_piped(
     shell: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, no_color: dict[str, str]
 ) -> None:
     monkeypatch.chdir(folder)
-    for arguments in (["status", "--json"], ["errors", "squares/v1.1.0"], ["--help"]):
+    for arguments in (["errors", "squares/v1.1.0"], ["--help"]):
         ran = shell(*arguments, env={"TERM": "xterm-256color", **no_color})
         assert ran.code == 0
         assert "\x1b" not in ran.out + ran.err

@@ -118,6 +118,7 @@ def test_what_a_spec_does_costs_that_spec_alone(
     ran = inside(folder, "allocate", "cases.csv", "--json")
 
     assert ran.code == 1, ran.err
+    assert "unexpected error" not in ran.err
     run = open_project(start=folder).run()
     states = [state for state, _, _ in expected.values()]
     counts = StateCounts(

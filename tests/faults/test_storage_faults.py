@@ -102,21 +102,22 @@ def test_run_that_lost_its_storage_goes_on_when_it_is_back(
     (folder / "cases.csv").write_text("x\n" + "".join(f"{i}\n" for i in range(40)))
     bucket = tmp_path / "s3" / "buckets" / "faulty" / "lost"
 
-    def lose() -> None:
-        until = time.monotonic() + 60
-        while not list(bucket.glob("energy/*/*/outcomes/*.pq")) and time.monotonic() < until:
-            time.sleep(0.02)
-        faults.share = 1.0
-
     monkeypatch.setenv("PAUSE_S", "0.1")
-    thread = threading.Thread(target=lose)
-    thread.start()
     with monkeypatch.context() as patch:
-        patch.setattr("scythe_cli.storage.s3_client.PATIENCE_S", 0.2)
-        if kind == "hang":
+
+        def lose() -> None:
+            until = time.monotonic() + 60
+            while not list(bucket.glob("energy/*/*/outcomes/*.pq")) and time.monotonic() < until:
+                time.sleep(0.02)
+            # not before: a busy machine may take its time as well
+            patch.setattr("scythe_cli.storage.s3_client.PATIENCE_S", 0.2)
             patch.setattr("scythe_cli.storage.s3_client.READ_TIMEOUT_S", 1.0)
+            faults.share = 1.0
+
+        thread = threading.Thread(target=lose)
+        thread.start()
         ran = inside(folder, "allocate", "cases.csv", "--storage", "s3://faulty/lost")
-    thread.join()
+        thread.join()
     assert ran.code == 4
     run = next(bucket.glob("energy/v1.0.0/*"))
     what = {"503": "the server answers SlowDown again and again", "reset": "cannot be reached", "hang": "breaks off"}

@@ -288,3 +288,18 @@ def test_any_mix_of_parts_gives_each_spec_one_row(
         counts = counts_of(effective_outcomes(ledger.outcomes()), n)
     assert counts.total == n
     assert counts.succeeded == len(succeeded)
+
+
+def test_ranges_of_few_specs_do_not_become_small_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gather_module, "_FRAME_BYTES_AT_ONCE", 1)
+    storage = open_storage(tmp_path / "runs")
+    run = make_run(storage, tmp_path, 40)
+    write_part(storage, run, "a", outcomes(range(40), frame_rows=2))
+
+    tables = gather(storage, run).tables
+
+    for name, n_rows in (("scalars", 40), ("monthly", 80), ("errors", 0)):
+        metadata = pq.read_metadata(tables[name])
+        assert (metadata.num_rows, metadata.num_row_groups) == (n_rows, min(n_rows, 1)), name
+    labels = pd.read_parquet(tables["monthly"]).index.get_level_values("workflow_run_id")
+    assert list(labels) == [f"root-{i // 2:08d}" for i in range(80)]
