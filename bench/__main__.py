@@ -76,7 +76,7 @@ def main() -> int:
             failed.append(name)
             report = [f"could not be run: {type(error).__name__}: {error}"]
         took_s = time.monotonic() - began_s
-        print_report(report)
+        print_report(report, quick=options.quick)
         print(f"({took_s:.0f} s)", flush=True)
         document["benches"][name] = {"title": module.TITLE, "took_s": round(took_s, 1), "report": as_json(report)}
         path.parent.mkdir(parents=True, exist_ok=True)

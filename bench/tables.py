@@ -10,8 +10,8 @@ from bench.measure import Check, Record, Report
 __all__ = ["print_report"]
 
 
-def print_report(report: Report) -> None:
-    """Print records as tables, one for each case, then checks, then notes."""
+def print_report(report: Report, *, quick: bool = False) -> None:
+    """Print records as tables, one for each case, then checks, then notes; limits are meant for full sizes."""
     records = [entry for entry in report if isinstance(entry, Record)]
     for case, group in groupby(records, key=lambda record: record.case):
         print(f"\n{case}")
@@ -21,8 +21,9 @@ def print_report(report: Report) -> None:
         print()
     for check in checks:
         bound = "at least" if check.at_least else "at most"
-        verdict = "holds" if check.holds else "DOES NOT HOLD"
-        print(f"  {verdict:<14}{check.what}: {_number(check.value)} {check.unit}, {bound} {check.limit:g} {check.unit}")
+        verdict = "" if quick else "holds" if check.holds else "DOES NOT HOLD"
+        limit = f"{bound} {check.limit:g} {check.unit}".rstrip() + (" at full size" if quick else "")
+        print(f"  {verdict:<14}{check.what}: {_number(check.value)} {check.unit}".rstrip() + f", {limit}")
     for note in (entry for entry in report if isinstance(entry, str)):
         print(f"  note: {note}")
 

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
+from scythe_cli.completions import remember_runs
 from scythe_cli.errors import NotFoundError
 from scythe_cli.layout import RunLayout, is_experiment_name, parse_timestamp, parse_version
 from scythe_cli.storage import Storage
+from scythe_cli.suggestions import hint_for
 
 if TYPE_CHECKING:
     from scythe_cli.manifest import RunManifest
@@ -38,6 +40,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _REQUESTS_AT_ONCE = 16
+_STAMP = "%Y-%m-%d_%H-%M-%S"
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -249,8 +252,12 @@ def _all_runs(storage: Storage, experiment: str | None) -> list[tuple[str, str, 
         versions = {experiment: _version_names(storage, experiment) if is_experiment_name(experiment) else []}
         if not versions[experiment]:
             names = list_experiments(storage)
-            hint = f"There are: {', '.join(names)}." if names else "`scythe allocate FILE` makes a first run."
+            hint = hint_for(experiment, names) or "`scythe allocate FILE` makes a first run."
             raise NotFoundError(f"{storage.location} has no runs of {experiment!r}", hint=hint)
     pairs = [(name, version) for name, found in versions.items() for version in reversed(found)]
     stamps = _each(storage, lambda pair: _timestamps(storage, *pair), pairs)
+    listed: dict[str, dict[str, list[str]]] = {}
+    for (name, version), found in zip(pairs, stamps, strict=True):
+        listed.setdefault(name, {})[version] = [f"{stamp:{_STAMP}}" for stamp in reversed(found)]
+    remember_runs(storage.location, listed, whole=experiment is None)
     return [(name, version, found) for (name, version), found in zip(pairs, stamps, strict=True)]

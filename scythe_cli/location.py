@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from scythe_cli.configfile import DEFAULT_STORAGE, find_config, read_config
+from scythe_cli.errors import ConfigError
 from scythe_cli.storage import Storage, open_storage
 
-__all__ = ["environment_has", "find_storage", "locate"]
+__all__ = ["environment_has", "find_location", "find_storage", "locate"]
 
 _TABLES = {"scythe", "hatchet", "experiments"}
 _KEYS = {"storage", "engine", "workers"}
@@ -34,16 +35,33 @@ def find_storage(config: Path | None = None, *, storage: str | None = None, star
     Raises:
         ConfigError: If the file is not there or not right.
     """
-    start = (start or Path.cwd()).absolute()
-    path = config or find_config(start)
-    root = start if path is None else path.absolute().parent
-    configured = DEFAULT_STORAGE if path is None else _storage_of(read_config(path.absolute()))
-    if configured is None:
+    location, root = _find(config, storage, start)
+    if location is None:
         # something is wrong, which a full check finds and puts into words
         from scythe_cli.project import open_project
 
         return open_project(config, storage=storage, start=start).storage
-    return open_storage(locate(storage, configured, root), base=root)
+    return open_storage(location, base=root)
+
+
+def find_location(config: Path | None = None, *, storage: str | None = None, start: Path | None = None) -> str:
+    """The place itself, as the `location` of its storage names it; nothing is opened, and no client is loaded.
+
+    Raises:
+        ConfigError: If the file is not there, or not right.
+    """
+    location, root = _find(config, storage, start)
+    if location is None:
+        raise ConfigError("the configuration does not say where runs are kept")
+    return location.rstrip("/") if "://" in location else open_storage(location, base=root).location
+
+
+def _find(config: Path | None, storage: str | None, start: Path | None) -> tuple[str | None, Path]:
+    start = (start or Path.cwd()).absolute()
+    path = config or find_config(start)
+    root = start if path is None else path.absolute().parent
+    configured = DEFAULT_STORAGE if path is None else _storage_of(read_config(path.absolute()))
+    return None if configured is None else locate(storage, configured, root), root
 
 
 def locate(storage: str | None, configured: str, root: Path) -> str:

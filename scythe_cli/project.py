@@ -219,7 +219,9 @@ class Project:
 
         if name is not None:
             name, settings = self._choose(name)
-            return [describe_experiment(name, settings.entrypoint, self.experiment(name)[1])]
+            record = describe_experiment(name, settings.entrypoint, self.experiment(name)[1])
+            self._remember_columns(record)
+            return [record]
         if self.config_path is None:
             self._choose(None)  # raises: there is no configuration
         records: list[ExperimentRecord] = []
@@ -256,10 +258,13 @@ class Project:
 
     def _load_clients(self) -> None:
         """Load the clients of engine and storage beside the reading of a file, which leaves Python idle mostly."""
+        names = ["scythe_cli.engines.hatchet.client"]
+        if self.location.lower().startswith("s3://"):
+            names += ["scythe_cli.storage.s3", "s3fs"]
         # what goes wrong goes wrong again where they are used, and is told there
         with contextlib.suppress(Exception):
-            importlib.import_module("scythe_cli.engines.hatchet.client")
-            _ = self.storage
+            for name in names:
+                importlib.import_module(name)
 
     def _request(
         self,
@@ -434,6 +439,7 @@ class Project:
         self._check_engine()
         design, notices = _design_of(table)
         submission = submit(replace(request, wait_timeout_s=wait_timeout_s, design=design), progress)
+        self._remember(name, loaded, submission.job.run.experiment_id)
         return execute(submission, request.engine, stop=stop, progress=progress, notices=notices)
 
     def plan(
@@ -555,6 +561,7 @@ class Project:
         design, notices = _design_of(table)
         submission = submit(replace(request, design=design))
         job = submission.job
+        self._remember(name, loaded, job.run.experiment_id)
         workflow_run_id = job.workflow_run_id
         if job.todo is not None and not job.todo.num_rows:
             gather(job.storage, job.run)  # everything was taken over
@@ -571,6 +578,20 @@ class Project:
             n_specs=job.n_specs,
             notices=[*notices, *submission.left.notices],
         )
+
+    def _remember(self, name: str, experiment: RegisteredExperiment[Any, Any], experiment_id: str) -> None:
+        """Let the shell complete a new run, and the experiment's columns."""
+        from scythe_cli.completions import remember_run
+        from scythe_cli.describe import describe_experiment
+
+        remember_run(self.storage.location, experiment_id)
+        self._remember_columns(describe_experiment(name, "", experiment))
+
+    def _remember_columns(self, record: ExperimentRecord) -> None:
+        from scythe_cli.completions import remember_columns
+
+        names = [field.name for field in (*record.inputs, *record.outputs)]
+        remember_columns(self.storage.location, record.name, "", names)
 
     def _check_engine(self) -> None:
         """See that a fleet can be reached, before a run is claimed for it."""
@@ -670,10 +691,13 @@ class Project:
             NotFoundError: If no run, or more than one, fits.
         """
         from scythe_cli.catalog import find_run
+        from scythe_cli.completions import remember_run
         from scythe_cli.runs import Run
 
         storage = self.storage
-        return Run(storage, find_run(storage, reference))
+        found = find_run(storage, reference)
+        remember_run(storage.location, found.experiment_id)
+        return Run(storage, found)
 
     def load_run(self, reference: str = "latest") -> Run:
         """The same as `run`."""

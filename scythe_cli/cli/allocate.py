@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from scythe_cli.cli import complete
 from scythe_cli.cli.arguments import ExperimentOption, FileArgument
 from scythe_cli.cli.options import Session, command
 
@@ -92,6 +93,7 @@ def add_to(app: typer.Typer) -> None:
                 help="Take them from this version or run instead.",
                 rich_help_panel=_LESS,
                 show_default=False,
+                autocompletion=complete.runs_and_versions,
             ),
         ] = None,
         ignore_code: Annotated[

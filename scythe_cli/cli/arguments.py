@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from scythe_cli.cli import complete
+
 __all__ = ["ExperimentOption", "FileArgument", "NameArgument", "RunArgument"]
 
 FileArgument = Annotated[
@@ -21,6 +23,7 @@ ExperimentOption = Annotated[
         metavar="NAME",
         help="Which experiment. May be left out when there is one.",
         show_default=False,
+        autocompletion=complete.experiments,
     ),
 ]
 
@@ -29,7 +32,13 @@ RunArgument = Annotated[
     typer.Argument(
         metavar="[RUN]",
         help="latest, <experiment>, <experiment>/<version>, <experiment>/<version>/<timestamp>, or a beginning of it.",
+        autocompletion=complete.runs,
     ),
 ]
 
-NameArgument = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Only this experiment.", show_default=False)]
+NameArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[NAME]", help="Only this experiment.", show_default=False, autocompletion=complete.experiments
+    ),
+]

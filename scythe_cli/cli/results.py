@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from scythe_cli.cli import complete
 from scythe_cli.cli.help import HelpfulGroup
 from scythe_cli.cli.options import Session, command, group
 
@@ -23,13 +25,18 @@ _ResultsRun = Annotated[
         metavar="[RUN]",
         help="latest, <experiment>, <experiment>/<version>, <experiment>/<version>/<timestamp>, or a beginning of it.",
         show_default="latest",
+        autocompletion=complete.runs,
     ),
 ]
 _Latest = Annotated[bool, typer.Option("--latest", help="The latest run that fits. This is the default.")]
 _Version = Annotated[
     str | None,
     typer.Option(
-        "--version", metavar="V", help="The latest run of this version of the experiment.", show_default=False
+        "--version",
+        metavar="V",
+        help="The latest run of this version of the experiment.",
+        show_default=False,
+        autocompletion=complete.versions,
     ),
 ]
 
@@ -45,6 +52,7 @@ _Output = Annotated[
     ),
 ]
 _Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")]
+_IDS = ("experiment_id", "workflow_run_id", "root_workflow_run_id")
 _ANSWER_ROWS = 20
 _CELLS_SHOWN = 20
 _PIPED_PLOT_WIDTH = 80
@@ -65,6 +73,7 @@ def add_to(app: typer.Typer) -> None:
         """List the tables of a run, with their sizes."""
         found = _find(session, run, latest, version)
         tables = found.tables()
+        _remember(found, {record.name: () for record in tables})
         if session.options.json:
             session.output.document(tables)
             return
@@ -83,13 +92,17 @@ def add_to(app: typer.Typer) -> None:
         run: _ResultsRun = None,
         latest: _Latest = False,
         version: _Version = None,
-        table: Annotated[str, typer.Option("--table", "-t", metavar="NAME", help="Which table.")] = "scalars",
+        table: Annotated[
+            str, typer.Option("--table", "-t", metavar="NAME", help="Which table.", autocompletion=complete.tables)
+        ] = "scalars",
         rows: Annotated[
             int, typer.Option("--rows", "-n", metavar="N", min=0, max=10_000, help="How many rows to print.")
         ] = 10,
     ) -> None:
         """Print a table's first rows, and a summary of its columns."""
-        summary = _find(session, run, latest, version).show(table, rows)
+        found = _find(session, run, latest, version)
+        summary = found.show(table, rows)
+        _remember(found, {table: [column.name for column in summary.columns if column.name not in _IDS]})
         if session.options.json:
             session.output.document(summary)
         else:
@@ -111,7 +124,12 @@ def add_to(app: typer.Typer) -> None:
         table: Annotated[
             list[str] | None,
             typer.Option(
-                "--table", "-t", metavar="NAME", help="Only this table; may be given again.", show_default=False
+                "--table",
+                "-t",
+                metavar="NAME",
+                help="Only this table; may be given again.",
+                show_default=False,
+                autocompletion=complete.tables,
             ),
         ] = None,
         files: Annotated[bool, typer.Option("--files", help="Copy output files too, to DIR/files/FIELD/.")] = False,
@@ -161,6 +179,7 @@ def add_to(app: typer.Typer) -> None:
                 metavar="RUN",
                 help="Ask the tables of this run as well; may be given again. Tables then have the columns version "
                 "and run.",
+                autocompletion=complete.runs,
                 show_default=False,
             ),
         ] = None,
@@ -209,6 +228,7 @@ def add_to(app: typer.Typer) -> None:
                 metavar="NAME",
                 help="The rows of this table, each with the inputs and outputs of its spec.",
                 show_default=False,
+                autocompletion=complete.tables,
             ),
         ] = None,
         ids: Annotated[bool, typer.Option("--ids", help="With the ids of the run and the specs.")] = False,
@@ -223,20 +243,39 @@ def add_to(app: typer.Typer) -> None:
     @command(results, "diff")
     def diff(  # pyright: ignore[reportUnusedFunction]
         session: Session,
-        a: Annotated[str, typer.Argument(metavar="A", help="The older run, or a version such as v1.2.0.")],
-        b: Annotated[str, typer.Argument(metavar="B", help="The newer run, or a version.")],
+        a: Annotated[
+            str,
+            typer.Argument(
+                metavar="A",
+                help="The older run, or a version such as v1.2.0.",
+                autocompletion=complete.runs_and_versions,
+            ),
+        ],
+        b: Annotated[
+            str,
+            typer.Argument(metavar="B", help="The newer run, or a version.", autocompletion=complete.runs_and_versions),
+        ],
         rtol: Annotated[float, typer.Option("--rtol", metavar="X", help="Relative tolerance of numbers.")] = 0.0,
         atol: Annotated[float, typer.Option("--atol", metavar="X", help="Absolute tolerance of numbers.")] = 0.0,
         table: Annotated[
             list[str] | None,
             typer.Option(
-                "--table", "-t", metavar="NAME", help="Only this table; may be given again.", show_default=False
+                "--table",
+                "-t",
+                metavar="NAME",
+                help="Only this table; may be given again.",
+                show_default=False,
+                autocompletion=complete.tables,
             ),
         ] = None,
         ignore: Annotated[
             list[str] | None,
             typer.Option(
-                "--ignore", metavar="COLUMN", help="Do not compare this column; may be given again.", show_default=False
+                "--ignore",
+                metavar="COLUMN",
+                help="Do not compare this column; may be given again.",
+                show_default=False,
+                autocompletion=complete.columns,
             ),
         ] = None,
         limit: Annotated[
@@ -263,15 +302,36 @@ def add_to(app: typer.Typer) -> None:
         latest: _Latest = False,
         version: _Version = None,
         x: Annotated[
-            str | None, typer.Option("--x", "-x", metavar="COLUMN", help="The column across.", show_default=False)
+            str | None,
+            typer.Option(
+                "--x",
+                "-x",
+                metavar="COLUMN",
+                help="The column across.",
+                show_default=False,
+                autocompletion=complete.columns,
+            ),
         ] = None,
         y: Annotated[
             str | None,
-            typer.Option("--y", "-y", metavar="COLUMN", help="The column upwards, or the output that is asked about."),
+            typer.Option(
+                "--y",
+                "-y",
+                metavar="COLUMN",
+                help="The column upwards, or the output that is asked about.",
+                autocompletion=complete.columns,
+            ),
         ] = None,
         color: Annotated[
             str | None,
-            typer.Option("--color", "-c", metavar="COLUMN", help="The column that colors points.", show_default=False),
+            typer.Option(
+                "--color",
+                "-c",
+                metavar="COLUMN",
+                help="The column that colors points.",
+                show_default=False,
+                autocompletion=complete.columns,
+            ),
         ] = None,
         kind: Annotated[
             Literal["scatter", "hist", "pairs", "tornado", "influence", "sobol"] | None,
@@ -280,13 +340,22 @@ def add_to(app: typer.Typer) -> None:
         column: Annotated[
             list[str] | None,
             typer.Option(
-                "--column", metavar="NAME", help="A column of a grid of pairs; may be given again.", show_default=False
+                "--column",
+                metavar="NAME",
+                help="A column of a grid of pairs; may be given again.",
+                show_default=False,
+                autocompletion=complete.columns,
             ),
         ] = None,
         table: Annotated[
             str | None,
             typer.Option(
-                "--table", "-t", metavar="NAME", help="Draw the rows of this table, not specs.", show_default=False
+                "--table",
+                "-t",
+                metavar="NAME",
+                help="Draw the rows of this table, not specs.",
+                show_default=False,
+                autocompletion=complete.tables,
             ),
         ] = None,
         bins: Annotated[
@@ -310,6 +379,14 @@ def add_to(app: typer.Typer) -> None:
             x, y, color, kind=kind, columns=column or (), table=table, bins=bins, seed=seed
         )
         _print_figure(session, figure, output, overwrite)
+
+
+def _remember(run: Run, columns: Mapping[str, Sequence[str]]) -> None:
+    """Let the shell complete tables and columns."""
+    from scythe_cli.completions import remember_columns
+
+    for table, names in columns.items():
+        remember_columns(run.storage.location, run.layout.experiment, table, names)
 
 
 def _find(session: Session, run: str | None, latest: bool, version: str | None) -> Run:

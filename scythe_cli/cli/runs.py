@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -72,8 +73,14 @@ def add_to(app: typer.Typer) -> None:
             int | None, typer.Option("--row", metavar="N", min=0, help="Show this row alone (its sort_index).")
         ] = None,
         limit: Annotated[
-            int, typer.Option("--limit", metavar="N", min=0, help="How many specs to list with --json.")
+            int, typer.Option("--limit", metavar="N", min=0, help="How many specs to list with --json and --junit.")
         ] = 100,
+        junit: Annotated[
+            Path | None,
+            typer.Option(
+                "--junit", metavar="FILE", help="Write a JUnit file too, as CI systems show it.", show_default=False
+            ),
+        ] = None,
     ) -> None:
         """Show what went wrong, grouped by type and place.
 
@@ -81,9 +88,18 @@ def add_to(app: typer.Typer) -> None:
         """
         found = session.project().run(run)
         if row is not None:
+            if junit is not None:
+                from scythe_cli.errors import UsageError
+
+                raise UsageError("--junit is of a whole run, and --row of one spec", hint="Leave one of them out.")
             _show_row(session, found, row)
             return
         result = found.errors(limit=limit)
+        if junit is not None:
+            from scythe_cli.junit import write_junit
+
+            write_junit(result, junit)
+            session.output.note(f"written to {junit}")
         if session.options.json:
             session.output.document(result)
         else:

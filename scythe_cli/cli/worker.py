@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scythe_cli.cli import complete
 from scythe_cli.cli.arguments import RunArgument
 from scythe_cli.cli.options import Session, command
 
@@ -39,7 +40,12 @@ def add_to(app: typer.Typer) -> None:
         session: Session,
         experiment: Annotated[
             list[str] | None,
-            typer.Option("--experiment", metavar="NAME", help="Serve only this one; can be given several times."),
+            typer.Option(
+                "--experiment",
+                metavar="NAME",
+                help="Serve only this one; can be given several times.",
+                autocompletion=complete.experiments,
+            ),
         ] = None,
         slots: Annotated[
             int | None,

@@ -107,9 +107,7 @@ class OutcomeBatch:
     def __len__(self) -> int:
         return len(self._good) + len(self._bad)
 
-    def add(
-        self, row: int, started_s: float, duration_s: float, log: str | None, result: LeafResult | Failure
-    ) -> None:
+    def add(self, row: int, started_s: float, duration_s: float, log: str | None, result: LeafResult | Failure) -> None:
         """Take the outcome of the spec at position `row` of `attempts`; positions ascend."""
         took = (row, started_s, duration_s, log)
         if log is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -10,8 +9,8 @@ from hashlib import sha256 as hash_of
 from pathlib import Path
 
 from filelock import FileLock
-from platformdirs import user_cache_path
 
+from scythe_cli.cachefolder import cache_folder
 from scythe_cli.errors import StorageError
 from scythe_cli.redaction import redact_uri
 from scythe_cli.storage.base import MissingKeyError
@@ -36,8 +35,7 @@ class ArtifactCache:
     """
 
     def __init__(self, root: Path | None = None) -> None:
-        named = os.environ.get("SCYTHE_CACHE_DIR", "").strip()
-        self.root = root or (Path(named).expanduser().absolute() if named else user_cache_path("scythe-cli"))
+        self.root = root or cache_folder()
         self._known: dict[tuple[str, str | None], tuple[float, Path]] = {}
 
     def fetch(self, uri: str, *, sha256: str | None = None) -> Path:

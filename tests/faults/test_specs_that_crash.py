@@ -7,11 +7,13 @@ import math
 import os
 import random
 import re
+import time
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from scythe_cli.processes import start_of
 from scythe_cli.project import open_project
 from scythe_cli.records import StateCounts
 from tests.projects import make_project
@@ -89,12 +91,12 @@ HARMLESS = [
 ]
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def ends(pid: int) -> bool:
+    """Whether a process is gone, or about to go: the system takes a moment after the signal."""
+    deadline = time.monotonic() + 10
+    while start_of(pid) is not None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return start_of(pid) is None
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,7 @@ def test_what_a_spec_does_costs_that_spec_alone(
 
     check_tables(folder, run.uri, acts, expected)
     check_commands(folder, inside, acts, expected)
-    assert not is_alive(int(stray.read_text())), "a process that a spec has started outlived the run"
+    assert ends(int(stray.read_text())), "a process that a spec has started outlived the run"
     assert strangers(Path(run.uri)) == []
 
 

@@ -1,0 +1,263 @@
+"""What stands in a fenced block of a document is true: it is run, parsed or applied, in order, page by page."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import sys
+import textwrap
+import tomllib
+from collections.abc import Callable
+from itertools import takewhile
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from ruamel.yaml import YAML
+from typer.testing import CliRunner
+
+from scythe_cli.cli import app
+from scythe_cli.config import load_config
+from scythe_cli.registry import ExperimentRegistry
+
+from .blocks import Block, read_blocks
+from .expected import difference
+from .setups import SETUPS, empty
+from .terminal import run_at_terminal
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+
+AT_A_TERMINAL = {"README.md", "tutorial.md"}
+"""Pages that show what a terminal shows; of others, commands are run in this process, which is quicker."""
+
+NIGHTLY = {"results.md"}
+"""Pages with so many commands that they are run at night."""
+
+DONE = {"python3 -m venv .venv", ". .venv/bin/activate", "pip install scythe-cli"}
+"""Commands that set up what is there when tests run."""
+
+
+def _pages() -> list[object]:
+    return [
+        pytest.param(page, id=page.name, marks=[pytest.mark.nightly] if page.name in NIGHTLY else [])
+        for page in PAGES
+        if any(block.skip is None for block in read_blocks(page))
+    ]
+
+
+@pytest.mark.parametrize("page", _pages())
+@pytest.mark.filterwarnings("default")
+def test_what_a_page_shows_is_true(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "my project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    # the command of this environment, whatever else is installed
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    SETUPS.get(page.name, empty)(folder, page)
+    module = ModuleType("page")  # where the annotations of the page's classes are looked up
+    monkeypatch.setitem(sys.modules, "page", module)
+    reader = Reader(page, module.__dict__)
+    for block in read_blocks(page):
+        if block.skip is None:
+            try:
+                reader.read(block)
+            except Exception as error:
+                error.add_note(f"in the block of {page.relative_to(ROOT)}, line {block.line}")
+                raise
+            finally:
+                _forget_modules()
+
+
+class Reader:
+    """Somebody who does what a page says, from its beginning to its end."""
+
+    def __init__(self, page: Path, names: dict[str, object]) -> None:
+        self.page = page
+        self.names = names
+
+    def read(self, block: Block) -> None:
+        """Do what one block says."""
+        kinds: dict[str, Callable[[Block], None]] = {
+            "python": self._python,
+            "console": self._console,
+            "bash": self._bash,
+            "toml": self._toml,
+            "yaml": self._yaml,
+            "json": self._json,
+            "csv": self._csv,
+            "diff": self._diff,
+            "text": self._text,
+        }
+        if block.language not in kinds:
+            pytest.fail(f"the language {block.language!r} of a block is none of {', '.join(kinds)}")
+        kinds[block.language](block)
+
+    def _python(self, block: Block) -> None:
+        if block.title:
+            _write(block)
+            return
+        ExperimentRegistry.clear()
+        _forget_modules()
+        with contextlib.redirect_stdout(io.StringIO()):
+            exec(compile(textwrap.dedent(block.text), f"{self.page.name}:{block.line}", "exec"), self.names)
+
+    def _console(self, block: Block) -> None:
+        for line, expected in block.commands:
+            words = shlex.split(line, comments=True)
+            if " ".join(words) in DONE:
+                continue
+            if words[0] == "cd":
+                os.chdir(words[1])
+            elif words[0] == "make":
+                assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), line
+            elif words[:2] == ["pip", "install"]:
+                self._known_extra(words[2])
+            elif words[:4] == ["uv", "run", "python", "-m"]:
+                assert list(ROOT.glob(words[4].replace(".", "/") + "*")), line
+            else:
+                self._run(line, expected if block.compared else [])
+
+    def _run(self, line: str, expected: list[str]) -> None:
+        at_terminal = self.page.name in AT_A_TERMINAL
+        code, out = _at_terminal(line) if at_terminal else _here(line)
+        # 1 is the answer of a run with failures, and of a diff that differs
+        assert code in (0, 1), f"{line}\ngave code {code}\n{out}"
+        if any(text.strip() for text in expected):
+            wrong = difference(expected, out, strict=at_terminal)
+            assert wrong is None, f"$ {line}\n{wrong}"
+        elif " diff " not in line:
+            assert code == 0, f"{line}\ngave code {code}\n{out}"
+
+    def _bash(self, block: Block) -> None:
+        shown = run_at_terminal(f"set -eu\n{block.text}", cwd=Path.cwd(), env=os.environ)
+        assert shown.code == 0, f"{shown.out}{shown.err}"
+
+    def _toml(self, block: Block) -> None:
+        if block.title:
+            _write(block)
+        tomllib.loads(block.text)
+        checked = Path("page.toml")
+        checked.write_text(block.text, encoding="utf-8")
+        load_config(checked)
+        checked.unlink()
+
+    def _yaml(self, block: Block) -> None:
+        assert YAML(typ="safe").load(block.text) is not None
+
+    def _json(self, block: Block) -> None:
+        json.loads(block.text)
+
+    def _csv(self, block: Block) -> None:
+        rows = list(csv.reader(block.text.splitlines()))
+        assert {len(row) for row in rows} == {len(rows[0])}
+        if block.title:
+            _write(block)
+
+    def _text(self, block: Block) -> None:
+        if block.title:
+            _write(block)
+
+    def _diff(self, block: Block) -> None:
+        if block.title is None:
+            return
+        lines = block.text.splitlines()
+        before, after = ("".join(f"{line[1:]}\n" for line in lines if not line.startswith(sign)) for sign in ("+", "-"))
+        file = Path(block.title)
+        text = file.read_text(encoding="utf-8")
+        assert text.count(before) == 1, f"{file} does not have these lines once:\n{before}"
+        file.write_text(text.replace(before, after), encoding="utf-8")
+
+    def _known_extra(self, requirement: str) -> None:
+        found = re.fullmatch(r"scythe-cli\[(\w+)\]", requirement)
+        extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        assert found, requirement
+        assert found[1] in extras, requirement
+
+
+def _without_missing_programs(line: str) -> str:
+    """A pipe up to the first program that this machine does not have, such as jq."""
+    first, *others = re.split(r" \| ", line)
+    kept = takewhile(lambda part: shutil.which(shlex.split(part)[0]) is not None, others)
+    return " | ".join([first, *kept])
+
+
+def _screen(code: int, out: str, err: str) -> str:
+    """What stays on the screen: progress does not, notes do."""
+    notes = [line for line in err.splitlines(keepends=True) if line.startswith(("note: ", "warning: "))]
+    return out + "".join(notes) if code == 0 or (code == 1 and out) else out + err
+
+
+def _at_terminal(line: str) -> tuple[int, str]:
+    shown = run_at_terminal(_without_missing_programs(line), cwd=Path.cwd(), env=os.environ)
+    return shown.code, _screen(shown.code, shown.out, shown.err)
+
+
+def _here(line: str) -> tuple[int, str]:
+    """Run a command line of `scythe` in this process; anything else at a terminal."""
+    words = shlex.split(line, comments=True)
+    if words[0] != "scythe" or {"|", ">", "&&", ";"} & set(words):
+        return _at_terminal(line)
+    ExperimentRegistry.clear()
+    _forget_modules()
+    result = CliRunner().invoke(app, words[1:])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, _screen(result.exit_code, result.stdout, result.stderr)
+
+
+def _forget_modules() -> None:
+    """Let modules of the project be imported afresh, since a page may have written them again."""
+    here = Path.cwd()
+    for name, module in list(sys.modules.items()):
+        # a folder without __init__.py is a package that has no file
+        places = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
+        if any(place and Path(place).is_relative_to(here) for place in places):
+            del sys.modules[name]
+
+
+def _write(block: Block) -> None:
+    assert block.title is not None
+    path = Path(block.title)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(block.text, encoding="utf-8")
+
+
+def test_differences_are_found() -> None:
+    shown = "tank v1.0.0: 200 specs in 8.0 s\n184 succeeded\n\nrun  tank/v1.0.0/2026-01-31_12-00-00\nsize  12.5 kB\n"
+
+    same = ["tank v1.0.0: 200 specs in 310 ms", "184 succeeded", "run  tank/v1.0.0/2027-02-03_01-02-03", "size  1 MB"]
+    assert difference(same, shown, strict=True) is None
+    assert difference([same[0], "…", same[3]], shown, strict=True) is None
+    assert difference(["…", "run tank/…"], shown, strict=False) is not None
+    assert difference(["…", "run tank/…", "size 1 MB"], shown, strict=False) is None
+    wrong = [same[0], "185 succeeded", *same[2:]]
+    assert "expected: 185 succeeded" in str(difference(wrong, shown, strict=True))
+    assert "nothing more" in str(difference([*same, "more"], shown, strict=True))
+    assert "not expected: size" in str(difference(same[:3], shown, strict=True))
+    assert difference(["run tank/v1.0.0/2027-02-03_01-02-03"], shown.splitlines()[3], strict=True) is not None
+
+
+def test_blocks_say_where_and_what_they_are(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        'one\n```python title="a.py"\nx = 1\n```\n<!-- skip: needs a fleet -->\n\n```console\n$ a\nout\n$ b\n```\n'
+        "<!-- example output -->\n```console\n$ c\n```\n"
+    )
+    first, second, third = read_blocks(page)
+    assert (first.line, first.language, first.title, first.text) == (2, "python", "a.py", "x = 1\n")
+    assert second.skip == "needs a fleet"
+    assert second.commands == [("a", ["out"]), ("b", [])]
+    assert (first.compared, third.compared) == (True, False)
+
+    page.write_text("<!-- skip -->\n```python\n```\n")
+    with pytest.raises(ValueError, match="without a reason"):
+        read_blocks(page)
