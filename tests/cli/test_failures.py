@@ -30,10 +30,10 @@ def test_each_branch_has_its_exit_code(
 ) -> None:
     fail_with(monkeypatch, kind("the disk is full", hint="Make room."))
 
-    ran = scythe("runs")
+    ran = scythe("status")
     assert (ran.code, ran.out, ran.err) == (code, "", "error: the disk is full\nhint: Make room.\n")
 
-    as_json = scythe("runs", "--json")
+    as_json = scythe("status", "--json")
     assert as_json.code == code
     assert as_json.json == {
         "error": {"type": kind.__name__, "message": "the disk is full", "hint": "Make room.", "exit_code": code}
@@ -44,7 +44,7 @@ def test_each_branch_has_its_exit_code(
 def test_an_interrupt_exits_with_130(scythe: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_with(monkeypatch, KeyboardInterrupt())
 
-    ran = scythe("--json", "runs")
+    ran = scythe("--json", "status")
 
     assert ran.code == 130
     assert ran.json["error"]["message"] == "interrupted"
@@ -54,16 +54,16 @@ def test_an_interrupt_exits_with_130(scythe: Run, monkeypatch: pytest.MonkeyPatc
 def test_an_unexpected_error_is_short_without_verbose(scythe: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     fail_with(monkeypatch, RuntimeError("[bold]boom[/]"))
 
-    ran = scythe("runs")
+    ran = scythe("status")
     assert ran.code == 1
     assert ran.err == (
         "error: unexpected error: RuntimeError: [bold]boom[/]\nhint: Run again with --verbose for the traceback.\n"
     )
 
-    assert scythe("--json", "runs").json["error"]["type"] == "RuntimeError"
+    assert scythe("--json", "status").json["error"]["type"] == "RuntimeError"
 
 
-@pytest.mark.parametrize("arguments", [["--verbose", "runs"], ["runs", "-v"]])
+@pytest.mark.parametrize("arguments", [["--verbose", "status"], ["status", "-v"]])
 def test_verbose_shows_the_traceback(scythe: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
     fail_with(monkeypatch, RuntimeError("boom"))
 
@@ -78,23 +78,23 @@ def test_text_from_elsewhere_is_neither_markup_nor_sent_to_the_terminal(
 ) -> None:
     fail_with(monkeypatch, ScytheError("[red]x[/red] [/] :smile: \x1b]0;title\x07 \udcff", hint="a\nb"))
 
-    ran = scythe("runs")
+    ran = scythe("status")
 
     assert ran.err == "error: [red]x[/red] [/] :smile: \\x1b]0;title\\x07 \\udcff\nhint: a\nb\n"
-    assert "\x1b" not in scythe("--json", "runs").out
+    assert "\x1b" not in scythe("--json", "status").out
 
 
 def test_long_lines_are_not_wrapped(scythe: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     path = "/a folder/" + "x" * 300 + "/file.csv"
     fail_with(monkeypatch, ScytheError(f"{path}: there is no such file"))
 
-    assert scythe("runs").err == f"error: {path}: there is no such file\n"
+    assert scythe("status").err == f"error: {path}: there is no such file\n"
 
 
 def test_a_broken_config_is_told_with_file_and_key(scythe: Run, odd: Path) -> None:
     (odd / "experiments.toml").write_text("[scythe]\nstorag = 1\n")
 
-    ran = scythe("runs")
+    ran = scythe("status")
 
     assert ran.code == 3
     assert "experiments.toml: unknown key 'scythe.storag'; did you mean 'storage'?" in ran.err

@@ -82,7 +82,7 @@ def test_what_is_listed(where: str, tmp_path: Path, request: pytest.FixtureReque
     assert [run.n_specs for run in run_records(storage, limit=2)] == [11, 10]
     assert run_records(storage, limit=100) == runs
     assert version_records(storage, "energy1")[0].latest_run == runs[0].timestamp
-    with pytest.raises(NotFoundError, match=r"no runs of 'energy2'\nThere are: energy0, energy1"):
+    with pytest.raises(NotFoundError, match=r"no runs of 'energy2'\nDid you mean 'energy1'"):
         run_records(storage, "energy2")
     with pytest.raises(NotFoundError, match=r"no runs of '\.\.'"):
         version_records(storage, "..")
