@@ -23,7 +23,7 @@ sync: ## install everything that is needed to work on the project into .venv
 demo: ## run the solar example: 300 systems, their yield printed
 	$(UV) sync --quiet --inexact --no-dev --extra solar
 	$(RUN) python examples/solar/make_cases.py
-	$(RUN) scythe allocate examples/solar/cases.csv
+	$(RUN) scythe allocate examples/solar/cases.csv --experiment solar
 	$(RUN) scythe results show solar --rows 5
 	$(RUN) python examples/solar/plot.py
 
@@ -51,8 +51,11 @@ bench: sync ## measure everything beside its rivals: 20 minutes
 bench-quick: sync ## the same with small sizes: two minutes
 	$(RUN) python -m bench --quick
 
-docs: ## check that the links in the documents lead somewhere
-	$(UV) run --quiet --no-project python scripts/check_links.py
+docs: ## build the documents as a site into site/, and check their links; no network is needed for it
+	$(UV) sync --quiet --inexact --all-extras --group docs
+	$(RUN) python scripts/check_links.py
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet
+	@echo "open site/index.html"
 
 servers: $(SERVERS_DIR)/hatchet-lite $(SERVERS:%=$(SERVERS_DIR)/%) ## build the servers of the live tests into .servers/
 	@scripts/find-postgres >/dev/null || true

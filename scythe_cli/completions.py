@@ -7,7 +7,7 @@ it offers may be out of date: each command that lists runs, makes one, or looks 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -93,7 +93,7 @@ def _read(location: str) -> dict[str, Names]:
 
 
 @contextmanager
-def _changed(location: str) -> Iterator[dict[str, Names]]:
+def _changed(location: str) -> Generator[dict[str, Names]]:
     """What is known, to be changed inside; a cache that cannot be written is nobody's problem."""
     known = _read(location)
     before = json.dumps(known)

@@ -243,7 +243,7 @@ class Project:
         return records
 
     def _read(
-        self, file: Path, experiment: str | None, *, then_submit: bool = False
+        self, file: str | Path, experiment: str | None, *, then_submit: bool = False
     ) -> tuple[str, RegisteredExperiment[Any, Any], SamplingTable]:
         from scythe_cli.registry import RegisteredExperiment
         from scythe_cli.sampling import Helpers, read_sampling_file
@@ -252,7 +252,7 @@ class Project:
         helpers: Helpers | None = None
         if type(loaded) is RegisteredExperiment:  # no workflow of a fleet, which only its workers can load
             helpers = Helpers(loaded, self.root, min(self._workers(), os.cpu_count() or 1) - 1)
-        if then_submit and self.engine_name == "hatchet" and _is_large(file):
+        if then_submit and self.engine_name == "hatchet" and _is_large(Path(file)):
             threading.Thread(target=self._load_clients).start()
         return name, loaded, read_sampling_file(Path(file), loaded.input_validator_type, helpers=helpers)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -9,17 +11,32 @@ from typing import Any
 import typer
 import typer.main
 
-from scythe_cli.cli import allocate, doctor, experiments, explain, init, recover, results, runs, sample, worker
-from scythe_cli.cli import report as report_command
 from scythe_cli.cli.failures import report
 from scythe_cli.cli.help import HelpfulGroup
 from scythe_cli.cli.options import Options, group
 from scythe_cli.cli.output import close_stdout, prepare_streams
 from scythe_cli.cli.startup import relax_collector
 
-__all__ = ["ScytheGroup", "app", "main"]
+__all__ = ["COMMANDS", "ScytheGroup", "app", "main"]
 
 PROGRAM = "scythe"
+
+COMMANDS = {
+    "init": ("init",),
+    "experiments": ("experiments",),
+    "sample": ("sample",),
+    "doctor": ("doctor",),
+    "allocate": ("validate", "allocate"),
+    "recover": ("retry", "logs", "rerun"),
+    "worker": ("cancel", "worker"),
+    "runs": ("status", "errors", "runs", "versions"),
+    "explain": ("explain",),
+    "results": ("results",),
+    "report": ("report",),
+}
+"""The modules of this package that add commands, and which; in the order of the help text."""
+
+_WITH_VALUE = ("--config", "--storage")
 
 
 class ScytheGroup(HelpfulGroup):
@@ -58,7 +75,44 @@ class ScytheGroup(HelpfulGroup):
         return code
 
 
-app = typer.Typer(
+class _LazyTyper(typer.Typer):
+    """Makes its commands when they are asked for.
+
+    Typer works out the options of all commands for each command line, which takes longer than most commands do.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        self.modules: Sequence[str] = ()
+        super().__init__(**options)
+        self.modules = tuple(COMMANDS)
+
+    def _fill(self) -> None:
+        modules, self.modules = self.modules, ()
+        for name in modules:
+            importlib.import_module(f"scythe_cli.cli.{name}").add_to(self)
+
+    @property
+    def registered_commands(self) -> list[Any]:
+        """What Typer makes commands of."""
+        self._fill()
+        return self._commands
+
+    @registered_commands.setter
+    def registered_commands(self, commands: list[Any]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        self._commands = commands
+
+    @property
+    def registered_groups(self) -> list[Any]:
+        """What Typer makes groups of."""
+        self._fill()
+        return self._groups
+
+    @registered_groups.setter
+    def registered_groups(self, groups: list[Any]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        self._groups = groups
+
+
+app = _LazyTyper(
     name=PROGRAM,
     cls=ScytheGroup,
     no_args_is_help=True,
@@ -73,11 +127,24 @@ app = typer.Typer(
 )
 
 group(app)
-for module in (init, experiments, sample, doctor, allocate, recover, worker, runs, explain, results, report_command):
-    module.add_to(app)
 
 
 def main() -> None:
     """Run the command line of this process."""
     relax_collector()
+    app.modules = _needed(sys.argv[1:])
     typer.main.get_command(app)()
+
+
+def _needed(arguments: Sequence[str]) -> Sequence[str]:
+    """The modules that a command line needs: that of its command, or all where it names none that there is."""
+    everything = tuple(COMMANDS)
+    if any(name.endswith("_COMPLETE") for name in os.environ):
+        return everything  # the shell asks what there is
+    words = iter(arguments)
+    for word in words:
+        if word in _WITH_VALUE:
+            next(words, None)
+        elif not word.startswith("-"):
+            return [module for module, commands in COMMANDS.items() if word in commands] or everything
+    return everything

@@ -78,8 +78,9 @@ def _fitting(names: Iterable[str], incomplete: str) -> list[str]:
 
 def _named(ctx: typer.Context, known: Names) -> list[str]:
     """The experiment that the command line names so far, else all."""
-    for name in ("run", "name", "experiment", "a"):
-        value = ctx.params.get(name)
+    given = [ctx.params.get(name) for name in ("run", "name", "experiment", "a")]
+    # before the value of an option that is being completed, arguments are not told apart yet
+    for value in [*given, *ctx.args]:
         if isinstance(value, str) and value.split("/")[0] in known:
             return [value.split("/")[0]]
     return list(known)

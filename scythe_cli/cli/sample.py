@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from scythe_cli.cli import complete
 from scythe_cli.cli.options import Session, command
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ def add_to(app: typer.Typer) -> None:
         name: Annotated[
             str | None,
             typer.Argument(
-                metavar="[NAME]", help="Which experiment. May be left out when there is one.", show_default=False
+                metavar="[NAME]",
+                help="Which experiment. May be left out when there is one.",
+                show_default=False,
+                autocompletion=complete.experiments,
             ),
         ] = None,
         design: Annotated[

@@ -14,7 +14,8 @@ import scythe_cli
 from .conftest import Run
 from .examples import ROOT, as_written, import_example, stored_cases, write_cases
 
-pytest.importorskip("swmm.toolkit", reason="the extra drainage is not installed")
+for _module in ("swmm.toolkit", "altair"):
+    pytest.importorskip(_module, reason="the extra drainage is not installed")
 MODEL = ROOT / "examples/drainage/site.inp"
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+import typer
+from typer.main import get_command
+
+from scythe_cli.cli.app import COMMANDS, ScytheGroup, _needed, app
 
 from .conftest import Run
 
@@ -84,3 +89,40 @@ def test_values_of_options_are_what_typer_makes_of_them(scythe: Run, project: Pa
         assert ran.code == 2
         assert "--limit" in ran.err
         assert message in ran.err
+
+
+def test_every_module_is_known_by_its_commands() -> None:
+    """A command that is not listed is found all the same, but not quickly."""
+    for module, names in COMMANDS.items():
+        alone = typer.Typer(cls=ScytheGroup)
+        importlib.import_module(f"scythe_cli.cli.{module}").add_to(alone)
+        alone.callback()(lambda: None)
+        command = get_command(alone)
+        assert isinstance(command, ScytheGroup)
+        assert sorted(command.commands) == sorted(names), module
+    whole = get_command(app)
+    assert isinstance(whole, ScytheGroup)
+    assert sorted(whole.commands) == sorted(name for names in COMMANDS.values() for name in names)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needed"),
+    [
+        (["versions"], ["runs"]),
+        (["--json", "--storage", "results", "versions", "sample"], ["runs"]),
+        (["--config=x", "results", "ls"], ["results"]),
+        (["allocate", "--help"], ["allocate"]),
+        (["--help"], list(COMMANDS)),
+        ([], list(COMMANDS)),
+        (["vresions"], list(COMMANDS)),
+        (["--storage"], list(COMMANDS)),
+    ],
+)
+def test_only_the_module_of_the_command_is_loaded(arguments: list[str], needed: list[str]) -> None:
+    assert list(_needed(arguments)) == needed
+
+
+def test_a_shell_that_completes_sees_all_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_SCYTHE_COMPLETE", "complete_bash")
+
+    assert list(_needed(["versions"])) == list(COMMANDS)

@@ -22,6 +22,12 @@ def heating(folder: Path, page: Path) -> None:
     write_project(folder)
 
 
+def heating_with_a_run(folder: Path, page: Path) -> None:
+    """The same, with a run."""
+    write_project(folder)
+    scythe_cli.allocate("cases.csv")
+
+
 def heating_with_runs(folder: Path, page: Path) -> None:
     """The same, with two versions and an output file; in the second version, less heat is needed."""
     write_project(folder)
@@ -110,5 +116,7 @@ SETUPS: dict[str, Setup] = {
     "sampling-files.md": heating,
     "json.md": heating_with_runs,
     "ci.md": heating_with_runs,
+    "following-runs.md": heating_with_runs,
+    "notebooks.md": heating,
 }
 """By the name of the page; others begin in an empty folder."""

@@ -14,7 +14,6 @@ import sys
 import textwrap
 import tomllib
 from collections.abc import Callable
-from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 
@@ -185,9 +184,11 @@ class Reader:
 
 def _without_missing_programs(line: str) -> str:
     """A pipe up to the first program that this machine does not have, such as jq."""
-    first, *others = re.split(r" \| ", line)
-    kept = takewhile(lambda part: shutil.which(shlex.split(part)[0]) is not None, others)
-    return " | ".join([first, *kept])
+    words = shlex.split(line, comments=True)
+    for at, word in enumerate(words):
+        if word == "|" and shutil.which(words[at + 1]) is None:
+            return shlex.join(words[:at])
+    return line
 
 
 def _screen(code: int, out: str, err: str) -> str:

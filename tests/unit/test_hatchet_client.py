@@ -44,10 +44,12 @@ def test_one_client_is_made_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     class Fake:
         name = "fake"
 
-        def __init__(self) -> None:
+        def __init__(self, config: object) -> None:
+            assert config == "settings"
             made.append(self)
 
     monkeypatch.setattr(hatchet_sdk, "Hatchet", Fake)
+    monkeypatch.setattr("scythe_cli.hatchet_config.PatientConfig", lambda: "settings")
     assert module.hatchet.name == "fake"
     assert module.get_hatchet() is module.get_hatchet() is made[0]
     assert len(made) == 1

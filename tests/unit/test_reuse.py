@@ -321,8 +321,8 @@ def test_files_elsewhere_are_not_known_by_their_content(bench: Bench) -> None:
 
 
 def test_nothing_is_left_when_taking_over_fails(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    from scythe_cli.reuse import takeover as reuse
     from scythe_cli.errors import StorageError
+    from scythe_cli.reuse import takeover as reuse
 
     bench.allocate(cases(1, 2))
 
