@@ -28,8 +28,8 @@ WALL_M = 0.3  # no sensor is closer to a wall
 LUX_PER_WATT = 179.0  # Radiance's luminous efficacy of white light [lm/W]
 SKY_LUX = 10_000.0
 TIMEOUT_S = 60.0
-# bounces of light, rays that sample it, and how much its interpolation may be off; in a room of 4 m by 4 m, draft is 5 %
-# too dark and takes 0.3 s, fine takes 6 s
+# bounces of light, rays that sample it, and how much its interpolation may be off. In a room of 4 m by 4 m, draft is
+# 5 % too dark and takes 0.3 s; fine takes 6 s
 EFFORT = {
     "draft": ["-ab", "3", "-ad", "512", "-as", "128", "-ar", "64", "-aa", "0.2"],
     "fine": ["-ab", "6", "-ad", "2048", "-as", "512", "-ar", "128", "-aa", "0.12"],

@@ -70,7 +70,8 @@ def writes_only_below(*folders: Path) -> Generator[None]:
     """Fail when Python writes, makes or removes anything elsewhere than in these folders and in places of its own."""
     global _written
     own = os.path.join(tempfile.gettempdir(), "scythe-")  # noqa: PTH118 - it is the beginning of a name
-    allowed = (own, os.environ["SCYTHE_CACHE_DIR"], *(f"{folder}{os.sep}" for folder in folders), *map(str, folders), "/dev/null")
+    inside = [f"{folder}{os.sep}" for folder in folders]
+    allowed = (own, os.environ["SCYTHE_CACHE_DIR"], *inside, *map(str, folders), "/dev/null")
     _written = []
     try:
         yield
