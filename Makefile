@@ -5,8 +5,8 @@ SHELL := /usr/bin/env bash
 
 UV := scripts/uv
 RUN := $(UV) run --no-sync
-# tests wait for processes more than they compute: three at a time on two cores
-SIDE_BY_SIDE := -n 3 --dist loadgroup
+# make test JOBS=3: tests wait for processes more than they compute
+JOBS ?= 0
 SERVERS_DIR := $(CURDIR)/.servers/bin
 SERVERS := hatchet-migrate hatchet-admin versitygw
 HATCHET := github.com/hatchet-dev/hatchet/cmd
@@ -28,7 +28,7 @@ demo: ## run the solar example: 300 systems, their yield printed
 	$(RUN) python examples/solar/plot.py
 
 test: sync ## run the tests; those that need real servers run after `make servers`
-	$(RUN) pytest $(SIDE_BY_SIDE)
+	$(RUN) pytest -n $(JOBS)
 
 nightly: sync ## run the long rounds of the tests as well
 	SCYTHE_NIGHTLY=1 $(RUN) pytest

@@ -35,6 +35,9 @@ __all__ = [
 ]
 
 _MAX_YAML_BYTES = 50_000_000
+_MAX_FLOW_DEPTH = 100
+# those inside quotes are no brackets
+_BRACKETS = re.compile(rb"""\"(?:[^\"\\]|\\.)*\"|'[^']*'|[\[{\]}]""", re.DOTALL)
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 
 
@@ -132,6 +135,8 @@ def load_yaml(data: bytes, name: str) -> dict[str, Any]:
 
     if len(data) > _MAX_YAML_BYTES:
         raise StorageError(f"{name}: larger than {_MAX_YAML_BYTES // 1_000_000} MB")
+    if _flow_depth(data) > _MAX_FLOW_DEPTH:
+        raise StorageError(f"{name}: not readable as YAML: nested too deeply")
     try:
         document = YAML(typ="safe", pure=True).load(data.decode("utf-8"))
     except (YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
@@ -139,6 +144,19 @@ def load_yaml(data: bytes, name: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise StorageError(f"{name}: not a YAML mapping")
     return {str(key): value for key, value in document.items()}
+
+
+def _flow_depth(data: bytes) -> int:
+    """How deep brackets are nested: the time that the parser takes grows with the square of that."""
+    depth = deepest = 0
+    for match in _BRACKETS.finditer(data):
+        token = match[0]
+        if token in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif token in b"]}":
+            depth -= 1
+    return deepest
 
 
 def read_manifest(storage: Storage, run: RunLayout, *, brief: bool = False) -> RunManifest | None:

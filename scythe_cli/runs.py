@@ -224,9 +224,11 @@ class Run:
         """A final table as pandas, with its MultiIndex."""
         import pandas as pd
 
-        from scythe_cli.results.tables import local_copy
+        from scythe_cli.results.tables import local_copy, reading
 
-        return pd.read_parquet(local_copy(self.storage, self.table_key(name)))
+        key = self.table_key(name)
+        with reading(self.storage, key):
+            return pd.read_parquet(local_copy(self.storage, key))
 
     def show(self, table: str = "scalars", rows: int = 10) -> TableSummary:
         """A table's head, and a summary of its columns."""

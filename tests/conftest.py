@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -43,35 +44,27 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ExperimentRegistry.clear()
 
 
-_FOLDER = Path(__file__).parent
-# what waits for processes most comes first, so that nothing long is left to the end
-_ORDER = ("live", "acceptance", "faults", "docs", "cli")
-
-
-@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the long rounds, unless SCYTHE_NIGHTLY is set; tell which tests stay together in one process."""
-    _leave_out_nightly(config, items)
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        folder = _folder_of(item)
-        # all that needs the engine shares one; fixtures of a module are made once
-        item.add_marker(pytest.mark.xdist_group(folder if folder == "live" else str(item.path)))
-    items.sort(key=lambda item: _ORDER.index(_folder_of(item)) if _folder_of(item) in _ORDER else len(_ORDER))
-
-
-def _folder_of(item: pytest.Item) -> str:
-    return item.path.relative_to(_FOLDER).parts[0]
-
-
-def _leave_out_nightly(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the long rounds, unless SCYTHE_NIGHTLY is set."""
     if os.environ.get("SCYTHE_NIGHTLY") == "1":
         return
     nightly = [item for item in items if item.get_closest_marker("nightly")]
     if nightly:
         config.hook.pytest_deselected(items=nightly)
         items[:] = [item for item in items if item not in nightly]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep the tests of a file in one process, and all that need the engine, of which there is one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "live" if file.startswith("tests/live/") else file
+
+    return ByFile(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

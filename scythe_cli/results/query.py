@@ -230,7 +230,7 @@ def _register(connection: duckdb.DuckDBPyConnection, parts: Mapping[str, Sequenc
 def _dataset(part: _Part, parquet: Any) -> Any:
     try:
         return pyarrow.dataset.dataset(part.path, format=parquet)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise StorageError(f"{part.path.name} of {part.run.experiment_id} cannot be read: {error}") from error
 
 

@@ -121,7 +121,7 @@ def describe_tables(storage: Storage, keys: Mapping[str, str]) -> list[TableReco
         try:
             metadata: Any = pq.read_metadata(path)
             n_rows, n_columns = int(metadata.num_rows), int(metadata.num_columns)
-        except (pa.ArrowException, OSError):
+        except (pa.ArrowException, OSError, ValueError):  # names that are no text
             pass
         size_bytes = path.stat().st_size
         records.append(

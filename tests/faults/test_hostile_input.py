@@ -30,7 +30,7 @@ from tests.made_runs import LAYOUT, make_run, outcomes, write_part
 from tests.projects import make_project
 
 from .comparing import final_tables, strangers
-from .conftest import CONFIG, Inside, nightly
+from .conftest import CONFIG, Inside
 
 CLIMBING = [
     "..",
@@ -170,7 +170,7 @@ def test_fetch_never_writes_through_links(tmp_path: Path, suffix: Literal["pq", 
         "x: &x [*x]",
         "a: &a [1]\n" + "".join(f"{k}: &{k} [{','.join([f'*{chr(ord(k) - 1)}'] * 9)}]\n" for k in "bcdefghijklmnop"),
         "[" * 100_000,
-        *(["{" * 100_000] if nightly() else []),
+        "{" * 100_000,
         "a: " * 10_000,
         "? " * 50_000,
         "\x00",

@@ -249,6 +249,10 @@ QUESTIONS: dict[str, Callable[[Project, Path], Any]] = {
     "errors": lambda project, dest: Run(project.storage, LAYOUT).errors(limit=3),
     "tables": lambda project, dest: Run(project.storage, LAYOUT).tables(),
     "show": of_tables(lambda run, name: run.show(name, rows=2)),
+    "scalars": lambda project, dest: Run(project.storage, LAYOUT).scalars(),
+    "pandas": of_tables(lambda run, name: run.to_pandas(name)),
+    "query": of_tables(lambda run, name: run.query(f"select * from {name}")),
+    "diff": lambda project, dest: Run(project.storage, LAYOUT).diff(Run(project.storage, LAYOUT)),
     "fetch": of_tables(lambda run, name: run.fetch(Path(run.storage.location).parent / "dest", tables=[name])),
     "fetch csv": of_tables(
         lambda run, name: run.fetch(Path(run.storage.location).parent / "dest", tables=[name], format="csv")
