@@ -42,7 +42,7 @@ _MAX_LEDGER_S = 30.0
 _LOST_CONTACT_S = 600.0
 _WORKER_CHECK_S = 15.0
 _CANCEL_WAIT_S = 30.0
-_CLOSED_S = 5.0
+_CLOSED_S = 15.0
 _AS_IT_GOES_ON = "the run goes on; `scythe status` shows how far it is, and `scythe cancel` stops it"
 _AS_IT_STOPS = "the run stops here, since its engine ends with this command; `scythe retry` goes on with it"
 
