@@ -15,7 +15,7 @@ from tests.projects import scythe
 def test_a_run_is_submitted_watched_cancelled_and_finished(live: LiveProject) -> None:
     live.configure(specs_per_task=1)
     n = 80
-    live.write_cases(n, sleep_s=lambda i: 0.4)
+    live.write_cases(n, sleep_s=lambda i: 0.7)
 
     submitted = scythe("allocate", "cases.csv", "--json", cwd=live.root)
 
