@@ -13,9 +13,19 @@ from scythe_cli.outcomes import State
 from scythe_cli.records import ErrorGroup, SpecError
 from scythe_cli.storage import Storage
 
-__all__ = ["Alike", "alike_key", "group_errors", "groups_of_run", "place_of", "read_errors", "spec_errors"]
+__all__ = [
+    "ERROR_COLUMNS",
+    "Alike",
+    "alike_key",
+    "group_errors",
+    "groups_of_run",
+    "place_of",
+    "read_errors",
+    "spec_errors",
+]
 
-_COLUMNS = ["sort_index", "state", "attempt", "error_type", "message", "traceback", "duration_s"]
+ERROR_COLUMNS = ["sort_index", "state", "attempt", "error_type", "message", "traceback", "duration_s"]
+"""What `read_errors` tells of a spec."""
 _FRAME = re.compile(r'^  File "(.+)", line (\d+), in (.+)$', re.MULTILINE)
 
 
@@ -34,10 +44,10 @@ def read_errors(ledger: Ledger, effective: pl.DataFrame) -> pl.DataFrame:
     frames: list[pl.DataFrame] = []
     for (position,), group in bad.group_by("part", maintain_order=True):
         part = ledger.parts[int(position)]  # pyright: ignore[reportArgumentType]
-        read: Any = pl.from_arrow(read_part(part, _COLUMNS))
+        read: Any = pl.from_arrow(read_part(part, ERROR_COLUMNS))
         frames.append(read[group["row"]])
     if not frames:
-        return pl.DataFrame(schema=dict.fromkeys(_COLUMNS, pl.String))
+        return pl.DataFrame(schema=dict.fromkeys(ERROR_COLUMNS, pl.String))
     return pl.concat(frames).sort("sort_index")
 
 

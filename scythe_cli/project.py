@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import os
 import threading
@@ -25,6 +24,7 @@ from scythe_cli.records import (
     SubmitResult,
     ValidationReport,
 )
+from scythe_cli.suggestions import hint_for
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -151,9 +151,7 @@ class Project:
                 )
             name = next(iter(experiments))
         if name not in experiments:
-            close = difflib.get_close_matches(name, experiments, n=1)
-            hint = f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(experiments)}."
-            raise NotFoundError(f"{self.config_path.name} has no experiment {name!r}", hint=hint)
+            raise NotFoundError(f"{self.config_path.name} has no experiment {name!r}", hint=hint_for(name, experiments))
         return name, experiments[name]
 
     def experiment(self, name: str | None = None) -> tuple[str, RegisteredExperiment[Any, Any]]:
@@ -276,7 +274,8 @@ class Project:
         workers: int | None = None,
         copy_inputs: bool = False,
         max_failures: int | None = None,
-        reuse: ReuseRequest | None = None,
+        reuse: bool | str = False,
+        ignore_code: bool = False,
         dedupe: bool = False,
     ) -> AllocationRequest:
         from scythe_cli.allocation import AllocationRequest
@@ -303,7 +302,7 @@ class Project:
             specs_per_task=settings.specs_per_task,
             entrypoint=settings.entrypoint,
             max_failures=max_failures,
-            reuse=reuse,
+            reuse=_reuse_request(reuse, ignore_code=ignore_code),
             dedupe=dedupe,
         )
 
@@ -433,7 +432,8 @@ class Project:
             workers=workers,
             copy_inputs=copy_inputs,
             max_failures=max_failures,
-            reuse=_reuse_request(reuse, ignore_code=ignore_code),
+            reuse=reuse,
+            ignore_code=ignore_code,
             dedupe=dedupe,
         )
         self._check_engine()
@@ -489,7 +489,8 @@ class Project:
             bump=bump,
             workers=workers,
             copy_inputs=copy_inputs,
-            reuse=_reuse_request(reuse, ignore_code=ignore_code),
+            reuse=reuse,
+            ignore_code=ignore_code,
             dedupe=dedupe,
         )
         return plan_allocation(
@@ -554,7 +555,8 @@ class Project:
             table,
             bump=bump,
             copy_inputs=copy_inputs,
-            reuse=_reuse_request(reuse, ignore_code=ignore_code),
+            reuse=reuse,
+            ignore_code=ignore_code,
             dedupe=dedupe,
         )
         self._check_engine()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from scythe_cli.errors import StorageError, WaitTimeoutError
+from scythe_cli.failures import ERROR_COLUMNS
 from scythe_cli.ledger import Ledger, effective_outcomes, read_part
 from scythe_cli.outcomes import State
 from scythe_cli.progress import RateMeter
@@ -28,7 +29,6 @@ _MAX_SHARE = 0.1  # of the time is spent with reading
 _LAST_FAILURES = 3
 _WORKERS_S = 15.0
 _DEAD_AFTER_S = 3.0
-_ERRORS = ["sort_index", "state", "attempt", "error_type", "message", "traceback", "duration_s"]
 _ROWS = ["sort_index", "state", "attempt", "final", "started_at", "duration_s"]
 
 
@@ -104,7 +104,7 @@ class LedgerReader:
         for position, row in last.select("part", "row").iter_rows():
             try:
                 # of a part of many rows one is read
-                table = read_part(ledger.parts[position], _ERRORS).slice(row, 1)
+                table = read_part(ledger.parts[position], ERROR_COLUMNS).slice(row, 1)
             except StorageError:
                 continue
             found.append(SpecError.model_validate(table.to_pylist()[0]))

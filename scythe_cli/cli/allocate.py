@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from scythe_cli.cli import complete
-from scythe_cli.cli.arguments import ExperimentOption, FileArgument
+from scythe_cli.cli.arguments import ExperimentOption, FileArgument, MaxFailuresOption, WorkersOption
 from scythe_cli.cli.options import Session, command
 
 if TYPE_CHECKING:
@@ -51,19 +51,11 @@ def add_to(app: typer.Typer) -> None:
             Literal["local", "hatchet"] | None,
             typer.Option("--engine", help="Where specs run. Else as configured.", show_default=False),
         ] = None,
-        workers: Annotated[
-            int | None,
-            typer.Option(
-                "--workers", metavar="N", min=1, max=1024, help="Processes. Else as configured, or one a core."
-            ),
-        ] = None,
+        workers: WorkersOption = None,
         copy_inputs: Annotated[
             bool, typer.Option("--copy-inputs", help="Copy input files from S3 and HTTP into the run as well.")
         ] = False,
-        max_failures: Annotated[
-            int | None,
-            typer.Option("--max-failures", metavar="N", min=1, help="Stop once N specs have not succeeded."),
-        ] = None,
+        max_failures: MaxFailuresOption = None,
         wait: Annotated[
             bool | None,
             typer.Option(

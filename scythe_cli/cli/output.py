@@ -52,12 +52,7 @@ def close_stdout() -> None:
         _discard_stdout()
 
 
-_reader_gone = False
-
-
 def _discard_stdout() -> None:
-    global _reader_gone
-    _reader_gone = True
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, sys.stdout.fileno())
     os.close(devnull)
@@ -90,11 +85,6 @@ class Output:
     def __init__(self, *, as_json: bool, quiet: bool) -> None:
         self.as_json = as_json
         self.quiet = quiet
-
-    @property
-    def reader_gone(self) -> bool:
-        """Whether nobody reads stdout any more."""
-        return _reader_gone
 
     @property
     def width(self) -> int | None:

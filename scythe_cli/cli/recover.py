@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from scythe_cli.cli.arguments import RunArgument
+from scythe_cli.cli.arguments import MaxFailuresOption, RunArgument, WorkersOption
 from scythe_cli.cli.options import Session, command
 
 if TYPE_CHECKING:
@@ -48,16 +48,8 @@ def add_to(app: typer.Typer) -> None:
             Literal["local", "hatchet"] | None,
             typer.Option("--engine", help="Where specs run. Else as the run was allocated.", show_default=False),
         ] = None,
-        workers: Annotated[
-            int | None,
-            typer.Option(
-                "--workers", metavar="N", min=1, max=1024, help="Processes. Else as configured, or one a core."
-            ),
-        ] = None,
-        max_failures: Annotated[
-            int | None,
-            typer.Option("--max-failures", metavar="N", min=1, help="Stop once N specs have not succeeded."),
-        ] = None,
+        workers: WorkersOption = None,
+        max_failures: MaxFailuresOption = None,
     ) -> int:
         """Go on with a run that was stopped, and run again what did not succeed.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from scythe_cli.cli import complete
+from scythe_cli.cli.arguments import RUN_HELP
 from scythe_cli.cli.help import HelpfulGroup
 from scythe_cli.cli.options import Session, command, group
 
@@ -23,7 +24,7 @@ _ResultsRun = Annotated[
     str | None,
     typer.Argument(
         metavar="[RUN]",
-        help="latest, <experiment>, <experiment>/<version>, <experiment>/<version>/<timestamp>, or a beginning of it.",
+        help=RUN_HELP,
         show_default="latest",
         autocompletion=complete.runs,
     ),
@@ -37,6 +38,17 @@ _Version = Annotated[
         help="The latest run of this version of the experiment.",
         show_default=False,
         autocompletion=complete.versions,
+    ),
+]
+_SomeTables = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--table",
+        "-t",
+        metavar="NAME",
+        help="Only this table; may be given again.",
+        show_default=False,
+        autocompletion=complete.tables,
     ),
 ]
 
@@ -121,17 +133,7 @@ def add_to(app: typer.Typer) -> None:
             Literal["pq", "csv", "xlsx"],
             typer.Option("--format", help="Parquet as it is, CSV, or one Excel workbook."),
         ] = "pq",
-        table: Annotated[
-            list[str] | None,
-            typer.Option(
-                "--table",
-                "-t",
-                metavar="NAME",
-                help="Only this table; may be given again.",
-                show_default=False,
-                autocompletion=complete.tables,
-            ),
-        ] = None,
+        table: _SomeTables = None,
         files: Annotated[bool, typer.Option("--files", help="Copy output files too, to DIR/files/FIELD/.")] = False,
         field: Annotated[
             list[str] | None,
@@ -257,17 +259,7 @@ def add_to(app: typer.Typer) -> None:
         ],
         rtol: Annotated[float, typer.Option("--rtol", metavar="X", help="Relative tolerance of numbers.")] = 0.0,
         atol: Annotated[float, typer.Option("--atol", metavar="X", help="Absolute tolerance of numbers.")] = 0.0,
-        table: Annotated[
-            list[str] | None,
-            typer.Option(
-                "--table",
-                "-t",
-                metavar="NAME",
-                help="Only this table; may be given again.",
-                show_default=False,
-                autocompletion=complete.tables,
-            ),
-        ] = None,
+        table: _SomeTables = None,
         ignore: Annotated[
             list[str] | None,
             typer.Option(

@@ -269,7 +269,8 @@ class _Wait:
     def _look(self, *, is_done: bool) -> float:
         """See what the run's folder says, where somebody wants to know; returns how long that took."""
         started_s = time.monotonic()
-        self._look_for_workers()
+        if self._progress:
+            self._look_for_workers()
         if self._progress is None and self._ref.job.max_failures is None:
             return 0.0
         if is_done or started_s >= self._ledger_due_s:
