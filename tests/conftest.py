@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,10 @@ from scythe_cli.registry import ExperimentRegistry
 settings.register_profile("scythe", deadline=None)
 settings.load_profile("scythe")
 
+# a shell that starts the tests in the background has them ignore SIGINT, and with them every process that they start
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 _SETTINGS = ("SCYTHE_", "AWS_", "HATCHET_CLIENT_")
 _KEPT = ("SCYTHE_SERVERS_DIR", "SCYTHE_REQUIRE_LIVE", "AWS_CA_BUNDLE")
 
@@ -29,17 +35,31 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         if name.startswith(_SETTINGS) and name not in _KEPT:
             monkeypatch.delenv(name)
     monkeypatch.setenv("SCYTHE_CACHE_DIR", str(tmp_path / "cache"))
+    with _as_it_was(tmp_path):
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def isolated_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The same for what the fixtures of a module import and set."""
+    with _as_it_was(tmp_path_factory.getbasetemp()):
+        yield
+
+
+@contextmanager
+def _as_it_was(folder: Path) -> Generator[None]:
+    """Restore registry, import state and log level; of the modules, those below `folder` are dropped."""
     ExperimentRegistry.clear()
     path, modules = list(sys.path), set(sys.modules)
     logger = logging.getLogger("scythe_cli")
-    level = logger.level
+    logger.setLevel(logging.NOTSET)
     yield
-    logger.setLevel(level)  # commands that run in this process set it
+    logger.setLevel(logging.NOTSET)  # commands that run in this process set it
     sys.path[:] = path
     for name in set(sys.modules) - modules:
         # only modules of projects that a test made: others may hold state that cannot be loaded twice
         file = getattr(sys.modules[name], "__file__", None)
-        if file and Path(file).is_relative_to(tmp_path):
+        if file and Path(file).is_relative_to(folder):
             del sys.modules[name]
     ExperimentRegistry.clear()
 

@@ -272,7 +272,10 @@ def running(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
             yield process
         finally:
             (folder / "go").touch()
-            process.wait(60)
+            try:
+                process.wait(60)
+            finally:
+                process.kill()
 
 
 def test_a_run_of_another_process_is_watched_to_its_end(scythe: Run, project: Path) -> None:
@@ -280,10 +283,13 @@ def test_a_run_of_another_process_is_watched_to_its_end(scythe: Run, project: Pa
     with running(project) as process:
         assert f"process {process.pid}, since" in scythe("status").out
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watcher:
-            assert watcher.stderr is not None
-            first = watcher.stderr.readline()
-            watcher.send_signal(signal.SIGINT)
-            out, err = watcher.communicate(timeout=60)
+            try:
+                assert watcher.stderr is not None
+                first = watcher.stderr.readline()
+                watcher.send_signal(signal.SIGINT)
+                out, err = watcher.communicate(timeout=60)
+            finally:
+                watcher.kill()  # no test waits for one that goes on watching
         assert "1/3 · 1 failed" in first
         assert "last failure: row 0  ValueError: [red]bad[/] case 1.0" in first
         assert (watcher.returncode, out) == (130, "")
