@@ -40,6 +40,7 @@ __all__ = [
     "UnreachableError",
     "UsageError",
     "WaitTimeoutError",
+    "first_line",
 ]
 
 
@@ -122,3 +123,9 @@ class StoppedError(ScytheError):
     """Interrupted by the user; what was finished is kept."""
 
     exit_code = 130
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what another library's error says, at most 200 characters; its class when it says nothing."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scythe_cli.designs.record import DesignRecord
-from scythe_cli.errors import StorageError
+from scythe_cli.errors import StorageError, first_line
 from scythe_cli.layout import RunLayout
 from scythe_cli.storage import MissingKeyError, Storage
 
@@ -140,7 +140,7 @@ def load_yaml(data: bytes, name: str) -> dict[str, Any]:
     try:
         document = YAML(typ="safe", pure=True).load(data.decode("utf-8"))
     except (YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise StorageError(f"{name}: not readable as YAML: {str(error).splitlines()[0]}") from None
+        raise StorageError(f"{name}: not readable as YAML: {first_line(error)}") from None
     if not isinstance(document, dict):
         raise StorageError(f"{name}: not a YAML mapping")
     return {str(key): value for key, value in document.items()}

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from scythe_cli.arrays import numbers
 from scythe_cli.arrowtypes import cast_table, unify_types
-from scythe_cli.errors import StorageError
+from scythe_cli.errors import StorageError, first_line
 from scythe_cli.ledger import PartFile, check_parts, damaged_part, effective_outcomes, read_part
 from scythe_cli.outcomes import FEATURE, FILE, FRAME, OUTCOME_SCHEMA, SCALAR, State
 
@@ -225,7 +225,7 @@ def _scan(group: Sequence[PartFile], names: Sequence[str]) -> pl.DataFrame:
     except (pl.exceptions.PolarsError, OSError) as error:
         for part in group:
             read_part(part, names)  # names the one that cannot be read
-        raise StorageError(f"the ledger cannot be read: {str(error).splitlines()[0]}") from error
+        raise StorageError(f"the ledger cannot be read: {first_line(error)}") from error
 
 
 def _split(rows: _Rows, size: int, n_specs: int) -> Iterator[tuple[int, _Rows]]:

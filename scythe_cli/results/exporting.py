@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from scythe_cli.errors import StorageError, UsageError
+from scythe_cli.errors import StorageError, UsageError, first_line
 from scythe_cli.records import FetchedFile
 from scythe_cli.results.fetching import placing
 from scythe_cli.results.spreadsheets import write_csv, write_workbook
@@ -84,7 +84,7 @@ def write_frame(
             else:
                 notices = write_workbook({name: frame}, unfinished, raw_cells=raw_cells)
     except pl.exceptions.PolarsError as error:
-        raise StorageError(f"{target} cannot be made: {str(error).splitlines()[0]}") from error
+        raise StorageError(f"{target} cannot be made: {first_line(error)}") from error
     except OSError as error:
         raise StorageError(f"{target} cannot be written: {error.strerror or error}") from error
     return FetchedFile(name=name, path=str(target), size_bytes=target.stat().st_size, notices=notices)

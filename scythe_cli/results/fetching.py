@@ -23,7 +23,7 @@ from typing import Any, Literal
 import polars as pl
 import pyarrow.parquet as pq
 
-from scythe_cli.errors import NotFoundError, StorageError, UsageError
+from scythe_cli.errors import NotFoundError, StorageError, UsageError, first_line
 from scythe_cli.gather import gather
 from scythe_cli.layout import RunLayout
 from scythe_cli.records import FetchedFile
@@ -155,7 +155,7 @@ def _converter(format: TableFormat, raw_cells: bool) -> Convert:  # noqa: A002 -
         try:
             write_csv(pl.scan_parquet(parquet, glob=False), target, raw_cells=raw_cells)
         except pl.exceptions.PolarsError as error:
-            raise StorageError(f"{target.name} cannot be made: {str(error).splitlines()[0]}") from error
+            raise StorageError(f"{target.name} cannot be made: {first_line(error)}") from error
 
     return convert
 
@@ -185,7 +185,7 @@ def _fetch_workbook(
             try:
                 notices.extend(write_workbook(frames, path, raw_cells=raw_cells, on_table=tell))
             except pl.exceptions.PolarsError as error:
-                raise StorageError(f"{path.name} cannot be made: {str(error).splitlines()[0]}") from error
+                raise StorageError(f"{path.name} cannot be made: {first_line(error)}") from error
 
     state = json.dumps([[table, source.uri, source.state, raw_cells] for table, source in sources.items()])
     known = all(source.state for source in sources.values())

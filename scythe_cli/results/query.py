@@ -313,7 +313,7 @@ def _told(tables: Iterable[str]) -> Generator[None]:
 
 def _explained(said: str, tables: Iterable[str]) -> UsageError | StorageError:
     kind, _, rest = said.partition(": ")
-    first = rest.splitlines()[0] if rest else said
+    first = rest.partition("\n")[0] or said
     # `LINE 1: select …` and, below it, `^` under the word that is meant
     place = [line for line in said.splitlines() if line.startswith("LINE ") or (line.strip() and not line.strip(" ^"))]
     where = "".join(f"\n{line.rstrip()}" for line in place[:2])

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from scythe_cli.errors import SamplingFileError
+from scythe_cli.errors import SamplingFileError, first_line
 from scythe_cli.sampling.problems import MAX_SHOWN, listing, show_text
 from scythe_cli.sampling.raw import RawFile, check_names
 
@@ -163,7 +163,7 @@ def _parse(path: Path, scan: _Scan, header: list[str]) -> pa.Table:
         _raise_ragged(path, len(header))
         if not _has_cases(path):
             return pa.table({name: pa.array([], pa.string()) for name in header})
-        raise SamplingFileError(f"{path}: cannot be read as CSV: {str(error).splitlines()[0][:200]}") from error
+        raise SamplingFileError(f"{path}: cannot be read as CSV: {first_line(error)}") from error
     if table.column_names != header:
         raise SamplingFileError(f"{path}: the header cannot be read; does a cell of it hold a line break?")
     return table

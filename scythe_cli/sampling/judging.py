@@ -9,6 +9,7 @@ import pyarrow as pa
 from pydantic import ConfigDict, Field, PydanticUserError, TypeAdapter, ValidationError
 
 from scythe_cli.columns import Column, ColumnError
+from scythe_cli.errors import first_line
 from scythe_cli.sampling.cells import MISSING, Partial, Unusable
 from scythe_cli.sampling.findings import Finding, findings_of, found_empty, found_exception, found_unusable
 from scythe_cli.sampling.matching import Cell, Group, accepts_none
@@ -151,6 +152,6 @@ def _misfit(column: Column, value: Any) -> str | None:
     except (pa.ArrowException, OverflowError, ValueError, TypeError, AttributeError) as error:
         if column.type == pa.int64() and isinstance(value, int):
             return "Whole numbers go from -2^63 to 2^63 - 1"
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        reason = first_line(error)
         return f"the value cannot be kept in a column of type {column.type}: {reason}"
     return None

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-from scythe_cli.errors import SamplingFileError
+from scythe_cli.errors import SamplingFileError, first_line
 from scythe_cli.sampling.raw import RawFile, check_names, chunked
 
 __all__ = ["read_parquet"]
@@ -39,7 +39,7 @@ def read_parquet(path: Path) -> RawFile:
             table = pq.ParquetFile(file).read()
             table.validate()
         except (pa.ArrowException, OSError, ValueError, TypeError, NotImplementedError) as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+            reason = first_line(error)
             raise SamplingFileError(f"{path}: not a Parquet file, or a damaged one: {reason}") from error
     names = [name.strip() for name in table.column_names]
     kept = [position for position, name in enumerate(names) if not _is_pandas_index(name)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scythe_cli.errors import SamplingFileError
+from scythe_cli.errors import SamplingFileError, first_line
 from scythe_cli.sampling.raw import RawFile
 
 __all__ = ["SUFFIXES", "read_raw"]
@@ -39,11 +39,7 @@ def read_raw(path: Path) -> RawFile:
     except PermissionError:
         raise SamplingFileError(f"{path}: no permission to read it") from None
     except OSError as error:
-        raise SamplingFileError(f"{path}: cannot be read: {_first_line(error)}") from error
+        raise SamplingFileError(f"{path}: cannot be read: {first_line(error)}") from error
     if raw.n_rows == 0:
         raise SamplingFileError(f"{path}: it has no cases", hint="A case is a row below the header.")
     return raw
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:200]

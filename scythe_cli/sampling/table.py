@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -73,5 +74,7 @@ def read_sampling_file(
 def _first_missing(source: Source) -> int:
     """The first row without a cell; -1 if there is none."""
     if isinstance(source, Cell) and source.cells.null_count:
-        return pc.index(source.cells.is_null(), True).as_py()
+        # not pc.index: a scalar costs the import of pandas
+        rows = pc.indices_nonzero(source.cells.is_null())
+        return int(np.frombuffer(rows.buffers()[1], np.uint64, 1)[0])
     return -1

@@ -144,8 +144,11 @@ class Storage(Protocol):
         """Sorted names of the folders in a folder; empty when it does not exist."""
         ...
 
-    def list_files(self, prefix: str) -> list[FileInfo]:
-        """The files in a folder, sorted by name; empty when it does not exist."""
+    def list_files(self, prefix: str, *, starting: str = "") -> list[FileInfo]:
+        """The files in a folder, sorted by name; empty when it does not exist.
+
+        With `starting`, those whose names start like that, at the cost of these alone where the place can do so.
+        """
         ...
 
     def list_tree(self, prefix: str) -> list[str]:

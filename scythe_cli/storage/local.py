@@ -145,12 +145,12 @@ class LocalStorage:
         """Names of the folders in a folder."""
         return sorted(entry.name for entry in self._entries(prefix) if _holds(entry.is_dir))
 
-    def list_files(self, prefix: str) -> list[FileInfo]:
+    def list_files(self, prefix: str, *, starting: str = "") -> list[FileInfo]:
         """The files in a folder."""
         files: list[FileInfo] = []
         for entry in self._entries(prefix):
             try:
-                if entry.is_file():
+                if entry.name.startswith(starting) and entry.is_file():
                     stat = entry.stat()
                     files.append(FileInfo(entry.name, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC)))
             except OSError:

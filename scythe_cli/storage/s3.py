@@ -210,12 +210,12 @@ class S3Storage:
         start = self._start(prefix)
         return sorted(name[len(start) :].rstrip("/") for name in self._list(prefix, flat=False).folders)
 
-    def list_files(self, prefix: str) -> list[FileInfo]:
+    def list_files(self, prefix: str, *, starting: str = "") -> list[FileInfo]:
         """The objects directly below a prefix."""
         start = self._start(prefix)
         files = [
             FileInfo(file["Key"][len(start) :], int(file["Size"]), file["LastModified"].astimezone(UTC))
-            for file in self._list(prefix, flat=False).files
+            for file in self._list(prefix, flat=False, starting=starting).files
         ]
         return sorted((file for file in files if file.name and "/" not in file.name), key=lambda file: file.name)
 
@@ -291,8 +291,8 @@ class S3Storage:
         finally:
             answer["Body"].close()
 
-    def _list(self, prefix: str, *, flat: bool) -> _Listed:
-        start = self._start(prefix)
+    def _list(self, prefix: str, *, flat: bool, starting: str = "") -> _Listed:
+        start = self._start(prefix) + starting
         place = f"s3://{self.bucket}/{start}"
         parameters: dict[str, Any] = {"Prefix": start}
         if not flat:

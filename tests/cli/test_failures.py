@@ -13,8 +13,17 @@ from scythe_cli.errors import ScytheError
 from .conftest import Run
 
 BRANCHES = [
-    (error, error.exit_code) for name in errors.__all__ if issubclass(error := getattr(errors, name), ScytheError)
+    (error, error.exit_code)
+    for error in vars(errors).values()
+    if isinstance(error, type) and issubclass(error, ScytheError)
 ]
+
+
+@pytest.mark.parametrize(
+    ("said", "line"), [("a\nb", "a"), ("", "OSError"), ("\n\n", "OSError"), ("x" * 900, "x" * 200)]
+)
+def test_an_error_is_told_in_a_line(said: str, line: str) -> None:
+    assert errors.first_line(OSError(said)) == line
 
 
 def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:

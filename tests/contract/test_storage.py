@@ -125,6 +125,8 @@ class TestContract:
         (file,) = storage.list_files("e")
         assert (file.name, file.size_bytes) == ("top", 2)
         assert abs(datetime.now(UTC) - file.modified) < timedelta(minutes=5)
+        assert [file.name for file in storage.list_files("e", starting="to")] == ["top"]
+        assert storage.list_files("e", starting="v") == storage.list_files("e", starting="x") == []
         assert storage.list_tree("e/v2") == ["e/v2/t/z"]
         assert storage.list_tree("e") == ["e/top", "e/v1/t/y", "e/v1/x", "e/v2-b/t", "e/v2/t/z"]
 

@@ -328,7 +328,7 @@ def _ending(job: Job, state: RunState) -> Execution:
         return Execution(output.notices, GatherResult(tables, StateCounts(**output.totals), output.damaged))
     if state.status == "CANCELLED":
         return Execution(["the run was cancelled; what had not been run is pending or cancelled"])
-    first = (state.error or "no reason is known").strip().splitlines()[0]
+    first, *_ = (state.error or "").strip().splitlines() or ["no reason is known"]
     raise EngineError(
         f"the run's root node failed: {first}",
         hint="What has finished is kept; `scythe retry` takes the run up again.",

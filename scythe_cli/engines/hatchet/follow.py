@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 import polars as pl
 
 from scythe_cli.engines.base import Job
+from scythe_cli.errors import first_line
 from scythe_cli.ledger import effective_outcomes
 from scythe_cli.outcomes import State
 from scythe_cli.progress import Progress, RateMeter
@@ -76,7 +77,7 @@ class Follower:
         except MissingKeyError:
             return None
         except (pl.exceptions.PolarsError, OSError) as error:
-            raise StorageError(f"part {name} of the ledger cannot be read: {str(error).splitlines()[0]}") from error
+            raise StorageError(f"part {name} of the ledger cannot be read: {first_line(error)}") from error
 
     def _count(self) -> None:
         everything = pl.concat([frame for _, frame in self._parts.values()])

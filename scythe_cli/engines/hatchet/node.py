@@ -162,8 +162,9 @@ class Node:
         return output
 
     def _list_parts(self) -> frozenset[str]:
-        files = self._storage.list_files(self.run.layout.outcomes)
-        return frozenset(f.name.removesuffix(".pq") for f in files if f.name.startswith(self.run.session))
+        own = f"{self.run.session}-{_path_name(self.given.recursion)}-"
+        files = self._storage.list_files(self.run.layout.outcomes, starting=own)
+        return frozenset(file.name.removesuffix(".pq") for file in files)
 
     async def _ask(self, children: Sequence[Child]) -> list[Mapping[str, Any] | ChildError]:
         """Run children, in as many messages as they need."""
@@ -262,9 +263,11 @@ class Node:
     async def _look_for_cancel(self) -> None:
         """See in the ledger whether the run was cancelled; nothing of it may be queued at that moment."""
         if not self._cancel_seen and time.monotonic() >= self._cancel_due_s:
-            files = await asyncio.to_thread(self._storage.list_files, self.run.layout.outcomes)
+            # of a large run's ledger, only what tells of it
+            list_files, ledger = self._storage.list_files, self.run.layout.outcomes
+            files = await asyncio.to_thread(list_files, ledger, starting=CANCEL_PREFIX)
             begun = self.run.session.split("-")[1]
-            marks = [f.name.removeprefix(CANCEL_PREFIX) for f in files if f.name.startswith(CANCEL_PREFIX)]
+            marks = [file.name.removeprefix(CANCEL_PREFIX) for file in files]
             self._cancel_seen = any(mark.split("-")[0] >= begun for mark in marks)
             self._cancel_due_s = time.monotonic() + _CANCEL_CHECK_S
 
@@ -388,7 +391,8 @@ class Node:
         ):
             errors = [error for error in self._lost if error.kind is kind]
             if errors:
-                detail = f": {errors[0].message.splitlines()[0][:300]}" if kind is Lost.FAILED else ""
+                said, _, _ = errors[0].message[:300].partition("\n")
+                detail = f": {said}" if kind is Lost.FAILED else ""
                 notices.append(f"{len(errors)} {what}s {words}{detail}")
         return notices
 
