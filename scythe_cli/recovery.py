@@ -30,6 +30,7 @@ from scythe_cli.outcomes import State, outcome_schema
 from scythe_cli.progress import ProgressCallback
 from scythe_cli.records import AllocateResult, StateCounts
 from scythe_cli.registry import RegisteredExperiment
+from scythe_cli.reuse.codeprint import code_of, differing_code
 from scythe_cli.reuse.duplicates import read_duplicates, spread_outcomes
 from scythe_cli.runs import Run
 from scythe_cli.specfile import SpecFile
@@ -96,6 +97,8 @@ def retry_run(
             notices.append(_nothing_to_do(run, job.counts, only))
             if not notices[:-1] and run.tables_are_current():
                 return _result_as_it_is(run, job, engine, notices)
+        elif job.counts.succeeded:
+            notices += _code_changed(run, experiment, root)
         result = run_job(job, engine, stop=stop, progress=progress, notices=notices)
         if not result.counts.pending:
             _remove_parts_set_aside(run)
@@ -107,6 +110,16 @@ def _nothing_to_do(run: Run, counts: StateCounts, only: Collection[State]) -> st
         return f"nothing to run: all specs of {run.experiment_id} have succeeded"
     states = ", ".join(state.value for state in State if state in only)
     return f"nothing to run: no spec of {run.experiment_id} is {states.replace(', ', ' or ')}"
+
+
+def _code_changed(run: Run, experiment: RegisteredExperiment[Any, Any], root: Path | None) -> list[str]:
+    """That the table will hold results of more than one state of the code."""
+    then = run.manifest.code if run.manifest is not None else None
+    changed = differing_code(code_of(experiment, root or Path.cwd()), then)
+    if not changed:
+        return []
+    files = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+    return [f"the code is not what the run was allocated with ({files}); specs that succeeded keep their results"]
 
 
 def _result_as_it_is(run: Run, job: Job, engine: Engine, notices: list[str]) -> AllocateResult:

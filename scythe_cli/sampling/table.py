@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from scythe_cli.arrays import integer_cells
 from scythe_cli.base import ExperimentInputSpec
 from scythe_cli.errors import SamplingFileError
 from scythe_cli.sampling.checking import check_cells
@@ -75,6 +75,6 @@ def _first_missing(source: Source) -> int:
     """The first row without a cell; -1 if there is none."""
     if isinstance(source, Cell) and source.cells.null_count:
         # not pc.index: a scalar costs the import of pandas
-        rows = pc.indices_nonzero(source.cells.is_null())
-        return int(np.frombuffer(rows.buffers()[1], np.uint64, 1)[0])
+        rows = pc.indices_nonzero(source.cells.is_null()).slice(0, 1)
+        return int(integer_cells(rows.cast(pa.int64()))[0])
     return -1

@@ -267,3 +267,15 @@ def test_ctrl_c_keeps_what_is_finished(scythe: Run, project: Path, n_interrupts:
     assert counts["failed"] == counts["crashed"] == counts["timeout"] == 0
     assert sum(counts.values()) == 201
     assert counts["pending"] + counts["cancelled"] > 100
+
+
+def test_a_retry_with_other_code_says_so(scythe: Run, project: Path) -> None:
+    assert scythe("allocate", "bad.csv").code == 1
+    code = project / "work.py"
+    code.write_text(code.read_text().replace('if case.mode == "raise":', 'if case.mode == "raises":'))
+
+    ran = scythe("retry")
+
+    assert ran.code == 0, ran.err
+    assert "note: the code is not what the run was allocated with (work.py)" in ran.err
+    assert scythe("retry").err.count("the code is not") == 0

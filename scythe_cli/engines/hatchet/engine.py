@@ -237,7 +237,8 @@ class _Wait:
         self._started_s = self._contact_s = time.monotonic()
         self._ledger_due_s = 0.0
         self._workers_due_s = 0.0
-        self._detail: str | None = None
+        self._unreachable: str | None = None
+        self._unserved: str | None = None
 
     def until_done(self) -> Execution:
         notices: list[str] = []
@@ -280,7 +281,7 @@ class _Wait:
                 max(_LEDGER_S, (started_s - self._started_s) / 10), _MAX_LEDGER_S
             )
         if self._progress:
-            self._progress(self._follower.progress(self._detail))
+            self._progress(self._follower.progress(self._unreachable or self._unserved))
         return time.monotonic() - started_s
 
     def _state(self) -> RunState | None:
@@ -294,27 +295,29 @@ class _Wait:
                     f"{error.message}, for {lost_s / 60:.0f} minutes",
                     hint="The run may go on: `scythe status` shows it, `scythe retry` takes it up again.",
                 ) from error
-            self._detail = error.message
+            self._unreachable = error.message
             return None
         self._contact_s = time.monotonic()
-        self._detail = None
+        self._unreachable = None
         return state
 
     def _look_for_workers(self) -> None:
         """Say why nothing happens, when it is for want of workers."""
         now = time.monotonic()
-        if self._detail is not None or now < self._workers_due_s:
+        if self._unreachable is not None or now < self._workers_due_s:
             return
-        self._workers_due_s = now + _WORKER_CHECK_S
+        self._workers_due_s = now + (_WORKER_CHECK_S if self._unserved is None else _LEDGER_S)
         connection = self._ref.connection
         name = self._ref.job.experiment.name
         try:
             if not connection.workers_for(name):
-                self._detail = f"no worker serves {name!r}; `scythe worker` starts one"
+                self._unserved = f"no worker serves {name!r}; `scythe worker` starts one"
             elif not connection.node_workers():
-                self._detail = "no worker runs scatter/gather; `scythe worker` without --no-fan does"
+                self._unserved = "no worker runs scatter/gather; `scythe worker` without --no-fan does"
+            else:
+                self._unserved = None
         except EngineError as error:
-            self._detail = error.message
+            self._unreachable = error.message
 
 
 def _ending(job: Job, state: RunState) -> Execution:
