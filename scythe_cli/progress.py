@@ -11,7 +11,7 @@ from typing import Literal
 from scythe_cli.quantities import format_duration, format_rate
 from scythe_cli.records import StateCounts
 
-__all__ = ["Phase", "Progress", "ProgressCallback", "RateMeter", "progress_line"]
+__all__ = ["Phase", "PhaseCallback", "Progress", "ProgressCallback", "RateMeter", "progress_line"]
 
 Phase = Literal["checking", "uploading", "running", "gathering"]
 
@@ -38,6 +38,23 @@ class Progress:
 
 
 ProgressCallback = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseCallback:
+    """A callback to which only the phase matters.
+
+    To count what a fleet has done takes requests to the run's storage; for one of these they are not made.
+
+    Attributes:
+        tell: What is called.
+    """
+
+    tell: ProgressCallback
+
+    def __call__(self, progress: Progress) -> None:
+        """Pass it on."""
+        self.tell(progress)
 
 
 @dataclass(slots=True)

@@ -30,7 +30,7 @@ def run_and_show(session: Session, run: Callable[[ProgressCallback, StopSignal],
     from scythe_cli.cli.interrupt import Interrupts
     from scythe_cli.cli.progress import shown_progress
     from scythe_cli.executor import StopSignal
-    from scythe_cli.progress import Progress
+    from scythe_cli.progress import PhaseCallback, Progress
 
     stop = StopSignal()
     interrupts = Interrupts(stop, session.output)
@@ -40,7 +40,7 @@ def run_and_show(session: Session, run: Callable[[ProgressCallback, StopSignal],
             interrupts.watch(moment)
             show(moment)
 
-        result = run(progress, stop)
+        result = run(PhaseCallback(progress) if session.options.quiet else progress, stop)
     if session.options.json:
         session.output.document(result)
     elif session.options.quiet:

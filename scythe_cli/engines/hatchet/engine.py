@@ -24,7 +24,7 @@ from scythe_cli.layout import RunLayout
 from scythe_cli.ledger import Ledger, effective_outcomes, write_part
 from scythe_cli.manifest import RunManifest, read_manifest
 from scythe_cli.outcomes import OUTCOME_SCHEMA, State
-from scythe_cli.progress import ProgressCallback
+from scythe_cli.progress import PhaseCallback, ProgressCallback
 from scythe_cli.records import StateCounts
 from scythe_cli.storage import Storage
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["HatchetEngine", "HatchetRunRef"]
 
-_POLL_S = 0.5
+_POLL_S = 0.3
 _MAX_POLL_S = 5.0
 _LEDGER_S = 2.0
 _MAX_LEDGER_S = 30.0
@@ -232,6 +232,7 @@ class _Wait:
         self._ref = ref
         self._stop = stop
         self._progress = progress
+        self._counts_matter = progress is not None and not isinstance(progress, PhaseCallback)
         self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
         self._follower = Follower(ref.job, ref.session)
         self._started_s = self._contact_s = time.monotonic()
@@ -244,10 +245,12 @@ class _Wait:
         notices: list[str] = []
         while True:
             state = self._state()
-            looked_s = self._look(is_done=state is not None and state.done)
             if state is not None and state.done:
                 execution = _ending(self._ref.job, state)
+                if self._progress and execution.gathered:
+                    self._progress(self._follower.ended(execution.gathered.counts))
                 return Execution([*notices, *execution.notices], execution.gathered)
+            looked_s = self._look()
             if self._stop.draining:
                 return Execution([*notices, _AS_IT_STOPS if is_embedded() else _AS_IT_GOES_ON])
             now_s = time.monotonic()
@@ -263,18 +266,16 @@ class _Wait:
                     "the rest is pending"
                 )
                 self._ref.connection.cancel(self._ref.job.run.experiment_id)
-            # a run that has lasted for long is asked after less often; and looking must not be all that is done
-            pause_s = min(max(_POLL_S, (now_s - self._started_s) / 20, 5 * looked_s), _MAX_POLL_S)
+            # a run that has lasted for long is asked after less often: what that adds is 1 % at most
+            pause_s = min(max(_POLL_S, (now_s - self._started_s) / 50, 5 * looked_s), _MAX_POLL_S)
             select.select([self._stop.drain_fd, self._stop.kill_fd], [], [], pause_s)
 
-    def _look(self, *, is_done: bool) -> float:
+    def _look(self) -> float:
         """See what the run's folder says, where somebody wants to know; returns how long that took."""
         started_s = time.monotonic()
-        if self._progress:
+        if self._counts_matter:
             self._look_for_workers()
-        if self._progress is None and self._ref.job.max_failures is None:
-            return 0.0
-        if is_done or started_s >= self._ledger_due_s:
+        if (self._counts_matter or self._ref.job.max_failures is not None) and started_s >= self._ledger_due_s:
             self._follower.look()
             # each look is a request to the store at least, and one for each new part
             self._ledger_due_s = time.monotonic() + min(

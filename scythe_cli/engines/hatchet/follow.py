@@ -51,8 +51,8 @@ class Follower:
         """
         storage, run = self.job.storage, self.job.run
         new = False
-        for info in storage.list_files(run.outcomes):
-            if not info.name.startswith(self.session) or not info.name.endswith(".pq"):
+        for info in storage.list_files(run.outcomes, starting=self.session):
+            if not info.name.endswith(".pq"):
                 continue
             known = self._parts.get(info.name)
             # a replay writes the same part again
@@ -90,6 +90,12 @@ class Follower:
         self._meter.add(effective.height - self.finished)
         self.finished = effective.height
         self.failures = effective.filter(pl.col("state") != State.SUCCEEDED.value).height
+
+    def ended(self, counts: StateCounts) -> Progress:
+        """The last moment, when what the run has become is known."""
+        self.counts = counts
+        self.finished = self._n_todo
+        return self.progress()
 
     def progress(self, detail: str | None = None) -> Progress:
         """This moment."""
