@@ -152,7 +152,10 @@ def allocate_many(project: Path, n: int, *options: str, env: dict[str, str] | No
 
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "scythe_cli.cli", *options, "allocate", "cases.csv", "--bump", "minor", "--json"],
+            [
+                *(sys.executable, "-m", "scythe_cli.cli", *options),
+                *("allocate", "cases.csv", "--bump", "minor", "--json", "--workers", "1"),
+            ],
             cwd=project,
             env={**os.environ, **(env or {})},
             stdout=subprocess.PIPE,
