@@ -29,6 +29,7 @@ _SLOTS = 8
 _BARE = Path(__file__).parent / "scripts" / "bare_durable.py"
 _START_S = 120.0
 _READY = b"waiting for tasks"
+_ALLOCATE = [OURS, "-m", "scythe_cli.cli", "--json", "--quiet", "allocate", "cases.csv", "--wait"]
 
 _MODULE = '''
 from {package}.base import ExperimentInputSpec, ExperimentOutputSpec
@@ -109,39 +110,42 @@ def _beside_others(fleet: _Fleet, n: int, n_auto: int, runs: int, quick: bool) -
     requests: dict[str, list[int]] = {}
     notes: Report = []
 
-    def counted(name: str, n_specs: int, command: Callable[[], Measurement]) -> Callable[[], Measurement]:
+    def alone(
+        name: str,
+        n_specs: int,
+        worker: Sequence[str | Path],
+        client: Sequence[str | Path],
+        folder: Path,
+        env: Mapping[str, str] = fleet.env,
+    ) -> Callable[[], Measurement]:
         def measured() -> Measurement:
-            before = fleet.requests()
-            taken = command()
-            requests.setdefault(name, []).append(round((fleet.requests() - before) * 1000 / n_specs))
+            # nobody else's worker is there: one that only waits costs engine and machine as well
+            with _working([worker], folder, env):
+                before = fleet.requests()
+                taken = measure(client, cwd=folder, env=env)
+                requests.setdefault(name, []).append(round((fleet.requests() - before) * 1000 / n_specs))
             return taken
 
         return measured
 
-    with ExitStack() as stack:
-        subjects: dict[str, Callable[[], Measurement]] = {}
-        for per_task, n_specs in (("1", n), ("auto", n_auto)):
-            name = f"scythe-cli, {per_task} spec{'s' if per_task == 'auto' else ''} a task"
-            folder = _project(fleet, f"p{per_task}", per_task, n_specs)
-            stack.enter_context(_working([_worker_command()], folder, fleet.env))
-            subjects[name] = counted(name, n_specs, lambda folder=folder: _allocate(folder, fleet.env))
-        stack.enter_context(_working([[OURS, _BARE, "worker", str(_SLOTS)]], fleet.folder, fleet.env))
-        bare = "the engine by itself"
-        subjects[bare] = counted(
-            bare, n, lambda: measure([OURS, _BARE, "run", str(n)], cwd=fleet.folder, env=fleet.env)
-        )
-        engine = "scythe-engine 1.3.0"
-        try:
-            python = rival_python("scythe-engine", install=not quick)
-        except RivalMissingError as error:
-            notes.append(str(error))
-        else:
-            folder = _engine_project(fleet)
-            # its nodes have the name of ours, and would be taken by whoever is free
-            env = {**fleet.env, "HATCHET_CLIENT_NAMESPACE": "engine"}
-            stack.enter_context(_working([[python, "worker.py"]], folder, env))
-            subjects[engine] = counted(engine, n, lambda: measure([python, "allocate.py", str(n)], cwd=folder, env=env))
-        taken = interleave(subjects, runs)
+    subjects: dict[str, Callable[[], Measurement]] = {}
+    for per_task, n_specs in (("1", n), ("auto", n_auto)):
+        name = f"scythe-cli, {per_task} spec{'s' if per_task == 'auto' else ''} a task"
+        folder = _project(fleet, f"p{per_task}", per_task, n_specs)
+        subjects[name] = alone(name, n_specs, _worker_command(), _ALLOCATE, folder)
+    bare = "the engine by itself"
+    subjects[bare] = alone(bare, n, [OURS, _BARE, "worker", str(_SLOTS)], [OURS, _BARE, "run", str(n)], fleet.folder)
+    engine = "scythe-engine 1.3.0"
+    try:
+        python = rival_python("scythe-engine", install=not quick)
+    except RivalMissingError as error:
+        notes.append(str(error))
+    else:
+        # its nodes have the name of ours
+        env = {**fleet.env, "HATCHET_CLIENT_NAMESPACE": "engine"}
+        folder = _engine_project(fleet)
+        subjects[engine] = alone(engine, n, [python, "worker.py"], [python, "allocate.py", str(n)], folder, env)
+    taken = interleave(subjects, runs)
     records = {
         name: median_of(
             case,
@@ -176,7 +180,7 @@ def _more_workers(fleet: _Fleet, n: int, n_auto: int) -> Report:
         folder = _project(fleet, f"w{per_task}", per_task, n_specs)
         for n_workers in (1, 2, 4):
             with _working([_worker_command()] * n_workers, folder, fleet.env):
-                taken = [_allocate(folder, fleet.env)]
+                taken = [measure(_ALLOCATE, cwd=folder, env=fleet.env)]
             case = f"{n_specs:,} trivial specs, {per_task} a task, {_SLOTS} slots a worker"
             name = f"{n_workers} worker{'s' if n_workers > 1 else ''}"
             report.append(median_of(case, name, taken, n=n_specs, is_base=n_workers == 1))
@@ -207,11 +211,6 @@ def _engine_project(fleet: _Fleet) -> Path:
 
 def _worker_command() -> list[str | Path]:
     return [OURS, "-m", "scythe_cli.cli", "worker"]
-
-
-def _allocate(folder: Path, env: Mapping[str, str]) -> Measurement:
-    command = [OURS, "-m", "scythe_cli.cli", "--json", "--quiet", "allocate", "cases.csv", "--wait"]
-    return measure(command, cwd=folder, env=env)
 
 
 @contextmanager
