@@ -119,7 +119,7 @@ def _code_changed(run: Run, experiment: RegisteredExperiment[Any, Any], root: Pa
     if not changed:
         return []
     files = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
-    return [f"the code is not what the run was allocated with ({files}); specs that succeeded keep their results"]
+    return [f"changed since the run was allocated: {files}; what succeeded is kept"]
 
 
 def _result_as_it_is(run: Run, job: Job, engine: Engine, notices: list[str]) -> AllocateResult:

@@ -51,11 +51,11 @@ def print_diff(output: Output, result: DiffResult) -> None:
 def _facts(result: DiffResult) -> Text:
     return facts(
         [
-            ("matched", f"{result.n_matched:,} of {result.n_specs_a:,} and {result.n_specs_b:,} specs"),
+            ("matched", _matched(result)),
             ("changed", _changed(result)),
             ("states", plural(result.n_state_changes, "change") if result.n_state_changes else None),
-            ("unmatched", _two(result.n_only_a, result.n_only_b, "spec")),
-            ("table rows", _two(result.n_rows_only_a, result.n_rows_only_b, "row")),
+            ("unmatched", _two(result.n_only_a, result.n_only_b)),
+            ("table rows", _two(result.n_rows_only_a, result.n_rows_only_b)),
         ]
     )
 
@@ -66,8 +66,13 @@ def _changed(result: DiffResult) -> str | None:
     return f"{plural(result.n_cells, 'cell')} in {plural(result.n_changed_specs, 'spec')}"
 
 
-def _two(a: int, b: int, noun: str) -> str | None:
-    return f"{plural(a, noun)} only in the first run, {b:,} only in the second" if a or b else None
+def _matched(result: DiffResult) -> str:
+    second = "" if result.n_specs_a == result.n_specs_b else f" and {result.n_specs_b:,}"
+    return f"{result.n_matched:,} of {result.n_specs_a:,}{second} specs"
+
+
+def _two(a: int, b: int) -> str | None:
+    return f"{a:,} only in the first run, {b:,} only in the second" if a or b else None
 
 
 def _print_inputs(output: Output, result: DiffResult) -> None:

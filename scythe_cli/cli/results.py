@@ -427,8 +427,14 @@ def _print_figure(session: Session, figure: Figure, target: Path | None, overwri
         return
     from scythe_cli.cli.render import heading
 
-    output.print(heading(figure.title), f"{figure.experiment_id}; {'; '.join(figure.notes)}", "")
-    output.print(figure.text(output.width or _PIPED_PLOT_WIDTH))
+    width = output.width or _PIPED_PLOT_WIDTH
+    lines = [figure.experiment_id]
+    for note in figure.notes:
+        if len(lines[-1]) + 2 + len(note) <= width:
+            lines[-1] += f"; {note}"
+        else:
+            lines.append(note)
+    output.print(heading(figure.title), *lines, "", figure.text(width))
 
 
 def _two_runs(session: Session, a: str, b: str) -> tuple[Run, Run]:

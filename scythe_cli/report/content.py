@@ -155,6 +155,13 @@ def _input_files(run: Run) -> tuple[int, int]:
 # --- durations ----------------------------------------------------------------------------------------------------
 
 
+def _spread(seconds: pl.Series) -> Histogram:
+    """How long specs took, in a unit in which that can be read."""
+    longest_s = float(seconds.max() or 0.0)  # pyright: ignore[reportArgumentType]
+    unit, per_s = ("s", 1.0) if longest_s >= 1 else ("ms", 1e3) if longest_s >= 1e-3 else ("µs", 1e6)
+    return histogram_of(seconds * per_s, Axis("duration", "number", unit), 40)
+
+
 def _durations(run: Run) -> Durations | None:
     with Ledger.open(run.storage, run.layout) as ledger:
         outcomes = effective_outcomes(ledger.outcomes()).select("state", "started_at", "duration_s")
@@ -166,7 +173,7 @@ def _durations(run: Run) -> Durations | None:
         pl.col("started_at").dt.epoch("ms").alias("start"),
         (pl.col("started_at").dt.epoch("ms") + pl.col("duration_s") * 1000).alias("end"),
     )
-    pictures = [Picture("Duration of a spec", "", histogram_of(seconds, Axis("duration", "number", "s"), 40))]
+    pictures = [Picture("Duration of a spec", "", _spread(seconds))]
     span = None
     if ends.height:
         first, last = (float(v) for v in ends.select(pl.col("start").min(), pl.col("end").max()).row(0))

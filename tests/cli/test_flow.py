@@ -277,5 +277,5 @@ def test_a_retry_with_other_code_says_so(scythe: Run, project: Path) -> None:
     ran = scythe("retry")
 
     assert ran.code == 0, ran.err
-    assert "note: the code is not what the run was allocated with (work.py)" in ran.err
-    assert scythe("retry").err.count("the code is not") == 0
+    assert "note: changed since the run was allocated: work.py; what" in ran.err
+    assert scythe("retry").err.count("changed since") == 0

@@ -131,7 +131,7 @@ def test_what_an_output_depends_on(run: Run) -> None:
     assert by_name["tilt"] < -0.8
     assert 0 < by_name["site (η)"] < 1
     assert figure.shape.bars[0].label == "tilt"
-    assert "Spearman" in figure.notes[-1]
+    assert figure.notes[-2:] == ["Spearman's rank correlation", "for categories the correlation ratio η"]
 
 
 def test_swings_of_any_design(run: Run) -> None:

@@ -66,7 +66,9 @@ def read_influence(source: Source, y: str) -> tuple[Bars, list[str]]:
     bars.sort(key=lambda bar: -abs(bar.value))
     axis = source.axis(y)
     has_categories = any(bar.label.endswith("(η)") for bar in bars)
-    notes.append("Spearman's rank correlation" + ("; for categories the correlation ratio η" if has_categories else ""))
+    notes.append("Spearman's rank correlation")
+    if has_categories:
+        notes.append("for categories the correlation ratio η")
     return Bars(f"correlation with {axis.column}", bars, signed=True), notes
 
 
