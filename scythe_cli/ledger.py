@@ -30,6 +30,7 @@ from scythe_cli.seal import UNSEALED, has_whole_footer, has_whole_pages, seal
 from scythe_cli.storage import MissingKeyError, Storage
 
 __all__ = [
+    "POLARS_ERRORS",
     "Ledger",
     "LedgerWriter",
     "PartFile",
@@ -41,6 +42,9 @@ __all__ = [
     "read_part",
     "write_part",
 ]
+
+POLARS_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+"""What Polars raises when it cannot read a file; at some that are damaged its own code panics."""
 
 _MAX_PART_BYTES = 64_000_000
 _MAX_PART_ROWS = 500_000

@@ -21,7 +21,7 @@ import pyarrow as pa
 from scythe_cli.arrays import numbers
 from scythe_cli.arrowtypes import cast_table, unify_types
 from scythe_cli.errors import StorageError, first_line
-from scythe_cli.ledger import PartFile, check_parts, damaged_part, effective_outcomes, read_part
+from scythe_cli.ledger import POLARS_ERRORS, PartFile, check_parts, damaged_part, effective_outcomes, read_part
 from scythe_cli.outcomes import FEATURE, FILE, FRAME, OUTCOME_SCHEMA, SCALAR, State
 
 __all__ = ["Range", "ranges_of"]
@@ -222,7 +222,7 @@ def _scan(group: Sequence[PartFile], names: Sequence[str]) -> pl.DataFrame:
     try:
         scan = pl.scan_parquet([part.path for part in group], glob=False, hive_partitioning=False)
         return scan.select(names).collect().rechunk()
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (*POLARS_ERRORS, OSError) as error:
         for part in group:
             read_part(part, names)  # names the one that cannot be read
         raise StorageError(f"the ledger cannot be read: {first_line(error)}") from error

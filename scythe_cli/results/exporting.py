@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from scythe_cli.errors import StorageError, UsageError, first_line
+from scythe_cli.ledger import POLARS_ERRORS
 from scythe_cli.records import FetchedFile
 from scythe_cli.results.fetching import placing
 from scythe_cli.results.spreadsheets import write_csv, write_workbook
@@ -83,7 +84,7 @@ def write_frame(
                 write_csv(frame, unfinished, raw_cells=raw_cells)
             else:
                 notices = write_workbook({name: frame}, unfinished, raw_cells=raw_cells)
-    except pl.exceptions.PolarsError as error:
+    except POLARS_ERRORS as error:
         raise StorageError(f"{target} cannot be made: {first_line(error)}") from error
     except OSError as error:
         raise StorageError(f"{target} cannot be written: {error.strerror or error}") from error

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from scythe_cli.errors import NotFoundError, StorageError, UsageError, first_line
 from scythe_cli.gather import gather
 from scythe_cli.layout import RunLayout
+from scythe_cli.ledger import POLARS_ERRORS
 from scythe_cli.records import FetchedFile
 from scythe_cli.results.spreadsheets import check_fits_sheet, write_csv, write_workbook
 from scythe_cli.results.tables import META_COLUMNS, choose_tables, index_levels, reading
@@ -154,7 +155,7 @@ def _converter(format: TableFormat, raw_cells: bool) -> Convert:  # noqa: A002 -
         get(parquet)
         try:
             write_csv(pl.scan_parquet(parquet, glob=False), target, raw_cells=raw_cells)
-        except pl.exceptions.PolarsError as error:
+        except POLARS_ERRORS as error:
             raise StorageError(f"{target.name} cannot be made: {first_line(error)}") from error
 
     return convert
@@ -184,7 +185,7 @@ def _fetch_workbook(
 
             try:
                 notices.extend(write_workbook(frames, path, raw_cells=raw_cells, on_table=tell))
-            except pl.exceptions.PolarsError as error:
+            except POLARS_ERRORS as error:
                 raise StorageError(f"{path.name} cannot be made: {first_line(error)}") from error
 
     state = json.dumps([[table, source.uri, source.state, raw_cells] for table, source in sources.items()])

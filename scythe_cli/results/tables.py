@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scythe_cli.columns import unit_of
-from scythe_cli.errors import NotFoundError, StorageError
+from scythe_cli.errors import NotFoundError, StorageError, first_line
 from scythe_cli.layout import RunLayout
+from scythe_cli.ledger import POLARS_ERRORS
 from scythe_cli.manifest import load_yaml
 from scythe_cli.records import TableRecord
 from scythe_cli.scratch import owned_prefix
@@ -72,11 +73,10 @@ def reading(storage: Storage, key: str) -> Generator[None]:
     """Turn what goes wrong while a table is read into a StorageError that names it."""
     try:
         yield
-    except (pa.ArrowException, pl.exceptions.PolarsError, OSError, ValueError) as error:
+    except (pa.ArrowException, *POLARS_ERRORS, OSError, ValueError) as error:
         if isinstance(error, FileNotFoundError):
             raise MissingKeyError(f"{storage.uri(key)} is no longer there") from error
-        said = str(error).splitlines()
-        raise StorageError(f"{storage.uri(key)} cannot be read: {said[0] if said else type(error).__name__}") from error
+        raise StorageError(f"{storage.uri(key)} cannot be read: {first_line(error)}") from error
 
 
 def scan_table(storage: Storage, key: str) -> pl.LazyFrame:

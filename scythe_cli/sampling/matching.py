@@ -156,7 +156,7 @@ def _place(
 
 def _a_column_of(source: Source) -> str:
     """One of the columns of the file that a field comes from."""
-    while isinstance(source, Group):
+    while isinstance(source, Group) and source.parts:  # of a struct, all fields may be unknown
         source = next(iter(source.parts.values()))
     return source.column
 

@@ -189,6 +189,9 @@ def tables(draw: st.DrawFn) -> pa.Table:
 
 @given(tables(), st.sampled_from(["zstd", "none", "snappy"]), st.integers(1, 5), st.booleans())
 @example(pa.table({"area": [1.0], "built": [date(1, 1, 1)]}), "zstd", 1, True)
+@example(
+    pa.table({"roof": pa.array([{"": None}], pa.struct([("", pa.null())])), "roof.": pa.nulls(1)}), "zstd", 1, True
+)
 @cases(80)
 def test_any_table_of_parquet_is_read_or_refused(
     project: Project, table: pa.Table, compression: str, group_rows: int, keeps_schema: bool

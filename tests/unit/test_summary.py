@@ -10,8 +10,10 @@ import numpy as np
 import polars as pl
 import pytest
 
+from scythe_cli.errors import StorageError
 from scythe_cli.records import TableColumn
 from scythe_cli.results import summary
+from scythe_cli.results.tables import reading
 from scythe_cli.runs import Run
 from scythe_cli.storage import open_storage
 from tests.result_runs import Case, Wall, finished_run
@@ -121,3 +123,10 @@ def test_nested_inputs_and_their_texts(tmp_path: Path) -> None:
     texts = field_texts(run.storage, run.layout)
     assert texts["wall.u_value"].unit == "W/m2K"
     assert texts["power"].is_input is False
+
+
+@pytest.mark.parametrize("error", [pl.exceptions.PanicException("offset"), pl.exceptions.ComputeError("offset")])
+def test_a_table_that_polars_cannot_read_is_named(tmp_path: Path, error: BaseException) -> None:
+    storage = open_storage(tmp_path / "runs")
+    with pytest.raises(StorageError, match=r"runs/final/a\.pq cannot be read: offset"), reading(storage, "final/a.pq"):
+        raise error

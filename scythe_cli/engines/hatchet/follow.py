@@ -10,7 +10,7 @@ import polars as pl
 
 from scythe_cli.engines.base import Job
 from scythe_cli.errors import first_line
-from scythe_cli.ledger import effective_outcomes
+from scythe_cli.ledger import POLARS_ERRORS, effective_outcomes
 from scythe_cli.outcomes import State
 from scythe_cli.progress import Progress, RateMeter
 from scythe_cli.records import StateCounts
@@ -76,7 +76,7 @@ class Follower:
                 return pl.read_parquet(copy, columns=_COLUMNS, glob=False)
         except MissingKeyError:
             return None
-        except (pl.exceptions.PolarsError, OSError) as error:
+        except (*POLARS_ERRORS, OSError) as error:
             raise StorageError(f"part {name} of the ledger cannot be read: {first_line(error)}") from error
 
     def _count(self) -> None:
