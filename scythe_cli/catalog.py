@@ -148,6 +148,13 @@ def find_run(storage: Storage, reference: str) -> RunLayout:
         raise NotFoundError(
             f"{reference!r} is no run", hint="A run is named <experiment>/<version>/<timestamp>, or 'latest'."
         )
+    from scythe_cli.versioning import SemVer
+
+    if parts[0] not in experiments and SemVer.parse(parts[0]) is not None:
+        raise NotFoundError(
+            f"{reference!r} is a version, and no run",
+            hint=f"A version comes after its experiment, as in {experiments[0]}/{text}.",
+        )
     experiment = _pick(parts[0], experiments, "experiment", storage)
     if len(parts) == 1:
         run = latest_run(storage, experiment)

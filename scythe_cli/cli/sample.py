@@ -232,6 +232,8 @@ def _fields_table(fields: Sequence[DesignField]) -> Table:
             if field.n_values is not None:
                 span += f", {field.n_values:,} levels"
         rows.append([field.name, span, _how(field)])
+    if not any(how for _, _, how in rows):
+        return plain_table(["varies", "over"], [row[:2] for row in rows])
     return plain_table(["varies", "over", "how"], rows)
 
 

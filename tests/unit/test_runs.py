@@ -75,6 +75,7 @@ def test_whole_uri_is_a_reference(store: Storage) -> None:
         ("enrgy", "no experiment is called 'enrgy'(.|\n)*Did you mean 'energy'"),
         ("energy/v3.0.0", "no version of energy is called 'v3.0.0'"),
         ("a/b/c/d", "is no run"),
+        ("v1.0.0", "is a version, and no run\nA version comes after its experiment, as in"),
         ("../energy", "no experiment is called"),
     ],
 )
