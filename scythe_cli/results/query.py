@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 
-from scythe_cli.errors import NotFoundError, StorageError, UsageError
+from scythe_cli.errors import NotFoundError, StorageError, UsageError, first_line
 from scythe_cli.records import FetchedFile, QueryColumn, QueryResult
 from scythe_cli.results.tables import local_copy
 from scythe_cli.scratch import owned_prefix
@@ -309,6 +309,9 @@ def _told(tables: Iterable[str]) -> Generator[None]:
         yield
     except (duckdb.Error, pa.ArrowException) as error:
         raise _explained(str(error), tables) from None
+    except (RuntimeError, UnicodeDecodeError) as error:
+        # what DuckDB's Python side says of names that are no text
+        raise StorageError(f"a table of the run is damaged: {first_line(error)}") from error
 
 
 def _explained(said: str, tables: Iterable[str]) -> UsageError | StorageError:
