@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from scythe_cli.catalog import run_record
-from scythe_cli.errors import UsageError
+from scythe_cli.errors import StorageError, UsageError
 from scythe_cli.failures import group_errors, read_errors, spec_errors
 from scythe_cli.layout import RunLayout
 from scythe_cli.lease import LeaseRecord, read_owner
@@ -227,8 +227,12 @@ class Run:
         from scythe_cli.results.tables import local_copy, reading
 
         key = self.table_key(name)
-        with reading(self.storage, key):
-            return pd.read_parquet(local_copy(self.storage, key))
+        try:
+            with reading(self.storage, key):
+                return pd.read_parquet(local_copy(self.storage, key))
+        except (LookupError, TypeError, AttributeError) as error:
+            # what the table says of its index for pandas is JSON, which pandas and pyarrow take to be whole
+            raise StorageError(f"{self.storage.uri(key)} has damaged metadata for pandas") from error
 
     def show(self, table: str = "scalars", rows: int = 10) -> TableSummary:
         """A table's head, and a summary of its columns."""

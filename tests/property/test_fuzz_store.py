@@ -277,6 +277,7 @@ def snapshot(folder: Path) -> list[tuple[str, int, int]]:
 
 @given(st.lists(changes, max_size=4), st.lists(st.sampled_from(sorted(QUESTIONS)), min_size=1, max_size=2))
 @example([("spoil", "energy/v1.0.0/2026-01-01_00-00-00/final/scalars.pq", [(0.1953125, b"\x80")])], ["query"])
+@example([("spoil", "energy/v1.0.0/2026-01-01_00-00-00/final/scalars.pq", [(0.703125, b"+")])], ["pandas"])
 @cases(30)
 def test_whatever_lies_in_a_storage_it_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, plan: list[tuple[str, str | bytes, Any]], questions: list[str]
