@@ -16,8 +16,9 @@ from hypothesis import settings
 
 from scythe_cli.registry import ExperimentRegistry
 
-# a first example may have to import a library, on a machine that is busy
-settings.register_profile("scythe", deadline=None)
+# a first example may have to import a library, on a machine that is busy; what is tried is the same each time, so that
+# a change is judged by what it does: the nightly rounds try anything
+settings.register_profile("scythe", deadline=None, derandomize=os.environ.get("SCYTHE_NIGHTLY") != "1")
 settings.load_profile("scythe")
 
 # a shell that starts the tests in the background has them ignore SIGINT, and with them every process that they start

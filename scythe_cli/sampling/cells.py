@@ -77,6 +77,7 @@ Given = Callable[[Any], Any]
 """From a raw value that is not missing to what pydantic gets, or `Unusable`."""
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_NO_WHOLE_NUMBER = 2.0**63
 _REMEMBERED = 10_000
 
 
@@ -179,7 +180,8 @@ def _number_if_refused(adapter: TypeAdapter[Any]) -> Given:
 
 def _number(value: Any) -> int | float | bool | None:
     if isinstance(value, float):
-        return int(value) if value.is_integer() else None
+        # pydantic takes no float for a whole number from there on, where not every whole number is a float
+        return int(value) if value.is_integer() and abs(value) < _NO_WHOLE_NUMBER else None
     try:
         number = json.loads(value.strip().lower())
     except (ValueError, RecursionError):
