@@ -29,7 +29,9 @@ _SLOTS = 8
 _BARE = Path(__file__).parent / "scripts" / "bare_durable.py"
 _START_S = 120.0
 _READY = b"waiting for tasks"
-_ALLOCATE = [OURS, "-m", "scythe_cli.cli", "--json", "--quiet", "allocate", "cases.csv", "--wait"]
+_CLI = [OURS, "-m", "scythe_cli.cli"]
+_ALLOCATE = [*_CLI, "--json", "--quiet", "allocate", "cases.csv", "--wait"]
+_WORKER = [*_CLI, "worker"]
 
 _MODULE = '''
 from {package}.base import ExperimentInputSpec, ExperimentOutputSpec
@@ -85,7 +87,7 @@ def run(quick: bool) -> Report:
     reason = missing_servers() or (None if find_server("versitygw") else "versitygw is not installed: `make servers`")
     if reason:
         return [f"left out: {reason}"]
-    n, n_auto, runs = (200, 2_000, 1) if quick else (1_000, 10_000, runs_or(2))
+    n, n_auto, runs = (200, 2_000, 1) if quick else (1_000, 10_000, runs_or(1))
     with TemporaryDirectory(prefix="scythe-bench-") as name, ExitStack() as stack:
         folder = Path(name)
         hatchet = stack.enter_context(hatchet_servers())
@@ -101,7 +103,7 @@ def run(quick: bool) -> Report:
         fleet = _Fleet(folder, env, s3)
         report = _beside_others(fleet, n, n_auto, runs, quick)
         if not quick:
-            report += _more_workers(fleet, n, n_auto)
+            report += _more_workers(fleet, n // 2, n_auto)
     return report
 
 
@@ -132,7 +134,7 @@ def _beside_others(fleet: _Fleet, n: int, n_auto: int, runs: int, quick: bool) -
     for per_task, n_specs in (("1", n), ("auto", n_auto)):
         name = f"scythe-cli, {per_task} spec{'s' if per_task == 'auto' else ''} a task"
         folder = _project(fleet, f"p{per_task}", per_task, n_specs)
-        subjects[name] = alone(name, n_specs, _worker_command(), _ALLOCATE, folder)
+        subjects[name] = alone(name, n_specs, _WORKER, _ALLOCATE, folder)
     bare = "the engine by itself"
     subjects[bare] = alone(bare, n, [OURS, _BARE, "worker", str(_SLOTS)], [OURS, _BARE, "run", str(n)], fleet.folder)
     engine = "scythe-engine 1.3.0"
@@ -179,7 +181,7 @@ def _more_workers(fleet: _Fleet, n: int, n_auto: int) -> Report:
     for per_task, n_specs in (("1", n), ("auto", n_auto)):
         folder = _project(fleet, f"w{per_task}", per_task, n_specs)
         for n_workers in (1, 2, 4):
-            with _working([_worker_command()] * n_workers, folder, fleet.env):
+            with _working([_WORKER] * n_workers, folder, fleet.env):
                 taken = [measure(_ALLOCATE, cwd=folder, env=fleet.env)]
             case = f"{n_specs:,} trivial specs, {per_task} a task, {_SLOTS} slots a worker"
             name = f"{n_workers} worker{'s' if n_workers > 1 else ''}"
@@ -207,10 +209,6 @@ def _engine_project(fleet: _Fleet) -> Path:
     (folder / "allocate.py").write_text(_ENGINE_ALLOCATE)
     (folder / "worker.py").write_text(_ENGINE_WORKER)
     return folder
-
-
-def _worker_command() -> list[str | Path]:
-    return [OURS, "-m", "scythe_cli.cli", "worker"]
 
 
 @contextmanager

@@ -60,7 +60,7 @@ def _trivial(folder: Path, quick: bool) -> Report:
     names = {"ProcessPoolExecutor, chunks of 500": "futures", "joblib": "joblib"}
     subjects, notes = _rivals(names, folder, "simulate", cases, quick)
     taken = interleave(
-        {"scythe allocate": partial(_scythe, folder, "simulate", cases), **subjects}, runs_or(1 if quick else 5)
+        {"scythe allocate": partial(_scythe, folder, "simulate", cases), **subjects}, runs_or(1 if quick else 2)
     )
     case = f"{n:,} specs that compute next to nothing, CSV to Parquet, start-up included"
     records = [
@@ -84,9 +84,7 @@ def _few(folder: Path, quick: bool) -> Report:
     if quick:
         names = dict(list(names.items())[:2])
     subjects, notes = _rivals(names, folder, "simulate", cases, quick)
-    taken = interleave(
-        {"scythe allocate": partial(_scythe, folder, "simulate", cases), **subjects}, runs_or(1 if quick else 3)
-    )
+    taken = interleave({"scythe allocate": partial(_scythe, folder, "simulate", cases), **subjects}, runs_or(1))
     case = f"{n:,} specs that compute next to nothing, CSV to Parquet, start-up included"
     return [
         *(median_of(case, subject, runs, n=n, is_base=subject == "scythe allocate") for subject, runs in taken.items()),
@@ -102,15 +100,14 @@ def _busy(folder: Path, quick: bool) -> Report:
         "start-up: 100 specs that compute nothing": partial(_scythe, folder, "simulate", few),
         "scythe allocate": partial(_scythe, folder, "spin_10_ms", many),
     }
-    rivals, notes = _rivals({"ProcessPoolExecutor, chunks of 500": "futures"}, folder, "spin_10_ms", many, quick)
-    taken = interleave(subjects | rivals, runs_or(1))
+    taken = interleave(subjects, runs_or(1))
     case = f"{n:,} specs that keep a core busy for 10 ms"
     records = [median_of(case, subject, runs, is_base=subject == "scythe allocate") for subject, runs in taken.items()]
     start_s, run_s = records[0].seconds, records[1].seconds
     busy = Check(
         "share of two cores that specs of 10 ms get", n * 0.01 / _WORKERS / (run_s - start_s) * 100, 95, True, "%"
     )
-    return [*records, busy, *notes]
+    return [*records, busy]
 
 
 def _long(folder: Path, quick: bool) -> Report:

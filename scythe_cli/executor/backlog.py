@@ -17,7 +17,7 @@ ATTEMPT = "__attempt__"
 TRIES_LEFT = "__tries_left__"
 """Column: how many more attempts there may be after it."""
 
-_TARGET_S = 0.15
+_TARGET_S = 0.5
 _MAX_ROWS = 20_000
 _GROWTH = 4
 

@@ -36,7 +36,7 @@ from scythe_cli.target import ExperimentTarget, enter_worker, load_target
 
 __all__ = ["main"]
 
-_FLUSH_S = 0.1
+_FLUSH_S = 0.25
 _FLUSH_ROWS = 10_000
 _FLUSH_BYTES = 8_000_000
 _BUILD_ROWS = 64

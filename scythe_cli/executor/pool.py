@@ -162,6 +162,7 @@ class _Run:
         self._selector = selectors.DefaultSelector()
         self._events: dict[int, int] = {}
         self._outcomes: list[pa.Table] = []
+        self._has_failures = False  # whether any of these failed
         self._n_unexplained = 0  # deaths of which it is not known what the process was doing
         self._suspected: Counter[int] = Counter()  # how often a row was alone in such a process, by sort_index
         self._failed_starts = 0
@@ -187,6 +188,9 @@ class _Run:
             self._wait()
             self._keep_limits()
             if self._outcomes:
+                if not self._has_failures:
+                    # what the caller does with outcomes takes a while; failures may make it stop the run
+                    self._distribute()
                 yield from self._take()
                 last_s = time.monotonic()
             elif time.monotonic() - last_s >= _HEARTBEAT_S:
@@ -201,6 +205,7 @@ class _Run:
 
     def _take(self) -> list[pa.Table]:
         outcomes, self._outcomes = self._outcomes, []
+        self._has_failures = False
         return outcomes
 
     def _is_finished(self) -> bool:
@@ -368,6 +373,7 @@ class _Run:
         self._outcomes += [from_ipc(blob) for blob in message.blobs]
         if fields["n"]:
             self._pace.record(fields["n"], fields["busy_s"])
+        self._has_failures |= bool(fields["failed"])
         if self._limits.retries and fields["failed"]:
             tries_left: Any = chunk.rows.column(TRIES_LEFT)
             again = [row for row in fields["failed"] if tries_left[row].as_py() > 0]
@@ -513,6 +519,7 @@ class _Run:
 
         cells = row.select(["sort_index", "workflow_run_id", ATTEMPT, TRIES_LEFT]).to_pylist()[0]
         root = self._executor.context.root_workflow_run_id
+        self._has_failures = True
         self._outcomes.append(
             outcome_of_failure(
                 failure,

@@ -1,7 +1,9 @@
-"""Listing a store of 2,000 runs on S3: `scythe versions` and `scythe runs`, and what they ask the server.
+"""Looking at what is there: a table of 10,000,000 rows in brief, and the lists of a store of 2,000 runs on S3.
 
-Every run has a version of its own, as `scythe allocate` makes them. The requests are counted in the server's own log,
-once for runs with few files and once for runs with many.
+The table is a final one, as the gather writes it; beside `scythe results show` stands what people do with pandas and
+Polars: read the file, print its first rows and `describe()`. Every run of the store has a version of its own, as
+`scythe allocate` makes them. The requests are counted in the server's own log, once for runs with few files and once
+for runs with many.
 """
 
 from __future__ import annotations
@@ -11,12 +13,15 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bench.gather import gathering
+from bench.ledgers import RUN, make_scalars
 from bench.measure import Check, Measurement, Record, Report, clean_environment, interleave, measure, median_of, runs_or
 from bench.projects import SCYTHE
+from bench.rivals import OURS
 from tests.servers import S3Server, find_server, versitygw
 from tests.stores import make_store
 
-TITLE = "listing: what is in a store of many runs"
+TITLE = "retrieval: a large table in brief, and what is in a store of many runs"
 ORDER = 60
 
 _COMMANDS = {
@@ -26,7 +31,50 @@ _COMMANDS = {
 }
 
 
+_DESCRIBED = """
+import sys, {module}
+frame = {module}.read_parquet(sys.argv[1])
+print(frame.head(10))
+print(frame.describe())
+"""
+
+
 def run(quick: bool) -> Report:
+    return [*_table(quick), *_lists(quick)]
+
+
+def _table(quick: bool) -> Report:
+    """`results show` of a table, and of one with ten times the rows."""
+    sizes = (20_000, 200_000) if quick else (1_000_000, 10_000_000)
+    records: list[Record] = []
+    with TemporaryDirectory(prefix="scythe-bench-") as name:
+        folder = Path(name)
+        for n in sizes:
+            store = make_scalars(folder / f"store-{n}", n, 100)
+            gathering("scythe", store, cwd=folder)
+            table = store / RUN.table("scalars")
+            show = [SCYTHE, "--storage", store, "results", "show", "bench"]
+            subjects = {"scythe results show": partial(measure, show, cwd=folder)}
+            if n == sizes[-1]:
+                for module in ("polars", "pandas"):
+                    command = [OURS, "-c", _DESCRIBED.format(module=module), table]
+                    subjects[f"{module}: read, head, describe"] = partial(measure, command, cwd=folder)
+            taken = interleave(subjects, runs_or(1 if quick else 3))
+            case = f"a table of {n:,} rows and 10 columns"
+            records += [
+                median_of(case, subject, runs, n=n, is_base=subject.startswith("scythe"))
+                for subject, runs in taken.items()
+            ]
+    small, large = records[0], records[1]
+    memory = (large.peak_bytes or 0) / (small.peak_bytes or 1)
+    return [
+        *records,
+        Check(f"results show of {sizes[1]:,} rows", large.seconds, 2.0, at_least=False, unit="s"),
+        Check("results show: peak memory at ten times the rows", memory, 1.3, at_least=False),
+    ]
+
+
+def _lists(quick: bool) -> Report:
     if find_server("versitygw") is None:
         return ["left out: versitygw is not installed; `make servers` installs it"]
     n_runs = 200 if quick else 2000
@@ -47,7 +95,7 @@ def run(quick: bool) -> Report:
                     before = _requests(s3)
                     subject()
                     requests[name, files] = _requests(s3) - before
-                taken = interleave(subjects, runs_or(1 if quick else 5))
+                taken = interleave(subjects, runs_or(1 if quick else 3))
                 case = f"{n_runs:,} runs on S3 of {files * 3:,} files each"
                 records += [
                     median_of(case, name, runs, n=n_runs, more={"requests": requests[name, files]})
@@ -57,7 +105,7 @@ def run(quick: bool) -> Report:
         env = clean_environment()
         taken = interleave(
             {name: partial(_list, folder, env, None, arguments) for name, arguments in _COMMANDS.items()},
-            runs_or(1 if quick else 5),
+            runs_or(1 if quick else 3),
         )
         records += [
             median_of(f"{n_runs:,} runs in a local folder", name, runs, n=n_runs) for name, runs in taken.items()
