@@ -31,6 +31,7 @@ __all__ = ["RUN_LEVELS", "FinalPlan", "FinalTables", "FramePlan", "FrameRows"]
 RUN_LEVELS = frozenset({"experiment_id", "root_workflow_run_id"})
 """The levels of the index that are the same for all specs of a run, and are handled as dictionaries of one text."""
 
+_INDEX = "sort_index"
 _SUBINDEX = "sort_subindex"
 _SAMPLE_ROWS = 50_000
 _GROUP_ROWS = 100_000
@@ -256,17 +257,18 @@ class _File:
 def _encodings(schema: pa.Schema, first: pa.Table) -> dict[str, Any]:
     """How columns are written, judged from the first rows.
 
-    A dictionary of values is worth its time only where values repeat. `sort_subindex`, which counts up, is written as
-    differences.
+    A dictionary of values is worth its time only where values repeat. What counts up is written as differences.
     """
     if any(pa.types.is_nested(f.type) for f in schema):
         return {}  # each part of a nested column would have to be named
     without = {f.name for f in schema if pa.types.is_floating(f.type) and _is_mostly_distinct(first.column(f.name))}
-    encodings: dict[str, Any] = {}
-    if _SUBINDEX in schema.names:
-        without.add(_SUBINDEX)
-        encodings["column_encoding"] = {_SUBINDEX: "DELTA_BINARY_PACKED"}
-    return {**encodings, "use_dictionary": [name for name in schema.names if name not in without]}
+    counting = {_SUBINDEX} & {*schema.names}
+    if _INDEX in schema.names and _is_mostly_distinct(first.column(_INDEX)):
+        counting.add(_INDEX)
+    return {
+        "use_dictionary": [name for name in schema.names if name not in without | counting],
+        "column_encoding": dict.fromkeys(counting, "DELTA_BINARY_PACKED"),
+    }
 
 
 def _is_mostly_distinct(column: pa.ChunkedArray[Any]) -> bool:

@@ -63,8 +63,8 @@ def gather(
         StorageError: If the run cannot be read, a part of the ledger is damaged inside, or the tables cannot be
             written.
     """
-    if into is None:
-        from scythe_cli.reuse.duplicates import spread_outcomes
+    if into is None and storage.exists(run.duplicates):
+        from scythe_cli.reuse.duplicates import spread_outcomes  # loads much, and few runs have any
 
         spread_outcomes(storage, run)
     with (

@@ -26,7 +26,7 @@ from scythe_cli.layout import RunLayout
 from scythe_cli.outcomes import FRAME, OUTCOME_SCHEMA, State
 from scythe_cli.records import StateCounts
 from scythe_cli.scratch import owned_prefix
-from scythe_cli.seal import UNSEALED, has_whole_footer, has_whole_pages, seal
+from scythe_cli.seal import UNSEALED, has_whole_pages, seal, whole_footer
 from scythe_cli.storage import MissingKeyError, Storage
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Ledger",
     "LedgerWriter",
     "PartFile",
+    "RowGroup",
     "check_parts",
     "counts_of",
     "damaged_part",
@@ -48,6 +49,8 @@ POLARS_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
 _MAX_PART_BYTES = 64_000_000
 _MAX_PART_ROWS = 500_000
+_MAX_GROUP_ROWS = 100_000
+_GROUP_FRAME_BYTES = 8_000_000
 _FRAME_BYTES_KEY = b"scythe:frame_bytes"
 _FIRST_KEY = b"scythe:first"
 
@@ -135,11 +138,25 @@ def write_part(storage: Storage, run: RunLayout, name: str, outcomes: pa.Table) 
         outcomes.replace_schema_metadata(metadata),
         buffer,
         compression="zstd",
-        row_group_size=100_000,
+        # who reads them needs not have all dataframes of a part in memory
+        row_group_size=max(1, min(_MAX_GROUP_ROWS, _GROUP_FRAME_BYTES * outcomes.num_rows // max(frame_bytes, 1))),
         write_page_checksum=True,  # what is read of a part is checked by the way; `seal` covers the rest
         use_dictionary=cast("Any", [c for c in outcomes.column_names if c in {"state", "worker", "error_type"}]),
     )
     storage.write_bytes(run.outcome_part(name), seal(buffer.getvalue().to_pybytes()))
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """Rows of a part that can be read by themselves.
+
+    Attributes:
+        n_rows: Their number.
+        first: The lowest `sort_index` among them.
+    """
+
+    n_rows: int
+    first: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +170,7 @@ class PartFile:
         n_rows: Its number of outcomes.
         frame_bytes: The size of its user dataframes in memory.
         first: The lowest `sort_index` in it.
+        row_groups: What it consists of; of parts with user dataframes only.
     """
 
     name: str
@@ -161,6 +179,7 @@ class PartFile:
     n_rows: int
     frame_bytes: int
     first: int
+    row_groups: tuple[RowGroup, ...] = ()
 
     @property
     def has_frames(self) -> bool:
@@ -248,22 +267,18 @@ def _local_parts(
     if names is None:
         names = sorted(f.name for f in storage.list_files(run.outcomes) if f.name.endswith(".pq"))
 
+    here = storage.local_path(run.outcomes)
+    if here is not None:
+        yield from ((name, here / name) for name in names if (here / name).exists())
+        return
+
     def bring(name: str) -> tuple[str, Path] | None:
-        key = run.key("outcomes", name)
-        local = storage.local_path(key)
         try:
-            if local is None:
-                local = folder / name
-                storage.get_file(key, local)
-            elif not local.exists():
-                return None
+            storage.get_file(run.key("outcomes", name), folder / name)
         except MissingKeyError:
             return None  # a damaged part that a retry has removed since the listing
-        return name, local
+        return name, folder / name
 
-    if storage.local_path(run.outcomes) is not None:
-        yield from (found for found in map(bring, names) if found is not None)
-        return
     with ThreadPoolExecutor(max_workers=8) as pool:
         yield from (found for found in pool.map(bring, names) if found is not None)
 
@@ -271,9 +286,10 @@ def _local_parts(
 def _open_part(name: str, path: Path, *, whole: bool, ours: pa.Schema | None) -> PartFile | None:
     """Open a part; None when it is damaged, or not one of ours. `ours` are the columns of another part that is."""
     try:
-        if not has_whole_footer(path) or (whole and not has_whole_pages(path)):
+        footer = whole_footer(path)
+        if footer is None or (whole and not has_whole_pages(path)):
             return None
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(pa.BufferReader(footer)) as file:
             schema = file.schema_arrow
             metadata: Any = file.metadata
             if (ours is None or not schema.equals(ours)) and not _has_outcomes(schema):
@@ -281,10 +297,21 @@ def _open_part(name: str, path: Path, *, whole: bool, ours: pa.Schema | None) ->
             # not from the sizes of the columns: asking for these in a damaged footer can end the process
             stored = schema.metadata or {}
             frame_bytes, first = (int(stored.get(key, b"0")) for key in (_FRAME_BYTES_KEY, _FIRST_KEY))
-            return PartFile(name, path, schema, int(metadata.num_rows), frame_bytes, first)
+            groups = _row_groups(metadata, first) if frame_bytes else ()
+            return PartFile(name, path, schema, int(metadata.num_rows), frame_bytes, first, groups)
     except (pa.ArrowException, OSError, ValueError) as error:
         _raise_if_refused(error, path)
         return None
+
+
+def _row_groups(metadata: Any, first: int) -> tuple[RowGroup, ...]:
+    position = next(i for i in range(metadata.num_columns) if metadata.schema.column(i).path == "sort_index")
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    known = [group.column(position).statistics for group in groups]
+    return tuple(
+        RowGroup(int(group.num_rows), int(stats.min) if stats is not None and stats.has_min_max else first)
+        for group, stats in zip(groups, known, strict=True)
+    )
 
 
 def _has_outcomes(schema: pa.Schema) -> bool:
@@ -312,13 +339,16 @@ def check_parts(parts: Sequence[PartFile]) -> None:
         list(pool.map(check, [parts[i::n] for i in range(n)]))
 
 
-def read_part(part: PartFile, columns: Sequence[str], *, checked: bool = False) -> pa.Table:
+def read_part(
+    part: PartFile, columns: Sequence[str], *, checked: bool = False, row_group: int | None = None
+) -> pa.Table:
     """Read columns of a part.
 
     Args:
         part: The part.
         columns: The names of the columns.
         checked: Whether `check_parts` has passed it, so that the checksums of its pages need no look.
+        row_group: The number of a row group; the whole part unless given.
 
     Raises:
         StorageError: If the part is damaged.
@@ -326,7 +356,9 @@ def read_part(part: PartFile, columns: Sequence[str], *, checked: bool = False) 
     try:
         # not `read_table`, which loads pandas
         with pq.ParquetFile(part.path, page_checksum_verification=not checked) as file:
-            return file.read(columns=list(columns)).select(list(columns))
+            names = list(columns)
+            table = file.read(columns=names) if row_group is None else file.read_row_group(row_group, columns=names)
+            return table.select(names)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise damaged_part(part, error) from error
 

@@ -41,6 +41,7 @@ _STATE = pl.Enum([state.value for state in State])
 _GROUP_ROWS = 250_000
 _GROUP_PARTS = 2_000
 _MAX_WAITING_BYTES = 128_000_000
+_MAX_AHEAD_BYTES = 16_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,67 +130,100 @@ def ranges_of(parts: Sequence[PartFile], n_specs: int, size: int, scratch: Path)
     store = _Store(columns, scratch)
     starts = range(0, max(n_specs, 1), size)
     done = 0
-    groups = _groups(parts)
-    # the first spec that any part after this group has outcomes of
-    pending = [n_specs] * len(groups)
-    for position in range(len(groups) - 1, 0, -1):
-        pending[position - 1] = min(pending[position], *(part.first for part in groups[position]))
-    for group, rows, first_pending in zip(groups, _read_ahead(groups, columns), pending, strict=True):
+    sources = _sources(parts)
+    # the first spec that any source after this one has outcomes of
+    pending = [n_specs] * len(sources)
+    for position in range(len(sources) - 1, 0, -1):
+        pending[position - 1] = min(pending[position], sources[position].first)
+    for source, rows, first_pending in zip(sources, _read_ahead(sources, columns), pending, strict=True):
         for number, piece in _split(rows, size, n_specs):
             if number < done:
-                raise damaged_part(group[0], ValueError("it has other specs than it says"))
+                raise damaged_part(source.parts[0], ValueError("it has other specs than it says"))
             store.add(number, piece)
         del rows
         while done < len(starts) and min(starts[done] + size, n_specs) <= first_pending:
             yield store.settle(done, starts[done], min(starts[done] + size, n_specs))
             done += 1
         store.limit()
-    if not groups:
+    if not sources:
         for number, start in enumerate(starts):
             yield store.settle(number, start, min(start + size, n_specs))
 
 
-def _groups(parts: Sequence[PartFile]) -> list[list[PartFile]]:
-    """Neighbours that can be read with one call: of the same columns, not too many rows, without dataframes."""
-    groups: list[list[PartFile]] = []
-    n_rows = 0
+@dataclass(slots=True)
+class _Source:
+    """What is read at once: neighbouring parts of the same columns, or a row group of one with large dataframes.
+
+    Attributes:
+        parts: The parts.
+        n_rows: The number of outcomes.
+        first: The lowest `sort_index`.
+        row_group: The number of the row group of the only part; None for whole parts.
+    """
+
+    parts: list[PartFile]
+    n_rows: int
+    first: int
+    row_group: int | None = None
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.parts[0].schema
+
+    @property
+    def frame_bytes(self) -> int:
+        """The size of dataframes in memory, about."""
+        part = self.parts[0]
+        return part.frame_bytes * self.n_rows // max(part.n_rows, 1)
+
+    def takes(self, part: PartFile) -> bool:
+        """Whether a part can be read with one call together with these."""
+        return (
+            not part.has_frames
+            and not self.parts[0].has_frames
+            and self.n_rows + part.n_rows <= _GROUP_ROWS
+            and len(self.parts) < _GROUP_PARTS
+            and (self.schema is part.schema or self.schema.equals(part.schema))
+        )
+
+
+def _sources(parts: Sequence[PartFile]) -> list[_Source]:
+    sources: list[_Source] = []
     for part in parts:
-        last = groups[-1] if groups else None
-        if (
-            last is not None
-            and not part.has_frames
-            and not last[-1].has_frames
-            and n_rows + part.n_rows <= _GROUP_ROWS
-            and len(last) < _GROUP_PARTS
-            and (last[-1].schema is part.schema or last[-1].schema.equals(part.schema))
-        ):
-            last.append(part)
-            n_rows += part.n_rows
+        if part.has_frames and len(part.row_groups) > 1:
+            sources += [
+                _Source([part], group.n_rows, group.first, number) for number, group in enumerate(part.row_groups)
+            ]
+        elif sources and sources[-1].takes(part):
+            last = sources[-1]
+            last.parts.append(part)
+            last.n_rows += part.n_rows
+            last.first = min(last.first, part.first)
         else:
-            groups.append([part])
-            n_rows = part.n_rows
-    return groups
+            sources.append(_Source([part], part.n_rows, part.first))
+    return sources
 
 
-def _read_ahead(groups: Sequence[Sequence[PartFile]], columns: _Columns) -> Iterator[_Rows]:
-    """Read one group after the other; the next one while the caller is busy, unless it holds large dataframes."""
-    ordinals = np.cumsum([0, *(sum(part.n_rows for part in group) for group in groups)]).tolist()
+def _read_ahead(sources: Sequence[_Source], columns: _Columns) -> Iterator[_Rows]:
+    """Read one source after the other; the next one while the caller is busy, unless it holds large dataframes."""
+    ordinals = np.cumsum([0, *(source.n_rows for source in sources)]).tolist()
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="scythe-gather") as pool:
         ahead: Future[_Rows] | None = None
-        for position, group in enumerate(groups):
-            rows = _read(group, columns, ordinals[position]) if ahead is None else ahead.result()
+        for position, source in enumerate(sources):
+            rows = _read(source, columns, ordinals[position]) if ahead is None else ahead.result()
             ahead = None
-            if position + 1 < len(groups) and not groups[position + 1][0].has_frames:
-                ahead = pool.submit(_read, groups[position + 1], columns, ordinals[position + 1])
+            if position + 1 < len(sources) and sources[position + 1].frame_bytes <= _MAX_AHEAD_BYTES:
+                ahead = pool.submit(_read, sources[position + 1], columns, ordinals[position + 1])
             yield rows
             del rows
 
 
-def _read(group: Sequence[PartFile], columns: _Columns, ordinal: int) -> _Rows:
-    check_parts(group)
-    names = [name for name in columns.plain.names if group[0].schema.get_field_index(name) >= 0]
-    given = [group[0].schema.field(name).type for name in names]
-    plain = _scan(group, names)
+def _read(source: _Source, columns: _Columns, ordinal: int) -> _Rows:
+    if not source.row_group:  # with the first of a part, all of it is checked
+        check_parts(source.parts)
+    names = [name for name in columns.plain.names if source.schema.get_field_index(name) >= 0]
+    given = [source.schema.field(name).type for name in names]
+    plain = _scan(source, names)
     if [columns.plain.field(name).type for name in names] != given or names != columns.plain.names:
         table = plain.to_arrow(compat_level=pl.CompatLevel.oldest())
         table = cast_table(cast_table(table, pa.schema(list(zip(names, given, strict=True)))), columns.plain)
@@ -198,32 +232,36 @@ def _read(group: Sequence[PartFile], columns: _Columns, ordinal: int) -> _Rows:
         pl.col("state").cast(_STATE, strict=False),
         pl.int_range(ordinal, ordinal + plain.height, dtype=pl.Int64, eager=True).alias(_ORDINAL),
     )
-    errors = _read_errors(group, plain)
+    errors = _read_errors(source, plain)
     frames = None
     if len(columns.frames):
-        if group[0].has_frames:
-            found = [name for name in columns.frames.names if group[0].schema.get_field_index(name) >= 0]
-            frames = pa.concat_tables([read_part(part, found, checked=True) for part in group])
+        part = source.parts[0]
+        if part.has_frames:
+            found = [name for name in columns.frames.names if source.schema.get_field_index(name) >= 0]
+            frames = read_part(part, found, checked=True, row_group=source.row_group)
         else:
             frames = pa.table({"": pa.nulls(plain.height)})
         frames = cast_table(frames, columns.frames)
     return _Rows(plain, errors, frames)
 
 
-def _read_errors(group: Sequence[PartFile], plain: pl.DataFrame) -> pl.DataFrame:
+def _read_errors(source: _Source, plain: pl.DataFrame) -> pl.DataFrame:
     succeeded = plain["state"].eq_missing(State.SUCCEEDED.value)
     if succeeded.all():
         return pl.DataFrame(schema=_ERRORS)
-    return _scan(group, list(_ERRORS)[1:]).with_columns(plain[_ORDINAL]).filter(~succeeded).select(*_ERRORS)
+    return _scan(source, list(_ERRORS)[1:]).with_columns(plain[_ORDINAL]).filter(~succeeded).select(*_ERRORS)
 
 
-def _scan(group: Sequence[PartFile], names: Sequence[str]) -> pl.DataFrame:
-    """Read columns of parts that have the same ones; their bytes have been checked."""
+def _scan(source: _Source, names: Sequence[str]) -> pl.DataFrame:
+    """Read plain columns; the bytes of the parts have been checked."""
+    if source.row_group is not None:
+        table: Any = pl.from_arrow(read_part(source.parts[0], names, checked=True, row_group=source.row_group))
+        return cast("pl.DataFrame", table).rechunk()
     try:
-        scan = pl.scan_parquet([part.path for part in group], glob=False, hive_partitioning=False)
+        scan = pl.scan_parquet([part.path for part in source.parts], glob=False, hive_partitioning=False)
         return scan.select(names).collect().rechunk()
     except (*POLARS_ERRORS, OSError) as error:
-        for part in group:
+        for part in source.parts:
             read_part(part, names)  # names the one that cannot be read
         raise StorageError(f"the ledger cannot be read: {first_line(error)}") from error
 

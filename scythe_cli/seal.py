@@ -13,7 +13,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from pathlib import Path
 
-__all__ = ["UNSEALED", "has_seal", "has_whole_footer", "has_whole_pages", "seal", "seal_footer"]
+__all__ = ["UNSEALED", "has_seal", "has_whole_pages", "seal", "seal_footer", "whole_footer"]
 
 _HASH_BYTES = 16
 _HEX = 2 * _HASH_BYTES
@@ -75,8 +75,10 @@ def has_seal(path: Path) -> bool:
     return footer is not None and _place(footer) is not None
 
 
-def has_whole_footer(path: Path) -> bool:
-    """Whether the footer of a file is the one that it was sealed with.
+def whole_footer(path: Path) -> bytes | None:
+    """The file from its footer on, if that is what it was sealed with; None if it is not.
+
+    That is enough for a reader of Parquet to know what is in the file.
 
     Raises:
         OSError: If the file cannot be read.
@@ -84,10 +86,10 @@ def has_whole_footer(path: Path) -> bool:
     footer = _footer(path)
     place = None if footer is None else _place(footer)
     if footer is None or place is None:
-        return False
+        return None
     at = place + _HEX
     zeroed = footer[:at] + b"0" * _HEX + footer[at + _HEX :]
-    return _hash(zeroed) == footer[at : at + _HEX]
+    return footer if _hash(zeroed) == footer[at : at + _HEX] else None
 
 
 def has_whole_pages(path: Path) -> bool:

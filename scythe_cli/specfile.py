@@ -22,7 +22,7 @@ from scythe_cli.errors import StorageError
 from scythe_cli.layout import RunLayout
 from scythe_cli.outcomes import OUTCOME_SCHEMA
 from scythe_cli.scratch import owned_prefix
-from scythe_cli.seal import UNSEALED, has_seal, has_whole_footer, seal_footer
+from scythe_cli.seal import UNSEALED, has_seal, seal_footer, whole_footer
 from scythe_cli.specs import META_SCHEMA, with_meta
 from scythe_cli.storage import MissingKeyError, Storage
 
@@ -158,7 +158,7 @@ class SpecFile:
                     local = Path(folder) / "specs.pq"
                     storage.get_file(run.specs, local)
                 # that of an older program has no seal
-                if has_seal(local) and not has_whole_footer(local):
+                if has_seal(local) and whole_footer(local) is None:
                     raise pa.ArrowInvalid("its description of the columns was changed")
                 with pq.ParquetFile(local) as file:
                     opened = cls(local, file.schema_arrow, int(file.metadata.num_rows))

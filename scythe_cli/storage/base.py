@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,8 @@ __all__ = [
     "check_key",
     "check_prefix",
 ]
+
+_NOT_IN_KEYS = re.compile(r"[\\\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class MissingKeyError(StorageError):
@@ -185,7 +188,7 @@ def check_key(key: str) -> str:
     """
     if not key or any(part in {"", ".", ".."} for part in key.split("/")):
         raise InvalidKeyError(f"{key!r} is no key of a storage: it must be a relative path without '.', '..' or '//'")
-    if "\\" in key or any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 or 0xD800 <= ord(c) < 0xE000 for c in key):
+    if _NOT_IN_KEYS.search(key):
         raise InvalidKeyError(f"{key!r} is no key of a storage: it holds a backslash or a control character")
     return key
 
