@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scythe_cli import gather as gather_module
+from scythe_cli import ledger as ledger_module
 from scythe_cli import ranges as ranges_module
 from scythe_cli.errors import StorageError
 from scythe_cli.gather import gather
@@ -186,6 +187,23 @@ def test_a_range_is_done_before_later_parts_are_read(tmp_path: Path, monkeypatch
             next(ranges)
 
 
+def test_dataframes_of_a_part_are_read_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = outcomes([*range(10, 20), *range(10)], frame_rows=3)
+    monkeypatch.setattr(ledger_module, "_GROUP_FRAME_BYTES", table.column("frame:monthly").nbytes // 4)
+    monkeypatch.setattr(gather_module, "_ROWS_AT_ONCE", 5)
+    storage = open_storage(tmp_path / "runs")
+    run = make_run(storage, tmp_path, 20)
+    write_part(storage, run, "a", table)
+
+    with Ledger.open(storage, run) as ledger:
+        groups = ledger.parts[0].row_groups
+    assert [(group.n_rows, group.first) for group in groups] == [(5, 10), (5, 15), (5, 0), (5, 5)]
+    monthly = pl.read_parquet(gather(storage, run).tables["monthly"])
+    assert monthly.select("sort_index", "month", "e").rows() == [
+        (i, month, float(i * month)) for i in range(20) for month in range(3)
+    ]
+
+
 def test_types_that_contradict_each_other_end_as_text(tmp_path: Path) -> None:
     storage = open_storage(tmp_path / "runs")
     run = make_run(storage, tmp_path, 3)
@@ -240,6 +258,7 @@ def test_any_mix_of_parts_gives_each_spec_one_row(
     n = data.draw(st.integers(1, 30))
     run = make_run(storage, tmp_path, n)
     history: dict[int, list[tuple[int, str, bool, int]]] = {i: [] for i in range(n)}
+    frame_bytes = data.draw(st.sampled_from([1, 100, 8_000_000]))
     for number in range(data.draw(st.integers(0, 6))):
         rows = data.draw(st.lists(st.integers(0, n - 1), unique=True, min_size=1))
         state = data.draw(st.sampled_from(["succeeded", "failed", "timeout", "crashed", "cancelled"]))
@@ -247,7 +266,9 @@ def test_any_mix_of_parts_gives_each_spec_one_row(
         final = state == "succeeded" or data.draw(st.booleans())
         frame_rows = data.draw(st.sampled_from([None, 0, 1, 3]))
         part = outcomes(rows, state, attempt=attempt, final=final, frame_rows=frame_rows, shift=attempt / 10)
-        write_part(storage, run, f"p{number}", part)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ledger_module, "_GROUP_FRAME_BYTES", frame_bytes)
+            write_part(storage, run, f"p{number}", part)
         for row in rows:
             history[row].append((attempt, state, final, frame_rows or 0))
 
@@ -262,6 +283,7 @@ def test_any_mix_of_parts_gives_each_spec_one_row(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gather_module, "_ROWS_AT_ONCE", data.draw(st.integers(1, 40)))
         patch.setattr(ranges_module, "_GROUP_ROWS", data.draw(st.sampled_from([1, 20, 1000])))
+        patch.setattr(ranges_module, "_MAX_AHEAD_BYTES", data.draw(st.sampled_from([0, 1_000_000])))
         patch.setattr(ranges_module, "_MAX_WAITING_BYTES", data.draw(st.sampled_from([0, 2_000, 1_000_000])))
         tables = gather(storage, run).tables
     scalars, errors = pl.read_parquet(tables["scalars"]), pl.read_parquet(tables["errors"])
