@@ -60,7 +60,7 @@ def _table(quick: bool) -> Report:
                     command = [OURS, "-c", _DESCRIBED.format(module=module), table]
                     subjects[f"{module}: read, head, describe"] = partial(measure, command, cwd=folder)
             taken = interleave(subjects, runs_or(1 if quick else 3))
-            case = f"a table of {n:,} rows and 10 columns"
+            case = f"a table of {n:,} rows and 9 columns"
             records += [
                 median_of(case, subject, runs, n=n, is_base=subject.startswith("scythe"))
                 for subject, runs in taken.items()
