@@ -4,8 +4,8 @@ A command runs in a process of its own, with its start-up. What is measured of i
 
 - `wall_s`: seconds from the start of the process until it has ended.
 - `cpu_s`: user and system seconds of the process and of all descendants that it, or its children, waited for (`wait4`).
-- `peak_bytes`: the largest sum of resident memory over the process and its descendants, sampled every 25 ms, or the
-  most that a single one of them has had (`VmHWM`), whichever is more. Pages that forked processes share count in each.
+- `peak_bytes`: the largest sum of resident memory over the process and its descendants, sampled every 25 ms, after some
+  seconds less often, or the most that a single one of them has had (`VmHWM`), whichever is more. Pages that forked processes share count in each.
   `peak_private_bytes` is the same sum without pages of files and shared memory: a memory-mapped file counts in the
   first only. (Not `ru_maxrss`: of a process it is never less than what the one that started it had.)
 - `fields`: the JSON object that the command printed as the last line of its output, if it is one: what it measured
@@ -54,6 +54,7 @@ __all__ = [
 ]
 
 _SAMPLE_S = 0.025
+_SAMPLES = 200  # a sample takes a millisecond, which what is measured lacks
 _asked: dict[str, int] = {}
 
 
@@ -233,7 +234,8 @@ class _Sampler:
         self._thread.join()
 
     def _sample(self) -> None:
-        while not self._stopped.wait(_SAMPLE_S):
+        began_s = time.monotonic()
+        while not self._stopped.wait(max(_SAMPLE_S, (time.monotonic() - began_s) / _SAMPLES)):
             resident = private = 0
             for pid in _tree(self._pid):
                 used = _memory_bytes(pid)

@@ -104,16 +104,20 @@ def spec_factory(
     known = columns_of(model)
     decoders = [known[field.name].decode if field.name in known else decoder_of(field) for field in schema]
     names = list(schema.names)
-    extras = [name for name in names if name not in known]
     validate = model.__pydantic_validator__.validate_python
     validate_all = TypeAdapter[Any](list[model]).validator.validate_python  # pyright: ignore[reportInvalidTypeForm]
 
     def dicts(cells: list[list[Any]]) -> list[dict[str, Any]]:
-        rows = [dict(zip(names, row, strict=True)) for row in zip(*cells, strict=True)]
-        for name in extras:
-            for row in rows:
-                if row[name] is None:
-                    del row[name]
+        rows: list[dict[str, Any]] = [{} for _ in cells[0]]
+        # column by column, which takes a quarter of the time of a `dict(zip(…))` for each row
+        for name, values in zip(names, cells, strict=True):
+            if name in known:
+                for row, value in zip(rows, values, strict=True):
+                    row[name] = value
+            else:
+                for row, value in zip(rows, values, strict=True):
+                    if value is not None:
+                        row[name] = value
         return rows
 
     def build(batch: pa.RecordBatch) -> list[ExperimentInputSpec | ValidationError]:
