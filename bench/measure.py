@@ -5,9 +5,10 @@ A command runs in a process of its own, with its start-up. What is measured of i
 - `wall_s`: seconds from the start of the process until it has ended.
 - `cpu_s`: user and system seconds of the process and of all descendants that it, or its children, waited for (`wait4`).
 - `peak_bytes`: the largest sum of resident memory over the process and its descendants, sampled every 25 ms, after some
-  seconds less often, or the most that a single one of them has had (`VmHWM`), whichever is more. Pages that forked processes share count in each.
-  `peak_private_bytes` is the same sum without pages of files and shared memory: a memory-mapped file counts in the
-  first only. (Not `ru_maxrss`: of a process it is never less than what the one that started it had.)
+  seconds less often, or the most that a single one of them has had (`VmHWM`), whichever is more. Pages that forked
+  processes share count in each. `peak_private_bytes` is the same sum without pages of files and shared memory: a
+  memory-mapped file counts in the first only. (Not `ru_maxrss`: of a process it is never less than what the one that
+  started it had.)
 - `fields`: the JSON object that the command printed as the last line of its output, if it is one: what it measured
   of itself, such as `seconds` without its start-up.
 

@@ -318,7 +318,7 @@ def _write_specs(request: AllocationRequest, run: RunLayout, inputs: pa.Table, w
         path = Path(folder) / "specs.pq"
         outputs = outcome_schema(request.experiment.output_validator_type)
         write_new_specs(path, inputs, run.experiment_id, workflow_run_id, names, outputs)
-        request.storage.put_file(path, run.specs)
+        request.storage.take_file(path, run.specs)
 
 
 def _io_schema(experiment: RegisteredExperiment[Any, Any]) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def gather(
             return GatherResult({name: str(path) for name, path in paths.items()}, total, ledger.damaged)
         # scalars come last: where they are, and not older than the ledger, the other tables are as well
         for name in sorted(paths, key=lambda name: name == "scalars"):
-            storage.put_file(paths[name], run.table(name))
+            storage.take_file(paths[name], run.table(name))
         return GatherResult({name: storage.uri(run.table(name)) for name in paths}, total, ledger.damaged)
 
 

@@ -135,6 +135,10 @@ class Storage(Protocol):
         """
         ...
 
+    def take_file(self, local_path: Path, key: str) -> None:
+        """The same as `put_file` with a file that nobody needs where it is: it may be gone afterwards."""
+        ...
+
     def get_file(self, key: str, local_path: Path) -> None:
         """Copy to a local file, whole or not at all; MissingKeyError when there is none."""
         ...

@@ -119,6 +119,20 @@ class LocalStorage:
             if sha256 is not None and digest.hexdigest() != sha256:
                 raise StorageError(f"{local_path} changed while it was copied", hint="Run the command again.")
 
+    def take_file(self, local_path: Path, key: str) -> None:
+        """Move a local file here in one step; from another file system it is copied."""
+        path = self._path(key)
+        with border("read", local_path), local_path.open("rb") as file, border("write", path):
+            os.fsync(file.fileno())
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                local_path.replace(path)
+                return
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+        self.put_file(local_path, key)
+
     def get_file(self, key: str, local_path: Path) -> None:
         """Copy a file to elsewhere on this machine in one step."""
         path = self._path(key)

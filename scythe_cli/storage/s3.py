@@ -181,6 +181,10 @@ class S3Storage:
         _verify(local_path, hashlib.sha256(data).hexdigest() if sha256 else None, sha256)
         self._call("write", key, "put_object", Key=name, Body=data)
 
+    def take_file(self, local_path: Path, key: str) -> None:
+        """Send a local file."""
+        self.put_file(local_path, key)
+
     def get_file(self, key: str, local_path: Path) -> None:
         """Copy an object to a local file."""
         check_key(key)

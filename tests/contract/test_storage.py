@@ -7,6 +7,7 @@ import hashlib
 import multiprocessing
 import os
 import pickle
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -252,6 +253,22 @@ class TestContract:
         local = storage.local_path("files/x.bin")
         if local is not None:
             assert local.read_bytes() == source.read_bytes()
+
+    def test_a_file_that_is_not_needed_any_more_is_taken(self, storage: Storage, tmp_path: Path) -> None:
+        folders = [tmp_path]
+        memory = Path("/dev/shm")
+        if memory.is_dir() and memory.stat().st_dev != tmp_path.stat().st_dev:
+            folders.append(memory)  # another file system, from which a file cannot be moved
+        for folder in folders:
+            with tempfile.TemporaryDirectory(dir=folder) as name:
+                source = Path(name) / "source.bin"
+                for content in (b"1", b"22"):
+                    source.write_bytes(content)
+                    storage.take_file(source, "files/x.bin")
+                    assert storage.read_bytes("files/x.bin") == content
+        assert storage.list_tree("") == ["files/x.bin"]
+        with pytest.raises(StorageError, match=r"cannot read .*absent"):
+            storage.take_file(tmp_path / "absent", "x")
 
     def test_a_large_file_goes_in_parts(
         self, storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -130,20 +130,20 @@ import os, signal, sys
 from pathlib import Path
 from scythe_cli.storage.local import LocalStorage
 
-put_file, at, tables = LocalStorage.put_file, int(sys.argv.pop(1)), []
+take_file, at, tables = LocalStorage.take_file, int(sys.argv.pop(1)), []
 
-def deadly(self, local_path, key, *, sha256=None):
+def deadly(self, local_path, key):
     if "/final/" in key:
         tables.append(key)
         if len(tables) == at:
-            # in the middle of the copy
+            # in the middle of a copy, as between file systems
             target = self.local_path(key)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.with_name(".scythe-tmp-0123456789abcdef").write_bytes(Path(local_path).read_bytes()[:100])
             os.kill(os.getpid(), signal.SIGKILL)
-    put_file(self, local_path, key, sha256=sha256)
+    take_file(self, local_path, key)
 
-LocalStorage.put_file = deadly
+LocalStorage.take_file = deadly
 from scythe_cli.cli import main
 sys.argv[0] = "scythe"
 main()
