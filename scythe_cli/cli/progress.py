@@ -51,16 +51,7 @@ def shown_fetch(output: Output) -> Generator[ProgressOfFetch]:
     if output.quiet or not console.is_terminal or console.is_dumb_terminal:
         yield _ignore
         return
-    bar = RichProgress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=None),
-        TextColumn("{task.completed:,.0f}/{task.total:,.0f} files", markup=False),
-        console=console,
-        transient=True,
-        expand=True,
-        refresh_per_second=8,
-    )
-    with bar:
+    with _bar(console, "{task.completed:,.0f}/{task.total:,.0f} files") as bar:
         task = bar.add_task("fetching", total=0)
 
         def update(progress: FetchProgress) -> None:
@@ -69,19 +60,24 @@ def shown_fetch(output: Output) -> Generator[ProgressOfFetch]:
         yield update
 
 
+def _bar(console: Console, text: str) -> RichProgress:
+    """A line with a bar and a text, which goes away at the end."""
+    return RichProgress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        TextColumn(text, markup=False),
+        console=console,
+        transient=True,
+        expand=True,
+        refresh_per_second=8,
+    )
+
+
 class LiveProgress:
     """A line with a bar, which goes away at the end."""
 
     def __init__(self, console: Console) -> None:
-        self._bar = RichProgress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=None),
-            TextColumn("{task.fields[text]}", markup=False),
-            console=console,
-            transient=True,
-            expand=True,
-            refresh_per_second=8,
-        )
+        self._bar = _bar(console, "{task.fields[text]}")
         self._task: TaskID | None = None
 
     @contextmanager

@@ -266,7 +266,7 @@ class _Wait:
                     "the rest is pending"
                 )
                 self._ref.connection.cancel(self._ref.job.run.experiment_id)
-            # a run that has lasted for long is asked after less often: what that adds is 1 % at most
+            # a run that has lasted for long is asked after less often: what that adds is 2 % at most
             pause_s = min(max(_POLL_S, (now_s - self._started_s) / 50, 5 * looked_s), _MAX_POLL_S)
             select.select([self._stop.drain_fd, self._stop.kill_fd], [], [], pause_s)
 
