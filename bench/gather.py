@@ -42,7 +42,7 @@ def _scalars(folder: Path, quick: bool) -> Report:
             four: partial(gathering, "scythe", large, cwd=folder),
             f"{polars}, 4 times the rows": partial(gathering, "polars", large, folder / "out.pq", cwd=folder),
         },
-        runs_or(1 if quick else 5),
+        runs_or(1),
     )
     case = f"{n:,} outcomes in {parts:,} parts, in random order"
     rows = {ours: n, polars: n}
@@ -71,7 +71,7 @@ def _frames(folder: Path, quick: bool) -> Report:
             bare: partial(gathering, "pandas", pile / "bare", folder / "out.pq", cwd=folder),
             four: partial(gathering, "scythe", large, cwd=folder),
         },
-        runs_or(1 if quick else 3),
+        runs_or(1),
     )
     case = f"{n:,} specs, each with a table of 8,760 rows and 4 columns"
     records = {subject: median_of(case, subject, runs, is_base=subject == ours) for subject, runs in taken.items()}

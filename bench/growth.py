@@ -70,7 +70,7 @@ def _gather(folder: Path, sizes: Sequence[int], quick: bool) -> Report:
 
 def growth(case: str, subjects: dict[int, Callable[[], Measurement]], quick: bool) -> Report:
     """Measure something at several sizes; tell how time and memory grow."""
-    taken = interleave({f"{n:,}": subject for n, subject in subjects.items()}, runs_or(1 if quick else 3))
+    taken = interleave({f"{n:,}": subject for n, subject in subjects.items()}, runs_or(1))
     records: list[Record] = []
     for n, runs in zip(subjects, taken.values(), strict=True):
         records.append(median_of(case, f"{n:,}", runs, n=n))

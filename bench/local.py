@@ -59,9 +59,7 @@ def _trivial(folder: Path, quick: bool) -> Report:
     cases = write_cases(folder / "many.csv", n)
     names = {"ProcessPoolExecutor, chunks of 500": "futures", "joblib": "joblib"}
     subjects, notes = _rivals(names, folder, "simulate", cases, quick)
-    taken = interleave(
-        {"scythe allocate": partial(_scythe, folder, "simulate", cases), **subjects}, runs_or(1 if quick else 2)
-    )
+    taken = interleave({"scythe allocate": partial(_scythe, folder, "simulate", cases), **subjects}, runs_or(1))
     case = f"{n:,} specs that compute next to nothing, CSV to Parquet, start-up included"
     records = [
         median_of(case, subject, runs, n=n, is_base=subject == "scythe allocate") for subject, runs in taken.items()

@@ -59,7 +59,7 @@ def _table(quick: bool) -> Report:
                 for module in ("polars", "pandas"):
                     command = [OURS, "-c", _DESCRIBED.format(module=module), table]
                     subjects[f"{module}: read, head, describe"] = partial(measure, command, cwd=folder)
-            taken = interleave(subjects, runs_or(1 if quick else 3))
+            taken = interleave(subjects, runs_or(1))
             case = f"a table of {n:,} rows and 9 columns"
             records += [
                 median_of(case, subject, runs, n=n, is_base=subject.startswith("scythe"))
@@ -95,7 +95,7 @@ def _lists(quick: bool) -> Report:
                     before = _requests(s3)
                     subject()
                     requests[name, files] = _requests(s3) - before
-                taken = interleave(subjects, runs_or(1 if quick else 3))
+                taken = interleave(subjects, runs_or(1))
                 case = f"{n_runs:,} runs on S3 of {files * 3:,} files each"
                 records += [
                     median_of(case, name, runs, n=n_runs, more={"requests": requests[name, files]})
@@ -105,7 +105,7 @@ def _lists(quick: bool) -> Report:
         env = clean_environment()
         taken = interleave(
             {name: partial(_list, folder, env, None, arguments) for name, arguments in _COMMANDS.items()},
-            runs_or(1 if quick else 3),
+            runs_or(1),
         )
         records += [
             median_of(f"{n_runs:,} runs in a local folder", name, runs, n=n_runs) for name, runs in taken.items()

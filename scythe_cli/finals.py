@@ -34,6 +34,7 @@ RUN_LEVELS = frozenset({"experiment_id", "root_workflow_run_id"})
 _INDEX = "sort_index"
 _SUBINDEX = "sort_subindex"
 _SAMPLE_ROWS = 50_000
+_CODEC = "zstd"
 _GROUP_ROWS = 100_000
 _GROUP_BYTES = 8_000_000
 _ERROR_COLUMNS = ("sort_index", "state", "attempt", "error_type", "message", "traceback", "duration_s")
@@ -240,7 +241,8 @@ class _File:
         self._writer.write_table(table.unify_dictionaries())
 
     def _open(self, encodings: dict[str, Any]) -> pq.ParquetWriter:
-        writer = pq.ParquetWriter(self.path, self._given, compression="zstd", store_schema=False, **encodings)
+        options: dict[str, Any] = {"compression": _CODEC, "store_schema": False, **encodings}
+        writer = pq.ParquetWriter(self.path, self._given, **options)
         # what the writer would store itself, but for the schema that readers are to see
         metadata = {"pandas": _pandas_metadata(self.schema, self.levels)}
         stored = self.schema.with_metadata(metadata).serialize().to_pybytes()
@@ -257,7 +259,8 @@ class _File:
 def _encodings(schema: pa.Schema, first: pa.Table) -> dict[str, Any]:
     """How columns are written, judged from the first rows.
 
-    A dictionary of values is worth its time only where values repeat. What counts up is written as differences.
+    A dictionary of values is worth its time only where values repeat, and compression only where it makes them smaller:
+    numbers whose last digits are noise stay as they are. What counts up is written as differences.
     """
     if any(pa.types.is_nested(f.type) for f in schema):
         return {}  # each part of a nested column would have to be named
@@ -265,7 +268,9 @@ def _encodings(schema: pa.Schema, first: pa.Table) -> dict[str, Any]:
     counting = {_SUBINDEX} & {*schema.names}
     if _INDEX in schema.names and _is_mostly_distinct(first.column(_INDEX)):
         counting.add(_INDEX)
+    noise = {name for name in without if not _shrinks(first.column(name))}
     return {
+        "compression": {name: "NONE" if name in noise else _CODEC for name in schema.names},
         "use_dictionary": [name for name in schema.names if name not in without | counting],
         "column_encoding": dict.fromkeys(counting, "DELTA_BINARY_PACKED"),
     }
@@ -274,6 +279,15 @@ def _encodings(schema: pa.Schema, first: pa.Table) -> dict[str, Any]:
 def _is_mostly_distinct(column: pa.ChunkedArray[Any]) -> bool:
     sample = column.slice(0, _SAMPLE_ROWS)
     return len(sample.unique()) > 0.95 * len(sample)
+
+
+def _shrinks(column: pa.ChunkedArray[Any]) -> bool:
+    """Whether compression makes numbers with a point smaller by a tenth at least."""
+    sample = column.slice(0, _SAMPLE_ROWS).combine_chunks()
+    cells: Any = sample.buffers()[1]
+    width = sample.type.bit_width // 8
+    cells = cells.slice(sample.offset * width, len(sample) * width)
+    return len(pa.compress(cells, codec=_CODEC)) < 0.9 * len(cells)
 
 
 class _FrameFile:
