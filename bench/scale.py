@@ -105,7 +105,7 @@ class Case:
 class Figures:
     """What was measured. Bytes and seconds are for one row, unless they say otherwise.
 
-    The first two are from `bench intake`, on two cores of an AMD EPYC; the others are measured when this is run.
+    The first two are from `bench intake`, on two cores; the others are measured when this is run.
     """
 
     intake_s: float = 0.8e-6

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -310,6 +311,23 @@ def test_any_mix_of_parts_gives_each_spec_one_row(
         counts = counts_of(effective_outcomes(ledger.outcomes()), n)
     assert counts.total == n
     assert counts.succeeded == len(succeeded)
+
+
+def test_only_what_compression_makes_smaller_is_compressed(tmp_path: Path) -> None:
+    table = outcomes(range(2_000))
+    noise = np.random.default_rng(0).random(2_000)
+    table = table.set_column(table.schema.get_field_index("out:y"), "out:y", pa.array(noise))
+    storage = open_storage(tmp_path / "runs")
+    run = make_run(storage, tmp_path, 2_000)
+    write_part(storage, run, "a", table)
+
+    scalars = gather(storage, run).tables["scalars"]
+
+    columns = pq.read_metadata(scalars).row_group(0).to_dict()["columns"]
+    codecs = {column["path_in_schema"]: column["compression"] for column in columns}
+    assert codecs.pop("y") == "UNCOMPRESSED"
+    assert set(codecs.values()) == {"ZSTD"}, codecs
+    assert pl.read_parquet(scalars)["y"].to_list() == noise.tolist()
 
 
 def test_ranges_of_few_specs_do_not_become_small_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
