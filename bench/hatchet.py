@@ -87,7 +87,7 @@ def run(quick: bool) -> Report:
     reason = missing_servers() or (None if find_server("versitygw") else "versitygw is not installed: `make servers`")
     if reason:
         return [f"left out: {reason}"]
-    n, n_auto, runs = (200, 2_000, 1) if quick else (1_000, 10_000, runs_or(1))
+    n, n_auto, runs = (100, 1_000, 1) if quick else (1_000, 10_000, runs_or(1))
     with TemporaryDirectory(prefix="scythe-bench-") as name, ExitStack() as stack:
         folder = Path(name)
         hatchet = stack.enter_context(hatchet_servers())

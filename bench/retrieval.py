@@ -77,7 +77,7 @@ def _table(quick: bool) -> Report:
 def _lists(quick: bool) -> Report:
     if find_server("versitygw") is None:
         return ["left out: versitygw is not installed; `make servers` installs it"]
-    n_runs = 200 if quick else 2000
+    n_runs = 50 if quick else 2000
     records: list[Record] = []
     requests: dict[tuple[str, int], int] = {}
     with TemporaryDirectory(prefix="scythe-bench-") as name:

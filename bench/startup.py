@@ -45,7 +45,7 @@ def run(quick: bool) -> Report:
         subjects = {name: partial(measure, command, cwd=folder, env=env) for name, command in commands.items()}
         for subject in subjects.values():
             subject()
-        taken = interleave(subjects, runs_or(3 if quick else 9))
+        taken = interleave(subjects, runs_or(2 if quick else 9))
     records: list[Record] = [
         median_of("start to end of the process", name, runs, is_base=name == _BASE) for name, runs in taken.items()
     ]
