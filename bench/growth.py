@@ -36,10 +36,10 @@ def run(quick: bool) -> Report:
     with TemporaryDirectory(prefix="scythe-bench-") as name:
         folder = Path(name)
         sizes = (1_000, 10_000, 100_000) if quick else (10_000, 100_000, 1_000_000)
-        return [*_local(folder, sizes, quick), *_gather(folder, sizes, quick)]
+        return [*_local(folder, sizes), *_gather(folder, sizes)]
 
 
-def _local(folder: Path, sizes: Sequence[int], quick: bool) -> Report:
+def _local(folder: Path, sizes: Sequence[int]) -> Report:
     project = make_project(folder / "project")
 
     def allocate(cases: Path) -> Measurement:
@@ -53,22 +53,20 @@ def _local(folder: Path, sizes: Sequence[int], quick: bool) -> Report:
     return growth(
         "scythe allocate, specs that compute next to nothing, start-up included",
         {n: partial(allocate, path) for n, path in files.items()},
-        quick,
     )
 
 
-def _gather(folder: Path, sizes: Sequence[int], quick: bool) -> Report:
+def _gather(folder: Path, sizes: Sequence[int]) -> Report:
     if is_large():
         sizes = (*sizes, sizes[-1] * 10)
     ledgers = {n: make_scalars(folder / f"ledger-{n}", n, n // 1_000) for n in sizes}
     return growth(
         "scythe gather, 1,000 outcomes in each part, in random order",
         {n: partial(gathering, "scythe", ledger, cwd=folder) for n, ledger in ledgers.items()},
-        quick,
     )
 
 
-def growth(case: str, subjects: dict[int, Callable[[], Measurement]], quick: bool) -> Report:
+def growth(case: str, subjects: dict[int, Callable[[], Measurement]]) -> Report:
     """Measure something at several sizes; tell how time and memory grow."""
     taken = interleave({f"{n:,}": subject for n, subject in subjects.items()}, runs_or(1))
     records: list[Record] = []
