@@ -31,7 +31,7 @@ def gathering(how: str, *arguments: Path, cwd: Path) -> Measurement:
 
 
 def _scalars(folder: Path, quick: bool) -> Report:
-    n, parts = (100_000, 100) if quick else (1_000_000, 1_000)
+    n, parts = (50_000, 50) if quick else (1_000_000, 1_000)
     small = make_scalars(folder / "scalars", n, parts)
     large = make_scalars(folder / "scalars-4", 4 * n, 4 * parts)
     ours, four, polars = "scythe gather", "scythe gather, 4 times the rows", "Polars: scan, sort, sink"
@@ -59,7 +59,7 @@ def _scalars(folder: Path, quick: bool) -> Report:
 
 
 def _frames(folder: Path, quick: bool) -> Report:
-    n = 100 if quick else 1_000
+    n = 20 if quick else 1_000
     pile = folder / "pile"
     small, large = make_frames(folder / "frames", n, pile), make_frames(folder / "frames-4", 4 * n)
     ours, four = "scythe gather", "scythe gather, 4 times the rows"

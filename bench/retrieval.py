@@ -18,7 +18,7 @@ from bench.ledgers import RUN, make_scalars
 from bench.measure import Check, Measurement, Record, Report, clean_environment, interleave, measure, median_of, runs_or
 from bench.projects import SCYTHE
 from bench.rivals import OURS
-from tests.servers import S3Server, find_server, versitygw
+from tests.servers import find_server, versitygw
 from tests.stores import make_store
 
 TITLE = "retrieval: a large table in brief, and what is in a store of many runs"
@@ -77,7 +77,7 @@ def _table(quick: bool) -> Report:
 def _lists(quick: bool) -> Report:
     if find_server("versitygw") is None:
         return ["left out: versitygw is not installed; `make servers` installs it"]
-    n_runs = 50 if quick else 2000
+    n_runs = 20 if quick else 2000
     records: list[Record] = []
     requests: dict[tuple[str, int], int] = {}
     with TemporaryDirectory(prefix="scythe-bench-") as name:
@@ -86,15 +86,16 @@ def _lists(quick: bool) -> Report:
             assert s3.root is not None
             s3.new_bucket("stores")
             env = clean_environment(**s3.env)
+
+            def listed(files: int, name: str) -> Measurement:
+                before = len(s3.requests())
+                taken = _list(folder, env, files, _COMMANDS[name])
+                requests[name, files] = len(s3.requests()) - before
+                return taken
+
             for files in (3, 30):
                 make_store(s3.root / "stores" / f"files{files}", n_runs, files_each=files)
-                subjects = {
-                    name: partial(_list, folder, env, files, arguments) for name, arguments in _COMMANDS.items()
-                }
-                for name, subject in subjects.items():
-                    before = _requests(s3)
-                    subject()
-                    requests[name, files] = _requests(s3) - before
+                subjects = {name: partial(listed, files, name) for name in _COMMANDS}
                 taken = interleave(subjects, runs_or(1))
                 case = f"{n_runs:,} runs on S3 of {files * 3:,} files each"
                 records += [
@@ -121,7 +122,3 @@ def _lists(quick: bool) -> Report:
 def _list(folder: Path, env: Mapping[str, str], files: int | None, arguments: list[str]) -> Measurement:
     store = folder / "local" if files is None else f"s3://stores/files{files}"
     return measure([SCYTHE, "--storage", str(store), *arguments], cwd=folder, env=env)
-
-
-def _requests(server: S3Server) -> int:
-    return len(server.requests())
