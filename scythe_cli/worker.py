@@ -264,11 +264,12 @@ def _warm_up(storage: str | None) -> None:
     """Load now what the first task would have to wait for."""
     import importlib
 
-    modules = ["scythe_cli.gather", "polars"]
-    if storage is not None and storage.startswith("s3://"):
-        modules += ["s3fs", "aiobotocore.session"]
-    for name in modules:
+    for name in ("scythe_cli.gather", "polars"):
         importlib.import_module(name)
+    if storage is not None and storage.startswith("s3://"):
+        from scythe_cli.storage.s3_client import client_of_process
+
+        client_of_process().prepare()
 
 
 def load_served(

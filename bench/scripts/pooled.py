@@ -3,6 +3,7 @@
 python pooled.py futures|unchunked|joblib|dask|ray FUNCTION CASES.csv OUT.pq
 """
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -38,6 +39,8 @@ def dask(function: Callable[[Case], Result], cases: list[Case]) -> list[Result]:
 
 
 def ray(function: Callable[[Case], Result], cases: list[Case]) -> list[Result]:
+    # below `uv run`, Ray would start its processes with uv and the project of the working directory, which fails here
+    os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"
     import ray as library
 
     library.init(include_dashboard=False, log_to_driver=False, configure_logging=False)

@@ -15,7 +15,7 @@ from scythe_cli.cli.failures import report
 from scythe_cli.cli.help import HelpfulGroup
 from scythe_cli.cli.options import Options, group
 from scythe_cli.cli.output import close_stdout, prepare_streams
-from scythe_cli.cli.startup import relax_collector
+from scythe_cli.cli.startup import QuickEnd, relax_collector
 
 __all__ = ["COMMANDS", "ScytheGroup", "app", "main"]
 
@@ -130,10 +130,15 @@ group(app)
 
 
 def main() -> None:
-    """Run the command line of this process."""
+    """Run the command line of this process, and end it."""
+    end = QuickEnd()
     relax_collector()
     app.modules = _needed(sys.argv[1:])
-    typer.main.get_command(app)()
+    try:
+        typer.main.get_command(app)()
+    except SystemExit as ended:
+        end.code = ended.code if isinstance(ended.code, int) else None
+        raise
 
 
 def _needed(arguments: Sequence[str]) -> Sequence[str]:

@@ -25,7 +25,7 @@ from scythe_cli.storage.base import (
 )
 from scythe_cli.storage.checks import run_checks
 from scythe_cli.storage.localfiles import atomic_file, border
-from scythe_cli.storage.s3_client import S3Client
+from scythe_cli.storage.s3_client import S3Client, client_of_process
 from scythe_cli.storage.s3_faults import CLIENT_ERRORS, FaultKind, diagnose
 
 __all__ = ["OpenS3File", "S3Storage"]
@@ -84,7 +84,7 @@ class S3Storage:
     def __init__(self, bucket: str, prefix: str = "") -> None:
         self.bucket = bucket
         self.prefix = prefix
-        self._client = S3Client()
+        self._client = client_of_process()
         self._bucket_seen = False
 
     def __reduce__(self) -> tuple[type[S3Storage], tuple[str, str]]:

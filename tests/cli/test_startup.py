@@ -126,3 +126,39 @@ def test_a_shell_that_completes_sees_all_commands(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("_SCYTHE_COMPLETE", "complete_bash")
 
     assert list(_needed(["versions"])) == list(COMMANDS)
+
+
+ENDING = """
+import atexit, sys, tempfile, threading, time
+from scythe_cli.cli.startup import QuickEnd
+
+class Loaded:
+    def __del__(self):
+        print("taken apart")
+
+end = QuickEnd()
+loaded = Loaded()
+folder = tempfile.TemporaryDirectory(dir=sys.argv[1])
+atexit.register(print, "registered")
+threading.Thread(target=lambda: (time.sleep(0.2), print("thread"))).start()
+print("x" * 100_000)
+end.code = {code}
+"""
+
+
+@pytest.mark.parametrize("code", [0, 7, None])
+def test_a_quick_end_does_all_but_take_apart_what_is_loaded(tmp_path: Path, code: int | None) -> None:
+    command = [sys.executable, "-c", ENDING.format(code=code), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == (code or 0), done.stderr
+    lines = ["x" * 100_000, "thread", "registered", *(["taken apart"] if code is None else [])]
+    assert done.stdout.splitlines() == lines
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_process_that_a_command_forked_ends_as_python_ends_it() -> None:
+    program = (
+        "import os, sys\nfrom scythe_cli.cli.startup import QuickEnd\n"
+        "end = QuickEnd()\nend.code = 3\nif os.fork() == 0: sys.exit(5)\nend.code = os.waitpid(-1, 0)[1] >> 8\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 5

@@ -22,6 +22,7 @@ import pytest
 from scythe_cli.errors import ConfigError, StorageError
 from scythe_cli.storage import InvalidKeyError, MissingKeyError, Storage, open_storage
 from scythe_cli.storage.local import LocalStorage
+from scythe_cli.storage.s3_client import client_of_process
 from tests import servers
 
 BUCKET = "contract"
@@ -610,6 +611,19 @@ class TestS3Faults:
         storage.write_bytes("b", b"theirs")
         _disturb(monkeypatch, storage, before=[ConnectionResetError()])
         assert not storage.create("b", b"mine")
+
+    def test_all_storages_share_a_client_until_the_environment_changes(
+        self, moto_server: servers.S3Server, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        _set(monkeypatch, moto_server)
+        place = f"s3://{BUCKET}/{uuid4().hex}"
+        one, other = open_storage(place), open_storage(f"{place}/below")
+        client_of_process().prepare()
+        one.write_bytes("below/a", b"here")
+        assert other.read_bytes("a") == b"here"
+        assert one._client is other._client is client_of_process()  # type: ignore[attr-defined]
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+        assert open_storage(place)._client is not one._client  # type: ignore[attr-defined]
 
 
 def _answer(code: str, status: int) -> Exception:

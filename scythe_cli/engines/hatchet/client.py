@@ -20,8 +20,11 @@ from hatchet_sdk.clients.rest.exceptions import OpenApiException
 from hatchet_sdk.clients.rest.models.v1_task_status import V1TaskStatus
 from hatchet_sdk.config import TenacityConfig
 from hatchet_sdk.connection import new_conn
+from hatchet_sdk.contracts.dispatcher_pb2 import GetVersionRequest
+from hatchet_sdk.contracts.dispatcher_pb2_grpc import DispatcherStub
 from hatchet_sdk.features.runs import BulkCancelReplayOpts, RunFilter
 from hatchet_sdk.runnables.workflow import BaseWorkflow
+from hatchet_sdk.utils.api_auth import create_authorization_header
 
 from scythe_cli.engines.hatchet.node import NODE_NAME
 from scythe_cli.engines.hatchet.payloads import META_RUN, NodeInput
@@ -109,19 +112,26 @@ def connect() -> Connection:
     """Connect to the engine that the HATCHET_CLIENT_* variables name, and see that it answers.
 
     Raises:
-        EngineError: If there is no token, or the engine does not answer within seconds.
+        EngineError: If there is no token, it is refused, or the engine does not answer within seconds.
     """
     hatchet = get_hatchet()
     connection = Connection(hatchet)
     channel = new_conn(hatchet.config, False)
+    # asking for something is quicker than `grpc.channel_ready_future`, whose thread looks five times a second only
+    ask: Any = getattr(DispatcherStub(channel), "GetVersion")  # noqa: B009 - the stub has no types
+    metadata = create_authorization_header(hatchet.config.token)
     try:
-        grpc.channel_ready_future(channel).result(timeout=_CONNECT_TIMEOUT_S)
-    except grpc.FutureTimeoutError:
-        tls = hatchet.config.tls_config.strategy
-        raise EngineError(
-            f"the Hatchet engine at {connection.address} does not answer (TLS: {tls})",
-            hint=f"{_HINT} HATCHET_CLIENT_TLS_STRATEGY=none is for an engine without TLS.",
-        ) from None
+        ask(GetVersionRequest(), metadata=metadata, timeout=_CONNECT_TIMEOUT_S, wait_for_ready=True)
+    except grpc.RpcError as error:
+        code: Any = error.code() if isinstance(error, grpc.Call) else None
+        if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+            tls = hatchet.config.tls_config.strategy
+            raise EngineError(
+                f"the Hatchet engine at {connection.address} does not answer (TLS: {tls})",
+                hint=f"{_HINT} HATCHET_CLIENT_TLS_STRATEGY=none is for an engine without TLS.",
+            ) from None
+        if code is not grpc.StatusCode.UNIMPLEMENTED:  # an engine that is too old to tell its version
+            raise _grpc_error(error, connection.address) from None
     finally:
         channel.close()
     return connection
