@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -76,8 +77,11 @@ def gather(
         plan = FinalPlan.of(specs, ledger.parts)
         counts: Counter[str] = Counter()
         size = _range_size(ledger.parts)
-        with FinalTables(folder, plan) as tables:
-            for outcomes in ranges_of(ledger.parts, specs.n_specs, size, Path(scratch)):
+        with (
+            closing(ranges_of(ledger.parts, specs.n_specs, size, Path(scratch))) as ranges,
+            FinalTables(folder, plan) as tables,
+        ):
+            for outcomes in ranges:
                 inputs = specs.read(outcomes.start, outcomes.stop, repeats=sorted(RUN_LEVELS))
                 tables.write(_rows_of(plan, inputs, outcomes))
                 counts[State.SUCCEEDED] += outcomes.good.height

@@ -2,12 +2,13 @@
 
 Rows are put to their ranges as parts are read, and a range is done as soon as no part that is still to be read has
 rows of it. That is at once where parts were written in order, as by one machine; where they were not, rows wait, and
-what waits beyond a limit goes to temporary files. So memory depends neither on the number of specs nor on their order.
+what waits beyond a limit goes to temporary files, while the next parts are read. So memory depends neither on the
+number of specs nor on their order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
@@ -111,7 +112,7 @@ class _Rows:
         )
 
 
-def ranges_of(parts: Sequence[PartFile], n_specs: int, size: int, scratch: Path) -> Iterator[Range]:
+def ranges_of(parts: Sequence[PartFile], n_specs: int, size: int, scratch: Path) -> Generator[Range]:
     """Read a ledger.
 
     Args:
@@ -121,13 +122,12 @@ def ranges_of(parts: Sequence[PartFile], n_specs: int, size: int, scratch: Path)
         scratch: A folder for temporary files.
 
     Returns:
-        All ranges in order; one without any spec where there are no specs.
+        All ranges in order; one without any spec where there are no specs. To be closed before the folder goes.
 
     Raises:
         StorageError: If a part is damaged.
     """
     columns = _Columns.of(parts)
-    store = _Store(columns, scratch)
     starts = range(0, max(n_specs, 1), size)
     done = 0
     sources = _sources(parts)
@@ -135,19 +135,21 @@ def ranges_of(parts: Sequence[PartFile], n_specs: int, size: int, scratch: Path)
     pending = [n_specs] * len(sources)
     for position in range(len(sources) - 1, 0, -1):
         pending[position - 1] = min(pending[position], sources[position].first)
-    for source, rows, first_pending in zip(sources, _read_ahead(sources, columns), pending, strict=True):
-        for number, piece in _split(rows, size, n_specs):
-            if number < done:
-                raise damaged_part(source.parts[0], ValueError("it has other specs than it says"))
-            store.add(number, piece)
-        del rows
-        while done < len(starts) and min(starts[done] + size, n_specs) <= first_pending:
-            yield store.settle(done, starts[done], min(starts[done] + size, n_specs))
-            done += 1
-        store.limit()
-    if not sources:
-        for number, start in enumerate(starts):
-            yield store.settle(number, start, min(start + size, n_specs))
+    with _Store(columns, scratch) as store:
+        for source, rows, first_pending in zip(sources, _read_ahead(sources, columns), pending, strict=True):
+            for number, piece in _split(rows, size, n_specs):
+                if number < done:
+                    raise damaged_part(source.parts[0], ValueError("it has other specs than it says"))
+                store.add(number, piece)
+                del piece
+            del rows
+            while done < len(starts) and min(starts[done] + size, n_specs) <= first_pending:
+                yield store.settle(done, starts[done], min(starts[done] + size, n_specs))
+                done += 1
+            store.limit()
+        if not sources:
+            for number, start in enumerate(starts):
+                yield store.settle(number, start, min(start + size, n_specs))
 
 
 @dataclass(slots=True)
@@ -301,17 +303,34 @@ class _Store:
     _spilled: dict[int, list[int]] = field(default_factory=dict[int, list[int]])
     _bytes: int = 0
     _names: Iterator[int] = field(default_factory=count)
+    _pool: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(max_workers=1, thread_name_prefix="scythe-spill")
+    )
+    _writing: Future[None] | None = None
+
+    def __enter__(self) -> _Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
 
     def add(self, number: int, rows: _Rows) -> None:
         self._waiting.setdefault(number, []).append(rows)
         self._bytes += rows.n_bytes
 
     def limit(self) -> None:
-        """Write what waits to files when it is too much."""
+        """Have what waits written to files when it is too much; only the time before is waited for."""
         if self._bytes <= _MAX_WAITING_BYTES:
             return
-        for number, pieces in self._waiting.items():
-            name = next(self._names)
+        self._finish_writing()
+        names = dict(zip(self._waiting, self._names, strict=False))
+        for number, name in names.items():
+            self._spilled.setdefault(number, []).append(name)
+        waiting, self._waiting, self._bytes = self._waiting, {}, 0
+        self._writing = self._pool.submit(self._write, [(names[number], waiting[number]) for number in names])
+
+    def _write(self, waiting: list[tuple[int, list[_Rows]]]) -> None:
+        for name, pieces in waiting:
             rows = _stack(pieces)
             rows.plain.write_ipc(self.scratch / f"{name}.plain")
             rows.errors.write_ipc(self.scratch / f"{name}.errors")
@@ -319,12 +338,16 @@ class _Store:
                 path, schema = str(self.scratch / f"{name}.frames"), rows.frames.schema
                 with pa.OSFile(path, "wb") as file, pa.ipc.new_stream(file, schema) as writer:
                     writer.write_table(rows.frames)
-            self._spilled.setdefault(number, []).append(name)
-        self._waiting.clear()
-        self._bytes = 0
+
+    def _finish_writing(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
 
     def settle(self, number: int, start: int, stop: int) -> Range:
         """Choose what counts among the outcomes of a range."""
+        if number in self._spilled:
+            self._finish_writing()
         pieces = [self._bring(name) for name in self._spilled.pop(number, [])]
         waiting = self._waiting.pop(number, [])
         self._bytes -= sum(rows.n_bytes for rows in waiting)
