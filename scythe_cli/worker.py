@@ -7,6 +7,7 @@ serves every registered experiment, and the nodes of scatter/gather. The names a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from scythe_cli.errors import StoppedError, UsageError
+from scythe_cli.errors import StoppedError, StorageError, UsageError
 from scythe_cli.registry import ExperimentRegistry, RegisteredExperiment
 
 if TYPE_CHECKING:
@@ -269,7 +270,9 @@ def _warm_up(storage: str | None) -> None:
     if storage is not None and storage.startswith("s3://"):
         from scythe_cli.storage.s3_client import client_of_process
 
-        client_of_process().prepare()
+        # runs say themselves where they are kept: what is wrong here may concern none, or else its tasks tell it
+        with contextlib.suppress(StorageError):
+            client_of_process().prepare(storage)
 
 
 def load_served(

@@ -54,10 +54,17 @@ class S3Client:
         # clients of a parent process: closing them in the child would wait for a thread that is not there
         self._inherited: list[Any] = []
 
-    def prepare(self) -> None:
-        """Load now what the first call would have to wait for; no server is asked."""
+    def prepare(self, place: str) -> None:
+        """Load now what the first call would have to wait for; no bucket is asked.
+
+        Args:
+            place: Where the calls will go, for the message.
+
+        Raises:
+            StorageError: If the configuration of AWS is not right.
+        """
         filesystem = self._filesystem()
-        sync(filesystem.loop, filesystem.set_session)
+        self.patiently("open", place, lambda: sync(filesystem.loop, filesystem.set_session))
 
     def call(self, operation: str, **parameters: Any) -> Any:
         """One operation, once."""

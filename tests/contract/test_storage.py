@@ -23,6 +23,7 @@ from scythe_cli.errors import ConfigError, StorageError
 from scythe_cli.storage import InvalidKeyError, MissingKeyError, Storage, open_storage
 from scythe_cli.storage.local import LocalStorage
 from scythe_cli.storage.s3_client import client_of_process
+from scythe_cli.worker import _warm_up
 from tests import servers
 
 BUCKET = "contract"
@@ -618,12 +619,20 @@ class TestS3Faults:
         _set(monkeypatch, moto_server)
         place = f"s3://{BUCKET}/{uuid4().hex}"
         one, other = open_storage(place), open_storage(f"{place}/below")
-        client_of_process().prepare()
+        client_of_process().prepare(place)
         one.write_bytes("below/a", b"here")
         assert other.read_bytes("a") == b"here"
         assert one._client is other._client is client_of_process()  # type: ignore[attr-defined]
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
         assert open_storage(place)._client is not one._client  # type: ignore[attr-defined]
+
+    def test_a_worker_starts_where_the_profile_of_aws_is_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AWS_PROFILE", "nosuch")
+        with pytest.raises(
+            StorageError, match="cannot open s3://bucket/runs: the profile in AWS_PROFILE does not exist"
+        ):
+            client_of_process().prepare("s3://bucket/runs")
+        _warm_up("s3://bucket/runs")
 
 
 def _answer(code: str, status: int) -> Exception:
