@@ -43,15 +43,15 @@ def test_help_lists_every_command(scythe: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "more"),
+    ("arguments", "more", "ends_with"),
     [
-        (["--help"], ["pydantic", "rich"]),
-        (["--version"], ["pydantic", "rich"]),
-        (["allocate", "-h"], ["rich"]),
-        (["nosuch"], []),
+        (["--help"], ["pydantic", "rich"], 0),
+        (["--version"], ["pydantic", "rich"], 0),
+        (["allocate", "-h"], ["rich"], 0),
+        (["nosuch"], [], 2),
     ],
 )
-def test_the_command_line_itself_loads_nothing_heavy(arguments: list[str], more: list[str]) -> None:
+def test_the_command_line_itself_loads_nothing_heavy(arguments: list[str], more: list[str], ends_with: int) -> None:
     code = f"""
 import sys
 sys.argv = ["scythe", *{arguments!r}]
@@ -64,6 +64,7 @@ print(sorted({{*{HEAVY!r}, *{more!r}}} & set(sys.modules)), file=sys.stderr)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
+    assert done.returncode == ends_with, done.stderr
     assert done.stderr.splitlines()[-1] == "[]"
 
 
