@@ -87,7 +87,7 @@ def run(quick: bool) -> Report:
     reason = missing_servers() or (None if find_server("versitygw") else "versitygw is not installed: `make servers`")
     if reason:
         return [f"left out: {reason}"]
-    n, n_auto, runs = (50, 500, 1) if quick else (1_000, 10_000, runs_or(1))
+    n, n_auto = (50, 500) if quick else (1_000, 10_000)
     with TemporaryDirectory(prefix="scythe-bench-") as name, ExitStack() as stack:
         folder = Path(name)
         hatchet = stack.enter_context(hatchet_servers())
@@ -101,13 +101,13 @@ def run(quick: bool) -> Report:
             SCYTHE_WORKER_SLOTS=str(_SLOTS),
         )
         fleet = _Fleet(folder, env, s3)
-        report = _beside_others(fleet, n, n_auto, runs, quick)
+        report = _beside_others(fleet, n, n_auto, quick)
         if not quick:
             report += _more_workers(fleet, n // 2, n_auto)
     return report
 
 
-def _beside_others(fleet: _Fleet, n: int, n_auto: int, runs: int, quick: bool) -> Report:
+def _beside_others(fleet: _Fleet, n: int, n_auto: int, quick: bool) -> Report:
     case = f"{n:,} trivial specs (auto: {n_auto:,}), one worker with {_SLOTS} slots"
     requests: dict[str, list[int]] = {}
     notes: Report = []
@@ -149,7 +149,7 @@ def _beside_others(fleet: _Fleet, n: int, n_auto: int, runs: int, quick: bool) -
         env = {**fleet.env, "HATCHET_CLIENT_NAMESPACE": "engine"}
         folder = _engine_project(fleet)
         subjects[engine] = alone(engine, n, [python, "worker.py"], [python, "allocate.py", str(n)], folder, env)
-    taken = interleave(subjects, runs)
+    taken = interleave(subjects, runs_or(1))
     records = {
         name: median_of(
             case,

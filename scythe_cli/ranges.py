@@ -323,14 +323,15 @@ class _Store:
         if self._bytes <= _MAX_WAITING_BYTES:
             return
         self._finish_writing()
-        names = dict(zip(self._waiting, self._names, strict=False))
-        for number, name in names.items():
-            self._spilled.setdefault(number, []).append(name)
-        waiting, self._waiting, self._bytes = self._waiting, {}, 0
-        self._writing = self._pool.submit(self._write, [(names[number], waiting[number]) for number in names])
+        named: list[tuple[int, list[_Rows]]] = []
+        for number, pieces in self._waiting.items():
+            named.append((next(self._names), pieces))
+            self._spilled.setdefault(number, []).append(named[-1][0])
+        self._waiting, self._bytes = {}, 0
+        self._writing = self._pool.submit(self._write, named)
 
-    def _write(self, waiting: list[tuple[int, list[_Rows]]]) -> None:
-        for name, pieces in waiting:
+    def _write(self, named: Sequence[tuple[int, list[_Rows]]]) -> None:
+        for name, pieces in named:
             rows = _stack(pieces)
             rows.plain.write_ipc(self.scratch / f"{name}.plain")
             rows.errors.write_ipc(self.scratch / f"{name}.errors")

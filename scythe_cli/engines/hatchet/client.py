@@ -97,8 +97,12 @@ def _refused(address: str) -> EngineError:
     )
 
 
+def _code_of(error: grpc.RpcError) -> Any:
+    return error.code() if isinstance(error, grpc.Call) else None
+
+
 def _grpc_error(error: grpc.RpcError, address: str) -> EngineError:
-    code: Any = error.code() if isinstance(error, grpc.Call) else None
+    code = _code_of(error)
     if code in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
         return _refused(address)
     if code is grpc.StatusCode.UNAVAILABLE:
@@ -123,7 +127,7 @@ def connect() -> Connection:
     try:
         ask(GetVersionRequest(), metadata=metadata, timeout=_CONNECT_TIMEOUT_S, wait_for_ready=True)
     except grpc.RpcError as error:
-        code: Any = error.code() if isinstance(error, grpc.Call) else None
+        code = _code_of(error)
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
             tls = hatchet.config.tls_config.strategy
             raise EngineError(
