@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from scythe_cli.layout import RunLayout
-from scythe_cli.ledger import LedgerWriter, write_part
-from scythe_cli.outcomes import OUTCOME_SCHEMA
-from scythe_cli.specfile import write_specs
-from scythe_cli.specs import with_meta
-from scythe_cli.storage import Storage, open_storage
-from scythe_cli.versioning import SemVer
+from scythe_cli.core.semver import SemVer
+from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
+from scythe_cli.model.spec_rows import with_meta
+from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.ledger import LedgerWriter, write_part
+from scythe_cli.run.specs_file import write_specs
+from scythe_cli.storage.base import Storage
+from scythe_cli.storage.opening import open_storage
 
 __all__ = ["HOURS", "RUN", "make_frames", "make_scalars"]
 

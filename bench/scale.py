@@ -25,18 +25,35 @@ import pyarrow as pa
 from bench.ledgers import RUN as LEDGER_RUN
 from bench.ledgers import make_scalars
 from bench.measure import Record, Report
-from scythe_cli.engines.hatchet.inline import inline_specs
-from scythe_cli.engines.hatchet.node import _MAX_OPEN_TASKS, _MESSAGE_BYTES, _MESSAGE_CHILDREN, Child
-from scythe_cli.engines.hatchet.payloads import LeafAssignment, LeafOutput, RowSet, RunPointer, pack_outcomes
-from scythe_cli.engines.hatchet.plan import Measured, Shape, count_tasks, probe_size, shape_of
+from scythe_cli.core.recursion import RecursionMap
+from scythe_cli.engines.hatchet.nodes.inline import inline_specs
+from scythe_cli.engines.hatchet.nodes.node import (
+    _MAX_OPEN_TASKS,
+    _MESSAGE_BYTES,
+    _MESSAGE_CHILDREN,
+    Child,
+)
+from scythe_cli.engines.hatchet.nodes.plan import (
+    Measured,
+    Shape,
+    count_tasks,
+    probe_size,
+    shape_of,
+)
+from scythe_cli.engines.hatchet.payloads import (
+    LeafAssignment,
+    LeafOutput,
+    RowSet,
+    RunPointer,
+    pack_outcomes,
+)
 from scythe_cli.engines.hatchet.todo import MAX_BYTES, pack_todo
-from scythe_cli.gather import gather
-from scythe_cli.ledger import write_part
-from scythe_cli.outcomes import OUTCOME_SCHEMA
-from scythe_cli.specfile import write_new_specs
-from scythe_cli.specs import with_meta
-from scythe_cli.storage import open_storage
-from scythe_cli.tree import RecursionMap
+from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
+from scythe_cli.model.spec_rows import with_meta
+from scythe_cli.run.final.gather import gather
+from scythe_cli.run.ledger import write_part
+from scythe_cli.run.specs_file import write_new_specs
+from scythe_cli.storage.opening import open_storage
 from tests.made_runs import outcomes
 
 TITLE = "scale: a run of 100,000,000 specs on 1,000 workers, simulated"

@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from scythe_cli.documents import DOCUMENTS, schema_of
+from scythe_cli.services.json_documents import DOCUMENTS, schema_of
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "schemas"

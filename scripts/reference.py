@@ -24,9 +24,9 @@ from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-from scythe_cli.cli import app
+from scythe_cli.cli.app import app
 from scythe_cli.cli.help import usage_line
-from scythe_cli.config import Config
+from scythe_cli.config.schema import Config
 from scythe_cli.settings import EngineSettings, ScytheStorageSettings, TimeoutSettings
 from scythe_cli.worker import ScytheWorkerConfig
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scythe_cli.designs.record import SampleResult
-    from scythe_cli.project import Project
-    from scythe_cli.records import AllocateResult
-    from scythe_cli.runs import Run
+    from scythe_cli.analysis.run import Run
+    from scythe_cli.run.design_record import SampleResult
+    from scythe_cli.services.project import Project
+    from scythe_cli.services.records import AllocateResult
 
     __version__: str
 
@@ -35,22 +35,22 @@ def __getattr__(name: str) -> str:
 
 
 def open_project(config: str | Path | None = None, **options: Any) -> Project:
-    """Open the project of the working directory; see `scythe_cli.project.open_project`."""
-    from scythe_cli.project import open_project as _open
+    """Open the project of the working directory."""
+    from scythe_cli.services.project import open_project as _open
 
     return _open(None if config is None else Path(config), **options)
 
 
 def allocate(file: str | Path, **options: Any) -> AllocateResult:
-    """Run every case of a sampling file; see `scythe_cli.project.Project.allocate`."""
+    """Run every case of a sampling file; see `Project.allocate`."""
     return open_project().allocate(Path(file), **options)
 
 
 def sample(out: str | Path, experiment: str | None = None, **options: Any) -> SampleResult:
-    """Make a sampling file from the bounds of an experiment's inputs; see `scythe_cli.project.Project.sample`."""
+    """Make a sampling file from the bounds of an experiment's inputs; see `Project.sample`."""
     return open_project().sample(out, experiment, **options)
 
 
 def load_run(reference: str = "latest") -> Run:
-    """Find a run of the project of the working directory; see `scythe_cli.project.Project.run`."""
+    """Find a run of the project of the working directory; see `Project.run`."""
     return open_project().run(reference)

@@ -18,7 +18,7 @@ ScytheError                        1
 ```
 
 Errors of other libraries are turned into one of these where they enter the package: storage errors in
-`scythe_cli.storage`, TOML and validation errors in `scythe_cli.config`, import errors in `scythe_cli.registry`.
+`scythe_cli.storage`, TOML and validation errors in `scythe_cli.config.schema`, import errors in `scythe_cli.registry`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
-from scythe_cli.tree import RecursionMap, RecursionSpec
+from scythe_cli.core.recursion import (
+    RecursionMap,
+    RecursionSpec,
+)
 
-__all__ = ["RecursionMap", "RecursionSpec"]
+__all__ = [
+    "RecursionMap",
+    "RecursionSpec",
+]

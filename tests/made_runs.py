@@ -10,14 +10,14 @@ from typing import Any
 import pyarrow as pa
 
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec, FileReference, index_columns
-from scythe_cli.layout import RunLayout
-from scythe_cli.ledger import write_part
-from scythe_cli.manifest import RunManifest
-from scythe_cli.outcomes import LEVELS_KEY, OUTCOME_SCHEMA, outcome_schema
-from scythe_cli.specfile import write_specs
-from scythe_cli.specs import table_from_specs, with_meta
-from scythe_cli.storage import Storage
-from scythe_cli.versioning import SemVer
+from scythe_cli.core.semver import SemVer
+from scythe_cli.model.outcome_schema import LEVELS_KEY, OUTCOME_SCHEMA, outcome_schema
+from scythe_cli.model.spec_rows import table_from_specs, with_meta
+from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.ledger import write_part
+from scythe_cli.run.manifest import RunManifest
+from scythe_cli.run.specs_file import write_specs
+from scythe_cli.storage.base import Storage
 
 
 class Case(ExperimentInputSpec):

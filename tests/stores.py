@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from scythe_cli.layout import RunLayout
-from scythe_cli.manifest import RunManifest, provenance
-from scythe_cli.versioning import SemVer
+from scythe_cli.core.semver import SemVer
+from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.manifest import RunManifest, provenance
 
 __all__ = ["make_store"]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 
 def scythe(storage: Path) -> float:
-    from scythe_cli.gather import gather
-    from scythe_cli.layout import RunLayout
-    from scythe_cli.storage import open_storage
+    from scythe_cli.run.final.gather import gather
+    from scythe_cli.run.layout import RunLayout
+    from scythe_cli.storage.opening import open_storage
 
     began = time.perf_counter()
     run = RunLayout.from_experiment_id(str(next(storage.glob("*/*/*/specs.pq")).parent.relative_to(storage)))

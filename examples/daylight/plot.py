@@ -9,7 +9,7 @@ import altair as alt
 import polars as pl
 
 import scythe_cli
-from scythe_cli.runs import Run
+from scythe_cli.analysis.run import Run
 
 
 def sensors(run: Run) -> pl.DataFrame:

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 import typer.main
 
-from scythe_cli.cli.failures import report
+from scythe_cli.cli.errors import report
 from scythe_cli.cli.help import HelpfulGroup
 from scythe_cli.cli.options import Options, group
 from scythe_cli.cli.output import close_stdout, prepare_streams
@@ -19,20 +19,21 @@ from scythe_cli.cli.startup import QuickEnd, relax_collector
 
 __all__ = ["COMMANDS", "ScytheGroup", "app", "main"]
 
+
 PROGRAM = "scythe"
 
 COMMANDS = {
-    "init": ("init",),
-    "experiments": ("experiments",),
-    "sample": ("sample",),
-    "doctor": ("doctor",),
-    "allocate": ("validate", "allocate"),
-    "recover": ("retry", "logs", "rerun"),
-    "worker": ("cancel", "worker"),
-    "runs": ("status", "errors", "runs", "versions"),
-    "explain": ("explain",),
-    "results": ("results",),
-    "report": ("report",),
+    "commands.init": ("init",),
+    "commands.experiments": ("experiments",),
+    "commands.sample": ("sample",),
+    "commands.doctor": ("doctor",),
+    "commands.allocate": ("validate", "allocate"),
+    "commands.recover": ("retry", "logs", "rerun"),
+    "commands.worker": ("cancel", "worker"),
+    "commands.runs": ("status", "errors", "runs", "versions"),
+    "commands.explain": ("explain",),
+    "results.commands": ("results",),
+    "commands.report": ("report",),
 }
 """The modules of this package that add commands, and which; in the order of the help text."""
 

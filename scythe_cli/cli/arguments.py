@@ -19,6 +19,7 @@ __all__ = [
     "WorkersOption",
 ]
 
+
 RUN_HELP = "latest, <experiment>, <experiment>/<version>, <experiment>/<version>/<timestamp>, or a beginning of it."
 """What can name a run."""
 

@@ -1,4 +1,4 @@
-"""What the shell offers after Tab, from names that earlier commands have seen; see `scythe_cli.completions`."""
+"""What the shell offers after Tab, from names that `services.completions` has kept."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from scythe_cli.completions import Names
+    from scythe_cli.services.completions import Names
+
 
 __all__ = ["columns", "experiments", "runs", "runs_and_versions", "tables", "versions"]
+
 
 _MOST = 100
 
@@ -108,8 +110,8 @@ def _safely(call: Callable[[], T], otherwise: T) -> T:
 
 
 def _known(ctx: typer.Context) -> tuple[Names, Names]:
-    from scythe_cli.completions import recall
-    from scythe_cli.location import find_location
+    from scythe_cli.config.location import find_location
+    from scythe_cli.services.completions import recall
 
     nothing: tuple[Names, Names] = ({}, {})
     config, storage = _option(ctx, "config"), _option(ctx, "storage")
@@ -117,7 +119,7 @@ def _known(ctx: typer.Context) -> tuple[Names, Names]:
 
 
 def _configured(ctx: typer.Context) -> list[str]:
-    from scythe_cli.configfile import find_config, read_config
+    from scythe_cli.config.file import find_config, read_config
 
     def names() -> list[str]:
         config = _option(ctx, "config")

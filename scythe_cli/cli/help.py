@@ -1,4 +1,4 @@
-"""Help texts: short, in 80 columns, and without loading anything for it."""
+"""Help texts: short, in 80 columns, and without loading anything for it; arguments stay as they are given."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-from scythe_cli.cli.plain import keep_plain_values
+__all__ = ["HelpfulCommand", "HelpfulGroup", "help_text", "keep_plain_values", "usage_line"]
 
-__all__ = ["HelpfulCommand", "HelpfulGroup", "help_text", "usage_line"]
 
 _WIDEST = 100
 _LONGEST_LABEL = 26
@@ -133,3 +132,26 @@ def _listed(rows: Sequence[tuple[str, str]], width: int, least: int) -> str:
 
 def _bold(text: str) -> str:
     return f"\x1b[1m{text}\x1b[0m" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else text
+
+
+class _AsItIs:
+    """Stands in for Typer's conversion of one parameter, until there is something to convert."""
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        if value is None and param.nargs == 1 and not param.multiple:
+            return None
+        descriptor = param.type_descriptor
+        if isinstance(value, str) and descriptor.annotation is str and descriptor.parameter_info.parser is None:
+            return value
+        param._runtime_param = None
+        return param.get_runtime_param().coerce(value, param=param, ctx=ctx)
+
+
+def keep_plain_values(parameters: Iterable[Any]) -> None:
+    """Keep Typer from loading pydantic for parameters that need no conversion.
+
+    With a Typer that converts in another way, nothing changes.
+    """
+    for parameter in parameters:
+        if isinstance(parameter, (TyperArgument, TyperOption)) and getattr(parameter, "_runtime_param", 0) is None:
+            parameter._runtime_param = _AsItIs()  # type: ignore[assignment]

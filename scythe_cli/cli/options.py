@@ -22,10 +22,12 @@ from scythe_cli.cli.output import Output, configure_logging
 from scythe_cli.errors import StoppedError
 
 if TYPE_CHECKING:
-    from scythe_cli.project import Project
-    from scythe_cli.storage import Storage
+    from scythe_cli.services.project import Project
+    from scythe_cli.storage.base import Storage
+
 
 __all__ = ["Options", "Session", "command", "group"]
+
 
 P = ParamSpec("P")
 
@@ -71,14 +73,14 @@ class Session:
     def project(self, *, engine: str | None = None) -> Project:
         """Open the project that the options, the environment and the working directory lead to."""
         from scythe_cli.cli.startup import keep_pandas_out
-        from scythe_cli.project import open_project
+        from scythe_cli.services.project import open_project
 
         keep_pandas_out()
         return open_project(self.options.config, storage=self.options.storage, engine=engine)
 
     def storage(self) -> Storage:
         """Open the place where the project's runs are kept: for commands that list, and load nothing else."""
-        from scythe_cli.location import find_storage
+        from scythe_cli.config.location import find_storage
 
         return find_storage(self.options.config, storage=self.options.storage)
 

@@ -13,7 +13,9 @@ from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+
 __all__ = ["Output", "clean", "close_stdout", "configure_logging", "make_console", "prepare_streams", "write_stdout"]
+
 
 _PIPED_WIDTH = 100_000
 """Columns of what is no terminal: tables take the width that they need, and nothing is wrapped or cut."""

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from scythe_cli.cli.options import Session
 
 if TYPE_CHECKING:
-    from scythe_cli.executor import StopSignal
-    from scythe_cli.progress import ProgressCallback
-    from scythe_cli.records import AllocateResult
+    from scythe_cli.core.progress import ProgressCallback
+    from scythe_cli.executor.limits import StopSignal
+    from scythe_cli.services.records import AllocateResult
+
 
 __all__ = ["run_and_show"]
+
 
 _INTERRUPTED = 130
 
@@ -27,10 +29,9 @@ def run_and_show(session: Session, run: Callable[[ProgressCallback, StopSignal],
     Returns:
         The exit code: 0 when every spec succeeded, 1 when some did not, 130 after Ctrl-C.
     """
-    from scythe_cli.cli.interrupt import Interrupts
-    from scythe_cli.cli.progress import shown_progress
-    from scythe_cli.executor import StopSignal
-    from scythe_cli.progress import PhaseCallback, Progress
+    from scythe_cli.cli.progress import Interrupts, shown_progress
+    from scythe_cli.core.progress import PhaseCallback, Progress
+    from scythe_cli.executor.limits import StopSignal
 
     stop = StopSignal()
     interrupts = Interrupts(stop, session.output)
@@ -57,8 +58,15 @@ def run_and_show(session: Session, run: Callable[[ProgressCallback, StopSignal],
 
 
 def _show_result(session: Session, result: AllocateResult) -> None:
-    from scythe_cli.cli.render import error_groups, facts, heading, place, plural, states_line
-    from scythe_cli.quantities import format_duration
+    from scythe_cli.cli.render.records import (
+        error_groups,
+        facts,
+        heading,
+        place,
+        plural,
+        states_line,
+    )
+    from scythe_cli.core.quantities import format_duration
 
     counts = result.counts
     output = session.output

@@ -11,6 +11,7 @@ from types import ModuleType
 
 __all__ = ["QuickEnd", "keep_pandas_out", "relax_collector"]
 
+
 _YOUNG_OBJECTS = 200_000
 
 

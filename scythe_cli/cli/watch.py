@@ -14,16 +14,25 @@ from rich.text import Text
 
 from scythe_cli.cli.options import Session
 from scythe_cli.cli.output import clean, make_console
-from scythe_cli.cli.progress import progress_line
-from scythe_cli.cli.render import facts, failure_line, heading, progress_bar, rate, running_line, states_line
-from scythe_cli.progress import Progress
-from scythe_cli.quantities import format_duration
-from scythe_cli.watching import is_idle, seconds_ago
+from scythe_cli.cli.render.records import (
+    facts,
+    failure_line,
+    heading,
+    progress_bar,
+    running_line,
+    states_line,
+)
+from scythe_cli.core.progress import Progress, progress_line
+from scythe_cli.core.quantities import format_duration
+from scythe_cli.core.quantities import format_rate as rate
+from scythe_cli.services.watching import is_idle, seconds_ago
 
 if TYPE_CHECKING:
-    from scythe_cli.records import RunStatus
+    from scythe_cli.run.records import RunStatus
+
 
 __all__ = ["PlainWatch", "watch_frame", "watch_run"]
+
 
 _INTERRUPTED = 130
 _LEAST_GAP_S = 5.0
@@ -36,8 +45,8 @@ def watch_run(session: Session, reference: str, timeout: str | None) -> int:
     Returns:
         The exit code: 0 when every spec succeeded, 1 when some did not or nothing is at work on them, 130 after Ctrl-C.
     """
-    from scythe_cli.cli.runs import status_lines
-    from scythe_cli.watching import RunWatch
+    from scythe_cli.cli.commands.runs import status_lines
+    from scythe_cli.services.watching import RunWatch
 
     output = session.output
     watch = RunWatch(session.project().run(reference), timeout_s=None if timeout is None else _seconds(timeout))
@@ -65,8 +74,8 @@ def watch_run(session: Session, reference: str, timeout: str | None) -> int:
 
 
 def _seconds(timeout: str) -> float:
+    from scythe_cli.core.quantities import parse_duration
     from scythe_cli.errors import UsageError
-    from scythe_cli.quantities import parse_duration
 
     try:
         return parse_duration(timeout).total_seconds()

@@ -9,14 +9,15 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from scythe_cli.executor import StopSignal
-from scythe_cli.failures import groups_of_run
-from scythe_cli.gather import GatherResult, gather
-from scythe_cli.layout import RunLayout
-from scythe_cli.progress import ProgressCallback
-from scythe_cli.records import AllocateResult, StateCounts
-from scythe_cli.registry import RegisteredExperiment
-from scythe_cli.storage import Storage
+from scythe_cli.core.progress import ProgressCallback
+from scythe_cli.core.records import StateCounts
+from scythe_cli.executor.limits import StopSignal
+from scythe_cli.model.registration import RegisteredExperiment
+from scythe_cli.run.error_groups import groups_of_run
+from scythe_cli.run.final.gather import GatherResult, gather
+from scythe_cli.run.layout import RunLayout
+from scythe_cli.services.records import AllocateResult
+from scythe_cli.storage.base import Storage
 
 __all__ = ["Engine", "Execution", "Job", "conclude"]
 

@@ -13,17 +13,18 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from scythe_cli.core.progress import Progress, ProgressCallback, RateMeter
+from scythe_cli.core.records import StateCounts
+from scythe_cli.core.states import State
 from scythe_cli.engines.base import Execution, Job
-from scythe_cli.executor import Executor, Limits, StopSignal
-from scythe_cli.failures import Alike, alike_key
-from scythe_cli.leaf import RunContext
-from scythe_cli.ledger import LedgerWriter
-from scythe_cli.outcomes import State
-from scythe_cli.progress import Progress, ProgressCallback, RateMeter
-from scythe_cli.records import StateCounts
-from scythe_cli.running import RunningFile
-from scythe_cli.specfile import SpecFile
-from scythe_cli.target import target_of
+from scythe_cli.executor.limits import Limits, StopSignal
+from scythe_cli.executor.pool import Executor
+from scythe_cli.executor.rows.call import RunContext
+from scythe_cli.model.function_ref import target_of
+from scythe_cli.run.active import RunningFile
+from scythe_cli.run.error_groups import Alike, alike_key
+from scythe_cli.run.ledger import LedgerWriter
+from scythe_cli.run.specs_file import SpecFile
 
 __all__ = ["LocalEngine"]
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 __all__ = ["ATTEMPT", "TRIES_LEFT", "Backlog", "Pace"]
 
+
 ATTEMPT = "__attempt__"
 """Column: the number of the attempt that is to be made."""
 

@@ -14,6 +14,7 @@ from enum import IntEnum
 
 __all__ = ["Board", "Phase", "Sighting", "make_board_file"]
 
+
 _SIZE = mmap.PAGESIZE
 
 

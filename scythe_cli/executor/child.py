@@ -19,22 +19,28 @@ from typing import Any
 
 import pyarrow as pa
 
-from scythe_cli.arrays import array_of
+from scythe_cli.arrow.build import array_of
 from scythe_cli.errors import EntrypointError, ScytheError
 from scythe_cli.executor.backlog import ATTEMPT, TRIES_LEFT
-from scythe_cli.executor.batch import Attempts, OutcomeBatch
 from scythe_cli.executor.board import Board, Phase
-from scythe_cli.executor.capture import Capture, log_line
-from scythe_cli.executor.failure import Failure, failure_from
 from scythe_cli.executor.memory import limit_own_memory
 from scythe_cli.executor.process import DUMP_SIGNAL, EXIT_BAD_DESCRIPTOR
-from scythe_cli.executor.protocol import Connection, Message, from_ipc, to_ipc
-from scythe_cli.leaf import Leaf, RunContext, workflow_run_id, workflow_run_ids
-from scythe_cli.registry import RegisteredExperiment
-from scythe_cli.specs import spec_factory
-from scythe_cli.target import ExperimentTarget, enter_worker, load_target
+from scythe_cli.executor.protocol import (
+    Connection,
+    Message,
+    from_ipc,
+    to_ipc,
+)
+from scythe_cli.executor.rows.call import Leaf, RunContext
+from scythe_cli.executor.rows.capture import Capture, log_line
+from scythe_cli.executor.rows.failure import Failure, failure_from
+from scythe_cli.executor.rows.outcomes import Attempts, OutcomeBatch
+from scythe_cli.model.function_ref import ExperimentTarget, enter_worker, load_target
+from scythe_cli.model.registration import RegisteredExperiment
+from scythe_cli.model.spec_rows import spec_factory, workflow_run_id, workflow_run_ids
 
 __all__ = ["main"]
+
 
 _FLUSH_S = 0.25
 _FLUSH_ROWS = 10_000

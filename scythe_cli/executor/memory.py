@@ -9,6 +9,7 @@ from typing import Any
 
 __all__ = ["descendants", "limit_own_memory", "tree_memory_bytes"]
 
+
 _PROC = Path("/proc")
 
 

@@ -14,12 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from scythe_cli.core.folders import owned_prefix
+from scythe_cli.core.quantities import format_duration, format_size
+from scythe_cli.core.states import State
 from scythe_cli.errors import EntrypointError
-from scythe_cli.executor.backlog import ATTEMPT, TRIES_LEFT, Backlog, Pace
-from scythe_cli.executor.batch import outcome_of_failure
+from scythe_cli.executor.backlog import (
+    ATTEMPT,
+    TRIES_LEFT,
+    Backlog,
+    Pace,
+)
 from scythe_cli.executor.board import Phase, Sighting
-from scythe_cli.executor.capture import has_whole_stack, split_fault
-from scythe_cli.executor.failure import Failure, cut_middle
 from scythe_cli.executor.limits import Limits, StopSignal
 from scythe_cli.executor.memory import tree_memory_bytes
 from scythe_cli.executor.process import (
@@ -31,15 +36,18 @@ from scythe_cli.executor.process import (
     death_of,
 )
 from scythe_cli.executor.protocol import Message, from_ipc, to_ipc
-from scythe_cli.outcomes import OUTCOME_SCHEMA, State
-from scythe_cli.quantities import format_duration, format_size
-from scythe_cli.scratch import owned_prefix
-from scythe_cli.target import ExperimentTarget
+from scythe_cli.executor.rows.capture import has_whole_stack, split_fault
+from scythe_cli.executor.rows.failure import Failure, cut_middle
+from scythe_cli.executor.rows.outcomes import outcome_of_failure
+from scythe_cli.model.function_ref import ExperimentTarget
+from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
 
 if TYPE_CHECKING:
-    from scythe_cli.leaf import RunContext
+    from scythe_cli.executor.rows.call import RunContext
+
 
 __all__ = ["Executor"]
+
 
 _HEARTBEAT_S = 0.5
 _MEMORY_POLL_S = 0.05
@@ -515,7 +523,7 @@ class _Run:
     def _blame(
         self, row: pa.RecordBatch, failure: Failure, started_s: float, died_s: float, output: str | None
     ) -> None:
-        from scythe_cli.leaf import workflow_run_id
+        from scythe_cli.model.spec_rows import workflow_run_id
 
         cells = row.select(["sort_index", "workflow_run_id", ATTEMPT, TRIES_LEFT]).to_pylist()[0]
         root = self._executor.context.root_workflow_run_id

@@ -16,22 +16,23 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from scythe_cli.core.states import State
 from scythe_cli.errors import EngineError
 from scythe_cli.executor.board import Board, Sighting, make_board_file
-from scythe_cli.executor.capture import read_output
 from scythe_cli.executor.limits import Limits
 from scythe_cli.executor.memory import descendants
 from scythe_cli.executor.protocol import Channel, Message
-from scythe_cli.outcomes import State
-from scythe_cli.target import ExperimentTarget
+from scythe_cli.executor.rows.capture import read_output
+from scythe_cli.model.function_ref import ExperimentTarget
+
+__all__ = ["DUMP_SIGNAL", "EXIT_BAD_DESCRIPTOR", "ChildProcess", "Chunk", "Sentence", "death_of"]
+
 
 DUMP_SIGNAL = signal.SIGXCPU
 """Asks a child to write the stack of its spec, which is about to be killed for the time it takes; it says so."""
 
 EXIT_BAD_DESCRIPTOR = 83
 """How a child ends that can no longer use what it was started with."""
-
-__all__ = ["DUMP_SIGNAL", "EXIT_BAD_DESCRIPTOR", "ChildProcess", "Chunk", "Sentence", "death_of"]
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 # what the system does with a process whose code went wrong, as opposed to signals that somebody sends

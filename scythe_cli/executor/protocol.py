@@ -28,6 +28,7 @@ import pyarrow as pa
 
 __all__ = ["Channel", "Connection", "Message", "from_ipc", "to_ipc"]
 
+
 _LENGTHS = struct.Struct("<QI")
 _READ_BYTES = 1 << 18
 

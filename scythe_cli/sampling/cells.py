@@ -20,9 +20,14 @@ from typing import Any, Final, Literal, get_origin
 import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError, create_model
 
-from scythe_cli.columns import Column, ColumnError, columns_of
-from scythe_cli.sampling.matching import Cell, Group, accepts_none, members_of
-from scythe_cli.utils.filesys import is_file_reference
+from scythe_cli.model.columns import Column, ColumnError, columns_of
+from scythe_cli.model.file_refs import is_file_reference
+from scythe_cli.sampling.matching import (
+    Cell,
+    Group,
+    accepts_none,
+    members_of,
+)
 
 __all__ = [
     "MISSING",

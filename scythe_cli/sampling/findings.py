@@ -9,11 +9,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from scythe_cli.sampling.cells import Unusable, is_plain
+from scythe_cli.sampling.files.raw import RawFile
 from scythe_cli.sampling.matching import Cell, Group, field_of_location
 from scythe_cli.sampling.problems import CellProblem, show_value
-from scythe_cli.sampling.raw import RawFile
 
 __all__ = ["EMPTY", "Finding", "findings_of", "found_empty", "found_exception", "found_unusable", "problem_of"]
+
 
 EMPTY = "the cell is empty and the field has no default"
 

@@ -21,12 +21,17 @@ from typing import Any
 import pyarrow as pa
 
 from scythe_cli.errors import ScytheError
-from scythe_cli.executor.protocol import Connection, Message, from_ipc, to_ipc
-from scythe_cli.registry import RegisteredExperiment
+from scythe_cli.executor.protocol import (
+    Connection,
+    Message,
+    from_ipc,
+    to_ipc,
+)
+from scythe_cli.model.function_ref import ExperimentTarget, enter_worker, load_target
+from scythe_cli.model.registration import RegisteredExperiment
+from scythe_cli.sampling.files.raw import RawFile
 from scythe_cli.sampling.matching import match_columns
 from scythe_cli.sampling.pieces import Check, Piece
-from scythe_cli.sampling.raw import RawFile
-from scythe_cli.target import ExperimentTarget, enter_worker, load_target
 
 __all__ = ["main", "serve"]
 

@@ -13,12 +13,13 @@ import pyarrow as pa
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from scythe_cli.base import RESERVED_INPUT_FIELDS, ExperimentInputSpec
 from scythe_cli.errors import SamplingFileError
+from scythe_cli.model.models import RESERVED_INPUT_FIELDS, ExperimentInputSpec
+from scythe_cli.sampling.files.raw import RawFile
 from scythe_cli.sampling.problems import listing
-from scythe_cli.sampling.raw import RawFile
 
 __all__ = ["Cell", "Group", "Match", "Source", "accepts_none", "field_of_location", "match_columns", "members_of"]
+
 
 _MAX_DEPTH = 32
 _MAX_FIELDS_IN_HINT = 40

@@ -14,13 +14,14 @@ import pyarrow as pa
 import pyarrow.compute
 from pydantic import RootModel
 
-from scythe_cli.columns import Column, ColumnError, columns_of
+from scythe_cli.model.columns import Column, ColumnError, columns_of
 from scythe_cli.sampling.cells import MISSING, Given, given_cells
-from scythe_cli.sampling.compile import FastAccept, fast_accept, is_left_alone
-from scythe_cli.sampling.judging import Judge
+from scythe_cli.sampling.column_rules import FastAccept, fast_accept, is_left_alone
 from scythe_cli.sampling.matching import Cell, Group, members_of
+from scythe_cli.sampling.validate import Judge
 
 __all__ = ["Accepted", "NestedAccept", "accept_nested"]
+
 
 pc: Any = pyarrow.compute  # its stubs do not know the types that its functions take
 

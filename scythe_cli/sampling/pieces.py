@@ -18,19 +18,41 @@ import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from scythe_cli.base import ExperimentInputSpec, input_columns
-from scythe_cli.columns import Column
-from scythe_cli.sampling.cells import MISSING, Given, Missing, Partial, Unusable, given_values, interpreter_of
-from scythe_cli.sampling.findings import Finding, findings_of, found_exception, found_unusable, problem_of
-from scythe_cli.sampling.judging import Judge, encoded
-from scythe_cli.sampling.matching import Cell, Group, Match, Source, accepts_none
+from scythe_cli.model.columns import Column
+from scythe_cli.model.models import ExperimentInputSpec, input_columns
+from scythe_cli.sampling.cells import (
+    MISSING,
+    Given,
+    Missing,
+    Partial,
+    Unusable,
+    given_values,
+    interpreter_of,
+)
+from scythe_cli.sampling.files.raw import RawFile, chunked
+from scythe_cli.sampling.findings import (
+    Finding,
+    findings_of,
+    found_exception,
+    found_unusable,
+    problem_of,
+)
+from scythe_cli.sampling.matching import (
+    Cell,
+    Group,
+    Match,
+    Source,
+    accepts_none,
+)
 from scythe_cli.sampling.problems import Problems, show_value
-from scythe_cli.sampling.raw import RawFile, chunked
+from scythe_cli.sampling.validate import Judge, encoded
 
 if TYPE_CHECKING:
-    from scythe_cli.registry import RegisteredExperiment
+    from scythe_cli.model.registration import RegisteredExperiment
+
 
 __all__ = ["Check", "Helpers", "Piece", "Verdict", "cells_of"]
+
 
 # more are slower: the garbage collector looks at all of them again and again
 _SPECS_AT_ONCE = 1_000

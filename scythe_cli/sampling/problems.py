@@ -12,6 +12,7 @@ from scythe_cli.errors import SamplingFileError
 
 __all__ = ["MAX_SHOWN", "BadCellsError", "CellProblem", "Problems", "listing", "show_text", "show_value"]
 
+
 MAX_SHOWN = 20
 """How many problems of one file are written out; the rest are counted."""
 

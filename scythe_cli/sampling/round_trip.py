@@ -13,13 +13,14 @@ import numpy as np
 import pyarrow as pa
 from pydantic import ValidationError
 
-from scythe_cli.base import ExperimentInputSpec, input_columns
 from scythe_cli.errors import SpecsError
-from scythe_cli.sampling.judging import encoded
+from scythe_cli.model.models import ExperimentInputSpec, input_columns
+from scythe_cli.model.spec_rows import spec_factory
 from scythe_cli.sampling.problems import show_value
-from scythe_cli.specs import spec_factory
+from scythe_cli.sampling.validate import encoded
 
 __all__ = ["N_CHECKED", "check_round_trip", "round_trip_fault"]
+
 
 N_CHECKED = 200
 """How many rows are tried."""

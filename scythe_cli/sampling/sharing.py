@@ -23,12 +23,24 @@ from typing import Any
 import pyarrow as pa
 
 from scythe_cli.errors import ScytheError
-from scythe_cli.executor.protocol import Channel, Message, from_ipc, to_ipc
-from scythe_cli.sampling.pieces import Check, Helpers, Piece, Verdict, cells_of
+from scythe_cli.executor.protocol import (
+    Channel,
+    Message,
+    from_ipc,
+    to_ipc,
+)
+from scythe_cli.model.function_ref import ExperimentTarget, target_of
+from scythe_cli.sampling.pieces import (
+    Check,
+    Helpers,
+    Piece,
+    Verdict,
+    cells_of,
+)
 from scythe_cli.sampling.problems import Problems
-from scythe_cli.target import ExperimentTarget, target_of
 
 __all__ = ["judge_shared"]
+
 
 logger = logging.getLogger(__name__)
 

@@ -23,6 +23,7 @@ __all__ = [
     "check_prefix",
 ]
 
+
 _NOT_IN_KEYS = re.compile(r"[\\\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 

@@ -10,14 +10,22 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from scythe_cli.cachefolder import cache_folder
+from scythe_cli.core.folders import cache_folder
+from scythe_cli.core.text import redact_uri
 from scythe_cli.errors import StorageError
-from scythe_cli.redaction import redact_uri
 from scythe_cli.storage.base import MissingKeyError
-from scythe_cli.storage.download import copy_remote, max_fetch_bytes, open_uri, repeatedly, safe_name, uri_scheme
-from scythe_cli.storage.localfiles import border
+from scythe_cli.storage.download import (
+    copy_remote,
+    max_fetch_bytes,
+    open_uri,
+    repeatedly,
+    safe_name,
+    uri_scheme,
+)
+from scythe_cli.storage.files import border
 
 __all__ = ["ArtifactCache"]
+
 
 _TRUSTED_FOR_S = 600.0
 _READ_ONLY = 0o444

@@ -12,7 +12,9 @@ from scythe_cli.storage.base import StorageCheck
 if TYPE_CHECKING:
     from scythe_cli.storage.base import Storage
 
+
 __all__ = ["run_checks"]
+
 
 _DATA = b"scythe doctor\n"
 

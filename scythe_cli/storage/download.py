@@ -13,16 +13,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote
 
+from scythe_cli.core.text import redact_uri
 from scythe_cli.errors import ConfigError, StorageError
-from scythe_cli.redaction import redact_uri
-from scythe_cli.storage.base import MissingKeyError, RemoteFile, Storage, TransferInterruptedError
-from scythe_cli.storage.localfiles import atomic_file, border
+from scythe_cli.storage.base import (
+    MissingKeyError,
+    RemoteFile,
+    Storage,
+    TransferInterruptedError,
+)
+from scythe_cli.storage.files import atomic_file, border
 from scythe_cli.storage.opening import open_storage
 
 if TYPE_CHECKING:
     import httpx
 
+
 __all__ = ["copy_remote", "download", "max_fetch_bytes", "open_uri", "repeatedly", "safe_name", "uri_scheme"]
+
 
 _T = TypeVar("_T")
 _DEFAULT_MAX_BYTES = 10_000_000_000

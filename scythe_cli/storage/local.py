@@ -14,11 +14,23 @@ from pathlib import Path
 from typing import BinaryIO
 
 from scythe_cli.errors import StorageError
-from scythe_cli.storage.base import FileInfo, MissingKeyError, StorageCheck, check_key, check_prefix
+from scythe_cli.storage.base import (
+    FileInfo,
+    MissingKeyError,
+    StorageCheck,
+    check_key,
+    check_prefix,
+)
 from scythe_cli.storage.checks import run_checks
-from scythe_cli.storage.localfiles import TEMP_PREFIX, atomic_file, border, temp_file
+from scythe_cli.storage.files import (
+    TEMP_PREFIX,
+    atomic_file,
+    border,
+    temp_file,
+)
 
 __all__ = ["LocalStorage", "OpenLocalFile"]
+
 
 _CHUNK_BYTES = 1 << 20
 # file systems that have no hard links say so in different ways

@@ -12,6 +12,7 @@ from scythe_cli.storage.local import LocalStorage
 
 __all__ = ["open_storage"]
 
+
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}", re.ASCII)
 _HINT = "Give a local folder, or s3://bucket/prefix."

@@ -24,11 +24,12 @@ from scythe_cli.storage.base import (
     check_prefix,
 )
 from scythe_cli.storage.checks import run_checks
-from scythe_cli.storage.localfiles import atomic_file, border
+from scythe_cli.storage.files import atomic_file, border
 from scythe_cli.storage.s3_client import S3Client, client_of_process
 from scythe_cli.storage.s3_faults import CLIENT_ERRORS, FaultKind, diagnose
 
 __all__ = ["OpenS3File", "S3Storage"]
+
 
 _CHUNK_BYTES = 1 << 20
 SINGLE_PUT_BYTES = 32 << 20

@@ -16,6 +16,7 @@ from scythe_cli.storage.s3_faults import CLIENT_ERRORS, FaultKind, diagnose
 
 __all__ = ["S3Client", "client_of_process"]
 
+
 CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 30
 SLOWEST_BYTES_PER_S = 50_000

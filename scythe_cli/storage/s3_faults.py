@@ -17,6 +17,7 @@ from scythe_cli.storage.base import MissingKeyError, TransferInterruptedError
 
 __all__ = ["CLIENT_ERRORS", "Fault", "FaultKind", "diagnose"]
 
+
 CLIENT_ERRORS = (
     OSError,  # what s3fs makes of most answers; its cause is the ClientError
     ValueError,  # an endpoint that is no URL

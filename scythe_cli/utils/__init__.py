@@ -1,1 +1,1 @@
-"""Small helpers; the public ones keep the names that they have in scythe-engine."""
+"""Small helpers, under the names that they have in scythe-engine."""

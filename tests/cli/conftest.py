@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from scythe_cli.cli import app
-from scythe_cli.scaffold import write_project
+from scythe_cli.cli.app import app
+from scythe_cli.services.scaffold import write_project
 
 EXPERIMENT = '''
 from __future__ import annotations

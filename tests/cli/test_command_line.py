@@ -11,15 +11,14 @@ from typing import get_args
 import pytest
 from typer.main import get_command
 
-from scythe_cli.cli import app
-from scythe_cli.cli.app import ScytheGroup
-from scythe_cli.versioning import Bump
+from scythe_cli.cli.app import ScytheGroup, app
+from scythe_cli.core.semver import Bump
 
 from .conftest import Run
 
 COMMANDS = ["init", "experiments", "doctor", "validate", "allocate", "status", "errors", "runs", "versions", "results"]
 # Typer itself loads pydantic to check options, and errors are printed with Rich
-HEAVY = ("polars", "pandas", "pyarrow", "hatchet_sdk", "s3fs", "scythe_cli.project")
+HEAVY = ("polars", "pandas", "pyarrow", "hatchet_sdk", "s3fs", "scythe_cli.services.project")
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])

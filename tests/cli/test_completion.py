@@ -10,9 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from scythe_cli.completions import recall, remember_columns, remember_run, remember_runs
-from scythe_cli.location import find_location
-from scythe_cli.storage import open_storage
+from scythe_cli.config.location import find_location
+from scythe_cli.services.completions import (
+    recall,
+    remember_columns,
+    remember_run,
+    remember_runs,
+)
+from scythe_cli.storage.opening import open_storage
 
 from .conftest import Run
 from .test_startup import EVERYTHING, RUN, loaded
@@ -110,7 +115,7 @@ def test_a_completion_loads_no_client_and_no_table(remote: Path, monkeypatch: py
     monkeypatch.setenv("COMP_CWORD", "2")
     monkeypatch.setenv("_SCYTHE_COMPLETE", "complete_bash")
 
-    assert loaded(RUN.format(arguments=[]), EVERYTHING | {"rich", "scythe_cli.project"}, remote) == []
+    assert loaded(RUN.format(arguments=[]), EVERYTHING | {"rich", "scythe_cli.services.project"}, remote) == []
 
 
 def test_bash_completes_after_the_installation(remote: Path, tmp_path: Path) -> None:

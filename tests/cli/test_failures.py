@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from scythe_cli import errors, project
+from scythe_cli import errors
 from scythe_cli.errors import ScytheError
+from scythe_cli.services import project
 
 from .conftest import Run
 

@@ -13,14 +13,14 @@ import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 from typer.testing import CliRunner
 
-from scythe_cli.cli import app
-from scythe_cli.documents import DOCUMENTS
-from scythe_cli.records import (
+from scythe_cli.cli.app import app
+from scythe_cli.core.records import StateCounts
+from scythe_cli.services.json_documents import DOCUMENTS
+from scythe_cli.services.records import (
     CancelResult,
     ErrorDocument,
     Problem,
     ServedTask,
-    StateCounts,
     SubmitResult,
     WorkerStart,
 )

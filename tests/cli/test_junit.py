@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from typer.core import TyperGroup
 
-from scythe_cli.cli import app
-from scythe_cli.junit import junit_xml, write_junit
-from scythe_cli.records import RunErrors, SpecError, StateCounts
-from scythe_cli.states import State
+from scythe_cli.analysis.junit import junit_xml, write_junit
+from scythe_cli.cli.app import app
+from scythe_cli.core.records import StateCounts
+from scythe_cli.core.states import State
+from scythe_cli.run.records import RunErrors, SpecError
 
 from .conftest import Run
 

@@ -11,11 +11,10 @@ from itertools import pairwise
 import pytest
 from rich.console import Console
 
-from scythe_cli.cli.interrupt import Interrupts
 from scythe_cli.cli.output import Output
-from scythe_cli.cli.progress import LiveProgress, PlainProgress, progress_line, shown_progress
-from scythe_cli.progress import Phase, Progress
-from scythe_cli.records import StateCounts
+from scythe_cli.cli.progress import Interrupts, LiveProgress, PlainProgress, shown_progress
+from scythe_cli.core.progress import Phase, Progress, progress_line
+from scythe_cli.core.records import StateCounts
 
 
 def moment(done: int = 40, failed: int = 2, n: int = 100, phase: Phase = "running") -> Progress:

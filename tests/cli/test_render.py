@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
+from scythe_cli.analysis.records import TableColumn, TableSummary
 from scythe_cli.cli.output import Output, clean
-from scythe_cli.cli.render import (
+from scythe_cli.cli.render.records import (
     checks_list,
     columns_table,
     counts_table,
@@ -23,23 +24,16 @@ from scythe_cli.cli.render import (
     number,
     place,
     plural,
-    rate,
     runs_table,
     spec_error,
     states_line,
 )
-from scythe_cli.outcomes import State
-from scythe_cli.records import (
-    DoctorCheck,
-    ErrorGroup,
-    ExperimentRecord,
-    FieldRecord,
-    RunRecord,
-    SpecError,
-    StateCounts,
-    TableColumn,
-    TableSummary,
-)
+from scythe_cli.core.quantities import format_rate as rate
+from scythe_cli.core.records import StateCounts
+from scythe_cli.core.states import State
+from scythe_cli.model.records import ExperimentRecord, FieldRecord
+from scythe_cli.run.records import ErrorGroup, RunRecord, SpecError
+from scythe_cli.services.records import DoctorCheck
 
 
 def shown(renderable: RenderableType, width: int = 80) -> str:

@@ -12,7 +12,12 @@ import pytest
 import typer
 from typer.main import get_command
 
-from scythe_cli.cli.app import COMMANDS, ScytheGroup, _needed, app
+from scythe_cli.cli.app import (
+    COMMANDS,
+    ScytheGroup,
+    _needed,
+    app,
+)
 
 from .conftest import Run
 
@@ -44,12 +49,12 @@ def loaded(code: str, forbidden: Iterable[str], folder: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("arguments", "forbidden"),
     [
-        (["--help"], EVERYTHING | {"rich", "scythe_cli.project"}),
-        (["--version"], EVERYTHING | {"rich", "scythe_cli.project"}),
-        (["allocate", "--help"], EVERYTHING | {"rich", "scythe_cli.project"}),
-        (["versions"], EVERYTHING | {"scythe_cli.project", "scythe_cli.records"}),
-        (["versions", "squares"], EVERYTHING | {"scythe_cli.project", "scythe_cli.records"}),
-        (["runs"], (EVERYTHING | {"scythe_cli.project"}) - {"pydantic", "ruamel"}),
+        (["--help"], EVERYTHING | {"rich", "scythe_cli.services.project"}),
+        (["--version"], EVERYTHING | {"rich", "scythe_cli.services.project"}),
+        (["allocate", "--help"], EVERYTHING | {"rich", "scythe_cli.services.project"}),
+        (["versions"], EVERYTHING | {"scythe_cli.services.project", "scythe_cli.core.records"}),
+        (["versions", "squares"], EVERYTHING | {"scythe_cli.services.project", "scythe_cli.core.records"}),
+        (["runs"], (EVERYTHING | {"scythe_cli.services.project"}) - {"pydantic", "ruamel"}),
         (["experiments"], CLIENTS | SCIENCE),  # the module of this project takes Polars itself
         (["status"], CLIENTS | SCIENCE),
     ],
@@ -68,7 +73,7 @@ def test_a_command_loads_only_what_it_needs(
         ("scythe_cli", EVERYTHING | {"rich", "typer"}),
         ("scythe_cli.base", CLIENTS | SCIENCE | {"polars", "ruamel", "rich", "typer"}),
         ("scythe_cli.registry", CLIENTS | SCIENCE | {"polars", "ruamel", "rich", "typer"}),
-        ("scythe_cli.project", CLIENTS | SCIENCE | TABLES | {"pydantic_settings", "ruamel", "rich", "typer"}),
+        ("scythe_cli.services.project", CLIENTS | SCIENCE | TABLES | {"pydantic_settings", "ruamel", "rich", "typer"}),
         ("scythe_cli.experiments", CLIENTS | SCIENCE | {"polars", "rich", "typer"}),
     ],
 )
@@ -108,10 +113,10 @@ def test_every_module_is_known_by_its_commands() -> None:
 @pytest.mark.parametrize(
     ("arguments", "needed"),
     [
-        (["versions"], ["runs"]),
-        (["--json", "--storage", "results", "versions", "sample"], ["runs"]),
-        (["--config=x", "results", "ls"], ["results"]),
-        (["allocate", "--help"], ["allocate"]),
+        (["versions"], ["commands.runs"]),
+        (["--json", "--storage", "results", "versions", "sample"], ["commands.runs"]),
+        (["--config=x", "results", "ls"], ["results.commands"]),
+        (["allocate", "--help"], ["commands.allocate"]),
         (["--help"], list(COMMANDS)),
         ([], list(COMMANDS)),
         (["vresions"], list(COMMANDS)),

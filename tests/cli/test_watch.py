@@ -16,17 +16,19 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from scythe_cli.analysis.run import Run as StoredRun
 from scythe_cli.cli.watch import PlainWatch, watch_frame
+from scythe_cli.core.records import StateCounts
+from scythe_cli.core.states import State
 from scythe_cli.errors import WaitTimeoutError
-from scythe_cli.gather import gather
-from scythe_cli.lease import hold_lease, read_owner
-from scythe_cli.ledger import Ledger, effective_outcomes, write_part
-from scythe_cli.records import RunningSpec, RunStatus, SpecError, StateCounts
-from scythe_cli.running import RunningFile, read_running
-from scythe_cli.runs import Run as StoredRun
-from scythe_cli.states import State
-from scythe_cli.storage import Storage, open_storage
-from scythe_cli.watching import LedgerReader, RunWatch
+from scythe_cli.run.active import RunningFile, read_running
+from scythe_cli.run.final.gather import gather
+from scythe_cli.run.lease import hold_lease, read_owner
+from scythe_cli.run.ledger import Ledger, effective_outcomes, write_part
+from scythe_cli.run.records import RunningSpec, RunStatus, SpecError
+from scythe_cli.services.watching import LedgerReader, RunWatch
+from scythe_cli.storage.base import Storage
+from scythe_cli.storage.opening import open_storage
 from tests.made_runs import LAYOUT, make_run, outcomes
 
 from .conftest import Run
@@ -106,7 +108,7 @@ def test_a_damaged_part_is_named_and_the_others_count(storage: Storage) -> None:
 
 
 def test_what_runs_is_told_to_who_is_on_this_machine(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scythe_cli.running._EVERY_S", 0.0)
+    monkeypatch.setattr("scythe_cli.run.active._EVERY_S", 0.0)
     with hold_lease(storage, LAYOUT), RunningFile(LAYOUT.experiment_id) as published:
         owner = read_owner(storage, LAYOUT)
         assert owner is not None

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from scythe_cli.catalog import find_run, list_experiments, run_records, version_records
 from scythe_cli.errors import NotFoundError
-from scythe_cli.storage import Storage, open_storage
+from scythe_cli.run.catalog import find_run, list_experiments
+from scythe_cli.services.listing import run_records, version_records
+from scythe_cli.storage.base import Storage
+from scythe_cli.storage.opening import open_storage
 from tests import servers
 from tests.stores import make_store
 
@@ -101,7 +103,7 @@ def test_a_damaged_manifest_hides_no_other_run(tmp_path: Path, caplog: pytest.Lo
 
 
 def test_the_brief_manifest_is_the_whole_one_without_its_provenance(tmp_path: Path) -> None:
-    from scythe_cli.manifest import read_manifest
+    from scythe_cli.run.manifest import read_manifest
 
     (run,) = make_store(tmp_path / "runs", 1)
     storage = open_storage(tmp_path / "runs")

@@ -20,10 +20,11 @@ from uuid import uuid4
 import pytest
 
 from scythe_cli.errors import ConfigError, StorageError
-from scythe_cli.storage import InvalidKeyError, MissingKeyError, Storage, open_storage
+from scythe_cli.services.worker import _warm_up
+from scythe_cli.storage.base import InvalidKeyError, MissingKeyError, Storage
 from scythe_cli.storage.local import LocalStorage
+from scythe_cli.storage.opening import open_storage
 from scythe_cli.storage.s3_client import client_of_process
-from scythe_cli.worker import _warm_up
 from tests import servers
 
 BUCKET = "contract"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import scythe_cli
-from scythe_cli.scaffold import write_project
+from scythe_cli.services.scaffold import write_project
 
 from .blocks import read_blocks
 

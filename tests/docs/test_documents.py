@@ -21,8 +21,8 @@ import pytest
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from scythe_cli.cli import app
-from scythe_cli.config import load_config
+from scythe_cli.cli.app import app
+from scythe_cli.config.schema import load_config
 from scythe_cli.registry import ExperimentRegistry
 
 from .blocks import Block, read_blocks

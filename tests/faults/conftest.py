@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from scythe_cli.cli import app
+from scythe_cli.cli.app import app
 from tests.projects import make_project
 
 CONFIG = '[scythe]\nstorage = "runs"\nworkers = 1\n[experiments.energy]\nentrypoint = "models.building:simulate"\n'

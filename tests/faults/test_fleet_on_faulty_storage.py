@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from scythe_cli.records import StateCounts
+from scythe_cli.core.records import StateCounts
 from tests import servers
 from tests.hatchet_servers import hatchet_servers, missing_servers
 from tests.live.fleet import LiveProject
@@ -69,7 +69,7 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveProje
     with hatchet_servers() as running:
         for name, value in running.env.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr("scythe_cli.hatchet._client", None)
+        monkeypatch.setattr("scythe_cli.engines.hatchet.connection._client", None)
         root = tmp_path / "project"
         root.mkdir()
         (root / "live_module.py").write_text(MODULE)

@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from scythe_cli.arrow.checksum import has_seal
 from scythe_cli.errors import StorageError
-from scythe_cli.ledger import Ledger, read_part
-from scythe_cli.seal import has_seal
-from scythe_cli.specfile import SpecFile
-from scythe_cli.storage import open_storage
+from scythe_cli.run.ledger import Ledger, read_part
+from scythe_cli.run.specs_file import SpecFile
+from scythe_cli.storage.opening import open_storage
 from tests.made_runs import LAYOUT, make_run, outcomes, write_part
 
 from .conftest import nightly

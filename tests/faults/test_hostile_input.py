@@ -16,16 +16,22 @@ import pyarrow.parquet as pq
 import pytest
 
 import scythe_cli
-from scythe_cli.config import load_config
-from scythe_cli.errors import ConfigError, InvalidInputError, NotFoundError, StorageError, UsageError
+from scythe_cli.analysis.run import Run
+from scythe_cli.config.schema import load_config
+from scythe_cli.errors import (
+    ConfigError,
+    InvalidInputError,
+    NotFoundError,
+    StorageError,
+    UsageError,
+)
 from scythe_cli.experiments import BaseExperiment
-from scythe_cli.gather import gather
-from scythe_cli.layout import RunLayout
-from scythe_cli.manifest import read_manifest
-from scythe_cli.project import open_project
-from scythe_cli.runs import Run
-from scythe_cli.storage import open_storage
+from scythe_cli.run.final.gather import gather
+from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.manifest import read_manifest
+from scythe_cli.services.project import open_project
 from scythe_cli.storage.download import download
+from scythe_cli.storage.opening import open_storage
 from tests.made_runs import LAYOUT, make_run, outcomes, write_part
 from tests.projects import make_project
 

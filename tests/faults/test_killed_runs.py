@@ -15,12 +15,12 @@ import polars as pl
 import psutil
 import pytest
 
-from scythe_cli.layout import RunLayout
-from scythe_cli.ledger import Ledger
-from scythe_cli.manifest import read_manifest
-from scythe_cli.project import open_project
-from scythe_cli.records import StateCounts
-from scythe_cli.storage import open_storage
+from scythe_cli.core.records import StateCounts
+from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.ledger import Ledger
+from scythe_cli.run.manifest import read_manifest
+from scythe_cli.services.project import open_project
+from scythe_cli.storage.opening import open_storage
 from tests.made_runs import make_run
 
 from .comparing import assert_same_tables, final_tables, strangers
@@ -210,7 +210,7 @@ def spoil(part: Path, how: str) -> None:
 def test_damaged_part_is_told_and_its_specs_run_again(
     recorded: Path, inside: Inside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scythe_cli.ledger._MAX_PART_ROWS", 100)
+    monkeypatch.setattr("scythe_cli.run.ledger._MAX_PART_ROWS", 100)
     write_cases(recorded, 600, 0.0005)
     assert inside(recorded, "allocate", "cases.csv").code == 1
     run = runs_of(recorded)[-1]

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from scythe_cli.lease import hold_lease
-from scythe_cli.project import open_project
-from scythe_cli.storage import open_storage
+from scythe_cli.run.lease import hold_lease
+from scythe_cli.services.project import open_project
+from scythe_cli.storage.opening import open_storage
 from tests.made_runs import make_run
 from tests.projects import make_project, tree
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from scythe_cli.processes import start_of
-from scythe_cli.project import open_project
-from scythe_cli.records import StateCounts
+from scythe_cli.core.processes import start_of
+from scythe_cli.core.records import StateCounts
+from scythe_cli.services.project import open_project
 from tests.projects import make_project
 
 from .comparing import strangers

@@ -13,8 +13,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from scythe_cli.project import open_project
-from scythe_cli.storage import open_storage
+from scythe_cli.services.project import open_project
+from scythe_cli.storage.opening import open_storage
 from tests import servers
 from tests.projects import make_project
 

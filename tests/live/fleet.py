@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scythe_cli.project import Project, open_project
+from scythe_cli.services.project import Project, open_project
 
 __all__ = ["MODULE", "LiveProject", "Worker", "wait_for"]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from scythe_cli.core.records import StateCounts
 from scythe_cli.errors import EngineError, UsageError
-from scythe_cli.records import StateCounts
 from tests.hatchet_servers import TENANT, HatchetServers
 from tests.live.fleet import LiveProject
 
@@ -37,7 +37,7 @@ finally:
 def embedded(live: LiveProject, servers: HatchetServers, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in servers.env:
         monkeypatch.delenv(name)
-    monkeypatch.setattr("scythe_cli.hatchet._embedded", False)
+    monkeypatch.setattr("scythe_cli.engines.hatchet.connection._embedded", False)
     handshake = json.dumps(
         {
             "token": servers.token,

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from scythe_cli.records import AllocateResult, StateCounts
+from scythe_cli.core.records import StateCounts
+from scythe_cli.services.records import AllocateResult
 from tests.hatchet_servers import HatchetServers
 from tests.live.fleet import LiveProject, wait_for
 

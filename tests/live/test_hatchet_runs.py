@@ -12,10 +12,10 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from scythe_cli.engines.hatchet import HatchetEngine
+from scythe_cli.core.records import StateCounts
+from scythe_cli.engines.hatchet.engine import HatchetEngine
 from scythe_cli.errors import EngineError, UsageError
-from scythe_cli.ledger import Ledger, read_part
-from scythe_cli.records import StateCounts
+from scythe_cli.run.ledger import Ledger, read_part
 from tests.live.fleet import LiveProject, wait_for
 
 _IDS = ["experiment_id", "workflow_run_id", "root_workflow_run_id"]
@@ -154,7 +154,7 @@ def test_labels_choose_the_worker(live: LiveProject) -> None:
 
 
 def test_submit_without_waiting(live: LiveProject) -> None:
-    from scythe_cli.allocation import submit
+    from scythe_cli.services.allocate import submit
 
     live.configure(max_depth=0)
     project = live.open()
@@ -176,7 +176,7 @@ def test_clear_errors_within_seconds(live: LiveProject, monkeypatch: pytest.Monk
     token = os.environ["HATCHET_CLIENT_TOKEN"]
 
     def fails(match: str) -> None:
-        monkeypatch.setattr("scythe_cli.hatchet._client", None)
+        monkeypatch.setattr("scythe_cli.engines.hatchet.connection._client", None)
         started = time.monotonic()
         with pytest.raises(EngineError, match=match) as caught:
             project.allocate(cases)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scythe_cli.records import StateCounts
+from scythe_cli.core.records import StateCounts
 from tests.live.fleet import LiveProject
 from tests.servers import versitygw
 

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from scythe_cli.records import StateCounts
+from scythe_cli.core.records import StateCounts
 from tests.live.fleet import LiveProject
 
 N_FIELDS = 200

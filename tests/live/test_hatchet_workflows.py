@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from scythe_cli.allocation import AllocationRequest, execute, submit
-from scythe_cli.engines.hatchet import HatchetEngine
+from scythe_cli.core.records import StateCounts
+from scythe_cli.engines.hatchet.engine import HatchetEngine
 from scythe_cli.engines.hatchet.workflows import workflow_experiment
-from scythe_cli.manifest import RecursionRecord
-from scythe_cli.records import StateCounts
-from scythe_cli.specs import table_from_specs
-from scythe_cli.storage import open_storage
+from scythe_cli.model.spec_rows import table_from_specs
+from scythe_cli.run.manifest import RecursionRecord
+from scythe_cli.services.allocate import AllocationRequest, execute, submit
+from scythe_cli.storage.opening import open_storage
 from tests.live.fleet import LiveProject
 
 _FLOW = """
@@ -88,7 +88,7 @@ def test_workflow_of_three_steps(live: LiveProject, flow: Any) -> None:
     submission = submit(request)
     result = execute(submission, request.engine)
     assert result.counts == StateCounts(succeeded=49, failed=1)
-    from scythe_cli.runs import Run
+    from scythe_cli.analysis.run import Run
 
     run = Run(request.storage, submission.job.run)
     scalars = run.scalars().sort("sort_index")

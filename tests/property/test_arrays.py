@@ -10,8 +10,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from scythe_cli.arrays import array_of, integer_cells, numbers, repeated, texts_of_width
-from scythe_cli.leaf import workflow_run_id, workflow_run_ids
+from scythe_cli.arrow.build import (
+    array_of,
+    integer_cells,
+    numbers,
+    repeated,
+    texts_of_width,
+)
+from scythe_cli.model.spec_rows import workflow_run_id, workflow_run_ids
 
 TYPES = [pa.int64(), pa.int32(), pa.float64(), pa.bool_(), pa.string(), pa.date32(), pa.list_(pa.int64())]
 VALUES = st.one_of(
@@ -71,7 +77,7 @@ def test_repeated(value: bool | str, n: int) -> None:
 
 def test_pandas_is_not_loaded() -> None:
     code = (
-        "import sys, pyarrow as pa; from scythe_cli.arrays import array_of, repeated;"
+        "import sys, pyarrow as pa; from scythe_cli.arrow.build import array_of, repeated;"
         "[array_of(v, t) for v, t in [([1, None], pa.int64()), ([1.5], pa.float64()), ([True], pa.bool_()),"
         "(['a', None], pa.string())]]; repeated('a', 3);"
         "print('pandas' in sys.modules)"

@@ -35,8 +35,13 @@ from pydantic import (
 from typing_extensions import TypeAliasType, TypedDict
 
 from scythe_cli.base import ExperimentInputSpec
-from scythe_cli.columns import columns_of, schema_of
-from scythe_cli.specs import build_specs, specs_schema, table_from_specs, with_meta
+from scythe_cli.model.columns import columns_of, schema_of
+from scythe_cli.model.spec_rows import (
+    build_specs,
+    specs_schema,
+    table_from_specs,
+    with_meta,
+)
 
 
 class Number(enum.Enum):

@@ -10,7 +10,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scythe_cli.config import CONFIG_NAME, Config, load_config
+from scythe_cli.config.file import CONFIG_NAME
+from scythe_cli.config.schema import Config, load_config
 from scythe_cli.errors import ConfigError
 
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,20}", fullmatch=True).filter(

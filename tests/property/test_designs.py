@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from pydantic import AwareDatetime, BaseModel, Field, create_model
 
 from scythe_cli.base import ExperimentInputSpec
-from scythe_cli.designs.drawing import draw
-from scythe_cli.designs.record import read_design
-from scythe_cli.designs.rows import draw_rows
-from scythe_cli.designs.sampling import sample_file
-from scythe_cli.designs.settings import SampleOptions
-from scythe_cli.designs.variables import variable_of
-from scythe_cli.sampling import read_sampling_file
+from scythe_cli.doe.drawing import draw
+from scythe_cli.doe.rows import draw_rows
+from scythe_cli.doe.sample_file import sample_file
+from scythe_cli.doe.settings import SampleOptions
+from scythe_cli.doe.variables import variable_of
+from scythe_cli.run.design_record import read_design
+from scythe_cli.sampling.reading import read_sampling_file
 
 
 @st.composite
@@ -131,8 +131,8 @@ def test_distributions_are_monotone_and_within_bounds(low: float, high: float, u
         "triangular": {"triangular": {"x": (low, low / 2 + high / 2, high)}},
         "log": {"log": ["x"]},
     }.get(kind, {})
-    from scythe_cli.designs.domains import leaves_of
-    from scythe_cli.designs.settings import read_settings
+    from scythe_cli.doe.domains import leaves_of
+    from scythe_cli.doe.settings import read_settings
 
     leaves = leaves_of(model)
     variable = variable_of(
@@ -157,8 +157,8 @@ def test_lhs_is_stratified(n: int, d: int, seed: int) -> None:
 
 @given(counts=st.lists(st.integers(1, 6), min_size=1, max_size=4))
 def test_a_grid_has_each_combination_once(counts: list[int]) -> None:
-    from scythe_cli.designs.domains import leaves_of
-    from scythe_cli.designs.settings import FieldSettings
+    from scythe_cli.doe.domains import leaves_of
+    from scythe_cli.doe.settings import FieldSettings
 
     fields: dict[str, Any] = {f"x{i}": (Annotated[float, Field(ge=0, le=1)], ...) for i in range(len(counts))}
     model = create_model("M", __base__=ExperimentInputSpec, **fields)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from scythe_cli.config import CONFIG_NAME
+from scythe_cli.config.file import CONFIG_NAME
+from scythe_cli.config.location import find_storage
 from scythe_cli.errors import ScytheError
-from scythe_cli.location import find_storage
-from scythe_cli.project import open_project
+from scythe_cli.services.project import open_project
 
 from .fuzzing import cases, check_message, spoiled, writes_only_below
 

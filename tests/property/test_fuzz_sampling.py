@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scythe_cli.errors import ScytheError
-from scythe_cli.project import Project, open_project
+from scythe_cli.services.project import Project, open_project
 from tests.projects import make_project
 
 from .fuzzing import cases, check_message, spoiled, writes_only_below

@@ -12,14 +12,21 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from scythe_cli.catalog import find_run, list_experiments, list_runs, list_versions
+from scythe_cli.analysis.run import Run
+from scythe_cli.core.names import is_experiment_name
+from scythe_cli.core.semver import SemVer, parse_version
 from scythe_cli.errors import NotFoundError, ScytheError
-from scythe_cli.gather import gather
-from scythe_cli.layout import RunLayout, is_experiment_name, parse_timestamp, parse_version
-from scythe_cli.project import Project, open_project
-from scythe_cli.runs import Run
-from scythe_cli.storage import Storage, open_storage
-from scythe_cli.versioning import SemVer
+from scythe_cli.run.catalog import (
+    find_run,
+    list_experiments,
+    list_runs,
+    list_versions,
+)
+from scythe_cli.run.final.gather import gather
+from scythe_cli.run.layout import RunLayout, parse_timestamp
+from scythe_cli.services.project import Project, open_project
+from scythe_cli.storage.base import Storage
+from scythe_cli.storage.opening import open_storage
 from tests.made_runs import LAYOUT, make_run, outcomes, write_part
 
 from .fuzzing import cases, check_message, writes_only_below

@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scythe_cli.quantities import format_duration, format_size, parse_duration, parse_size
+from scythe_cli.core.quantities import (
+    format_duration,
+    format_size,
+    parse_duration,
+    parse_size,
+)
 
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 

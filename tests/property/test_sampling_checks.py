@@ -26,11 +26,15 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator
 
 from scythe_cli.base import ExperimentInputSpec, input_columns
-from scythe_cli.columns import ColumnError, schema_of
 from scythe_cli.errors import SamplingFileError
 from scythe_cli.executor.protocol import Connection
-from scythe_cli.sampling import BadCellsError, Helpers, checking, read_sampling_file, sharing
+from scythe_cli.model.columns import ColumnError, schema_of
+from scythe_cli.sampling import check_file as checking
+from scythe_cli.sampling import sharing
 from scythe_cli.sampling.helper import serve
+from scythe_cli.sampling.pieces import Helpers
+from scythe_cli.sampling.problems import BadCellsError
+from scythe_cli.sampling.reading import read_sampling_file
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 

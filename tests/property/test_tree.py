@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scythe_cli.tree import RecursionMap, RecursionSpec, rows_of
+from scythe_cli.core.recursion import RecursionMap, RecursionSpec, rows_of
 
 steps = st.integers(1, 6).flatmap(lambda f: st.builds(RecursionSpec, factor=st.just(f), offset=st.integers(0, f - 1)))
 sizes = st.integers(0, 400)

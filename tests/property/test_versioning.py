@@ -6,7 +6,7 @@ from typing import get_args
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scythe_cli.versioning import Bump, SemVer, next_version
+from scythe_cli.core.semver import Bump, SemVer, next_version
 
 parts = st.integers(0, 10**6)
 versions = st.builds(SemVer, major=parts, minor=parts, patch=parts)

@@ -8,17 +8,23 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from scythe_cli import allocation as allocation_module
-from scythe_cli.allocation import AllocationRequest, check_inputs, execute, submit
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec, FileReference
-from scythe_cli.engines import Execution, Job
+from scythe_cli.core.progress import ProgressCallback
+from scythe_cli.engines.base import Execution, Job
 from scythe_cli.engines.local import LocalEngine
 from scythe_cli.errors import EngineError, SpecsError, StorageError
-from scythe_cli.executor import StopSignal
-from scythe_cli.manifest import read_manifest
-from scythe_cli.progress import ProgressCallback
+from scythe_cli.executor.limits import StopSignal
 from scythe_cli.registry import ExperimentRegistry, RegisteredExperiment
-from scythe_cli.storage import Storage, open_storage
+from scythe_cli.run.manifest import read_manifest
+from scythe_cli.services import allocate as allocation_module
+from scythe_cli.services.allocate import (
+    AllocationRequest,
+    check_inputs,
+    execute,
+    submit,
+)
+from scythe_cli.storage.base import Storage
+from scythe_cli.storage.opening import open_storage
 from tests.made_runs import outcomes, write_part
 
 

@@ -14,10 +14,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from scythe_cli.artifacts import ArtifactCache, InputArtifact, collect_artifacts, upload_artifacts
 from scythe_cli.errors import ConfigError, StorageError
-from scythe_cli.storage import MissingKeyError, open_storage
+from scythe_cli.run.input_files import InputArtifact, collect_artifacts, upload_artifacts
+from scythe_cli.storage.base import MissingKeyError
+from scythe_cli.storage.cache import ArtifactCache
 from scythe_cli.storage.download import safe_name
+from scythe_cli.storage.opening import open_storage
 from tests import servers
 
 

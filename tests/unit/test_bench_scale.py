@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bench.scale import Case, Figures, Fleet, Prices, estimate
-from scythe_cli.engines.hatchet.plan import Shape, waves
-from scythe_cli.tree import RecursionMap
+from scythe_cli.core.recursion import RecursionMap
+from scythe_cli.engines.hatchet.nodes.plan import Shape, waves
 
 
 def counted(node: RecursionMap, n: int, shape: Shape) -> tuple[int, int, int]:

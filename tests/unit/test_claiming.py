@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from scythe_cli.claiming import claim_run
-from scythe_cli.layout import RunLayout, version_claim_key
-from scythe_cli.processes import machine, start_of
-from scythe_cli.storage import Storage, open_storage
-from scythe_cli.versioning import Bump, SemVer
+from scythe_cli.core.processes import machine, start_of
+from scythe_cli.core.semver import Bump, SemVer
+from scythe_cli.run.claiming import claim_run
+from scythe_cli.run.layout import RunLayout, version_claim_key
+from scythe_cli.storage.base import Storage
+from scythe_cli.storage.opening import open_storage
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 

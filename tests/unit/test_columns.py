@@ -33,7 +33,7 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from scythe_cli.base import FileReference, OptionalFileReference, S3Url
-from scythe_cli.columns import (
+from scythe_cli.model.columns import (
     ENCODING_KEY,
     Column,
     ColumnError,

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from scythe_cli.config import CONFIG_NAME, Config, find_config, load_config
+from scythe_cli.config.file import CONFIG_NAME, find_config
+from scythe_cli.config.schema import Config, load_config
 from scythe_cli.errors import ConfigError
 
 FULL = """

@@ -17,14 +17,20 @@ from pydantic import AwareDatetime, BaseModel, Field, RootModel, model_validator
 from scipy.stats import kstest, truncnorm
 
 from scythe_cli.base import ExperimentInputSpec, FileReference
-from scythe_cli.designs.domains import Numbers, Values, leaves_of
-from scythe_cli.designs.drawing import Drawn, draw
-from scythe_cli.designs.record import DESIGN_KEY, DesignRecord, read_design, sidecar_of
-from scythe_cli.designs.rows import MAX_ROWS
-from scythe_cli.designs.sampling import sample_file
-from scythe_cli.designs.settings import SampleOptions
+from scythe_cli.doe.domains import Numbers, Values, leaves_of
+from scythe_cli.doe.drawing import Drawn, draw
+from scythe_cli.doe.rows import MAX_ROWS
+from scythe_cli.doe.sample_file import sample_file
+from scythe_cli.doe.settings import SampleOptions
 from scythe_cli.errors import SamplingFileError, UsageError
-from scythe_cli.sampling import BadCellsError, read_sampling_file
+from scythe_cli.run.design_record import (
+    DESIGN_KEY,
+    DesignRecord,
+    read_design,
+    sidecar_of,
+)
+from scythe_cli.sampling.problems import BadCellsError
+from scythe_cli.sampling.reading import read_sampling_file
 
 
 class Kind(Enum):

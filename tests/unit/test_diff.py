@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scythe_cli.analysis.run import Run
+from scythe_cli.core.states import State
 from scythe_cli.errors import NotFoundError, UsageError
-from scythe_cli.outcomes import State
-from scythe_cli.runs import Run
-from scythe_cli.storage import Storage, open_storage
+from scythe_cli.storage.base import Storage
+from scythe_cli.storage.opening import open_storage
 from tests.result_runs import Case, Wall, finished_run, layout
 
 NAN = float("nan")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from scythe_cli.entrypoints import entrypoint_of, load_entrypoint
 from scythe_cli.errors import EntrypointError, RegistrationError
+from scythe_cli.model.entrypoints import entrypoint_of, load_entrypoint
 from scythe_cli.registry import ExperimentRegistry, RegisteredExperiment
 
 HEAD = """\

@@ -16,13 +16,14 @@ import pyarrow as pa
 import pytest
 
 from scythe_cli.errors import EntrypointError
-from scythe_cli.executor import Executor, Limits, StopSignal
+from scythe_cli.executor.limits import Limits, StopSignal
 from scythe_cli.executor.memory import descendants
-from scythe_cli.leaf import RunContext
-from scythe_cli.outcomes import OUTCOME_SCHEMA
+from scythe_cli.executor.pool import Executor
+from scythe_cli.executor.rows.call import RunContext
+from scythe_cli.model.function_ref import ExperimentTarget, target_of
+from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
+from scythe_cli.model.spec_rows import with_meta
 from scythe_cli.registry import experiment_from_function
-from scythe_cli.specs import with_meta
-from scythe_cli.target import ExperimentTarget, target_of
 
 CASES = Path(__file__).parent / "executor_cases"
 RUN = "sim/v1.0.0/2025-01-01_00-00-00"
@@ -415,10 +416,11 @@ PARENT = """
 import sys
 sys.path.insert(0, {cases!r})
 import executor_sims, test_executor as t
-from scythe_cli.executor import Executor, Limits, StopSignal
-from scythe_cli.leaf import RunContext
+from scythe_cli.executor.limits import Limits, StopSignal
+from scythe_cli.executor.pool import Executor
+from scythe_cli.executor.rows.call import RunContext
 from scythe_cli.registry import experiment_from_function
-from scythe_cli.target import target_of
+from scythe_cli.model.function_ref import target_of
 target = target_of(experiment_from_function(executor_sims.simulate), root=None)
 executor = Executor(target, RunContext({runs!r}, t.RUN, "root", "w"), Limits(600, None, 0), workers=2)
 rows = t._rows([("pid", 0.0, {pids!r}), ("pid", 0.0, {pids!r}), "regex", "sleep"])

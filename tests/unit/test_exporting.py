@@ -10,12 +10,12 @@ from zipfile import ZipFile
 import polars as pl
 import pytest
 
+from scythe_cli.analysis.results.exporting import write_frame
+from scythe_cli.analysis.results.spreadsheets import write_csv, write_workbook
+from scythe_cli.analysis.results.tidy import tidy_frame
+from scythe_cli.analysis.run import Run
 from scythe_cli.errors import NotFoundError, UsageError
-from scythe_cli.results.exporting import write_frame
-from scythe_cli.results.spreadsheets import write_csv, write_workbook
-from scythe_cli.results.tidy import tidy_frame
-from scythe_cli.runs import Run
-from scythe_cli.storage import open_storage
+from scythe_cli.storage.opening import open_storage
 from tests.result_runs import Case, Wall, finished_run
 
 

@@ -9,11 +9,11 @@ from zipfile import ZipFile
 import polars as pl
 import pytest
 
+from scythe_cli.analysis.results import spreadsheets
+from scythe_cli.analysis.results.fetching import FetchProgress
+from scythe_cli.analysis.run import Run
 from scythe_cli.errors import NotFoundError, StorageError, UsageError
-from scythe_cli.results import spreadsheets
-from scythe_cli.results.fetching import FetchProgress
-from scythe_cli.runs import Run
-from scythe_cli.storage import open_storage
+from scythe_cli.storage.opening import open_storage
 from tests.projects import tree
 from tests.result_runs import Case, finished_run, layout
 

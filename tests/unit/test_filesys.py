@@ -18,15 +18,9 @@ from pydantic import (
     ValidationError,
 )
 
+from scythe_cli.core.text import redact_uri
 from scythe_cli.errors import StorageError
-from scythe_cli.redaction import redact_uri
-from scythe_cli.utils.filesys import (
-    FileReference,
-    OptionalFileReference,
-    S3Url,
-    fetch_uri,
-    is_file_reference,
-)
+from scythe_cli.utils.filesys import FileReference, OptionalFileReference, S3Url, fetch_uri, is_file_reference
 
 
 class Spec(BaseModel):
@@ -153,7 +147,7 @@ def test_fetch_uri_leaves_nothing_when_it_fails(tmp_path: Path) -> None:
 
 def test_importing_loads_no_client() -> None:
     code = (
-        "import sys, scythe_cli.utils.filesys, scythe_cli.storage, scythe_cli.artifacts; "
+        "import sys, scythe_cli.utils.filesys, scythe_cli.storage, scythe_cli.run.input_files; "
         "print(sorted({'s3fs', 'aiobotocore', 'botocore', 'pandas', 'polars', 'httpx', 'fsspec'} & set(sys.modules)))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scythe_cli import gather as gather_module
-from scythe_cli import ledger as ledger_module
-from scythe_cli import ranges as ranges_module
+from scythe_cli.core.records import StateCounts
 from scythe_cli.errors import StorageError
-from scythe_cli.gather import gather
-from scythe_cli.ledger import Ledger, counts_of, effective_outcomes
-from scythe_cli.records import StateCounts
-from scythe_cli.storage import open_storage
+from scythe_cli.run import ledger as ledger_module
+from scythe_cli.run.final import gather as gather_module
+from scythe_cli.run.final import merge as ranges_module
+from scythe_cli.run.final.gather import gather
+from scythe_cli.run.ledger import Ledger, counts_of, effective_outcomes
+from scythe_cli.storage.opening import open_storage
 from tests.made_runs import LAYOUT, make_run, outcomes, write_part
 
 LEVELS = ["experiment_id", "sort_index", "workflow_run_id", "root_workflow_run_id", "x", "label"]

@@ -14,13 +14,21 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from scythe_cli.allocation import AllocationRequest, submit
+from scythe_cli.analysis.run import Run
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
-from scythe_cli.engines.hatchet import HatchetEngine
-from scythe_cli.engines.hatchet.engine import _node_input
-from scythe_cli.engines.hatchet.inline import inline_specs
-from scythe_cli.engines.hatchet.leaf import ROWS_KEY
-from scythe_cli.engines.hatchet.node import NODE_NAME, Child, Node
+from scythe_cli.core.states import State
+from scythe_cli.engines.hatchet.engine import HatchetEngine, _node_input
+from scythe_cli.engines.hatchet.nodes.inline import inline_specs
+from scythe_cli.engines.hatchet.nodes.leaf import ROWS_KEY
+from scythe_cli.engines.hatchet.nodes.node import NODE_NAME, Child, Node
+from scythe_cli.engines.hatchet.nodes.plan import (
+    Measured,
+    Shape,
+    shape_of,
+    waves,
+)
+from scythe_cli.engines.hatchet.nodes.results import ChildError, Lost
+from scythe_cli.engines.hatchet.nodes.specstore import SpecStore
 from scythe_cli.engines.hatchet.payloads import (
     META_LEAF,
     LeafAssignment,
@@ -30,18 +38,14 @@ from scythe_cli.engines.hatchet.payloads import (
     pack_outcomes,
     unpack_outcomes,
 )
-from scythe_cli.engines.hatchet.plan import Measured, Shape, shape_of, waves
-from scythe_cli.engines.hatchet.results import ChildError, Lost
-from scythe_cli.engines.hatchet.specstore import SpecStore
 from scythe_cli.engines.hatchet.todo import pack_todo, todo_array, unpack_todo
-from scythe_cli.executor.batch import outcome_of_failure
-from scythe_cli.executor.failure import Failure
-from scythe_cli.manifest import RecursionRecord
-from scythe_cli.outcomes import State
+from scythe_cli.executor.rows.failure import Failure
+from scythe_cli.executor.rows.outcomes import outcome_of_failure
+from scythe_cli.model.spec_rows import table_from_specs
 from scythe_cli.registry import experiment_from_function
-from scythe_cli.runs import Run
-from scythe_cli.specs import table_from_specs
-from scythe_cli.storage import open_storage
+from scythe_cli.run.manifest import RecursionRecord
+from scythe_cli.services.allocate import AllocationRequest, submit
+from scythe_cli.storage.opening import open_storage
 
 
 class Case(ExperimentInputSpec):

@@ -10,12 +10,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from scythe_cli.engines.hatchet import pool as module
-from scythe_cli.engines.hatchet.pool import ProcessPool
-from scythe_cli.executor import Limits, StopSignal
-from scythe_cli.leaf import RunContext
-from scythe_cli.outcomes import OUTCOME_SCHEMA
-from scythe_cli.target import ExperimentTarget
+from scythe_cli.engines.hatchet.nodes import process_pool as module
+from scythe_cli.engines.hatchet.nodes.process_pool import ProcessPool
+from scythe_cli.executor.limits import Limits, StopSignal
+from scythe_cli.executor.rows.call import RunContext
+from scythe_cli.model.function_ref import ExperimentTarget
+from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
 
 
 class FakeExecutor:

@@ -12,18 +12,17 @@ import pyarrow as pa
 import pytest
 from pydantic import Field, create_model
 
-from scythe_cli.allocation import AllocationRequest, submit
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec, input_columns
-from scythe_cli.columns import schema_of
-from scythe_cli.engines.hatchet import HatchetEngine
-from scythe_cli.engines.hatchet.engine import _node_input
-from scythe_cli.engines.hatchet.inline import LIMIT_BYTES
-from scythe_cli.engines.hatchet.node import Child, Node
-from scythe_cli.engines.hatchet.results import ChildError, Lost
-from scythe_cli.engines.hatchet.specstore import SpecStore
-from scythe_cli.manifest import RecursionRecord
+from scythe_cli.engines.hatchet.engine import HatchetEngine, _node_input
+from scythe_cli.engines.hatchet.nodes.inline import LIMIT_BYTES
+from scythe_cli.engines.hatchet.nodes.node import Child, Node
+from scythe_cli.engines.hatchet.nodes.results import ChildError, Lost
+from scythe_cli.engines.hatchet.nodes.specstore import SpecStore
+from scythe_cli.model.columns import schema_of
 from scythe_cli.registry import experiment_from_function
-from scythe_cli.storage import open_storage
+from scythe_cli.run.manifest import RecursionRecord
+from scythe_cli.services.allocate import AllocationRequest, submit
+from scythe_cli.storage.opening import open_storage
 
 N_FIELDS = 200
 MESSAGE_LIMIT_BYTES = 4_000_000

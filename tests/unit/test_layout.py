@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scythe_cli.core.names import check_experiment_name
+from scythe_cli.core.semver import SemVer
 from scythe_cli.errors import InvalidInputError
-from scythe_cli.layout import RunLayout, check_experiment_name, parse_timestamp, version_claim_key
-from scythe_cli.versioning import SemVer
+from scythe_cli.run.layout import RunLayout, parse_timestamp, version_claim_key
 
 RUN = "energy/v1.2.0/2024-05-06_07-08-09"
 

@@ -13,16 +13,12 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from scythe_cli.base import (
-    ExperimentInputSpec,
-    ExperimentOutputSpec,
-    FileReference,
-    OptionalFileReference,
-)
-from scythe_cli.executor.batch import Attempts, OutcomeBatch
-from scythe_cli.executor.failure import Failure
-from scythe_cli.leaf import Leaf, LeafResult, RunContext
-from scythe_cli.outcomes import LEVELS_KEY, State, outcome_schema
+from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec, FileReference, OptionalFileReference
+from scythe_cli.core.states import State
+from scythe_cli.executor.rows.call import Leaf, LeafResult, RunContext
+from scythe_cli.executor.rows.failure import Failure
+from scythe_cli.executor.rows.outcomes import Attempts, OutcomeBatch
+from scythe_cli.model.outcome_schema import LEVELS_KEY, outcome_schema
 from scythe_cli.registry import ExperimentOptions, experiment_from_function
 
 RUN = "e/v1.0.0/2025-01-01_00-00-00"
@@ -449,7 +445,7 @@ def test_remote_input_files_go_through_the_cache(tmp_path: Path, monkeypatch: py
         path.write_text("rain")
         return path
 
-    monkeypatch.setattr("scythe_cli.artifacts.ArtifactCache.fetch", fetch)
+    monkeypatch.setattr("scythe_cli.storage.cache.ArtifactCache.fetch", fetch)
 
     def simulate(spec: FileIn) -> Out:
         assert isinstance(spec.weather, Path)

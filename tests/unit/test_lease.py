@@ -15,11 +15,17 @@ from uuid import uuid4
 
 import pytest
 
-from scythe_cli import lease as lease_module
+from scythe_cli.core.processes import start_of
 from scythe_cli.errors import StorageError, UsageError
-from scythe_cli.lease import Lease, LeaseRecord, abandoned_claims, hold_lease
-from scythe_cli.processes import start_of
-from scythe_cli.storage import Storage, open_storage
+from scythe_cli.run import lease as lease_module
+from scythe_cli.run.lease import (
+    Lease,
+    LeaseRecord,
+    abandoned_claims,
+    hold_lease,
+)
+from scythe_cli.storage.base import Storage
+from scythe_cli.storage.opening import open_storage
 from tests import servers
 from tests.made_runs import LAYOUT
 
@@ -89,7 +95,7 @@ def test_clocks_may_differ_a_little(tmp_path: Path) -> None:
 
 def test_lease_of_a_dead_process_of_this_machine_is_taken_over_at_once(tmp_path: Path) -> None:
     code = (
-        "import os, sys\nfrom scythe_cli.lease import Lease\nfrom scythe_cli.storage import open_storage\n"
+        "import os, sys\nfrom scythe_cli.run.lease import Lease\nfrom scythe_cli.storage.opening import open_storage\n"
         "from tests.made_runs import LAYOUT\nLease(open_storage(sys.argv[1]), LAYOUT)\nos.kill(os.getpid(), 9)"
     )
     root = Path(__file__).parents[2]

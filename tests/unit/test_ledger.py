@@ -9,13 +9,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scythe_cli import ledger as ledger_module
+from scythe_cli.arrow.checksum import seal
+from scythe_cli.core.records import StateCounts
 from scythe_cli.errors import StorageError
-from scythe_cli.layout import RunLayout
-from scythe_cli.ledger import Ledger, LedgerWriter, counts_of, effective_outcomes, merge_outcomes
-from scythe_cli.records import StateCounts
-from scythe_cli.seal import seal
-from scythe_cli.storage import Storage, open_storage
+from scythe_cli.run import ledger as ledger_module
+from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.ledger import (
+    Ledger,
+    LedgerWriter,
+    counts_of,
+    effective_outcomes,
+    merge_outcomes,
+)
+from scythe_cli.storage.base import Storage
+from scythe_cli.storage.opening import open_storage
 from tests.made_runs import LAYOUT, outcomes, write_part
 
 

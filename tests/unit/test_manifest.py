@@ -8,8 +8,14 @@ from pathlib import Path
 import pytest
 
 from scythe_cli.errors import StorageError
-from scythe_cli.manifest import RunManifest, dump_yaml, load_yaml, provenance, read_manifest
-from scythe_cli.storage import open_storage
+from scythe_cli.run.manifest import (
+    RunManifest,
+    dump_yaml,
+    load_yaml,
+    provenance,
+    read_manifest,
+)
+from scythe_cli.storage.opening import open_storage
 from tests.made_runs import LAYOUT
 
 

@@ -16,13 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import scythe_cli
-from scythe_cli.ledger import write_part
-from scythe_cli.notebook import NotebookProgress, in_notebook, notebook_progress
-from scythe_cli.progress import Progress
-from scythe_cli.records import AllocateResult, ErrorGroup, QueryColumn, QueryResult, SpecError, StateCounts
-from scythe_cli.runs import Run
-from scythe_cli.states import State
-from scythe_cli.storage import open_storage
+from scythe_cli.analysis.notebook import NotebookProgress, in_notebook, notebook_progress
+from scythe_cli.analysis.records import QueryColumn, QueryResult
+from scythe_cli.analysis.run import Run
+from scythe_cli.core.progress import Progress
+from scythe_cli.core.records import StateCounts
+from scythe_cli.core.states import State
+from scythe_cli.run.ledger import write_part
+from scythe_cli.run.records import ErrorGroup, SpecError
+from scythe_cli.services.records import AllocateResult
+from scythe_cli.storage.opening import open_storage
 from tests.made_runs import LAYOUT, make_run, outcomes
 from tests.projects import make_project
 
@@ -221,8 +224,8 @@ def test_ipython_is_never_loaded(tmp_path: Path) -> None:
     (tmp_path / "IPython.py").write_text("raise SystemExit('loaded')\n")
     code = (
         "import sys; sys.path.insert(0, '.')\n"
-        "from scythe_cli.notebook import notebook_progress\n"
-        "from scythe_cli.records import StateCounts\n"
+        "from scythe_cli.analysis.notebook import notebook_progress\n"
+        "from scythe_cli.core.records import StateCounts\n"
         "StateCounts()._repr_html_(); assert notebook_progress(None) is None\n"
         "print(*sorted({'IPython', 'pandas', 'polars', 'rich'} & sys.modules.keys()))"
     )

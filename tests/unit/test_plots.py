@@ -14,10 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scythe_cli.designs.record import DesignField, DesignRecord
-from scythe_cli.errors import NotFoundError, UsageError
-from scythe_cli.results.plots import make_figure
-from scythe_cli.results.plots.shapes import (
+from scythe_cli.analysis.plots.figure import make_figure
+from scythe_cli.analysis.plots.shapes import (
     Axis,
     Bar,
     Bars,
@@ -30,10 +28,18 @@ from scythe_cli.results.plots.shapes import (
     Swing,
     Tornado,
 )
-from scythe_cli.results.plots.terminal import text_of
-from scythe_cli.results.plots.vega import themed_spec, to_html, to_png, to_svg, vega_spec
-from scythe_cli.runs import Run
-from scythe_cli.storage import open_storage
+from scythe_cli.analysis.plots.terminal import text_of
+from scythe_cli.analysis.plots.vega import (
+    themed_spec,
+    to_html,
+    to_png,
+    to_svg,
+    vega_spec,
+)
+from scythe_cli.analysis.run import Run
+from scythe_cli.errors import NotFoundError, UsageError
+from scythe_cli.run.design_record import DesignField, DesignRecord
+from scythe_cli.storage.opening import open_storage
 from tests.result_runs import Case, Wall, finished_run
 
 KINDS: dict[str, dict[str, Any]] = {

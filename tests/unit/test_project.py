@@ -5,8 +5,13 @@ from pathlib import Path
 import pytest
 
 import scythe_cli
-from scythe_cli.errors import ConfigError, EntrypointError, NotFoundError, UsageError
-from scythe_cli.project import open_project
+from scythe_cli.errors import (
+    ConfigError,
+    EntrypointError,
+    NotFoundError,
+    UsageError,
+)
+from scythe_cli.services.project import open_project
 from tests.projects import make_project
 
 

@@ -4,7 +4,12 @@ from datetime import timedelta
 
 import pytest
 
-from scythe_cli.quantities import format_duration, format_size, parse_duration, parse_size
+from scythe_cli.core.quantities import (
+    format_duration,
+    format_size,
+    parse_duration,
+    parse_size,
+)
 
 
 @pytest.mark.parametrize(

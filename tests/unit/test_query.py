@@ -8,10 +8,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from scythe_cli.analysis.results.query import query_file, query_head
+from scythe_cli.analysis.run import Run
 from scythe_cli.errors import ScytheError, UsageError
-from scythe_cli.results.query import query_file, query_head
-from scythe_cli.runs import Run
-from scythe_cli.storage import open_storage
+from scythe_cli.storage.opening import open_storage
 from tests.projects import tree
 from tests.result_runs import Case, finished_run, layout
 

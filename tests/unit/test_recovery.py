@@ -13,19 +13,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from scythe_cli.analysis.run import Run
 from scythe_cli.base import ExperimentOutputSpec
-from scythe_cli.engines import Execution, Job
-from scythe_cli.errors import EngineError, InvalidInputError, StoppedError, StorageError, UsageError
-from scythe_cli.executor import StopSignal
-from scythe_cli.gather import gather
-from scythe_cli.lease import hold_lease
-from scythe_cli.outcomes import State
-from scythe_cli.progress import ProgressCallback
-from scythe_cli.records import StateCounts
-from scythe_cli.recovery import retry_job, retry_run
+from scythe_cli.core.progress import ProgressCallback
+from scythe_cli.core.records import StateCounts
+from scythe_cli.core.states import State
+from scythe_cli.engines.base import Execution, Job
+from scythe_cli.errors import (
+    EngineError,
+    InvalidInputError,
+    StoppedError,
+    StorageError,
+    UsageError,
+)
+from scythe_cli.executor.limits import StopSignal
 from scythe_cli.registry import ExperimentRegistry, RegisteredExperiment
-from scythe_cli.runs import Run
-from scythe_cli.storage import Storage, open_storage
+from scythe_cli.run.final.gather import gather
+from scythe_cli.run.lease import hold_lease
+from scythe_cli.services.retry import retry_job, retry_run
+from scythe_cli.storage.base import Storage
+from scythe_cli.storage.opening import open_storage
 from tests.made_runs import LAYOUT, Answer, Case, make_run, outcomes, write_part
 
 
@@ -115,7 +122,7 @@ def test_only_chosen_states(
 def test_failures_of_a_retry_replace_those_before_and_history_is_kept(
     run: Run, experiment: RegisteredExperiment[Case, Answer]
 ) -> None:
-    from scythe_cli.attempts import spec_history
+    from scythe_cli.services.history import spec_history
 
     result = retry_run(run, experiment, ToldEngine("crashed"), only={State.FAILED})
 

@@ -15,7 +15,13 @@ import pytest
 from pydantic import BaseModel, SecretStr, create_model
 
 from scythe_cli.base import RESERVED_INPUT_FIELDS, ExperimentInputSpec, ExperimentOutputSpec, FileReference
-from scythe_cli.errors import ConfigError, EntrypointError, InvalidInputError, RegistrationError
+from scythe_cli.errors import (
+    ConfigError,
+    EntrypointError,
+    InvalidInputError,
+    RegistrationError,
+)
+from scythe_cli.model.registration import with_options
 from scythe_cli.registry import (
     ExperimentOptions,
     ExperimentRegistry,
@@ -24,7 +30,6 @@ from scythe_cli.registry import (
     RegisteredExperiment,
     WorkflowLike,
     experiment_from_function,
-    with_options,
 )
 
 Register = ExperimentRegistry.Register

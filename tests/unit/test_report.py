@@ -11,11 +11,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from scythe_cli.analysis.report.markup import Html, join, tag
+from scythe_cli.analysis.run import Run
 from scythe_cli.errors import UsageError
-from scythe_cli.manifest import dump_yaml
-from scythe_cli.report.markup import Html, join, tag
-from scythe_cli.runs import Run
-from scythe_cli.storage import Storage, open_storage
+from scythe_cli.run.manifest import dump_yaml
+from scythe_cli.storage.base import Storage
+from scythe_cli.storage.opening import open_storage
 from tests.result_runs import Case, Wall, finished_run
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}

@@ -14,30 +14,33 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from scythe_cli import allocation, claiming
-from scythe_cli.allocation import AllocationRequest, execute, submit
+from scythe_cli.analysis.run import Run
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec, FileReference
-from scythe_cli.engines import Execution, Job
+from scythe_cli.core.progress import ProgressCallback
+from scythe_cli.core.semver import Bump, SemVer
+from scythe_cli.core.states import State
+from scythe_cli.core.states import State as SpecState
+from scythe_cli.engines.base import Execution, Job
 from scythe_cli.errors import NotFoundError, UsageError
-from scythe_cli.executor import StopSignal
-from scythe_cli.ledger import Ledger, write_part
-from scythe_cli.manifest import Provenance
-from scythe_cli.outcomes import OUTCOME_SCHEMA, State
-from scythe_cli.planning import plan_allocation
-from scythe_cli.progress import ProgressCallback
-from scythe_cli.records import AllocateResult
-from scythe_cli.recovery import retry_run
+from scythe_cli.executor.limits import StopSignal
+from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
+from scythe_cli.model.spec_rows import spec_factory, table_from_specs
 from scythe_cli.registry import ExperimentRegistry, RegisteredExperiment
-from scythe_cli.reuse.codeprint import code_of, differing_code
-from scythe_cli.reuse.explanation import Explanation, explain_row
-from scythe_cli.reuse.identity import row_keys
-from scythe_cli.reuse.takeover import ReuseRequest
-from scythe_cli.runs import Run
-from scythe_cli.specfile import SpecFile
-from scythe_cli.specs import spec_factory, table_from_specs
-from scythe_cli.states import State as SpecState
-from scythe_cli.storage import Storage, open_storage
-from scythe_cli.versioning import Bump, SemVer
+from scythe_cli.run import claiming
+from scythe_cli.run.ledger import Ledger, write_part
+from scythe_cli.run.manifest import Provenance
+from scythe_cli.run.specs_file import SpecFile
+from scythe_cli.services import allocate as allocation
+from scythe_cli.services.allocate import AllocationRequest, execute, submit
+from scythe_cli.services.plan import plan_allocation
+from scythe_cli.services.records import AllocateResult
+from scythe_cli.services.retry import retry_run
+from scythe_cli.services.reuse.code_hash import code_of, differing_code
+from scythe_cli.services.reuse.copy import ReuseRequest
+from scythe_cli.services.reuse.explanation import Explanation, explain_row
+from scythe_cli.services.reuse.identity import row_keys
+from scythe_cli.storage.base import Storage
+from scythe_cli.storage.opening import open_storage
 
 
 class Case(ExperimentInputSpec):
@@ -256,10 +259,10 @@ def test_failures_are_not_taken_over(bench: Bench) -> None:
 
 def test_other_code_is_not_taken_over_unless_it_is_waived(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     first, _, _ = bench.allocate(cases(1, 2))
-    import scythe_cli.allocation
-    import scythe_cli.reuse.savings
+    import scythe_cli.services.allocate
+    import scythe_cli.services.reuse.savings
 
-    for module in (scythe_cli.allocation, scythe_cli.reuse.savings):
+    for module in (scythe_cli.services.allocate, scythe_cli.services.reuse.savings):
         monkeypatch.setattr(module, "code_of", lambda *_: {"m.py": "changed"})
     result, run, ran = bench.allocate(cases(1, 2), reuse=REUSE)
     assert ran == [1, 2]
@@ -322,7 +325,7 @@ def test_files_elsewhere_are_not_known_by_their_content(bench: Bench) -> None:
 
 def test_nothing_is_left_when_taking_over_fails(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     from scythe_cli.errors import StorageError
-    from scythe_cli.reuse import takeover as reuse
+    from scythe_cli.services.reuse import copy as reuse
 
     bench.allocate(cases(1, 2))
 
@@ -446,7 +449,7 @@ def test_code_is_what_the_function_comes_to_in_the_project(tmp_path: Path, monke
         "class I(ExperimentInputSpec):\n    x: float\nclass O(ExperimentOutputSpec):\n    y: float\n"
         "def simulate(i: I) -> O:\n    return O(y=1)\n"
     )
-    from scythe_cli.entrypoints import load_entrypoint
+    from scythe_cli.model.entrypoints import load_entrypoint
 
     loaded: Any = load_entrypoint("codeprint_work.model:simulate", tmp_path)
     code = code_of(loaded, tmp_path)
@@ -508,7 +511,7 @@ def test_a_plan_for_a_fleet(bench: Bench, per_task: int | str, known: bool, expe
 
 
 def test_a_plan_counts_tasks_as_a_node_makes_them() -> None:
-    from scythe_cli.engines.hatchet.plan import Shape, count_tasks, waves
+    from scythe_cli.engines.hatchet.nodes.plan import Shape, count_tasks, waves
 
     for n in (0, 1, 7, 100, 12_345):
         for shape in (Shape(), Shape(3), Shape(50, 4), Shape(20_000, 500)):
@@ -517,8 +520,8 @@ def test_a_plan_counts_tasks_as_a_node_makes_them() -> None:
 
 
 def test_nodes_of_a_plan_are_those_of_the_tree() -> None:
-    from scythe_cli.planning import _nodes
-    from scythe_cli.tree import RecursionMap
+    from scythe_cli.core.recursion import RecursionMap
+    from scythe_cli.services.plan import _nodes
 
     def walk(node: RecursionMap, n: int) -> tuple[list[int], int]:
         if node.is_base_case(n):

@@ -7,14 +7,16 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from scythe_cli.catalog import find_run, list_experiments, list_versions, run_records, version_records
+from scythe_cli.analysis.run import Run
+from scythe_cli.core.records import StateCounts
+from scythe_cli.core.semver import SemVer
 from scythe_cli.errors import NotFoundError, StorageError, UsageError
-from scythe_cli.gather import gather
-from scythe_cli.layout import RunLayout
-from scythe_cli.records import StateCounts
-from scythe_cli.runs import Run
-from scythe_cli.storage import Storage, open_storage
-from scythe_cli.versioning import SemVer
+from scythe_cli.run.catalog import find_run, list_experiments, list_versions
+from scythe_cli.run.final.gather import gather
+from scythe_cli.run.layout import RunLayout
+from scythe_cli.services.listing import run_records, version_records
+from scythe_cli.storage.base import Storage
+from scythe_cli.storage.opening import open_storage
 from tests.made_runs import make_run, outcomes, write_part
 
 

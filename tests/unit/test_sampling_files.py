@@ -27,10 +27,12 @@ from pydantic import (
 )
 
 from scythe_cli.base import ExperimentInputSpec, FileReference, OptionalFileReference, input_columns
-from scythe_cli.columns import schema_of
 from scythe_cli.errors import SamplingFileError, SpecsError
-from scythe_cli.sampling import BadCellsError, CellProblem, SamplingTable, check_round_trip, read_sampling_file
-from scythe_cli.specs import table_from_specs
+from scythe_cli.model.columns import schema_of
+from scythe_cli.model.spec_rows import table_from_specs
+from scythe_cli.sampling.problems import BadCellsError, CellProblem
+from scythe_cli.sampling.reading import SamplingTable, read_sampling_file
+from scythe_cli.sampling.round_trip import check_round_trip
 
 
 class Panel(ExperimentInputSpec):

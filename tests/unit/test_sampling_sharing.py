@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from scythe_cli.entrypoints import load_entrypoint
+from scythe_cli.model.entrypoints import load_entrypoint
 from scythe_cli.registry import RegisteredExperiment
-from scythe_cli.sampling import BadCellsError, Helpers, SamplingTable, read_sampling_file, sharing
+from scythe_cli.sampling import sharing
+from scythe_cli.sampling.pieces import Helpers
+from scythe_cli.sampling.problems import BadCellsError
+from scythe_cli.sampling.reading import SamplingTable, read_sampling_file
 
 MODULE = """
 import os, time
@@ -18,7 +21,7 @@ from pathlib import Path
 from pydantic import Field, field_validator
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
 from scythe_cli.registry import ExperimentRegistry
-from scythe_cli.target import in_worker
+from scythe_cli.model.function_ref import in_worker
 
 HERE = Path(__file__).parent
 if in_worker() and (HERE / "broken").exists():

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from scythe_cli import processes, scratch
-from scythe_cli.processes import is_alive, machine, start_of
-from scythe_cli.scratch import owned_prefix
+from scythe_cli.core import folders as scratch
+from scythe_cli.core import processes
+from scythe_cli.core.folders import owned_prefix
+from scythe_cli.core.processes import is_alive, machine, start_of
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def killed_process(temporary: Path) -> tuple[int, Path]:
     """A process that made a folder and was killed: its number, and the folder."""
     code = (
-        "import os, sys, tempfile\nfrom scythe_cli.scratch import owned_prefix\n"
+        "import os, sys, tempfile\nfrom scythe_cli.core.folders import owned_prefix\n"
         "folder = tempfile.mkdtemp(prefix=owned_prefix('test'))\n"
         "open(folder + '/file', 'w').close()\nprint(folder, flush=True)\nos.kill(os.getpid(), 9)"
     )

@@ -11,10 +11,10 @@ import pytest
 from scipy.stats import sobol_indices as scipy_indices
 from scipy.stats import uniform
 
+from scythe_cli.analysis.run import Run
+from scythe_cli.analysis.sensitivity import field_effects, sobol_from_blocks, sobol_indices
 from scythe_cli.errors import NotFoundError, UsageError
-from scythe_cli.project import open_project
-from scythe_cli.runs import Run
-from scythe_cli.sensitivity import field_effects, sobol_from_blocks, sobol_indices
+from scythe_cli.services.project import open_project
 from tests.projects import make_project
 
 ISHIGAMI = """
@@ -55,7 +55,7 @@ def ishigami(x: np.ndarray) -> np.ndarray:
 
 
 def blocks(n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    from scythe_cli.designs.points import draw_points
+    from scythe_cli.doe.points import draw_points
 
     points = (draw_points("saltelli", n, 3, seed) * 2 - 1) * math.pi
     values = ishigami(points.T).reshape(5, n)

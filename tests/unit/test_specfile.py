@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scythe_cli import specfile
-from scythe_cli.outcomes import OUTCOME_SCHEMA
-from scythe_cli.specfile import specs_hash, write_new_specs, write_specs
-from scythe_cli.specs import META_SCHEMA, with_meta
+from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
+from scythe_cli.model.spec_rows import META_SCHEMA, with_meta
+from scythe_cli.run import specs_file as specfile
+from scythe_cli.run.specs_file import specs_hash, write_new_specs, write_specs
 
 RUN = "e/v1.0.0/2026-01-01_00-00-00"
 

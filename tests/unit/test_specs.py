@@ -10,7 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from scythe_cli.base import SPEC_LEVELS, ExperimentInputSpec
 from scythe_cli.errors import SpecsError
-from scythe_cli.specs import META_SCHEMA, build_specs, spec_factory, specs_schema, table_from_specs, with_meta
+from scythe_cli.model.spec_rows import (
+    META_SCHEMA,
+    build_specs,
+    spec_factory,
+    specs_schema,
+    table_from_specs,
+    with_meta,
+)
 
 RUN = "energy/v1.0.0/2024-01-01_00-00-00"
 

@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from scythe_cli.analysis.records import TableColumn
+from scythe_cli.analysis.results import summary
+from scythe_cli.analysis.results.tables import reading
+from scythe_cli.analysis.run import Run
 from scythe_cli.errors import StorageError
-from scythe_cli.records import TableColumn
-from scythe_cli.results import summary
-from scythe_cli.results.tables import reading
-from scythe_cli.runs import Run
-from scythe_cli.storage import open_storage
+from scythe_cli.storage.opening import open_storage
 from tests.result_runs import Case, Wall, finished_run
 
 
@@ -118,7 +118,7 @@ def test_nested_inputs_and_their_texts(tmp_path: Path) -> None:
         open_storage(tmp_path / "runs"), tmp_path / "s", [Case(tilt=1, wall=Wall(u_value=2))], [{"months": [1.0]}]
     )
     assert column(run, "month", "monthly").n_unique == 1
-    from scythe_cli.results.tables import field_texts
+    from scythe_cli.analysis.results.tables import field_texts
 
     texts = field_texts(run.storage, run.layout)
     assert texts["wall.u_value"].unit == "W/m2K"

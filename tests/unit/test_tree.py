@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from scythe_cli.tree import RecursionMap, RecursionSpec, rows_of
+from scythe_cli.core.recursion import RecursionMap, RecursionSpec, rows_of
 
 
 def test_the_root_has_all_rows() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from scythe_cli.versioning import BUMPS, SemVer, next_version
+from scythe_cli.core.semver import BUMPS, SemVer, next_version
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 # comes first, since it loads the SDK faster
-import scythe_cli.engines.hatchet.sdk  # isort: skip  # noqa: F401  # pyright: ignore[reportUnusedImport]
-
+import scythe_cli.engines.hatchet.sdk_patches  # isort: skip  # noqa: F401  # pyright: ignore[reportUnusedImport]
 import grpc
 from hatchet_sdk import Hatchet
 from hatchet_sdk.client import Client
@@ -26,12 +25,13 @@ from hatchet_sdk.features.runs import BulkCancelReplayOpts, RunFilter
 from hatchet_sdk.runnables.workflow import BaseWorkflow
 from hatchet_sdk.utils.api_auth import create_authorization_header
 
-from scythe_cli.engines.hatchet.node import NODE_NAME
+from scythe_cli.engines.hatchet.connection import get_hatchet
+from scythe_cli.engines.hatchet.nodes.node import NODE_NAME
 from scythe_cli.engines.hatchet.payloads import META_RUN, NodeInput
 from scythe_cli.errors import EngineError
-from scythe_cli.hatchet import get_hatchet
 
 __all__ = ["Connection", "RunState", "WorkerRecord", "connect"]
+
 
 _CONNECT_TIMEOUT_S = 5.0
 _HEARTBEAT = timedelta(seconds=30)

@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from scythe_cli.core.folders import owned_prefix
 from scythe_cli.engines.base import Job
+from scythe_cli.engines.hatchet.connection import is_embedded, stop_embedded
 from scythe_cli.errors import EngineError
-from scythe_cli.hatchet import is_embedded, stop_embedded
-from scythe_cli.scratch import owned_prefix
 
 __all__ = ["worker_beside"]
+
 
 _START_S = 120.0
 _END_S = 30.0
@@ -34,7 +35,7 @@ def worker_beside(job: Job) -> Generator[None]:
     if not is_embedded():
         yield
         return
-    from scythe_cli.hatchet import get_hatchet
+    from scythe_cli.engines.hatchet.connection import get_hatchet
 
     get_hatchet()  # starts the engine, and leaves in the environment what the worker needs to find it
     try:

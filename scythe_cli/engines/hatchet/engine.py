@@ -13,27 +13,30 @@ from uuid import uuid4
 import polars as pl
 import pyarrow as pa
 
+from scythe_cli.core.progress import PhaseCallback, ProgressCallback
+from scythe_cli.core.records import StateCounts
+from scythe_cli.core.states import State
 from scythe_cli.engines.base import Execution, Job, conclude
+from scythe_cli.engines.hatchet.connection import is_embedded
 from scythe_cli.engines.hatchet.embedded import worker_beside
 from scythe_cli.engines.hatchet.follow import Follower
 from scythe_cli.errors import EngineError, UsageError, WaitTimeoutError
-from scythe_cli.executor import StopSignal
-from scythe_cli.gather import GatherResult
-from scythe_cli.hatchet import is_embedded
-from scythe_cli.layout import RunLayout
-from scythe_cli.ledger import Ledger, effective_outcomes, write_part
-from scythe_cli.manifest import RunManifest, read_manifest
-from scythe_cli.outcomes import OUTCOME_SCHEMA, State
-from scythe_cli.progress import PhaseCallback, ProgressCallback
-from scythe_cli.records import StateCounts
-from scythe_cli.storage import Storage
+from scythe_cli.executor.limits import StopSignal
+from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
+from scythe_cli.run.final.gather import GatherResult
+from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.ledger import Ledger, effective_outcomes, write_part
+from scythe_cli.run.manifest import RunManifest, read_manifest
+from scythe_cli.storage.base import Storage
 
 if TYPE_CHECKING:
     from scythe_cli.engines.hatchet.client import Connection, RunState, WorkerRecord
     from scythe_cli.engines.hatchet.payloads import NodeInput
-    from scythe_cli.records import AllocateResult
+    from scythe_cli.services.records import AllocateResult
+
 
 __all__ = ["HatchetEngine", "HatchetRunRef"]
+
 
 _POLL_S = 0.3
 _MAX_POLL_S = 5.0
@@ -117,8 +120,8 @@ class HatchetEngine:
             EngineError: If there is no token, it is refused, or the engine cannot be reached.
             UsageError: If specs of the run are to be run again while the fleet is still at work on it.
         """
-        from scythe_cli.engines.hatchet import tasks
         from scythe_cli.engines.hatchet.client import connect, wait_until_closed
+        from scythe_cli.engines.hatchet.nodes import tasks
 
         connection = connect()
         # what the engine lists lags behind by a moment
@@ -179,7 +182,7 @@ class HatchetEngine:
             StorageError: If the run cannot be read or written.
         """
         from scythe_cli.engines.hatchet.client import connect, wait_until_closed
-        from scythe_cli.gather import gather
+        from scythe_cli.run.final.gather import gather
 
         connection = connect()
         # first of all: nodes look for it before they ask for more
@@ -193,11 +196,11 @@ class HatchetEngine:
 
 
 def _node_input(job: Job) -> NodeInput:
-    from scythe_cli.engines.hatchet.leaf import pointer_of
+    from scythe_cli.core.recursion import RecursionMap
+    from scythe_cli.engines.hatchet.nodes.leaf import pointer_of
     from scythe_cli.engines.hatchet.payloads import NodeInput
     from scythe_cli.engines.hatchet.todo import pack_todo, todo_array
     from scythe_cli.engines.hatchet.workflows import WorkflowExperiment
-    from scythe_cli.tree import RecursionMap
 
     manifest = read_manifest(job.storage, job.run) or RunManifest(
         workflow_run_id=job.workflow_run_id, experiment_id=job.run.experiment_id, experiment_name=job.experiment.name
@@ -346,7 +349,7 @@ def _only(output: dict[str, Any]) -> dict[str, Any]:
 
 def _write_cancelled(storage: Storage, run: RunLayout) -> int:
     """Give an outcome to every spec that has none."""
-    from scythe_cli.engines.hatchet.node import CANCEL_PREFIX
+    from scythe_cli.engines.hatchet.nodes.node import CANCEL_PREFIX
 
     manifest = read_manifest(storage, run)
     n_specs = manifest.n_specs if manifest and manifest.n_specs else 0

@@ -8,16 +8,17 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 
+from scythe_cli.core.folders import owned_prefix
+from scythe_cli.core.progress import Progress, RateMeter
+from scythe_cli.core.records import StateCounts
+from scythe_cli.core.states import State
 from scythe_cli.engines.base import Job
-from scythe_cli.errors import first_line
-from scythe_cli.ledger import POLARS_ERRORS, effective_outcomes
-from scythe_cli.outcomes import State
-from scythe_cli.progress import Progress, RateMeter
-from scythe_cli.records import StateCounts
-from scythe_cli.scratch import owned_prefix
-from scythe_cli.storage import MissingKeyError, StorageError
+from scythe_cli.errors import StorageError, first_line
+from scythe_cli.run.ledger import POLARS_ERRORS, effective_outcomes
+from scythe_cli.storage.base import MissingKeyError
 
 __all__ = ["Follower"]
+
 
 _COLUMNS = ["sort_index", "state", "attempt", "final"]
 

@@ -10,9 +10,10 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from scythe_cli.layout import RunLayout
-from scythe_cli.storage import Storage, open_storage
-from scythe_cli.tree import RecursionMap
+from scythe_cli.core.recursion import RecursionMap
+from scythe_cli.run.layout import RunLayout
+from scythe_cli.storage.base import Storage
+from scythe_cli.storage.opening import open_storage
 
 __all__ = [
     "INLINE_LIMIT_BYTES",
@@ -29,6 +30,7 @@ __all__ = [
     "unpack_bytes",
     "unpack_outcomes",
 ]
+
 
 META_RUN = "scythe_run"
 """Key in the metadata of every Hatchet run that belongs to a run of ours; its value is the experiment_id."""

@@ -17,6 +17,7 @@ from scythe_cli.errors import EngineError
 
 __all__ = ["MAX_BYTES", "pack_todo", "todo_array", "unpack_todo"]
 
+
 MAX_BYTES = 3_000_000
 """A gRPC message can have 4 MB."""
 

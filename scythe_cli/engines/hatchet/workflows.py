@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 from typing import Any, NoReturn, get_type_hints
 
-from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
 from scythe_cli.errors import RegistrationError
-from scythe_cli.registry import ExperimentOptions, RegisteredExperiment, WorkflowLike
+from scythe_cli.model.models import ExperimentInputSpec, ExperimentOutputSpec
+from scythe_cli.model.registration import ExperimentOptions, RegisteredExperiment, WorkflowLike
 
 __all__ = ["WorkflowExperiment", "workflow_experiment"]
 

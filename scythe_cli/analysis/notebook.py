@@ -1,0 +1,107 @@
+"""What a notebook shows: records as small tables, and how far a run is.
+
+The HTML has no colours, scripts or resources of its own, so that it fits every theme; all text in it is escaped.
+IPython is never loaded from here: where there is a notebook, it is loaded already.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any, TextIO
+
+from scythe_cli.core.html import facts_html, safe_html
+from scythe_cli.core.progress import Progress, ProgressCallback, progress_line
+from scythe_cli.errors import ScytheError
+
+if TYPE_CHECKING:
+    from scythe_cli.analysis.run import Run
+
+
+__all__ = ["NotebookProgress", "in_notebook", "notebook_progress", "run_html"]
+
+
+_EVERY_S = 0.25
+_PLAIN_EVERY_S = 5.0
+
+
+def run_html(run: Run) -> str:
+    """A run as a table: how its specs stand, and its final tables."""
+    rows: list[tuple[str, Any]] = [("run", run.experiment_id), ("folder", run.uri)]
+    try:
+        status = run.status()
+    except ScytheError as error:
+        rows.append(("problem", error.message))
+    else:
+        counts = {} if status.counts is None else status.counts.model_dump()
+        states = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
+        rows += [("specs", status.n_specs), ("states", states), ("tables", status.tables), ("engine", status.engine)]
+        rows += [("note", status.notice)] if status.notice else []
+    return f"<div><b>Run</b>{facts_html(rows)}</div>"
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    module: Any = sys.modules.get("IPython")
+    shell: Any = module.get_ipython() if module is not None and hasattr(module, "get_ipython") else None
+    return shell is not None and getattr(shell, "kernel", None) is not None
+
+
+def notebook_progress(given: ProgressCallback | None) -> ProgressCallback | None:
+    """What to call with progress: what was given, else in a notebook a display, else nothing."""
+    return NotebookProgress() if given is None and in_notebook() else given
+
+
+def _words(progress: Progress) -> str:
+    if progress.phase == "running":
+        return progress_line(progress)
+    return " ".join([progress.phase, progress.detail or ""]).strip()
+
+
+class NotebookProgress:
+    """Shows how far a run is: in a notebook a bar below the cell, elsewhere a line of text now and then.
+
+        project.allocate("cases.csv", progress=NotebookProgress())
+
+    Args:
+        stream: Where lines go outside a notebook; stderr unless given.
+    """
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream
+        self._is_display = in_notebook()
+        self._id: str | None = None
+        self._shown: tuple[str, int] | None = None
+        self._due_s = 0.0
+        self._done = 0
+
+    def __call__(self, progress: Progress) -> None:
+        """Show a moment, when it is time; a new phase and the end are always shown."""
+        now_s = time.monotonic()
+        counts = progress.counts
+        is_last = progress.phase == "running" and counts.total > 0 and counts.pending == 0
+        what = progress.phase, counts.pending
+        is_new = self._shown is None or self._shown[0] != progress.phase
+        if (now_s < self._due_s and not is_new and not is_last) or what == self._shown:
+            return
+        self._shown = what
+        self._due_s = now_s + (_EVERY_S if self._is_display else _PLAIN_EVERY_S)
+        if self._is_display:
+            self._display(progress)
+        elif progress.phase == "running":
+            print(_words(progress), file=self._stream or sys.stderr, flush=True)
+
+    def _display(self, progress: Progress) -> None:
+        display: Any = sys.modules["IPython"].display
+        counts = progress.counts
+        text = _words(progress)
+        if progress.phase == "running":
+            self._done = counts.total - counts.pending  # the other phases do not tell
+        value = f' value="{self._done}"' if progress.phase in ("running", "gathering") else ""
+        bar = f'<progress max="{max(counts.total, 1)}"{value} style="width: 20em"></progress>'
+        bundle = {"text/html": f"<div>{bar} {safe_html(text)}</div>", "text/plain": text}
+        if self._id is None:
+            self._id = f"scythe-{id(self)}-{time.monotonic_ns()}"
+            display.display(bundle, raw=True, display_id=self._id)
+        else:
+            display.update_display(bundle, raw=True, display_id=self._id)

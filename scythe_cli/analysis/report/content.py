@@ -1,0 +1,304 @@
+"""What a report tells, read from the run's folder alone, in memory that does not grow with the run's tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from scythe_cli.analysis.plots.figure import make_source
+from scythe_cli.analysis.plots.reading import (
+    Source,
+    draw,
+    histogram_of,
+    read_histogram,
+    read_xy,
+    rice_bins,
+)
+from scythe_cli.analysis.plots.shapes import (
+    Axis,
+    Curve,
+    Histogram,
+    Shape,
+)
+from scythe_cli.analysis.records import TableColumn, TableRecord
+from scythe_cli.core.states import State
+from scythe_cli.errors import NotFoundError, ScytheError, UsageError
+from scythe_cli.run.input_files import InputArtifact
+from scythe_cli.run.ledger import Ledger, effective_outcomes
+from scythe_cli.run.manifest import RunManifest, load_yaml
+from scythe_cli.run.records import RunErrors, RunStatus
+from scythe_cli.storage.base import MissingKeyError
+
+if TYPE_CHECKING:
+    from scythe_cli.analysis.run import Run
+
+
+__all__ = ["Content", "Durations", "Influences", "Picture", "read_content"]
+
+
+_MAX_FIELDS = 24
+"""How many inputs, and how many outputs, are drawn; all are in the tables."""
+
+_MAX_MATRIX = 40
+_MAX_POINTS = 400
+_SCATTERED_OUTPUTS = 4
+_SCATTERED_INPUTS = 3
+_SAMPLE_ROWS = 20_000
+_CURVE_POINTS = 120
+_MAX_BINS = 30
+_GRID = (40, 26)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A plot with what has to be said of it."""
+
+    title: str
+    note: str
+    shape: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Durations:
+    """How long specs took, in seconds."""
+
+    n: int
+    total: float
+    mean: float
+    median: float
+    longest: float
+    span: float | None  # from the first start to the last end
+    pictures: list[Picture]
+
+
+@dataclass(frozen=True, slots=True)
+class Influences:
+    """Spearman's rank correlations of outputs (columns) with inputs (rows)."""
+
+    inputs: list[str]
+    outputs: list[str]
+    values: list[list[float | None]]
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """All that a report tells."""
+
+    experiment_id: str
+    uri: str
+    made_at: datetime
+    manifest: RunManifest | None
+    status: RunStatus
+    tables: list[TableRecord]
+    errors: RunErrors | None
+    durations: Durations | None
+    inputs: list[TableColumn]
+    outputs: list[TableColumn]
+    input_pictures: list[Picture]
+    output_pictures: list[Picture]
+    influences: Influences | None
+    scatters: list[Picture]
+    input_files: int
+    input_bytes: int
+    notices: list[str] = field(default_factory=list[str])
+
+
+def read_content(run: Run) -> Content:
+    """Read what a report tells.
+
+    Raises:
+        StorageError: If the run cannot be read.
+    """
+    status = run.status()
+    notices = [status.notice] if status.notice else []
+    errors = run.errors(limit=0) if status.counts is not None else None
+    source = None
+    if "scalars" in status.tables:
+        try:
+            source = make_source(run)
+        except NotFoundError:
+            notices.append("the tables are being made anew")
+    if source is not None and not status.gathered and status.n_specs is not None:
+        notices.append("the tables are older than the newest outcomes: `scythe retry` makes them anew")
+    n_files, n_bytes = _input_files(run)
+    drawn = _Drawn() if source is None or not source.n_rows else _draw_fields(run, source, notices)
+    return Content(
+        experiment_id=run.experiment_id,
+        uri=run.uri,
+        made_at=datetime.now(UTC),
+        manifest=run.manifest,
+        status=status,
+        tables=run.tables(),
+        errors=errors,
+        durations=_durations(run) if status.counts is not None else None,
+        inputs=drawn.inputs,
+        outputs=drawn.outputs,
+        input_pictures=drawn.input_pictures,
+        output_pictures=drawn.output_pictures,
+        influences=drawn.influences,
+        scatters=drawn.scatters,
+        input_files=n_files,
+        input_bytes=n_bytes,
+        notices=notices,
+    )
+
+
+def _input_files(run: Run) -> tuple[int, int]:
+    """How many input files were uploaded, and how many bytes they are."""
+    try:
+        document = load_yaml(run.storage.read_bytes(run.layout.input_artifacts), run.layout.input_artifacts)
+    except MissingKeyError:
+        return 0, 0
+    listed = document.get("files")
+    if not isinstance(listed, list):
+        return 0, 0
+    sizes: dict[str, int] = {}
+    for each in listed:
+        try:
+            file = InputArtifact.model_validate(each)
+        except ValueError:
+            continue  # written by an older program
+        sizes[file.uri] = file.size_bytes
+    return len(sizes), sum(sizes.values())
+
+
+def _spread(seconds: pl.Series) -> Histogram:
+    """How long specs took, in a unit in which that can be read."""
+    longest_s = float(seconds.max() or 0.0)  # pyright: ignore[reportArgumentType]
+    unit, per_s = ("s", 1.0) if longest_s >= 1 else ("ms", 1e3) if longest_s >= 1e-3 else ("µs", 1e6)
+    return histogram_of(seconds * per_s, Axis("duration", "number", unit), 40)
+
+
+def _durations(run: Run) -> Durations | None:
+    with Ledger.open(run.storage, run.layout) as ledger:
+        outcomes = effective_outcomes(ledger.outcomes()).select("state", "started_at", "duration_s")
+    ran = outcomes.filter(pl.col("duration_s").is_finite() & (pl.col("state") != State.CANCELLED.value))
+    if not ran.height:
+        return None
+    seconds = ran["duration_s"]
+    ends = ran.drop_nulls().select(
+        pl.col("started_at").dt.epoch("ms").alias("start"),
+        (pl.col("started_at").dt.epoch("ms") + pl.col("duration_s") * 1000).alias("end"),
+    )
+    pictures = [Picture("Duration of a spec", "", _spread(seconds))]
+    span = None
+    if ends.height:
+        first, last = (float(v) for v in ends.select(pl.col("start").min(), pl.col("end").max()).row(0))
+        span = (last - first) / 1000
+        finished = ends["end"].sort()
+        # so many points of the curve as are seen, whatever the number of specs
+        at = [round(i * (ends.height - 1) / (_CURVE_POINTS - 1)) for i in range(_CURVE_POINTS)]
+        at = sorted(set(at))
+        axes = Axis("time (UTC)", "time"), Axis("specs finished", "number")
+        xs = [first, *(float(finished[i]) for i in at)]
+        pictures.append(Picture("Progress", "", Curve(*axes, xs, [0.0, *(float(i + 1) for i in at)])))
+    return Durations(
+        n=seconds.len(),
+        total=float(seconds.sum()),
+        mean=float(seconds.sum()) / seconds.len(),
+        median=float(seconds.quantile(0.5, "linear") or 0.0),
+        longest=float(seconds.sort()[-1]),
+        span=span,
+        pictures=pictures,
+    )
+
+
+@dataclass(slots=True)
+class _Drawn:
+    """What there is to see of inputs and outputs."""
+
+    inputs: list[TableColumn] = field(default_factory=list[TableColumn])
+    outputs: list[TableColumn] = field(default_factory=list[TableColumn])
+    input_pictures: list[Picture] = field(default_factory=list[Picture])
+    output_pictures: list[Picture] = field(default_factory=list[Picture])
+    influences: Influences | None = None
+    scatters: list[Picture] = field(default_factory=list[Picture])
+
+
+def _draw_fields(run: Run, source: Source, notices: list[str]) -> _Drawn:
+    tidy = source.tidy
+    summary = {column.name: column for column in run.show("scalars", rows=0).columns}
+    # nested models and lists are in no index, so that the table knows nothing of them
+    drawn = _Drawn(
+        inputs=[summary[name] for name in (*tidy.inputs, *tidy.features) if name in summary],
+        outputs=[summary[name] for name in tidy.outputs if name in summary],
+    )
+    drawn.input_pictures = _histograms(source, [*tidy.inputs, *tidy.features], summary, notices, "inputs")
+    drawn.output_pictures = _histograms(source, tidy.outputs, summary, notices, "outputs")
+    drawn.influences = _influences(source)
+    if drawn.influences is not None:
+        drawn.scatters = _scatters(source, drawn.influences)
+    return drawn
+
+
+def _histograms(
+    source: Source, names: Sequence[str], summary: dict[str, TableColumn], notices: list[str], what: str
+) -> list[Picture]:
+    """A histogram for each column that varies."""
+    varying = [name for name in names if name not in summary or summary[name].n_unique != 1]
+    if len(varying) > _MAX_FIELDS:
+        notices.append(f"the first {_MAX_FIELDS} of {len(varying)} {what} are drawn")
+    pictures: list[Picture] = []
+    for name in varying[:_MAX_FIELDS]:
+        try:
+            shape, notes = read_histogram(source, name, min(rice_bins(source.n_rows), _MAX_BINS))
+        except UsageError:
+            continue  # lists, and columns without any number
+        # text that is another for nearly every spec, as names of files are, makes no picture
+        if not (shape.labels and shape.left_out > 10 * len(shape.labels)):
+            pictures.append(Picture(name, "; ".join(notes[1:]), _few_labels(shape)))
+    return pictures
+
+
+def _few_labels(shape: Histogram, most: int = 8) -> Histogram:
+    if len(shape.labels) <= most:
+        return shape
+    rest = sum(shape.counts[most:])
+    labels = [*shape.labels[:most], f"({len(shape.labels) - most + shape.left_out} others)"]
+    return Histogram(shape.x, [*shape.counts[:most], rest], labels=labels, left_out=shape.left_out)
+
+
+def _influences(source: Source) -> Influences | None:
+    """Rank correlations, from rows that are drawn at random where there are many."""
+    inputs = source.numeric([*source.tidy.inputs, *source.tidy.features])[:_MAX_MATRIX]
+    outputs = source.numeric(source.tidy.outputs)[:_MAX_MATRIX]
+    if not inputs or not outputs or source.n_rows < 5:
+        return None
+    frame = source.frame.select(pl.col(name).cast(pl.Float64) for name in (*inputs, *outputs))
+    rows = draw(frame, source.n_rows, _SAMPLE_ROWS, source.seed)
+    inputs = [name for name in inputs if rows[name].n_unique() > 1]
+    outputs = [name for name in outputs if rows[name].n_unique() > 1]
+    if not inputs or not outputs:
+        return None
+    values = [[_rank_correlation(rows, a, b) for b in outputs] for a in inputs]
+    drawn = f"{rows.height:,} of {source.count(source.n_rows)}, drawn with seed {source.seed}"
+    return Influences(inputs, outputs, values, drawn if rows.height < source.n_rows else source.count(source.n_rows))
+
+
+def _rank_correlation(rows: pl.DataFrame, a: str, b: str) -> float | None:
+    pair = rows.select(pl.col(a).alias("a"), pl.col(b).alias("b"))
+    pair = pair.filter(pl.col("a").is_finite() & pl.col("b").is_finite())
+    if pair.height < 5:
+        return None
+    value: Any = pair.select(pl.corr(pl.col("a").rank(), pl.col("b").rank())).item()
+    return float(value) if value is not None and value == value else None
+
+
+def _scatters(source: Source, influences: Influences) -> list[Picture]:
+    """Outputs over the inputs that they follow most closely."""
+    pictures: list[Picture] = []
+    for j, output in enumerate(influences.outputs[:_SCATTERED_OUTPUTS]):
+        sizes = [(abs(row[j] or 0.0), name) for row, name in zip(influences.values, influences.inputs, strict=True)]
+        sizes.sort(key=lambda each: -each[0])
+        for _, name in sizes[:_SCATTERED_INPUTS]:
+            try:
+                shape, notes = read_xy(source, name, output, None, _MAX_POINTS, _GRID)
+            except ScytheError:
+                continue  # a column without any number
+            pictures.append(Picture(f"{output} over {name}", "; ".join(notes), shape))
+    return pictures

@@ -1,0 +1,196 @@
+"""Final tables: where they are on this machine, how they are described, and what their columns are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scythe_cli.analysis.records import TableRecord
+from scythe_cli.core.folders import owned_prefix
+from scythe_cli.core.text import hint_for
+from scythe_cli.errors import NotFoundError, StorageError, first_line
+from scythe_cli.model.columns import unit_of
+from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.ledger import POLARS_ERRORS
+from scythe_cli.run.manifest import load_yaml
+from scythe_cli.storage.base import MissingKeyError, Storage
+
+__all__ = [
+    "META_COLUMNS",
+    "FieldText",
+    "choose_columns",
+    "choose_tables",
+    "describe_tables",
+    "field_texts",
+    "index_levels",
+    "local_copy",
+    "reading",
+    "scan_table",
+]
+
+
+META_COLUMNS = ("experiment_id", "sort_index", "workflow_run_id", "root_workflow_run_id")
+"""The first columns of every final table but `errors`: which spec of which run a row belongs to."""
+
+NO_TABLES_HINT = "`scythe status` shows how far it is; `scythe results fetch --partial` takes what is there."
+
+
+@cache
+def _copies() -> TemporaryDirectory[str]:
+    """A folder for copies of what lies elsewhere; it is removed when the process ends."""
+    return TemporaryDirectory(prefix=owned_prefix("tables"), ignore_cleanup_errors=True)
+
+
+def local_copy(storage: Storage, key: str) -> Path:
+    """A local file with the content of a key, which stays as long as this process does.
+
+    What lies elsewhere is copied once; again when its size or time of change is another.
+    """
+    path = storage.local_path(key)
+    if path is not None:
+        return path
+    folder, _, name = key.rpartition("/")
+    info = next((file for file in storage.list_files(folder) if file.name == name), None)
+    state = f"{storage.uri(key)}\n{info.size_bytes if info else ''}\n{info.modified if info else ''}"
+    path = Path(_copies().name) / f"{sha256(state.encode()).hexdigest()[:32]}.pq"
+    if not path.exists():
+        storage.get_file(key, path)
+    return path
+
+
+@contextmanager
+def reading(storage: Storage, key: str) -> Generator[None]:
+    """Turn what goes wrong while a table is read into a StorageError that names it."""
+    try:
+        yield
+    except (pa.ArrowException, *POLARS_ERRORS, OSError, ValueError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise MissingKeyError(f"{storage.uri(key)} is no longer there") from error
+        raise StorageError(f"{storage.uri(key)} cannot be read: {first_line(error)}") from error
+
+
+def scan_table(storage: Storage, key: str) -> pl.LazyFrame:
+    """A final table, read when it is collected and only as far as it is needed."""
+    with reading(storage, key):
+        return pl.scan_parquet(local_copy(storage, key), glob=False)
+
+
+def choose_tables(names: Sequence[str] | None, known: Iterable[str], run: RunLayout) -> list[str]:
+    """The tables that are asked for, all without names; each once.
+
+    Raises:
+        NotFoundError: If there is no such table, or none at all.
+    """
+    there = sorted(known)
+    if not there:
+        raise NotFoundError(f"{run.experiment_id} has no final tables yet", hint=NO_TABLES_HINT)
+    for name in names or ():
+        if name not in there:
+            raise NotFoundError(f"{run.experiment_id} has no table {name!r}", hint=hint_for(name, there))
+    return list(dict.fromkeys(names)) if names else there
+
+
+def choose_columns(names: Sequence[str], known: Sequence[str], table: str) -> list[str]:
+    """The columns that are asked for; each once.
+
+    Raises:
+        NotFoundError: If there is no such column.
+    """
+    for name in names:
+        if name not in known:
+            raise NotFoundError(f"{table} has no column {name!r}", hint=hint_for(name, known))
+    return list(dict.fromkeys(names))
+
+
+def describe_tables(storage: Storage, keys: Mapping[str, str]) -> list[TableRecord]:
+    """Size and shape of some tables, by name; the shape is None for files that are not Parquet."""
+    records: list[TableRecord] = []
+    for name, key in sorted(keys.items()):
+        n_rows = n_columns = None
+        path = local_copy(storage, key)
+        try:
+            metadata: Any = pq.read_metadata(path)
+            n_rows, n_columns = int(metadata.num_rows), int(metadata.num_columns)
+        except (pa.ArrowException, OSError, ValueError):  # names that are no text
+            pass
+        size_bytes = path.stat().st_size
+        records.append(
+            TableRecord(name=name, uri=storage.uri(key), size_bytes=size_bytes, n_rows=n_rows, n_columns=n_columns)
+        )
+    return records
+
+
+def index_levels(schema: pa.Schema) -> list[str]:
+    """The columns that are levels of the table's index when pandas reads it."""
+    stored = (schema.metadata or {}).get(b"pandas")
+    levels: list[Any] = json.loads(stored).get("index_columns", []) if stored else []
+    return [level for level in levels if isinstance(level, str)]
+
+
+@dataclass(frozen=True, slots=True)
+class FieldText:
+    """What a model says about a field.
+
+    Attributes:
+        unit: Its unit, such as `deg`.
+        description: What it is.
+        is_input: Whether it is an input; an output otherwise.
+    """
+
+    unit: str | None
+    description: str | None
+    is_input: bool
+
+
+def field_texts(storage: Storage, run: RunLayout) -> dict[str, FieldText]:
+    """Units and descriptions of input and output fields, from the run's own schema; nested ones with dotted names."""
+    try:
+        document = load_yaml(storage.read_bytes(run.io_spec), run.io_spec)
+    except MissingKeyError:
+        return {}
+    definitions: dict[str, Any] = document.get("$defs") or {}
+    texts: dict[str, FieldText] = {}
+    for side in ("input", "output"):
+        model: Any = (document.get("properties") or {}).get(side) or {}
+        _add_texts(texts, _resolved(model, definitions), definitions, is_input=side == "input", prefix="", depth=0)
+    return texts
+
+
+_DEEPEST = 5
+
+
+def _add_texts(
+    texts: dict[str, FieldText], model: Any, definitions: dict[str, Any], *, is_input: bool, prefix: str, depth: int
+) -> None:
+    properties: Any = model.get("properties") if isinstance(model, dict) else None
+    if not isinstance(properties, dict):
+        return
+    for name, details in properties.items():
+        if not isinstance(details, dict):
+            continue
+        text: Any = details.get("description")
+        known = str(text) if text else None
+        texts.setdefault(f"{prefix}{name}", FieldText(unit_of(known), known, is_input))
+        nested = _resolved(details, definitions)
+        if nested is not details and depth < _DEEPEST:
+            _add_texts(texts, nested, definitions, is_input=is_input, prefix=f"{prefix}{name}.", depth=depth + 1)
+
+
+def _resolved(schema: Any, definitions: dict[str, Any]) -> Any:
+    """The definition that a schema refers to; the schema itself when it refers to none."""
+    if not isinstance(schema, dict):
+        return schema
+    parts: list[Any] = [schema, *(schema.get("allOf") or []), *(schema.get("anyOf") or [])]
+    reference = next((part["$ref"] for part in parts if isinstance(part, dict) and "$ref" in part), None)
+    return definitions.get(str(reference).rsplit("/", 1)[-1], schema) if reference else schema

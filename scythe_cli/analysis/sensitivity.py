@@ -1,0 +1,364 @@
+"""How much each input accounts for of an output, where the design of the sampling file allows to say so.
+
+Two designs of `scythe sample` do: `saltelli` gives Sobol indices, `oat` the change of an output that each field makes
+by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from scythe_cli.core.records import Record
+from scythe_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from scythe_cli.analysis.run import Run
+    from scythe_cli.run.design_record import DesignRecord
+
+
+__all__ = [
+    "FieldEffect",
+    "FieldEffects",
+    "SensitivityIndex",
+    "SobolEstimates",
+    "SobolIndices",
+    "field_effects",
+    "sobol_from_blocks",
+    "sobol_indices",
+]
+
+
+Floats = npt.NDArray[np.float64]
+
+_GROUPS = 4096
+"""The bootstrap resamples at most this many groups of base points: with more points, more rows say nothing more."""
+
+
+class SensitivityIndex(Record):
+    """The Sobol indices of one output with respect to one input; all None for an output that does not vary."""
+
+    output: str
+    input: str
+    first: float | None = Field(description="share of the variance that the input explains by itself")
+    first_low: float | None = Field(description="lower end of its confidence interval")
+    first_high: float | None
+    total: float | None = Field(description="share that it has a part in, with all of its interactions")
+    total_low: float | None
+    total_high: float | None
+
+
+class SobolIndices(Record):
+    """Sobol indices of a run."""
+
+    experiment_id: str
+    n_base: int = Field(description="base points of the design")
+    n_used: int = Field(description="base points of which every row succeeded with finite outputs, at the least")
+    confidence: float = Field(description="of the intervals, such as 0.95")
+    indices: list[SensitivityIndex] = Field(description="by output, then by input in the order of the design")
+    notices: list[str] = Field(default=[])
+
+
+class FieldEffect(Record):
+    """What one input does to one output while all others stay at the base; None where no such row succeeded."""
+
+    output: str
+    input: str
+    base: float | None = Field(description="the output at the base")
+    low: float | None = Field(description="the least of the output over the levels of the input, the base included")
+    low_at: Any = Field(description="the input's value there")
+    high: float | None
+    high_at: Any
+
+
+class FieldEffects(Record):
+    """What each input does by itself, in a run of a one-at-a-time design."""
+
+    experiment_id: str
+    effects: list[FieldEffect] = Field(description="by output, then by input in the order of the design")
+    notices: list[str] = Field(default=[])
+
+
+@dataclass(frozen=True, slots=True)
+class SobolEstimates:
+    """Estimates of Sobol indices; arrays of shape (d,), intervals of shape (2, d) with lower ends first.
+
+    Attributes:
+        first: First-order indices.
+        total: Total-order indices.
+        first_interval: Confidence intervals of the first.
+        total_interval: Confidence intervals of the total.
+    """
+
+    first: Floats
+    total: Floats
+    first_interval: Floats
+    total_interval: Floats
+
+
+def sobol_from_blocks(
+    f_a: npt.ArrayLike,
+    f_b: npt.ArrayLike,
+    f_ab: npt.ArrayLike,
+    *,
+    confidence: float = 0.95,
+    n_resamples: int = 200,
+    seed: int = 0,
+) -> SobolEstimates:
+    """Estimate Sobol indices from a model's values on the blocks of a Saltelli design.
+
+    First order: formula (b) of table 2 in Saltelli et al. (2010), "Variance based sensitivity analysis of model output.
+    Design and estimator for the total sensitivity index", Computer Physics Communications 181. Total order: formula
+    (f) there, after Jansen (1999). Values are centred first, as it lowers the variance of the estimate and changes
+    nothing else. Intervals are percentiles of a bootstrap over base points; they are no more than a measure of how far
+    the estimates would scatter, and reach below 0 and above 1 where these do.
+
+    Args:
+        f_a: Values on the block A, shape (n,).
+        f_b: Values on the block B, shape (n,).
+        f_ab: Values on the blocks AB_i, which are A with column i of B; shape (d, n).
+        confidence: Of the intervals.
+        n_resamples: Resamples of the bootstrap.
+        seed: For the bootstrap.
+
+    Returns:
+        The estimates; NaN where the values do not vary.
+
+    Raises:
+        ValueError: If the shapes do not fit, or there are less than two base points.
+    """
+    a, b, ab = np.asarray(f_a, np.float64), np.asarray(f_b, np.float64), np.asarray(f_ab, np.float64)
+    if a.ndim != 1 or a.shape != b.shape or ab.ndim != 2 or ab.shape[1:] != a.shape or len(a) < 2:
+        raise ValueError(f"blocks of shapes {a.shape}, {b.shape} and {ab.shape}; expected (n,), (n,) and (d, n)")
+    n, d = len(a), len(ab)
+    mean = (a.mean() + b.mean()) / 2
+    a, b, ab = a - mean, b - mean, ab - mean
+    # what both estimators are made of are means over base points: of d products, d squares, values and their squares
+    terms = np.vstack([b * (ab - a), (a - ab) ** 2 / 2, (a + b) / 2, (a**2 + b**2) / 2])
+    first, total = _estimates(terms.mean(axis=1)[:, None], d)
+    groups, sizes = _grouped(terms, n)
+    rng = np.random.default_rng(seed)
+    n_groups = len(sizes)
+    resampled = np.empty((len(terms), n_resamples))
+    for i in range(n_resamples):
+        weights = np.bincount(rng.integers(n_groups, size=n_groups), minlength=n_groups)
+        resampled[:, i] = groups @ weights / (sizes @ weights)
+    firsts, totals = _estimates(resampled, d)
+    ends = [50 * (1 - confidence), 50 * (1 + confidence)]
+    return SobolEstimates(
+        first=first[:, 0],
+        total=total[:, 0],
+        first_interval=np.percentile(firsts, ends, axis=1),
+        total_interval=np.percentile(totals, ends, axis=1),
+    )
+
+
+def _estimates(means: Floats, d: int) -> tuple[Floats, Floats]:
+    """First and total order from the means of the terms, for several samples at once; shapes (d, samples)."""
+    variance = means[2 * d + 1] - means[2 * d] ** 2
+    # of values that do not vary, rounding leaves a little
+    variance = np.where(variance > 1e-24 * np.abs(means[2 * d + 1]), variance, np.nan)
+    return means[:d] / variance, means[d : 2 * d] / variance
+
+
+def _grouped(terms: Floats, n: int) -> tuple[Floats, Floats]:
+    """Sums of the terms over groups of base points, and how many are in each."""
+    n_groups = min(n, _GROUPS)
+    whole = n // n_groups * n_groups
+    groups = terms[:, :whole].reshape(len(terms), -1, n_groups).sum(axis=1)
+    groups[:, : n - whole] += terms[:, whole:]
+    sizes = np.full(n_groups, float(n // n_groups))
+    sizes[: n - whole] += 1
+    return groups, sizes
+
+
+def sobol_indices(
+    run: Run,
+    outputs: Sequence[str] | None = None,
+    *,
+    confidence: float = 0.95,
+    n_resamples: int = 200,
+    seed: int = 0,
+) -> SobolIndices:
+    """First- and total-order Sobol indices of a run's scalar outputs.
+
+    Args:
+        run: A run of a sampling file that was made with `--design saltelli`.
+        outputs: Which of its numeric scalar outputs; all unless given.
+        confidence: Of the intervals.
+        n_resamples: Resamples of the bootstrap that gives the intervals.
+        seed: For the bootstrap.
+
+    Returns:
+        An index for each output and each field that varies. Base points of which a row did not succeed, or has no
+        finite value, are left out.
+
+    Raises:
+        UsageError: If the run is of another design, or its rows are not those of the design.
+        NotFoundError: If there is no such output, or the run has no tables yet.
+    """
+    design = _design(run, "saltelli")
+    fields = [field.name for field in design.fields]
+    n_base = design.blocks.get("A", 0)
+    if n_base < 2 or design.rows != n_base * (len(fields) + 2):
+        raise UsageError(f"{run.experiment_id}: the design in its manifest has not the blocks of saltelli")
+    frame, inputs, names = _values(run, design, outputs)
+    _check_blocks(run, frame, inputs, n_base)
+    indices: list[SensitivityIndex] = []
+    n_used = n_base
+    for name in names:
+        values = _by_row(frame, name, design.rows).reshape(-1, n_base)
+        complete = np.isfinite(values).all(axis=0)
+        used = int(complete.sum())
+        n_used = min(n_used, used)
+        estimates = None
+        if used >= 2:
+            kept = values[:, complete]
+            estimates = sobol_from_blocks(
+                kept[0], kept[1], kept[2:], confidence=confidence, n_resamples=n_resamples, seed=seed
+            )
+        indices += [_index(name, field, estimates, i) for i, field in enumerate(fields)]
+    notices: list[str] = []
+    if n_used < n_base:
+        notices.append(f"{n_base - n_used:,} of {n_base:,} base points have a row without a finite output")
+    return SobolIndices(
+        experiment_id=run.experiment_id,
+        n_base=n_base,
+        n_used=n_used,
+        confidence=confidence,
+        indices=indices,
+        notices=notices,
+    )
+
+
+def _index(output: str, field: str, estimates: SobolEstimates | None, i: int) -> SensitivityIndex:
+    def of(values: Floats | None) -> float | None:
+        return None if values is None or not np.isfinite(values[i]) else float(values[i])
+
+    low, high = (None, None) if estimates is None else estimates.first_interval
+    total_low, total_high = (None, None) if estimates is None else estimates.total_interval
+    return SensitivityIndex(
+        output=output,
+        input=field,
+        first=of(estimates.first if estimates else None),
+        first_low=of(low),
+        first_high=of(high),
+        total=of(estimates.total if estimates else None),
+        total_low=of(total_low),
+        total_high=of(total_high),
+    )
+
+
+def field_effects(run: Run, outputs: Sequence[str] | None = None) -> FieldEffects:
+    """How far each field by itself moves a run's scalar outputs from their values at the base.
+
+    Args:
+        run: A run of a sampling file that was made with `--design oat`.
+        outputs: Which of its numeric scalar outputs; all unless given.
+
+    Returns:
+        An effect for each output and each field that varies.
+
+    Raises:
+        UsageError: If the run is of another design, or its rows are not those of the design.
+        NotFoundError: If there is no such output, or the run has no tables yet.
+    """
+    design = _design(run, "oat")
+    frame, inputs, names = _values(run, design, outputs)
+    rows = [design.blocks.get(name, 0) for name in ("base", *(field.name for field in design.fields))]
+    if sum(rows) != design.rows:
+        raise UsageError(f"{run.experiment_id}: the design in its manifest has not the blocks of oat")
+    cells: dict[str, dict[int, Any]] = {
+        name: dict(zip(frame["sort_index"].to_list(), frame[name].to_list(), strict=True)) for name in inputs
+    }
+    effects: list[FieldEffect] = []
+    for output in names:
+        values = _by_row(frame, output, design.rows)
+        start = rows[0]
+        for field, count in zip(design.fields, rows[1:], strict=True):
+            own = [*range(rows[0]), *range(start, start + count)]
+            effects.append(_effect(output, field.name, values, own, cells.get(field.name, {}), has_base=rows[0] == 1))
+            start += count
+    return FieldEffects(experiment_id=run.experiment_id, effects=effects)
+
+
+def _effect(
+    output: str, field: str, values: Floats, rows: Sequence[int], cells: dict[int, Any], *, has_base: bool
+) -> FieldEffect:
+    finite = [row for row in rows if np.isfinite(values[row])]
+    low = min(finite, key=lambda row: values[row], default=None)
+    high = max(finite, key=lambda row: values[row], default=None)
+    return FieldEffect(
+        output=output,
+        input=field,
+        base=float(values[0]) if has_base and np.isfinite(values[0]) else None,
+        low=None if low is None else float(values[low]),
+        low_at=None if low is None else cells.get(low),
+        high=None if high is None else float(values[high]),
+        high_at=None if high is None else cells.get(high),
+    )
+
+
+def _design(run: Run, wanted: str) -> DesignRecord:
+    design = run.manifest.design if run.manifest else None
+    if design is None or design.design != wanted:
+        found = "its sampling file was not made by `scythe sample`" if design is None else f"it is {design.design}"
+        raise UsageError(
+            f"{run.experiment_id}: this needs a run of the design {wanted}, and {found}",
+            hint=f"Make its sampling file with `scythe sample --design {wanted}`.",
+        )
+    return design
+
+
+def _values(run: Run, design: DesignRecord, outputs: Sequence[str] | None) -> tuple[pl.DataFrame, list[str], list[str]]:
+    """The rows that succeeded with the fields that vary and the outputs; the names of both."""
+    import polars as pl
+
+    from scythe_cli.analysis.results.tables import choose_columns
+    from scythe_cli.analysis.results.tidy import tidy_frame
+
+    if run.manifest is None or run.manifest.n_specs != design.rows:
+        raise UsageError(f"{run.experiment_id}: it has not the {design.rows:,} rows of its design")
+    tidy = tidy_frame(run)
+    schema = tidy.frame.collect_schema()
+    numeric = [name for name in tidy.outputs if schema[name].is_numeric() or schema[name] == pl.Boolean]
+    names = choose_columns(outputs, numeric, "the numeric outputs") if outputs else numeric
+    if not names:
+        raise UsageError(f"{run.experiment_id}: it has no numeric scalar output")
+    inputs = [field.name for field in design.fields if field.name in schema]
+    frame = tidy.frame.select("sort_index", *inputs, pl.col(names).cast(pl.Float64)).collect()
+    return frame, inputs, names
+
+
+def _by_row(frame: pl.DataFrame, name: str, rows: int) -> Floats:
+    """An output by row of the sampling file; NaN where the spec did not succeed."""
+    values = np.full(rows, np.nan)
+    values[frame["sort_index"].to_numpy()] = frame[name].fill_null(float("nan")).to_numpy()
+    return values
+
+
+def _check_blocks(run: Run, frame: pl.DataFrame, inputs: Sequence[str], n_base: int) -> None:
+    """Check that rows are those of the design: in the block AB_i, all fields but i are as in A, and i is as in B."""
+    import polars as pl
+
+    block, point = pl.col("sort_index") // n_base, pl.col("sort_index") % n_base
+    placed = frame.select(block.alias("block"), point.alias("point"), *inputs)
+    a, b = placed.filter(pl.col("block") == 0), placed.filter(pl.col("block") == 1)
+    for i, name in enumerate(field.name for field in _fields(run)):
+        mixed = placed.filter(pl.col("block") == i + 2)
+        for source, columns in ((a, [c for c in inputs if c != name]), (b, [c for c in inputs if c == name])):
+            joined = mixed.join(source, on="point", suffix="_of_source")
+            for column in columns:
+                if not joined[column].equals(joined[f"{column}_of_source"], null_equal=True):
+                    raise UsageError(f"{run.experiment_id}: its rows are no longer those of its design")
+
+
+def _fields(run: Run) -> Sequence[Any]:
+    return run.manifest.design.fields if run.manifest and run.manifest.design else []

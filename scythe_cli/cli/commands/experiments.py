@@ -1,0 +1,76 @@
+"""`scythe experiments`: what is registered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from scythe_cli.cli.arguments import NameArgument
+from scythe_cli.cli.options import Session, command
+
+if TYPE_CHECKING:
+    from scythe_cli.model.records import ExperimentRecord
+
+
+__all__ = ["add_to"]
+
+
+_INVALID = 3
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+
+    @command(app, "experiments", panel="Set up")
+    def experiments(session: Session, name: NameArgument = None) -> int:  # pyright: ignore[reportUnusedFunction]
+        """List the experiments, or the fields of one.
+
+        With NAME: its inputs and outputs with types, bounds, units and defaults.
+        """
+        project = session.project()
+        records = project.describe(name)
+        broken = [record for record in records if record.problem]
+        if session.options.json:
+            session.output.document(records if name is None else records[0])
+        elif name is not None:
+            _show_one(session, records[0])
+        elif records:
+            _show_all(session, records)
+        else:
+            where = project.config_path or project.root
+            session.output.note(f"{where} has no experiments; `scythe init` writes a project with one")
+        for record in broken if name is None else []:
+            session.output.error(f"{record.name}: {record.problem}")
+        return _INVALID if broken else 0
+
+
+def _show_all(session: Session, records: list[ExperimentRecord]) -> None:
+    from scythe_cli.cli.render.records import experiments_table
+
+    session.output.print(experiments_table(records))
+    if not session.options.quiet:
+        session.output.print("", f"Next: scythe experiments {records[0].name}")
+
+
+def _show_one(session: Session, record: ExperimentRecord) -> None:
+    from scythe_cli.cli.render.records import facts, fields_table, heading
+    from scythe_cli.core.quantities import format_duration, format_size
+
+    retries = "none" if record.retries == 0 else str(record.retries)
+    session.output.print(heading(record.name))
+    if record.description:
+        session.output.print(record.description)
+    session.output.print(
+        facts(
+            [
+                ("entrypoint", record.entrypoint),
+                ("time limit", f"{format_duration(record.execution_timeout_s)} a spec"),
+                ("memory", f"{format_size(record.memory_limit_bytes)} a spec" if record.memory_limit_bytes else None),
+                ("retries", retries),
+            ]
+        ),
+    )
+    for title, fields in (("Inputs", record.inputs), ("Outputs", record.outputs)):
+        if fields:
+            session.output.print("", heading(title), fields_table(fields, are_inputs=title == "Inputs"))

@@ -1,0 +1,205 @@
+"""`scythe retry`, `logs` and `rerun`: going on with a run, and looking into one of its specs."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from scythe_cli.cli.arguments import MaxFailuresOption, RunArgument, WorkersOption
+from scythe_cli.cli.options import Session, command
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from rich.text import Text
+
+    from scythe_cli.core.states import State
+    from scythe_cli.model.models import ExperimentOutputSpec
+    from scythe_cli.services.history import Attempt, SpecHistory
+
+
+__all__ = ["add_to"]
+
+
+_PANEL = "Run"
+_FAILED = 1
+
+RowOption = Annotated[int, typer.Option("--row", metavar="N", min=0, help="The row (its sort_index).")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+
+    @command(app, "retry", panel=_PANEL)
+    def retry(  # pyright: ignore[reportUnusedFunction]
+        session: Session,
+        run: RunArgument = "latest",
+        only: Annotated[
+            str | None,
+            typer.Option(
+                "--only",
+                metavar="STATES",
+                help="The states to run again: some of pending,failed,timeout,crashed,cancelled. Else all of these.",
+                show_default=False,
+            ),
+        ] = None,
+        engine: Annotated[
+            Literal["local", "hatchet"] | None,
+            typer.Option("--engine", help="Where specs run. Else as the run was allocated.", show_default=False),
+        ] = None,
+        workers: WorkersOption = None,
+        max_failures: MaxFailuresOption = None,
+    ) -> int:
+        """Go on with a run that was stopped, and run again what did not succeed.
+
+        Specs run in the same run; those that have succeeded are kept. Exits with 0 when every spec has succeeded.
+        """
+        from scythe_cli.cli.running import run_and_show
+
+        states = None if only is None else _states(only)
+        project = session.project()
+        return run_and_show(
+            session,
+            lambda progress, stop: project.retry(
+                run,
+                only=states,
+                engine=engine,
+                workers=workers,
+                max_failures=max_failures,
+                progress=progress,
+                stop=stop,
+            ),
+        )
+
+    @command(app, "logs", panel="Follow runs")
+    def logs(session: Session, row: RowOption, run: RunArgument = "latest") -> None:  # pyright: ignore[reportUnusedFunction]
+        """Show what one spec printed and logged, in all its attempts."""
+        from scythe_cli.services.history import spec_history
+
+        history = spec_history(session.project().run(run), row)
+        if session.options.json:
+            session.output.document(history)
+        else:
+            _show_history(session, history)
+
+    @command(app, "rerun", panel=_PANEL)
+    def rerun(  # pyright: ignore[reportUnusedFunction]
+        session: Session,
+        row: RowOption,
+        run: RunArgument = "latest",
+        pdb: Annotated[bool, typer.Option("--pdb", help="Open the debugger where the function fails.")] = False,
+    ) -> int:
+        """Run one spec of a run again, in this process.
+
+        Its inputs and files are those of the run, to which nothing is written. Its output is printed.
+        """
+        return _rerun(session, run, row, debug=pdb)
+
+
+def _states(text: str) -> Collection[State]:
+    from scythe_cli.core.states import State
+    from scythe_cli.errors import UsageError
+    from scythe_cli.services.retry import RETRIED
+
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    allowed = [state.value for state in State if state in RETRIED]
+    wrong = [name for name in names if name not in allowed]
+    if wrong or not names:
+        what = f"{wrong[0]!r} is no state that can be retried" if wrong else "--only names no state"
+        if State.SUCCEEDED.value in wrong:
+            what = "specs that succeeded are not run again"
+        raise UsageError(what, hint=f"States are {', '.join(allowed)}.")
+    return frozenset(State(name) for name in names)
+
+
+def _show_history(session: Session, history: SpecHistory) -> None:
+    from rich.text import Text
+
+    from scythe_cli.cli.render.records import heading
+
+    output = session.output
+    output.print(heading(f"{history.experiment_id}, row {history.sort_index}: {history.state.value}"))
+    if not history.attempts:
+        output.note("it has not been run yet")
+    for attempt in history.attempts:
+        output.print(Text.assemble("\n", _title(attempt)))
+        output.print(attempt.log.rstrip("\n") if attempt.log else Text("(no output)", "dim"))
+        said = f"{attempt.error_type or ''}: {attempt.message or ''}".strip(": ")
+        if said:
+            output.print(Text(said, "red") if said.isprintable() else said)
+
+
+def _title(attempt: Attempt) -> Text:
+    from rich.text import Text
+
+    from scythe_cli.cli.output import clean
+    from scythe_cli.cli.render.records import time_of
+    from scythe_cli.core.quantities import format_duration
+
+    parts: list[str] = []
+    if attempt.started_at is not None:
+        parts.append(f"{time_of(attempt.started_at)} UTC")
+    if attempt.duration_s is not None:
+        parts.append(format_duration(attempt.duration_s))
+    if attempt.worker:
+        parts.append(clean(attempt.worker))
+    details = "".join(f", {part}" for part in parts)
+    return Text.assemble((f"attempt {attempt.attempt}: {attempt.state.value}", "bold"), (details, "dim"))
+
+
+def _rerun(session: Session, reference: str, row: int, *, debug: bool) -> int:
+    import pdb
+    import traceback
+
+    from scythe_cli.errors import ScytheError
+    from scythe_cli.services.history import rerun_spec
+
+    project = session.project()
+    run = project.run(reference)
+    experiment = project.experiment_of(run)
+    stdout = sys.stdout
+
+    def post_mortem(error: BaseException) -> None:
+        if debug and isinstance(error, Exception):
+            traceback.print_exception(error)
+            with contextlib.redirect_stdout(stdout):
+                pdb.post_mortem(error.__traceback__)
+
+    try:
+        # what the function prints must not get into the document
+        with contextlib.redirect_stdout(sys.stderr):
+            output = rerun_spec(run, experiment, row, on_error=post_mortem)
+    except ScytheError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the user's function may raise anything
+        if not debug:
+            traceback.print_exception(error)
+        return _FAILED
+    _show_output(session, output)
+    return 0
+
+
+def _show_output(session: Session, output: ExperimentOutputSpec) -> None:
+    document = _document(output)
+    if session.options.json:
+        session.output.document(document)
+        return
+    from scythe_cli.cli.output import clean
+    from scythe_cli.cli.render.records import facts
+
+    tables: dict[str, str] = document.pop("dataframes", {})
+    session.output.print(facts([(name, clean(value)) for name, value in document.items()]))
+    for name, text in tables.items():
+        session.output.print("", f"{name}:", text)
+
+
+def _document(output: ExperimentOutputSpec) -> dict[str, Any]:
+    """The output as plain values; a table as what it prints."""
+    fields = {name: getattr(output, name) for name in type(output).model_fields if name != "dataframes"}
+    document: dict[str, Any] = {name: str(v) if hasattr(v, "__fspath__") else v for name, v in fields.items()}
+    if output.dataframes:
+        document["dataframes"] = {name: str(table) for name, table in output.dataframes.items()}
+    return document

@@ -1,0 +1,207 @@
+"""experiments.toml: found, read, and checked; every mistake names the file and the key."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+
+from scythe_cli.config.file import (
+    DEFAULT_STORAGE,
+    read_config,
+    show_path,
+)
+from scythe_cli.core.names import check_experiment_name
+from scythe_cli.core.quantities import parse_duration, parse_size
+from scythe_cli.errors import ConfigError, InvalidInputError
+
+__all__ = ["Config", "EngineName", "ExperimentConfig", "load_config"]
+
+
+EngineName = Literal["local", "hatchet"]
+
+_T = TypeVar("_T")
+
+
+def _duration(value: Any) -> timedelta:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float, timedelta)):
+        raise ValueError("write it like '90s', '10m' or '1h30m'")
+    return _parsed(parse_duration, value)
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise ValueError("write it like '500MB' or '4GB'")
+    return _parsed(parse_size, value)
+
+
+def _parsed(parse: Callable[[Any], _T], value: Any) -> _T:
+    try:
+        return parse(value)
+    except ValueError as error:
+        # the value is shown already
+        raise ValueError(str(error).replace(repr(value), "it", 1)) from None
+
+
+_Duration = Annotated[timedelta, BeforeValidator(_duration)]
+_Size = Annotated[int, BeforeValidator(_size)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ScytheConfig(_Section):
+    """The table `[scythe]`."""
+
+    storage: str = Field(
+        default=DEFAULT_STORAGE,
+        min_length=1,
+        description="Where runs are kept: a folder, seen from this file's folder, or `s3://bucket/prefix`.",
+    )
+    engine: EngineName = Field(default="local", description="Where specs run: on this machine, or on a fleet.")
+    workers: int | None = Field(
+        default=None, ge=1, le=1024, description="Specs that run at the same time on this machine; else one a core."
+    )
+
+
+class HatchetConfig(_Section):
+    """The table `[hatchet]`."""
+
+    embedded: bool = Field(
+        default=False, description="Whether `allocate` starts a Hatchet engine and a worker beside itself."
+    )
+
+
+class ExperimentConfig(_Section):
+    """A table `[experiments.<name>]`; what is None is left to `Register()`."""
+
+    entrypoint: str = Field(description="The function, as `module:function`, importable from the folder of this file.")
+    execution_timeout: _Duration | None = Field(
+        default=None, description="How long one spec may run: `90s`, `10m`, `1h30m`; else an hour."
+    )
+    schedule_timeout: _Duration | None = Field(
+        default=None, description="On a fleet: how long a task may wait for a worker; else 30 days."
+    )
+    memory_limit: _Size | None = Field(
+        default=None, description="What the process of one spec may take: `500MB`, `4GB`; else all there is."
+    )
+    retries: int | None = Field(
+        default=None, ge=0, le=100, description="How many times a spec that did not succeed is tried again; else once."
+    )
+    max_depth: int | None = Field(
+        default=None, ge=0, le=10, description="On a fleet: how many levels of scatter/gather nodes there are; else 1."
+    )
+    factor: int | None = Field(
+        default=None, ge=1, le=100_000, description="On a fleet: how many child nodes a node has; else 10."
+    )
+    specs_per_task: Literal["auto"] | Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default="auto", description="On a fleet: specs of one task; `auto` measures, and aims at 1.5 s."
+    )
+
+    @field_validator("entrypoint")
+    @classmethod
+    def _check_entrypoint(cls, value: str) -> str:
+        module, colon, function = value.partition(":")
+        parts = [*module.split("."), *function.split(".")]
+        if not colon or not all(part.isidentifier() for part in parts):
+            raise ValueError("write it as 'module:function', such as 'experiments.building:simulate'")
+        return value
+
+
+class Config(_Section):
+    """The whole file."""
+
+    scythe: ScytheConfig = Field(default=ScytheConfig(), description="What holds for all experiments.")
+    hatchet: HatchetConfig = Field(default=HatchetConfig(), description="The engine `hatchet`.")
+    experiments: dict[str, ExperimentConfig] = Field(
+        default={}, description="The experiments by name. Where a key is missing, what `Register()` says holds."
+    )
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a configuration file.
+
+    Raises:
+        ConfigError: If it cannot be read, is not TOML, or has a key or value that is not allowed.
+    """
+    document = read_config(path)
+    try:
+        config = Config.model_validate(document)
+    except ValidationError as error:
+        shown = [f"{show_path(path)}: {line}" for line in _mistakes(error)]
+        more = [f"… and {len(shown) - 10} more"] if len(shown) > 10 else []
+        raise ConfigError("\n".join(shown[:10] + more)) from None
+    for name in config.experiments:
+        try:
+            check_experiment_name(name)
+        except InvalidInputError as error:
+            raise ConfigError(f"{show_path(path)}: [experiments]: {error.message}", hint=error.hint) from None
+    return config
+
+
+def _mistakes(error: ValidationError) -> list[str]:
+    """Word each wrong key once: the key, what was found, what is allowed."""
+    wrong: dict[tuple[str, ...], list[ErrorDetails]] = {}
+    for details in error.errors(include_url=False):
+        loc = [str(key) for key in details["loc"]]
+        # deeper than the key, pydantic names the members of a union
+        wrong.setdefault(tuple(loc[: 3 if loc[0] == "experiments" else 2]), []).append(details)
+    return [_mistake(keys, found) for keys, found in wrong.items()]
+
+
+def _mistake(keys: tuple[str, ...], found: Sequence[ErrorDetails]) -> str:
+    place, first = ".".join(keys), found[0]
+    if first["type"] == "extra_forbidden":
+        allowed = _allowed_keys(keys[:-1])
+        close = difflib.get_close_matches(keys[-1], allowed, n=1)
+        suggestion = f"did you mean '{close[0]}'?" if close else f"allowed are {', '.join(allowed)}"
+        return f"unknown key {place!r}; {suggestion}"
+    if first["type"] == "missing":
+        return f"{place!r} is missing"
+    one, *others = dict.fromkeys(_expected(details) for details in found)
+    expected = " or ".join([one, *(other.removeprefix("it should ") for other in others)])
+    return f"{place!r} is {_shown(first['input'])}; {expected}"
+
+
+def _expected(details: ErrorDetails) -> str:
+    if details["type"] in ("model_type", "dict_type"):
+        return "it should be a table"
+    message = details["msg"]
+    if message.startswith("Value error, "):
+        return message.removeprefix("Value error, ")
+    return message.replace("Input should", "it should").replace("String should", "it should")
+
+
+def _shown(found: object) -> str:
+    if isinstance(found, dict):
+        return "a table"
+    if isinstance(found, bool):
+        return str(found).lower()
+    try:
+        text = repr(found)
+    except ValueError:
+        return "a number of thousands of digits"
+    return text if len(text) < 80 else text[:77] + "..."
+
+
+def _allowed_keys(keys: Sequence[str]) -> list[str]:
+    model: type[BaseModel] = Config
+    position = 0
+    while position < len(keys):
+        annotation = model.model_fields[keys[position]].annotation
+        if typing.get_origin(annotation) is dict:
+            annotation = get_args(annotation)[1]
+            position += 1
+        if isinstance(annotation, types.GenericAlias) or not isinstance(annotation, type):
+            break
+        model = annotation
+        position += 1
+    return list(model.model_fields)

@@ -1,0 +1,81 @@
+"""Whether the process that left something behind is still there, although numbers of processes are used again."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+__all__ = ["is_alive", "machine", "start_of"]
+
+
+# elsewhere the start is computed from the time of boot, which moves a little when the clock is set
+_TOLERANCE_S = 0.015 if sys.platform == "linux" else 5.0
+_GONE = "gone"
+
+
+@cache
+def machine() -> str:
+    """A name for the space in which process ids have a meaning; containers have spaces of their own."""
+    parts = [socket.gethostname()]
+    if sys.platform == "linux":
+        with suppress(OSError):
+            parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+            parts.append(os.readlink("/proc/self/ns/pid"))  # noqa: PTH115 - the link leads to no path
+    return " ".join(parts)
+
+
+def start_of(pid: int) -> float | None:
+    """When a process began.
+
+    Returns:
+        Seconds: on Linux since the machine was started, which no change of the clock moves; elsewhere since 1970. None
+        when there is no such process any more, or when it may not be looked at.
+    """
+    found = _look(pid)
+    return found if isinstance(found, float) else None
+
+
+def is_alive(pid: int, start: float) -> bool:
+    """Whether the process with this number that began then still runs; in doubt it does."""
+    found = _look(pid)
+    if isinstance(found, float):
+        return abs(found - start) < _TOLERANCE_S
+    return found is None
+
+
+def _look(pid: int) -> float | str | None:
+    """When a process began; `_GONE` when it has ended, None when that cannot be known."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return _GONE
+    except OSError:
+        pass  # of another user
+    return _look_on_linux(pid) if sys.platform == "linux" else _look_elsewhere(pid)
+
+
+def _look_on_linux(pid: int) -> float | str | None:
+    try:
+        # the name of the program, in parentheses, may hold anything
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        state, ticks = fields[0], int(fields[19])
+    except (OSError, IndexError, ValueError):
+        return None
+    # one that has ended and was not waited for
+    return _GONE if state in (b"Z", b"X") else ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _look_elsewhere(pid: int) -> float | str | None:
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return _GONE if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+    except psutil.NoSuchProcess:
+        return _GONE
+    except psutil.Error:
+        return None

@@ -1,0 +1,54 @@
+"""Text made fit to be shown: invisible characters, secrets in URLs, and the nearest name to one that is not there."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+
+__all__ = ["hint_for", "redact_uri", "visible"]
+
+
+# controls, which end the process of the library that draws; and what changes the direction of the text that follows,
+# by which text can look like another
+_INVISIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+
+
+def visible(text: str) -> str:
+    """The text with control characters, and halves of characters, as escapes; tabs and new lines stay."""
+    shown = _INVISIBLE.sub(lambda match: f"\\x{ord(match.group()):02x}", text)
+    return shown.encode("utf-8", "backslashreplace").decode()
+
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+
+
+def redact_uri(uri: str) -> str:
+    """A URI without user, password, query and fragment, as it can be shown; a path stays as it is.
+
+    The query of a presigned URL gives access, just as a password does.
+    """
+    scheme = _SCHEME.match(uri)
+    if scheme is None:
+        return uri
+    # in a key of S3 these two characters are ordinary
+    cut = None if scheme[1].lower() == "s3" else re.search(r"[?#]", uri)
+    shown = uri[scheme.end() : cut.start() if cut else None]
+    host, slash, path = shown.partition("/")
+    return f"{scheme[0]}{host.rpartition('@')[2]}{slash}{path}{'?…' if cut else ''}"
+
+
+_LISTED = 12
+
+
+def hint_for(name: str, names: Iterable[str]) -> str | None:
+    """`Did you mean 'tilt'?` when a name is near, else a list of what there is; None when there is nothing."""
+    known = list(dict.fromkeys(names))
+    folded = {each.casefold(): each for each in known}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1)
+    if close:
+        return f"Did you mean {folded[close[0]]!r}?"
+    if not known:
+        return None
+    more = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
+    return f"There are: {', '.join(known[:_LISTED])}{more}."

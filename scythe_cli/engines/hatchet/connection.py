@@ -1,0 +1,123 @@
+"""`hatchet`: the Hatchet client, made on first use, of the engine that HATCHET_CLIENT_* name or of an embedded one."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from scythe_cli.errors import EngineError
+
+if TYPE_CHECKING:
+    from hatchet_sdk import Hatchet
+    from pydantic_core import ErrorDetails
+
+
+__all__ = ["get_hatchet", "hatchet", "is_embedded", "stop_embedded", "use_embedded"]
+
+
+_client: Hatchet | None = None
+_embedded = False
+
+
+def use_embedded(embedded: bool = True) -> None:
+    """Choose whether the client is that of an engine that the SDK starts in a process beside this one."""
+    global _client, _embedded
+    if embedded != _embedded:
+        _client, _embedded = None, embedded
+
+
+def is_embedded() -> bool:
+    """Whether the engine lives beside this process, and ends with it."""
+    return _embedded
+
+
+def stop_embedded() -> None:
+    """End an engine that was started beside this process; the next client starts it again."""
+    global _client
+    if _embedded and _client is not None:
+        _client.stop_embedded()
+        _client = None
+
+
+def get_hatchet() -> Hatchet:
+    """The client of this process.
+
+    Raises:
+        EngineError: If there is no token, or the variables are not right.
+    """
+    global _client
+    if _client is None:
+        from pydantic import ValidationError
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # the SDK's own, about what it calls while it loads
+            from hatchet_sdk import Hatchet
+
+            from scythe_cli.engines.hatchet.sdk_patches import PatientConfig
+
+        _log_to_stderr()
+        if _embedded:
+            _client = _from_embedded(Hatchet)
+            return _client
+        try:
+            _client = Hatchet(config=PatientConfig())
+        except (ValidationError, ValueError) as error:
+            # the SDK's own text may repeat the token
+            raise EngineError(
+                f"no Hatchet client can be made: {_reason(error)}",
+                hint="Set HATCHET_CLIENT_TOKEN, and HATCHET_CLIENT_TLS_STRATEGY=none for an engine without TLS; "
+                "embedded = true under [hatchet] starts an engine on this machine.",
+            ) from None
+    return _client
+
+
+def _log_to_stderr() -> None:
+    """Keep stdout for what a command was asked for; the SDK logs to it."""
+    for handler in logging.getLogger("hatchet").handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is sys.stdout:
+            handler.setStream(sys.stderr)
+
+
+def _from_embedded(cls: type[Hatchet]) -> Hatchet:
+    from pydantic import ValidationError
+
+    try:
+        return cls.from_embedded()
+    except (RuntimeError, OSError, TimeoutError, ValidationError) as error:
+        reason = _reason(error) if isinstance(error, ValidationError) else str(error)
+        raise EngineError(
+            f"the embedded Hatchet engine cannot be started: {reason}",
+            hint="It is downloaded once; HATCHET_CLIENT_EMBEDDED_BINARY_PATH names a file that is there already.",
+        ) from None
+
+
+def _reason(error: Exception) -> str:
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        return "; ".join(_wording(details) for details in error.errors(include_input=False))
+    return "the HATCHET_CLIENT_* variables are not right"
+
+
+def _wording(details: ErrorDetails) -> str:
+    place = ".".join(map(str, details["loc"]))
+    # the SDK's hint is the beginning of the token
+    message = details["msg"].removeprefix("Value error, ").partition(" Hint:")[0]
+    return f"{place}: {message}" if place else message
+
+
+class _LazyHatchet:
+    """Stands for the client, so that importing it needs neither a token nor the SDK."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(get_hatchet(), name)
+
+    def __repr__(self) -> str:
+        return "<the Hatchet client, made on first use>"
+
+
+hatchet: Any = _LazyHatchet()

@@ -1,0 +1,250 @@
+"""A task: some specs of a run, through the worker's processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from pydantic import ValidationError
+from pydantic_core import to_jsonable_python
+
+from scythe_cli.arrow.build import array_of
+from scythe_cli.core.states import State
+from scythe_cli.engines.hatchet.fingerprint import code_fingerprint, mismatch, schema_fingerprint
+from scythe_cli.engines.hatchet.nodes.process_pool import ProcessPool
+from scythe_cli.engines.hatchet.nodes.results import failure_rows
+from scythe_cli.engines.hatchet.nodes.specstore import SpecStore
+from scythe_cli.engines.hatchet.payloads import (
+    META_LEAF,
+    LeafAssignment,
+    LeafOutput,
+    RowSet,
+    RunPointer,
+    pack_outcomes,
+)
+from scythe_cli.errors import EntrypointError, ScytheError
+from scythe_cli.executor.limits import Limits, StopSignal
+from scythe_cli.executor.rows.call import RunContext
+from scythe_cli.executor.rows.failure import Failure, failure_from
+from scythe_cli.model.function_ref import ExperimentTarget, target_of
+from scythe_cli.model.models import ExperimentInputSpec
+from scythe_cli.model.outcome_schema import SCALAR
+from scythe_cli.model.registration import RegisteredExperiment
+from scythe_cli.model.spec_rows import table_from_specs, with_meta
+from scythe_cli.run.ledger import merge_outcomes, write_part
+
+if TYPE_CHECKING:
+    from hatchet_sdk import Context
+
+
+__all__ = ["ROWS_KEY", "LeafRunner", "SpecFailedError", "leaf_timeout", "pointer_of"]
+
+
+ROWS_KEY = "scythe_rows"
+"""The one key of a task's input that is not a spec: its value is a `LeafAssignment`."""
+
+_ATTEMPT = "__attempt__"
+_GRACE = timedelta(minutes=5)
+
+
+class SpecFailedError(ScytheError):
+    """A spec that was triggered by itself did not succeed."""
+
+
+def leaf_timeout(execution_timeout_s: float, retries: int, n_rows: int = 1) -> timedelta:
+    """How long a task may take: all attempts of all of its specs, and the start of a process for each."""
+    return timedelta(seconds=execution_timeout_s * (retries + 1) * n_rows) + _GRACE
+
+
+@dataclass
+class LeafRunner:
+    """Runs the tasks of one experiment on this worker.
+
+    Attributes:
+        experiment: What to call.
+        root: The project's folder.
+        pool: The worker's processes.
+        threads: One for each slot.
+        specs: The specs of runs.
+        worker: The name that outcomes tell.
+        default_storage: Where output files of a spec go that was triggered by itself.
+        allow_mismatch: Whether runs of another version of the experiment are executed.
+    """
+
+    experiment: RegisteredExperiment[Any, Any]
+    root: Path | None
+    pool: ProcessPool
+    threads: ThreadPoolExecutor
+    specs: SpecStore
+    worker: str
+    default_storage: str
+    allow_mismatch: bool = False
+    target: ExperimentTarget = field(init=False)
+    timeout: timedelta = field(init=False)
+    schema: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.target = target_of(self.experiment, root=self.root)
+        self.schema = schema_fingerprint(self.experiment)
+        options = self.experiment.options
+        self.timeout = leaf_timeout(options.execution_timeout.total_seconds(), options.retries)
+
+    async def run(self, given: Mapping[str, Any], ctx: Context) -> LeafOutput:
+        """Run one task.
+
+        Args:
+            given: A spec, or `ROWS_KEY` with rows of a run.
+            ctx: What the engine says about the task.
+
+        Raises:
+            SpecFailedError: If the spec was triggered by itself, and did not succeed.
+            StorageError: If specs cannot be read, or large outcomes cannot be written; the engine tries again.
+        """
+        told = ctx.additional_metadata.get(META_LEAF)
+        if ROWS_KEY in given:
+            assignment = LeafAssignment.model_validate(given[ROWS_KEY])
+        elif isinstance(told, str) and ctx.parent_workflow_run_id is not None:
+            assignment = LeafAssignment.from_metadata(told, self.experiment.name, given)
+        else:
+            return await self._run_by_itself(given, ctx)
+        run, rows = assignment.run, assignment.rows
+        needed = leaf_timeout(run.execution_timeout_s, run.retries, rows.n)
+        if needed > self.timeout:
+            await ctx.aio_refresh_timeout(needed)
+        tables = await self._outcomes(assignment, None if ROWS_KEY in given else given, ctx)
+        packed = pack_outcomes(tables)
+        part: str | None = None
+        if packed is None:
+            part = assignment.part
+            await asyncio.to_thread(_write_parts, run, part, tables)
+        return _output(rows.n, tables, packed, part)
+
+    async def _outcomes(
+        self, assignment: LeafAssignment, spec: Mapping[str, Any] | None, ctx: Context
+    ) -> list[pa.Table]:
+        run, rows = assignment.run, assignment.rows
+        reason: str | None = None
+        if not self.allow_mismatch:
+            reason = mismatch(self.experiment, self.schema, run.schema_fingerprint, run.code_fingerprint)
+        if reason is not None:
+            return [self._failed(run, rows, Failure(State.FAILED, "SchemaMismatch", f"{reason}; worker {self.worker}"))]
+        try:
+            table = (
+                await asyncio.to_thread(self.specs.read, run, rows.indices) if spec is None else self._table_of(spec)
+            )
+        except ValidationError as error:
+            return [self._failed(run, rows, failure_from(error))]
+        if rows.n == 1:
+            # the id that the dashboard shows
+            table = _replaced(table, "workflow_run_id", array_of([ctx.workflow_run_id], pa.string()))
+        table = table.append_column(_ATTEMPT, array_of(rows.attempt_numbers, pa.int32()))
+        context = RunContext(run.storage, run.experiment_id, run.root_workflow_run_id, self.worker)
+        limits = Limits(run.execution_timeout_s, run.memory_limit_bytes, run.retries)
+        try:
+            return await self._execute(context, limits, table)
+        except EntrypointError as error:
+            failure = Failure(State.FAILED, "EntrypointError", f"on worker {self.worker}: {error.message}")
+            return [self._failed(run, rows, failure)]
+
+    async def _execute(self, context: RunContext, limits: Limits, table: pa.Table) -> list[pa.Table]:
+        stop = StopSignal()
+        batches = table.combine_chunks().to_batches()
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self.threads, self.pool.run, self.target, context, limits, batches, stop)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            stop.kill()
+            await asyncio.wait([future])
+            raise
+
+    def _table_of(self, spec: Mapping[str, Any]) -> pa.Table:
+        model: type[ExperimentInputSpec] = self.experiment.input_validator_type
+        # as JSON, and not as Python objects: a strict model takes a date as text only from JSON
+        instance = model.model_validate_json(json.dumps(dict(spec)), by_alias=True, by_name=True)
+        table = with_meta(table_from_specs([instance], model), instance.experiment_id, instance.root_workflow_run_id)
+        return _replaced(table, "sort_index", array_of([instance.sort_index], pa.int64()))
+
+    def _failed(self, run: RunPointer, rows: RowSet, failure: Failure) -> pa.Table:
+        return failure_rows(run, rows, failure, worker=self.worker)
+
+    async def _run_by_itself(self, given: Mapping[str, Any], ctx: Context) -> LeafOutput:
+        """Run a spec that belongs to no run: it was triggered by hand, and nothing goes to any ledger."""
+        options = self.experiment.options
+        table = self._table_of(given)
+        table = _replaced(table, "workflow_run_id", array_of([ctx.workflow_run_id], pa.string()))
+        experiment_id = given.get("experiment_id") or f"{self.experiment.name}/by-hand/{ctx.workflow_run_id}"
+        context = RunContext(self.default_storage, str(experiment_id), ctx.workflow_run_id, self.worker)
+        limits = Limits(options.execution_timeout.total_seconds(), options.memory_limit_bytes, options.retries)
+        tables = await self._execute(context, limits, table)
+        row = next(row for t in tables for row in t.filter(t.column("final")).to_pylist())
+        if row["state"] != State.SUCCEEDED.value:
+            raise SpecFailedError("\n".join(filter(None, (f"{row['error_type']}: {row['message']}", row["traceback"]))))
+        scalars = {name.removeprefix(SCALAR): row[name] for name in row if name.startswith(SCALAR)}
+        return _output(1, tables, None, None).model_copy(update={"result": to_jsonable_python(scalars)})
+
+
+def pointer_of(
+    experiment: RegisteredExperiment[Any, Any],
+    *,
+    storage: str,
+    experiment_id: str,
+    root_workflow_run_id: str,
+    session: str,
+    n_specs: int,
+    is_workflow: bool = False,
+) -> RunPointer:
+    """Point to a run of an experiment, with the limits and fingerprints that it has here."""
+    options = experiment.options
+    return RunPointer(
+        storage=storage,
+        experiment_id=experiment_id,
+        experiment=experiment.name,
+        root_workflow_run_id=root_workflow_run_id,
+        session=session,
+        n_specs=n_specs,
+        schema_fingerprint=schema_fingerprint(experiment),
+        code_fingerprint=None if is_workflow else code_fingerprint(experiment),
+        is_workflow=is_workflow,
+        execution_timeout_s=options.execution_timeout.total_seconds(),
+        memory_limit_bytes=options.memory_limit_bytes,
+        retries=options.retries,
+        schedule_timeout_s=None if options.schedule_timeout is None else options.schedule_timeout.total_seconds(),
+    )
+
+
+def _write_parts(run: RunPointer, name: str, tables: list[pa.Table]) -> None:
+    storage = run.open_storage()
+    for number, table in enumerate(merge_outcomes(tables)):
+        write_part(storage, run.layout, name if not number else f"{name}-{number}", table)
+
+
+def _output(n: int, tables: list[pa.Table], packed: list[str] | None, part: str | None) -> LeafOutput:
+    states: dict[str, int] = {}
+    error: str | None = None
+    busy_s = 0.0
+    for table in tables:
+        busy_s += sum(duration or 0.0 for duration in table.column("duration_s").to_pylist())
+        for row in table.select(["state", "final", "error_type", "message"]).to_pylist():
+            if row["final"]:
+                states[row["state"]] = states.get(row["state"], 0) + 1
+            if error is None and row["error_type"]:
+                error = f"{row['error_type']}: {row['message']}"[:500]
+    return LeafOutput(n=n, states=states, outcomes=packed, part=part, busy_s=busy_s, error=_without_nul(error))
+
+
+def _without_nul(text: str | None) -> str | None:
+    # the engine's database takes no NUL in a document
+    return None if text is None else text.replace("\0", "�")
+
+
+def _replaced(table: pa.Table, name: str, values: pa.Array[Any]) -> pa.Table:
+    position = table.schema.get_field_index(name)
+    return table.set_column(position, table.schema.field(position), values)

@@ -1,0 +1,194 @@
+"""The processes of a worker that run specs: at most one for each slot, kept from task to task."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from scythe_cli.executor.limits import Limits, StopSignal
+from scythe_cli.executor.pool import Executor
+from scythe_cli.executor.rows.call import RunContext
+from scythe_cli.model.function_ref import ExperimentTarget
+from scythe_cli.run.ledger import merge_outcomes
+
+__all__ = ["ProcessPool"]
+
+
+_Key = tuple[ExperimentTarget, RunContext, Limits]
+
+_IDLE_S = 300.0
+_KEPT_PER_SLOT = 3
+_QUICK_S = 0.1
+_QUICK_WAIT_S = 0.3
+_FIRST_WAIT_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Idle:
+    key: _Key
+    executor: Executor
+    since_s: float
+
+
+@dataclass(slots=True)
+class _Use:
+    """The processes of one experiment and run.
+
+    Attributes:
+        n: How many there are, at work or idle.
+        call_s: How long the last call took; None before the first has ended.
+    """
+
+    n: int = 0
+    call_s: float | None = None
+
+
+@dataclass(slots=True)
+class ProcessPool:
+    """Runs rows of any experiment and run, each call in a process of its own that is kept for the next one.
+
+    A process belongs to an experiment and a run. Runs whose tasks alternate keep their processes; those that have
+    been idle for long, or longest where there are too many, are ended. To start a process takes most of a second of a
+    core, so that calls that end within a fraction of that wait for one another's processes instead.
+
+    Attributes:
+        slots: How many calls there are at the same time.
+    """
+
+    slots: int
+    _idle: list[_Idle] = field(default_factory=list[_Idle])
+    _uses: dict[_Key, _Use] = field(default_factory=dict[_Key, _Use])
+    _stops: list[StopSignal] = field(default_factory=list[StopSignal])
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _is_closed: bool = False
+
+    def run(
+        self,
+        target: ExperimentTarget,
+        context: RunContext,
+        limits: Limits,
+        rows: Sequence[pa.RecordBatch],
+        stop: StopSignal,
+    ) -> list[pa.Table]:
+        """Run rows, and wait for their outcomes.
+
+        Args:
+            target: The experiment.
+            context: The run.
+            limits: What one spec may use.
+            rows: See `Executor.run`.
+            stop: Ends the run early.
+
+        Returns:
+            The outcomes; several tables where their columns contradict each other.
+
+        Raises:
+            EntrypointError: If the experiment cannot be loaded.
+            EngineError: If no process can be started.
+        """
+        key = (target, context, limits)
+        executor = self._take(key)
+        started_s = time.monotonic()
+        try:
+            with self._changed:
+                self._stops.append(stop)
+            outcomes = [table for table in executor.run(rows, stop=stop) if table.num_rows]
+        except BaseException:
+            self._drop(key, executor)
+            raise
+        finally:
+            with self._changed:
+                self._stops.remove(stop)
+        self._give_back(key, executor, time.monotonic() - started_s)
+        return merge_outcomes(outcomes)
+
+    def _take(self, key: _Key) -> Executor:
+        until_s: float | None = None
+        while True:
+            with self._changed:
+                found = self._idle_one(key)
+                use = self._uses.setdefault(key, _Use())
+                now_s = time.monotonic()
+                if until_s is None:
+                    until_s = now_s + self._patience_s(use)
+                if found is None and now_s < until_s:
+                    self._changed.wait(until_s - now_s)
+                    continue
+                if found is None:
+                    use.n += 1
+                surplus = self._surplus()
+            for idle in surplus:
+                idle.executor.close()
+            return found or Executor(*key, workers=1)
+
+    def _idle_one(self, key: _Key) -> Executor | None:
+        for position in reversed(range(len(self._idle))):
+            if self._idle[position].key == key:
+                return self._idle.pop(position).executor
+        return None
+
+    def _patience_s(self, use: _Use) -> float:
+        """How long a call waits for a process before it starts a further one."""
+        if use.n < min(self.slots, os.cpu_count() or 1):
+            return 0.0
+        if use.call_s is None:
+            return _FIRST_WAIT_S
+        return _QUICK_WAIT_S if use.call_s < _QUICK_S else 0.0
+
+    def _surplus(self) -> list[_Idle]:
+        """Take out what is kept for nothing."""
+        surplus: list[_Idle] = []
+        old_s = time.monotonic() - _IDLE_S
+        n = sum(use.n for use in self._uses.values())
+        while self._idle and (n > _KEPT_PER_SLOT * self.slots or self._idle[0].since_s < old_s):
+            surplus.append(self._idle.pop(0))
+            self._forget(surplus[-1].key)
+            n -= 1
+        return surplus
+
+    def _forget(self, key: _Key) -> None:
+        use = self._uses[key]
+        use.n -= 1
+        if not use.n:
+            del self._uses[key]
+
+    def _give_back(self, key: _Key, executor: Executor, call_s: float) -> None:
+        with self._changed:
+            use = self._uses[key]
+            # the first call includes the start of the process
+            use.call_s = call_s if use.call_s is None else min(call_s, 2 * use.call_s)
+            if not self._is_closed:
+                self._idle.append(_Idle(key, executor, time.monotonic()))
+                self._changed.notify_all()
+                return
+            self._forget(key)
+        executor.close()
+
+    def _drop(self, key: _Key, executor: Executor) -> None:
+        with self._changed:
+            self._forget(key)
+            self._changed.notify_all()
+        executor.close()
+
+    def kill(self) -> None:
+        """End what runs at once; its calls return without the outcomes of specs that were running."""
+        with self._changed:
+            self._is_closed = True
+            for stop in self._stops:
+                stop.kill()
+
+    def close(self) -> None:
+        """End the idle processes, and those at work when they are done."""
+        with self._changed:
+            self._is_closed = True
+            idle, self._idle = self._idle, []
+            for each in idle:
+                self._forget(each.key)
+            self._changed.notify_all()
+        for each in idle:
+            each.executor.close()

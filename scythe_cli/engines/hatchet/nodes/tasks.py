@@ -1,0 +1,196 @@
+"""The Hatchet objects that a worker serves: the node of scatter/gather, and a task for each experiment."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+from hatchet_sdk import Context, DurableContext, EvictionPolicy, Hatchet, NonRetryableException
+from hatchet_sdk.exceptions import NonDeterminismError, TaskRunError
+from hatchet_sdk.labels import DesiredWorkerLabel
+from hatchet_sdk.runnables.workflow import BaseWorkflow
+from hatchet_sdk.types.trigger import TriggerWorkflowOptions, WorkflowRunTriggerConfig
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
+from pydantic_core import CoreSchema
+
+from scythe_cli.engines.hatchet.nodes.leaf import LeafRunner, SpecFailedError, leaf_timeout
+from scythe_cli.engines.hatchet.nodes.node import (
+    NODE_NAME,
+    Child,
+    Node,
+    Spawner,
+)
+from scythe_cli.engines.hatchet.nodes.results import ChildError, Lost
+from scythe_cli.engines.hatchet.nodes.specstore import SpecStore
+from scythe_cli.engines.hatchet.payloads import LeafOutput, NodeInput, NodeOutput
+from scythe_cli.errors import InvalidInputError
+from scythe_cli.model.registration import RegisteredExperiment
+from scythe_cli.model.settings import TimeoutSettings
+
+__all__ = ["leaf_definition", "leaf_task", "node_definition", "node_task"]
+
+
+_LONG = timedelta(days=30)
+"""Hatchet keeps runs for 30 days; nothing that it runs for us needs a limit of its own below that."""
+
+_NODE_RETRIES = 20
+_LEAF_RETRIES = 4
+
+_HOPELESS = (InvalidInputError, NonDeterminismError, ValueError, TypeError, LookupError, AttributeError)
+"""What would go wrong each time, unlike a storage or a connection that fails."""
+
+NodeFunction = Callable[[NodeInput, DurableContext], Awaitable[NodeOutput]]
+LeafFunction = Callable[[Mapping[str, Any], Context], Awaitable[LeafOutput]]
+
+
+class LeafInput(BaseModel):
+    """The input of a task: a spec, or rows of a run. It is checked by the experiment's own model later."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    @property
+    def given(self) -> Mapping[str, Any]:
+        """What was given."""
+        return self.model_extra or {}
+
+
+def node_definition(hatchet: Hatchet, function: NodeFunction) -> BaseWorkflow[Any]:
+    """The node of scatter/gather as a Hatchet task, around a function."""
+    settings = TimeoutSettings()
+    given = settings.model_fields_set
+    execution = settings.SCATTER_GATHER_EXECUTION if "SCATTER_GATHER_EXECUTION" in given else _LONG
+    schedule = settings.SCATTER_GATHER_SCHEDULE if "SCATTER_GATHER_SCHEDULE" in given else _LONG
+
+    @hatchet.durable_task(
+        name=NODE_NAME,
+        description="Runs the specs of a part of a run, and gathers what they produce.",
+        input_validator=NodeInput,
+        execution_timeout=execution,
+        schedule_timeout=schedule,
+        retries=_NODE_RETRIES,
+        backoff_factor=2.0,
+        backoff_max_seconds=60,
+        # a node waits for as long as its specs take; only where durable slots run out it makes room
+        eviction_policy=EvictionPolicy(ttl=None, allow_capacity_eviction=True),
+    )
+    async def scythe_scatter_gather(given: NodeInput, ctx: DurableContext) -> NodeOutput:
+        return await function(given, ctx)
+
+    return scythe_scatter_gather
+
+
+def node_task(hatchet: Hatchet, specs: SpecStore) -> BaseWorkflow[Any]:
+    """The node of scatter/gather, for a worker."""
+    spawn = _spawner(hatchet)
+
+    async def run(given: NodeInput, ctx: DurableContext) -> NodeOutput:
+        is_replay = ctx.invocation_count > 1 or ctx.retry_count > 0
+        try:
+            return await Node(given, spawn, specs, is_replay).work()
+        except _HOPELESS as error:
+            raise NonRetryableException(f"{type(error).__name__}: {error}") from error
+
+    return node_definition(hatchet, run)
+
+
+def leaf_definition(
+    hatchet: Hatchet, experiment: RegisteredExperiment[Any, Any], function: LeafFunction
+) -> BaseWorkflow[Any]:
+    """An experiment as a Hatchet task, around a function."""
+    options = experiment.options
+    settings = TimeoutSettings()
+    given = settings.model_fields_set
+    schedule = settings.EXPERIMENT_SCHEDULE if "EXPERIMENT_SCHEDULE" in given else _LONG
+
+    @hatchet.task(
+        name=experiment.name,
+        description=experiment.description or None,
+        input_validator=_input_model(experiment),
+        execution_timeout=leaf_timeout(options.execution_timeout.total_seconds(), options.retries),
+        schedule_timeout=options.schedule_timeout or schedule,
+        # specs are tried again by the worker's processes; this is for storage that fails
+        retries=_LEAF_RETRIES,
+        backoff_factor=2.0,
+        backoff_max_seconds=30,
+        desired_worker_labels=_labels(options.desired_worker_labels),
+        **dict(options.task_config),
+    )
+    async def run_specs(given: LeafInput, ctx: Context) -> LeafOutput:
+        return await function(given.given, ctx)
+
+    return run_specs
+
+
+def leaf_task(hatchet: Hatchet, runner: LeafRunner) -> BaseWorkflow[Any]:
+    """An experiment, for a worker."""
+
+    async def run(given: Mapping[str, Any], ctx: Context) -> LeafOutput:
+        try:
+            return await runner.run(given, ctx)
+        except SpecFailedError as error:
+            raise NonRetryableException(error.message) from error
+
+    return leaf_definition(hatchet, runner.experiment, run)
+
+
+def _input_model(experiment: RegisteredExperiment[Any, Any]) -> type[LeafInput]:
+    """The input of a task, which shows the experiment's own schema in the dashboard."""
+    model: type[BaseModel] = experiment.input_validator_type
+
+    class Input(LeafInput):
+        @classmethod
+        def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler, /) -> Any:
+            del core_schema
+            return handler(model.__pydantic_core_schema__)
+
+    Input.__name__ = Input.__qualname__ = model.__name__
+    return Input
+
+
+def _labels(desired: Mapping[str, Any] | Sequence[Any] | None) -> list[DesiredWorkerLabel] | None:
+    if not desired:
+        return None
+    if not isinstance(desired, Mapping):
+        return [DesiredWorkerLabel.model_validate(label) for label in desired]
+    labels: list[DesiredWorkerLabel] = []
+    for key, label in desired.items():
+        fields = label.model_dump(exclude={"key"}) if isinstance(label, BaseModel) else {"value": label}
+        labels.append(DesiredWorkerLabel(key=key, **fields))
+    return labels
+
+
+def _spawner(hatchet: Hatchet) -> Spawner:
+    # only for its method: what is run is said by each child
+    anything = hatchet.workflow(name=NODE_NAME)
+
+    async def spawn(children: Sequence[Child]) -> list[Mapping[str, Any] | ChildError]:
+        configs = [
+            WorkflowRunTriggerConfig(
+                workflow_name=child.workflow,
+                input=child.input,
+                options=TriggerWorkflowOptions(additional_metadata=child.metadata),
+            )
+            for child in children
+        ]
+        results = await anything.aio_run_many(configs, return_exceptions=True)
+        return [_result(child, result) for child, result in zip(children, results, strict=True)]
+
+    return spawn
+
+
+def _result(child: Child, result: dict[str, Any] | BaseException | None) -> Mapping[str, Any] | ChildError:
+    if isinstance(result, TaskRunError):
+        return _child_error(result)
+    if isinstance(result, BaseException):
+        raise result  # not the child's: the connection broke, or the node has asked for something else than before
+    if not result:
+        return ChildError(Lost.CANCELLED, "Cancelled", "it was cancelled")
+    if child.is_dag or len(result) != 1:
+        return result
+    only = next(iter(result.values()))
+    return only if isinstance(only, Mapping) else result
+
+
+def _child_error(error: TaskRunError) -> ChildError:
+    return ChildError(Lost.FAILED, error.exc_type or "TaskError", error.exc or str(error))

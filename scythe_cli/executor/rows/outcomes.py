@@ -1,0 +1,375 @@
+"""Outcomes of specs, collected one by one and made into tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from scythe_cli.arrow.build import array_of, numbers, repeated
+from scythe_cli.core.states import State
+from scythe_cli.executor.rows.failure import Failure, failure_from
+from scythe_cli.executor.rows.frames import Frame
+from scythe_cli.model.columns import Column, ColumnError
+from scythe_cli.model.models import ExperimentOutputSpec, output_columns, output_files
+from scythe_cli.model.outcome_schema import (
+    FEATURE,
+    FILE,
+    FRAME,
+    LEVELS_KEY,
+    OUTCOME_SCHEMA,
+    SCALAR,
+    outcome_schema,
+)
+
+if TYPE_CHECKING:
+    from scythe_cli.executor.rows.call import LeafResult
+
+
+__all__ = ["Attempts", "OutcomeBatch", "Outcomes", "outcome_of_failure"]
+
+
+_FEATURE_TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
+
+_Took = tuple[int, float, float, str | None]
+"""Position in the chunk, start and duration in seconds, and log."""
+
+Extras = dict[str, tuple[Any, tuple[str, ...]]]
+"""The columns that the model does not know, of features and of frames: type, and index levels of a frame. The type of
+a frame is the struct of its columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """What is known of specs before they are run, as columns.
+
+    Attributes:
+        sort_index: int64.
+        attempt: int32; the number of the attempt.
+        workflow_run_id: string; the id of the execution.
+    """
+
+    sort_index: pa.Array[Any]
+    attempt: pa.Array[Any]
+    workflow_run_id: pa.Array[Any]
+
+    @classmethod
+    def of(cls, sort_index: Sequence[int], attempt: Sequence[int], workflow_run_id: Sequence[str]) -> Attempts:
+        """Make columns of values."""
+        return cls(
+            array_of(sort_index, pa.int64()), array_of(attempt, pa.int32()), array_of(workflow_run_id, pa.string())
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """What a batch became.
+
+    Attributes:
+        tables: The outcomes; several tables where frames of the same name contradict each other.
+        failed: The positions of those that did not succeed.
+    """
+
+    tables: list[pa.Table]
+    failed: list[int]
+
+
+@dataclass(slots=True)
+class OutcomeBatch:
+    """Collects outcomes of one experiment.
+
+    Attributes:
+        model: The output model.
+        worker: The name to put into the column `worker`.
+        attempts: The specs that are run; outcomes tell their positions in it.
+        clock_offset_s: What to add to the times of starts, to get seconds since 1970.
+        n_bytes: The size of what is large in the outcomes at hand: logs, tracebacks and frames.
+    """
+
+    model: type[ExperimentOutputSpec]
+    worker: str
+    attempts: Attempts = field(default_factory=lambda: Attempts.of([], [], []))
+    clock_offset_s: float = 0.0
+    n_bytes: int = 0
+    _good: list[_Took] = field(default_factory=list[_Took])
+    # the scalars alone, so that outputs are freed at once: keeping them would keep the garbage collector busy
+    _values: list[Any] = field(default_factory=list[Any])
+    _results: list[LeafResult | None] = field(default_factory=list["LeafResult | None"])
+    _bad: list[_Took] = field(default_factory=list[_Took])
+    _failures: list[Failure] = field(default_factory=list[Failure])
+    _has_extras: bool = False
+    _scalars: list[Column] = field(init=False)
+    _files: list[str] = field(init=False)
+    _schema: pa.Schema = field(init=False)
+    _get_values: Callable[[ExperimentOutputSpec], Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._scalars = output_columns(self.model)
+        self._files = [column.name for column in output_files(self.model)]
+        self._schema = outcome_schema(self.model)
+        names = [column.name for column in self._scalars]
+        self._get_values = attrgetter(*names) if names else lambda _: ()
+
+    def __len__(self) -> int:
+        return len(self._good) + len(self._bad)
+
+    def add(self, row: int, started_s: float, duration_s: float, log: str | None, result: LeafResult | Failure) -> None:
+        """Take the outcome of the spec at position `row` of `attempts`; positions ascend."""
+        took = (row, started_s, duration_s, log)
+        if log is not None:
+            self.n_bytes += len(log)
+        if isinstance(result, Failure):
+            self._add_failure(took, result)
+            return
+        try:
+            values = self._get_values(result.output)
+        except BaseException as error:  # noqa: BLE001 - an output that was not validated may lack a field, or do anything
+            self._add_failure(took, failure_from(error))
+            return
+        self._good.append(took)
+        self._values.append(values)
+        if result.frames is None and result.features is None and result.files is None:
+            self._results.append(None)
+            return
+        self._results.append(result)
+        if result.frames or result.features:
+            self._has_extras = True
+            self.n_bytes += sum(frame.table.nbytes for frame in (result.frames or {}).values())
+
+    def _add_failure(self, took: _Took, failure: Failure) -> None:
+        self._bad.append(took)
+        self._failures.append(failure)
+        self.n_bytes += len(failure.traceback or "")
+
+    def finish(self, retryable: Sequence[bool] | None = None) -> Outcomes:
+        """Make the tables, and begin anew.
+
+        Args:
+            retryable: By position, whether a spec is run again when it did not succeed; None: none is.
+        """
+        scalars = self._convert_scalars()
+        tables: list[pa.Table] = []
+        for rows, extras in self._groups():
+            tables.append(self._table_of_good(rows, scalars, extras))
+        if self._bad:
+            bad = self._table_of_bad(retryable)
+            if tables:
+                tables[0] = pa.concat_tables([tables[0], bad], promote_options="default")
+            else:
+                tables.append(bad)
+        outcomes = Outcomes(tables, [took[0] for took in self._bad])
+        self._good, self._values, self._results, self._bad, self._failures = [], [], [], [], []
+        self._has_extras = False
+        self.n_bytes = 0
+        return outcomes
+
+    def _convert_scalars(self) -> list[pa.Array[Any]]:
+        """The arrays of the scalar outputs; a row with a value that does not fit becomes a failure."""
+        while True:
+            if len(self._scalars) == 1:
+                columns = [self._values]
+            else:
+                columns = list(zip(*self._values, strict=True)) or [()] * len(self._scalars)
+            arrays: list[pa.Array[Any]] = []
+            for column, values in zip(self._scalars, columns, strict=True):
+                try:
+                    arrays.append(column.array(values))
+                except ColumnError:
+                    self._reject(column, values)
+                    break
+            else:
+                return arrays
+
+    def _reject(self, column: Column, values: Sequence[Any]) -> None:
+        keep: list[int] = []
+        for row, value in enumerate(values):
+            try:
+                column.array([value])
+                keep.append(row)
+            except ColumnError as error:
+                self._bad.append(self._good[row])
+                self._failures.append(Failure(State.FAILED, "ColumnError", f"the output field {error}"))
+        self._good = [self._good[row] for row in keep]
+        self._values = [self._values[row] for row in keep]
+        self._results = [self._results[row] for row in keep]
+
+    def _groups(self) -> list[tuple[Sequence[int], Extras]]:
+        """The rows that go into one table, with the types of its further columns."""
+        if not self._good:
+            return []
+        if not self._has_extras:
+            return [(range(len(self._good)), {})]
+        rows: list[list[int]] = []
+        types: list[Extras] = []
+        seen: dict[Any, int] = {}
+        for row, result in enumerate(self._results):
+            extras = {} if result is None else _extras_of(result)
+            key = tuple(extras.items())
+            group = seen.get(key)
+            if group is None:
+                group = _fit(types, extras)
+                if group == len(rows):
+                    rows.append([])
+                seen[key] = group
+            rows[group].append(row)
+        return list(zip(rows, types, strict=True))
+
+    def _table_of_good(self, rows: Sequence[int], scalars: Sequence[pa.Array[Any]], extras: Extras) -> pa.Table:
+        n = len(rows)
+        everything = n == len(self._good)
+        good = self._good if everything else [self._good[row] for row in rows]
+        arrays = _attempt_arrays(self.attempts, good, self.clock_offset_s, self.worker)
+        arrays["state"] = repeated(State.SUCCEEDED.value, n)
+        arrays["final"] = repeated(True, n)
+        if not everything:
+            scalars = [array.take(array_of(rows, pa.int64())) for array in scalars]
+        for column, array in zip(self._scalars, scalars, strict=True):
+            arrays[SCALAR + column.name] = array
+        results = self._results if everything else [self._results[row] for row in rows]
+        for name in self._files:
+            arrays[FILE + name] = array_of([_of(result, "files").get(name) for result in results], pa.string())
+        table = _table(arrays, self._schema)
+        for name, (type_, levels) in extras.items():
+            if name.startswith(FEATURE):
+                key = name.removeprefix(FEATURE)
+                values = [_of(result, "features").get(key) for result in results]
+                table = table.append_column(pa.field(name, type_), array_of(values, type_))
+            else:
+                key = name.removeprefix(FRAME)
+                frames = [_of(result, "frames").get(key) for result in results]
+                table = table.append_column(*_frame_column(name, type_, levels, frames))
+        return table
+
+    def _table_of_bad(self, retryable: Sequence[bool] | None) -> pa.Table:
+        arrays = _attempt_arrays(self.attempts, self._bad, self.clock_offset_s, self.worker)
+        arrays |= _failure_arrays(self._failures)
+        arrays["final"] = array_of([retryable is None or not retryable[took[0]] for took in self._bad], pa.bool_())
+        return _table(arrays, self._schema)
+
+
+def outcome_of_failure(
+    failure: Failure,
+    *,
+    sort_index: int,
+    attempt: int,
+    final: bool,
+    workflow_run_id: str,
+    worker: str,
+    started_s: float,
+    duration_s: float,
+    log: str | None,
+) -> pa.Table:
+    """One outcome, of a spec that ended its process or was ended with it."""
+    attempts = Attempts.of([sort_index], [attempt], [workflow_run_id])
+    arrays = _attempt_arrays(attempts, [(0, started_s, duration_s, log)], 0.0, worker) | _failure_arrays([failure])
+    arrays["final"] = repeated(final, 1)
+    return _table(arrays, OUTCOME_SCHEMA)
+
+
+def _attempt_arrays(
+    attempts: Attempts, took: Sequence[_Took], clock_offset_s: float, worker: str
+) -> dict[str, pa.Array[Any]]:
+    rows, start, duration, log = zip(*took, strict=True)
+    n = len(rows)
+    started_us = np.rint((np.array(start, np.float64) + clock_offset_s) * 1e6).astype(np.int64)
+    columns = {name: getattr(attempts, name) for name in ("sort_index", "attempt", "workflow_run_id")}
+    if rows == tuple(range(rows[0], rows[0] + n)):
+        arrays: dict[str, pa.Array[Any]] = {name: column.slice(rows[0], n) for name, column in columns.items()}
+    else:
+        at = array_of(rows, pa.int64())
+        arrays = {name: column.take(at) for name, column in columns.items()}
+    return arrays | {
+        "started_at": numbers(started_us, pa.timestamp("us", tz="UTC")),
+        "duration_s": numbers(np.array(duration, np.float64), pa.float64()),
+        "worker": repeated(worker, n),
+        "log": pa.nulls(n, pa.string()) if log.count(None) == n else array_of(log, pa.string()),
+    }
+
+
+def _failure_arrays(failures: Sequence[Failure]) -> dict[str, pa.Array[Any]]:
+    return {
+        "state": array_of([failure.state.value for failure in failures], pa.string()),
+        "error_type": array_of([failure.error_type for failure in failures], pa.string()),
+        "message": array_of([failure.message for failure in failures], pa.string()),
+        "traceback": array_of([failure.traceback for failure in failures], pa.string()),
+    }
+
+
+def _table(arrays: dict[str, pa.Array[Any]], schema: pa.Schema) -> pa.Table:
+    n = len(arrays["sort_index"])
+    columns = [arrays[f.name] if f.name in arrays else pa.nulls(n, f.type) for f in schema]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _of(result: LeafResult | None, what: Literal["files", "features", "frames"]) -> dict[str, Any]:
+    return {} if result is None else getattr(result, what) or {}
+
+
+def _extras_of(result: LeafResult) -> Extras:
+    extras: Extras = {}
+    for name, value in (result.features or {}).items():
+        if value is not None:
+            extras[FEATURE + name] = _FEATURE_TYPES[_class_of(value)], ()
+    for name, frame in (result.frames or {}).items():
+        extras[FRAME + name] = pa.struct(list(frame.table.schema)), frame.levels
+    return extras
+
+
+def _class_of(value: object) -> type:
+    """The plain class of a value: the scalars of NumPy are of subclasses."""
+    return next(cls for cls in _FEATURE_TYPES if isinstance(value, cls))
+
+
+def _fit(groups: list[Extras], extras: Extras) -> int:
+    """The first group that can hold these columns too, widened to do so; or a new one."""
+    for position, types in enumerate(groups):
+        merged = dict(types)
+        for name, (type_, levels) in extras.items():
+            known, known_levels = merged.get(name, (type_, levels))
+            # the levels of a table are the same for all of its rows
+            common = _common_type(known, type_) if levels == known_levels else None
+            if common is None:
+                break
+            merged[name] = common, levels
+        else:
+            groups[position] = merged
+            return position
+    groups.append(dict(extras))
+    return len(groups) - 1
+
+
+def _common_type(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
+    if a == b:
+        return a
+    try:
+        if isinstance(a, pa.StructType) and isinstance(b, pa.StructType):
+            # a column that one of the two lacks is null there
+            schemas = [pa.schema(list(a)), pa.schema(list(b))]
+            return pa.struct(list(pa.unify_schemas(schemas, promote_options="permissive")))
+        schemas = [pa.schema([("x", a)]), pa.schema([("x", b)])]
+        return pa.unify_schemas(schemas, promote_options="permissive").field("x").type
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        return None
+
+
+def _frame_column(
+    name: str, type_: pa.StructType, levels: Sequence[str], frames: Sequence[Frame | None]
+) -> tuple[pa.Field[Any], pa.ListArray[Any]]:
+    """The column of one frame: a list of structs for each spec, null where it made none."""
+    schema = pa.schema(list(type_))
+    tables = [frame.table for frame in frames if frame is not None]
+    offsets: list[int | None] = []
+    end = 0
+    for frame in frames:
+        offsets.append(None if frame is None else end)
+        end += 0 if frame is None else frame.table.num_rows
+    stacked = pa.concat_tables([schema.empty_table(), *tables], promote_options="permissive")
+    values = pa.StructArray.from_arrays([column.combine_chunks() for column in stacked.columns], fields=list(schema))
+    ends: Any = array_of([*offsets, end], pa.int32())
+    array = pa.ListArray.from_arrays(ends, values)
+    return pa.field(name, array.type, metadata={LEVELS_KEY: json.dumps(list(levels)).encode()}), array

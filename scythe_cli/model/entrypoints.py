@@ -1,0 +1,139 @@
+"""Loading the function of an experiment from `module:function`."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from scythe_cli.errors import EntrypointError, ScytheError
+from scythe_cli.model.registration import RegisteredExperiment, WorkflowLike, experiment_from_function
+
+__all__ = ["entrypoint_of", "load_entrypoint"]
+
+
+def load_entrypoint(entrypoint: str, root: Path) -> RegisteredExperiment[Any, Any] | WorkflowLike:
+    """Import what an entrypoint names.
+
+    Args:
+        entrypoint: `module:function`.
+        root: The project's folder; modules are looked for there first.
+
+    Returns:
+        The registered experiment or workflow; a plain function is wrapped with the default options.
+
+    Raises:
+        EntrypointError: If the module cannot be imported, or has no such function; the message holds the module's own
+            error with its file and line.
+        RegistrationError: If the function cannot be an experiment.
+    """
+    module_name, _, path = entrypoint.partition(":")
+    if not module_name or not path:
+        raise EntrypointError(f"{entrypoint!r} is not an entrypoint", hint="Write it as 'module:function'.")
+    root = root.absolute()
+    module = _import(module_name, root)
+    _check_origin(module, root)
+    target: Any = module
+    for part in path.split("."):
+        if not hasattr(target, part):
+            raise _no_such_function(entrypoint, module, part)
+        target = getattr(target, part)
+    if isinstance(target, RegisteredExperiment) or inspect.isfunction(target):
+        found: Any = target
+        return found if isinstance(target, RegisteredExperiment) else experiment_from_function(found)
+    if isinstance(target, WorkflowLike):
+        return target
+    raise EntrypointError(
+        f"{entrypoint} is a {type(target).__name__}, not a function",
+        hint="Name a function that is decorated with @ExperimentRegistry.Register().",
+    )
+
+
+def _import(name: str, root: Path) -> ModuleType:
+    folder = str(root)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    importlib.invalidate_caches()
+    try:
+        # what a module prints when it is imported must not get into the output of a command
+        with contextlib.redirect_stdout(sys.stderr):
+            return importlib.import_module(name)
+    except ScytheError:
+        raise  # such as a RegistrationError: it names function, file and line
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
+            raise EntrypointError(
+                f"there is no module {name!r} in {root}",
+                hint=f"Looked for {name.replace('.', '/')}.py; the entrypoint is 'module:function'.",
+            ) from None
+        raise EntrypointError(_own_error(name, root, error)) from error
+    except SyntaxError as error:
+        line = "" if error.lineno is None else f", line {error.lineno}"
+        place = f"{_relative(error.filename or name, root)}{line}"
+        raise EntrypointError(f"module {name!r} has a syntax error: {place}: {error.msg}") from None
+    except (Exception, SystemExit) as error:  # a module may raise anything while it is imported
+        raise EntrypointError(_own_error(name, root, error)) from error
+
+
+def _check_origin(module: ModuleType, root: Path) -> None:
+    """Refuse a module from elsewhere when the project has one of that name: one that was imported before hides it."""
+    path = root.joinpath(*module.__name__.split("."))
+    own = next((file for file in (path / "__init__.py", path.with_name(f"{path.name}.py")) if file.is_file()), None)
+    loaded = getattr(module, "__file__", None)  # built-in modules have none
+    if own is not None and not (loaded and Path(loaded).is_file() and own.samefile(loaded)):
+        raise EntrypointError(
+            f"module {module.__name__!r} is {loaded or 'built in'}, not {_relative(str(own), root)} of this project",
+            hint="Another module of that name was imported before: rename the project's, or use a new process.",
+        )
+
+
+def _own_error(name: str, root: Path, error: BaseException) -> str:
+    """Word the error of a module: its type and message, and the line of the user's code where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    code = [f for f in frames if f.filename != __file__ and not f.filename.startswith("<") and not _is_importlib(f)]
+    own = [f for f in code if Path(f.filename).is_relative_to(root) and "site-packages" not in f.filename] or code
+    place = f"{_relative(own[-1].filename, root)}, line {own[-1].lineno}: " if own else ""
+    text = f": {error}" if str(error) else ""
+    return f"module {name!r} cannot be imported: {place}{type(error).__name__}{text}"
+
+
+def _is_importlib(frame: traceback.FrameSummary) -> bool:
+    return Path(frame.filename).parent.name == "importlib"
+
+
+def _relative(filename: str, root: Path) -> str:
+    path = Path(filename)
+    return str(path.relative_to(root)) if path.is_relative_to(root) else filename
+
+
+def _no_such_function(entrypoint: str, module: ModuleType, part: str) -> EntrypointError:
+    candidates = [
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, RegisteredExperiment)
+        or (inspect.isfunction(value) and value.__module__ == module.__name__ and not name.startswith("_"))
+    ]
+    close = difflib.get_close_matches(part, candidates, n=1)
+    hint = (
+        f"Did you mean {close[0]!r}?"
+        if close
+        else f"It has: {', '.join(candidates)}."
+        if candidates
+        else "It has no functions."
+    )
+    return EntrypointError(f"{entrypoint}: module {module.__name__!r} has no {part!r}", hint=hint)
+
+
+def entrypoint_of(fn: Callable[..., Any]) -> str | None:
+    """`module:function` of a function, if it has one that another process can import."""
+    inner = inspect.unwrap(fn)
+    if inner.__module__ == "__main__" or "<locals>" in inner.__qualname__:
+        return None
+    return f"{inner.__module__}:{inner.__qualname__}"

@@ -1,0 +1,302 @@
+"""The models that an experiment's input and output are made from.
+
+    class Building(ExperimentInputSpec):
+        u_value: float = Field(ge=0.1, le=6, description="U-value of the wall [W/m2K]")
+        weather: FileReference
+
+    class Demand(ExperimentOutputSpec):
+        heating_kwh: float
+
+This module reads and writes nothing, and loads neither pandas nor a client of any service.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
+from pydantic.json_schema import SkipJsonSchema
+
+from scythe_cli.model.columns import Column, columns_of
+from scythe_cli.model.settings import ScytheStorageSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+__all__ = [
+    "RESERVED_INPUT_FIELDS",
+    "RESERVED_TABLES",
+    "SPEC_LEVELS",
+    "BaseSpec",
+    "ExperimentIndexAdditionalDataDoesNotMatchNRowsError",
+    "ExperimentIndexAdditionalDataOverlapsWithSpecError",
+    "ExperimentIndexNotSerializableError",
+    "ExperimentInputSpec",
+    "ExperimentOutputSpec",
+    "index_columns",
+    "input_columns",
+    "output_columns",
+    "output_files",
+]
+
+
+SPEC_LEVELS = ("experiment_id", "sort_index", "workflow_run_id", "root_workflow_run_id")
+"""The first levels of the index of every final table."""
+
+RESERVED_INPUT_FIELDS = frozenset({*SPEC_LEVELS, "storage_settings", "sort_subindex"})
+"""Names that a user's input field cannot have."""
+
+RESERVED_TABLES = frozenset({"scalars", "result_file_refs", "errors"})
+"""Names that a user's dataframe cannot have."""
+
+logger = logging.getLogger(__name__)
+
+ComputedFeatureValue = int | float | str
+
+
+class ExperimentIndexNotSerializableError(ValueError):
+    """Index data of a spec cannot be written as JSON."""
+
+    def __init__(self, cls: type[BaseModel]) -> None:
+        self.cls = cls
+        super().__init__(f"index data of {cls.__name__} cannot be written as JSON")
+
+
+class ExperimentIndexAdditionalDataDoesNotMatchNRowsError(ValueError):
+    """There are more or fewer rows of additional index data than rows."""
+
+    def __init__(self, n_rows: int, additional_index_data: dict[str, Any] | list[dict[str, Any]]) -> None:
+        self.n_rows = n_rows
+        self.additional_index_data = additional_index_data
+        super().__init__(f"{len(additional_index_data)} rows of additional index data for {n_rows} rows")
+
+
+class ExperimentIndexAdditionalDataOverlapsWithSpecError(ValueError):
+    """Additional index data or a computed feature has the name of a field of the spec."""
+
+    def __init__(self, overlapping_keys: list[str]) -> None:
+        self.overlapping_keys = overlapping_keys
+        super().__init__(f"these names are index levels already: {', '.join(overlapping_keys)}")
+
+
+class _FileReferences(BaseModel):
+    """What input and output share: which of the fields refer to files."""
+
+    @classmethod
+    def _file_reference_fields(cls) -> list[str]:
+        return [name for name, column in columns_of(cls).items() if column.is_file]
+
+    def _file_references(self) -> dict[str, Any]:
+        values = {name: getattr(self, name) for name in self._file_reference_fields()}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @property
+    def local_artifact_file_paths(self) -> dict[str, Path]:
+        """The file references that are paths, by field."""
+        return {name: value for name, value in self._file_references().items() if isinstance(value, Path)}
+
+    @property
+    def remote_artifact_file_paths(self) -> dict[str, Any]:
+        """The file references that are URLs, by field."""
+        return {name: value for name, value in self._file_references().items() if not isinstance(value, Path)}
+
+
+class BaseSpec(_FileReferences):
+    """What belongs to a run: knows the run's `experiment_id`."""
+
+    model_config = ConfigDict(extra="allow", arbitrary_types_allowed=True)
+
+    experiment_id: str = Field(default="", description="The run that the spec belongs to; set when it is allocated.")
+
+
+class ExperimentInputSpec(BaseSpec):
+    """The input of one spec. Subclass it with the fields that your function takes.
+
+    The fields that are declared here are set by the allocation and by the engine.
+    """
+
+    sort_index: int = Field(default=0, ge=0, description="The position of the spec in its run, from 0.")
+    workflow_run_id: str | None = Field(default=None, description="The id of the execution of this spec.")
+    root_workflow_run_id: str | None = Field(default=None, description="The id of the execution of the whole run.")
+    storage_settings: ScytheStorageSettings | None = Field(default=None, description="Where the run is kept.")
+
+    # Not private attributes of pydantic: with these, making a spec takes twice as long. They are in the instance's
+    # dictionary as the values of cached properties are: pydantic neither compares nor writes them, and only an
+    # assignment to a model with `validate_assignment` drops them.
+
+    @property
+    def _original_spec(self) -> Self | None:
+        """The spec as it was allocated, where this is a copy with local files; else None."""
+        return vars(self).get("_original_spec")
+
+    @_original_spec.setter
+    def _original_spec(self, spec: Self | None) -> None:
+        vars(self)["_original_spec"] = spec
+
+    @property
+    def _log_sink(self) -> Callable[[str], None] | None:
+        """What `log` calls; None leaves it to `logging`."""
+        return vars(self).get("_log_sink")
+
+    @_log_sink.setter
+    def _log_sink(self, sink: Callable[[str], None] | None) -> None:
+        vars(self)["_log_sink"] = sink
+
+    @property
+    def computed_features(self) -> dict[str, ComputedFeatureValue]:
+        """Values derived from the fields, which become index levels after them; override to add some.
+
+        It sees the spec as it was allocated: file references are the uploaded ones.
+        """
+        return {}
+
+    def log(self, message: object) -> None:
+        """Write a line to the spec's log: `scythe logs RUN --row N` shows it."""
+        if self._log_sink is None:
+            logger.info("%s", message)
+        else:
+            self._log_sink(str(message))
+
+    @property
+    def prefix(self) -> str:
+        """The run's key in the bucket, with the bucket's prefix.
+
+        Raises:
+            ValueError: If the spec has no storage settings.
+        """
+        if self.storage_settings is None:
+            raise ValueError("the spec has no storage_settings, so it has no key")
+        return f"{self.storage_settings.BUCKET_PREFIX}/{self.experiment_id}"
+
+    def make_multiindex(
+        self,
+        additional_index_data: dict[str, Any] | list[dict[str, Any]] | None = None,
+        n_rows: int = 1,
+        include_sort_subindex: bool = True,
+        additional_excludes: frozenset[str] = frozenset(),
+    ) -> pd.MultiIndex:
+        """Make the pandas index of a table that this spec produces.
+
+        Args:
+            additional_index_data: Further levels: one value for all rows, or a dict for each row.
+            n_rows: The number of rows of the table; may be 0.
+            include_sort_subindex: Whether a table of more than one row gets the level `sort_subindex`.
+            additional_excludes: Names of fields to leave out.
+
+        Returns:
+            An index of `n_rows` rows: the spec's own levels, its input fields that a cell can hold, its computed
+            features, the additional levels, and `sort_subindex`.
+
+        Raises:
+            ExperimentIndexAdditionalDataDoesNotMatchNRowsError: If the list has not `n_rows` entries.
+            ExperimentIndexAdditionalDataOverlapsWithSpecError: If a name is taken.
+            ExperimentIndexNotSerializableError: If a value cannot be written as JSON.
+        """
+        import pandas as pd
+
+        if isinstance(additional_index_data, list) and len(additional_index_data) != n_rows:
+            raise ExperimentIndexAdditionalDataDoesNotMatchNRowsError(n_rows, additional_index_data)
+        original = self if self._original_spec is None else self._original_spec
+        names = {*SPEC_LEVELS, *(column.name for column in index_columns(type(self)))} - additional_excludes
+        try:
+            levels = original.model_dump(mode="json", include=names, by_alias=False, warnings=False)
+        except ValueError as error:
+            raise ExperimentIndexNotSerializableError(type(self)) from error
+        _add_levels(levels, original.computed_features)
+        if isinstance(additional_index_data, dict):
+            _add_levels(levels, additional_index_data)
+        rows = [dict(levels) for _ in range(n_rows)]
+        if isinstance(additional_index_data, list):
+            for row, data in zip(rows, additional_index_data, strict=True):
+                _add_levels(row, data)
+        if include_sort_subindex and n_rows > 1:
+            for subindex, row in enumerate(rows):
+                _add_levels(row, {"sort_subindex": subindex})
+        try:
+            json.dumps(rows)
+        except (TypeError, ValueError) as error:
+            raise ExperimentIndexNotSerializableError(type(self)) from error
+        names = dict.fromkeys(name for row in rows or [levels] for name in row)
+        return pd.MultiIndex.from_frame(pd.DataFrame(rows, columns=list(names)))
+
+    def construct_output_key(self, field_name: str, fpath: Path) -> str:
+        """The key of an output file, below the storage: `<experiment_id>/results/<field>/<id>.<ext>`.
+
+        Args:
+            field_name: The output field.
+            fpath: The file that the function wrote; only its suffix is used.
+        """
+        return f"{self.experiment_id}/results/{field_name}/{self.result_stem}{fpath.suffix}"
+
+    @property
+    def result_stem(self) -> str:
+        """The name, without suffix, of this spec's output files."""
+        return self.workflow_run_id or f"{self.sort_index:08d}"
+
+
+def _add_levels(levels: dict[str, Any], more: dict[str, Any]) -> None:
+    taken = [name for name in more if name in levels]
+    if taken:
+        raise ExperimentIndexAdditionalDataOverlapsWithSpecError(taken)
+    levels.update(more)
+
+
+class ExperimentOutputSpec(_FileReferences):
+    """The output of one spec. Subclass it with the scalars and files that your function produces.
+
+    Attributes:
+        dataframes: Tables of any number of rows, by name; pandas, Polars or Arrow.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    dataframes: SkipJsonSchema[dict[str, Any]] = Field(default_factory=dict, description="Tables, by name.")
+
+    _frame_modules: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("pandas", "DataFrame"),
+        ("polars", "DataFrame"),
+        ("polars", "LazyFrame"),
+        ("pyarrow", "Table"),
+        ("pyarrow", "RecordBatch"),
+    )
+
+    @field_validator("dataframes")
+    @classmethod
+    def _check_dataframes(cls, frames: dict[str, Any]) -> dict[str, Any]:
+        # a frame can only come from a library that is loaded already
+        found = (getattr(sys.modules.get(module), name, None) for module, name in cls._frame_modules)
+        kinds = tuple(kind for kind in found if kind is not None)
+        for name, frame in frames.items():
+            if not isinstance(frame, kinds):
+                raise ValueError(f"{name!r} is a {type(frame).__name__}, not a pandas, Polars or Arrow table")
+        return frames
+
+    @field_serializer("dataframes")
+    def _name_dataframes(self, frames: dict[str, Any]) -> dict[str, str]:
+        return {name: type(frame).__name__ for name, frame in frames.items()}
+
+
+def input_columns(model: type[ExperimentInputSpec]) -> list[Column]:
+    """The columns of the user's own input fields, in the order of the model."""
+    return [column for name, column in columns_of(model).items() if name not in RESERVED_INPUT_FIELDS]
+
+
+def index_columns(model: type[ExperimentInputSpec]) -> list[Column]:
+    """The input columns that are levels of the index of final tables: those of which a cell holds one value."""
+    return [column for column in input_columns(model) if column.is_scalar]
+
+
+def output_columns(model: type[ExperimentOutputSpec]) -> list[Column]:
+    """The columns of `scalars.pq`: every output field but files and dataframes."""
+    return [column for name, column in columns_of(model).items() if name != "dataframes" and not column.is_file]
+
+
+def output_files(model: type[ExperimentOutputSpec]) -> list[Column]:
+    """The output fields that are files."""
+    return [column for name, column in columns_of(model).items() if name != "dataframes" and column.is_file]

@@ -1,0 +1,59 @@
+"""What became of a spec, as columns: the schema of the ledger's parts."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from scythe_cli.model.models import ExperimentOutputSpec, output_columns, output_files
+
+__all__ = ["FEATURE", "FILE", "FRAME", "LEVELS_KEY", "OUTCOME_SCHEMA", "SCALAR", "outcome_schema"]
+
+
+SCALAR = "out:"
+"""Prefix of the columns that hold scalar outputs."""
+
+FILE = "file:"
+"""Prefix of the columns that hold the URIs of output files; string."""
+
+FEATURE = "feature:"
+"""Prefix of the columns that hold computed features; int64, double, bool or string."""
+
+FRAME = "frame:"
+"""Prefix of the columns that hold user dataframes: list of struct, one struct per row of the frame, fields in the
+order of the frame's columns. The frame's own index levels come first and are named in the Arrow field's metadata
+(`scythe:levels`, a JSON list)."""
+
+LEVELS_KEY = b"scythe:levels"
+"""Key in the metadata of a frame column's Arrow field: the names of the frame's own index levels, a JSON list."""
+
+REUSED_FROM = ("reused:run", "reused:sort_index", "reused:attempt")
+"""Further columns of the ledger, in outcomes that were taken over: from which run, spec and attempt."""
+
+OUTCOME_SCHEMA = pa.schema(
+    [
+        pa.field("sort_index", pa.int64(), nullable=False),
+        pa.field("state", pa.string(), nullable=False),
+        pa.field("attempt", pa.int32(), nullable=False),  # counts from 1, over all retries
+        pa.field("final", pa.bool_(), nullable=False),  # false: the engine runs the spec again by itself
+        pa.field("started_at", pa.timestamp("us", tz="UTC")),
+        pa.field("duration_s", pa.float64()),
+        pa.field("worker", pa.string()),
+        pa.field("workflow_run_id", pa.string()),
+        pa.field("error_type", pa.string()),
+        pa.field("message", pa.string()),
+        pa.field("traceback", pa.string()),
+        pa.field("log", pa.string()),  # what the spec printed and logged, its middle left out when it is long
+    ]
+)
+"""The columns that every part of the ledger has."""
+
+
+def outcome_schema(model: type[ExperimentOutputSpec]) -> pa.Schema:
+    """`OUTCOME_SCHEMA`, then the scalar outputs and output files of a model; all of these nullable.
+
+    Columns of features and frames are not known from the model and come after these where there are some.
+    """
+    fields = list(OUTCOME_SCHEMA)
+    fields += [column.field.with_name(SCALAR + column.name) for column in output_columns(model)]
+    fields += [pa.field(FILE + column.name, pa.string()) for column in output_files(model)]
+    return pa.schema(fields)

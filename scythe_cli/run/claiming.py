@@ -1,0 +1,173 @@
+"""Claiming the folder of a new run, so that two allocations never share a folder or a bumped version.
+
+A run is claimed by creating its `manifest.yml` exclusively. For a bumped version that alone is not enough, since two
+runs of one second apart would both be the first of the same version: while the first run of a version is claimed, an
+object beside the version folder is held, created exclusively too, and removed when the manifest is there. Who finds
+it held takes the version above.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from scythe_cli.core.processes import is_alive, machine, start_of
+from scythe_cli.core.semver import Bump, SemVer, next_version
+from scythe_cli.errors import StorageError
+from scythe_cli.run.catalog import list_runs, list_versions
+from scythe_cli.run.layout import RunLayout, version_claim_key
+from scythe_cli.storage.base import MissingKeyError, Storage
+
+__all__ = ["claim_run"]
+
+
+_MAX_TRIES = 1000
+_MAX_CLAIMS = 100
+_ABANDONED_AFTER = timedelta(minutes=10)
+_CLAIM = re.compile(r"\.(v[0-9.]+)\.claim(-\d+)?", re.ASCII)
+
+
+def claim_run(
+    storage: Storage,
+    experiment: str,
+    version: Bump | SemVer,
+    first_manifest: Callable[[RunLayout], bytes],
+    now: datetime | None = None,
+) -> RunLayout:
+    """Claim a new run.
+
+    Args:
+        storage: Where runs are kept.
+        experiment: The experiment's folder.
+        version: How to choose the version, or the version itself (which may have runs already).
+        first_manifest: Makes the manifest with which the folder is claimed.
+        now: The time of the run; the present unless given.
+
+    Returns:
+        The layout of a run that belongs to this caller alone.
+
+    Raises:
+        StorageError: If the storage cannot be written, or no free version is found.
+    """
+    moment = (now or datetime.now(UTC)).replace(microsecond=0)
+    if isinstance(version, SemVer):
+        return _claim_timestamp(storage, experiment, version, first_manifest, moment)
+    _remove_abandoned(storage, experiment)
+    taken: SemVer | None = None
+    for _ in range(_MAX_TRIES):
+        latest = _latest_used(storage, experiment)
+        if version == "keep" and latest is not None:
+            return _claim_timestamp(storage, experiment, latest, first_manifest, moment)
+        base = max((v for v in (latest, taken) if v is not None), default=None)
+        candidate = next_version(base, "minor" if version == "keep" else version)
+        run = _claim_version(storage, experiment, candidate, first_manifest, moment)
+        if run is not None:
+            return run
+        if version == "keep":
+            time.sleep(0.1)  # somebody is making the first run: its version is the one to keep
+            continue
+        taken = candidate
+    raise StorageError(f"no free version of {experiment!r} was found in {storage.location} in {_MAX_TRIES} tries")
+
+
+def _latest_used(storage: Storage, experiment: str) -> SemVer | None:
+    for version in reversed(list_versions(storage, experiment)):
+        if list_runs(storage, experiment, version):
+            return version
+    return None
+
+
+def _claim_version(
+    storage: Storage,
+    experiment: str,
+    version: SemVer,
+    first_manifest: Callable[[RunLayout], bytes],
+    moment: datetime,
+) -> RunLayout | None:
+    """Claim the first run of a version; None when the version has a run, or is being claimed by another."""
+    claims = _hold_claim(storage, version_claim_key(experiment, version))
+    if claims is None:
+        return None
+    try:
+        # the version may have got its first run between the listing and the claim
+        if list_runs(storage, experiment, version):
+            return None
+        return _claim_timestamp(storage, experiment, version, first_manifest, moment)
+    finally:
+        # only after the run is there, or given up: who comes now finds it, or begins anew
+        for claim in claims:
+            storage.delete(claim)
+
+
+def _hold_claim(storage: Storage, key: str) -> list[str] | None:
+    """Create the claim of a version; None if a living process holds it.
+
+    The claim of a process that is gone is not removed: who looked at the same time could then remove the claim of
+    somebody who is alive. Another one of the next number is created, exclusively as well.
+
+    Returns:
+        The keys to remove afterwards: the claims of processes that are gone, and the own one.
+    """
+    claims: list[str] = []
+    for number in range(1, _MAX_CLAIMS):
+        claims.append(key if number == 1 else f"{key}-{number}")
+        if storage.create(claims[-1], _claim()):
+            return claims
+        if not _is_abandoned(storage, claims[-1]):
+            return None
+    return None
+
+
+def _claim() -> bytes:
+    pid = os.getpid()
+    held_since = datetime.now(UTC).isoformat()
+    return json.dumps(
+        {"held_since": held_since, "machine": machine(), "pid": pid, "process_start": start_of(pid) or 0.0}
+    ).encode()
+
+
+def _is_abandoned(storage: Storage, key: str) -> bool:
+    """Whether the process that holds a claim is gone: a claim is held for a moment only."""
+    try:
+        fields: Any = json.loads(storage.read_bytes(key))
+        held_since = datetime.fromisoformat(fields["held_since"])
+        owner = str(fields["machine"]), int(fields["pid"]), float(fields["process_start"])
+        old = datetime.now(UTC) - held_since > _ABANDONED_AFTER
+    except MissingKeyError:
+        return False  # removed in this moment: its version has a run now
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return True  # of an object that cannot be read nobody can be the owner
+    return old or (owner[0] == machine() and not is_alive(owner[1], owner[2]))
+
+
+def _remove_abandoned(storage: Storage, experiment: str) -> None:
+    """Remove the claims of processes that were killed after they had made the first run of their version.
+
+    Those mean nothing any more: who creates one again finds the run, and gives it back.
+    """
+    for file in storage.list_files(experiment):
+        match = _CLAIM.fullmatch(file.name)
+        version = SemVer.parse(match[1]) if match else None
+        key = f"{experiment}/{file.name}"
+        if version is not None and _is_abandoned(storage, key) and list_runs(storage, experiment, version):
+            storage.delete(key)
+
+
+def _claim_timestamp(
+    storage: Storage,
+    experiment: str,
+    version: SemVer,
+    first_manifest: Callable[[RunLayout], bytes],
+    moment: datetime,
+) -> RunLayout:
+    """Claim the next free second of a version."""
+    for later_s in range(_MAX_TRIES):
+        run = RunLayout(experiment, version, moment + timedelta(seconds=later_s))
+        if storage.create(run.manifest, first_manifest(run)):
+            return run
+    raise StorageError(f"no free second for a run of {experiment}/{version} was found in {storage.location}")

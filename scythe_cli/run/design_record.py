@@ -1,0 +1,176 @@
+"""How a sampling file was made: the record that is kept with the file, and in the manifest of a run.
+
+A Parquet file has it as JSON in its key-value metadata, under `scythe:design`. A CSV file stays plain, and has it in a
+YAML file beside it, `<file>.design.yml`, with the hash of the CSV that it describes.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from scythe_cli.core.records import Record
+
+__all__ = [
+    "DESIGN_KEY",
+    "DesignField",
+    "DesignName",
+    "DesignRecord",
+    "Distribution",
+    "SampleQuality",
+    "SampleResult",
+    "read_design",
+    "sidecar_of",
+]
+
+
+DESIGN_KEY = b"scythe:design"
+"""Key in the metadata of a Parquet sampling file; its value is a `DesignRecord` as JSON."""
+
+DesignName = Literal["lhs", "sobol", "random", "grid", "oat", "zip", "saltelli"]
+
+Distribution = Literal["uniform", "log", "normal", "triangular", "values"]
+
+
+class DesignField(BaseModel):
+    """A field that varies in a design.
+
+    Dates and times are written as ISO 8601 text.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str = Field(description="dotted for nested models")
+    distribution: Distribution
+    low: Any = Field(default=None, description="the least value; None where there is none")
+    high: Any = Field(default=None, description="the greatest value")
+    low_excluded: bool = False
+    high_excluded: bool = False
+    step: Any = Field(default=None, description="what values are multiples of")
+    mean: float | None = Field(default=None, description="of a normal distribution, before it is cut to the bounds")
+    sd: float | None = Field(default=None, description="standard deviation, likewise")
+    mode: float | None = Field(default=None, description="the peak of a triangular distribution")
+    values: list[Any] | None = Field(default=None, description="the values or levels in use, at most the first 100")
+    n_values: int | None = Field(default=None, description="how many values or levels")
+
+
+class DesignRecord(BaseModel):
+    """How a sampling file was made: enough to make it again with the same model and versions."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    design: DesignName
+    n: int | None = Field(default=None, description="what was asked for: rows, or base points of `saltelli`")
+    seed: int | None = Field(default=None, description="None for designs that are not random")
+    rows: int
+    experiment: str | None = None
+    fields: list[DesignField] = Field(default=[], description="what varies, in the order of the columns")
+    fixed: dict[str, Any] = {}
+    defaults: list[str] = Field(default=[], description="fields that are no column, so that they keep their default")
+    blocks: dict[str, int] = Field(
+        default={},
+        description=(
+            "rows that belong together, in their order, and how many they are; `saltelli`: A, B, then AB:<field> for "
+            "each field; `oat`: base, then each field"
+        ),
+    )
+    dropped: int = Field(default=0, description="rows that the model refused and that were left out")
+    versions: dict[str, str] = Field(default={}, description="the programs that drew it")
+    created_at: datetime | None = None
+    file_sha256: str | None = Field(default=None, description="of the CSV file; changed since if it is another")
+
+    def to_json(self) -> bytes:
+        """The record for the metadata of a Parquet file."""
+        return self.model_dump_json(exclude_defaults=True).encode()
+
+
+class SampleQuality(Record):
+    """How evenly a design fills the space of its fields; None where that says nothing of the design."""
+
+    discrepancy: float | None = Field(default=None, description="squared centered L2 discrepancy in the unit cube")
+    discrepancy_of_random: float | None = Field(
+        default=None, description="what as many independent random points have on average"
+    )
+    discrepancy_rows: int | None = Field(
+        default=None, description="of how many of the rows it is; of large designs, not of all"
+    )
+    max_correlation: float | None = Field(default=None, description="the largest of two fields by its size, with sign")
+    max_correlation_fields: list[str] | None = None
+
+
+class SampleResult(Record):
+    """A sampling file that was made."""
+
+    file: str
+    design_file: str | None = Field(description="where a CSV file's design is kept; None where the file itself has it")
+    experiment: str
+    n_specs: int
+    columns: list[str]
+    design: DesignRecord
+    quality: SampleQuality
+    notices: list[str] = Field(default=[])
+
+
+def sidecar_of(path: Path) -> Path:
+    """Where the record of a CSV file is kept."""
+    return path.with_name(f"{path.name}.design.yml")
+
+
+def read_design(path: Path) -> tuple[DesignRecord | None, str | None]:
+    """Read the record of a sampling file.
+
+    Args:
+        path: A sampling file that can be read.
+
+    Returns:
+        The record, None when there is none or the file is no longer what it describes; and what to tell the user.
+    """
+    if path.suffix.lower() == ".csv":
+        return _from_sidecar(path)
+    return _from_parquet(path)
+
+
+def _from_sidecar(path: Path) -> tuple[DesignRecord | None, str | None]:
+    from scythe_cli.errors import StorageError
+    from scythe_cli.run.manifest import load_yaml
+
+    sidecar = sidecar_of(path)
+    try:
+        data = sidecar.read_bytes()
+    except FileNotFoundError:
+        return None, None
+    except OSError as error:
+        return None, f"{sidecar.name} cannot be read ({error.strerror}), so the run does not know its design"
+    try:
+        record = DesignRecord.model_validate(load_yaml(data, sidecar.name))
+    except (StorageError, ValidationError):
+        return None, f"{sidecar.name} is no record of a design, and is left aside"
+    with path.open("rb") as file:
+        same = record.file_sha256 in (None, file_digest(file, "sha256").hexdigest())
+    if not same:
+        return None, f"{path.name} has changed since it was sampled, so {sidecar.name} is left aside"
+    return record, None
+
+
+def _from_parquet(path: Path) -> tuple[DesignRecord | None, str | None]:
+    import pyarrow.parquet as pq
+
+    with path.open("rb") as file:
+        footer: Any = pq.ParquetFile(file)
+        metadata: dict[bytes, bytes] = footer.schema_arrow.metadata or {}
+        n_rows, names = int(footer.metadata.num_rows), set(footer.schema_arrow.names)
+    if DESIGN_KEY not in metadata:
+        return None, None
+    try:
+        record = DesignRecord.model_validate(json.loads(metadata[DESIGN_KEY]))
+    except ValueError:  # JSON's errors and pydantic's are both
+        return None, f"the design in the metadata of {path.name} cannot be read, and is left aside"
+    columns = {*(field.name for field in record.fields), *record.fixed}
+    if n_rows != record.rows or not columns <= names:
+        return None, f"{path.name} has changed since it was sampled, so its design is left aside"
+    return record, None

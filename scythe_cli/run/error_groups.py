@@ -1,0 +1,106 @@
+"""What went wrong in a run, grouped by what is alike."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from scythe_cli.core.states import State
+from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.ledger import Ledger, effective_outcomes, read_part
+from scythe_cli.run.records import ErrorGroup, SpecError
+from scythe_cli.storage.base import Storage
+
+__all__ = [
+    "ERROR_COLUMNS",
+    "Alike",
+    "alike_key",
+    "group_errors",
+    "groups_of_run",
+    "place_of",
+    "read_errors",
+    "spec_errors",
+]
+
+
+ERROR_COLUMNS = ["sort_index", "state", "attempt", "error_type", "message", "traceback", "duration_s"]
+"""What `read_errors` tells of a spec."""
+_FRAME = re.compile(r'^  File "(.+)", line (\d+), in (.+)$', re.MULTILINE)
+
+
+def read_errors(ledger: Ledger, effective: pl.DataFrame) -> pl.DataFrame:
+    """The outcomes that count of the specs that ended without success.
+
+    Args:
+        ledger: The run's ledger, open.
+        effective: What `effective_outcomes` makes of its outcomes.
+
+    Returns:
+        A frame with `sort_index`, `state`, `attempt`, `error_type`, `message`, `traceback` and `duration_s`, sorted by
+        `sort_index`; specs that are pending are not in it.
+    """
+    bad = effective.filter(pl.col("state") != State.SUCCEEDED.value)
+    frames: list[pl.DataFrame] = []
+    for (position,), group in bad.group_by("part", maintain_order=True):
+        part = ledger.parts[int(position)]  # pyright: ignore[reportArgumentType]
+        read: Any = pl.from_arrow(read_part(part, ERROR_COLUMNS))
+        frames.append(read[group["row"]])
+    if not frames:
+        return pl.DataFrame(schema=dict.fromkeys(ERROR_COLUMNS, pl.String))
+    return pl.concat(frames).sort("sort_index")
+
+
+def spec_errors(errors: pl.DataFrame, limit: int | None = None) -> list[SpecError]:
+    """The rows of `read_errors` as records, at most `limit` of them."""
+    shown = errors if limit is None else errors.head(limit)
+    return [SpecError.model_validate(row) for row in shown.iter_rows(named=True)]
+
+
+def groups_of_run(storage: Storage, run: RunLayout) -> list[ErrorGroup]:
+    """What went wrong in a run, for who has not opened its ledger."""
+    with Ledger.open(storage, run) as ledger:
+        return group_errors(read_errors(ledger, effective_outcomes(ledger.outcomes())))
+
+
+def group_errors(errors: pl.DataFrame) -> list[ErrorGroup]:
+    """Group the rows of `read_errors` by state, type and place; the largest group first."""
+    if not errors.height:
+        return []
+    places = [place_of(text) for text in errors["traceback"]]
+    grouped = (
+        errors.with_columns(pl.Series("place", places, pl.String), pl.col("error_type").fill_null("?"))
+        .group_by("state", "error_type", "place", maintain_order=True)
+        .agg(
+            pl.col("message").first(),
+            pl.len().alias("count"),
+            pl.col("sort_index").head(20).alias("rows"),
+        )
+        .sort("count", descending=True, maintain_order=True)
+    )
+    return [
+        ErrorGroup.model_validate({**row, "message": row["message"] or ""}) for row in grouped.iter_rows(named=True)
+    ]
+
+
+class Alike(NamedTuple):
+    """What specs have in common that failed alike."""
+
+    state: str
+    error_type: str
+    place: str | None
+
+
+def alike_key(state: str, error_type: str | None, traceback: str | None) -> Alike:
+    """What tells failures that are alike from others."""
+    return Alike(state, error_type or "?", place_of(traceback))
+
+
+def place_of(traceback: str | None) -> str | None:
+    """Where an error was raised: the last frame of a traceback."""
+    frames = _FRAME.findall(traceback or "")
+    if not frames:
+        return None
+    file, line, function = frames[-1]
+    return f"{file}:{line} in {function}"

@@ -1,0 +1,183 @@
+"""From the ledger to the final tables: streaming, in ranges of `sort_index`, so that memory stays flat."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from scythe_cli.arrow.build import numbers
+from scythe_cli.core.folders import owned_prefix
+from scythe_cli.core.records import StateCounts
+from scythe_cli.core.states import State
+from scythe_cli.model.outcome_schema import (
+    FEATURE,
+    FILE,
+    FRAME,
+    SCALAR,
+)
+from scythe_cli.run.final.merge import Range, ranges_of
+from scythe_cli.run.final.writers import (
+    RUN_LEVELS,
+    FinalPlan,
+    FinalTables,
+    FrameRows,
+)
+from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.ledger import Ledger, PartFile
+from scythe_cli.run.specs_file import SpecFile
+from scythe_cli.storage.base import Storage
+
+__all__ = ["GatherResult", "gather"]
+
+
+_ROWS_AT_ONCE = 262_144
+_FRAME_BYTES_AT_ONCE = 8_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class GatherResult:
+    """What a gather made.
+
+    Attributes:
+        tables: Where each final table is: name to path or URI.
+        counts: Specs by state at that moment.
+        damaged: Parts of the ledger that could not be read.
+    """
+
+    tables: dict[str, str]
+    counts: StateCounts
+    damaged: list[str]
+
+
+def gather(
+    storage: Storage, run: RunLayout, into: Path | None = None, on_rows: Callable[[int], None] | None = None
+) -> GatherResult:
+    """Make the final tables from the specs and the ledger.
+
+    Args:
+        storage: Where the run is kept.
+        run: The run.
+        into: A folder to write the tables to, instead of the run's `final/`.
+        on_rows: Called with the number of specs that have just been gathered.
+
+    Returns:
+        The tables, and the counts they were made from. The tables appear in `final/` one by one, each whole.
+
+    Raises:
+        StorageError: If the run cannot be read, a part of the ledger is damaged inside, or the tables cannot be
+            written.
+    """
+    if into is None and storage.exists(run.duplicates):
+        from scythe_cli.run.duplicates import spread_outcomes  # loads much, and few runs have any
+
+        spread_outcomes(storage, run)
+    with (
+        SpecFile.open(storage, run) as specs,
+        Ledger.open(storage, run) as ledger,
+        TemporaryDirectory(prefix=owned_prefix("gather")) as scratch,
+    ):
+        folder = into or Path(scratch)
+        plan = FinalPlan.of(specs, ledger.parts)
+        counts: Counter[str] = Counter()
+        size = _range_size(ledger.parts)
+        with (
+            closing(ranges_of(ledger.parts, specs.n_specs, size, Path(scratch))) as ranges,
+            FinalTables(folder, plan) as tables,
+        ):
+            for outcomes in ranges:
+                inputs = specs.read(outcomes.start, outcomes.stop, repeats=sorted(RUN_LEVELS))
+                tables.write(_rows_of(plan, inputs, outcomes))
+                counts[State.SUCCEEDED] += outcomes.good.height
+                counts.update(outcomes.bad["state"].drop_nulls().to_list())
+                if on_rows:
+                    on_rows(outcomes.stop - outcomes.start)
+            paths = tables.finish()
+        total = StateCounts(
+            **{state.value: counts[state.value] for state in State if state is not State.PENDING},
+            pending=specs.n_specs - counts.total(),
+        )
+        if into is not None:
+            return GatherResult({name: str(path) for name, path in paths.items()}, total, ledger.damaged)
+        # scalars come last: where they are, and not older than the ledger, the other tables are as well
+        for name in sorted(paths, key=lambda name: name == "scalars"):
+            storage.take_file(paths[name], run.table(name))
+        return GatherResult({name: storage.uri(run.table(name)) for name in paths}, total, ledger.damaged)
+
+
+def _range_size(parts: Sequence[PartFile]) -> int:
+    """How many specs to look at at once, so that their outcomes fit in memory."""
+    n_outcomes = sum(part.n_rows for part in parts)
+    per_spec_bytes = sum(part.frame_bytes for part in parts) / max(1, n_outcomes)
+    return _ROWS_AT_ONCE if not per_spec_bytes else min(_ROWS_AT_ONCE, int(_FRAME_BYTES_AT_ONCE / per_spec_bytes) + 1)
+
+
+def _rows_of(plan: FinalPlan, inputs: pa.Table, outcomes: Range) -> dict[str, pa.Table | FrameRows]:
+    """What a range adds to each table."""
+    good = outcomes.good
+    added: dict[str, pa.Table | FrameRows] = {}
+    if good.height:
+        rows = good.to_arrow(compat_level=pl.CompatLevel.oldest())
+        index = _index_of(plan, _inputs_of(inputs, good["sort_index"], outcomes.start), rows)
+        added["scalars"] = _beside(index, rows, plan.scalars, SCALAR)
+        if len(plan.files):
+            added["result_file_refs"] = _beside(index, rows, plan.files, FILE)
+        if outcomes.frames is not None:
+            for name in plan.frames:
+                added[name] = FrameRows(index, outcomes.frames.column(FRAME + name))
+    if good.height < outcomes.stop - outcomes.start:
+        added["errors"] = _errors_of(plan, inputs, outcomes)
+    return added
+
+
+def _inputs_of(inputs: pa.Table, sort_index: pl.Series, start: int) -> pa.Table:
+    """The inputs of some specs of a range; not copied when they are all of them."""
+    if len(sort_index) == inputs.num_rows:
+        return inputs
+    return inputs.take(numbers(sort_index.to_numpy() - start, pa.int64()))
+
+
+def _index_of(plan: FinalPlan, inputs: pa.Table, rows: pa.Table) -> pa.Table:
+    """The index of the rows: one line for each, with the spec's levels."""
+    columns: list[Any] = []
+    for f in plan.index:
+        if f.name in ("workflow_run_id", "sort_index"):
+            column = rows.column(f.name)
+        elif f.name in plan.features.names and f.name not in inputs.column_names:
+            column = rows.column(FEATURE + f.name)
+        else:
+            column = inputs.column(f.name)
+        columns.append(column if f.name in RUN_LEVELS else column.cast(f.type))
+    return pa.Table.from_arrays(columns, names=plan.index.names)
+
+
+def _beside(index: pa.Table, rows: pa.Table, more: pa.Schema, prefix: str) -> pa.Table:
+    for f in more:
+        if prefix + f.name in rows.column_names:
+            index = index.append_column(f.name, rows.column(prefix + f.name))
+    return index
+
+
+def _errors_of(plan: FinalPlan, inputs: pa.Table, outcomes: Range) -> pa.Table:
+    """A row for each spec of the range that did not succeed, those without an outcome included."""
+    missing = np.ones(outcomes.stop - outcomes.start, bool)
+    missing[outcomes.good["sort_index"].to_numpy() - outcomes.start] = False
+    rest = pl.DataFrame({"sort_index": pl.Series(np.flatnonzero(missing) + outcomes.start, dtype=pl.Int64)})
+    rest = rest.join(outcomes.bad, on="sort_index", how="left", maintain_order="left").with_columns(
+        # a spec without an outcome had no attempt that counts
+        pl.col("state").fill_null(State.PENDING.value),
+        pl.col("attempt").fill_null(0),
+    )
+    table = rest.to_arrow(compat_level=pl.CompatLevel.oldest())
+    chosen = _inputs_of(inputs, rest["sort_index"], outcomes.start)
+    for name, to in plan.inputs.items():
+        table = table.append_column(to, chosen.column(name))
+    return table

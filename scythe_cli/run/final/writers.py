@@ -1,0 +1,425 @@
+"""The final tables of a run as files: their schemas, and writers that take them range by range.
+
+They are Parquet with pandas' own metadata, so that `pandas.read_parquet` gives them their MultiIndex
+(https://pandas.pydata.org/docs/development/developer.html describes the format); other readers see plain columns.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scythe_cli.arrow.build import integer_cells, numbers
+from scythe_cli.arrow.unify import cast_table, unify_types
+from scythe_cli.model.outcome_schema import (
+    FEATURE,
+    FILE,
+    FRAME,
+    LEVELS_KEY,
+    OUTCOME_SCHEMA,
+    SCALAR,
+)
+from scythe_cli.model.spec_rows import META_SCHEMA
+from scythe_cli.run.ledger import PartFile
+from scythe_cli.run.specs_file import SpecFile
+
+__all__ = ["RUN_LEVELS", "FinalPlan", "FinalTables", "FramePlan", "FrameRows"]
+
+
+RUN_LEVELS = frozenset({"experiment_id", "root_workflow_run_id"})
+"""The levels of the index that are the same for all specs of a run, and are handled as dictionaries of one text."""
+
+_INDEX = "sort_index"
+_SUBINDEX = "sort_subindex"
+_SAMPLE_ROWS = 50_000
+_CODEC = "zstd"
+_GROUP_ROWS = 100_000
+_GROUP_BYTES = 8_000_000
+_ERROR_COLUMNS = ("sort_index", "state", "attempt", "error_type", "message", "traceback", "duration_s")
+
+
+@dataclass(frozen=True, slots=True)
+class FramePlan:
+    """A user dataframe over all parts: its own levels, its columns, and their types."""
+
+    levels: list[str]
+    struct: pa.StructType
+
+
+@dataclass(frozen=True, slots=True)
+class FinalPlan:
+    """The schemas of the final tables.
+
+    Attributes:
+        index: The spec's levels: meta, input fields, features.
+        features: The levels that are features.
+        scalars: The scalar outputs.
+        files: The output files.
+        frames: The user dataframes by name.
+        errors: The table of what did not succeed.
+        inputs: From columns of specs.pq to their names in the table of errors.
+    """
+
+    index: pa.Schema
+    features: pa.Schema
+    scalars: pa.Schema
+    files: pa.Schema
+    frames: dict[str, FramePlan]
+    errors: pa.Schema
+    inputs: dict[str, str]
+
+    @classmethod
+    def of(cls, specs: SpecFile, parts: Sequence[PartFile]) -> FinalPlan:
+        """What the tables of a run look like, from its specs and the schemas of its ledger."""
+        features = pa.schema(_stripped(unify_types((p.schema for p in parts), _begins(FEATURE)), FEATURE))
+        index_fields = [*META_SCHEMA]
+        index_fields += [specs.schema.field(name).remove_metadata() for name in specs.index_names]
+        index_fields += list(features)
+        outputs = [f.remove_metadata() for f in specs.output_schema if f.name not in OUTCOME_SCHEMA.names]
+        inputs: dict[str, str] = {}
+        for name in specs.input_names:
+            inputs[name] = f"input_{name}" if name in _ERROR_COLUMNS else name
+        frames = _stripped(unify_types((p.schema for p in parts), _begins(FRAME)), FRAME)
+        return cls(
+            index=pa.schema(index_fields),
+            features=features,
+            scalars=pa.schema(_stripped(outputs, SCALAR)),
+            files=pa.schema(_stripped(outputs, FILE)),
+            frames={f.name: _frame(f, parts) for f in frames},
+            errors=pa.schema(
+                [OUTCOME_SCHEMA.field(name).with_nullable(True) for name in _ERROR_COLUMNS]
+                + [specs.schema.field(name).remove_metadata().with_name(to) for name, to in inputs.items()]
+            ),
+            inputs=inputs,
+        )
+
+
+def _begins(prefix: str) -> Callable[[str], bool]:
+    return lambda name: name.startswith(prefix)
+
+
+def _stripped(fields: Sequence[pa.Field[Any]], prefix: str) -> list[pa.Field[Any]]:
+    return [f.with_name(f.name.removeprefix(prefix)) for f in fields if f.name.startswith(prefix)]
+
+
+def _frame(field_: pa.Field[Any], parts: Sequence[PartFile]) -> FramePlan:
+    levels: dict[str, None] = {}
+    for part in parts:
+        position = part.schema.get_field_index(FRAME + field_.name)
+        if position >= 0:
+            metadata = part.schema.field(position).metadata or {}
+            levels.update(dict.fromkeys(json.loads(metadata.get(LEVELS_KEY, b"[]"))))
+    struct = field_.type.value_type
+    names = [f.name for f in struct]
+    return FramePlan([level for level in levels if level in names], struct)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameRows:
+    """Rows of a user dataframe.
+
+    Attributes:
+        index: The levels of the specs, one row each; those of `RUN_LEVELS` are dictionaries.
+        lists: A list of structs for each spec, null where it made none.
+    """
+
+    index: pa.Table
+    lists: pa.ChunkedArray[Any]
+
+
+class FinalTables:
+    """The files of all final tables, written in a thread of their own while the next rows are read.
+
+    Args:
+        folder: Where they go, as `<name>.pq`.
+        plan: Their schemas.
+    """
+
+    def __init__(self, folder: Path, plan: FinalPlan) -> None:
+        self._folder = folder
+        self._plan = plan
+        self._files: dict[str, _File] = {}
+        self._frames: dict[str, _FrameFile] = {}
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scythe-gather")
+        self._jobs: deque[Future[None]] = deque()
+        levels = plan.index.names
+        self._open("scalars", levels, pa.schema([*plan.index, *plan.scalars]), RUN_LEVELS)
+        if len(plan.files):
+            self._open("result_file_refs", levels, pa.schema([*plan.index, *plan.files]), RUN_LEVELS)
+        for name, frame in plan.frames.items():
+            self._frames[name] = _FrameFile(folder / f"{name}.pq", plan.index, frame)
+        self._open("errors", [], plan.errors)
+
+    def _open(self, name: str, levels: Sequence[str], schema: pa.Schema, repeats: frozenset[str] = frozenset()) -> None:
+        self._files[name] = _File(self._folder / f"{name}.pq", schema, levels, repeats)
+
+    def write(self, rows: Mapping[str, pa.Table | FrameRows]) -> None:
+        """Write the next rows of each table; returns at once, unless what was given before is still not begun.
+
+        Raises:
+            Exception: What became of rows that were given before.
+        """
+        self._jobs.append(self._pool.submit(self._write, rows))
+        while len(self._jobs) > 1:
+            self._jobs.popleft().result()
+
+    def _write(self, rows: Mapping[str, pa.Table | FrameRows]) -> None:
+        for name, added in rows.items():
+            if isinstance(added, FrameRows):
+                self._frames[name].write(added)
+            elif added.num_rows:
+                self._files[name].write(added)
+
+    def finish(self) -> dict[str, Path]:
+        """Write what is left, and close the files.
+
+        Returns:
+            The tables by name.
+
+        Raises:
+            Exception: What a job raised.
+        """
+        while self._jobs:
+            self._jobs.popleft().result()
+        for name, frame in self._frames.items():
+            self._files[name] = frame.finish()
+        for file in self._files.values():
+            file.close()
+        order = ["scalars", "result_file_refs", *self._frames, "errors"]
+        return {name: self._files[name].path for name in order if name in self._files}
+
+    def __enter__(self) -> FinalTables:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        for frame in self._frames.values():
+            frame.close()
+        for file in self._files.values():
+            file.close()
+
+
+class _File:
+    """One table.
+
+    Args:
+        path: The file.
+        schema: Its columns.
+        levels: Those that are levels of the index in pandas.
+        repeats: Columns of text whose values repeat: they are given as dictionaries, which are written as they are,
+            so that values need not be looked for among millions of texts. Readers see plain text.
+    """
+
+    def __init__(
+        self, path: Path, schema: pa.Schema, levels: Sequence[str], repeats: frozenset[str] = frozenset()
+    ) -> None:
+        self.path = path
+        self.schema = schema
+        self.levels = list(levels)
+        self._given = pa.schema(
+            [f.with_type(pa.dictionary(pa.int32(), f.type)) if f.name in repeats else f for f in schema]
+        )
+        self._writer: pq.ParquetWriter | None = None
+        self._held: list[pa.Table] = []
+
+    def write(self, table: pa.Table) -> None:
+        """Write rows; few are held back, so that ranges of few specs do not become as many small row groups."""
+        self._held.append(cast_table(table, self._given))
+        n_rows = sum(held.num_rows for held in self._held)
+        if n_rows >= _GROUP_ROWS or sum(held.nbytes for held in self._held) >= _GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._held:
+            return
+        table = pa.concat_tables(self._held)
+        self._held.clear()
+        if self._writer is None:
+            self._writer = self._open(_encodings(self.schema, table))
+        self._writer.write_table(table.unify_dictionaries())
+
+    def _open(self, encodings: dict[str, Any]) -> pq.ParquetWriter:
+        options: dict[str, Any] = {"compression": _CODEC, "store_schema": False, **encodings}
+        writer = pq.ParquetWriter(self.path, self._given, **options)
+        # what the writer would store itself, but for the schema that readers are to see
+        metadata = {"pandas": _pandas_metadata(self.schema, self.levels)}
+        stored = self.schema.with_metadata(metadata).serialize().to_pybytes()
+        writer.add_key_value_metadata({**metadata, "ARROW:schema": base64.b64encode(stored).decode()})
+        return writer
+
+    def close(self) -> None:
+        self._flush()
+        if self._writer is None:
+            self._writer = self._open({})  # a table without rows has its columns
+        self._writer.close()
+
+
+def _encodings(schema: pa.Schema, first: pa.Table) -> dict[str, Any]:
+    """How columns are written, judged from the first rows.
+
+    A dictionary of values is worth its time only where values repeat, and compression only where it makes them smaller:
+    numbers whose last digits are noise stay as they are. What counts up is written as differences.
+    """
+    if any(pa.types.is_nested(f.type) for f in schema):
+        return {}  # each part of a nested column would have to be named
+    without = {f.name for f in schema if pa.types.is_floating(f.type) and _is_mostly_distinct(first.column(f.name))}
+    counting = {_SUBINDEX} & {*schema.names}
+    if _INDEX in schema.names and _is_mostly_distinct(first.column(_INDEX)):
+        counting.add(_INDEX)
+    noise = {name for name in without if not _shrinks(first.column(name))}
+    return {
+        "compression": {name: "NONE" if name in noise else _CODEC for name in schema.names},
+        "use_dictionary": [name for name in schema.names if name not in without | counting],
+        "column_encoding": dict.fromkeys(counting, "DELTA_BINARY_PACKED"),
+    }
+
+
+def _is_mostly_distinct(column: pa.ChunkedArray[Any]) -> bool:
+    sample = column.slice(0, _SAMPLE_ROWS)
+    return len(sample.unique()) > 0.95 * len(sample)
+
+
+def _shrinks(column: pa.ChunkedArray[Any]) -> bool:
+    """Whether compression makes numbers with a point smaller by a tenth at least."""
+    sample = column.slice(0, _SAMPLE_ROWS).combine_chunks()
+    cells: Any = sample.buffers()[1]
+    width = sample.type.bit_width // 8
+    cells = cells.slice(sample.offset * width, len(sample) * width)
+    return len(pa.compress(cells, codec=_CODEC)) < 0.9 * len(cells)
+
+
+class _FrameFile:
+    """A user dataframe: `sort_subindex` is a level of its index only if a spec has more than one row of it.
+
+    Whether one has is not known before all have been seen, but nearly always from the first: so the file is begun
+    without, and made anew in the rare case that the first rows told nothing.
+    """
+
+    def __init__(self, path: Path, index: pa.Schema, plan: FramePlan) -> None:
+        self._path = path
+        self._index = index
+        self._plan = plan
+        self._repeats = frozenset(f.name for f in index if pa.types.is_string(f.type))
+        self._file: _File | None = None
+        self._has_subindex = False
+
+    def _new(self, path: Path) -> _File:
+        plan = self._plan
+        own = [plan.struct.field(level) for level in plan.levels]
+        data = [f for f in plan.struct if f.name not in plan.levels]
+        sub = [pa.field(_SUBINDEX, pa.int64())] if self._has_subindex else []
+        levels = [*self._index.names, *plan.levels, *(f.name for f in sub)]
+        return _File(path, pa.schema([*self._index, *own, *sub, *data]), levels, self._repeats)
+
+    def write(self, rows: FrameRows) -> None:
+        index = rows.index
+        for chunk in rows.lists.chunks:
+            self._write_chunk(index.slice(0, len(chunk)), chunk)
+            index = index.slice(len(chunk))
+
+    def _write_chunk(self, index: pa.Table, lists: Any) -> None:
+        structs = lists.flatten()
+        if not len(structs):
+            return
+        lengths = integer_cells(lists.value_lengths())
+        if not self._has_subindex and int(lengths.max()) > 1:
+            self._add_subindex()
+        if self._file is None:
+            self._file = self._new(self._path)
+        parents = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+        arrays: dict[str, Any] = {}
+        at: Any = numbers(parents, pa.int32())
+        for f, column in zip(index.schema, index.columns, strict=True):
+            values = column.combine_chunks()
+            if f.name in self._repeats and not pa.types.is_dictionary(f.type):
+                # not the values themselves as the dictionary: in one with nulls or repetitions they are not written so
+                values = values.dictionary_encode()
+            arrays[f.name] = values.take(at)
+        for f, values in zip(structs.type, structs.flatten(), strict=True):
+            arrays[f.name] = values
+        if self._has_subindex:
+            before = np.cumsum(lengths, dtype=np.int64) - lengths
+            subindex = np.arange(len(structs), dtype=np.int64) - np.repeat(before, lengths)
+            arrays[_SUBINDEX] = numbers(subindex, pa.int64())
+        self._file.write(pa.table(arrays))
+
+    def _add_subindex(self) -> None:
+        """From now on the table has one; rows that are written already are each the only one of their spec."""
+        self._has_subindex = True
+        if self._file is None:
+            return
+        self._file.close()
+        old = self._path.with_name(f".{self._path.name}")
+        self._path.replace(old)
+        self._file = self._new(self._path)
+        with pq.ParquetFile(old) as source:
+            for batch in source.iter_batches():
+                zeros = numbers(np.zeros(batch.num_rows, np.int64), pa.int64())
+                self._file.write(pa.Table.from_batches([batch]).append_column(_SUBINDEX, zeros))
+        old.unlink()
+
+    def finish(self) -> _File:
+        if self._file is None:
+            self._file = self._new(self._path)
+        return self._file
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def _pandas_metadata(schema: pa.Schema, levels: Sequence[str]) -> str:
+    """What pandas reads to restore an index; see the module's docstring for the format."""
+    columns: list[dict[str, Any]] = [
+        {
+            "name": f.name,
+            "field_name": f.name,
+            "pandas_type": _pandas_type(f.type),
+            "numpy_type": _numpy_type(f.type),
+            "metadata": {"timezone": f.type.tz} if pa.types.is_timestamp(f.type) and f.type.tz else None,
+        }
+        for f in schema
+    ]
+    return json.dumps(
+        {
+            "index_columns": list(levels),
+            "column_indexes": [],
+            "columns": columns,
+            "creator": {"library": "scythe-cli", "version": "0"},
+            "pandas_version": "2.2.0",
+        }
+    )
+
+
+def _pandas_type(type_: pa.DataType) -> str:
+    if pa.types.is_string(type_) or pa.types.is_large_string(type_):
+        return "unicode"
+    if pa.types.is_timestamp(type_):
+        return "datetimetz" if type_.tz else "datetime"
+    if pa.types.is_floating(type_):
+        return _numpy_type(type_)
+    if pa.types.is_date(type_):
+        return "date"
+    if pa.types.is_nested(type_):
+        return "object"
+    return str(type_)
+
+
+def _numpy_type(type_: pa.DataType) -> str:
+    if pa.types.is_integer(type_) or pa.types.is_boolean(type_):
+        return str(type_)
+    if pa.types.is_floating(type_):
+        return {"double": "float64", "float": "float32"}.get(str(type_), "float16")
+    if pa.types.is_timestamp(type_):
+        return "datetime64[us]"
+    return "object"

@@ -1,0 +1,301 @@
+"""The input files of a run: checked and hashed before anything is written, then uploaded once each."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlsplit
+
+from pydantic import BaseModel, ConfigDict
+
+from scythe_cli.errors import StorageError
+from scythe_cli.storage.cache import ArtifactCache
+from scythe_cli.storage.download import safe_name, uri_scheme
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from scythe_cli.storage.base import Storage
+
+
+__all__ = [
+    "ArtifactPlan",
+    "ArtifactProblem",
+    "InputArtifact",
+    "PlannedArtifact",
+    "UploadedArtifacts",
+    "collect_artifacts",
+    "upload_artifacts",
+]
+
+
+_REMOTE_SCHEMES = {"s3", "http", "https"}
+_SECRET_NAME = re.compile(r"sig$|signature|token|credential|secret|passw|auth|key", re.IGNORECASE)
+_HASHING_THREADS = 4
+_TRANSFER_THREADS = 4
+
+
+class InputArtifact(BaseModel):
+    """A file that was uploaded, as `input_artifacts.yml` lists it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    field: str
+    source_name: str
+    uri: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactProblem:
+    """A reference that cannot be used.
+
+    Attributes:
+        field: The input field.
+        value: The reference as it was given.
+        reason: What is wrong with it; holds no secret of a URL.
+    """
+
+    field: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedArtifact:
+    """A file that is to be uploaded.
+
+    Attributes:
+        path: The file on this machine.
+        source_name: The name that it was given under.
+        size_bytes: Its size.
+        sha256: The hash (hex) of its content.
+        target: Where it goes below the run's folder of artifacts.
+    """
+
+    path: Path
+    source_name: str
+    size_bytes: int
+    sha256: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactPlan:
+    """What is to be uploaded.
+
+    Attributes:
+        files: By field, then by reference as it was given; remote files that stay where they are are not among them.
+        problems: References that cannot be used; nothing may be uploaded then.
+    """
+
+    files: dict[str, dict[str, PlannedArtifact]]
+    problems: list[ArtifactProblem]
+
+    @property
+    def uploads(self) -> dict[str, PlannedArtifact]:
+        """One file for each place that something is uploaded to."""
+        return {file.target: file for references in self.files.values() for file in references.values()}
+
+    @property
+    def total_bytes(self) -> int:
+        """How much is to be uploaded."""
+        return sum(file.size_bytes for file in self.uploads.values())
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedArtifacts:
+    """What was uploaded.
+
+    Attributes:
+        uris: Where each file is now, by field, then by reference as it was given.
+        records: One for each source file of each field.
+    """
+
+    uris: dict[str, dict[str, str]]
+    records: list[InputArtifact]
+
+
+@dataclass(frozen=True, slots=True)
+class _Hashed:
+    path: Path
+    size_bytes: int
+    sha256: str
+
+
+def _gives_access(uri: str) -> bool:
+    """Whether a URL of the web holds a secret: user and password, or a query that is signed or holds a token."""
+    if uri_scheme(uri) not in {"http", "https"}:
+        return False
+    parts = urlsplit(uri)
+    return "@" in parts.netloc or any(_SECRET_NAME.search(name) for name, _ in parse_qsl(parts.query))
+
+
+def collect_artifacts(
+    columns: Mapping[str, pl.Series],
+    base_dir: Path,
+    *,
+    copy_inputs: bool = False,
+    cache: ArtifactCache | None = None,
+) -> ArtifactPlan:
+    """Find, check and hash the input files of a run; nothing is written but the cache.
+
+    Args:
+        columns: By field, the references of all specs: paths or URLs, String, null where there is none.
+        base_dir: The folder that relative paths are taken from.
+        copy_inputs: Whether files in S3 and on web servers are copied into the run as well. Those whose URL holds a
+            password or a signature always are: the URL must not be kept, and would not work for long.
+        cache: Where these are fetched to; the user's cache unless given.
+
+    Returns:
+        What is to be uploaded, and what cannot be used: all of it, not the first only.
+    """
+    # a million specs may refer to three files
+    references = {
+        field: sorted(str(value) for value in column.drop_nulls().unique().to_list())
+        for field, column in columns.items()
+    }
+    wanted = sorted({value for values in references.values() for value in values})
+    local = [value for value in wanted if uri_scheme(value) is None]
+    remote = [
+        value for value in wanted if uri_scheme(value) in _REMOTE_SCHEMES and (copy_inputs or _gives_access(value))
+    ]
+    found: dict[str, _Hashed | str] = {
+        value: f"{scheme}:// is not supported"
+        for value in wanted
+        if (scheme := uri_scheme(value)) is not None and scheme not in _REMOTE_SCHEMES
+    }
+    paths = {value: _local_path(value, base_dir) for value in local}
+    with ThreadPoolExecutor(_HASHING_THREADS, thread_name_prefix="scythe-hash") as pool:
+        distinct = sorted(set(paths.values()))
+        hashed = dict(zip(distinct, pool.map(_hash, distinct), strict=True))
+        found.update((value, hashed[path]) for value, path in paths.items())
+    if remote:
+        fetch = partial(_fetch, cache or ArtifactCache())
+        with ThreadPoolExecutor(_TRANSFER_THREADS, thread_name_prefix="scythe-fetch") as pool:
+            found.update(zip(remote, pool.map(fetch, remote), strict=True))
+    targets = _targets(found)
+    files: dict[str, dict[str, PlannedArtifact]] = {}
+    problems: list[ArtifactProblem] = []
+    for field, values in references.items():
+        files[field] = {}
+        for value in values:
+            result = found.get(value)
+            if isinstance(result, _Hashed):
+                files[field][value] = PlannedArtifact(
+                    result.path, _source_name(value), result.size_bytes, result.sha256, targets[value]
+                )
+            elif result is not None:
+                problems.append(ArtifactProblem(field, value, result))
+    return ArtifactPlan(files, problems)
+
+
+def upload_artifacts(plan: ArtifactPlan, storage: Storage, prefix: str) -> UploadedArtifacts:
+    """Upload each distinct content once.
+
+    Args:
+        plan: What `collect_artifacts` found, without problems.
+        storage: Where to.
+        prefix: The run's folder of artifacts.
+
+    Raises:
+        StorageError: If the storage cannot be written, or a file has changed since it was hashed.
+    """
+    uploads = sorted(plan.uploads.items())
+    with ThreadPoolExecutor(_TRANSFER_THREADS, thread_name_prefix="scythe-upload") as pool:
+        futures = [
+            pool.submit(storage.put_file, file.path, f"{prefix}/{target}", sha256=file.sha256)
+            for target, file in uploads
+        ]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    uris = {
+        field: {value: storage.uri(f"{prefix}/{file.target}") for value, file in references.items()}
+        for field, references in plan.files.items()
+    }
+    return UploadedArtifacts(uris, list(_records(plan, uris)))
+
+
+def _records(plan: ArtifactPlan, uris: dict[str, dict[str, str]]) -> Iterator[InputArtifact]:
+    for field, references in plan.files.items():
+        seen: set[Path] = set()
+        for value, file in references.items():
+            if file.path in seen:
+                continue  # the same file written in two ways: `a.csv` and `./a.csv`
+            seen.add(file.path)
+            yield InputArtifact(
+                field=field,
+                source_name=file.source_name,
+                uri=uris[field][value],
+                size_bytes=file.size_bytes,
+                sha256=file.sha256,
+            )
+
+
+def _local_path(value: str, base_dir: Path) -> Path:
+    return Path(os.path.normpath(base_dir.absolute() / value)) if value else Path()
+
+
+def _hash(path: Path) -> _Hashed | str:
+    """Hash a file, or say why it cannot be used."""
+    if path == Path():
+        return "the reference is empty"
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            return "it is a folder"
+        # opening a named pipe would wait for somebody to write to it
+        if not stat.S_ISREG(mode):
+            return "it is not a regular file"
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256")
+            return _Hashed(path, file.tell(), digest.hexdigest())
+    except (FileNotFoundError, NotADirectoryError):
+        return "it does not exist"
+    except PermissionError:
+        return "permission denied"
+    except OSError as error:
+        return f"it cannot be read: {error.strerror or type(error).__name__}"
+    except ValueError:
+        return "it holds a NUL character"
+
+
+def _fetch(cache: ArtifactCache, uri: str) -> _Hashed | str:
+    try:
+        path = cache.fetch(uri)
+    except StorageError as error:
+        return error.message
+    return _hash(path)
+
+
+def _targets(found: Mapping[str, _Hashed | str]) -> dict[str, str]:
+    """Where each file goes: `<start of its hash>/<name>`, one place for one content.
+
+    The name is the first one that the content has. A content under names with different suffixes gets a place for
+    each suffix, since programs go by the suffix.
+    """
+    names: dict[tuple[str, str], str] = {}
+    targets: dict[str, str] = {}
+    for value, file in sorted(found.items()):
+        if isinstance(file, _Hashed):
+            name = safe_name(value)
+            kept = names.setdefault((file.sha256, Path(name).suffix.lower()), name)
+            targets[value] = f"{file.sha256[:16]}/{kept}"
+    return targets
+
+
+def _source_name(value: str) -> str:
+    return safe_name(value) if uri_scheme(value) in _REMOTE_SCHEMES else Path(value).name

@@ -1,0 +1,142 @@
+"""Every key of a run: the only place that builds them.
+
+`<experiment>/<version>/<timestamp>/…` below the storage's location; the file names are a contract that readers in
+other programs rely on.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from scythe_cli.core.semver import SemVer
+
+
+__all__ = [
+    "TIMESTAMP_FORMAT",
+    "RunLayout",
+    "parse_timestamp",
+    "version_claim_key",
+]
+
+
+TIMESTAMP_FORMAT = "%Y-%m-%d_%H-%M-%S"
+_TIMESTAMP = re.compile(r"(\d{4})-(\d{2})-(\d{2})_(\d{2})-(\d{2})-(\d{2})", re.ASCII)
+
+
+def parse_timestamp(text: str) -> datetime | None:
+    """Read the timestamp of a run (UTC); None for anything else."""
+    match = _TIMESTAMP.fullmatch(text)
+    if match is None:
+        return None
+    year, month, day, hour, minute, second = map(int, match.groups())
+    try:
+        # as `strptime` does with TIMESTAMP_FORMAT, which takes ten times longer
+        return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def version_claim_key(experiment: str, version: SemVer) -> str:
+    """The object that an allocation holds, for a moment, while it makes the first run of a version."""
+    return f"{experiment}/.{version}.claim"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RunLayout:
+    """The keys of one run.
+
+    Attributes:
+        experiment: The experiment's folder.
+        version: The version.
+        timestamp: When the run was allocated, whole seconds, UTC.
+    """
+
+    experiment: str
+    version: SemVer
+    timestamp: datetime
+
+    @classmethod
+    def from_experiment_id(cls, experiment_id: str) -> RunLayout | None:
+        """Read `<experiment>/<version>/<timestamp>`; None for anything else."""
+        from scythe_cli.core.semver import SemVer
+
+        parts = experiment_id.split("/")
+        if len(parts) != 3:
+            return None
+        version, timestamp = SemVer.parse(parts[1]), parse_timestamp(parts[2])
+        # a name that an older program gave may hold other characters, but must not lead out of the storage
+        if version is None or timestamp is None or parts[0] in ("", ".", "..") or "\\" in parts[0]:
+            return None
+        return cls(parts[0], version, timestamp)
+
+    @property
+    def experiment_id(self) -> str:
+        """`<experiment>/<version>/<timestamp>`; also the run's folder below the storage."""
+        # %Y gives the year 999 three digits on some systems
+        timestamp = self.timestamp.strftime(TIMESTAMP_FORMAT.replace("%Y", f"{self.timestamp.year:04d}"))
+        return f"{self.experiment}/{self.version}/{timestamp}"
+
+    def key(self, *parts: str) -> str:
+        """A key in the run's folder."""
+        return "/".join((self.experiment_id, *parts))
+
+    @property
+    def specs(self) -> str:
+        """Every spec, one row each."""
+        return self.key("specs.pq")
+
+    @property
+    def manifest(self) -> str:
+        """What the run is; its exclusive creation is the claim of the folder."""
+        return self.key("manifest.yml")
+
+    @property
+    def io_spec(self) -> str:
+        """JSON schemas of input and output."""
+        return self.key("experiment_io_spec.yml")
+
+    @property
+    def input_artifacts(self) -> str:
+        """The list of uploaded input files."""
+        return self.key("input_artifacts.yml")
+
+    @property
+    def workflow_spec(self) -> str:
+        """The spec of a single-spec run."""
+        return self.key("workflow_spec.yml")
+
+    @property
+    def artifacts(self) -> str:
+        """The folder of uploaded input files."""
+        return self.key("artifacts")
+
+    @property
+    def duplicates(self) -> str:
+        """Which specs are the same as another one and are not run themselves; only where that was asked for."""
+        return self.key("duplicates.pq")
+
+    @property
+    def outcomes(self) -> str:
+        """The folder of the ledger's parts."""
+        return self.key("outcomes")
+
+    def outcome_part(self, name: str) -> str:
+        """One part of the ledger."""
+        return self.key("outcomes", f"{name}.pq")
+
+    def result_file(self, field: str, stem: str, suffix: str) -> str:
+        """An output file of one spec."""
+        return self.key("results", field, f"{stem}{suffix}")
+
+    @property
+    def final(self) -> str:
+        """The folder of the final tables."""
+        return self.key("final")
+
+    def table(self, name: str) -> str:
+        """One final table."""
+        return self.key("final", f"{name}.pq")

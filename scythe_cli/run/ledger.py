@@ -1,0 +1,419 @@
+"""The ledger of a run: parts under `outcomes/`, each a Parquet file of outcomes, written once and never changed.
+
+A spec can have several outcomes: earlier attempts, attempts of a retry, or twice the same attempt when an engine
+replayed it. Exactly one of them counts: the first success, else the one of the highest attempt.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from scythe_cli.arrow.checksum import (
+    UNSEALED,
+    has_whole_pages,
+    seal,
+    whole_footer,
+)
+from scythe_cli.core.folders import owned_prefix
+from scythe_cli.core.records import StateCounts
+from scythe_cli.core.states import State
+from scythe_cli.errors import StorageError
+from scythe_cli.model.outcome_schema import FRAME, OUTCOME_SCHEMA
+from scythe_cli.run.layout import RunLayout
+from scythe_cli.storage.base import MissingKeyError, Storage
+
+__all__ = [
+    "POLARS_ERRORS",
+    "Ledger",
+    "LedgerWriter",
+    "PartFile",
+    "RowGroup",
+    "check_parts",
+    "counts_of",
+    "damaged_part",
+    "effective_outcomes",
+    "merge_outcomes",
+    "read_part",
+    "write_part",
+]
+
+
+POLARS_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+"""What Polars raises when it cannot read a file; at some that are damaged its own code panics."""
+
+_MAX_PART_BYTES = 64_000_000
+_MAX_PART_ROWS = 500_000
+_MAX_GROUP_ROWS = 100_000
+_GROUP_FRAME_BYTES = 8_000_000
+_FRAME_BYTES_KEY = b"scythe:frame_bytes"
+_FIRST_KEY = b"scythe:first"
+
+
+@dataclass(slots=True)
+class LedgerWriter:
+    """Collects outcomes and writes them as parts.
+
+    A part is written when a second has passed since the last, later a hundredth of the run's time but at most 30 s,
+    so that a run of days does not make a part a second; or when the outcomes at hand are many.
+
+    Attributes:
+        storage: Where the run is kept.
+        run: The run.
+        prefix: What the names of the parts begin with; unique to this writer.
+    """
+
+    storage: Storage
+    run: RunLayout
+    prefix: str
+    _tables: list[pa.Table] = field(default_factory=list[pa.Table])
+    _rows: int = 0
+    _bytes: int = 0
+    _parts: int = 0
+    _started: float = field(default_factory=time.monotonic)
+    _flushed: float = field(default_factory=time.monotonic)
+
+    def add(self, outcomes: pa.Table) -> None:
+        """Take outcomes; write a part when it is time."""
+        self._tables.append(outcomes)
+        self._rows += outcomes.num_rows
+        self._bytes += outcomes.nbytes
+        self.flush_if_due()
+
+    def flush_if_due(self) -> None:
+        """Write a part when it is time."""
+        now = time.monotonic()
+        interval_s = min(30.0, max(1.0, (now - self._started) / 100))
+        full = self._rows >= _MAX_PART_ROWS or self._bytes >= _MAX_PART_BYTES
+        if self._tables and (full or now - self._flushed >= interval_s):
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is at hand."""
+        for table in merge_outcomes(self._tables):
+            self._parts += 1
+            write_part(self.storage, self.run, f"{self.prefix}-{self._parts:06d}", table)
+        self._tables.clear()
+        self._rows = self._bytes = 0
+        self._flushed = time.monotonic()
+
+
+def merge_outcomes(tables: Sequence[pa.Table]) -> list[pa.Table]:
+    """Stack tables of outcomes whose columns differ; tables whose columns contradict each other stay apart."""
+    merged: list[list[pa.Table]] = []
+    schemas: list[pa.Schema] = []
+    for table in tables:
+        if not table.num_rows:
+            continue
+        for position, schema in enumerate(schemas):
+            try:
+                schemas[position] = pa.unify_schemas([schema, table.schema], promote_options="permissive")
+            except (pa.ArrowTypeError, pa.ArrowInvalid):
+                continue
+            merged[position].append(table)
+            break
+        else:
+            schemas.append(table.schema)
+            merged.append([table])
+    return [pa.concat_tables(group, promote_options="permissive") for group in merged]
+
+
+def write_part(storage: Storage, run: RunLayout, name: str, outcomes: pa.Table) -> None:
+    """Write one part under a name; a part of that name is replaced."""
+    buffer = pa.BufferOutputStream()
+    frame_bytes = sum(outcomes.column(c).nbytes for c in outcomes.column_names if c.startswith(FRAME))
+    first: Any = pc.min(outcomes.column("sort_index"))
+    metadata = {
+        **(outcomes.schema.metadata or {}),
+        _FRAME_BYTES_KEY: str(frame_bytes).encode(),
+        _FIRST_KEY: str(first.as_py() or 0).encode(),
+        **UNSEALED,
+    }
+    pq.write_table(
+        outcomes.replace_schema_metadata(metadata),
+        buffer,
+        compression="zstd",
+        # who reads them needs not have all dataframes of a part in memory
+        row_group_size=max(1, min(_MAX_GROUP_ROWS, _GROUP_FRAME_BYTES * outcomes.num_rows // max(frame_bytes, 1))),
+        write_page_checksum=True,  # what is read of a part is checked by the way; `seal` covers the rest
+        use_dictionary=cast("Any", [c for c in outcomes.column_names if c in {"state", "worker", "error_type"}]),
+    )
+    storage.write_bytes(run.outcome_part(name), seal(buffer.getvalue().to_pybytes()))
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """Rows of a part that can be read by themselves.
+
+    Attributes:
+        n_rows: Their number.
+        first: The lowest `sort_index` among them.
+    """
+
+    n_rows: int
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartFile:
+    """A readable part of the ledger.
+
+    Attributes:
+        name: The part's file name.
+        path: A local file with its content.
+        schema: Its columns.
+        n_rows: Its number of outcomes.
+        frame_bytes: The size of its user dataframes in memory.
+        first: The lowest `sort_index` in it.
+        row_groups: What it consists of; of parts with user dataframes only.
+    """
+
+    name: str
+    path: Path
+    schema: pa.Schema
+    n_rows: int
+    frame_bytes: int
+    first: int
+    row_groups: tuple[RowGroup, ...] = ()
+
+    @property
+    def has_frames(self) -> bool:
+        """Whether it has columns of user dataframes."""
+        return any(name.startswith(FRAME) for name in self.schema.names)
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The parts of a run as they are at one moment, on this machine.
+
+    Attributes:
+        parts: The readable parts, by name.
+        damaged: The names of parts that cannot be read; the specs in them count as pending. `outcomes` adds those
+            that turn out to be damaged further inside.
+    """
+
+    parts: list[PartFile]
+    damaged: list[str]
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls, storage: Storage, run: RunLayout, *, thorough: bool = False, names: Sequence[str] | None = None
+    ) -> Generator[Ledger]:
+        """Read the ledger of a run; parts that lie elsewhere are copied here while it is open.
+
+        Args:
+            storage: Where the run is kept.
+            run: The run.
+            thorough: Whether every byte of every part is checked, and not only how it ends; those that lie elsewhere
+                always are, when they have been copied.
+            names: Only these parts; all unless given.
+
+        Raises:
+            StorageError: If the storage refuses to let a part be read, which does not mean that it is damaged.
+        """
+        with TemporaryDirectory(prefix=owned_prefix("ledger")) as folder:
+            parts: list[PartFile] = []
+            damaged: list[str] = []
+            ours: pa.Schema | None = None
+            for name, path in _local_parts(storage, run, Path(folder), names):
+                part = _open_part(name, path, whole=thorough or path.parent == Path(folder), ours=ours)
+                if part is None:
+                    damaged.append(name)
+                elif part.n_rows:
+                    parts.append(part)
+                    ours = part.schema
+            yield cls(parts, damaged)
+
+    def outcomes(self) -> pl.DataFrame:
+        """The columns that tell what became of each spec, of all outcomes.
+
+        Returns:
+            A frame with `sort_index`, `state`, `attempt`, `final`, `started_at`, `duration_s`, and where each comes
+            from: `part` (position in `parts`, uint32) and `row` (position in the part, uint32).
+        """
+        columns = ["sort_index", "state", "attempt", "final", "started_at", "duration_s"]
+        frames: list[pl.DataFrame] = []
+        for position, part in enumerate(self.parts):
+            try:
+                read = read_part(part, columns)
+            except StorageError:
+                self.damaged.append(part.name)
+                continue
+            # without the metadata of a schema, whose text may be damaged as well
+            schema = pa.schema([OUTCOME_SCHEMA.field(name) for name in columns])
+            plain: Any = pl.from_arrow(pa.Table.from_arrays(read.columns, schema=schema))
+            table = cast("pl.DataFrame", plain)
+            frames.append(
+                table.with_columns(
+                    pl.lit(position, pl.UInt32).alias("part"),
+                    pl.int_range(0, pl.len(), dtype=pl.UInt32).alias("row"),
+                )
+            )
+        if frames:
+            return pl.concat(frames)
+        empty = pl.DataFrame(pa.table({name: pa.array([], OUTCOME_SCHEMA.field(name).type) for name in columns}))
+        return empty.with_columns(part=pl.lit(0, pl.UInt32), row=pl.lit(0, pl.UInt32))
+
+
+def _local_parts(
+    storage: Storage, run: RunLayout, folder: Path, names: Sequence[str] | None
+) -> Iterable[tuple[str, Path]]:
+    if names is None:
+        names = sorted(f.name for f in storage.list_files(run.outcomes) if f.name.endswith(".pq"))
+
+    here = storage.local_path(run.outcomes)
+    if here is not None:
+        yield from ((name, here / name) for name in names if (here / name).exists())
+        return
+
+    def bring(name: str) -> tuple[str, Path] | None:
+        try:
+            storage.get_file(run.key("outcomes", name), folder / name)
+        except MissingKeyError:
+            return None  # a damaged part that a retry has removed since the listing
+        return name, folder / name
+
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        yield from (found for found in pool.map(bring, names) if found is not None)
+
+
+def _open_part(name: str, path: Path, *, whole: bool, ours: pa.Schema | None) -> PartFile | None:
+    """Open a part; None when it is damaged, or not one of ours. `ours` are the columns of another part that is."""
+    try:
+        footer = whole_footer(path)
+        if footer is None or (whole and not has_whole_pages(path)):
+            return None
+        with pq.ParquetFile(pa.BufferReader(footer)) as file:
+            schema = file.schema_arrow
+            metadata: Any = file.metadata
+            if (ours is None or not schema.equals(ours)) and not _has_outcomes(schema):
+                return None
+            # not from the sizes of the columns: asking for these in a damaged footer can end the process
+            stored = schema.metadata or {}
+            frame_bytes, first = (int(stored.get(key, b"0")) for key in (_FRAME_BYTES_KEY, _FIRST_KEY))
+            groups = _row_groups(metadata, first) if frame_bytes else ()
+            return PartFile(name, path, schema, int(metadata.num_rows), frame_bytes, first, groups)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        _raise_if_refused(error, path)
+        return None
+
+
+def _row_groups(metadata: Any, first: int) -> tuple[RowGroup, ...]:
+    position = next(i for i in range(metadata.num_columns) if metadata.schema.column(i).path == "sort_index")
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    known = [group.column(position).statistics for group in groups]
+    return tuple(
+        RowGroup(int(group.num_rows), int(stats.min) if stats is not None and stats.has_min_max else first)
+        for group, stats in zip(groups, known, strict=True)
+    )
+
+
+def _has_outcomes(schema: pa.Schema) -> bool:
+    return all(schema.get_field_index(c.name) >= 0 and schema.field(c.name).type == c.type for c in OUTCOME_SCHEMA)
+
+
+def check_parts(parts: Sequence[PartFile]) -> None:
+    """See that every byte of some parts is what was written.
+
+    Raises:
+        StorageError: If a part is damaged; it names one.
+    """
+
+    def check(some: Sequence[PartFile]) -> None:
+        for part in some:
+            try:
+                is_whole = has_whole_pages(part.path)
+            except OSError as error:
+                raise damaged_part(part, error) from error
+            if not is_whole:
+                raise damaged_part(part, ValueError("its data are not those that were written"))
+
+    n = min(len(parts), os.cpu_count() or 1)
+    with ThreadPoolExecutor(max_workers=max(1, n)) as pool:  # hashing a large block needs no lock of Python
+        list(pool.map(check, [parts[i::n] for i in range(n)]))
+
+
+def read_part(
+    part: PartFile, columns: Sequence[str], *, checked: bool = False, row_group: int | None = None
+) -> pa.Table:
+    """Read columns of a part.
+
+    Args:
+        part: The part.
+        columns: The names of the columns.
+        checked: Whether `check_parts` has passed it, so that the checksums of its pages need no look.
+        row_group: The number of a row group; the whole part unless given.
+
+    Raises:
+        StorageError: If the part is damaged.
+    """
+    try:
+        # not `read_table`, which loads pandas
+        with pq.ParquetFile(part.path, page_checksum_verification=not checked) as file:
+            names = list(columns)
+            table = file.read(columns=names) if row_group is None else file.read_row_group(row_group, columns=names)
+            return table.select(names)
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise damaged_part(part, error) from error
+
+
+def damaged_part(part: PartFile, error: Exception) -> StorageError:
+    """What is raised for a part whose beginning and end are well and whose inside is not."""
+    _raise_if_refused(error, part.path)
+    said = str(error).splitlines()
+    return StorageError(
+        f"part {part.name} of the ledger is damaged: {said[0] if said else type(error).__name__}",
+        hint="`scythe retry` sets it aside and runs its specs again.",
+    )
+
+
+def _raise_if_refused(error: Exception, path: Path) -> None:
+    """Tell a file that the system does not let us read from one whose content is wrong."""
+    number = getattr(error, "errno", None)
+    if number is not None:
+        raise StorageError(f"cannot read {path}: {os.strerror(number)}") from error
+
+
+def effective_outcomes(outcomes: pl.DataFrame) -> pl.DataFrame:
+    """Choose the outcome that counts for each spec.
+
+    Args:
+        outcomes: What `Ledger.outcomes` returns.
+
+    Returns:
+        Its rows with one row per `sort_index`, sorted by it; specs without a final outcome are not in it.
+    """
+    final = outcomes.filter(pl.col("final"))
+    if final["sort_index"].n_unique() == final.height:
+        return final.sort("sort_index")
+    succeeded = pl.col("state") == State.SUCCEEDED.value
+    return (
+        final.with_columns(
+            succeeded.alias("succeeded"),
+            # of two successes the first counts: later ones are replays
+            pl.when(succeeded).then(-pl.col("attempt")).otherwise(pl.col("attempt")).alias("rank"),
+        )
+        .sort("sort_index", "succeeded", "rank", descending=[False, True, True], maintain_order=True)
+        .unique("sort_index", keep="first", maintain_order=True)
+        .drop("succeeded", "rank")
+    )
+
+
+def counts_of(effective: pl.DataFrame, n_specs: int) -> StateCounts:
+    """Count the specs by state; what has no outcome is pending."""
+    counts = {str(state): int(n) for state, n in effective["state"].value_counts().iter_rows()}
+    known = {state.value: counts.get(state.value, 0) for state in State if state is not State.PENDING}
+    return StateCounts(**known, pending=n_specs - sum(known.values()))

@@ -1,0 +1,244 @@
+"""`manifest.yml` and the other YAML documents of a run."""
+
+from __future__ import annotations
+
+import io
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from scythe_cli.errors import StorageError, first_line
+from scythe_cli.run.design_record import DesignRecord
+from scythe_cli.run.layout import RunLayout
+from scythe_cli.storage.base import MissingKeyError, Storage
+
+__all__ = [
+    "Provenance",
+    "RecursionRecord",
+    "ReuseRecord",
+    "RunManifest",
+    "UnreadableManifestError",
+    "dump_yaml",
+    "load_yaml",
+    "provenance",
+    "read_manifest",
+]
+
+
+_MAX_YAML_BYTES = 50_000_000
+_MAX_FLOW_DEPTH = 100
+# those inside quotes are no brackets
+_BRACKETS = re.compile(rb"""\"(?:[^\"\\]|\\.)*\"|'[^']*'|[\[{\]}]""", re.DOTALL)
+_USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+class UnreadableManifestError(StorageError):
+    """A manifest is there, and is none."""
+
+
+class Provenance(BaseModel):
+    """Where a run comes from: enough to run it again, and no secret."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    git_commit: str | None = None
+    git_dirty: bool | None = None
+    python: str = ""
+    platform: str = ""
+    command: str = ""
+    packages: dict[str, str] = {}
+
+
+class RecursionRecord(BaseModel):
+    """The shape of scatter/gather."""
+
+    factor: int
+    max_depth: int
+
+
+class ReuseRecord(BaseModel):
+    """What a run took over from earlier ones."""
+
+    n_reused: int
+    runs: dict[str, int] = {}
+    searched: list[str] = []
+    ignore_code: bool = False
+
+
+class RunManifest(BaseModel):
+    """What a run is. The first six fields are also those of scythe-engine's manifests, which have no others."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    workflow_run_id: str
+    experiment_id: str
+    experiment_name: str
+    specs_uri: str = ""
+    io_spec: str = ""
+    input_artifacts: str | None = None
+    state: Literal["allocating", "allocated"] = "allocated"
+    experiment: str | None = None
+    version: str | None = None
+    created_at: datetime | None = None
+    engine: str | None = None
+    recursion: RecursionRecord | None = None
+    specs_per_task: int | str | None = None
+    n_specs: int | None = None
+    specs_sha256: str | None = None
+    entrypoint: str | None = None
+    retries: int | None = None
+    execution_timeout_s: float | None = None
+    memory_limit_bytes: int | None = None
+    sampling_file: str | None = None
+    # from here on, what `read_manifest` leaves out of a brief one
+    provenance: Provenance | None = None
+    design: DesignRecord | None = None
+    file_fields: list[str] | None = None
+    code: dict[str, str] | None = None
+    reuse: ReuseRecord | None = None
+    n_duplicates: int | None = None
+
+    def to_yaml(self) -> bytes:
+        """The document, in the order of the fields."""
+        return dump_yaml(self.model_dump(mode="json", exclude_none=True))
+
+
+def dump_yaml(document: Mapping[str, Any]) -> bytes:
+    """Write plain data as YAML."""
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.width = 4096  # do not fold long lines: readers of other languages differ in how they join them
+    buffer = io.BytesIO()
+    yaml.dump(dict(document), buffer)
+    return buffer.getvalue()
+
+
+def load_yaml(data: bytes, name: str) -> dict[str, Any]:
+    """Read a YAML document of plain data; tags are refused.
+
+    Raises:
+        StorageError: If it is not YAML, too large, or not a mapping.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    if len(data) > _MAX_YAML_BYTES:
+        raise StorageError(f"{name}: larger than {_MAX_YAML_BYTES // 1_000_000} MB")
+    if _flow_depth(data) > _MAX_FLOW_DEPTH:
+        raise StorageError(f"{name}: not readable as YAML: nested too deeply")
+    try:
+        document = YAML(typ="safe", pure=True).load(data.decode("utf-8"))
+    except (YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise StorageError(f"{name}: not readable as YAML: {first_line(error)}") from None
+    if not isinstance(document, dict):
+        raise StorageError(f"{name}: not a YAML mapping")
+    return {str(key): value for key, value in document.items()}
+
+
+def _flow_depth(data: bytes) -> int:
+    """How deep brackets are nested: the time that the parser takes grows with the square of that."""
+    depth = deepest = 0
+    for match in _BRACKETS.finditer(data):
+        token = match[0]
+        if token in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif token in b"]}":
+            depth -= 1
+    return deepest
+
+
+def read_manifest(storage: Storage, run: RunLayout, *, brief: bool = False) -> RunManifest | None:
+    """The manifest of a run; None when it has none, as a folder of an unfinished allocation or an old one may.
+
+    Args:
+        storage: Where the run is kept.
+        run: The run.
+        brief: Whether to leave out `provenance` and what comes after it, nine tenths of the document: for lists of
+            many runs.
+
+    Raises:
+        UnreadableManifestError: If it is no manifest.
+        StorageError: If it is there and cannot be read.
+    """
+    try:
+        data = storage.read_bytes(run.manifest)
+    except MissingKeyError:
+        return None
+    uri = storage.uri(run.manifest)
+    if brief:
+        # no line inside of a value begins in the first column
+        data = data.partition(b"\nprovenance:")[0]
+    try:
+        return RunManifest.model_validate(load_yaml(data, uri))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UnreadableManifestError(f"{uri}: {place}: {first['msg']}") from None
+    except StorageError as error:
+        raise UnreadableManifestError(error.message, hint=error.hint) from None
+
+
+def provenance(folder: Path) -> Provenance:
+    """Describe this process and the git checkout of a folder."""
+    commit, dirty = _git_state(folder)
+    return Provenance(
+        git_commit=commit,
+        git_dirty=dirty,
+        python=platform.python_version(),
+        platform=platform.platform(),
+        command=_command(),
+        packages=_packages(),
+    )
+
+
+@cache
+def _packages() -> dict[str, str]:
+    """The installed packages and their versions, by name."""
+    found: dict[str, str] = {}
+    for distribution in metadata.distributions():
+        # the headers alone: `distribution.metadata` parses a package's whole description, each time
+        text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+        headers = dict(line.split(": ", 1) for line in text.partition("\n\n")[0].splitlines() if ": " in line)
+        if "Name" in headers and "Version" in headers:
+            found.setdefault(headers["Name"].strip(), headers["Version"].strip())
+    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+
+
+def _command() -> str:
+    words = [Path(sys.argv[0]).name, *sys.argv[1:]] if sys.argv else []
+    return _USERINFO.sub("", " ".join(words))
+
+
+def _git_state(folder: Path) -> tuple[str | None, bool | None]:
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", str(folder), *arguments],
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=False,
+                env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = git("rev-parse", "HEAD")
+    if commit is None:
+        return None, None
+    status = git("status", "--porcelain", "--untracked-files=no")
+    return commit, None if status is None else bool(status)

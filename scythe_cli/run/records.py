@@ -1,0 +1,98 @@
+"""Runs, their states and their errors, as records."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import Field
+
+from scythe_cli.core.records import Record, StateCounts
+from scythe_cli.core.states import State
+
+__all__ = ["ErrorGroup", "RunErrors", "RunRecord", "RunStatus", "RunningSpec", "SpecError"]
+
+
+class RunRecord(Record):
+    """One run, as far as its folder's name and manifest say."""
+
+    experiment_id: str
+    experiment: str
+    version: str
+    timestamp: datetime
+    uri: str
+    n_specs: int | None = Field(description="None when the manifest does not say, as in an older bucket")
+    engine: str | None
+    complete: bool = Field(description="whether final tables exist")
+
+
+class ErrorGroup(Record):
+    """Specs that failed alike: same state, type and place."""
+
+    state: State
+    error_type: str
+    place: str | None = Field(description="file:line in function, where the error was raised, if it is known")
+    message: str = Field(description="the message of the first of them")
+    count: int
+    rows: list[int] = Field(description="their sort_index, at most the first 20")
+
+
+class SpecError(Record):
+    """One spec that did not succeed."""
+
+    sort_index: int
+    state: State
+    attempt: int
+    error_type: str | None
+    message: str | None
+    traceback: str | None
+    duration_s: float | None
+
+
+class RunErrors(Record):
+    """What went wrong in a run."""
+
+    experiment_id: str
+    counts: StateCounts
+    groups: list[ErrorGroup]
+    errors: list[SpecError] = Field(description="one for each spec that did not succeed, at most the limit asked for")
+
+
+class RunningSpec(Record):
+    """A spec that is being run."""
+
+    sort_index: int
+    elapsed_s: float = Field(description="how long it has been running")
+
+
+class RunStatus(Record):
+    """How far a run is."""
+
+    experiment_id: str
+    experiment: str
+    version: str
+    timestamp: datetime
+    uri: str
+    engine: str | None
+    n_specs: int | None
+    counts: StateCounts | None = Field(description="None for an older run without a ledger")
+    rate_per_s: float | None = Field(description="finished specs a second over the time that the run was at work")
+    eta_s: float | None = Field(description="seconds to the end at this rate; None when unknown or done")
+    gathered: bool = Field(description="whether the final tables are there")
+    tables: list[str] = Field(description="the names of the final tables")
+    last_outcome_at: datetime | None
+    workers: list[str] | None = Field(
+        default=None, description="workers of a fleet that serve the experiment; None when nobody was asked"
+    )
+    at_work: str | None = Field(
+        default=None, description="the process that is at work on it, as its lease tells; None on a fleet"
+    )
+    running: list[RunningSpec] | None = Field(
+        default=None,
+        description="specs that have been running for a second or more, the longest first; None when that is not "
+        "known, as of a process on another machine",
+    )
+    last_failures: list[SpecError] = Field(
+        default=[], description="the last specs that did not succeed, while a run is watched"
+    )
+    damaged_parts: list[str] = Field(default=[], description="parts of the ledger that cannot be read")
+    notice: str | None = None

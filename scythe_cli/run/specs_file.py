@@ -1,0 +1,255 @@
+"""`specs.pq`: written once when a run is allocated, read by ranges of rows afterwards."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from scythe_cli.arrow.build import numbers
+from scythe_cli.arrow.checksum import (
+    UNSEALED,
+    has_seal,
+    seal_footer,
+    whole_footer,
+)
+from scythe_cli.core.folders import owned_prefix
+from scythe_cli.errors import StorageError
+from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
+from scythe_cli.model.spec_rows import META_SCHEMA, with_meta
+from scythe_cli.run.layout import RunLayout
+from scythe_cli.storage.base import MissingKeyError, Storage
+
+__all__ = ["SpecFile", "specs_hash", "write_new_specs", "write_specs"]
+
+
+_INDEX_KEY = b"scythe:index"
+_OUTPUTS_KEY = b"scythe:outputs"
+_ROW_GROUP_ROWS = 65_536
+
+
+def write_specs(path: Path, specs: pa.Table, index_names: Sequence[str], outputs: pa.Schema) -> None:
+    """Write a local `specs.pq`.
+
+    Args:
+        path: Where to.
+        specs: `META_SCHEMA` and the input columns.
+        index_names: The input columns that are levels of the index of final tables.
+        outputs: The schema of outcomes, kept here so that the tables of a run have the right schema without the
+            experiment's code, and with no outcome at all.
+    """
+    _write(path, specs.schema, _pieces(specs), index_names, outputs)
+
+
+def write_new_specs(
+    path: Path,
+    inputs: pa.Table,
+    experiment_id: str,
+    root_workflow_run_id: str,
+    index_names: Sequence[str],
+    outputs: pa.Schema,
+) -> None:
+    """Write a local `specs.pq` from input columns alone.
+
+    The columns of `META_SCHEMA` are made as they are written: for a row, they take more memory than many inputs.
+
+    Args:
+        path: Where to.
+        inputs: The input columns.
+        experiment_id: The run.
+        root_workflow_run_id: The id of the execution of the whole run.
+        index_names: See `write_specs`.
+        outputs: See `write_specs`.
+    """
+
+    def specs() -> Iterator[pa.Table]:
+        first_row = 0
+        for piece in _pieces(inputs):
+            yield with_meta(piece, experiment_id, root_workflow_run_id, first_row=first_row)
+            first_row += piece.num_rows
+
+    schema = with_meta(inputs.slice(0, 0), experiment_id, root_workflow_run_id).schema
+    _write(path, schema, specs(), index_names, outputs)
+
+
+def _write(
+    path: Path, schema: pa.Schema, specs: Iterable[pa.Table], index_names: Sequence[str], outputs: pa.Schema
+) -> None:
+    metadata = {
+        **(schema.metadata or {}),
+        _INDEX_KEY: json.dumps(list(index_names)).encode(),
+        _OUTPUTS_KEY: base64.b64encode(outputs.serialize().to_pybytes()),
+        **UNSEALED,
+    }
+    schema = schema.with_metadata(metadata)
+    options: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
+    if "sort_index" in schema.names:  # it counts, and what is counted is small as differences
+        options["column_encoding"] = {"sort_index": "DELTA_BINARY_PACKED"}
+    # of numbers that differ from row to row, a dictionary would be made for nothing
+    options["use_dictionary"] = [path for field in schema for path in _repeating(field)]
+    with pq.ParquetWriter(path, schema, **options) as writer:
+        for piece in specs:
+            writer.write_table(piece.replace_schema_metadata(metadata), row_group_size=_ROW_GROUP_ROWS)
+    seal_footer(path)
+
+
+def _repeating(field: pa.Field[Any], above: str = "") -> Iterator[str]:
+    """The paths, as Parquet has them, of columns whose values can be expected to come again and again."""
+    path = f"{above}{field.name}"
+    if pa.types.is_struct(field.type):
+        for inner in field.type:
+            yield from _repeating(inner, f"{path}.")
+    elif isinstance(field.type, (pa.ListType, pa.LargeListType)):
+        yield from _repeating(field.type.value_field.with_name("element"), f"{path}.list.")
+    elif not pa.types.is_floating(field.type) and path != "sort_index":
+        yield path
+
+
+def _pieces(table: pa.Table) -> Iterator[pa.Table]:
+    """The rows of each row group."""
+    for start in range(0, table.num_rows, _ROW_GROUP_ROWS):
+        yield table.slice(start, _ROW_GROUP_ROWS)
+
+
+def specs_hash(specs: pa.Table) -> str:
+    """A hash of what the specs say: the input columns, as Arrow IPC, without what belongs to the run."""
+    digest = hashlib.sha256()
+    inputs = specs.drop_columns([name for name in META_SCHEMA.names if name in specs.column_names])
+    digest.update(repr([(f.name, str(f.type)) for f in inputs.schema]).encode())
+    for piece in _pieces(inputs):
+        # taken, and not cut: what IPC writes of a part of an array ends with bytes of the next part
+        rows = numbers(np.arange(piece.num_rows, dtype=np.int64), pa.int64())
+        for batch in piece.combine_chunks().take(rows).to_batches():
+            digest.update(batch.serialize())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class SpecFile:
+    """The specs of a run, on this machine while it is open.
+
+    Attributes:
+        path: A local file.
+        schema: Its columns.
+        n_specs: Its number of specs.
+    """
+
+    path: Path
+    schema: pa.Schema
+    n_specs: int
+
+    @classmethod
+    @contextmanager
+    def open(cls, storage: Storage, run: RunLayout) -> Generator[SpecFile]:
+        """Open `specs.pq`; it is copied here when it lies elsewhere.
+
+        Raises:
+            StorageError: If there is none, or it cannot be read.
+        """
+        with TemporaryDirectory(prefix=owned_prefix("specs")) as folder:
+            local = storage.local_path(run.specs)
+            try:
+                if local is None:
+                    local = Path(folder) / "specs.pq"
+                    storage.get_file(run.specs, local)
+                # that of an older program has no seal
+                if has_seal(local) and whole_footer(local) is None:
+                    raise pa.ArrowInvalid("its description of the columns was changed")
+                with pq.ParquetFile(local) as file:
+                    opened = cls(local, file.schema_arrow, int(file.metadata.num_rows))
+            except (FileNotFoundError, MissingKeyError):
+                raise StorageError(
+                    f"{run.experiment_id} has no specs.pq", hint="Its allocation did not finish; allocate it again."
+                ) from None
+            except (pa.ArrowException, OSError, ValueError) as error:
+                raise _unreadable(storage.uri(run.specs), error) from error
+            yield opened
+
+    @property
+    def index_names(self) -> list[str]:
+        """The input columns that are levels of the index of final tables."""
+        with self._reading():
+            return json.loads((self.schema.metadata or {}).get(_INDEX_KEY, b"[]"))
+
+    @property
+    def input_names(self) -> list[str]:
+        """All input columns."""
+        return [name for name in self.schema.names if name not in META_SCHEMA.names]
+
+    @property
+    def output_schema(self) -> pa.Schema:
+        """The schema of outcomes."""
+        stored = (self.schema.metadata or {}).get(_OUTPUTS_KEY)
+        with self._reading():
+            return OUTCOME_SCHEMA if stored is None else pa.ipc.read_schema(pa.py_buffer(base64.b64decode(stored)))
+
+    def read(self, start: int, stop: int, *, repeats: Sequence[str] = ()) -> pa.Table:
+        """The specs `start` … `stop − 1`, reading only the row groups that hold them.
+
+        Args:
+            start: The first.
+            stop: The one after the last.
+            repeats: Columns of text that hold the same in many rows: they come as dictionaries.
+
+        Raises:
+            StorageError: If they cannot be read.
+        """
+        with (
+            self._reading(),
+            pq.ParquetFile(self.path, read_dictionary=list(repeats), page_checksum_verification=True) as file,
+        ):
+            metadata: Any = file.metadata
+            groups: list[int] = []
+            first = offset = 0
+            for group in range(metadata.num_row_groups):
+                size = metadata.row_group(group).num_rows
+                if first < stop and first + size > start:
+                    if not groups:
+                        offset = first
+                    groups.append(group)
+                first += size
+            return file.read_row_groups(groups).slice(start - offset, stop - start)
+
+    def batches(self, wanted: pa.Array[Any] | None = None) -> Iterator[pa.RecordBatch]:
+        """All specs, or those whose `sort_index` is wanted (sorted), in batches, in order.
+
+        Raises:
+            StorageError: If they cannot be read.
+        """
+        with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
+            batches = file.iter_batches(batch_size=_ROW_GROUP_ROWS)
+            while True:
+                # what the caller's own code raises between two of them is not about this file
+                with self._reading():
+                    batch = next(batches, None)
+                if batch is None:
+                    return
+                if wanted is None:
+                    yield batch
+                    continue
+                chosen = batch.filter(pc.is_in(batch.column("sort_index"), value_set=wanted))
+                if chosen.num_rows:
+                    yield chosen
+
+    @contextmanager
+    def _reading(self) -> Generator[None]:
+        try:
+            yield
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise _unreadable(str(self.path), error) from error
+
+
+def _unreadable(place: str, error: Exception) -> StorageError:
+    said = str(error).splitlines()
+    return StorageError(f"{place} cannot be read: {said[0] if said else type(error).__name__}")

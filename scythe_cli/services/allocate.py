@@ -1,0 +1,351 @@
+"""The main job: from checked inputs to a run with its final tables; one function a step.
+
+Nothing is written before everything that can be checked has been checked; when a step after the claim fails, the
+claimed folder is removed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+from uuid import uuid4
+
+import polars as pl
+import pyarrow as pa
+from pydantic import BaseModel, Field, create_model
+
+from scythe_cli.core.folders import owned_prefix
+from scythe_cli.core.progress import Progress, ProgressCallback
+from scythe_cli.core.records import StateCounts
+from scythe_cli.core.semver import Bump, SemVer
+from scythe_cli.core.text import redact_uri
+from scythe_cli.engines.base import Engine, Job
+from scythe_cli.errors import ScytheError, SpecsError
+from scythe_cli.executor.limits import StopSignal
+from scythe_cli.model.models import ExperimentInputSpec, index_columns, input_columns
+from scythe_cli.model.outcome_schema import outcome_schema
+from scythe_cli.model.registration import RegisteredExperiment
+from scythe_cli.model.spec_rows import build_specs, with_meta
+from scythe_cli.run.claiming import claim_run
+from scythe_cli.run.design_record import DesignRecord
+from scythe_cli.run.input_files import (
+    ArtifactPlan,
+    InputArtifact,
+    collect_artifacts,
+    upload_artifacts,
+)
+from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.manifest import (
+    RecursionRecord,
+    RunManifest,
+    dump_yaml,
+    provenance,
+)
+from scythe_cli.run.specs_file import specs_hash, write_new_specs
+from scythe_cli.services.execute import at_work, run_job
+from scythe_cli.services.records import AllocateResult
+from scythe_cli.services.reuse.code_hash import code_of
+from scythe_cli.services.reuse.copy import ReuseRequest
+from scythe_cli.services.reuse.savings import (
+    Savings,
+    WorkLeft,
+    find_savings,
+    work_left,
+)
+from scythe_cli.storage.base import Storage
+
+__all__ = ["AllocationRequest", "Submission", "check_inputs", "execute", "savings_of", "submit"]
+
+
+@dataclass(frozen=True, slots=True)
+class AllocationRequest:
+    """What is to be run.
+
+    Attributes:
+        experiment: The function, with the options that it runs under.
+        folder: The experiment's folder in the storage.
+        inputs: The input columns, checked, one row per spec.
+        storage: Where the run is kept.
+        engine: What executes it.
+        version: How to choose the version, or the version itself.
+        root: The project's folder, from which the experiment's module is imported.
+        base_dir: The folder that relative paths among the inputs start from.
+        row_label: Names a row for a person: 'line 18'.
+        source: The name of the sampling file, for messages and the manifest.
+        single: Whether this is one spec given by itself, which gets a `workflow_spec.yml`.
+        copy_inputs: Whether files that lie elsewhere (S3, HTTP) are copied into the run as well.
+        workers: The number of processes.
+        recursion: The shape of scatter/gather.
+        specs_per_task: Rows in one task of a fleet.
+        entrypoint: `module:function`, for the manifest.
+        max_failures: Stop when that many specs have ended without success.
+        wait_timeout_s: How long to wait for a fleet.
+        design: How the sampling file was made, for the manifest.
+        reuse: What is taken over from earlier runs; None for nothing.
+        dedupe: Whether specs that are the same are run once.
+    """
+
+    experiment: RegisteredExperiment[Any, Any]
+    folder: str
+    inputs: pa.Table
+    storage: Storage
+    engine: Engine
+    version: Bump | SemVer = "minor"
+    root: Path | None = None
+    base_dir: Path = field(default_factory=Path.cwd)
+    row_label: Callable[[int], str] = "spec {}".format
+    source: str | None = None
+    single: bool = False
+    copy_inputs: bool = False
+    workers: int = 1
+    recursion: RecursionRecord = field(default_factory=lambda: RecursionRecord(factor=10, max_depth=1))
+    specs_per_task: int | str = "auto"
+    entrypoint: str | None = None
+    max_failures: int | None = None
+    wait_timeout_s: float | None = None
+    design: DesignRecord | None = None
+    reuse: ReuseRequest | None = None
+    dedupe: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A run whose folder is complete and whose specs have not been executed.
+
+    Attributes:
+        job: What the engine gets.
+        uri: The run's folder.
+        left: What need not be run, and what is left.
+    """
+
+    job: Job
+    uri: str
+    left: WorkLeft
+
+
+def check_inputs(request: AllocationRequest) -> ArtifactPlan:
+    """Check the number of specs and every local input file; nothing is written.
+
+    Returns:
+        What is to be uploaded.
+
+    Raises:
+        SpecsError: If there are no specs, or files are missing.
+    """
+    if not request.inputs.num_rows:
+        raise SpecsError("there are no specs to run")
+    model: type[ExperimentInputSpec] = request.experiment.input_validator_type
+    columns: dict[str, pl.Series] = {}
+    for column in input_columns(model):
+        if column.is_file:
+            columns[column.name] = _texts(column.name, request.inputs.column(column.name))
+    plan = collect_artifacts(columns, request.base_dir, copy_inputs=request.copy_inputs)
+    if plan.problems:
+        lines: list[str] = []
+        for problem in plan.problems[:20]:
+            row = columns[problem.field].index_of(problem.value)
+            label = request.row_label(row) if row is not None else "?"
+            lines.append(f"  {label}, {problem.field}: {redact_uri(problem.value)}: {problem.reason}")
+        if len(plan.problems) > 20:
+            lines.append(f"  and {len(plan.problems) - 20} more")
+        what = "1 input file" if len(plan.problems) == 1 else f"{len(plan.problems)} input files"
+        prefix = f"{request.source}: " if request.source else ""
+        raise SpecsError("\n".join([f"{prefix}{what} cannot be used", *lines]))
+    return plan
+
+
+def submit(request: AllocationRequest, progress: ProgressCallback | None = None) -> Submission:
+    """Claim a run and write everything but outcomes to its folder.
+
+    Raises:
+        SpecsError: If there are no specs, or input files are missing; nothing was written.
+        StorageError: If the storage cannot be written; what was written is removed.
+    """
+    plan = check_inputs(request)
+    savings = savings_of(request, plan)
+    pending = StateCounts(pending=request.inputs.num_rows)
+    if progress:
+        progress(Progress("uploading", pending, detail="input files"))
+    workflow_run_id = uuid4().hex
+    manifest = _manifest(request, workflow_run_id)
+
+    def first_manifest(run: RunLayout) -> bytes:
+        return _of_run(manifest, request.storage, run).model_copy(update={"state": "allocating"}).to_yaml()
+
+    run = claim_run(request.storage, request.folder, request.version, first_manifest)
+    with _removed_on_failure(request.storage, run):
+        uploaded = upload_artifacts(plan, request.storage, run.artifacts)
+        inputs = _rewrite(request.inputs, uploaded.uris)
+        _write_specs(request, run, inputs, workflow_run_id)
+        request.storage.write_bytes(run.io_spec, dump_yaml(_io_schema(request.experiment)))
+        request.storage.write_bytes(run.input_artifacts, dump_yaml(_artifact_list(uploaded.records)))
+        if request.single:
+            specs = with_meta(inputs, run.experiment_id, workflow_run_id)
+            spec = build_specs(specs, request.experiment.input_validator_type)[0]
+            request.storage.write_bytes(run.workflow_spec, dump_yaml(spec.model_dump(mode="json")))
+        left = work_left(request.storage, run, workflow_run_id, savings)
+        final = _of_run(manifest, request.storage, run).model_copy(
+            update={
+                "specs_sha256": specs_hash(inputs),
+                "reuse": left.reuse,
+                "n_duplicates": left.n_duplicates if request.dedupe else None,
+            }
+        )
+        request.storage.write_bytes(run.manifest, final.to_yaml())
+    job = Job(
+        storage=request.storage,
+        run=run,
+        experiment=request.experiment,
+        root=request.root,
+        workflow_run_id=workflow_run_id,
+        n_specs=request.inputs.num_rows,
+        todo=left.todo,
+        counts=left.counts,
+        workers=request.workers,
+        max_failures=request.max_failures,
+        wait_timeout_s=request.wait_timeout_s,
+    )
+    return Submission(job, request.storage.uri(run.experiment_id), left)
+
+
+def savings_of(request: AllocationRequest, plan: ArtifactPlan) -> Savings:
+    """Find out what need not be run; nothing is written.
+
+    Args:
+        request: What is to be run.
+        plan: Its input files, as `check_inputs` found them.
+
+    Raises:
+        NotFoundError: If the version or run to take outcomes from is not there.
+        StorageError: If an earlier run cannot be read.
+    """
+    hashes = {name: {value: file.sha256 for value, file in files.items()} for name, files in plan.files.items()}
+    return find_savings(
+        request.storage,
+        request.experiment,
+        request.folder,
+        request.version,
+        request.inputs,
+        hashes,
+        request.root or Path.cwd(),
+        reuse=request.reuse,
+        dedupe=request.dedupe,
+    )
+
+
+def execute(
+    submission: Submission,
+    engine: Engine,
+    *,
+    stop: StopSignal | None = None,
+    progress: ProgressCallback | None = None,
+    notices: Sequence[str] = (),
+) -> AllocateResult:
+    """Execute a submitted run, and gather its tables.
+
+    Raises:
+        EntrypointError: If the experiment cannot be loaded in the processes that run it.
+        StorageError: If outcomes or tables cannot be written.
+        UsageError: If another process is at work on the run.
+    """
+    job = submission.job
+    stop = stop or StopSignal()
+    with at_work(job.storage, job.run, engine, stop):
+        left = submission.left
+        result = run_job(job, engine, stop=stop, progress=progress, notices=[*notices, *left.notices])
+        return result.model_copy(update={"n_reused": left.n_reused, "n_duplicates": left.n_duplicates})
+
+
+def _manifest(request: AllocationRequest, workflow_run_id: str) -> RunManifest:
+    """The manifest as far as it does not depend on the folder."""
+    options = request.experiment.options
+    return RunManifest(
+        workflow_run_id=workflow_run_id,
+        experiment_id="",
+        experiment_name=request.experiment.name,
+        experiment=request.folder,
+        created_at=datetime.now(UTC).replace(microsecond=0),
+        engine=request.engine.name,
+        recursion=request.recursion,
+        specs_per_task=request.specs_per_task,
+        n_specs=request.inputs.num_rows,
+        entrypoint=request.entrypoint,
+        retries=options.retries,
+        execution_timeout_s=options.execution_timeout.total_seconds(),
+        memory_limit_bytes=options.memory_limit_bytes,
+        sampling_file=request.source,
+        provenance=provenance(request.root or Path.cwd()),
+        design=request.design,
+        file_fields=[c.name for c in input_columns(request.experiment.input_validator_type) if c.is_file],
+        code=code_of(request.experiment, request.root or Path.cwd()),
+    )
+
+
+def _of_run(manifest: RunManifest, storage: Storage, run: RunLayout) -> RunManifest:
+    return manifest.model_copy(
+        update={
+            "experiment_id": run.experiment_id,
+            "version": str(run.version),
+            "specs_uri": storage.uri(run.specs),
+            "io_spec": storage.uri(run.io_spec),
+            "input_artifacts": storage.uri(run.input_artifacts),
+        }
+    )
+
+
+@contextmanager
+def _removed_on_failure(storage: Storage, run: RunLayout) -> Generator[None]:
+    try:
+        yield
+    except BaseException as error:
+        try:
+            storage.delete_tree(run.experiment_id)
+        except ScytheError as second:
+            error.add_note(f"what was written of {run.experiment_id} could not be removed: {second.message}")
+        raise
+
+
+def _rewrite(inputs: pa.Table, uris: dict[str, dict[str, str]]) -> pa.Table:
+    """Replace file references by where they were uploaded."""
+    for name, mapping in uris.items():
+        if not mapping:
+            continue
+        position = inputs.schema.get_field_index(name)
+        references = _texts(name, inputs.column(name))
+        rewritten = references.replace(list(mapping), list(mapping.values()))
+        inputs = inputs.set_column(position, inputs.schema.field(position), rewritten.to_arrow().cast(pa.string()))
+    return inputs
+
+
+def _texts(name: str, column: pa.ChunkedArray[Any]) -> pl.Series:
+    """A column of texts as a series, without a Python object for each."""
+    return cast("pl.Series", pl.from_arrow(column.cast(pa.string()))).cast(pl.String).rename(name)
+
+
+def _write_specs(request: AllocationRequest, run: RunLayout, inputs: pa.Table, workflow_run_id: str) -> None:
+    model = request.experiment.input_validator_type
+    names = [column.name for column in index_columns(model)]
+    with TemporaryDirectory(prefix=owned_prefix("specs")) as folder:
+        path = Path(folder) / "specs.pq"
+        outputs = outcome_schema(request.experiment.output_validator_type)
+        write_new_specs(path, inputs, run.experiment_id, workflow_run_id, names, outputs)
+        request.storage.take_file(path, run.specs)
+
+
+def _io_schema(experiment: RegisteredExperiment[Any, Any]) -> dict[str, Any]:
+    model: type[BaseModel] = create_model(
+        "ExperimentIO",
+        __doc__="The input and output of the experiment.",
+        input=(experiment.input_validator_type, Field(description="The input of one spec.")),
+        output=(experiment.output_validator_type, Field(description="The output of one spec.")),
+    )
+    return model.model_json_schema()
+
+
+def _artifact_list(records: Sequence[InputArtifact]) -> dict[str, Any]:
+    return {"files": [record.model_dump(mode="json") for record in records]}

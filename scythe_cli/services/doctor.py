@@ -1,0 +1,133 @@
+"""What `scythe doctor` looks at: configuration, experiments, storage, engine and versions."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from scythe_cli.errors import ScytheError
+from scythe_cli.services.project import Project, open_project
+from scythe_cli.services.records import DoctorCheck
+
+__all__ = ["diagnose"]
+
+
+_PACKAGES = ("scythe-cli", "polars", "pyarrow", "pydantic", "pandas", "s3fs", "hatchet-sdk")
+
+
+def diagnose(config: Path | None = None, storage: str | None = None, engine: str | None = None) -> list[DoctorCheck]:
+    """Check everything that a run needs; nothing is left behind.
+
+    Args:
+        config: The configuration file; looked for from the working directory upwards unless given.
+        storage: Instead of what the environment or the file says.
+        engine: Instead of what the environment or the file says.
+
+    Returns:
+        One record a check, in the order in which they were made; a check that depends on a failed one is left out.
+    """
+    checks = [_versions()]
+    try:
+        project = open_project(config, storage=storage, engine=engine)
+    except ScytheError as error:
+        return [*checks, _failed("configuration", error)]
+    checks.append(_configuration(project))
+    checks += _experiments(project)
+    checks += _storage(project)
+    checks.append(_engine(project))
+    return checks
+
+
+def _versions() -> DoctorCheck:
+    versions = [f"{name} {metadata.version(name)}" for name in _PACKAGES]
+    python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    supported = sys.platform != "win32"
+    return DoctorCheck(
+        name="versions",
+        ok=supported,
+        detail=f"{python}; {', '.join(versions)}",
+        remedy=None if supported else "The local engine needs Linux or macOS; on Windows use WSL.",
+        exit_code=0 if supported else 4,
+    )
+
+
+def _configuration(project: Project) -> DoctorCheck:
+    if project.config_path is None:
+        return DoctorCheck(
+            name="configuration",
+            ok=False,
+            detail=f"there is no experiments.toml in {project.root} or above",
+            remedy="`scythe init` makes a working project; --config names a file elsewhere.",
+            exit_code=3,
+        )
+    n = len(project.config.experiments)
+    return DoctorCheck(
+        name="configuration",
+        ok=n > 0,
+        detail=f"{project.config_path}: {n} experiment{'' if n == 1 else 's'}",
+        remedy=None if n else "Add a table [experiments.<name>] with entrypoint = 'module:function'.",
+        exit_code=0 if n else 3,
+    )
+
+
+def _experiments(project: Project) -> list[DoctorCheck]:
+    checks: list[DoctorCheck] = []
+    for name in project.experiment_names():
+        try:
+            experiment = project.experiment(name)[1]
+        except ScytheError as error:
+            checks.append(_failed(f"experiment {name}", error))
+            continue
+        models = f"{experiment.input_validator_type.__name__} → {experiment.output_validator_type.__name__}"
+        checks.append(DoctorCheck(name=f"experiment {name}", ok=True, detail=models))
+    return checks
+
+
+def _storage(project: Project) -> list[DoctorCheck]:
+    try:
+        storage = project.storage
+        details = storage.check()
+    except ScytheError as error:
+        return [_failed("storage", error)]
+    return [
+        DoctorCheck(
+            name=f"storage: {check.name}",
+            ok=check.ok,
+            detail=check.detail,
+            remedy=None if check.ok else _storage_remedy(storage.location),
+            exit_code=0 if check.ok else 4,
+        )
+        for check in details
+    ]
+
+
+def _storage_remedy(location: str) -> str:
+    if location.startswith("s3://"):
+        return "Check that the bucket exists, and AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL."
+    return "Check that the folder can be written and that the disk has room, or choose another with --storage."
+
+
+def _engine(project: Project) -> DoctorCheck:
+    from scythe_cli.engines.entry_points import get_engine
+
+    try:
+        engine = get_engine(project.engine_name)
+    except ScytheError as error:
+        return _failed("engine", error)
+    workers = project.config.scythe.workers or os.cpu_count() or 1
+    if project.engine_name == "hatchet":
+        from scythe_cli.engines.hatchet.engine import HatchetEngine
+
+        try:
+            return DoctorCheck(name="engine", ok=True, detail=HatchetEngine().check())
+        except ScytheError as error:
+            return _failed("engine", error)
+    processes = "1 process" if workers == 1 else f"{workers} processes"
+    return DoctorCheck(name="engine", ok=True, detail=f"{engine.name}, {processes}")
+
+
+def _failed(name: str, error: ScytheError) -> DoctorCheck:
+    return DoctorCheck(name=name, ok=False, detail=error.message, remedy=error.hint, exit_code=error.exit_code)

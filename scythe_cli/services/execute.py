@@ -1,0 +1,80 @@
+"""From a job to its result: execute the specs, gather the tables, tell what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from scythe_cli.core.progress import Progress, ProgressCallback
+from scythe_cli.engines.base import (
+    Engine,
+    Execution,
+    Job,
+    conclude,
+)
+from scythe_cli.errors import ScytheError, StoppedError
+from scythe_cli.executor.limits import StopSignal
+from scythe_cli.run.layout import RunLayout
+from scythe_cli.services.records import AllocateResult
+from scythe_cli.storage.base import Storage
+
+__all__ = ["at_work", "run_job"]
+
+
+@contextmanager
+def at_work(storage: Storage, run: RunLayout, engine: Engine, stop: StopSignal) -> Generator[None]:
+    """Be the only process that works on a run while inside; a fleet has an order of its own.
+
+    Raises:
+        UsageError: If another process is at work on it.
+        StorageError: If another process has taken the run over.
+    """
+    if engine.name != "local":
+        yield
+        return
+    from scythe_cli.run.lease import hold_lease
+
+    with hold_lease(storage, run, stop.kill) as lease:
+        yield
+        lease.check()
+
+
+def run_job(
+    job: Job,
+    engine: Engine,
+    *,
+    stop: StopSignal | None = None,
+    progress: ProgressCallback | None = None,
+    notices: Sequence[str] = (),
+) -> AllocateResult:
+    """Execute the specs of a job and gather the final tables of its run.
+
+    Raises:
+        EntrypointError: If the experiment cannot be loaded in the processes that run it.
+        StorageError: If outcomes or tables cannot be written.
+        StoppedError: If it is interrupted and `stop` does not take care of that.
+    """
+    started = datetime.now(UTC)
+    with _resumable(job.run):
+        execution = Execution()
+        if job.todo is None or job.todo.num_rows:
+            execution = engine.execute(job, stop=stop or StopSignal(), progress=progress)
+        if progress and execution.gathered is None:
+            progress(Progress("gathering", job.counts, detail="final tables"))
+        result = conclude(job, engine.name, execution, started=started)
+    return result.model_copy(update={"notices": [*notices, *result.notices]})
+
+
+@contextmanager
+def _resumable(run: RunLayout) -> Generator[None]:
+    """Tell with every error how the run goes on."""
+    how = f"What is finished is kept: `scythe retry {run.experiment_id}` goes on."
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise StoppedError("interrupted", hint=how) from None
+    except ScytheError as error:
+        if "scythe retry" not in (error.hint or ""):
+            error.hint = f"{error.hint} {how}" if error.hint else how
+        raise

@@ -1,0 +1,143 @@
+"""One spec of a run: all that the ledger keeps of its attempts, and running it once more in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+from pydantic import ValidationError
+
+from scythe_cli.analysis.run import Run
+from scythe_cli.core.folders import owned_prefix
+from scythe_cli.core.records import Record
+from scythe_cli.core.states import State
+from scythe_cli.errors import InvalidInputError, NotFoundError, UsageError
+from scythe_cli.executor.rows.call import Leaf, OutputError, RunContext
+from scythe_cli.model.models import ExperimentOutputSpec
+from scythe_cli.model.registration import RegisteredExperiment
+from scythe_cli.model.spec_rows import spec_factory, workflow_run_id
+from scythe_cli.run.ledger import Ledger, effective_outcomes, read_part
+from scythe_cli.run.specs_file import SpecFile
+
+__all__ = ["Attempt", "SpecHistory", "rerun_spec", "spec_history"]
+
+
+_COLUMNS = ["sort_index", "state", "attempt", "final", "started_at", "duration_s", "worker"]
+_TEXTS = ["error_type", "message", "traceback", "log"]
+
+
+class Attempt(Record):
+    """One attempt of a spec."""
+
+    attempt: int
+    state: State
+    final: bool
+    counts: bool
+    """Whether it is the outcome that counts for the spec."""
+    started_at: datetime | None
+    duration_s: float | None
+    worker: str | None
+    error_type: str | None
+    message: str | None
+    traceback: str | None
+    log: str | None
+
+
+class SpecHistory(Record):
+    """All attempts of a spec, in order."""
+
+    experiment_id: str
+    sort_index: int
+    state: State
+    attempts: list[Attempt]
+
+
+def spec_history(run: Run, row: int) -> SpecHistory:
+    """Read what the ledger keeps of one spec.
+
+    Args:
+        run: The run.
+        row: The spec's `sort_index`.
+
+    Raises:
+        UsageError: If it is an older run without a ledger.
+        NotFoundError: If the run has no such row.
+        StorageError: If the run cannot be read.
+    """
+    n_specs = run.manifest.n_specs if run.manifest else None
+    if n_specs is None:
+        raise UsageError(f"{run.experiment_id} is an older run, which kept no output of its specs")
+    _check_row(run, row, n_specs)
+    attempts: list[Attempt] = []
+    with Ledger.open(run.storage, run.layout) as ledger:
+        mine = ledger.outcomes().filter(pl.col("sort_index") == row)
+        effective = effective_outcomes(mine)
+        what_counts = effective.select("part", "row").row(0) if effective.height else None
+        for part, position in mine.select("part", "row").iter_rows():
+            cells: dict[str, Any] = (
+                read_part(ledger.parts[part], [*_COLUMNS, *_TEXTS]).slice(position, 1).to_pylist()[0]
+            )
+            del cells["sort_index"]
+            attempts.append(Attempt(**cells, counts=(part, position) == what_counts))
+    attempts.sort(key=lambda attempt: (attempt.attempt, attempt.started_at is None, attempt.started_at))
+    state = next((attempt.state for attempt in attempts if attempt.counts), State.PENDING)
+    return SpecHistory(experiment_id=run.experiment_id, sort_index=row, state=state, attempts=attempts)
+
+
+def rerun_spec(
+    run: Run,
+    experiment: RegisteredExperiment[Any, Any],
+    row: int,
+    *,
+    on_error: Callable[[BaseException], None] | None = None,
+) -> ExperimentOutputSpec:
+    """Run one spec of a run again in this process, with the same input files; nothing is written to the run.
+
+    Args:
+        run: The run.
+        experiment: What to call.
+        row: The spec's `sort_index`.
+        on_error: Called with what the function raised, while its temporary folder is still there.
+
+    Returns:
+        What the function returned. Files that it wrote to its temporary folder are gone.
+
+    Raises:
+        NotFoundError: If the run has no such row.
+        InvalidInputError: If the input model, which may have changed, refuses the row.
+        StorageError: If the run cannot be read.
+        Exception: What the function raised.
+    """
+    with SpecFile.open(run.storage, run.layout) as specs:
+        _check_row(run, row, specs.n_specs)
+        table = specs.read(row, row + 1)
+    batch: pa.RecordBatch = table.combine_chunks().to_batches()[0]
+    spec = spec_factory(experiment.input_validator_type, batch.schema)(batch)[0]
+    if isinstance(spec, ValidationError):
+        raise InvalidInputError(f"the input model of {experiment.name!r} refuses row {row}: {spec}")
+    root = run.manifest.workflow_run_id if run.manifest else ""
+    context = RunContext(run.storage.location, run.experiment_id, root, "rerun")
+    with TemporaryDirectory(prefix=owned_prefix("rerun")) as scratch:
+        leaf = Leaf(experiment, context, scratch=Path(scratch))
+        leaf.prepare(spec, workflow_run_id(root, row))
+        with leaf.localised(spec) as (local, arguments):
+            try:
+                output: Any = experiment.fn(local, **arguments)
+            except BaseException as error:
+                if on_error:
+                    on_error(error)
+                raise
+    if not isinstance(output, experiment.output_validator_type):
+        expected = experiment.output_validator_type.__name__
+        raise OutputError(f"the function returned a {type(output).__name__}; it must return a {expected}")
+    return output
+
+
+def _check_row(run: Run, row: int, n_specs: int) -> None:
+    if not 0 <= row < n_specs:
+        raise NotFoundError(f"{run.experiment_id} has no row {row}: it has rows 0 to {n_specs - 1}")

@@ -1,0 +1,59 @@
+"""Which runs and versions there are, newest first; what is listed can be completed by the shell from then on."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from scythe_cli.run.catalog import VersionRecord, each_of, run_record, runs_by_version
+from scythe_cli.run.layout import TIMESTAMP_FORMAT, RunLayout
+from scythe_cli.services.completions import remember_runs
+
+if TYPE_CHECKING:
+    from scythe_cli.run.records import RunRecord
+    from scythe_cli.storage.base import Storage
+
+__all__ = ["run_records", "version_records"]
+
+
+def run_records(storage: Storage, experiment: str | None = None, *, limit: int | None = None) -> list[RunRecord]:
+    """All runs, or those of one experiment, newest first.
+
+    Args:
+        storage: Where to look.
+        experiment: Only this one.
+        limit: Only so many; the others are not asked about.
+
+    Raises:
+        NotFoundError: If there is no such experiment.
+    """
+    from scythe_cli.core.semver import SemVer
+
+    runs = [
+        RunLayout(name, SemVer.FromString(version), stamp)
+        for name, version, stamps in _listed(storage, experiment)
+        for stamp in stamps
+    ]
+    runs.sort(key=lambda run: (run.timestamp, run.version), reverse=True)
+    return each_of(storage, lambda run: run_record(storage, run), runs[:limit])
+
+
+def version_records(storage: Storage, experiment: str | None = None) -> list[VersionRecord]:
+    """All versions, or those of one experiment: experiments by name, in each the newest first.
+
+    Raises:
+        NotFoundError: If there is no such experiment.
+    """
+    return [
+        VersionRecord(name, version, len(stamps), stamps[-1] if stamps else None)
+        for name, version, stamps in _listed(storage, experiment)
+    ]
+
+
+def _listed(storage: Storage, experiment: str | None) -> list[tuple[str, str, list[datetime]]]:
+    found = runs_by_version(storage, experiment)
+    names: dict[str, dict[str, list[str]]] = {}
+    for name, version, stamps in found:
+        names.setdefault(name, {})[version] = [f"{stamp:{TIMESTAMP_FORMAT}}" for stamp in reversed(stamps)]
+    remember_runs(storage.location, names, whole=experiment is None)
+    return found

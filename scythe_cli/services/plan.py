@@ -1,0 +1,354 @@
+"""What an allocation would do, without doing it: how many specs, uploads, tasks, and how long it may take.
+
+Times come from specs that were run: in earlier runs, or in a pilot, which runs some random rows on this machine and
+throws their results away. Where there are none, a time is not known, which is told as None and never as zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, replace
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from scythe_cli.core.folders import owned_prefix
+from scythe_cli.core.progress import ProgressCallback
+from scythe_cli.core.records import Record, StateCounts
+from scythe_cli.core.states import State
+from scythe_cli.engines.local import LocalEngine
+from scythe_cli.errors import ScytheError, StorageError, UsageError
+from scythe_cli.executor.limits import StopSignal
+from scythe_cli.model.registration import RegisteredExperiment
+from scythe_cli.model.spec_rows import META_SCHEMA
+from scythe_cli.run.catalog import list_runs, list_versions
+from scythe_cli.run.ledger import Ledger
+from scythe_cli.services.allocate import (
+    AllocationRequest,
+    check_inputs,
+    execute,
+    savings_of,
+    submit,
+)
+from scythe_cli.services.reuse.duplicates import find_duplicates
+from scythe_cli.services.reuse.savings import Savings, version_ahead
+from scythe_cli.storage.base import Storage
+from scythe_cli.storage.opening import open_storage
+
+__all__ = ["AllocationPlan", "Durations", "Pilot", "PilotFailure", "plan_allocation"]
+
+
+_RUNS_LOOKED_AT = 5
+_ENOUGH_OUTCOMES = 1_000
+
+
+class Durations(Record):
+    """How long specs took that were run."""
+
+    source: str = Field(description="'pilot', or the earlier run or runs")
+    n: int = Field(description="how many specs")
+    mean_s: float
+    median_s: float
+    max_s: float
+
+
+class PilotFailure(Record):
+    """Rows of a pilot that failed alike."""
+
+    state: State
+    error_type: str
+    message: str
+    rows: list[int] = Field(description="their sort_index in the sampling file")
+
+
+class Pilot(Record):
+    """Random rows that were run to see how long they take; their results are gone."""
+
+    rows: list[int] = Field(description="their sort_index in the sampling file, ascending")
+    seed: int
+    counts: StateCounts
+    elapsed_s: float = Field(description="from start to end, the start of processes included")
+    failures: list[PilotFailure] = Field(default=[])
+
+
+class AllocationPlan(Record):
+    """What an allocation would do; None stands for what is not known."""
+
+    file: str
+    experiment: str
+    version: str = Field(description="the version that the run would get now")
+    engine: str
+    n_specs: int
+    n_duplicates: int = Field(description="rows that are the same as an earlier row of the file")
+    n_reused: int | None = Field(description="specs that would be taken over; None when that was not asked for")
+    n_to_run: int
+    defaulted: list[str]
+    input_files: int = Field(description="distinct input files that would be uploaded")
+    input_bytes: int
+    workers: int | None = Field(description="processes of the local engine; of a fleet not known")
+    nodes: int | None = Field(default=None, description="nodes of scatter/gather; None with the local engine")
+    tasks: int | None = Field(default=None, description="tasks of a fleet, about; None where there are none")
+    rows_per_task: int | None = Field(default=None, description="rows in most tasks")
+    parts: int | None = Field(description="files that outcomes would be kept in, about")
+    durations: Durations | None = Field(description="what the times below are based on")
+    work_s: float | None = Field(description="time that all specs take together, one after the other")
+    expected_s: float | None = Field(description="time from start to end with these workers, about")
+    pilot: Pilot | None = None
+    notices: list[str] = Field(default=[])
+
+
+def plan_allocation(
+    request: AllocationRequest,
+    *,
+    file: str,
+    defaulted: list[str],
+    pilot: int | None = None,
+    pilot_seed: int = 0,
+    stop: StopSignal | None = None,
+    progress: ProgressCallback | None = None,
+) -> AllocationPlan:
+    """Tell what an allocation would do; nothing is written to the storage.
+
+    Args:
+        request: The allocation.
+        file: The name of the sampling file.
+        defaulted: The fields that it has not.
+        pilot: How many rows to run on this machine to see how long they take.
+        pilot_seed: Chooses them.
+        stop: Stops the pilot.
+        progress: Called as the pilot goes on.
+
+    Raises:
+        InvalidInputError: If input files are missing.
+        UsageError: If the pilot has no rows.
+        StorageError: If earlier runs cannot be read.
+    """
+    if pilot is not None and pilot < 1:
+        raise UsageError(f"a pilot of {pilot} rows; it must have at least 1")
+    if pilot is not None and type(request.experiment) is not RegisteredExperiment:
+        raise UsageError(f"{request.folder} is a workflow of a fleet, which a pilot cannot run on this machine")
+    files = check_inputs(request)
+    savings = savings_of(request, files)
+    notices = savings.notices()
+    duplicates = savings.duplicates
+    if duplicates is None:
+        hashes = {name: {value: file.sha256 for value, file in refs.items()} for name, refs in files.files.items()}
+        names = [name for name in request.inputs.column_names if name not in META_SCHEMA.names]
+        duplicates = find_duplicates(request.inputs, names, hashes)
+        if duplicates.height:
+            notices.append(f"{duplicates.height:,} rows are the same as an earlier one; --dedupe runs them once")
+    tried: Pilot | None = None
+    durations: Durations | None = None
+    if pilot is not None and savings.n_to_run:
+        tried, durations = _run_pilot(request, savings, pilot, pilot_seed, stop, progress)
+    durations = durations or _earlier_durations(request.storage, request.folder)
+    local = request.engine.name == "local"
+    n = savings.n_to_run
+    work_s = None if durations is None else durations.mean_s * n
+    workers = request.workers if local else None
+    expected_s = None if work_s is None or workers is None else work_s / max(1, min(workers, n))
+    shape = _Shape(None, None, None, _local_parts(expected_s, n)) if local else _fleet_shape(request, n, durations)
+    return AllocationPlan(
+        file=file,
+        experiment=request.folder,
+        version=str(version_ahead(request.storage, request.folder, request.version)),
+        engine=request.engine.name,
+        n_specs=savings.n_specs,
+        n_duplicates=duplicates.height,
+        n_reused=savings.n_reused if savings.reusable is not None else None,
+        n_to_run=n,
+        defaulted=defaulted,
+        input_files=len(files.uploads),
+        input_bytes=files.total_bytes,
+        workers=workers,
+        nodes=shape.nodes,
+        tasks=shape.tasks,
+        rows_per_task=shape.rows_per_task,
+        parts=shape.parts,
+        durations=durations,
+        work_s=work_s,
+        expected_s=expected_s,
+        pilot=tried,
+        notices=notices,
+    )
+
+
+def _run_pilot(
+    request: AllocationRequest,
+    savings: Savings,
+    n: int,
+    seed: int,
+    stop: StopSignal | None,
+    progress: ProgressCallback | None,
+) -> tuple[Pilot, Durations | None]:
+    """Run some random rows, of those that would be run, in a storage that is thrown away."""
+    rows = _rows_to_run(savings)
+    chosen = np.sort(np.random.default_rng(seed).choice(rows, min(n, len(rows)), replace=False))
+    with TemporaryDirectory(prefix=owned_prefix("pilot")) as folder:
+        storage = open_storage(folder)
+        trial = replace(
+            request,
+            inputs=request.inputs.take(pl.Series(chosen).to_arrow()),
+            storage=storage,
+            engine=LocalEngine(),
+            single=False,
+            max_failures=None,
+            reuse=None,
+            dedupe=False,
+        )
+        submission = submit(trial)
+        result = execute(submission, trial.engine, stop=stop, progress=progress)
+        with Ledger.open(storage, submission.job.run) as ledger:
+            durations = _durations(ledger.outcomes(), "pilot")
+    failures = [
+        PilotFailure(
+            state=group.state,
+            error_type=group.error_type,
+            message=group.message,
+            rows=[int(chosen[row]) for row in group.rows],
+        )
+        for group in result.errors
+    ]
+    tried = Pilot(
+        rows=[int(row) for row in chosen],
+        seed=seed,
+        counts=result.counts,
+        elapsed_s=result.duration_s,
+        failures=failures,
+    )
+    return tried, durations
+
+
+def _rows_to_run(savings: Savings) -> np.ndarray[Any, np.dtype[np.int64]]:
+    rows = np.ones(savings.n_specs, np.bool_)
+    rows[savings.idle_duplicates["sort_index"].to_numpy()] = False
+    if savings.reusable is not None:
+        rows[savings.reusable.matches["sort_index"].to_numpy()] = False
+    return np.flatnonzero(rows)
+
+
+def _durations(outcomes: pl.DataFrame, source: str) -> Durations | None:
+    """Times of a ledger's outcomes: all attempts of a spec together, and only of what was run there."""
+    ran = outcomes.filter(
+        pl.col("duration_s").is_not_null()
+        & pl.col("started_at").is_not_null()
+        & (pl.col("state") != State.CANCELLED.value)
+    )
+    per_spec = ran.group_by("sort_index").agg(pl.col("duration_s").sum())["duration_s"]
+    if not len(per_spec):
+        return None
+    values = per_spec.to_numpy()
+    return Durations(
+        source=source,
+        n=len(values),
+        mean_s=float(values.mean()),
+        median_s=float(np.median(values)),
+        max_s=float(values.max()),
+    )
+
+
+def _earlier_durations(storage: Storage, folder: str) -> Durations | None:
+    """Times of the newest runs of an experiment, as many as it takes to know enough."""
+    try:
+        runs = [run for version in list_versions(storage, folder) for run in list_runs(storage, folder, version)]
+    except StorageError:
+        return None
+    runs.sort(key=lambda run: (run.timestamp, run.version), reverse=True)
+    frames: list[pl.DataFrame] = []
+    used: list[str] = []
+    for run in runs[:_RUNS_LOOKED_AT]:
+        try:
+            with Ledger.open(storage, run) as ledger:
+                outcomes = ledger.outcomes()
+        except ScytheError:
+            continue
+        if _durations(outcomes, "") is None:
+            continue
+        # specs of several runs have the same numbers
+        frames.append(outcomes.with_columns(pl.col("sort_index") + len(used) * 2**40))
+        used.append(run.experiment_id)
+        if sum(frame.height for frame in frames) >= _ENOUGH_OUTCOMES:
+            break
+    if not frames:
+        return None
+    return _durations(pl.concat(frames), used[0] if len(used) == 1 else f"{len(used)} earlier runs")
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    nodes: int | None
+    tasks: int | None
+    rows_per_task: int | None
+    parts: int | None
+
+
+def _local_parts(expected_s: float | None, n: int) -> int | None:
+    """How many parts the ledger of a run on this machine gets: see `LedgerWriter` for when one is written."""
+    if not n:
+        return 0
+    if expected_s is None:
+        return None
+    if expected_s <= 100:
+        parts = expected_s
+    elif expected_s <= 3000:
+        parts = 100 + 100 * math.log(expected_s / 100)
+    else:
+        parts = 100 + 100 * math.log(30) + (expected_s - 3000) / 30
+    return max(1, min(n, math.ceil(parts)))
+
+
+def _fleet_shape(request: AllocationRequest, n: int, durations: Durations | None) -> _Shape:
+    """How a fleet would cut a run, as far as that does not depend on what it measures itself."""
+    from scythe_cli.engines.hatchet.nodes.plan import (
+        Measured,
+        Shape,
+        count_tasks,
+        probe_size,
+        shape_of,
+    )
+
+    base, inner = _nodes(n, request.recursion.factor, request.recursion.max_depth)
+    n_nodes = sum(base.values()) + inner
+    per_task = request.specs_per_task
+    tasks = parts = 0
+    rows_per_task: int | None = None
+    for rows, count in base.items():
+        if isinstance(per_task, int):
+            shape, n_probes, probed = Shape(per_task), 0, (0, 0)
+        elif durations is None:
+            return _Shape(n_nodes, None, None, None)
+        else:
+            n_probes = min(rows, probe_size(sum(base.values())))
+            probed = count_tasks(n_probes, Shape(1, max(4, n_probes // 2)))
+            row_s = durations.mean_s
+            measured = Measured(row_s=row_s, row_bytes=0.0, rows_per_s=1 / row_s if row_s > 0 else 1e6)
+            shape = shape_of(measured, rows - n_probes) if rows > n_probes else Shape(1)
+        rest = count_tasks(rows - n_probes, shape, probed[1])
+        tasks += count * (probed[0] + rest[0])
+        parts += count * (probed[1] + rest[1])
+        rows_per_task = max(rows_per_task or 1, shape.rows_per_task)
+    return _Shape(n_nodes, tasks, rows_per_task, parts)
+
+
+def _nodes(n: int, factor: int, max_depth: int) -> tuple[Counter[int], int]:
+    """Nodes that run specs, by how many they have, and the number of nodes above them; see `RecursionMap`."""
+    level: Counter[int] = Counter({n: 1})
+    base: Counter[int] = Counter()
+    inner = 0
+    for depth in range(max_depth + 1):
+        below: Counter[int] = Counter()
+        for rows, count in level.items():
+            if depth >= max_depth or rows <= factor:
+                base[rows] += count
+                continue
+            inner += count
+            for offset in range(factor):
+                share = len(range(offset, rows, factor))
+                if share:
+                    below[share] += count
+        level = below
+    return base, inner

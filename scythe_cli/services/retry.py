@@ -1,0 +1,280 @@
+"""Running specs of a run again: what a killed run left pending, and what did not succeed.
+
+A part of the ledger that is damaged is set aside first, under a name that no reader takes for a part, and its specs
+count as pending. It is removed once every spec has an outcome again: then it says nothing that is not said elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute
+
+from scythe_cli.analysis.run import Run
+from scythe_cli.core.progress import ProgressCallback
+from scythe_cli.core.records import StateCounts
+from scythe_cli.core.states import State
+from scythe_cli.engines.base import (
+    Engine,
+    Execution,
+    Job,
+    conclude,
+)
+from scythe_cli.errors import InvalidInputError, StorageError, UsageError
+from scythe_cli.executor.limits import StopSignal
+from scythe_cli.model.models import input_columns
+from scythe_cli.model.outcome_schema import outcome_schema
+from scythe_cli.model.registration import RegisteredExperiment
+from scythe_cli.run.duplicates import read_duplicates, spread_outcomes
+from scythe_cli.run.final.gather import GatherResult
+from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.lease import abandoned_claims
+from scythe_cli.run.ledger import Ledger, counts_of, effective_outcomes
+from scythe_cli.run.manifest import RunManifest
+from scythe_cli.run.specs_file import SpecFile
+from scythe_cli.services.execute import at_work, run_job
+from scythe_cli.services.records import AllocateResult
+from scythe_cli.services.reuse.code_hash import code_of, differing_code
+from scythe_cli.storage.base import Storage
+from scythe_cli.storage.files import TEMP_PREFIX
+
+__all__ = ["RETRIED", "remove_leftovers", "retry_job", "retry_run"]
+
+
+pc: Any = pyarrow.compute  # its stubs do not know the types that its functions take
+
+_ASIDE = ".damaged"
+
+RETRIED = frozenset({State.PENDING, State.FAILED, State.TIMEOUT, State.CRASHED, State.CANCELLED})
+"""The states that are run again unless some are chosen."""
+
+
+def retry_run(
+    run: Run,
+    experiment: RegisteredExperiment[Any, Any],
+    engine: Engine,
+    *,
+    only: Collection[State] = RETRIED,
+    root: Path | None = None,
+    workers: int = 1,
+    max_failures: int | None = None,
+    stop: StopSignal | None = None,
+    progress: ProgressCallback | None = None,
+) -> AllocateResult:
+    """Run specs of a run again, in the same folder, and gather its final tables anew.
+
+    When there is nothing to run, the tables are gathered only if they are missing or older than the ledger. What a
+    killed process left of unfinished files is removed.
+
+    Args:
+        run: The run.
+        experiment: What to call for each spec.
+        engine: What executes them.
+        only: The states to run again.
+        root: The project's folder.
+        workers: The number of processes.
+        max_failures: Stop when that many specs have ended without success.
+        stop: Stops it when it is triggered.
+        progress: Called as the run goes on.
+
+    Raises:
+        UsageError: If it is an older run without a ledger, `succeeded` is among the states, or another process is at
+            work on it.
+        InvalidInputError: If the models have changed since the run was allocated.
+        StorageError: If the run cannot be read or written, or its allocation did not finish.
+    """
+    _resumable_manifest(run, only)
+    stop = stop or StopSignal()
+    with at_work(run.storage, run.layout, engine, stop):
+        if engine.name == "local" and run.manifest is not None and run.manifest.engine == "local":
+            remove_leftovers(run.storage, run.layout)
+        spread_outcomes(run.storage, run.layout)
+        # every page is read before it is decided what has an outcome; only then is anything run
+        with Ledger.open(run.storage, run.layout, thorough=True) as ledger:
+            outcomes = ledger.outcomes()
+            damaged = list(ledger.damaged)
+        job = _job(run, experiment, outcomes, only, root=root, workers=workers, max_failures=max_failures)
+        notices = _set_aside(run, damaged)
+        if job.todo is not None and not job.todo.num_rows:
+            notices.append(_nothing_to_do(run, job.counts, only))
+            if not notices[:-1] and run.tables_are_current():
+                return _result_as_it_is(run, job, engine, notices)
+        elif job.counts.succeeded:
+            notices += _code_changed(run, experiment, root)
+        result = run_job(job, engine, stop=stop, progress=progress, notices=notices)
+        if not result.counts.pending:
+            _remove_parts_set_aside(run)
+        return result
+
+
+def _nothing_to_do(run: Run, counts: StateCounts, only: Collection[State]) -> str:
+    if counts.succeeded == counts.total:
+        return f"nothing to run: all specs of {run.experiment_id} have succeeded"
+    states = ", ".join(state.value for state in State if state in only)
+    return f"nothing to run: no spec of {run.experiment_id} is {states.replace(', ', ' or ')}"
+
+
+def _code_changed(run: Run, experiment: RegisteredExperiment[Any, Any], root: Path | None) -> list[str]:
+    """That the table will hold results of more than one state of the code."""
+    then = run.manifest.code if run.manifest is not None else None
+    changed = differing_code(code_of(experiment, root or Path.cwd()), then)
+    if not changed:
+        return []
+    files = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+    return [f"changed since the run was allocated: {files}; what succeeded is kept"]
+
+
+def _result_as_it_is(run: Run, job: Job, engine: Engine, notices: list[str]) -> AllocateResult:
+    tables = {name: run.storage.uri(key) for name, key in run.table_keys().items()}
+    execution = Execution(notices, GatherResult(tables, job.counts, damaged=[]))
+    return conclude(job, engine.name, execution, started=datetime.now(UTC))
+
+
+def remove_leftovers(storage: Storage, run: RunLayout) -> None:
+    """Remove what killed processes left in a run's folder; only for who holds its lease."""
+    for key in abandoned_claims(storage, run):
+        storage.delete(key)
+    folder = storage.local_path(run.experiment_id)
+    if folder is None:
+        return  # an object store has no unfinished objects
+    for path in folder.rglob(f"{TEMP_PREFIX}*"):
+        with suppress(OSError):  # a process that is about to die may remove its own
+            path.unlink()
+
+
+def _set_aside(run: Run, damaged: Sequence[str]) -> list[str]:
+    for name in damaged:
+        key = run.layout.key("outcomes", name)
+        run.storage.write_bytes(f"{key}{_ASIDE}", run.storage.read_bytes(key))
+        run.storage.delete(key)
+    return [f"part {name} of the ledger is damaged: the specs that were in it are run again" for name in damaged]
+
+
+def _remove_parts_set_aside(run: Run) -> None:
+    for file in run.storage.list_files(run.layout.outcomes):
+        if file.name.endswith(_ASIDE):
+            run.storage.delete(run.layout.key("outcomes", file.name))
+
+
+def retry_job(
+    run: Run,
+    experiment: RegisteredExperiment[Any, Any],
+    *,
+    only: Collection[State] = RETRIED,
+    root: Path | None = None,
+    workers: int = 1,
+    max_failures: int | None = None,
+) -> Job:
+    """Choose the specs of a run that are to be run again, with the number of their next attempt.
+
+    Args:
+        run: The run.
+        experiment: What to call for each spec.
+        only: The states to run again.
+        root: The project's folder.
+        workers: The number of processes.
+        max_failures: Stop when that many specs have ended without success.
+
+    Returns:
+        A job in the same run; `todo` has no rows when there is nothing to do.
+
+    Raises:
+        UsageError: If it is an older run without a ledger, or `succeeded` is among the states.
+        InvalidInputError: If the models have changed since the run was allocated.
+        StorageError: If the run cannot be read, or its allocation did not finish.
+    """
+    _resumable_manifest(run, only)
+    with Ledger.open(run.storage, run.layout) as ledger:
+        outcomes = ledger.outcomes()
+    return _job(run, experiment, outcomes, only, root=root, workers=workers, max_failures=max_failures)
+
+
+def _job(
+    run: Run,
+    experiment: RegisteredExperiment[Any, Any],
+    outcomes: pl.DataFrame,
+    only: Collection[State],
+    *,
+    root: Path | None,
+    workers: int,
+    max_failures: int | None,
+) -> Job:
+    manifest = _resumable_manifest(run, only)
+    with SpecFile.open(run.storage, run.layout) as specs:
+        _check_models(specs, experiment, run)
+        n_specs = specs.n_specs
+    effective = effective_outcomes(outcomes)
+    counts = counts_of(effective, n_specs)
+    return Job(
+        storage=run.storage,
+        run=run.layout,
+        experiment=experiment,
+        root=root,
+        workflow_run_id=manifest.workflow_run_id,
+        n_specs=n_specs,
+        todo=_without_duplicates(run, _todo(outcomes, effective, n_specs, only)),
+        counts=_counts_at_start(counts, only),
+        workers=workers,
+        max_failures=max_failures,
+    )
+
+
+def _resumable_manifest(run: Run, only: Collection[State]) -> RunManifest:
+    if State.SUCCEEDED in only:
+        raise UsageError("specs that succeeded are not run again", hint="Allocate a new run instead.")
+    manifest = run.manifest
+    if manifest is None or manifest.n_specs is None:
+        raise UsageError(f"{run.experiment_id} is an older run, which cannot be resumed")
+    if manifest.state == "allocating":
+        raise StorageError(
+            f"the allocation of {run.experiment_id} did not finish", hint="Allocate the sampling file again."
+        )
+    return manifest
+
+
+def _check_models(specs: SpecFile, experiment: RegisteredExperiment[Any, Any], run: Run) -> None:
+    inputs = {column.name for column in input_columns(experiment.input_validator_type)}
+    same_inputs = inputs <= set(specs.input_names)
+    if not same_inputs or specs.output_schema != outcome_schema(experiment.output_validator_type):
+        what = "output" if same_inputs else "input"
+        raise InvalidInputError(
+            f"the {what} model of {experiment.name!r} has changed since {run.experiment_id} was allocated",
+            hint="Its results would not fit into the same tables; allocate a new version.",
+        )
+
+
+def _todo(outcomes: pl.DataFrame, effective: pl.DataFrame, n_specs: int, only: Collection[State]) -> pa.Table:
+    """The specs in the chosen states; attempts go on from the highest that is recorded, final or not."""
+    last = outcomes.group_by("sort_index").agg(pl.col("attempt").max())
+    chosen = (
+        pl.DataFrame({"sort_index": pl.int_range(0, n_specs, eager=True)})
+        .join(effective.select("sort_index", "state"), on="sort_index", how="left")
+        .with_columns(pl.col("state").fill_null(State.PENDING.value))
+        .filter(pl.col("state").is_in([state.value for state in only]))
+        .join(last, on="sort_index", how="left")
+        .select("sort_index", (pl.col("attempt").fill_null(0) + 1).cast(pl.Int32))
+        .sort("sort_index")
+    )
+    return chosen.to_arrow()
+
+
+def _without_duplicates(run: Run, todo: pa.Table) -> pa.Table:
+    """Leave out the specs that get the outcome of another one, which is run again as well."""
+    duplicates = read_duplicates(run.storage, run.layout)
+    if not duplicates.height:
+        return todo
+    return todo.filter(pc.invert(pc.is_in(todo.column("sort_index"), value_set=duplicates["sort_index"].to_arrow())))
+
+
+def _counts_at_start(counts: StateCounts, only: Collection[State]) -> StateCounts:
+    """What is run again is pending until it has its new outcome."""
+    again = sum(counts.of(state) for state in only)
+    kept = {state.value: 0 if state in only else counts.of(state) for state in State}
+    kept[State.PENDING.value] += again
+    return StateCounts(**kept)

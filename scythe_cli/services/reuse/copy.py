@@ -1,0 +1,426 @@
+"""Taking outcomes over from earlier runs, for specs that were run before with the same inputs, files and code.
+
+Which earlier runs are looked at: those of the same experiment whose version has the same major part as the new run's,
+or those of a version that was named. An outcome is taken over when
+
+- the spec is the same: every input, and the content of every file that it refers to,
+- the earlier one succeeded,
+- the experiment's code is the same, unless that was waived, and its models give the same columns.
+
+It becomes an outcome of the new run, with its output files copied into it: a run stays a folder of its own. In the
+ledger, three more columns say where it comes from; `started_at` is empty, since nothing was run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any
+from uuid import uuid4
+
+import polars as pl
+import pyarrow as pa
+
+from scythe_cli.arrow.build import array_of
+from scythe_cli.core.folders import owned_prefix
+from scythe_cli.core.semver import SemVer
+from scythe_cli.core.states import State
+from scythe_cli.errors import NotFoundError, StorageError, UsageError
+from scythe_cli.model.columns import schema_of
+from scythe_cli.model.models import input_columns
+from scythe_cli.model.outcome_schema import FILE, outcome_schema
+from scythe_cli.model.registration import RegisteredExperiment
+from scythe_cli.model.spec_rows import META_SCHEMA
+from scythe_cli.run.catalog import find_run, list_runs, list_versions
+from scythe_cli.run.duplicates import moved_outcomes, series_of
+from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.ledger import (
+    Ledger,
+    LedgerWriter,
+    effective_outcomes,
+    read_part,
+)
+from scythe_cli.run.manifest import RunManifest, load_yaml, read_manifest
+from scythe_cli.run.specs_file import SpecFile
+from scythe_cli.services.reuse.code_hash import differing_code
+from scythe_cli.services.reuse.identity import KEYS, by_content, row_keys
+from scythe_cli.storage.base import MissingKeyError, Storage
+
+__all__ = [
+    "Earlier",
+    "Models",
+    "Reusable",
+    "ReuseRequest",
+    "content_hashes",
+    "earlier_runs",
+    "find_reusable",
+    "take_over",
+]
+
+
+_MAX_RUNS = 100
+_VERSION_LIKE = re.compile(r"v?[0-9.]+", re.ASCII)
+_COPIES_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class ReuseRequest:
+    """What is to be taken over.
+
+    Attributes:
+        source: A version, or a run; None for all runs of the same major version.
+        ignore_code: Whether outcomes of other code are taken over as well.
+    """
+
+    source: str | None = None
+    ignore_code: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The columns that input and output are kept as.
+
+    Attributes:
+        inputs: The input columns, by name, in their order.
+        outputs: The schema of outcomes.
+    """
+
+    inputs: dict[str, pa.DataType]
+    outputs: pa.Schema
+
+    @classmethod
+    def of(cls, experiment: RegisteredExperiment[Any, Any]) -> Models:
+        """Those of an experiment as it is now."""
+        inputs = schema_of(input_columns(experiment.input_validator_type))
+        return cls({f.name: f.type for f in inputs}, outcome_schema(experiment.output_validator_type))
+
+    @classmethod
+    def of_specs(cls, specs: SpecFile) -> Models:
+        """Those that a run was allocated with."""
+        return cls({name: specs.schema.field(name).type for name in specs.input_names}, specs.output_schema)
+
+    def are_like(self, other: Models) -> bool:
+        """Whether specs and outcomes of one fit the other."""
+        same_inputs = list(self.inputs.items()) == list(other.inputs.items())
+        return same_inputs and self.outputs == other.outputs
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """An earlier run, as far as its folder says how it compares.
+
+    Attributes:
+        run: The run.
+        code: The source files that differ; empty where none does, None where the code of one is not known.
+        same_models: Whether its inputs and outputs are the same columns.
+        is_mixed: Whether it took over outcomes of other code than its own.
+    """
+
+    run: RunLayout
+    code: list[str] | None
+    same_models: bool
+    is_mixed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reusable:
+    """What can be taken over.
+
+    Attributes:
+        matches: A row for each spec: `sort_index` of the new run, `source` (position in `runs`), `source_index`
+            (`sort_index` there).
+        runs: The runs that outcomes are taken from.
+        searched: All runs that were looked at, newest first.
+        changed: Runs that were left out, since their code or models are not the same.
+        unknown: Specs with a file whose content is not known.
+    """
+
+    matches: pl.DataFrame
+    runs: list[RunLayout]
+    searched: list[RunLayout]
+    changed: list[RunLayout]
+    unknown: int
+
+    @property
+    def n(self) -> int:
+        """How many outcomes can be taken over."""
+        return self.matches.height
+
+    def notices(self, n_specs: int) -> list[str]:
+        """What the user is told."""
+        if self.n:
+            names = [run.experiment_id for run in self.runs]
+            where = names[0] if len(names) == 1 else f"{len(names)} earlier runs"
+            told = [f"{self.n:,} of {n_specs:,} specs are taken over from {where}"]
+        elif not self.searched:
+            told = ["nothing can be taken over: there is no earlier run to take it from"]
+        else:
+            runs = "run" if len(self.searched) == 1 else "runs"
+            told = [f"nothing can be taken over from {len(self.searched)} earlier {runs}; `scythe explain` tells why"]
+        if self.changed:
+            runs = "1 earlier run is" if len(self.changed) == 1 else f"{len(self.changed)} earlier runs are"
+            told.append(f"{runs} left aside, since the code or the models have changed since")
+        if self.unknown:
+            told.append(
+                f"{self.unknown:,} specs refer to files elsewhere, whose content is not known, and are run; "
+                "with --copy-inputs it is"
+            )
+        return told
+
+
+def earlier_runs(
+    storage: Storage,
+    folder: str,
+    version: SemVer,
+    source: str | None,
+    *,
+    code: dict[str, str] | None,
+    models: Models,
+    before: datetime | None = None,
+) -> list[Earlier]:
+    """The runs whose outcomes may be taken over, newest first.
+
+    Args:
+        storage: Where runs are kept.
+        folder: The folder of the experiment.
+        version: The version of the new run.
+        source: A version or a run to look at instead of all of the same major version.
+        code: The code of the new run, as `code_of` gives it.
+        models: The models of the new run.
+        before: Only runs that were allocated before.
+
+    Raises:
+        UsageError: If `source` is no version or run.
+    """
+    found: list[Earlier] = []
+    for run in _candidates(storage, folder, version, source):
+        if before is not None and run.timestamp >= before:
+            continue
+        manifest = _manifest(storage, run)
+        if manifest is None or manifest.n_specs is None or manifest.state != "allocated":
+            continue  # an older run without a ledger, or one that is being allocated
+        try:
+            with SpecFile.open(storage, run) as specs:
+                same = models.are_like(Models.of_specs(specs))
+        except StorageError:
+            continue  # damaged, or removed just now
+        is_mixed = manifest.reuse is not None and manifest.reuse.ignore_code
+        found.append(Earlier(run, differing_code(code, manifest.code), same, is_mixed))
+        if len(found) == _MAX_RUNS:
+            break
+    return found
+
+
+def _candidates(storage: Storage, folder: str, version: SemVer, source: str | None) -> list[RunLayout]:
+    if source is None:
+        versions = [v for v in list_versions(storage, folder) if v.major == version.major]
+    else:
+        named = SemVer.parse(source if source.startswith("v") else f"v{source}")
+        if named is None:
+            if _VERSION_LIKE.fullmatch(source):
+                raise UsageError(f"{source!r} is no version", hint="A version looks like v1.2.0.")
+            return [find_run(storage, source)]
+        versions = [v for v in list_versions(storage, folder) if v == named]
+        if not versions:
+            there = ", ".join(str(v) for v in reversed(list_versions(storage, folder)[-5:]))
+            raise NotFoundError(f"{folder} has no version {named}", hint=f"There are: {there}." if there else None)
+    runs = [run for each in versions for run in list_runs(storage, folder, each)]
+    return sorted(runs, key=lambda run: (run.timestamp, run.version), reverse=True)
+
+
+def _manifest(storage: Storage, run: RunLayout) -> RunManifest | None:
+    try:
+        return read_manifest(storage, run)
+    except StorageError:
+        return None
+
+
+def content_hashes(storage: Storage, run: RunLayout, fields: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The content of a run's input files: by field, from where a file is to its SHA-256."""
+    hashes: dict[str, dict[str, str]] = {name: {} for name in fields}
+    try:
+        listed = load_yaml(storage.read_bytes(run.input_artifacts), run.input_artifacts).get("files", [])
+    except StorageError:
+        return hashes
+    for item in listed if isinstance(listed, list) else []:
+        # one content has one place for all fields
+        for known in hashes.values():
+            known[str(item["uri"])] = str(item["sha256"])
+    return hashes
+
+
+def find_reusable(
+    storage: Storage,
+    inputs: pa.Table,
+    hashes: Mapping[str, Mapping[str, str]],
+    earlier: Sequence[Earlier],
+    *,
+    ignore_code: bool = False,
+) -> Reusable:
+    """Find the specs that were run before.
+
+    Args:
+        storage: Where runs are kept.
+        inputs: The input columns of the new run, files as they were given.
+        hashes: By file column, from each reference to the SHA-256 of the file.
+        earlier: Where to look, the preferred first.
+        ignore_code: Whether runs of other code count.
+    """
+    names = [name for name in inputs.column_names if name not in META_SCHEMA.names]
+    canonical, unknown = by_content(inputs, hashes)
+    wanted = (
+        row_keys(canonical, names)
+        .with_row_index("sort_index")
+        .with_columns(pl.col("sort_index").cast(pl.Int64))
+        .filter(~series_of(unknown))
+    )
+    matches: list[pl.DataFrame] = []
+    runs: list[RunLayout] = []
+    changed = [each.run for each in earlier if not _counts(each, ignore_code=ignore_code)]
+    for each in earlier:
+        if not wanted.height:
+            break
+        if not _counts(each, ignore_code=ignore_code):
+            continue
+        known = _succeeded(storage, each.run, names, list(hashes), own_only=each.is_mixed and not ignore_code)
+        found = wanted.join(known, on=list(KEYS), how="inner")
+        if found.height:
+            source = pl.lit(len(runs), pl.UInt32).alias("source")
+            matches.append(found.select("sort_index", source, "source_index"))
+            runs.append(each.run)
+            wanted = wanted.join(found, on="sort_index", how="anti")
+    empty = pl.DataFrame(schema={"sort_index": pl.Int64, "source": pl.UInt32, "source_index": pl.Int64})
+    return Reusable(
+        matches=pl.concat([empty, *matches]).sort("sort_index"),
+        runs=runs,
+        searched=[each.run for each in earlier],
+        changed=changed,
+        unknown=int(series_of(unknown).sum()),
+    )
+
+
+def _counts(earlier: Earlier, *, ignore_code: bool) -> bool:
+    return earlier.same_models and (ignore_code or earlier.code == [])
+
+
+def _succeeded(
+    storage: Storage, run: RunLayout, names: Sequence[str], files: Sequence[str], *, own_only: bool
+) -> pl.DataFrame:
+    """The specs of a run that have succeeded: `KEYS`, and `source_index`, one for each key.
+
+    With `own_only`, without those that were not run there: their code is not known to be the run's.
+    """
+    with SpecFile.open(storage, run) as specs, Ledger.open(storage, run) as ledger:
+        if set(names) != set(specs.input_names):  # values beyond the model's fields
+            return pl.DataFrame(schema={**dict.fromkeys(KEYS, pl.UInt64), "source_index": pl.Int64})
+        canonical, unknown = by_content(specs.read(0, specs.n_specs), content_hashes(storage, run, files))
+        keys = row_keys(canonical, names).with_row_index("source_index")
+        effective = effective_outcomes(ledger.outcomes())
+    good = effective.filter(pl.col("state") == State.SUCCEEDED.value)
+    if own_only:
+        good = good.filter(pl.col("started_at").is_not_null())
+    good = good.select(source_index="sort_index")
+    return (
+        keys.with_columns(pl.col("source_index").cast(pl.Int64))
+        .filter(~series_of(unknown))
+        .join(good, on="source_index", how="semi")
+        .unique(list(KEYS), keep="first", maintain_order=True)
+    )
+
+
+def take_over(storage: Storage, run: RunLayout, workflow_run_id: str, reusable: Reusable) -> pl.Series:
+    """Write outcomes of earlier runs to the ledger of a new one, with their output files.
+
+    Args:
+        storage: Where runs are kept.
+        run: The new run.
+        workflow_run_id: The id of its execution.
+        reusable: What is taken over.
+
+    Returns:
+        The `sort_index` of each spec that has its outcome now, ascending. A spec whose output files have gone
+        meanwhile is not among them.
+
+    Raises:
+        StorageError: If an earlier run cannot be read or the new one cannot be written.
+    """
+    writer = LedgerWriter(storage, run, f"reused-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:8]}")
+    taken: list[pl.Series] = []
+    for position, source in enumerate(reusable.runs):
+        mine = reusable.matches.filter(pl.col("source") == position)
+        with Ledger.open(storage, source) as ledger:
+            effective = effective_outcomes(ledger.outcomes())
+            chosen = effective.filter(pl.col("state") == State.SUCCEEDED.value).join(
+                mine.select(new_index="sort_index", sort_index="source_index"), on="sort_index", how="inner"
+            )
+            for (part,), rows in chosen.sort("part", "row").group_by("part", maintain_order=True):
+                whole = ledger.parts[int(str(part))]
+                outcomes = read_part(whole, whole.schema.names).take(rows["row"].to_arrow())
+                moved = moved_outcomes(outcomes, rows["new_index"], workflow_run_id, source.experiment_id)
+                moved = _with_copied_files(storage, run, moved)
+                writer.add(moved)
+                taken.append(series_of(moved.column("sort_index")))
+    writer.flush()
+    return pl.concat([pl.Series(dtype=pl.Int64), *taken]).sort()
+
+
+def _with_copied_files(storage: Storage, run: RunLayout, outcomes: pa.Table) -> pa.Table:
+    """Copy output files into the run; rows of which one has gone are left out."""
+    names = [name for name in outcomes.column_names if name.startswith(FILE)]
+    if not names:
+        return outcomes
+    stems: list[Any] = outcomes.column("workflow_run_id").to_pylist()
+    missing: set[int] = set()
+    with (
+        TemporaryDirectory(prefix=owned_prefix("reuse")) as scratch,
+        ThreadPoolExecutor(_COPIES_AT_ONCE, thread_name_prefix="scythe-copy") as pool,
+    ):
+        for name in names:
+            uris: list[str | None] = outcomes.column(name).to_pylist()
+            copier = _Copier(storage, run, name.removeprefix(FILE), Path(scratch))
+            copied = list(pool.map(copier.copy, uris, stems))
+            missing |= {row for row, (uri, new) in enumerate(zip(uris, copied, strict=True)) if uri and not new}
+            position = outcomes.schema.get_field_index(name)
+            outcomes = outcomes.set_column(position, outcomes.schema.field(position), array_of(copied, pa.string()))
+    if missing:
+        outcomes = outcomes.take(array_of([row for row in range(outcomes.num_rows) if row not in missing], pa.int64()))
+    return outcomes
+
+
+@dataclass(slots=True)
+class _Copier:
+    """Copies output files of one field into a run."""
+
+    storage: Storage
+    run: RunLayout
+    field_name: str
+    scratch: Path
+
+    def copy(self, uri: str | None, stem: str) -> str | None:
+        """Copy a file; returns where it is now, None where there is none any more.
+
+        What is not in this storage was put elsewhere by the function itself, and stays there.
+        """
+        key = None if uri is None else self.storage.key_of(uri)
+        if uri is None or key is None:
+            return uri
+        target = self.run.result_file(self.field_name, stem, PurePosixPath(key).suffix)
+        local = self.storage.local_path(key)
+        try:
+            if local is not None:
+                if not local.is_file():
+                    return None
+                self.storage.put_file(local, target)
+            else:
+                copy = self.scratch / uuid4().hex
+                self.storage.get_file(key, copy)
+                self.storage.put_file(copy, target)
+                copy.unlink()
+        except MissingKeyError:
+            return None
+        return self.storage.uri(target)

@@ -1,0 +1,214 @@
+"""Following a run from outside: its folder, read again and again, each part of the ledger once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from scythe_cli.analysis.run import Run
+from scythe_cli.core.progress import RateMeter
+from scythe_cli.core.states import State
+from scythe_cli.errors import StorageError, WaitTimeoutError
+from scythe_cli.run.error_groups import ERROR_COLUMNS
+from scythe_cli.run.ledger import Ledger, effective_outcomes, read_part
+from scythe_cli.run.records import RunStatus, SpecError
+
+if TYPE_CHECKING:
+    from scythe_cli.run.layout import RunLayout
+    from scythe_cli.storage.base import Storage
+
+
+__all__ = ["LedgerReader", "RunWatch", "is_idle", "is_over", "seconds_ago"]
+
+
+INTERVAL_S = 2.0
+_MAX_SHARE = 0.1  # of the time is spent with reading
+_LAST_FAILURES = 3
+_WORKERS_S = 15.0
+_DEAD_AFTER_S = 3.0
+_ROWS = ["sort_index", "state", "attempt", "final", "started_at", "duration_s"]
+
+
+def is_over(status: RunStatus) -> bool:
+    """Whether a run is done, and not being retried; or older than ledgers are."""
+    return status.counts is None or (status.counts.pending == 0 and status.gathered and status.at_work is None)
+
+
+def is_idle(status: RunStatus) -> bool:
+    """Whether no process is at work on a run of this or another machine; on a fleet there is no such process."""
+    return status.engine == "local" and status.at_work is None
+
+
+@dataclass
+class LedgerReader:
+    """Reads what is new in a ledger.
+
+    Attributes:
+        storage: Where the run is kept.
+        run: The run.
+        damaged: Parts that cannot be read.
+        failures: The last specs that did not succeed, the newest first.
+    """
+
+    storage: Storage
+    run: RunLayout
+    damaged: list[str] = field(default_factory=list[str])
+    failures: list[SpecError] = field(default_factory=list[SpecError])
+    _frames: dict[str, pl.DataFrame] = field(default_factory=dict[str, pl.DataFrame])
+    _sizes: dict[str, int] = field(default_factory=dict[str, int])
+    _effective: pl.DataFrame | None = None
+
+    def effective(self) -> pl.DataFrame:
+        """The outcomes that count, as `effective_outcomes` tells them, without `part` and `row`.
+
+        Raises:
+            StorageError: If the ledger cannot be listed or read.
+        """
+        sizes = {f.name: f.size_bytes for f in self.storage.list_files(self.run.outcomes) if f.name.endswith(".pq")}
+        gone = self._frames.keys() - sizes.keys()  # a retry has set them aside
+        # a fleet may write a part again
+        new = sorted(name for name, size in sizes.items() if self._sizes.get(name) != size)
+        if self._effective is None or new or gone:
+            for name in gone:
+                del self._frames[name]
+            if new:
+                self._read(new)
+            self.damaged = sorted(sizes.keys() - self._frames.keys())
+            self._sizes = {name: size for name, size in sizes.items() if name in self._frames}
+            if self._frames:
+                self._effective = effective_outcomes(pl.concat(self._frames.values()))
+            else:
+                with Ledger.open(self.storage, self.run, names=[]) as nothing:
+                    self._effective = effective_outcomes(nothing.outcomes())
+            # what a retry has brought to a better end is no failure any more
+            bad = set(self._effective.filter(pl.col("state") != State.SUCCEEDED.value)["sort_index"])
+            self.failures = [error for error in self.failures if error.sort_index in bad]
+        return self._effective
+
+    def _read(self, names: list[str]) -> None:
+        with Ledger.open(self.storage, self.run, names=names) as ledger:
+            outcomes = ledger.outcomes()
+            for position, part in enumerate(ledger.parts):
+                if part.name not in ledger.damaged:
+                    self._frames[part.name] = outcomes.filter(pl.col("part") == position).select(_ROWS)
+            self._keep_failures(ledger, outcomes)
+
+    def _keep_failures(self, ledger: Ledger, outcomes: pl.DataFrame) -> None:
+        ended = pl.col("started_at") + pl.duration(microseconds=pl.col("duration_s").fill_null(0) * 1_000_000)
+        bad = outcomes.filter(pl.col("final") & (pl.col("state") != State.SUCCEEDED.value))
+        last = bad.sort(ended, descending=True, nulls_last=True).head(_LAST_FAILURES)
+        found: list[SpecError] = []
+        for position, row in last.select("part", "row").iter_rows():
+            try:
+                # of a part of many rows one is read
+                table = read_part(ledger.parts[position], ERROR_COLUMNS).slice(row, 1)
+            except StorageError:
+                continue
+            found.append(SpecError.model_validate(table.to_pylist()[0]))
+        self.failures = [*found, *self.failures][:_LAST_FAILURES]
+
+
+@dataclass
+class RunWatch:
+    """Follows a run until it is done, or until nothing is at work on it any more.
+
+    Attributes:
+        run: The run.
+        timeout_s: How long to follow it at most.
+        dead: Whether it ended because nothing is at work on the run.
+    """
+
+    run: Run
+    timeout_s: float | None = None
+    dead: bool = False
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    _meter: RateMeter | None = None
+    _done: int = 0
+    _workers: tuple[float, RunStatus] | None = None
+
+    def moments(self) -> Iterator[RunStatus]:
+        """The run's status, about every two seconds; the last one is how it ended.
+
+        Raises:
+            StorageError: If the run cannot be read.
+            WaitTimeoutError: If it is not done in time.
+        """
+        reader = LedgerReader(self.run.storage, self.run.layout)
+        begun = idle_since = self.clock()
+        while True:
+            before = self.clock()
+            status = self._look(reader)
+            yield status
+            if is_over(status):
+                return
+            now = self.clock()
+            if not self._is_idle(status):
+                idle_since = now
+            elif now - idle_since >= _DEAD_AFTER_S:
+                self.dead = True
+                return
+            left = None if self.timeout_s is None else self.timeout_s - (now - begun)
+            if left is not None and left <= 0:
+                raise WaitTimeoutError(
+                    f"{self.run.experiment_id} is not done in time: {_pending(status)} pending",
+                    hint="It goes on; `scythe status` shows how far it is.",
+                )
+            pause = max(INTERVAL_S, (now - before) * (1 / _MAX_SHARE - 1))
+            self.sleep(pause if left is None else min(pause, left))
+
+    def _look(self, reader: LedgerReader) -> RunStatus:
+        manifest = self.run.manifest
+        if manifest is None or manifest.state == "allocating":
+            self.run = Run(self.run.storage, self.run.layout)  # which has not read its manifest yet
+            manifest = self.run.manifest
+        if manifest is None or manifest.n_specs is None:
+            return self.run.status()
+        status = self.run.status_from(reader.effective(), reader.damaged)
+        status = status.model_copy(update={"last_failures": reader.failures, **self._pace(status)})
+        return self._with_workers(status)
+
+    def _pace(self, status: RunStatus) -> dict[str, float | None]:
+        """The rate of late, once it is known: that of the whole run counts the time in which nobody was at work."""
+        assert status.counts is not None
+        done = status.counts.total - status.counts.pending
+        if self._meter is None:
+            self._meter, self._done = RateMeter(), done
+            return {}
+        finished, self._done = max(done - self._done, 0), done
+        if finished:
+            self._meter.add(finished)
+        rate = self._meter.rate_per_s
+        if rate is None or is_idle(status):
+            return {}
+        return {"rate_per_s": rate, "eta_s": status.counts.pending / rate if status.counts.pending else None}
+
+    def _with_workers(self, status: RunStatus) -> RunStatus:
+        if status.engine != "hatchet" or is_over(status):
+            return status
+        from scythe_cli.services.fleet import with_workers
+
+        now = self.clock()
+        if self._workers is None or now - self._workers[0] >= _WORKERS_S:
+            asked = with_workers(status.model_copy(update={"notice": None}), self.run)
+            self._workers = now, asked
+        said = self._workers[1]
+        return status.model_copy(update={"workers": said.workers, "notice": status.notice or said.notice})
+
+    def _is_idle(self, status: RunStatus) -> bool:
+        manifest = self.run.manifest
+        return is_idle(status) and manifest is not None and manifest.state != "allocating"
+
+
+def _pending(status: RunStatus) -> str:
+    return f"{status.counts.pending:,}" if status.counts else "?"
+
+
+def seconds_ago(moment: datetime) -> float:
+    """How long ago something was; not less than nothing, whatever the clocks say."""
+    return max((datetime.now(UTC) - moment) / timedelta(seconds=1), 0.0)
