@@ -1,4 +1,4 @@
-"""What an experiment can be called."""
+"""What an experiment and its versions can be called; loads nothing heavy, so that listing is quick."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import re
 
 from scythe_cli.errors import InvalidInputError
 
-__all__ = ["check_experiment_name", "is_experiment_name"]
+__all__ = ["check_experiment_name", "is_experiment_name", "parse_version"]
 
+# as many digits as a version can have: what is written can be read again
+_VERSION = re.compile(r"v(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,127}", re.ASCII)
 # names that Windows keeps for devices: a store that is copied there would break
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(1, 10))}
@@ -36,3 +38,9 @@ def is_experiment_name(name: str) -> bool:
     except InvalidInputError:
         return False
     return True
+
+
+def parse_version(text: str) -> tuple[int, int, int] | None:
+    """Read `vMAJOR.MINOR.PATCH`, whole numbers without leading zeros; None for anything else."""
+    match = _VERSION.fullmatch(text)
+    return None if match is None else (int(match[1]), int(match[2]), int(match[3]))

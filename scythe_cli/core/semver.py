@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-if TYPE_CHECKING:
-    pass
+from scythe_cli.core.names import parse_version
 
-
-__all__ = ["BUMPS", "Bump", "SemVer", "VersioningStrategy", "next_version", "parse_version"]
+__all__ = ["BUMPS", "Bump", "SemVer", "VersioningStrategy", "next_version"]
 
 
 Bump = Literal["major", "minor", "patch", "keep"]
@@ -107,13 +104,3 @@ def next_version(latest: SemVer | None, bump: Bump) -> SemVer:
             return latest.next_patch_version()
         case "keep":
             return latest
-
-
-# as many digits as a version can have: what is written can be read again
-_VERSION = re.compile(r"v(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})", re.ASCII)
-
-
-def parse_version(text: str) -> tuple[int, int, int] | None:
-    """Read `vMAJOR.MINOR.PATCH`, whole numbers without leading zeros; None for anything else."""
-    match = _VERSION.fullmatch(text)
-    return None if match is None else (int(match[1]), int(match[2]), int(match[3]))

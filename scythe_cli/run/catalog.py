@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from scythe_cli.core.names import is_experiment_name
-from scythe_cli.core.semver import parse_version
+from scythe_cli.core.names import is_experiment_name, parse_version
 from scythe_cli.core.text import hint_for
 from scythe_cli.errors import NotFoundError
 from scythe_cli.run.layout import RunLayout, parse_timestamp

@@ -13,8 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scythe_cli.analysis.run import Run
-from scythe_cli.core.names import is_experiment_name
-from scythe_cli.core.semver import SemVer, parse_version
+from scythe_cli.core.names import is_experiment_name, parse_version
+from scythe_cli.core.semver import SemVer
 from scythe_cli.errors import NotFoundError, ScytheError
 from scythe_cli.run.catalog import (
     find_run,
