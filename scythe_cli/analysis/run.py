@@ -20,6 +20,7 @@ from scythe_cli.analysis.records import (
 )
 from scythe_cli.core.records import StateCounts
 from scythe_cli.core.states import State
+from scythe_cli.engines.entry_points import needs_lease
 from scythe_cli.errors import StorageError, UsageError
 from scythe_cli.run.active import read_running
 from scythe_cli.run.catalog import run_record
@@ -470,7 +471,7 @@ def _notice(
     if damaged:
         parts = "1 part" if len(damaged) == 1 else f"{len(damaged)} parts"
         return f"{parts} of the ledger cannot be read, and the specs in it are pending; `scythe retry` runs them again"
-    if counts.pending and owner is None and manifest is not None and manifest.engine == "local":
+    if counts.pending and owner is None and manifest is not None and needs_lease(manifest.engine):
         return f"nothing is at work on it; `scythe retry {manifest.experiment_id}` goes on"
     if not gathered and not counts.pending:
         if owner is not None:

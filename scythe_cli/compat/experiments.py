@@ -28,7 +28,8 @@ from scythe_cli.run.layout import TIMESTAMP_FORMAT, RunLayout
 
 if TYPE_CHECKING:
     from scythe_cli.analysis.run import Run
-    from scythe_cli.engines.hatchet.engine import HatchetRunRef
+    from scythe_cli.engines.base import Engine
+    from scythe_cli.services.fleet import FleetRunRef
     from scythe_cli.services.records import AllocateResult
     from scythe_cli.storage.base import Storage
 
@@ -200,7 +201,7 @@ class BaseExperiment(BaseModel):
         overwrite_experiment_id: bool = True,
         recursion_map: RecursionMap | None = None,
         s3_client: Any = None,
-    ) -> tuple[ExperimentRun, RunRef | HatchetRunRef]:
+    ) -> tuple[ExperimentRun, RunRef | FleetRunRef]:
         """Run specs: one, or a sequence.
 
         Args:
@@ -219,13 +220,13 @@ class BaseExperiment(BaseModel):
             InvalidInputError: If a spec or an input file is wrong; nothing was written.
             UnreachableError: If storage or engine cannot be used.
         """
-        from scythe_cli.engines.entry_points import get_engine
         from scythe_cli.model.entrypoints import entrypoint_of
         from scythe_cli.model.function_ref import stop_if_in_worker
         from scythe_cli.model.spec_rows import table_from_specs
         from scythe_cli.run.manifest import RecursionRecord
         from scythe_cli.sampling.round_trip import check_round_trip
         from scythe_cli.services.allocate import AllocationRequest, execute, submit
+        from scythe_cli.services.fleet import submit_job
         from scythe_cli.services.project import open_project
 
         stop_if_in_worker()
@@ -236,7 +237,7 @@ class BaseExperiment(BaseModel):
         if not overwrite_sort_index and [spec.sort_index for spec in spec_list] != list(range(len(spec_list))):
             raise SpecsError("with overwrite_sort_index=False, the specs must have sort_index 0, 1, 2, … in order")
         project = open_project(storage=self.storage_settings.location)
-        experiment = self._experiment(project.engine_name)
+        experiment = self._experiment(project.engine)
         inputs = table_from_specs(spec_list, experiment.input_validator_type)
         check_round_trip(experiment.input_validator_type, inputs)
         shape = recursion_map or RecursionMap(factor=10, max_depth=0)
@@ -245,7 +246,7 @@ class BaseExperiment(BaseModel):
             folder=check_experiment_name(self.base_id),
             inputs=inputs,
             storage=project.storage,
-            engine=get_engine(project.engine_name),
+            engine=project.engine,
             version=version if isinstance(version, SemVer) else _bump(version),
             root=project.root if project.config_path else None,
             base_dir=Path.cwd(),
@@ -261,20 +262,17 @@ class BaseExperiment(BaseModel):
                 break
             spec.experiment_id = layout.experiment_id
             spec.sort_index = position
-        if project.engine_name == "hatchet":
-            from scythe_cli.engines.hatchet.engine import HatchetEngine
-
-            return _experiment_run(self, layout), HatchetEngine().submit(submission.job)
+        if project.engine.outlives_client:
+            return _experiment_run(self, layout), submit_job(submission.job, project.engine)
         return _experiment_run(self, layout), RunRef(execute(submission, request.engine))
 
-    def _experiment(self, engine: str) -> RegisteredExperiment[Any, Any]:
+    def _experiment(self, engine: Engine) -> RegisteredExperiment[Any, Any]:
         """What is to be called for each spec."""
         if isinstance(self.runnable, RegisteredExperiment):
             return cast("RegisteredExperiment[Any, Any]", self.runnable)
-        if engine == "hatchet":
-            from scythe_cli.engines.hatchet.workflows import workflow_experiment
-
-            return workflow_experiment(self.runnable)
+        workflow = engine.experiment_of(self.runnable)
+        if workflow is not None:
+            return workflow
         raise InvalidInputError(
             f"{self.base_id} is a workflow, which only the hatchet engine runs", hint="Set SCYTHE_ENGINE=hatchet."
         )

@@ -5,12 +5,21 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_core import ErrorDetails
 
 from scythe_cli.config.file import (
@@ -18,14 +27,16 @@ from scythe_cli.config.file import (
     read_config,
     show_path,
 )
+from scythe_cli.core.distribution import ENGINES, entry_point, entry_point_names
 from scythe_cli.core.names import check_experiment_name
 from scythe_cli.core.quantities import parse_duration, parse_size
 from scythe_cli.errors import ConfigError, InvalidInputError
 
-__all__ = ["Config", "EngineName", "ExperimentConfig", "load_config"]
+__all__ = ["Config", "ExperimentConfig", "load_config"]
 
 
-EngineName = Literal["local", "hatchet"]
+_OWN_TABLES = {"hatchet"}
+"""Tables of engines that this module checks."""
 
 _T = TypeVar("_T")
 
@@ -50,6 +61,14 @@ def _parsed(parse: Callable[[Any], _T], value: Any) -> _T:
         raise ValueError(str(error).replace(repr(value), "it", 1)) from None
 
 
+def _engine(value: str) -> str:
+    names = entry_point_names(ENGINES) if entry_point(ENGINES, value) is None else []
+    if names:
+        raise ValueError(f"it should be {', '.join(map(repr, names[:-1]))} or {names[-1]!r}")
+    return value
+
+
+_Engine = Annotated[str, AfterValidator(_engine)]
 _Duration = Annotated[timedelta, BeforeValidator(_duration)]
 _Size = Annotated[int, BeforeValidator(_size)]
 
@@ -66,7 +85,9 @@ class ScytheConfig(_Section):
         min_length=1,
         description="Where runs are kept: a folder, seen from this file's folder, or `s3://bucket/prefix`.",
     )
-    engine: EngineName = Field(default="local", description="Where specs run: on this machine, or on a fleet.")
+    engine: _Engine = Field(
+        default="local", description="Where specs run: `local`, `hatchet`, or an engine that was installed beside them."
+    )
     workers: int | None = Field(
         default=None, ge=1, le=1024, description="Specs that run at the same time on this machine; else one a core."
     )
@@ -124,6 +145,16 @@ class Config(_Section):
     experiments: dict[str, ExperimentConfig] = Field(
         default={}, description="The experiments by name. Where a key is missing, what `Register()` says holds."
     )
+    _engines: dict[str, dict[str, Any]] = PrivateAttr(default_factory=dict[str, dict[str, Any]])
+
+    def with_engine_settings(self, tables: Mapping[str, dict[str, Any]]) -> Config:
+        """The same, with tables of engines that are not ours."""
+        self._engines.update(tables)
+        return self
+
+    def engine_settings(self, name: str) -> dict[str, Any]:
+        """What the file says in the table of an engine; empty where it has none."""
+        return self.hatchet.model_dump() if name in _OWN_TABLES else dict(self._engines.get(name, {}))
 
 
 def load_config(path: Path) -> Config:
@@ -132,9 +163,12 @@ def load_config(path: Path) -> Config:
     Raises:
         ConfigError: If it cannot be read, is not TOML, or has a key or value that is not allowed.
     """
-    document = read_config(path)
+    document = dict(read_config(path))
+    # an engine that is installed beside ours checks its table itself
+    others = [name for name in document if name not in Config.model_fields and isinstance(document[name], dict)]
+    engines = {name: document.pop(name) for name in others if entry_point(ENGINES, name) is not None}
     try:
-        config = Config.model_validate(document)
+        config = Config.model_validate(document).with_engine_settings(engines)
     except ValidationError as error:
         shown = [f"{show_path(path)}: {line}" for line in _mistakes(error)]
         more = [f"… and {len(shown) - 10} more"] if len(shown) > 10 else []

@@ -1,25 +1,44 @@
-"""The seam between a run and what executes its specs."""
+"""The seam between a run and what executes its specs.
+
+An engine takes rows and gives outcomes: it reads the rows that a `Job` has to execute from the run's `specs.pq`, and
+writes what became of each to the run's ledger. Claiming a run, retrying, gathering tables and telling of them is the
+services' business and the same for every engine.
+
+Engines are found by name through the entry point group `scythe_cli.engines`; `scythe_cli.testing` has the tests that
+each must pass.
+"""
 
 from __future__ import annotations
 
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from uuid import uuid4
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from scythe_cli.core.progress import ProgressCallback
 from scythe_cli.core.records import StateCounts
-from scythe_cli.executor.limits import StopSignal
+from scythe_cli.engines.outline import Outline, local_outline
+from scythe_cli.errors import UsageError
+from scythe_cli.executor.limits import Limits, StopSignal
 from scythe_cli.model.registration import RegisteredExperiment
-from scythe_cli.run.error_groups import groups_of_run
-from scythe_cli.run.final.gather import GatherResult, gather
+from scythe_cli.run.final.gather import GatherResult
 from scythe_cli.run.layout import RunLayout
-from scythe_cli.services.records import AllocateResult
 from scythe_cli.storage.base import Storage
 
-__all__ = ["Engine", "Execution", "Job", "conclude"]
+if TYPE_CHECKING:
+    from scythe_cli.executor.pool import Executor
+    from scythe_cli.run.ledger import LedgerWriter
+    from scythe_cli.run.manifest import RecursionRecord
+
+__all__ = ["Engine", "Execution", "Job", "Submitted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +72,79 @@ class Job:
     max_failures: int | None = None
     wait_timeout_s: float | None = None
 
+    @property
+    def n_rows(self) -> int:
+        """The number of specs to execute."""
+        return self.n_specs if self.todo is None else self.todo.num_rows
+
+    @contextmanager
+    def rows(self) -> Generator[Iterator[pa.RecordBatch]]:
+        """The rows to execute, as `Executor.run` takes them: those of `specs.pq`, and `__attempt__` (int32).
+
+        Raises:
+            StorageError: If `specs.pq` cannot be read.
+        """
+        from scythe_cli.run.specs_file import SpecFile
+
+        with SpecFile.open(self.storage, self.run) as specs:
+            yield _with_attempts(specs.batches(), None) if self.todo is None else self._chosen(specs)
+
+    def _chosen(self, specs: Any) -> Iterator[pa.RecordBatch]:
+        assert self.todo is not None
+        wanted = self.todo.column("sort_index").combine_chunks()
+        return _with_attempts(specs.batches(wanted), self.todo)
+
+    def writer(self, engine: str) -> LedgerWriter:
+        """What writes outcomes to the run's ledger, in parts of a name that no other session has.
+
+        Args:
+            engine: What the names of the parts begin with.
+        """
+        from scythe_cli.run.ledger import LedgerWriter
+
+        session = f"{engine}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:8]}"
+        return LedgerWriter(self.storage, self.run, session)
+
+    def executor(self, *, worker: str | None = None) -> Executor:
+        """A pool of processes of this machine for these specs, with the experiment's limits; use it with `with`.
+
+        Args:
+            worker: The name by which outcomes tell what ran them; this machine's unless given.
+
+        Raises:
+            EntrypointError: If the experiment cannot be loaded where specs run.
+            EngineError: If no process can be started.
+        """
+        from scythe_cli.executor.pool import Executor
+        from scythe_cli.executor.rows.call import RunContext
+        from scythe_cli.model.function_ref import target_of
+
+        options = self.experiment.options
+        context = RunContext(
+            storage_location=self.storage.location,
+            experiment_id=self.run.experiment_id,
+            root_workflow_run_id=self.workflow_run_id,
+            worker=worker or socket.gethostname(),
+        )
+        limits = Limits(
+            execution_timeout_s=options.execution_timeout.total_seconds(),
+            memory_limit_bytes=options.memory_limit_bytes,
+            retries=options.retries,
+        )
+        return Executor(target_of(self.experiment, root=self.root), context, limits, workers=self.workers)
+
+
+def _with_attempts(batches: Iterator[pa.RecordBatch], todo: pa.Table | None) -> Iterator[pa.RecordBatch]:
+    first = pa.array([1], pa.int32())
+    wanted = None if todo is None else todo.column("sort_index").combine_chunks()
+    attempts = first if todo is None else todo.column("attempt").combine_chunks()
+    for batch in batches:
+        if wanted is None:
+            at: Any = pa.array([0] * batch.num_rows, pa.int32())
+        else:
+            at = pc.index_in(batch.column("sort_index"), value_set=wanted)
+        yield batch.append_column("__attempt__", attempts.take(at))
+
 
 @dataclass(frozen=True, slots=True)
 class Execution:
@@ -67,55 +159,160 @@ class Execution:
     gathered: GatherResult | None = None
 
 
-def conclude(
-    job: Job, engine: str, execution: Execution, *, started: datetime, workflow_run_id: str | None = None
-) -> AllocateResult:
-    """Gather the final tables unless the engine has, and tell what became of the run.
-
-    Args:
-        job: What was to be executed.
-        engine: The engine's name.
-        execution: What it did.
-        started: When the run, or this part of it, began; with a time zone.
-        workflow_run_id: The id of the execution, unless it is the job's.
-
-    Raises:
-        StorageError: If outcomes cannot be read, or tables cannot be written.
-    """
-    gathered = execution.gathered or gather(job.storage, job.run)
-    damaged = [f"part {name} of the ledger cannot be read; its specs are pending" for name in gathered.damaged]
-    n_bad = gathered.counts.unsuccessful
-    return AllocateResult(
-        experiment_id=job.run.experiment_id,
-        experiment=job.run.experiment,
-        version=str(job.run.version),
-        timestamp=job.run.timestamp,
-        uri=job.storage.uri(job.run.experiment_id),
-        engine=engine,
-        workflow_run_id=workflow_run_id or job.workflow_run_id,
-        n_specs=job.n_specs,
-        counts=gathered.counts,
-        duration_s=max(0.0, (datetime.now(UTC) - started).total_seconds()),
-        tables=gathered.tables,
-        errors=groups_of_run(job.storage, job.run) if n_bad else [],
-        notices=[*execution.notices, *damaged],
-    )
-
-
-class Engine(Protocol):
-    """Executes the specs of a job and writes their outcomes to the run's ledger."""
+class Submitted(Protocol):
+    """A job that an engine works on by itself."""
 
     @property
-    def name(self) -> str:
-        """The name that the configuration uses."""
+    def workflow_run_id(self) -> str:
+        """The id of the execution, as the engine's own tools show it."""
         ...
 
+    def wait(
+        self,
+        *,
+        stop: StopSignal | None = None,
+        progress: ProgressCallback | None = None,
+        timeout_s: float | None = None,
+    ) -> Execution:
+        """Wait for the end of the run.
+
+        Args:
+            stop: Ends the wait; the run goes on.
+            progress: Called as the run goes on.
+            timeout_s: How long to wait at most.
+
+        Raises:
+            WaitTimeoutError: If the run is not done in time; it goes on.
+            EngineError: If the run failed as a whole, or the engine cannot be reached for minutes.
+        """
+        ...
+
+
+class Engine(ABC):
+    """Executes the specs of a job and writes their outcomes to the run's ledger.
+
+    An engine belongs to one project: it is made from the table of its name in experiments.toml, and has no state
+    beside what it was made from.
+
+    Attributes:
+        name: The name that the configuration and `--engine` use.
+        needs_lease: Whether one process at a time is at work on a run, which holds the run's lease as long.
+    """
+
+    name: str
+    needs_lease: ClassVar[bool] = True
+
+    def __init__(self, settings: Mapping[str, Any] | None = None) -> None:
+        """Make the engine of a project.
+
+        Args:
+            settings: What the table of its name in the configuration says.
+
+        Raises:
+            UsageError: If something in it is wrong.
+        """
+        self.settings = dict(settings or {})
+
+    @property
+    def label(self) -> str:
+        """What people call it: 'local', 'embedded Hatchet'."""
+        return self.name
+
+    @property
+    def outlives_client(self) -> bool:
+        """Whether a run goes on when the process ends that has submitted it."""
+        return False
+
+    def check(self) -> str | None:
+        """See that the engine can be used; returns what is known of it, None where there is nothing to reach.
+
+        Raises:
+            EngineError: If it cannot be reached.
+        """
+        return None
+
+    def prepare(self) -> None:  # noqa: B027 - most engines have nothing to load
+        """Load what `check` and `submit` will need; called beside the reading of a large file."""
+
+    @contextmanager
+    def loading(self) -> Generator[None]:
+        """Surrounds the loading of the project's modules, which may use the engine's own objects."""
+        yield
+
+    def experiment_of(self, workflow: Any) -> RegisteredExperiment[Any, Any] | None:
+        """A workflow of several tasks in the form of an experiment; None where the engine cannot run one."""
+        del workflow
+        return None
+
+    @abstractmethod
     def execute(self, job: Job, *, stop: StopSignal, progress: ProgressCallback | None = None) -> Execution:
         """Execute a job to its end, or until `stop` says otherwise.
 
         Raises:
             EntrypointError: If the experiment cannot be loaded where specs run.
-            EngineError: If no process can be started.
+            EngineError: If no process can be started, or the engine cannot be reached.
             StorageError: If outcomes cannot be written.
         """
-        ...
+
+    def submit(self, job: Job) -> Submitted:
+        """Hand a job over, and return while the engine works on it.
+
+        Raises:
+            UsageError: If the engine does not outlive its client, or is still at work on the run.
+            EngineError: If the engine cannot be reached.
+        """
+        del job
+        raise UsageError(f"the {self.label} engine runs specs in this process, and has to be waited for")
+
+    def workers(self, experiment: str) -> list[str] | None:
+        """The names of the workers that serve an experiment; None for an engine that has no workers.
+
+        Raises:
+            EngineError: If the engine cannot be asked.
+        """
+        del experiment
+        return None
+
+    def cancel(self, storage: Storage, run: RunLayout, *, running: bool = False) -> int:
+        """Give `cancelled` to every spec that has no outcome, and stop what has not been started.
+
+        Args:
+            storage: Where the run is kept.
+            run: The run.
+            running: Whether specs that are being run are stopped as well. Else they finish, and their outcomes take
+                the place of `cancelled`.
+
+        Returns:
+            The number of specs that were given the outcome.
+
+        Raises:
+            UsageError: If runs of this engine are stopped where they run.
+            EngineError: If the engine cannot be reached.
+            StorageError: If the run cannot be read or written.
+        """
+        del storage, running
+        raise UsageError(
+            f"{run.experiment_id} does not run on a fleet",
+            hint="A local run is stopped with Ctrl-C where it runs; `scythe retry` goes on with it.",
+        )
+
+    def outline(
+        self,
+        n: int,
+        *,
+        workers: int,
+        recursion: RecursionRecord,
+        specs_per_task: int | str,
+        spec_s: float | None,
+    ) -> Outline:
+        """How a run would be cut into pieces, as far as it is known before.
+
+        Args:
+            n: The number of specs to execute.
+            workers: The number of processes that were asked for.
+            recursion: The shape of scatter/gather.
+            specs_per_task: Specs of one task, or `auto`.
+            spec_s: How long one spec takes, in seconds; None when it is not known.
+        """
+        del recursion, specs_per_task
+        return local_outline(n, workers, spec_s)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from importlib import metadata
@@ -111,22 +110,13 @@ def _storage_remedy(location: str) -> str:
 
 
 def _engine(project: Project) -> DoctorCheck:
-    from scythe_cli.engines.entry_points import get_engine
-
     try:
-        engine = get_engine(project.engine_name)
+        known = project.engine.check()
     except ScytheError as error:
         return _failed("engine", error)
-    workers = project.config.scythe.workers or os.cpu_count() or 1
-    if project.engine_name == "hatchet":
-        from scythe_cli.engines.hatchet.engine import HatchetEngine
-
-        try:
-            return DoctorCheck(name="engine", ok=True, detail=HatchetEngine().check())
-        except ScytheError as error:
-            return _failed("engine", error)
+    workers = project.workers
     processes = "1 process" if workers == 1 else f"{workers} processes"
-    return DoctorCheck(name="engine", ok=True, detail=f"{engine.name}, {processes}")
+    return DoctorCheck(name="engine", ok=True, detail=known or f"{project.engine_name}, {processes}")
 
 
 def _failed(name: str, error: ScytheError) -> DoctorCheck:

@@ -7,19 +7,16 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from scythe_cli.core.progress import Progress, ProgressCallback
-from scythe_cli.engines.base import (
-    Engine,
-    Execution,
-    Job,
-    conclude,
-)
+from scythe_cli.engines.base import Engine, Execution, Job
 from scythe_cli.errors import ScytheError, StoppedError
 from scythe_cli.executor.limits import StopSignal
+from scythe_cli.run.error_groups import groups_of_run
+from scythe_cli.run.final.gather import gather
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.services.records import AllocateResult
 from scythe_cli.storage.base import Storage
 
-__all__ = ["at_work", "run_job"]
+__all__ = ["at_work", "conclude", "run_job"]
 
 
 @contextmanager
@@ -30,7 +27,7 @@ def at_work(storage: Storage, run: RunLayout, engine: Engine, stop: StopSignal) 
         UsageError: If another process is at work on it.
         StorageError: If another process has taken the run over.
     """
-    if engine.name != "local":
+    if not engine.needs_lease:
         yield
         return
     from scythe_cli.run.lease import hold_lease
@@ -64,6 +61,41 @@ def run_job(
             progress(Progress("gathering", job.counts, detail="final tables"))
         result = conclude(job, engine.name, execution, started=started)
     return result.model_copy(update={"notices": [*notices, *result.notices]})
+
+
+def conclude(
+    job: Job, engine: str, execution: Execution, *, started: datetime, workflow_run_id: str | None = None
+) -> AllocateResult:
+    """Gather the final tables unless the engine has, and tell what became of the run.
+
+    Args:
+        job: What was to be executed.
+        engine: The engine's name.
+        execution: What it did.
+        started: When the run, or this part of it, began; with a time zone.
+        workflow_run_id: The id of the execution, unless it is the job's.
+
+    Raises:
+        StorageError: If outcomes cannot be read, or tables cannot be written.
+    """
+    gathered = execution.gathered or gather(job.storage, job.run)
+    damaged = [f"part {name} of the ledger cannot be read; its specs are pending" for name in gathered.damaged]
+    n_bad = gathered.counts.unsuccessful
+    return AllocateResult(
+        experiment_id=job.run.experiment_id,
+        experiment=job.run.experiment,
+        version=str(job.run.version),
+        timestamp=job.run.timestamp,
+        uri=job.storage.uri(job.run.experiment_id),
+        engine=engine,
+        workflow_run_id=workflow_run_id or job.workflow_run_id,
+        n_specs=job.n_specs,
+        counts=gathered.counts,
+        duration_s=max(0.0, (datetime.now(UTC) - started).total_seconds()),
+        tables=gathered.tables,
+        errors=groups_of_run(job.storage, job.run) if n_bad else [],
+        notices=[*execution.notices, *damaged],
+    )
 
 
 @contextmanager

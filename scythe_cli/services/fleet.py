@@ -1,49 +1,99 @@
-"""Runs on a fleet: handed over, asked after, and cancelled."""
+"""Runs on a fleet: waited for, asked after, and cancelled."""
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC
+
 from scythe_cli.analysis.run import Run
 from scythe_cli.core.records import StateCounts
-from scythe_cli.engines.hatchet.engine import HatchetEngine
-from scythe_cli.errors import EngineError, UsageError
+from scythe_cli.engines.base import Engine, Job, Submitted
+from scythe_cli.errors import EngineError
+from scythe_cli.run.final.gather import gather
 from scythe_cli.run.records import RunStatus
-from scythe_cli.services.records import CancelResult
+from scythe_cli.services.execute import conclude
+from scythe_cli.services.records import AllocateResult, CancelResult
 
-__all__ = ["cancel_run", "with_workers"]
+__all__ = ["FleetRunRef", "cancel_run", "submit_job", "with_workers"]
 
 
-def with_workers(status: RunStatus, run: Run) -> RunStatus:
+@dataclass(frozen=True, slots=True)
+class FleetRunRef:
+    """A reference to a run that a fleet works on.
+
+    Attributes:
+        job: Its specs.
+        engine: The name of the engine.
+        submitted: What the engine knows it by.
+    """
+
+    job: Job
+    engine: str
+    submitted: Submitted
+
+    @property
+    def workflow_run_id(self) -> str:
+        """The id of the execution, as the engine's own tools show it."""
+        return self.submitted.workflow_run_id
+
+    def result(self, timeout_s: float | None = None) -> AllocateResult:
+        """Wait for the end of the run, and tell what it did.
+
+        Raises:
+            WaitTimeoutError: If the run is not done in time; it goes on.
+            EngineError: If the run failed as a whole, or the engine cannot be reached for minutes.
+        """
+        execution = self.submitted.wait(timeout_s=timeout_s)
+        started = self.job.run.timestamp.replace(tzinfo=UTC)
+        return conclude(self.job, self.engine, execution, started=started, workflow_run_id=self.workflow_run_id)
+
+    async def aio_result(self) -> AllocateResult:
+        """The same, to await."""
+        return await asyncio.to_thread(self.result)
+
+
+def submit_job(job: Job, engine: Engine) -> FleetRunRef:
+    """Hand a job to a fleet, and return while it works.
+
+    Raises:
+        UsageError: If the engine does not outlive its client, or is still at work on the run.
+        EngineError: If the engine cannot be reached.
+    """
+    return FleetRunRef(job, engine.name, engine.submit(job))
+
+
+def with_workers(status: RunStatus, run: Run, engine: Engine) -> RunStatus:
     """Add to the status of an unfinished run on a fleet who serves it.
 
     Returns:
         The status with `workers`, and with a notice when there are none or the engine cannot be asked.
     """
     manifest = run.manifest
-    if manifest is None or manifest.engine != "hatchet" or status.counts is None or not status.counts.pending:
+    if manifest is None or status.counts is None or not status.counts.pending:
         return status
     try:
-        workers = [worker.name for worker in HatchetEngine().workers_for(manifest.experiment_name)]
+        workers = engine.workers(manifest.experiment_name)
     except EngineError as error:
         notice = f"whether a worker is there is not known: {error.message}"
         return status.model_copy(update={"notice": status.notice or notice})
+    if workers is None:
+        return status
     notice = None if workers else f"no worker serves {manifest.experiment_name!r}: `scythe worker` starts one"
     return status.model_copy(update={"workers": workers, "notice": status.notice or notice})
 
 
-def cancel_run(run: Run) -> CancelResult:
+def cancel_run(run: Run, engine: Engine) -> CancelResult:
     """Stop what has not run of a run on a fleet; results so far are kept and gathered.
 
     Raises:
         UsageError: If the run is not on a fleet.
         EngineError: If the engine cannot be reached.
     """
-    manifest = run.manifest
-    if manifest is None or manifest.engine != "hatchet":
-        raise UsageError(
-            f"{run.experiment_id} does not run on a fleet",
-            hint="A local run is stopped with Ctrl-C where it runs; `scythe retry` goes on with it.",
-        )
-    cancelled = HatchetEngine().cancel(run.storage, run.layout)
+    cancelled = engine.cancel(run.storage, run.layout)
+    if cancelled:
+        # what was running and has finished since counts with what it became
+        cancelled = gather(run.storage, run.layout).counts.cancelled
     return CancelResult(experiment_id=run.experiment_id, cancelled=cancelled, counts=_counts(run))
 
 

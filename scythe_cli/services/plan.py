@@ -6,9 +6,7 @@ throws their results away. Where there are none, a time is not known, which is t
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -146,12 +144,17 @@ def plan_allocation(
     if pilot is not None and savings.n_to_run:
         tried, durations = _run_pilot(request, savings, pilot, pilot_seed, stop, progress)
     durations = durations or _earlier_durations(request.storage, request.folder)
-    local = request.engine.name == "local"
     n = savings.n_to_run
-    work_s = None if durations is None else durations.mean_s * n
-    workers = request.workers if local else None
-    expected_s = None if work_s is None or workers is None else work_s / max(1, min(workers, n))
-    shape = _Shape(None, None, None, _local_parts(expected_s, n)) if local else _fleet_shape(request, n, durations)
+    spec_s = None if durations is None else durations.mean_s
+    outline = request.engine.outline(
+        n,
+        workers=request.workers,
+        recursion=request.recursion,
+        specs_per_task=request.specs_per_task,
+        spec_s=spec_s,
+    )
+    workers = outline.workers
+    work_s = None if spec_s is None else spec_s * n
     return AllocationPlan(
         file=file,
         experiment=request.folder,
@@ -165,13 +168,13 @@ def plan_allocation(
         input_files=len(files.uploads),
         input_bytes=files.total_bytes,
         workers=workers,
-        nodes=shape.nodes,
-        tasks=shape.tasks,
-        rows_per_task=shape.rows_per_task,
-        parts=shape.parts,
+        nodes=outline.nodes,
+        tasks=outline.tasks,
+        rows_per_task=outline.rows_per_task,
+        parts=outline.parts,
         durations=durations,
         work_s=work_s,
-        expected_s=expected_s,
+        expected_s=None if work_s is None or workers is None else work_s / max(1, min(workers, n)),
         pilot=tried,
         notices=notices,
     )
@@ -276,79 +279,3 @@ def _earlier_durations(storage: Storage, folder: str) -> Durations | None:
     if not frames:
         return None
     return _durations(pl.concat(frames), used[0] if len(used) == 1 else f"{len(used)} earlier runs")
-
-
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    nodes: int | None
-    tasks: int | None
-    rows_per_task: int | None
-    parts: int | None
-
-
-def _local_parts(expected_s: float | None, n: int) -> int | None:
-    """How many parts the ledger of a run on this machine gets: see `LedgerWriter` for when one is written."""
-    if not n:
-        return 0
-    if expected_s is None:
-        return None
-    if expected_s <= 100:
-        parts = expected_s
-    elif expected_s <= 3000:
-        parts = 100 + 100 * math.log(expected_s / 100)
-    else:
-        parts = 100 + 100 * math.log(30) + (expected_s - 3000) / 30
-    return max(1, min(n, math.ceil(parts)))
-
-
-def _fleet_shape(request: AllocationRequest, n: int, durations: Durations | None) -> _Shape:
-    """How a fleet would cut a run, as far as that does not depend on what it measures itself."""
-    from scythe_cli.engines.hatchet.nodes.plan import (
-        Measured,
-        Shape,
-        count_tasks,
-        probe_size,
-        shape_of,
-    )
-
-    base, inner = _nodes(n, request.recursion.factor, request.recursion.max_depth)
-    n_nodes = sum(base.values()) + inner
-    per_task = request.specs_per_task
-    tasks = parts = 0
-    rows_per_task: int | None = None
-    for rows, count in base.items():
-        if isinstance(per_task, int):
-            shape, n_probes, probed = Shape(per_task), 0, (0, 0)
-        elif durations is None:
-            return _Shape(n_nodes, None, None, None)
-        else:
-            n_probes = min(rows, probe_size(sum(base.values())))
-            probed = count_tasks(n_probes, Shape(1, max(4, n_probes // 2)))
-            row_s = durations.mean_s
-            measured = Measured(row_s=row_s, row_bytes=0.0, rows_per_s=1 / row_s if row_s > 0 else 1e6)
-            shape = shape_of(measured, rows - n_probes) if rows > n_probes else Shape(1)
-        rest = count_tasks(rows - n_probes, shape, probed[1])
-        tasks += count * (probed[0] + rest[0])
-        parts += count * (probed[1] + rest[1])
-        rows_per_task = max(rows_per_task or 1, shape.rows_per_task)
-    return _Shape(n_nodes, tasks, rows_per_task, parts)
-
-
-def _nodes(n: int, factor: int, max_depth: int) -> tuple[Counter[int], int]:
-    """Nodes that run specs, by how many they have, and the number of nodes above them; see `RecursionMap`."""
-    level: Counter[int] = Counter({n: 1})
-    base: Counter[int] = Counter()
-    inner = 0
-    for depth in range(max_depth + 1):
-        below: Counter[int] = Counter()
-        for rows, count in level.items():
-            if depth >= max_depth or rows <= factor:
-                base[rows] += count
-                continue
-            inner += count
-            for offset in range(factor):
-                share = len(range(offset, rows, factor))
-                if share:
-                    below[share] += count
-        level = below
-    return base, inner

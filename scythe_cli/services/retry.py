@@ -20,12 +20,8 @@ from scythe_cli.analysis.run import Run
 from scythe_cli.core.progress import ProgressCallback
 from scythe_cli.core.records import StateCounts
 from scythe_cli.core.states import State
-from scythe_cli.engines.base import (
-    Engine,
-    Execution,
-    Job,
-    conclude,
-)
+from scythe_cli.engines.base import Engine, Execution, Job
+from scythe_cli.engines.entry_points import needs_lease
 from scythe_cli.errors import InvalidInputError, StorageError, UsageError
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.model.models import input_columns
@@ -38,7 +34,7 @@ from scythe_cli.run.lease import abandoned_claims
 from scythe_cli.run.ledger import Ledger, counts_of, effective_outcomes
 from scythe_cli.run.manifest import RunManifest
 from scythe_cli.run.specs_file import SpecFile
-from scythe_cli.services.execute import at_work, run_job
+from scythe_cli.services.execute import at_work, conclude, run_job
 from scythe_cli.services.records import AllocateResult
 from scythe_cli.services.reuse.code_hash import code_of, differing_code
 from scythe_cli.storage.base import Storage
@@ -92,7 +88,7 @@ def retry_run(
     _resumable_manifest(run, only)
     stop = stop or StopSignal()
     with at_work(run.storage, run.layout, engine, stop):
-        if engine.name == "local" and run.manifest is not None and run.manifest.engine == "local":
+        if engine.needs_lease and run.manifest is not None and needs_lease(run.manifest.engine):
             remove_leftovers(run.storage, run.layout)
         spread_outcomes(run.storage, run.layout)
         # every page is read before it is decided what has an outcome; only then is anything run

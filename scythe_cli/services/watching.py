@@ -13,6 +13,8 @@ import polars as pl
 from scythe_cli.analysis.run import Run
 from scythe_cli.core.progress import RateMeter
 from scythe_cli.core.states import State
+from scythe_cli.engines.base import Engine
+from scythe_cli.engines.entry_points import needs_lease
 from scythe_cli.errors import StorageError, WaitTimeoutError
 from scythe_cli.run.error_groups import ERROR_COLUMNS
 from scythe_cli.run.ledger import Ledger, effective_outcomes, read_part
@@ -41,7 +43,7 @@ def is_over(status: RunStatus) -> bool:
 
 def is_idle(status: RunStatus) -> bool:
     """Whether no process is at work on a run of this or another machine; on a fleet there is no such process."""
-    return status.engine == "local" and status.at_work is None
+    return needs_lease(status.engine) and status.at_work is None
 
 
 @dataclass
@@ -120,11 +122,13 @@ class RunWatch:
     Attributes:
         run: The run.
         timeout_s: How long to follow it at most.
+        engine: The run's engine, which is asked for its workers; None where it is not known.
         dead: Whether it ended because nothing is at work on the run.
     """
 
     run: Run
     timeout_s: float | None = None
+    engine: Engine | None = None
     dead: bool = False
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
@@ -189,13 +193,13 @@ class RunWatch:
         return {"rate_per_s": rate, "eta_s": status.counts.pending / rate if status.counts.pending else None}
 
     def _with_workers(self, status: RunStatus) -> RunStatus:
-        if status.engine != "hatchet" or is_over(status):
+        if self.engine is None or is_over(status):
             return status
         from scythe_cli.services.fleet import with_workers
 
         now = self.clock()
         if self._workers is None or now - self._workers[0] >= _WORKERS_S:
-            asked = with_workers(status.model_copy(update={"notice": None}), self.run)
+            asked = with_workers(status.model_copy(update={"notice": None}), self.run, self.engine)
             self._workers = now, asked
         said = self._workers[1]
         return status.model_copy(update={"workers": said.workers, "notice": status.notice or said.notice})

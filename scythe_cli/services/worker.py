@@ -187,6 +187,7 @@ class ScytheWorkerConfig(BaseSettings):
         others: Sequence[Any] = (),
         root: Path | None = None,
         storage: str | None = None,
+        embedded: bool | None = None,
     ) -> None:
         """Serve these experiments until the process is told to end.
 
@@ -196,6 +197,8 @@ class ScytheWorkerConfig(BaseSettings):
             others: Further Hatchet workflows, which are served whatever `DOES_LEAF` says.
             root: The project's folder, from which modules are imported.
             storage: Where output files go of specs that were triggered by hand; each run says where its own go.
+            embedded: Whether the engine is one that lives beside this process; what this process was started for
+                unless given.
 
         Raises:
             UsageError: If there is nothing to serve.
@@ -204,6 +207,7 @@ class ScytheWorkerConfig(BaseSettings):
         from concurrent.futures import ThreadPoolExecutor
 
         from scythe_cli.engines.hatchet.client import connect
+        from scythe_cli.engines.hatchet.connection import get_hatchet
         from scythe_cli.engines.hatchet.nodes import tasks
         from scythe_cli.engines.hatchet.nodes.leaf import LeafRunner
         from scythe_cli.engines.hatchet.nodes.process_pool import ProcessPool
@@ -214,7 +218,7 @@ class ScytheWorkerConfig(BaseSettings):
         stop_if_in_worker()
         if not self.served(experiments, workflows) and not others:
             raise UsageError("there is nothing to serve", hint="Leave out --no-fan or --no-leaf.")
-        connection = connect()
+        connection = connect(get_hatchet(embedded))
         slots = self.computed_slots
         for name in _THREAD_VARIABLES:
             # each slot is a process: together they use the cores once

@@ -69,7 +69,7 @@ def fleet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveProje
     with hatchet_servers() as running:
         for name, value in running.env.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr("scythe_cli.engines.hatchet.connection._client", None)
+        monkeypatch.setattr("scythe_cli.engines.hatchet.connection._clients", {})
         root = tmp_path / "project"
         root.mkdir()
         (root / "live_module.py").write_text(MODULE)

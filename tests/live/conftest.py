@@ -34,7 +34,7 @@ def hatchet_env(servers: HatchetServers, monkeypatch: pytest.MonkeyPatch) -> Hat
     """The variables of a client, and a client that is made anew."""
     for name, value in servers.env.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("scythe_cli.engines.hatchet.connection._client", None)
+    monkeypatch.setattr("scythe_cli.engines.hatchet.connection._clients", {})
     return servers
 
 

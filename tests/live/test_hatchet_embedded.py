@@ -37,7 +37,7 @@ finally:
 def embedded(live: LiveProject, servers: HatchetServers, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in servers.env:
         monkeypatch.delenv(name)
-    monkeypatch.setattr("scythe_cli.engines.hatchet.connection._embedded", False)
+    monkeypatch.setattr("scythe_cli.engines.hatchet.connection._clients", {})
     handshake = json.dumps(
         {
             "token": servers.token,

@@ -176,7 +176,7 @@ def test_clear_errors_within_seconds(live: LiveProject, monkeypatch: pytest.Monk
     token = os.environ["HATCHET_CLIENT_TOKEN"]
 
     def fails(match: str) -> None:
-        monkeypatch.setattr("scythe_cli.engines.hatchet.connection._client", None)
+        monkeypatch.setattr("scythe_cli.engines.hatchet.connection._clients", {})
         started = time.monotonic()
         with pytest.raises(EngineError, match=match) as caught:
             project.allocate(cases)

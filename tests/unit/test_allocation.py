@@ -10,7 +10,7 @@ import pytest
 
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec, FileReference
 from scythe_cli.core.progress import ProgressCallback
-from scythe_cli.engines.base import Execution, Job
+from scythe_cli.engines.base import Engine, Execution, Job
 from scythe_cli.engines.local import LocalEngine
 from scythe_cli.errors import EngineError, SpecsError, StorageError
 from scythe_cli.executor.limits import StopSignal
@@ -38,7 +38,7 @@ class Output(ExperimentOutputSpec):
 
 
 @dataclass
-class SeeingEngine:
+class SeeingEngine(Engine):
     """Notes what files there are while it works."""
 
     name: str = "local"

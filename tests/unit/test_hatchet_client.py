@@ -14,7 +14,7 @@ from scythe_cli.errors import EngineError
 
 @pytest.fixture(autouse=True)
 def no_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_client", None)
+    monkeypatch.setattr(module, "_clients", {})
 
 
 @pytest.mark.parametrize("token", [None, "", "s3cr3t", "s3c.r3t.x", "s3c.%%%.x", "s3cr3.e30.x"])

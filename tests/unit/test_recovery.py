@@ -18,7 +18,7 @@ from scythe_cli.base import ExperimentOutputSpec
 from scythe_cli.core.progress import ProgressCallback
 from scythe_cli.core.records import StateCounts
 from scythe_cli.core.states import State
-from scythe_cli.engines.base import Execution, Job
+from scythe_cli.engines.base import Engine, Execution, Job
 from scythe_cli.errors import (
     EngineError,
     InvalidInputError,
@@ -41,7 +41,7 @@ class Other(ExperimentOutputSpec):
 
 
 @dataclass
-class ToldEngine:
+class ToldEngine(Engine):
     """Gives every spec of a job a state, and remembers the jobs."""
 
     state: str = "succeeded"
@@ -57,6 +57,12 @@ class ToldEngine:
             write_part(job.storage, job.run, uuid4().hex, outcomes([row], self.state, attempt=attempt))
         self.fail()
         return Execution()
+
+
+class ToldFleet(ToldEngine):
+    """The same as a fleet, which gives each spec to one worker itself."""
+
+    needs_lease = False
 
 
 @pytest.fixture
@@ -173,7 +179,7 @@ def test_run_that_another_process_works_on_is_refused_before_anything_is_touched
 
 
 def test_fleet_needs_no_lease(run: Run, storage: Storage, experiment: RegisteredExperiment[Case, Answer]) -> None:
-    engine = ToldEngine(name="hatchet")
+    engine = ToldFleet()
     with hold_lease(storage, run.layout):
         assert retry_run(run, experiment, engine).ok
 

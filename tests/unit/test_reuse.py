@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from scythe_cli.core.progress import ProgressCallback
 from scythe_cli.core.semver import Bump, SemVer
 from scythe_cli.core.states import State
 from scythe_cli.core.states import State as SpecState
-from scythe_cli.engines.base import Execution, Job
+from scythe_cli.engines.base import Engine, Execution, Job
+from scythe_cli.engines.hatchet.engine import HatchetEngine
 from scythe_cli.errors import NotFoundError, UsageError
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
@@ -56,7 +57,7 @@ class Answer(ExperimentOutputSpec):
 
 
 @dataclass
-class InlineEngine:
+class InlineEngine(Engine):
     """Runs specs in this process, and notes which."""
 
     name: str = "local"
@@ -503,8 +504,8 @@ def test_a_plan_takes_times_from_earlier_runs(bench: Bench) -> None:
 def test_a_plan_for_a_fleet(bench: Bench, per_task: int | str, known: bool, expected: tuple[Any, ...]) -> None:
     if known:
         bench.allocate(cases(1))
-    bench.engine.name = "hatchet"
-    plan = plan_allocation(bench.request(cases(*range(1000)), specs_per_task=per_task), file="c.csv", defaulted=[])
+    request = replace(bench.request(cases(*range(1000)), specs_per_task=per_task), engine=HatchetEngine())
+    plan = plan_allocation(request, file="c.csv", defaulted=[])
     assert (plan.nodes, plan.tasks, plan.rows_per_task) == expected
     assert (plan.workers, plan.expected_s) == (None, None)
     assert plan.work_s == (500 if known else None)
@@ -521,7 +522,7 @@ def test_a_plan_counts_tasks_as_a_node_makes_them() -> None:
 
 def test_nodes_of_a_plan_are_those_of_the_tree() -> None:
     from scythe_cli.core.recursion import RecursionMap
-    from scythe_cli.services.plan import _nodes
+    from scythe_cli.engines.hatchet.outline import _nodes
 
     def walk(node: RecursionMap, n: int) -> tuple[list[int], int]:
         if node.is_base_case(n):

@@ -165,11 +165,11 @@ def add_to(app: typer.Typer) -> None:
                     stop=stop,
                 ),
             )
-        if not project.outlived_by_runs and (wait is False or timeout is not None):
+        if not project.engine.outlives_client and (wait is False or timeout is not None):
             option = "--no-wait" if wait is False else "--timeout"
-            kind = "an embedded" if project.engine_name == "hatchet" else "the local"
-            raise UsageError(f"{option} is for runs on a fleet: with {kind} engine, this command runs the specs")
-        if project.outlived_by_runs and not wait:
+            kind = project.engine.label
+            raise UsageError(f"{option} is for runs on a fleet: with the {kind} engine, this command runs the specs")
+        if project.engine.outlives_client and not wait:
             submitted = project.submit(
                 file,
                 experiment=experiment,

@@ -66,7 +66,7 @@ def _show(session: Session, plan: AllocationPlan) -> None:
     ]
     less = ", ".join(text for text in saved if text)
     uploads = f"{plural(plan.input_files, 'file')}, {format_size(plan.input_bytes)}" if plan.input_files else "none"
-    is_fleet = plan.engine != "local"
+    is_fleet = plan.workers is None
     each = plural(plan.rows_per_task or 1, "row")
     nodes = plural(plan.nodes or 1, "node")
     tasks = _UNKNOWN if plan.tasks is None else f"about {plan.tasks:,}, at most {each} each, from {nodes}"

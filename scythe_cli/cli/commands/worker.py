@@ -86,7 +86,13 @@ def add_to(app: typer.Typer) -> None:
             )
         else:
             _show(session, settings.computed_name, settings.computed_slots, served)
-        settings.serve(experiments, workflows=workflows, root=project.root, storage=project.location)
+        settings.serve(
+            experiments,
+            workflows=workflows,
+            root=project.root,
+            storage=project.location,
+            embedded=project.config.hatchet.embedded,
+        )
 
 
 def _show(session: Session, name: str, slots: int, served: list[Served]) -> None:

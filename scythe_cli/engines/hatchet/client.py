@@ -25,7 +25,6 @@ from hatchet_sdk.features.runs import BulkCancelReplayOpts, RunFilter
 from hatchet_sdk.runnables.workflow import BaseWorkflow
 from hatchet_sdk.utils.api_auth import create_authorization_header
 
-from scythe_cli.engines.hatchet.connection import get_hatchet
 from scythe_cli.engines.hatchet.nodes.node import NODE_NAME
 from scythe_cli.engines.hatchet.payloads import META_RUN, NodeInput
 from scythe_cli.errors import EngineError
@@ -112,13 +111,12 @@ def _grpc_error(error: grpc.RpcError, address: str) -> EngineError:
     return EngineError(f"the Hatchet engine at {address} refused a request: {name}: {details}")
 
 
-def connect() -> Connection:
-    """Connect to the engine that the HATCHET_CLIENT_* variables name, and see that it answers.
+def connect(hatchet: Hatchet) -> Connection:
+    """Connect to the engine of a client, and see that it answers.
 
     Raises:
         EngineError: If there is no token, it is refused, or the engine does not answer within seconds.
     """
-    hatchet = get_hatchet()
     connection = Connection(hatchet)
     channel = new_conn(hatchet.config, False)
     # asking for something is quicker than `grpc.channel_ready_future`, whose thread looks five times a second only

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from scythe_cli.errors import EngineError
@@ -14,63 +18,79 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 
-__all__ = ["get_hatchet", "hatchet", "is_embedded", "stop_embedded", "use_embedded"]
+__all__ = ["EMBEDDED_VARIABLE", "client_of", "get_hatchet", "hatchet", "stop_embedded"]
 
 
-_client: Hatchet | None = None
-_embedded = False
+EMBEDDED_VARIABLE = "SCYTHE_HATCHET_EMBEDDED"
+"""Set for the worker that is started beside an embedded engine, whose address the SDK hands down by itself."""
+
+_clients: dict[bool, Hatchet] = {}  # that of an embedded engine, and the other; making one takes a second
+_embedded: ContextVar[bool | None] = ContextVar("embedded", default=None)
 
 
-def use_embedded(embedded: bool = True) -> None:
-    """Choose whether the client is that of an engine that the SDK starts in a process beside this one."""
-    global _client, _embedded
-    if embedded != _embedded:
-        _client, _embedded = None, embedded
+@contextmanager
+def client_of(embedded: bool) -> Generator[None]:
+    """Let `hatchet` be the client of one kind of engine while inside.
 
-
-def is_embedded() -> bool:
-    """Whether the engine lives beside this process, and ends with it."""
-    return _embedded
+    Args:
+        embedded: Whether the engine lives beside this process.
+    """
+    token = _embedded.set(embedded)
+    try:
+        yield
+    finally:
+        _embedded.reset(token)
 
 
 def stop_embedded() -> None:
     """End an engine that was started beside this process; the next client starts it again."""
-    global _client
-    if _embedded and _client is not None:
-        _client.stop_embedded()
-        _client = None
+    client = _clients.pop(True, None)
+    if client is not None:
+        client.stop_embedded()
 
 
-def get_hatchet() -> Hatchet:
-    """The client of this process.
+def get_hatchet(embedded: bool | None = None) -> Hatchet:
+    """A client, made on first use.
+
+    Args:
+        embedded: Whether it is that of an engine that the SDK starts beside this process, and that ends with it, or of
+            the engine that the HATCHET_CLIENT_* variables name; unless given, the one that is being loaded for, else
+            the one that this process was started for.
 
     Raises:
         EngineError: If there is no token, or the variables are not right.
     """
-    global _client
-    if _client is None:
-        from pydantic import ValidationError
+    if embedded is None:
+        embedded = _embedded.get()
+    if embedded is None:
+        embedded = bool(os.environ.get(EMBEDDED_VARIABLE))
+    client = _clients.get(embedded)
+    if client is None:
+        client = _clients[embedded] = _made(embedded)
+    return client
 
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # the SDK's own, about what it calls while it loads
-            from hatchet_sdk import Hatchet
 
-            from scythe_cli.engines.hatchet.sdk_patches import PatientConfig
+def _made(embedded: bool) -> Hatchet:
+    from pydantic import ValidationError
 
-        _log_to_stderr()
-        if _embedded:
-            _client = _from_embedded(Hatchet)
-            return _client
-        try:
-            _client = Hatchet(config=PatientConfig())
-        except (ValidationError, ValueError) as error:
-            # the SDK's own text may repeat the token
-            raise EngineError(
-                f"no Hatchet client can be made: {_reason(error)}",
-                hint="Set HATCHET_CLIENT_TOKEN, and HATCHET_CLIENT_TLS_STRATEGY=none for an engine without TLS; "
-                "embedded = true under [hatchet] starts an engine on this machine.",
-            ) from None
-    return _client
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the SDK's own, about what it calls while it loads
+        from hatchet_sdk import Hatchet
+
+        from scythe_cli.engines.hatchet.sdk_patches import PatientConfig
+
+    _log_to_stderr()
+    if embedded:
+        return _from_embedded(Hatchet)
+    try:
+        return Hatchet(config=PatientConfig())
+    except (ValidationError, ValueError) as error:
+        # the SDK's own text may repeat the token
+        raise EngineError(
+            f"no Hatchet client can be made: {_reason(error)}",
+            hint="Set HATCHET_CLIENT_TOKEN, and HATCHET_CLIENT_TLS_STRATEGY=none for an engine without TLS; "
+            "embedded = true under [hatchet] starts an engine on this machine.",
+        ) from None
 
 
 def _log_to_stderr() -> None:

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.engines.base import Job
-from scythe_cli.engines.hatchet.connection import is_embedded, stop_embedded
+from scythe_cli.engines.hatchet.connection import EMBEDDED_VARIABLE, get_hatchet, stop_embedded
 from scythe_cli.errors import EngineError
 
 __all__ = ["worker_beside"]
@@ -27,17 +27,12 @@ _READY = b"waiting for tasks"
 
 @contextmanager
 def worker_beside(job: Job) -> Generator[None]:
-    """Have a worker of the job's project while inside, and end it and the engine after; nothing for other engines.
+    """Have an engine and a worker of the job's project while inside, and end both after.
 
     Raises:
         EngineError: If the engine or the worker cannot be started.
     """
-    if not is_embedded():
-        yield
-        return
-    from scythe_cli.engines.hatchet.connection import get_hatchet
-
-    get_hatchet()  # starts the engine, and leaves in the environment what the worker needs to find it
+    get_hatchet(embedded=True)  # starts the engine, and leaves in the environment what the worker needs to find it
     try:
         with TemporaryDirectory(prefix=owned_prefix("worker")) as folder, _worker(job, Path(folder) / "log"):
             yield
@@ -47,7 +42,7 @@ def worker_beside(job: Job) -> Generator[None]:
 
 @contextmanager
 def _worker(job: Job, log: Path) -> Generator[None]:
-    environment = {**os.environ, "SCYTHE_WORKER_SLOTS": str(job.workers)}
+    environment = {**os.environ, "SCYTHE_WORKER_SLOTS": str(job.workers), EMBEDDED_VARIABLE: "1"}
     with log.open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "scythe_cli.cli", "worker", "--experiment", job.experiment.name],

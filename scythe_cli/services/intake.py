@@ -1,0 +1,207 @@
+"""From a sampling file of a project to what is to be allocated: read, checked, and put together with its options."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scythe_cli.analysis.notebook import notebook_progress
+from scythe_cli.core.progress import Progress
+from scythe_cli.core.records import StateCounts
+from scythe_cli.errors import UsageError
+from scythe_cli.model.describe import describe_experiment
+from scythe_cli.model.registration import RegisteredExperiment
+from scythe_cli.run.design_record import DesignRecord, read_design
+from scythe_cli.run.final.gather import gather
+from scythe_cli.run.manifest import RecursionRecord
+from scythe_cli.sampling.pieces import Helpers
+from scythe_cli.sampling.reading import SamplingTable, read_sampling_file
+from scythe_cli.services.allocate import AllocationRequest, Submission, check_inputs, execute, submit
+from scythe_cli.services.completions import remember_columns, remember_run
+from scythe_cli.services.fleet import submit_job
+from scythe_cli.services.options import AllocateOptions
+from scythe_cli.services.records import SubmitResult, ValidationReport
+
+if TYPE_CHECKING:
+    from scythe_cli.core.progress import ProgressCallback
+    from scythe_cli.executor.limits import StopSignal
+    from scythe_cli.services.configured import ConfiguredProject
+    from scythe_cli.services.records import AllocateResult
+
+__all__ = ["Intake", "allocate_cases", "read_cases", "submit_cases", "validate_cases"]
+
+_LARGE_BYTES = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """A sampling file that was read and checked.
+
+    Attributes:
+        name: The experiment's name in the configuration.
+        experiment: The experiment, with the options that the configuration gives it.
+        table: The file's cases.
+    """
+
+    name: str
+    experiment: RegisteredExperiment[Any, Any]
+    table: SamplingTable
+
+    def request(self, project: ConfiguredProject, options: AllocateOptions) -> AllocationRequest:
+        """What is to be allocated."""
+        settings = project.config.experiments[self.name]
+        return AllocationRequest(
+            experiment=self.experiment,
+            folder=self.name,
+            inputs=self.table.inputs,
+            storage=project.storage,
+            engine=project.engine,
+            version=options.bump,
+            root=project.root,
+            base_dir=self.table.path.absolute().parent,
+            row_label=self.table.row_label,
+            source=self.table.path.name,
+            copy_inputs=options.copy_inputs,
+            workers=options.workers or project.workers,
+            recursion=RecursionRecord(
+                factor=settings.factor or 10, max_depth=1 if settings.max_depth is None else settings.max_depth
+            ),
+            specs_per_task=settings.specs_per_task,
+            entrypoint=settings.entrypoint,
+            max_failures=options.max_failures,
+            wait_timeout_s=options.wait_timeout_s,
+            reuse=options.reuse_request,
+            dedupe=options.dedupe,
+        )
+
+    def design(self) -> tuple[DesignRecord | None, list[str]]:
+        """How the file was made, if it says so; and all that there is to tell of the file."""
+        design, notice = read_design(self.table.path)
+        ignored = self.table.ignored
+        notices = [f"reserved columns are overwritten: {', '.join(ignored)}"] if ignored else []
+        return design, [*notices, *([notice] if notice else [])]
+
+
+def read_cases(
+    project: ConfiguredProject, file: str | Path, experiment: str | None = None, *, prepare_engine: bool = False
+) -> Intake:
+    """Read a sampling file, and check it against the input model of its experiment.
+
+    Args:
+        project: The project.
+        file: A CSV or Parquet file, one case per row.
+        experiment: Which experiment; may be left out when there is only one.
+        prepare_engine: Whether the engine is wanted afterwards, so that its client can be loaded meanwhile.
+
+    Raises:
+        InvalidInputError: If configuration, module or file are wrong.
+    """
+    name, loaded = project.experiment(experiment)
+    helpers: Helpers | None = None
+    if type(loaded) is RegisteredExperiment:  # no workflow of a fleet, which only its workers can load
+        helpers = Helpers(loaded, project.root, min(project.workers, project.cores) - 1)
+    if prepare_engine and _is_large(Path(file)):
+        threading.Thread(target=_load_clients, args=(project,)).start()
+    return Intake(name, loaded, read_sampling_file(Path(file), loaded.input_validator_type, helpers=helpers))
+
+
+def validate_cases(project: ConfiguredProject, file: str, cases: Intake) -> ValidationReport:
+    """Check the input files that cases name, and tell of the file; nothing is written.
+
+    Raises:
+        SpecsError: If there are no cases, or input files are missing.
+    """
+    table = cases.table
+    plan = check_inputs(cases.request(project, AllocateOptions()))
+    return ValidationReport(
+        file=file,
+        experiment=cases.name,
+        n_specs=table.inputs.num_rows,
+        columns=[c for c in table.inputs.column_names if c not in table.defaulted],
+        defaulted=table.defaulted,
+        ignored=table.ignored,
+        input_files=len(plan.uploads),
+        input_bytes=plan.total_bytes,
+    )
+
+
+def allocate_cases(
+    project: ConfiguredProject,
+    file: str | Path,
+    options: AllocateOptions,
+    *,
+    progress: ProgressCallback | None = None,
+    stop: StopSignal | None = None,
+) -> AllocateResult:
+    """Run every case of a sampling file, and gather the final tables; see `Project.allocate`."""
+    progress = notebook_progress(progress)
+    if progress:
+        progress(Progress("checking", StateCounts(), detail=Path(file).name))
+    cases = read_cases(project, file, options.experiment, prepare_engine=True)
+    submission, notices = _submitted(project, cases, options, progress)
+    return execute(submission, project.engine, stop=stop, progress=progress, notices=notices)
+
+
+def submit_cases(project: ConfiguredProject, file: str | Path, options: AllocateOptions) -> SubmitResult:
+    """Hand every case of a sampling file to a fleet, and return while it works; see `Project.submit`."""
+    if not project.engine.outlives_client:
+        raise UsageError(f"the {project.engine.label} engine runs specs in this process, and has to be waited for")
+    cases = read_cases(project, file, options.experiment, prepare_engine=True)
+    submission, notices = _submitted(project, cases, options)
+    job = submission.job
+    workflow_run_id = job.workflow_run_id
+    if job.n_rows:
+        workflow_run_id = submit_job(job, project.engine).workflow_run_id
+    else:
+        gather(job.storage, job.run)  # everything was taken over
+    return SubmitResult(
+        experiment_id=job.run.experiment_id,
+        experiment=job.run.experiment,
+        version=str(job.run.version),
+        timestamp=job.run.timestamp,
+        uri=submission.uri,
+        engine=project.engine_name,
+        workflow_run_id=workflow_run_id,
+        n_specs=job.n_specs,
+        notices=[*notices, *submission.left.notices],
+    )
+
+
+def _submitted(
+    project: ConfiguredProject, cases: Intake, options: AllocateOptions, progress: ProgressCallback | None = None
+) -> tuple[Submission, list[str]]:
+    """Claim a run and write its folder, once the engine is known to be there; and what there is to tell of the file."""
+    request = cases.request(project, options)
+    project.engine.check()
+    design, notices = cases.design()
+    submission = submit(replace(request, design=design), progress)
+    remember_run(project.storage.location, submission.job.run.experiment_id)
+    record = describe_experiment(cases.name, "", cases.experiment)
+    names = [field.name for field in (*record.inputs, *record.outputs)]
+    remember_columns(project.storage.location, record.name, "", names)
+    return submission, notices
+
+
+def _is_large(file: Path) -> bool:
+    """Whether reading a file takes longer than starting a thread, and a mistake in it is not told at once anyway."""
+    try:
+        return file.stat().st_size > _LARGE_BYTES
+    except OSError:
+        return False
+
+
+def _load_clients(project: ConfiguredProject) -> None:
+    """Load the clients of engine and storage beside the reading of a file, which leaves Python idle mostly."""
+    modules: Sequence[str] = ()
+    if project.engine.outlives_client and project.location.lower().startswith("s3://"):
+        modules = ("scythe_cli.storage.s3", "s3fs")
+    # what goes wrong goes wrong again where they are used, and is told there
+    with contextlib.suppress(Exception):
+        project.engine.prepare()
+        for name in modules:
+            importlib.import_module(name)

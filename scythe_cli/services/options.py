@@ -1,0 +1,83 @@
+"""What an allocation can be told: spelled once, for the command line and for Python."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+from pydantic import BaseModel, ConfigDict
+
+from scythe_cli.core.semver import Bump
+from scythe_cli.errors import UsageError
+from scythe_cli.services.reuse.copy import ReuseRequest
+
+__all__ = ["AllocateOptions", "AllocateOptionsDict"]
+
+
+class AllocateOptions(BaseModel):
+    """What `allocate`, `plan` and `submit` take beside the sampling file.
+
+    Attributes:
+        experiment: Which experiment; may be left out when there is only one.
+        bump: Which part of the version goes up; `keep` adds a run to the newest version.
+        workers: Processes of the local engine; the configuration, or the number of cores, unless set.
+        copy_inputs: Whether input files on S3 or HTTP(S) are copied into the run as well.
+        max_failures: Stop when that many specs have ended without success.
+        reuse: Whether outcomes are taken over from earlier runs of the same major version where inputs, content of
+            files, and code are the same; or the version or run to take them from.
+        ignore_code: Whether outcomes of other code are taken over as well.
+        dedupe: Whether rows that are the same are run once, and the outcome given to all of them.
+        wait_timeout_s: How long to wait for a fleet, in seconds.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    experiment: str | None = None
+    bump: Bump = "minor"
+    workers: int | None = None
+    copy_inputs: bool = False
+    max_failures: int | None = None
+    reuse: bool | str = False
+    ignore_code: bool = False
+    dedupe: bool = False
+    wait_timeout_s: float | None = None
+
+    def model_post_init(self, context: Any) -> None:
+        """Check the numbers.
+
+        Raises:
+            UsageError: If one is less than 1.
+        """
+        check_numbers(self.workers, self.max_failures)
+
+    @property
+    def reuse_request(self) -> ReuseRequest | None:
+        """What is taken over from earlier runs; None for nothing."""
+        if self.reuse is False or self.reuse == "":
+            return None
+        return ReuseRequest(source=None if self.reuse is True else self.reuse, ignore_code=self.ignore_code)
+
+
+class AllocateOptionsDict(TypedDict, total=False):
+    """The fields of `AllocateOptions` as keywords."""
+
+    experiment: str | None
+    bump: Bump
+    workers: int | None
+    copy_inputs: bool
+    max_failures: int | None
+    reuse: bool | str
+    ignore_code: bool
+    dedupe: bool
+    wait_timeout_s: float | None
+
+
+def check_numbers(workers: int | None, max_failures: int | None) -> None:
+    """See that numbers of processes and failures are numbers of something.
+
+    Raises:
+        UsageError: If one is less than 1.
+    """
+    if max_failures is not None and max_failures < 1:
+        raise UsageError(f"max_failures is {max_failures}; it must be at least 1")
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers is {workers}; it must be at least 1")
