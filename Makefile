@@ -33,13 +33,16 @@ test: sync ## run the tests; those that need real servers run after `make server
 nightly: sync ## run the long rounds of the tests as well
 	SCYTHE_NIGHTLY=1 $(RUN) pytest
 
-check: sync ## lint, format, types, lock file, links in documents
+check: sync ## lint, format, types, structure, lock file, what documents say
 	$(UV) lock --check --quiet
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) pyright
+	$(RUN) lint-imports --no-cache --no-logo
+	$(RUN) python scripts/structure.py --check
 	$(RUN) python scripts/check_links.py
 	$(RUN) python scripts/make_schemas.py --check
+	$(RUN) python scripts/make_architecture.py --check
 
 format: sync ## format the code
 	$(RUN) ruff check --fix

@@ -16,4 +16,4 @@ _MARK = re.compile(r"<!-- reference: (\w+) -->")
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """Put the generated parts where a page asks for them; one that does not exist is a KeyError."""
-    return _MARK.sub(lambda found: PARTS[found[1]](), markdown)
+    return _MARK.sub(lambda match: PARTS[match[1]](), markdown)

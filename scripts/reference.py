@@ -186,8 +186,10 @@ def _bound(item: Any) -> str:
     if isinstance(item, FieldInfo):
         return " ".join(part for part in map(_bound, item.metadata) if part)
     names = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-    found = [f"{sign} {getattr(item, name):,}" for name, sign in names.items() if getattr(item, name, None) is not None]
-    return " ".join(found)
+    bounds = [
+        f"{sign} {getattr(item, name):,}" for name, sign in names.items() if getattr(item, name, None) is not None
+    ]
+    return " ".join(bounds)
 
 
 def _default(field: FieldInfo) -> str:

@@ -1,7 +1,7 @@
-"""The command `scythe`: parses, calls the library, renders.
+"""The command `scythe`: parses the command line, calls one service, and renders the record that it returns.
 
-Typer and Rich are imported only below this package. What a command does is one call of the library, imported in the
-command's body, so that `scythe --help` loads nothing but the command line itself.
+Typer and Rich are imported only in this room, and services only in the bodies of commands, so that `scythe --help`
+loads nothing but the command line itself. It may touch the terminal and the exit code; all else is done by services.
 """
 
 from __future__ import annotations
