@@ -5,14 +5,18 @@ SHELL := /usr/bin/env bash
 
 UV := scripts/uv
 RUN := $(UV) run --no-sync
-# make test JOBS=3: tests wait for processes more than they compute
-JOBS ?= 0
+# make test JOBS=3: in so many processes; by default as many as there are cores
+JOBS ?= auto
+# make test ORDER=random; what it prints as "Using --randomly-seed=5" is repeated by ORDER=5
+ORDER ?= file
+RANDOMLY = $(if $(ORDER:file=),-p randomly $(if $(ORDER:random=),--randomly-seed=$(ORDER)))
+PYTEST = $(RUN) pytest -n $(JOBS) $(RANDOMLY)
 SERVERS_DIR := $(CURDIR)/.servers/bin
 SERVERS := hatchet-migrate hatchet-admin versitygw
 HATCHET := github.com/hatchet-dev/hatchet/cmd
 HATCHET_VERSION := v0.91.5
 
-.PHONY: help sync demo test nightly check format docs servers servers-up servers-down bench bench-quick
+.PHONY: help sync demo test test-fast nightly check format docs servers servers-up servers-down bench bench-quick
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,10 +32,13 @@ demo: ## run the solar example: 300 systems, their yield printed
 	$(RUN) python examples/solar/plot.py
 
 test: sync ## run the tests; those that need real servers run after `make servers`
-	$(RUN) pytest -n $(JOBS)
+	$(PYTEST)
+
+test-fast: sync ## run the tests that start no process: in less than a minute
+	$(PYTEST) -m "unit or property"
 
 nightly: sync ## run the long rounds of the tests as well
-	SCYTHE_NIGHTLY=1 $(RUN) pytest
+	SCYTHE_NIGHTLY=1 $(PYTEST)
 
 check: sync ## lint, format, types, structure, lock file, what documents say
 	$(UV) lock --check --quiet

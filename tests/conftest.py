@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -15,6 +16,8 @@ import pytest
 from hypothesis import settings
 
 from scythe_cli.registry import ExperimentRegistry
+from scythe_cli.run import manifest
+from tests.groups import GROUPS, QUICK, GroupsPlugin, group_of, quick
 
 # a first example may have to import a library, on a machine that is busy; what is tried is the same each time, so that
 # a change is judged by what it does: the nightly rounds try anything
@@ -30,21 +33,34 @@ _KEPT = ("SCYTHE_SERVERS_DIR", "SCYTHE_REQUIRE_LIVE", "AWS_CA_BUNDLE")
 
 
 @pytest.fixture(autouse=True)
-def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[None]:
     """No settings from outside, a cache of its own, an empty registry, and the import state as it was."""
     for name in os.environ:
         if name.startswith(_SETTINGS) and name not in _KEPT:
             monkeypatch.delenv(name)
     monkeypatch.setenv("SCYTHE_CACHE_DIR", str(tmp_path / "cache"))
+    if group_of(request.node) in QUICK:
+        # git would be a process; in the folder of a test it finds no checkout anyway
+        monkeypatch.setattr(manifest, "_git_state", lambda folder: (None, None))
     with _as_it_was(tmp_path):
         yield
 
 
 @pytest.fixture(scope="module", autouse=True)
-def isolated_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def isolated_module(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[None]:
     """The same for what the fixtures of a module import and set."""
     with _as_it_was(tmp_path_factory.getbasetemp()):
         yield
+    # what a module leaves open is told as its own fault, and not as that of a test that runs later
+    if not quick(request.node):
+        gc.collect()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Know the groups."""
+    config.pluginmanager.register(GroupsPlugin(config), "groups")
+    for group, what in GROUPS.items():
+        config.addinivalue_line("markers", f"{group}: {what}")
 
 
 @contextmanager
@@ -76,6 +92,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """As many as there are cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_ANYWHERE = ("tests/docs/", "tests/faults/")
+"""Tests that are long and share nothing: each may run in another process than the next."""
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Keep the tests of a file in one process, and all that need the engine, of which there is one."""
     from xdist.scheduler import LoadScopeScheduling
@@ -83,8 +109,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "live" if file.startswith("tests/live/") else file
+            if file.startswith("tests/live/"):
+                return "live"
+            return nodeid if file.startswith(_ANYWHERE) else file
 
+    config.option.loadscopereorder = False  # files with few tests are often the longest
     return ByFile(config, log)
 
 

@@ -1,8 +1,12 @@
-"""The main job as a user runs it: the command, in a folder with an odd name, in processes of its own."""
+"""The main job as a user runs it, in a folder with an odd name.
+
+One run of each kind is made by the command in a process of its own; what else is asked of it is asked in this process.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,7 +16,8 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from tests.projects import make_project, scythe, tree
+from tests.commands import Ran, run_alone, run_here
+from tests.projects import make_project, tree
 from tests.servers import S3Server, require_server, versitygw
 
 ODD = "my sweep (Zürich) 100%"
@@ -28,6 +33,11 @@ def project(tmp_path: Path) -> Path:
     return make_project(tmp_path / ODD)
 
 
+def run(*arguments: str, cwd: Path, env: dict[str, str] | None = None) -> Ran:
+    """Run a command line as at a terminal of 80 columns, in this process."""
+    return run_here(*arguments, cwd=cwd, env={"COLUMNS": "80", **(env or {})})
+
+
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory: pytest.TempPathFactory):
     require_server("versitygw")
@@ -36,9 +46,9 @@ def s3(tmp_path_factory: pytest.TempPathFactory):
 
 
 def counts(document: dict[str, object]) -> dict[str, int]:
-    found = document["counts"]
-    assert isinstance(found, dict)
-    return found
+    counted = document["counts"]
+    assert isinstance(counted, dict)
+    return counted
 
 
 def write_cases(project: Path, rows: list[str], header: str = "area,mode") -> Path:
@@ -50,11 +60,10 @@ def write_cases(project: Path, rows: list[str], header: str = "area,mode") -> Pa
 def test_failing_rows_are_all_in_the_errors_table(project: Path) -> None:
     write_cases(project, [f"{i},{'raise' if i % 25 in (3, 9, 14) else 'well'}" for i in range(1000)])
 
-    done = scythe("allocate", "cases.csv", "--json", cwd=project)
+    done = run_alone("allocate", "cases.csv", "--json", cwd=project)
 
-    assert done.returncode == 1, done.stderr
-    result = json.loads(done.stdout)
-    final = Path(result["uri"]) / "final"
+    assert done.code == 1, done.err
+    final = Path(done.json["uri"]) / "final"
     scalars = pd.read_parquet(final / "scalars.pq")
     assert len(scalars) == 880
     assert (scalars["energy_kwh"] == scalars.index.get_level_values("area") * 10).all()
@@ -64,8 +73,7 @@ def test_failing_rows_are_all_in_the_errors_table(project: Path) -> None:
     assert set(errors["message"]) == {"'lpd'"}
     assert all('raise KeyError("lpd")' in text for text in errors["traceback"])
     assert errors["area"].to_list() == [i for i in range(1000) if i % 25 in (3, 9, 14)]
-    status = json.loads(scythe("status", "--json", cwd=project).stdout)
-    assert counts(status) == {
+    assert counts(run("status", "--json", cwd=project).json) == {
         "succeeded": 880,
         "failed": 120,
         "timeout": 0,
@@ -73,10 +81,10 @@ def test_failing_rows_are_all_in_the_errors_table(project: Path) -> None:
         "cancelled": 0,
         "pending": 0,
     }
-    shown = scythe("errors", cwd=project)
-    assert "120" in shown.stdout
-    assert "KeyError" in shown.stdout
-    assert "building.py" in shown.stdout
+    shown = run_alone("errors", cwd=project)
+    assert "120" in shown.out
+    assert "KeyError" in shown.out
+    assert "building.py" in shown.out
 
 
 def test_one_bad_row_costs_one_row(tmp_path: Path) -> None:
@@ -85,10 +93,10 @@ def test_one_bad_row_costs_one_row(tmp_path: Path) -> None:
     modes[7], modes[23], modes[41] = "abort", "loop", "memory"
     write_cases(project, [f"{i},{mode}" for i, mode in enumerate(modes)])
 
-    done = scythe("allocate", "cases.csv", "--json", cwd=project)
+    done = run("allocate", "cases.csv", "--json", cwd=project)
 
-    assert done.returncode == 1, done.stderr
-    final = Path(json.loads(done.stdout)["uri"]) / "final"
+    assert done.code == 1, done.err
+    final = Path(done.json["uri"]) / "final"
     errors = pl.read_parquet(final / "errors.pq")
     assert dict(zip(errors["sort_index"], errors["state"], strict=True)) == {7: "crashed", 23: "timeout", 41: "crashed"}
     assert pl.read_parquet(final / "scalars.pq").height == 57
@@ -113,27 +121,26 @@ def test_s3_gives_the_same_tables_with_requests_by_parts(project: Path, s3: S3Se
     weather = ["Weather A.csv", "b.csv", ""]
     rows = [f"{i},{modes.get(i, 'well')},{weather[i % 3]}" for i in range(1000)]
     write_cases(project, rows, "area,mode,weather")
-    assert scythe("allocate", "cases.csv", cwd=project).returncode == 1
+    assert run("allocate", "cases.csv", cwd=project).code == 1
     bucket = s3.new_bucket("main-job")
     before = len(s3.requests())
 
-    done = scythe("--storage", f"s3://{bucket}/some/prefix", "allocate", "cases.csv", "--json", cwd=project, env=s3.env)
+    storage = ("--storage", f"s3://{bucket}/some/prefix")
+    done = run_alone(*storage, "allocate", "cases.csv", "--json", cwd=project, env=s3.env)
 
-    assert done.returncode == 1, done.stderr
+    assert done.code == 1, done.err
     requests = [r for r in s3.requests()[before:] if r.bucket == bucket]
     with capsys.disabled():
         print(f"\n{len(requests)} object requests for 1,000 specs")
     assert len(requests) < 60
-    experiment_id = json.loads(done.stdout)["experiment_id"]
+    experiment_id = done.json["experiment_id"]
     keys = [item["Key"] for item in s3.client().list_objects_v2(Bucket=bucket)["Contents"]]
     prefix = f"some/prefix/{experiment_id}/"
     assert all(key.startswith(prefix) and CONTRACT.fullmatch(key.removeprefix(prefix)) for key in keys), keys
     assert sum(key.startswith(f"{prefix}artifacts/") for key in keys) == 2
     assert sum(key.startswith(f"{prefix}results/report/") for key in keys) == 2
-    fetched = scythe(
-        "--storage", f"s3://{bucket}/some/prefix", "results", "fetch", "--dest", "got", cwd=project, env=s3.env
-    )
-    assert fetched.returncode == 0, fetched.stderr
+    fetched = run_alone(*storage, "results", "fetch", "--dest", "got", cwd=project, env=s3.env)
+    assert fetched.code == 0, fetched.err
     (local,) = (project / "runs").glob("*/*/*/final")
     ours, theirs = tables_of(local), tables_of(project / "got")
     assert set(ours) == set(theirs) == {"scalars", "result_file_refs", "monthly", "errors"}
@@ -147,9 +154,10 @@ def test_s3_gives_the_same_tables_with_requests_by_parts(project: Path, s3: S3Se
     assert report.startswith(f"s3://{bucket}/{prefix}results/report/")
 
 
-def allocate_many(project: Path, n: int, *options: str, env: dict[str, str] | None = None) -> list[dict[str, object]]:
-    import os
+AT_ONCE = [4, pytest.param(8, marks=pytest.mark.nightly)]
 
+
+def allocate_many(project: Path, n: int, *options: str, env: dict[str, str] | None = None) -> list[dict[str, object]]:
     processes = [
         subprocess.Popen(
             [
@@ -166,37 +174,40 @@ def allocate_many(project: Path, n: int, *options: str, env: dict[str, str] | No
     ]
     results: list[dict[str, object]] = []
     for process in processes:
-        out, err = process.communicate(timeout=180)
+        out, err = process.communicate(timeout=600)
         assert process.returncode == 0, err
         results.append(json.loads(out))
     return results
 
 
-def check_all_complete(results: list[dict[str, object]]) -> None:
-    assert {r["version"] for r in results} == {f"v1.{minor}.0" for minor in range(8)}
+def check_all_complete(results: list[dict[str, object]], n: int) -> None:
+    assert len(results) == n
+    assert {r["version"] for r in results} == {f"v1.{minor}.0" for minor in range(n)}
     assert all(counts(r)["succeeded"] == 20 for r in results)
 
 
-def test_eight_at_once_are_eight_versions(project: Path) -> None:
+@pytest.mark.parametrize("n", AT_ONCE)
+def test_as_many_at_once_are_as_many_versions(project: Path, n: int) -> None:
     write_cases(project, [f"{i},well" for i in range(20)])
 
-    results = allocate_many(project, 8)
+    results = allocate_many(project, n)
 
-    check_all_complete(results)
+    check_all_complete(results, n)
     for result in results:
         assert pl.read_parquet(Path(str(result["uri"])) / "final" / "scalars.pq").height == 20
 
 
 @pytest.mark.live
-def test_eight_at_once_are_eight_versions_on_s3(project: Path, s3: S3Server) -> None:
+@pytest.mark.parametrize("n", AT_ONCE)
+def test_as_many_at_once_are_as_many_versions_on_s3(project: Path, s3: S3Server, n: int) -> None:
     write_cases(project, [f"{i},well" for i in range(20)])
-    bucket = s3.new_bucket("eight-at-once")
+    bucket = s3.new_bucket(f"{n}-at-once")
 
-    results = allocate_many(project, 8, "--storage", f"s3://{bucket}/p", env=s3.env)
+    results = allocate_many(project, n, "--storage", f"s3://{bucket}/p", env=s3.env)
 
-    check_all_complete(results)
+    check_all_complete(results, n)
     keys = [item["Key"] for item in s3.client().list_objects_v2(Bucket=bucket)["Contents"]]
-    assert sum(key.endswith("final/scalars.pq") for key in keys) == 8
+    assert sum(key.endswith("final/scalars.pq") for key in keys) == n
     assert not [key for key in keys if "claim" in key]
 
 
@@ -217,7 +228,7 @@ def with_a_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project that has a run already."""
     project = make_project(tmp_path_factory.mktemp("store") / ODD)
     write_cases(project, ["1,well"])
-    assert scythe("allocate", "cases.csv", cwd=project).returncode == 0
+    assert run("allocate", "cases.csv", cwd=project).code == 0
     return project
 
 
@@ -228,20 +239,20 @@ def test_bad_sampling_files_change_nothing(with_a_run: Path, name: str) -> None:
     (project / "cases.csv").write_bytes(content)
     before = tree(project / "runs")
 
-    done = scythe("allocate", "cases.csv", cwd=project)
+    done = run("allocate", "cases.csv", cwd=project)
 
-    assert done.returncode == 3
-    assert done.stdout == ""
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
-    assert len(done.stderr.splitlines()) <= 8
+    assert done.code == 3
+    assert done.out == ""
+    assert message in done.err
+    assert "Traceback" not in done.err
+    assert len(done.err.splitlines()) <= 8
     assert tree(project / "runs") == before
 
 
 def test_three_bad_lines_are_told_at_once(project: Path) -> None:
     write_cases(project, ["1,well", "x,well", "-4,well", "2000,well"])
 
-    stderr = scythe("allocate", "cases.csv", cwd=project).stderr
+    stderr = run_alone("allocate", "cases.csv", cwd=project).err
 
     assert "line 3, area: x: Input should be a valid number" in stderr
     assert "line 4, area: -4: Input should be greater than or equal to 0" in stderr
@@ -255,10 +266,10 @@ def test_truncated_parquet_and_folder(project: Path) -> None:
     (project / "folder.csv").mkdir()
 
     for file in ("cases.parquet", "folder.csv", "nowhere.csv"):
-        done = scythe("allocate", file, cwd=project)
-        assert done.returncode in (2, 3), done.stderr
-        assert file in done.stderr
-        assert "Traceback" not in done.stderr
+        done = run("allocate", file, cwd=project)
+        assert done.code in (2, 3), done.err
+        assert file in done.err
+        assert "Traceback" not in done.err
     assert not (project / "runs").exists()
 
 
@@ -277,23 +288,23 @@ def test_bad_projects_are_told_in_a_few_lines(tmp_path: Path, name: str) -> None
     project = make_project(tmp_path / ODD, **options)
     write_cases(project, ["1,well"])
 
-    done = scythe("allocate", "cases.csv", cwd=project)
+    done = run("allocate", "cases.csv", cwd=project)
 
-    assert done.returncode == 3, done.stderr
+    assert done.code == 3, done.err
     # a long line may be wrapped for the terminal
-    assert message in re.sub(r"\s+", " ", done.stderr)
-    assert len(done.stderr.splitlines()) <= 8
+    assert message in re.sub(r"\s+", " ", done.err)
+    assert len(done.err.splitlines()) <= 8
     assert not (project / "runs").exists()
 
 
 def test_folder_without_a_project(tmp_path: Path) -> None:
     (tmp_path / "cases.csv").write_text("area\n1\n")
 
-    done = scythe("allocate", "cases.csv", cwd=tmp_path)
+    done = run("allocate", "cases.csv", cwd=tmp_path)
 
-    assert done.returncode == 3
-    assert "experiments.toml" in done.stderr
-    assert "scythe init" in done.stderr
+    assert done.code == 3
+    assert "experiments.toml" in done.err
+    assert "scythe init" in done.err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["cases.csv"]
 
 
@@ -359,7 +370,7 @@ def test_script_in_the_style_of_scythe_engine(tmp_path: Path, guard: str) -> Non
     (tmp_path / "study.py").write_text(SCRIPT.replace("GUARD", guard))
 
     done = subprocess.run(
-        [sys.executable, "study.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "study.py"], cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False
     )
 
     assert done.returncode == 0, done.stderr
@@ -370,7 +381,7 @@ def test_script_in_the_style_of_scythe_engine(tmp_path: Path, guard: str) -> Non
     assert said["counts"]["succeeded"] == 30
     assert said["versions"] == ["v1.0.0", "v1.1.0"]
     assert said["latest"] == "v1.1.0"
-    run = tmp_path / "runs" / said["id"]
+    folder = tmp_path / "runs" / said["id"]
     hourly = pd.read_parquet(said["first"]["hourly"])
     assert list(hourly.index.names) == [
         "experiment_id",
@@ -385,14 +396,14 @@ def test_script_in_the_style_of_scythe_engine(tmp_path: Path, guard: str) -> Non
     assert len(hourly) == 60
     assert set(said["results"]) == {"scalars", "result_file_refs", "hourly", "errors"}
     assert len(pd.read_parquet(said["first"]["scalars"])) == 30
-    assert len(list((run / "results" / "timeseries").glob("*.csv"))) == 30
-    assert len(list((run / "artifacts").rglob("*.epw"))) == 1
+    assert len(list((folder / "results" / "timeseries").glob("*.csv"))) == 30
+    assert len(list((folder / "artifacts").rglob("*.epw"))) == 1
     assert (tmp_path / "runs" / said["one"] / "workflow_spec.yml").exists()
 
 
 def test_values_are_those_of_a_plain_loop(project: Path) -> None:
     write_cases(project, [f"{i / 7},well" for i in range(50)])
-    assert scythe("allocate", "cases.csv", cwd=project).returncode == 0
+    assert run("allocate", "cases.csv", cwd=project).code == 0
 
     (path,) = (project / "runs").glob("energy/v1.0.0/*/final/scalars.pq")
     scalars = pd.read_parquet(path)
@@ -409,6 +420,6 @@ def test_values_are_those_of_a_plain_loop(project: Path) -> None:
         "big",
     ]
     assert list(scalars["energy_kwh"]) == [float(repr(i / 7)) * 10 for i in range(50)]
-    run = path.parents[1]
-    found = {str(p.relative_to(run)) for p in run.rglob("*") if p.is_file()}
-    assert all(CONTRACT.fullmatch(name) for name in found), found
+    folder = path.parents[1]
+    names = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    assert all(CONTRACT.fullmatch(name) for name in names), names

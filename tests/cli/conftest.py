@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from scythe_cli.cli.app import app
 from scythe_cli.services.scaffold import write_project
+from tests.commands import Ran, Run, run_alone, run_here
+
+__all__ = ["EXPERIMENT", "Ran", "Run"]
 
 EXPERIMENT = '''
 from __future__ import annotations
@@ -47,52 +41,16 @@ def simulate(case: Case) -> Answer:
 '''
 
 
-@dataclass(frozen=True)
-class Ran:
-    """How a command line ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """The one document on stdout."""
-        return json.loads(self.out, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
-
-
-Run = Callable[..., Ran]
-
-
 @pytest.fixture
 def scythe() -> Run:
     """Run a command line in this process."""
-
-    def run(*args: str | Path) -> Ran:
-        result = CliRunner().invoke(app, [str(arg) for arg in args])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Ran(result.exit_code, result.stdout, result.stderr)
-
-    return run
+    return run_here
 
 
 @pytest.fixture
 def shell() -> Run:
     """Run a command line in a process of its own; output is piped."""
-
-    def run(*args: str | Path, env: dict[str, str] | None = None, charset: str = "utf-8") -> Ran:
-        done = subprocess.run(
-            [sys.executable, "-m", "scythe_cli.cli", *map(str, args)],
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            check=False,
-            timeout=120,
-            env={**os.environ, **(env or {})},
-        )
-        return Ran(done.returncode, done.stdout.decode(charset), done.stderr.decode(charset))
-
-    return run
+    return run_alone
 
 
 @pytest.fixture

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from scythe_cli.cli.app import app
+from tests.commands import Ran, run_here
 from tests.projects import make_project
 
 CONFIG = '[scythe]\nstorage = "runs"\nworkers = 1\n[experiments.energy]\nentrypoint = "models.building:simulate"\n'
@@ -68,15 +66,6 @@ def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@dataclass(frozen=True)
-class Ran:
-    """How a command line ended."""
-
-    code: int
-    out: str
-    err: str
-
-
 Inside = Callable[..., Ran]
 
 
@@ -86,9 +75,6 @@ def inside(monkeypatch: pytest.MonkeyPatch) -> Inside:
 
     def run(folder: Path, *arguments: str) -> Ran:
         monkeypatch.chdir(folder)
-        result = CliRunner().invoke(app, list(arguments))
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Ran(result.exit_code, result.stdout, result.stderr)
+        return run_here(*arguments)
 
     return run

@@ -75,6 +75,7 @@ def test_repeated(value: bool | str, n: int) -> None:
     assert array.to_pylist() == [value] * n
 
 
+@pytest.mark.processes
 def test_pandas_is_not_loaded() -> None:
     code = (
         "import sys, pyarrow as pa; from scythe_cli.arrow.build import array_of, repeated;"

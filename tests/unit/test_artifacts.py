@@ -292,6 +292,7 @@ class TestFetch:
         assert "secret" not in str(error.value)
         assert _kept(cache) == ["a.epw"]
 
+    @pytest.mark.processes
     def test_many_at_once_download_once(self, web: str, cache: ArtifactCache) -> None:
         with ThreadPoolExecutor(6) as pool:
             paths = set(pool.map(lambda _: ArtifactCache(cache.root).fetch(f"{web}/file/t.epw"), range(6)))

@@ -58,6 +58,7 @@ def spec(**values: Any) -> Spec:
     return Spec(**{"u_value": 1.5, **meta, **values})
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("module", ["scythe_cli", "scythe_cli.base", "scythe_cli.registry"])
 def test_importing_loads_no_client_and_no_pandas(module: str) -> None:
     code = f"""

@@ -25,6 +25,8 @@ from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
 from scythe_cli.model.spec_rows import with_meta
 from scythe_cli.registry import experiment_from_function
 
+pytestmark = pytest.mark.processes
+
 CASES = Path(__file__).parent / "executor_cases"
 RUN = "sim/v1.0.0/2025-01-01_00-00-00"
 

@@ -145,6 +145,7 @@ def test_fetch_uri_leaves_nothing_when_it_fails(tmp_path: Path) -> None:
     assert not target.parent.exists()
 
 
+@pytest.mark.processes
 def test_importing_loads_no_client() -> None:
     code = (
         "import sys, scythe_cli.utils.filesys, scythe_cli.storage, scythe_cli.run.input_files; "

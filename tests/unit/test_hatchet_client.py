@@ -55,6 +55,7 @@ def test_one_client_is_made_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(made) == 1
 
 
+@pytest.mark.processes
 def test_the_sdk_is_loaded_without_warnings() -> None:
     code = (
         "from scythe_cli.hatchet import hatchet, get_hatchet\ntry: get_hatchet()\nexcept Exception as e: print(type(e))"

@@ -93,6 +93,7 @@ def test_clocks_may_differ_a_little(tmp_path: Path) -> None:
         Lease(storage, LAYOUT)
 
 
+@pytest.mark.processes
 def test_lease_of_a_dead_process_of_this_machine_is_taken_over_at_once(tmp_path: Path) -> None:
     code = (
         "import os, sys\nfrom scythe_cli.run.lease import Lease\nfrom scythe_cli.storage.opening import open_storage\n"

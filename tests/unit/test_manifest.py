@@ -61,6 +61,7 @@ def test_long_lines_are_not_folded() -> None:
     assert load_yaml(dump_yaml({"a": text}), "x") == {"a": text}
 
 
+@pytest.mark.processes
 def test_command_is_kept_without_passwords(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, "argv", ["/usr/bin/scythe", "allocate", "https://user:secret@host/x.csv"])
     found = provenance(tmp_path)
@@ -69,6 +70,7 @@ def test_command_is_kept_without_passwords(monkeypatch: pytest.MonkeyPatch, tmp_
     assert found.packages["scythe-cli"]
 
 
+@pytest.mark.processes
 def test_commit_and_whether_it_is_all(tmp_path: Path) -> None:
     def git(*arguments: str) -> None:
         who = ["-c", "user.name=a", "-c", "user.email=a@b"]

@@ -200,6 +200,7 @@ def test_elsewhere_nothing_is_shown_unless_it_is_asked_for(
 # all of it, as it is written in a cell
 
 
+@pytest.mark.processes
 def test_from_a_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_project(tmp_path / "it's a [project]")
     (folder / "cases.csv").write_text("area,mode\n10,well\n20,raise\n30,well\n")
@@ -220,6 +221,7 @@ def test_from_a_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "states 2 succeeded, 1 failed" in " ".join(check(run._repr_html_()).text.split())
 
 
+@pytest.mark.processes
 def test_ipython_is_never_loaded(tmp_path: Path) -> None:
     (tmp_path / "IPython.py").write_text("raise SystemExit('loaded')\n")
     code = (

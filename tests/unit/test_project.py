@@ -102,6 +102,7 @@ def test_broken_experiment_is_described_with_its_problem(tmp_path: Path) -> None
         project.describe("energy")
 
 
+@pytest.mark.processes
 def test_the_package_itself_is_enough_for_a_notebook(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
     Path("cases.csv").write_text("area,mode\n1,well\n2,raise\n3,well\n")
@@ -120,6 +121,7 @@ def test_the_package_itself_is_enough_for_a_notebook(project: Path, monkeypatch:
     assert scythe_cli.__version__
 
 
+@pytest.mark.processes
 def test_plain_function_is_an_experiment_too(tmp_path: Path) -> None:
     code = (
         "from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec\n"

@@ -15,6 +15,8 @@ from scythe_cli.sampling.pieces import Helpers
 from scythe_cli.sampling.problems import BadCellsError
 from scythe_cli.sampling.reading import SamplingTable, read_sampling_file
 
+pytestmark = pytest.mark.processes
+
 MODULE = """
 import os, time
 from pathlib import Path

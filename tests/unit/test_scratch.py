@@ -37,6 +37,7 @@ def killed_process(temporary: Path) -> tuple[int, Path]:
     return process.pid, Path(out.strip())
 
 
+@pytest.mark.processes
 def test_folder_of_a_killed_process_is_removed_by_the_next(temporary: Path) -> None:
     _, left = killed_process(temporary)
     assert (left / "file").exists()
@@ -49,6 +50,7 @@ def test_folder_of_a_killed_process_is_removed_by_the_next(temporary: Path) -> N
         assert later.exists()
 
 
+@pytest.mark.processes
 def test_folders_that_may_be_in_use_are_left_alone(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pid, left = killed_process(temporary)
     space = left.name.split("-")[2]
@@ -87,6 +89,7 @@ def test_folders_that_may_be_in_use_are_left_alone(temporary: Path, monkeypatch:
     assert owned_prefix("test").startswith(f"scythe-test-{space}-{mine}-")
 
 
+@pytest.mark.processes
 def test_processes_are_told_apart_by_when_they_began() -> None:
     start = start_of(os.getpid())
     assert start is not None

@@ -111,6 +111,7 @@ def run_of(folder: Path, design: str, **options: object) -> Run:
     return project.run("latest")
 
 
+@pytest.mark.processes
 def test_indices_of_a_run(folder: Path) -> None:
     run = run_of(folder, "saltelli", n=128, seed=4)
     result = sobol_indices(run)
@@ -139,6 +140,7 @@ def test_indices_of_a_run(folder: Path) -> None:
         field_effects(run)
 
 
+@pytest.mark.processes
 def test_effects_of_single_fields(folder: Path) -> None:
     run = run_of(folder, "oat", set={"a": [-3, 0, 2], "b": (0, 2), "c": (0, 1)}, levels={"b": 3, "c": 2})
     result = field_effects(run, ["some"])
@@ -153,6 +155,7 @@ def test_effects_of_single_fields(folder: Path) -> None:
         sobol_indices(run)
 
 
+@pytest.mark.processes
 def test_rows_of_another_order_are_refused(folder: Path) -> None:
     project = open_project(start=folder)
     project.sample(folder / "s.pq", design="saltelli", n=4, seed=1)

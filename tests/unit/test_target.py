@@ -99,6 +99,7 @@ def project(tmp_path: Path) -> Path:
 SUCCESS = "succeeded 0.0 None\nsucceeded 2.0 None\nsucceeded 4.0 None\n"
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("decorator", ["", "@ExperimentRegistry.Register()"])
 def test_a_script_without_a_guard(project: Path, decorator: str) -> None:
     text = MODULE.format(decorator=decorator) + "\nfrom run_specs import run_specs\n"
@@ -107,6 +108,7 @@ def test_a_script_without_a_guard(project: Path, decorator: str) -> None:
     assert _python("study.py", cwd=project) == f"begin\nkind script\n{SUCCESS}end\n"
 
 
+@pytest.mark.processes
 def test_a_script_with_a_guard_and_a_sibling(project: Path) -> None:
     (project / "sibling.py").write_text("FACTOR = 2\n")
     text = "import sibling\nfrom run_specs import run_specs\n" + MODULE.format(
@@ -118,6 +120,7 @@ def test_a_script_with_a_guard_and_a_sibling(project: Path) -> None:
     assert _python(str(project / "study.py"), cwd=project / "lib") == f"kind script\n{SUCCESS}"
 
 
+@pytest.mark.processes
 def test_a_module_that_is_run_as_the_main_one(project: Path) -> None:
     package = project / "lib" / "pack"
     package.mkdir()
@@ -129,12 +132,14 @@ def test_a_module_that_is_run_as_the_main_one(project: Path) -> None:
     assert _python("-m", "pack.study", cwd=project) == f"kind module\n{SUCCESS}"
 
 
+@pytest.mark.processes
 def test_code_without_a_file(project: Path) -> None:
     text = MODULE.format(decorator="@ExperimentRegistry.Register()") + "\nfrom run_specs import run_specs\n"
     assert _python("-c", text + "run_specs(simulate)\n", cwd=project) == f"kind value\n{SUCCESS}"
     assert _python("-", cwd=project, stdin=text + "run_specs(simulate)\n") == f"kind value\n{SUCCESS}"
 
 
+@pytest.mark.processes
 def test_a_spec_of_a_script_can_use_multiprocessing(project: Path) -> None:
     text = "from run_specs import run_specs\nimport multiprocessing\n" + MODULE.format(
         decorator="@ExperimentRegistry.Register()"
