@@ -404,8 +404,8 @@ def _value(leaf: Leaf, option: str, item: Any, *, bounded: bool = True) -> Any:
     Raises:
         UsageError: If it refuses it.
     """
-    from scythe_cli.sampling.cells import Unusable, interpreter_of
-    from scythe_cli.sampling.matching import Cell
+    from scythe_cli.sampling.decoding import Unusable, decoder_of
+    from scythe_cli.sampling.file_columns import FieldColumn
 
     info = leaf.info
     annotation: Any = info.rebuild_annotation()
@@ -415,8 +415,8 @@ def _value(leaf: Leaf, option: str, item: Any, *, bounded: bool = True) -> Any:
     given = item
     if isinstance(item, str) and not leaf.column.is_file:
         cells = pa.chunked_array([pa.array([item], pa.string())])
-        interpret = interpreter_of(Cell(leaf.name, cells, info), Path())
-        given = item if interpret is None else interpret(item)
+        decode = decoder_of(FieldColumn(leaf.name, cells, info), Path())
+        given = item if decode is None else decode(item)
         if isinstance(given, Unusable):
             raise UsageError(f"{option}: {item}: {given.message}")
     try:

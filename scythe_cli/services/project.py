@@ -256,8 +256,7 @@ class Project:
         self, file: str | Path, experiment: str | None, *, then_submit: bool = False
     ) -> tuple[str, RegisteredExperiment[Any, Any], SamplingTable]:
         from scythe_cli.model.registration import RegisteredExperiment
-        from scythe_cli.sampling.pieces import Helpers
-        from scythe_cli.sampling.reading import read_sampling_file
+        from scythe_cli.sampling.reading import Helpers, read_sampling_file
 
         name, loaded = self.experiment(experiment)
         helpers: Helpers | None = None
