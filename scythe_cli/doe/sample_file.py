@@ -29,7 +29,7 @@ from scythe_cli.run.design_record import DESIGN_KEY, DesignName, SampleResult, s
 from scythe_cli.run.manifest import dump_yaml
 from scythe_cli.sampling.problems import BadCellsError
 from scythe_cli.sampling.reading import SUFFIXES, read_sampling_file
-from scythe_cli.storage.files import TEMP_PREFIX, atomic_file, border
+from scythe_cli.storage.atomic_files import TEMP_PREFIX, atomic_file, storage_errors
 
 __all__ = ["sample_file"]
 
@@ -128,7 +128,7 @@ def _write_sample(
     """
     _check_target(path, overwrite=overwrite)
     is_csv = path.suffix.lower() == ".csv"
-    with border("write", path):
+    with storage_errors("write", path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with _unfinished(path) as temporary:
             if is_csv:
