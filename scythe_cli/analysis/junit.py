@@ -14,7 +14,7 @@ from scythe_cli.core.states import State
 from scythe_cli.core.text import visible
 from scythe_cli.errors import UsageError
 from scythe_cli.run.records import RunErrors, SpecError
-from scythe_cli.storage.files import atomic_file, border
+from scythe_cli.storage.atomic_files import atomic_file, storage_errors
 
 __all__ = ["junit_xml", "write_junit"]
 
@@ -86,7 +86,7 @@ def write_junit(errors: RunErrors, path: Path) -> None:
         UsageError: If another file is there.
         StorageError: If the file cannot be written.
     """
-    with border("write", path):
+    with storage_errors("write", path):
         if path.exists() and b"<testsuite" not in path.read_bytes()[:1000]:
             raise UsageError(f"{path} is there already, and is no JUnit file", hint="Choose another name.")
         with atomic_file(path) as file:

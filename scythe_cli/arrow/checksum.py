@@ -105,10 +105,10 @@ def has_whole_pages(path: Path) -> bool:
         return False
     digest = blake2b(digest_size=_HASH_BYTES)
     with path.open("rb") as file:
-        left = path.stat().st_size - len(footer)
-        while left and (chunk := file.read(min(left, _CHUNK_BYTES))):
+        n_remaining = path.stat().st_size - len(footer)
+        while n_remaining and (chunk := file.read(min(n_remaining, _CHUNK_BYTES))):
             digest.update(chunk)
-            left -= len(chunk)
+            n_remaining -= len(chunk)
     return digest.hexdigest().encode() == footer[place : place + _HEX]
 
 

@@ -224,7 +224,7 @@ class BaseExperiment(BaseModel):
         from scythe_cli.model.function_ref import stop_if_in_worker
         from scythe_cli.model.spec_rows import table_from_specs
         from scythe_cli.run.manifest import RecursionRecord
-        from scythe_cli.sampling.round_trip import check_round_trip
+        from scythe_cli.sampling.field_values import check_round_trip
         from scythe_cli.services.allocate import AllocationRequest, execute, submit
         from scythe_cli.services.fleet import submit_job
         from scythe_cli.services.project import open_project

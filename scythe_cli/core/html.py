@@ -21,7 +21,7 @@ _MOST_ROWS = 20
 _MOST_ITEMS = 12
 _LONGEST = 300
 _MOST_LINES = 12
-_LEFT = 'style="text-align: left"'
+_ALIGNED = 'style="text-align: left"'
 
 
 def record_html(record: BaseModel) -> str:
@@ -33,7 +33,7 @@ def record_html(record: BaseModel) -> str:
 def facts_html(rows: Iterable[tuple[str, Any]]) -> str:
     """A table of two columns: names, and what they stand for."""
     lines = [
-        f"<tr><th {_LEFT}>{safe_html(name)}</th><td {_LEFT}>{_cell(name, value)}</td></tr>"
+        f"<tr><th {_ALIGNED}>{safe_html(name)}</th><td {_ALIGNED}>{_cell(name, value)}</td></tr>"
         for name, value in rows
         if value is not None and value != "" and value != [] and value != {}
     ]
@@ -66,9 +66,9 @@ def _grid(records: Sequence[Mapping[str, Any]], n: int) -> str:
     """A table with a row for each record; columns in which there is nothing are left out."""
     names = dict.fromkeys(key for record in records for key in record)
     shown = [name for name in names if any(record.get(name) not in (None, "", []) for record in records)]
-    head = "".join(f"<th {_LEFT}>{safe_html(name)}</th>" for name in shown)
+    head = "".join(f"<th {_ALIGNED}>{safe_html(name)}</th>" for name in shown)
     body = "".join(
-        f"<tr>{''.join(f'<td {_LEFT}>{_text(_plain(name, record.get(name)))}</td>' for name in shown)}</tr>"
+        f"<tr>{''.join(f'<td {_ALIGNED}>{_text(_plain(name, record.get(name)))}</td>' for name in shown)}</tr>"
         for record in records
     )
     more = f"<div>and {n - len(records):,} more</div>" if n > len(records) else ""

@@ -35,16 +35,16 @@ def start_of(pid: int) -> float | None:
         Seconds: on Linux since the machine was started, which no change of the clock moves; elsewhere since 1970. None
         when there is no such process any more, or when it may not be looked at.
     """
-    found = _look(pid)
-    return found if isinstance(found, float) else None
+    start = _look(pid)
+    return start if isinstance(start, float) else None
 
 
 def is_alive(pid: int, start: float) -> bool:
     """Whether the process with this number that began then still runs; in doubt it does."""
-    found = _look(pid)
-    if isinstance(found, float):
-        return abs(found - start) < _TOLERANCE_S
-    return found is None
+    actual = _look(pid)
+    if isinstance(actual, float):
+        return abs(actual - start) < _TOLERANCE_S
+    return actual is None
 
 
 def _look(pid: int) -> float | str | None:

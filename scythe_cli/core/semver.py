@@ -38,10 +38,10 @@ class SemVer(BaseModel):
         Raises:
             ValueError: If the text is anything but `v`, and three whole numbers without leading zeros.
         """
-        found = cls.parse(version)
-        if found is None:
+        parsed = cls.parse(version)
+        if parsed is None:
             raise ValueError(f"{version!r} is not a version; a version looks like v1.2.0")
-        return found
+        return parsed
 
     @classmethod
     def parse(cls, version: str) -> SemVer | None:

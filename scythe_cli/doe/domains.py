@@ -17,23 +17,19 @@ from enum import Enum
 from typing import Any, Literal, Union, get_args, get_origin
 
 import annotated_types as at
+import pyarrow as pa
 from pydantic import AwareDatetime, BaseModel, NaiveDatetime, RootModel
 from pydantic.fields import FieldInfo
 
-from scythe_cli.doe.scales import Scale, microseconds_of
-from scythe_cli.model.columns import Column, columns_of
+from scythe_cli.doe.scales import Numbers, Scale, microseconds_of
+from scythe_cli.model.columns import Column, ColumnError, columns_of
 from scythe_cli.model.models import ExperimentInputSpec, input_columns
 
-__all__ = ["NO_DEFAULT", "Branch", "Domain", "Leaf", "NoDefault", "Numbers", "Values", "leaves_of"]
+__all__ = ["NO_DEFAULT", "Branch", "Domain", "Leaf", "NoDefault", "Values", "leaves_of"]
 
 
 _MAX_DEPTH = 8
 _DAY_US = 86_400_000_000
-_RESOLUTIONS_US = (1_000_000, 1_000, 1)  # the coarsest of which a range has enough is what people can read
-_ENOUGH_TICKS = 10_000
-_DECIMAL_DIGITS = 6
-
-Number = float | int | Decimal
 
 
 class NoDefault:
@@ -41,95 +37,6 @@ class NoDefault:
 
 
 NO_DEFAULT = NoDefault()
-
-
-@dataclass(frozen=True, slots=True)
-class Numbers:
-    """Values that have an order and a distance, between two ends as far as there are some.
-
-    Attributes:
-        scale: How they are counted.
-        low: The lower end, as `scale.number` gives it; None where there is none.
-        high: The upper end.
-        low_open: Whether the lower end itself is excluded.
-        high_open: Whether the upper end itself is excluded.
-        has_step: Whether the tick of the scale is a rule of the model's (`multiple_of`), and not of our choice.
-        places: The most decimal places of a `Decimal`.
-        digits: The most digits of a `Decimal`.
-    """
-
-    scale: Scale
-    low: Number | None = None
-    high: Number | None = None
-    low_open: bool = False
-    high_open: bool = False
-    has_step: bool = False
-    places: int | None = None
-    digits: int | None = None
-
-    @property
-    def is_bounded(self) -> bool:
-        """Whether both ends are there."""
-        return self.low is not None and self.high is not None
-
-    @property
-    def lack(self) -> str | None:
-        """Which ends are missing, in words."""
-        if self.low is None and self.high is None:
-            return "no bounds"
-        if self.low is None:
-            return f"no lower bound, only {'<' if self.high_open else '≤'} {self._plain(self.high)}"
-        if self.high is None:
-            return f"no upper bound, only {'>' if self.low_open else '≥'} {self._plain(self.low)}"
-        return None
-
-    def _plain(self, number: Number | None) -> object:
-        return None if number is None else self.scale.plain(number)
-
-    def contains(self, number: Number) -> bool:
-        """Whether a number is in between."""
-        above = self.low is None or (number > self.low if self.low_open else number >= self.low)
-        below = self.high is None or (number < self.high if self.high_open else number <= self.high)
-        return above and below
-
-    def narrowed(self, low: Number, high: Number) -> Numbers:
-        """The same numbers between two others, which are part of the range unless the model excludes them."""
-        return replace(
-            self,
-            low=low,
-            high=high,
-            low_open=self.low_open and low == self.low,
-            high_open=self.high_open and high == self.high,
-        ).with_tick()
-
-    def with_tick(self) -> Numbers:
-        """With ticks that suit the range: whole seconds for years, microseconds for seconds."""
-        if self.has_step:
-            return self
-        kind = self.scale.kind
-        if kind in ("datetime", "time", "timedelta"):
-            span_us = int(self.high) - int(self.low) if self.low is not None and self.high is not None else 0
-            fitting = [us for us in _RESOLUTIONS_US if span_us // us >= _ENOUGH_TICKS]
-            return replace(self, scale=replace(self.scale, tick=Decimal(fitting[0] if fitting else 1)))
-        if kind == "decimal":
-            return replace(self, scale=replace(self.scale, tick=Decimal(1).scaleb(-self._decimal_places())))
-        return self
-
-    def _decimal_places(self) -> int:
-        low, high = float(self.low or 0), float(self.high or 0)
-        places = self.places
-        if places is None:
-            span = high - low if self.is_bounded and high > low else 1.0
-            places = max(0, min(15, _DECIMAL_DIGITS - math.floor(math.log10(span))))
-        if self.digits is not None:
-            whole = max(len(str(int(abs(end)))) if abs(end) >= 1 else 0 for end in (low, high))
-            places = max(0, min(places, self.digits - whole))
-        return places
-
-    def __str__(self) -> str:
-        low = "" if self.low is None else f"{self._plain(self.low)} {'<' if self.low_open else '≤'} "
-        high = "" if self.high is None else f" {'<' if self.high_open else '≤'} {self._plain(self.high)}"
-        return f"{low}x{high}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +55,7 @@ class Branch:
 
     Attributes:
         name: Its dotted name.
-        required: Whether it must be given.
+        required: Whether a file must have it.
         default: What it is otherwise: None or an instance, `NO_DEFAULT` where that is not known.
     """
 
@@ -164,7 +71,7 @@ class Leaf:
     Attributes:
         name: Its dotted name.
         column: The field as a column.
-        required: Whether it must be given, where the nested model around it is.
+        required: Whether a file must have it, where the nested model around it is.
         default: Its default, that of the default of the model around it included.
         own_default: Its default by its own declaration.
         domain: What it can be; None where that is not known.
@@ -185,6 +92,16 @@ class Leaf:
     def info(self) -> FieldInfo:
         """The field as pydantic sees it."""
         return self.column.info
+
+    @property
+    def default_cell(self) -> pa.Array[Any] | None:
+        """The default as the lone cell of a column; None where it is not known, or no plain value."""
+        if self.default is None or self.column.is_json or not self.column.is_scalar:
+            return None
+        try:
+            return self.column.array([self.default])
+        except ColumnError:  # no default that is known, or one that its column cannot hold
+            return None
 
     @property
     def is_bounded(self) -> bool:
@@ -277,19 +194,19 @@ def _flat(metadata: Sequence[Any]) -> Iterator[Any]:
 
 def _domain_of(info: FieldInfo) -> tuple[Domain | None, str | None]:
     members = _members(info.annotation, list(_flat(info.metadata)))
-    found = [_of_type(base, metadata) for base, metadata in members if base is not None]
-    if len(found) == 1:
-        return found[0], None
-    if found and all(isinstance(domain, Values) for domain in found):
-        values = [value for domain in found if isinstance(domain, Values) for value in domain.values]
+    domains = [_of_type(base, metadata) for base, metadata in members if base is not None]
+    if len(domains) == 1:
+        return domains[0], None
+    if domains and all(isinstance(domain, Values) for domain in domains):
+        values = [value for domain in domains if isinstance(domain, Values) for value in domain.values]
         return Values(_distinct(values)), None
-    numbers = [domain for domain in found if isinstance(domain, Numbers)]
+    numbers = [domain for domain in domains if isinstance(domain, Numbers)]
     # `int | float` is a float with the bounds of both; of `float | Literal["auto"]`, the numbers are drawn
     kinds = {domain.scale.kind for domain in numbers}
     if not numbers or not kinds <= {"int", "float"}:
         return None, None
     chosen = next((domain for domain in numbers if domain.scale.kind == "float"), numbers[0])
-    note = None if len(numbers) == len(found) else "only its numbers are drawn, not its other values"
+    note = None if len(numbers) == len(domains) else "only its numbers are drawn, not its other values"
     return chosen, note
 
 
@@ -319,12 +236,12 @@ def _of_type(base: Any, metadata: list[Any]) -> Domain | None:
 
 def _values(members: Sequence[Any]) -> Values | None:
     """The values of a literal or an enum; None where a cell has no plain form of one."""
-    given = [member for member in members if member is not None]
-    plain = [member.value if isinstance(member, Enum) else member for member in given]
+    values = [member for member in members if member is not None]
+    plain = [member.value if isinstance(member, Enum) else member for member in values]
     # an empty text in a cell is no value
     if not plain or not all(isinstance(value, (bool, int, float, str)) for value in plain):
         return None
-    return Values(_distinct(given))
+    return Values(_distinct(values))
 
 
 def _distinct(values: Sequence[Any]) -> tuple[Any, ...]:

@@ -16,21 +16,11 @@ import pyarrow as pa
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
-from scythe_cli.doe.domains import (
-    Leaf,
-    NoDefault,
-    Numbers,
-    Values,
-    leaves_of,
-)
+from scythe_cli.doe.domains import Leaf, NoDefault, Values, leaves_of
+from scythe_cli.doe.option_values import Chosen
 from scythe_cli.doe.rows import RANDOM_DESIGNS, draw_rows
-from scythe_cli.doe.scales import taken
-from scythe_cli.doe.settings import (
-    Chosen,
-    FieldSettings,
-    SampleOptions,
-    read_settings,
-)
+from scythe_cli.doe.scales import Numbers, taken
+from scythe_cli.doe.settings import FieldSettings, SampleOptions, read_settings
 from scythe_cli.doe.variables import Variable, variable_of
 from scythe_cli.errors import UsageError
 from scythe_cli.model.models import ExperimentInputSpec
@@ -77,7 +67,7 @@ def draw(
         seed: For designs that are random; drawn unless given.
         options: What is said of single fields.
         experiment: Its name, for the record.
-        from_folder: Where relative paths of files start from as they are given; the working directory unless given.
+        from_folder: Where relative paths of files start from in the options; the working directory unless given.
         to_folder: Where they start from in the table; likewise.
 
     Raises:
@@ -94,14 +84,8 @@ def draw(
         raise UsageError(
             f"no field of {model.__name__} varies", hint="Let one vary: --set FIELD=LOW:HIGH, or --set FIELD=a,b,c."
         )
-    is_random = design in RANDOM_DESIGNS
-    if seed is not None and seed < 0:
-        raise UsageError(f"the seed is {seed}; it must be 0 or more")
-    if is_random and seed is None:
-        seed = secrets.randbits(32)
-    if not is_random and seed is not None:
-        plan.notices.append(f"{design} is not random: the seed has no effect")
-        seed = None
+    seed, seed_notices = _seed_of(design, seed)
+    plan.notices += seed_notices
     made = draw_rows(design, plan.variables, n=n, seed=seed, levels=options.levels, all_levels=options.default_levels)
     columns: dict[str, pa.Array[Any]] = dict(zip([v.name for v in plan.variables], made.columns, strict=True))
     rows = len(made.columns[0])
@@ -124,6 +108,15 @@ def draw(
     return Drawn(table, record, made.quality, [*plan.notices, *made.notices])
 
 
+def _seed_of(design: DesignName, seed: int | None) -> tuple[int | None, list[str]]:
+    """The seed that a design is drawn with, None if it is not random; and what the user should know of it."""
+    if seed is not None and seed < 0:
+        raise UsageError(f"the seed is {seed}; it must be 0 or more")
+    if design in RANDOM_DESIGNS:
+        return secrets.randbits(32) if seed is None else seed, []
+    return None, [] if seed is None else [f"{design} is not random: the seed has no effect"]
+
+
 @dataclass(slots=True)
 class _Plan:
     """What becomes of the fields: some vary, some have one value, the others keep their default."""
@@ -143,12 +136,12 @@ def _plan(leaves: Sequence[Leaf], settings: Mapping[str, FieldSettings], design:
         only: Whether only the fields that were named vary.
     """
     plan = _Plan()
-    told = {name for name, each in settings.items() if each.varies or each.fix is not None}
+    named = {name for name, each in settings.items() if each.varies or each.fix is not None}
     kept: list[Leaf] = []
     unbounded: list[Leaf] = []
     for leaf in leaves:
         each = settings[leaf.name]
-        is_active = _is_active(leaf, told)
+        is_active = _is_active(leaf, named)
         if each.fix is not None:
             plan.constants[leaf.name] = each.fix
         elif (each.varies or (is_active and not only and design != "zip")) and _can_vary(leaf, each):
@@ -163,7 +156,7 @@ def _plan(leaves: Sequence[Leaf], settings: Mapping[str, FieldSettings], design:
         raise _unbounded(unbounded, values_only=design == "zip" or only)
     if design != "zip":
         _fix_single_values(plan)
-    _keep_models_whole(plan, leaves, kept, told)
+    _keep_models_whole(plan, leaves, kept, named)
     if not only and design != "zip":
         plan.notices += _kept_notice([leaf for leaf in kept if leaf.name not in plan.constants])
     return plan
@@ -181,10 +174,10 @@ def _fix_single_values(plan: _Plan) -> None:
     plan.variables = [variable for variable in plan.variables if variable.own_levels != 1]
 
 
-def _is_active(leaf: Leaf, told: set[str]) -> bool:
+def _is_active(leaf: Leaf, named: set[str]) -> bool:
     """Whether the nested models around a field are there: those that are absent by default only if they are named."""
     return all(
-        branch.required or isinstance(branch.default, BaseModel) or any(n.startswith(f"{branch.name}.") for n in told)
+        branch.required or isinstance(branch.default, BaseModel) or any(n.startswith(f"{branch.name}.") for n in named)
         for branch in leaf.branches
     )
 
@@ -235,7 +228,7 @@ def _examples(leaf: Leaf, *, values_only: bool) -> tuple[str, str]:
     return (",".join(shown) if values_only else ":".join(shown)), middle
 
 
-def _keep_models_whole(plan: _Plan, leaves: Sequence[Leaf], kept: Sequence[Leaf], told: set[str]) -> None:
+def _keep_models_whole(plan: _Plan, leaves: Sequence[Leaf], kept: Sequence[Leaf], named: set[str]) -> None:
     """Write defaults where leaving a column out would change them, or leave out a model that must be there.
 
     With one part of a nested model in the file, the other parts have the defaults of their own fields, and no longer
@@ -249,7 +242,7 @@ def _keep_models_whole(plan: _Plan, leaves: Sequence[Leaf], kept: Sequence[Leaf]
             branch.required and not any(name.startswith(f"{branch.name}.") for name in present)
             for branch in leaf.branches
         )
-        if (is_cut or is_missing) and _is_active(leaf, told) and not isinstance(leaf.default, NoDefault | None):
+        if (is_cut or is_missing) and _is_active(leaf, named) and not isinstance(leaf.default, NoDefault | None):
             plan.constants[leaf.name] = _default_of(leaf)
 
 

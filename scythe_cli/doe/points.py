@@ -14,7 +14,7 @@ import warnings
 
 import numpy as np
 
-from scythe_cli.doe.variables import Unit
+from scythe_cli.doe.scales import EPS, Unit
 from scythe_cli.errors import UsageError
 
 __all__ = ["draw_points", "is_power_of_two"]
@@ -61,7 +61,7 @@ def draw_points(design: str, n: int, d: int, seed: int) -> Unit:
 
 def _inside(points: Unit) -> Unit:
     """Points in [0, 1): rounding can give 1 itself."""
-    return np.minimum(points, 1 - 2.0**-53, out=points)
+    return np.minimum(points, 1 - EPS, out=points)
 
 
 def _blocks(a: Unit, b: Unit) -> Unit:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scythe_cli.doe.variables import Unit
+from scythe_cli.doe.scales import Unit
 from scythe_cli.run.design_record import SampleQuality
 
 __all__ = ["EXACT_ROWS", "quality_of"]

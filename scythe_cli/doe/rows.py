@@ -15,8 +15,8 @@ from pydantic_core import to_jsonable_python
 
 from scythe_cli.doe.points import draw_points, is_power_of_two
 from scythe_cli.doe.quality import quality_of
-from scythe_cli.doe.scales import taken
-from scythe_cli.doe.variables import Unit, Variable
+from scythe_cli.doe.scales import EPS, Unit, taken
+from scythe_cli.doe.variables import Variable
 from scythe_cli.errors import UsageError
 from scythe_cli.run.design_record import DesignField, SampleQuality
 
@@ -134,25 +134,25 @@ class _Levels:
             variables: The fields.
             rows_with: From the levels of each field to the number of rows.
         """
-        given: list[int | None] = [self.single.get(v.name) for v in variables]
-        free = [i for i, v in enumerate(variables) if given[i] is None and v.own_levels is None]
+        counts: list[int | None] = [self.single.get(v.name) for v in variables]
+        free = [i for i, v in enumerate(variables) if counts[i] is None and v.own_levels is None]
         if self.every is None and self.n is not None and free:
-            every = self._fitting(variables, given, free, rows_with)
+            every = self._fitting(variables, counts, free, rows_with)
         else:
             every = _DEFAULT_LEVELS if self.every is None else self.every
         for i in free:
-            given[i] = every
-        return given
+            counts[i] = every
+        return counts
 
     def _fitting(
         self,
         variables: Sequence[Variable],
-        given: Sequence[int | None],
+        known: Sequence[int | None],
         free: Sequence[int],
         rows_with: Callable[[Sequence[int]], int],
     ) -> int:
         def rows(each: int) -> int:
-            counts = [g if g is not None else v.own_levels or 1 for g, v in zip(given, variables, strict=True)]
+            counts = [k if k is not None else v.own_levels or 1 for k, v in zip(known, variables, strict=True)]
             for i in free:
                 counts[i] = each
             return rows_with(counts)
@@ -199,7 +199,7 @@ def _grid(variables: Sequence[Variable], chosen: _Levels) -> Rows:
         inner //= len(cells)
         index = np.tile(np.repeat(np.arange(len(cells)), inner), rows // (inner * len(cells)))
         columns.append(taken(cells, index))
-        points[:, i] = np.minimum(unit, 1 - 2.0**-53)[index]
+        points[:, i] = np.minimum(unit, 1 - EPS)[index]
     quality = quality_of(points, [v.name for v in variables], is_sequence=False, discrepancy=False)
     return Rows(columns, _with_levels(variables, [cells for cells, _ in levels]), quality)
 
@@ -255,7 +255,7 @@ def _zip(variables: Sequence[Variable], n: int | None) -> Rows:
 
 
 def _ranks(columns: Sequence[pa.Array[Any]]) -> Unit:
-    """Where the values of each column stand among its own, from 0 to 1: what is left to correlate of any type."""
+    """Where the values of each column stand among its own, from 0 to 1: what can be correlated of any type."""
     points: npt.NDArray[np.float64] = np.empty((len(columns[0]), len(columns)))
     for i, column in enumerate(columns):
         codes = column.dictionary_encode()

@@ -1,16 +1,40 @@
-"""From an experiment's input model to a sampling file: what `scythe sample` does."""
+"""From an experiment's input model to a sampling file: what `scythe sample` does.
+
+The file is checked as `scythe validate` checks it, then written as a whole or not at all.
+"""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import replace
+from hashlib import file_digest
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
-from scythe_cli.doe.drawing import draw
+import numpy as np
+import polars as pl
+import polars.selectors as cs
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet as pq
+
+from scythe_cli.doe.drawing import Drawn, draw
 from scythe_cli.doe.settings import SampleOptions
-from scythe_cli.doe.writing import check_target, without_refused, write_sample
+from scythe_cli.errors import SamplingFileError, UsageError
 from scythe_cli.model.models import ExperimentInputSpec
-from scythe_cli.run.design_record import DesignName, SampleResult
+from scythe_cli.run.design_record import DESIGN_KEY, DesignName, SampleResult, sidecar_of
+from scythe_cli.run.manifest import dump_yaml
+from scythe_cli.sampling.problems import BadCellsError
+from scythe_cli.sampling.reading import SUFFIXES, read_sampling_file
+from scythe_cli.storage.atomic_files import TEMP_PREFIX, atomic_file, storage_errors
 
 __all__ = ["sample_file"]
+
+
+pc: Any = pyarrow.compute  # its stubs do not know the types that its functions take
 
 
 def sample_file(
@@ -43,7 +67,7 @@ def sample_file(
         SamplingFileError: If the model refuses rows.
         StorageError: If the file cannot be written.
     """
-    check_target(path, overwrite=overwrite)
+    _check_target(path, overwrite=overwrite)
     drawn = draw(
         model,
         design,
@@ -54,8 +78,8 @@ def sample_file(
         to_folder=path.absolute().parent,
     )
     if drop_refused:
-        drawn = without_refused(drawn, model)
-    design_file = write_sample(path, drawn, model, overwrite=overwrite)
+        drawn = _without_refused(drawn, model)
+    design_file = _write_sample(path, drawn, model, overwrite=overwrite)
     return SampleResult(
         file=str(path),
         design_file=None if design_file is None else str(design_file),
@@ -66,3 +90,161 @@ def sample_file(
         quality=drawn.quality,
         notices=drawn.notices,
     )
+
+
+def _check_target(path: Path, *, overwrite: bool) -> None:
+    """Check that a sampling file can have this name.
+
+    Raises:
+        UsageError: If it is there already, or its ending is none of a sampling file.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        actual = f"its ending is {path.suffix!r}" if path.suffix else "it has no ending"
+        raise UsageError(f"{path}: {actual}", hint=f"Sampling files end in {', '.join(SUFFIXES)}.")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder, not a file")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} is there already", hint="Choose another name, or replace it with --overwrite.")
+
+
+def _write_sample(
+    path: Path, drawn: Drawn, model: type[ExperimentInputSpec], *, overwrite: bool = False
+) -> Path | None:
+    """Write a sampling table with its record, if the model takes all of its rows.
+
+    Args:
+        path: The file; CSV or Parquet by its ending.
+        drawn: The table and its record.
+        model: The input model.
+        overwrite: Whether a file of that name is replaced.
+
+    Returns:
+        The file beside a CSV file that holds the record; None for Parquet, which holds it itself.
+
+    Raises:
+        UsageError: If the file is there already.
+        SamplingFileError: If the model refuses rows; nothing is written.
+        StorageError: If the file cannot be written.
+    """
+    _check_target(path, overwrite=overwrite)
+    is_csv = path.suffix.lower() == ".csv"
+    with storage_errors("write", path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _unfinished(path) as temporary:
+            if is_csv:
+                _write_csv(temporary, drawn.table)
+            else:
+                _write_parquet(temporary, drawn)
+            _check(temporary, path, model)
+            if not is_csv:
+                _into_place(temporary, path, overwrite=overwrite)
+                return None
+            with temporary.open("rb") as file:
+                record = drawn.record.model_copy(update={"file_sha256": file_digest(file, "sha256").hexdigest()})
+            _into_place(temporary, path, overwrite=overwrite)
+            with atomic_file(sidecar_of(path)) as file:
+                file.write(dump_yaml(record.model_dump(mode="json", exclude_defaults=True)))
+    return sidecar_of(path)
+
+
+@contextmanager
+def _unfinished(path: Path) -> Generator[Path]:
+    """A name beside the file, for the file until it is whole; it is gone afterwards."""
+    temporary = path.with_name(f"{TEMP_PREFIX}{uuid4().hex[:16]}{path.suffix}")
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _into_place(temporary: Path, path: Path, *, overwrite: bool) -> None:
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    if overwrite:
+        temporary.replace(path)
+        return
+    try:
+        # unlike a renaming, a link replaces no file that has come in between
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        raise UsageError(f"{path} is there already", hint="Replace it with --overwrite.") from None
+    except OSError:  # a file system without links
+        temporary.replace(path)
+
+
+def _write_parquet(path: Path, drawn: Drawn) -> None:
+    table = drawn.table.replace_schema_metadata({DESIGN_KEY: drawn.record.to_json()})
+    pq.write_table(table, path, compression="zstd")
+
+
+def _write_csv(path: Path, table: pa.Table) -> None:
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if pa.types.is_string(column.type) and pc.any(pc.equal(column, "")).as_py():
+            raise UsageError(
+                f"{name}: an empty text cannot be told from a missing value in CSV",
+                hint="Write Parquet, or leave it out.",
+            )
+    frame: Any = pl.from_arrow(table)
+    # what CSV has no form for: dates and durations as ISO 8601
+    frame = frame.with_columns(cs.temporal().dt.to_string("iso:strict"))
+    frame.write_csv(path)
+
+
+def _check(temporary: Path, path: Path, model: type[ExperimentInputSpec]) -> None:
+    """Check the file as `scythe validate` does."""
+    hint = "Narrow what is drawn with --set, or leave such rows out with --drop-refused."
+    try:
+        read_sampling_file(temporary, model)
+    except BadCellsError as error:
+        problems = [replace(problem, label=f"row {problem.row}") for problem in error.problems]
+        raise BadCellsError(path, problems, error.n_problems, hint=error.hint or hint) from None
+    except SamplingFileError as error:
+        raise SamplingFileError(error.message.replace(str(temporary), str(path)), hint=error.hint) from None
+
+
+def _without_refused(drawn: Drawn, model: type[ExperimentInputSpec]) -> Drawn:
+    """Leave out the rows that the model refuses by rules that its bounds do not tell, such as `a < b`.
+
+    Of `saltelli`, the same row of every block goes with them.
+
+    Raises:
+        UsageError: If no row is left.
+    """
+    accepted = _accepted(drawn.table, model)
+    blocks = drawn.record.blocks
+    if drawn.record.design == "saltelli":
+        accepted = np.tile(accepted.reshape(len(blocks), -1).all(axis=0), len(blocks))
+    n_dropped = int((~accepted).sum())
+    if not n_dropped:
+        return drawn
+    kept = drawn.table.filter(pa.array(accepted))
+    if not kept.num_rows:
+        raise UsageError("the model refuses every row", hint="Without --drop-refused, the reasons are shown.")
+    parts = np.split(accepted, np.cumsum(list(blocks.values()))[:-1]) if blocks else []
+    kept_of_blocks = {name: int(part.sum()) for name, part in zip(blocks, parts, strict=True)}
+    record = drawn.record.model_copy(update={"rows": kept.num_rows, "dropped": n_dropped, "blocks": kept_of_blocks})
+    notice = f"{n_dropped:,} of {len(accepted):,} rows are left out, since the model refuses them"
+    return replace(drawn, table=kept, record=record, notices=[*drawn.notices, notice])
+
+
+def _accepted(table: pa.Table, model: type[ExperimentInputSpec]) -> Any:
+    from pydantic import ValidationError
+
+    validate = model.__pydantic_validator__.validate_python
+    names = [name.split(".") for name in table.column_names]
+    accepted = np.ones(table.num_rows, np.bool_)
+    position = 0
+    for batch in table.to_batches(max_chunksize=20_000):
+        for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            row: dict[str, Any] = {}
+            for parts, cell in zip(names, cells, strict=True):
+                inner = row
+                for part in parts[:-1]:
+                    inner = inner.setdefault(part, {})
+                inner[parts[-1]] = cell
+            try:
+                validate(row, strict=False, by_alias=True, by_name=True)
+            except ValidationError:
+                accepted[position] = False
+            position += 1
+    return accepted

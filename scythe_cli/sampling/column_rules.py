@@ -2,7 +2,7 @@
 
 What is compiled here only ever *accepts*: cells that pydantic would certainly take, with certainly the same value.
 All others go to pydantic, which alone refuses cells and words what is wrong with them. So a rule that is too narrow
-costs time, and none can change a verdict.
+costs time, and none can change a result.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pydantic.types import AllowInfNan
 
 from scythe_cli.model.models import RESERVED_INPUT_FIELDS, ExperimentInputSpec
 
-__all__ = ["FastAccept", "fast_accept", "fields_are_independent", "is_left_alone"]
+__all__ = ["FastAccept", "fast_accept", "fields_are_independent", "is_plain_model"]
 
 
 pc: Any = pyarrow.compute  # its stubs do not know the types that its functions take
@@ -178,15 +178,15 @@ def _from_floating(cells: pa.Array[Any], base: type) -> tuple[pa.BooleanArray, p
 
 
 def fields_are_independent(model: type[ExperimentInputSpec]) -> bool:
-    """Whether each field can be judged without the others: nothing of the user's sees a whole row.
+    """Whether each field can be validated without the others: nothing of the user's sees a whole row.
 
-    A validator of the user's may look at other fields, or remember what it saw; so a model with one is judged row by
-    row, as it will be where the spec is run.
+    A validator of the user's may look at other fields, or remember what it saw; so a model with one is validated row
+    by row, as it will be where the spec is run.
     """
-    return is_left_alone(model, but=RESERVED_INPUT_FIELDS)
+    return is_plain_model(model, but=RESERVED_INPUT_FIELDS)
 
 
-def is_left_alone(model: type[BaseModel], but: Collection[str] = ()) -> bool:
+def is_plain_model(model: type[BaseModel], but: Collection[str] = ()) -> bool:
     """Whether what an instance of a model is made of are the values of its fields, and nothing of the user's is called.
 
     Args:

@@ -1,11 +1,11 @@
-"""A process that judges pieces of a file for another: `python -m scythe_cli.sampling.helper SOCKET`.
+"""A process that validates pieces of a file for another: `python -m scythe_cli.sampling.helper SOCKET`.
 
 | from | kind | says |
 | --- | --- | --- |
 | the other | `start` | what to load, and where the file is; the first message |
 | this | `ready`, `broken` | the experiment is loaded, or why not |
-| the other | `piece` | cells, by the names of their columns, and what of them is judged |
-| this | `verdict` | the accepted values and the problems, in the order of the pieces |
+| the other | `piece` | cells, by the names of their columns, and what of them is validated |
+| this | `result` | the accepted values and the problems, in the order of the pieces |
 """
 
 from __future__ import annotations
@@ -21,23 +21,17 @@ from typing import Any
 import pyarrow as pa
 
 from scythe_cli.errors import ScytheError
-from scythe_cli.executor.protocol import (
-    Connection,
-    Message,
-    from_ipc,
-    to_ipc,
-)
+from scythe_cli.executor.protocol import Connection, Message, from_ipc, to_ipc
 from scythe_cli.model.function_ref import ExperimentTarget, enter_worker, load_target
 from scythe_cli.model.registration import RegisteredExperiment
-from scythe_cli.sampling.files.raw import RawFile
-from scythe_cli.sampling.matching import match_columns
-from scythe_cli.sampling.pieces import Check, Piece
+from scythe_cli.sampling.file_columns import RawFile
+from scythe_cli.sampling.file_validator import FileValidator, Piece
 
 __all__ = ["main", "serve"]
 
 
 def main(arguments: list[str]) -> int:
-    """Judge pieces until the other process has no more."""
+    """Validate pieces until the other process has no more."""
     fd = int(arguments[0])
     os.set_inheritable(fd, False)
     connection = Connection(socket.socket(fileno=fd))
@@ -61,20 +55,21 @@ def main(arguments: list[str]) -> int:
 def serve(connection: Connection, path: Path, experiment: RegisteredExperiment[Any, Any]) -> None:
     """Answer pieces until there are no more."""
     connection.send(Message("ready", {}))
-    check: Check | None = None
+    validator: FileValidator | None = None
     while (message := connection.receive()) is not None:
-        check = _check_of(message, path, experiment, check)
-        verdict = check.judge(Piece(0, check.raw.n_rows, message.fields["position"]))
-        table = pa.Table.from_arrays(verdict.arrays, names=[str(i) for i in range(len(verdict.arrays))])
-        connection.send(Message("verdict", {"problems": verdict.problems.to_plain()}, [to_ipc(table)]))
+        validator = _validator_of(message, path, experiment, validator)
+        result = validator.validate_piece(Piece(0, validator.raw.n_rows, message.fields["position"]))
+        table = pa.Table.from_arrays(result.arrays, names=[str(i) for i in range(len(result.arrays))])
+        connection.send(Message("result", {"problems": result.problems.to_plain()}, [to_ipc(table)]))
 
 
-def _check_of(message: Message, path: Path, experiment: RegisteredExperiment[Any, Any], before: Check | None) -> Check:
+def _validator_of(
+    message: Message, path: Path, experiment: RegisteredExperiment[Any, Any], before: FileValidator | None
+) -> FileValidator:
     cells = from_ipc(message.blobs[0])
     raw = RawFile(path, cells.column_names, cells.columns, message.fields["n_rows"], str)
-    model = experiment.input_validator_type
-    match = match_columns(raw, model, is_part=True)
-    return Check(raw, model, match, interpreters={} if before is None else before.interpreters)
+    decoders = None if before is None else before.decoders
+    return FileValidator(raw, experiment.input_validator_type, is_part=True, decoders=decoders)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Nested models whose parts are columns: the rows that are surely right, as structs, without an instance of any model.
 
-As in `compile`, what is done here only ever *accepts*. A row is left to pydantic where a part is refused, or where all
-parts are empty, since then it depends on the field what stands for the nested model.
+As in `column_rules`, what is done here only ever *accepts*. A row is left to pydantic where a part is refused, or where
+all parts are empty, since then it depends on the field what stands for the nested model.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import pyarrow.compute
 from pydantic import RootModel
 
 from scythe_cli.model.columns import Column, ColumnError, columns_of
-from scythe_cli.sampling.cells import MISSING, Given, given_cells
-from scythe_cli.sampling.column_rules import FastAccept, fast_accept, is_left_alone
-from scythe_cli.sampling.matching import Cell, Group, members_of
-from scythe_cli.sampling.validate import Judge
+from scythe_cli.sampling.column_rules import FastAccept, fast_accept, is_plain_model
+from scythe_cli.sampling.decoding import MISSING, Decoder, decode_cells
+from scythe_cli.sampling.field_values import FieldValidator
+from scythe_cli.sampling.file_columns import FieldColumn, FieldGroup, members_of
 
 __all__ = ["Accepted", "NestedAccept", "accept_nested"]
 
@@ -45,20 +45,20 @@ NestedAccept = Callable[[int, int], Accepted]
 """From a first row and the row after the last."""
 
 
-def accept_nested(group: Group, column: Column, given: Mapping[str, Given | None]) -> NestedAccept | None:
+def accept_nested(group: FieldGroup, column: Column, decoders: Mapping[str, Decoder | None]) -> NestedAccept | None:
     """Compile the check of a nested model; None if pydantic must see each of its rows.
 
     Args:
         group: The columns of its parts.
         column: The field that holds it.
-        given: How the cells of each column are read.
+        decoders: How the cells of each column are decoded.
     """
     model = group.model
     if column.is_json or not pa.types.is_struct(column.type) or column.info.metadata:
         return None
     if [m for m in members_of(column.info.annotation) if m is not None and m is not type(None)] != [model]:
         return None
-    if issubclass(model, RootModel) or not is_left_alone(model) or model.model_config.get("strict"):
+    if issubclass(model, RootModel) or not is_plain_model(model) or model.model_config.get("strict"):
         return None
     if any(info.alias or info.validation_alias for info in model.model_fields.values()):
         return None  # two fields may go by one name
@@ -72,18 +72,18 @@ def accept_nested(group: Group, column: Column, given: Mapping[str, Given | None
     parts: list[NestedAccept] = []
     fixed: dict[int, pa.Array[Any]] = {}
     for position, part in enumerate(columns.values()):
-        judge = Judge(part, group)
+        validator = FieldValidator(part, group)
         source = group.parts.get(part.name)
-        empty = _when_empty(judge)
+        empty = _when_empty(validator)
         if source is None:
             if empty is None:
                 return None
             fixed[position] = empty
             continue
-        if isinstance(source, Group):
-            accept = accept_nested(source, part, given)
+        if isinstance(source, FieldGroup):
+            accept = accept_nested(source, part, decoders)
         else:
-            accept = _accept_cell(source, judge, group, given[source.column], empty)
+            accept = _accept_column(source, validator, group, decoders[source.column], empty)
         if accept is None:
             return None
         parts.append(accept)
@@ -101,25 +101,30 @@ def accept_nested(group: Group, column: Column, given: Mapping[str, Given | None
     return accept_rows if parts else None
 
 
-def _when_empty(judge: Judge) -> pa.Array[Any] | None:
+def _when_empty(validator: FieldValidator) -> pa.Array[Any] | None:
     """The lone cell that an empty one stands for; None if it is refused, or another one each time."""
-    if judge.column.info.default_factory is not None:
+    if validator.column.info.default_factory is not None:
         return None
-    array, findings = judge.judge([MISSING])
-    return None if findings else array
+    array, refused = validator.validate([MISSING])
+    return None if refused else array
 
 
-def _accept_cell(
-    cell: Cell, judge: Judge, group: Group, given: Given | None, empty: pa.Array[Any] | None
+def _accept_column(
+    source: FieldColumn,
+    validator: FieldValidator,
+    group: FieldGroup,
+    decoder: Decoder | None,
+    empty: pa.Array[Any] | None,
 ) -> NestedAccept | None:
-    accept = None if given is not None else fast_accept(judge.column.info, group.model.model_config, cell.cells.type)
+    type_ = source.cells.type
+    accept = None if decoder is not None else fast_accept(validator.column.info, group.model.model_config, type_)
     if accept is None:
-        if pa.types.is_nested(cell.cells.type) or pa.types.is_null(cell.cells.type):
+        if pa.types.is_nested(type_) or pa.types.is_null(type_):
             return None  # these have no dictionaries
-        accept = _accept_distinct(cell.column, judge, given)
+        accept = _accept_distinct(source.column, validator, decoder)
 
     def accept_rows(start: int, stop: int) -> Accepted:
-        cells: Any = cell.cells.slice(start, stop - start).combine_chunks()
+        cells: Any = source.cells.slice(start, stop - start).combine_chunks()
         ok, values = accept(cells)
         present = cells.is_valid()
         if empty is not None and cells.null_count:
@@ -130,13 +135,13 @@ def _accept_cell(
     return accept_rows
 
 
-def _accept_distinct(column: str, judge: Judge, given: Given | None) -> FastAccept:
+def _accept_distinct(column: str, validator: FieldValidator, decoder: Decoder | None) -> FastAccept:
     """Let pydantic see each distinct cell once."""
 
     def accept(cells: pa.Array[Any]) -> tuple[pa.BooleanArray, pa.Array[Any]]:
         encoding: Any = cells.dictionary_encode()
-        pool, findings = judge.judge(given_cells(column, encoding.dictionary, given))
-        right: Any = pa.array([code not in findings for code in range(len(pool))], pa.bool_())
+        pool, refused = validator.validate(decode_cells(column, encoding.dictionary, decoder))
+        right: Any = pa.array([code not in refused for code in range(len(pool))], pa.bool_())
         return pc.fill_null(right.take(encoding.indices), False), pool.take(encoding.indices)
 
     return accept

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,13 +15,14 @@ import pyarrow.compute as pc
 from scythe_cli.arrow.build import integer_cells
 from scythe_cli.errors import SamplingFileError, first_line
 from scythe_cli.model.models import ExperimentInputSpec
-from scythe_cli.sampling.check_file import check_cells
-from scythe_cli.sampling.files.raw import RawFile
-from scythe_cli.sampling.matching import Cell, Source, match_columns
-from scythe_cli.sampling.pieces import Helpers
-from scythe_cli.sampling.round_trip import ROUND_TRIP_HINT, round_trip_fault, rows_to_try
+from scythe_cli.sampling.field_values import ROUND_TRIP_HINT, round_trip_problem, rows_to_try
+from scythe_cli.sampling.file_columns import FieldColumn, RawFile, Source
+from scythe_cli.sampling.file_validator import FileValidator, ValidateAll, ValidationResult
 
-__all__ = ["SUFFIXES", "SamplingTable", "read_raw", "read_sampling_file"]
+if TYPE_CHECKING:
+    from scythe_cli.model.registration import RegisteredExperiment
+
+__all__ = ["SUFFIXES", "Helpers", "SamplingTable", "read_raw", "read_sampling_file"]
 
 
 SUFFIXES = (".csv", ".parquet", ".pq")
@@ -34,9 +36,9 @@ def read_raw(path: Path) -> RawFile:
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        found = f"the suffix {path.suffix!r}" if suffix else "no suffix"
+        actual = f"the suffix {path.suffix!r}" if suffix else "no suffix"
         raise SamplingFileError(
-            f"{path}: a sampling file is CSV or Parquet; this one has {found}",
+            f"{path}: a sampling file is CSV or Parquet; this one has {actual}",
             hint=f"Allowed suffixes are {', '.join(SUFFIXES)}.",
         )
     if path.is_dir():
@@ -57,6 +59,23 @@ def read_raw(path: Path) -> RawFile:
     if raw.n_rows == 0:
         raise SamplingFileError(f"{path}: it has no cases", hint="A case is a row below the header.")
     return raw
+
+
+@dataclass(frozen=True, slots=True)
+class Helpers:
+    """Processes that may be started to validate rows.
+
+    Attributes:
+        experiment: The experiment whose input model validates.
+        root: The project's folder, from which its module is imported.
+        n: How many there may be beside this process.
+        worth_s: One is started for so many seconds of work; it takes most of a second to start.
+    """
+
+    experiment: RegisteredExperiment[Any, Any]
+    root: Path | None
+    n: int
+    worth_s: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -87,7 +106,7 @@ def read_sampling_file(
     Args:
         path: A `.csv`, `.parquet` or `.pq` file.
         model: The input model of the experiment.
-        helpers: Processes that may help where rows have to be judged one by one.
+        helpers: Processes that may help where rows have to be validated one by one.
 
     Raises:
         SamplingFileError: If the file cannot be read or its columns do not fit the model.
@@ -95,21 +114,37 @@ def read_sampling_file(
     """
     path = Path(path)
     raw = read_raw(path)
-    match = match_columns(raw, model)
-    rows = rows_to_try(raw.n_rows, [_first_missing(source) for source in match.sources.values()])
     # what a validator prints must not get into the output of a command
     with contextlib.redirect_stdout(sys.stderr):
-        inputs = check_cells(raw, model, match, helpers)
-    with contextlib.redirect_stdout(sys.stderr):
-        fault = round_trip_fault(model, inputs.take(rows), lambda row: raw.row_label(rows[row].as_py()))
-    if fault is not None:
-        raise SamplingFileError(f"{path}: {fault}", hint=ROUND_TRIP_HINT)
+        validator = FileValidator(raw, model)
+        match = validator.match
+        rows = rows_to_try(raw.n_rows, [_first_missing(source) for source in match.sources.values()])
+        inputs = validator.validate(_validate_all_with(helpers))
+        problem = round_trip_problem(model, inputs.take(rows), lambda row: raw.row_label(rows[row].as_py()))
+    if problem is not None:
+        raise SamplingFileError(f"{path}: {problem}", hint=ROUND_TRIP_HINT)
     return SamplingTable(path, inputs, match.defaulted, match.ignored, raw.row_label)
+
+
+def _validate_all_with(helpers: Helpers | None) -> ValidateAll | None:
+    """What validates the pieces of a file with some processes; None without any."""
+    if helpers is None or helpers.n < 1:
+        return None
+
+    def validate_all(validator: FileValidator, position: int | None) -> Iterator[ValidationResult]:
+        # only where rows are many does it pay to load what starts processes
+        from scythe_cli.sampling.sharing import validate_shared
+
+        return validate_shared(
+            validator, position, helpers.experiment, helpers.root, n_helpers=helpers.n, worth_s=helpers.worth_s
+        )
+
+    return validate_all
 
 
 def _first_missing(source: Source) -> int:
     """The first row without a cell; -1 if there is none."""
-    if isinstance(source, Cell) and source.cells.null_count:
+    if isinstance(source, FieldColumn) and source.cells.null_count:
         # not pc.index: a scalar costs the import of pandas
         rows = pc.indices_nonzero(source.cells.is_null()).slice(0, 1)
         return int(integer_cells(rows.cast(pa.int64()))[0])

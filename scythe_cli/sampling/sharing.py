@@ -1,9 +1,9 @@
-"""Pieces of a file, judged by several processes at once where that is worth their start.
+"""Pieces of a file, validated by several processes at once where that is worth their start.
 
 This process begins by itself, and sees how long rows take. When what is left would take seconds, it starts others and
 goes on while they start. They load the experiment as the processes do that run its specs, get cells, and give back
-values and problems, so that what is said, and in which order, does not depend on who judged what. What one of them had
-that cannot start, or dies, is judged here.
+values and problems, so that what is said, and in which order, does not depend on which process validated what. What one
+of them had that cannot start, or dies, is validated here.
 
 A validator that remembers what it saw sees only the rows of its own process, as it does where specs are run.
 """
@@ -17,29 +17,21 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from scythe_cli.errors import ScytheError
-from scythe_cli.executor.protocol import (
-    Channel,
-    Message,
-    from_ipc,
-    to_ipc,
-)
+from scythe_cli.executor.protocol import Channel, Message, from_ipc, to_ipc
 from scythe_cli.model.function_ref import ExperimentTarget, target_of
-from scythe_cli.sampling.pieces import (
-    Check,
-    Helpers,
-    Piece,
-    Verdict,
-    cells_of,
-)
+from scythe_cli.model.registration import RegisteredExperiment
+from scythe_cli.sampling.file_columns import columns_of_source
+from scythe_cli.sampling.file_validator import FileValidator, Piece, ValidationResult
 from scythe_cli.sampling.problems import Problems
 
-__all__ = ["judge_shared"]
+__all__ = ["validate_shared"]
 
 
 logger = logging.getLogger(__name__)
@@ -51,34 +43,57 @@ _AHEAD = 4  # pieces that a helper has, so that it need not wait for the next
 _END_WAIT_S = 5.0
 
 
-def judge_shared(check: Check, position: int | None, helpers: Helpers) -> Iterator[Verdict]:
-    """Judge all rows of a file, or all cells of a field.
+def validate_shared(
+    validator: FileValidator,
+    position: int | None,
+    experiment: RegisteredExperiment[Any, Any],
+    root: Path | None,
+    *,
+    n_helpers: int,
+    worth_s: float,
+) -> Iterator[ValidationResult]:
+    """Validate all rows of a file, or all cells of a field.
 
     Args:
-        check: The file.
+        validator: The file.
         position: The position of the field among the model's; None for whole rows.
-        helpers: Who may help.
+        experiment: The experiment whose input model validates.
+        root: The project's folder, from which its module is imported.
+        n_helpers: How many processes may be started.
+        worth_s: One is started for so many seconds of work.
 
     Yields:
-        Verdicts, in the order of the file.
+        Results, in the order of the file.
     """
-    with _Shared(check, position, helpers) as shared:
-        yield from shared.judge_all()
+
+    def target() -> ExperimentTarget:
+        return target_of(experiment, root=root)
+
+    with _Shared(validator, position, target, n_helpers, worth_s) as shared:
+        yield from shared.validate_all()
 
 
 class _Shared:
-    """The pieces of one file, and the processes that judge them."""
+    """The pieces of one file, and the processes that validate them."""
 
-    def __init__(self, check: Check, position: int | None, helpers: Helpers) -> None:
-        self._check = check
+    def __init__(
+        self,
+        validator: FileValidator,
+        position: int | None,
+        target: Callable[[], ExperimentTarget],
+        n_helpers: int,
+        worth_s: float,
+    ) -> None:
+        self._validator = validator
         self._position = position
-        self._most = helpers
+        self._target = target
+        self._n_helpers = n_helpers
+        self._worth_s = worth_s
         self._helpers: list[_Helper] | None = None  # None: it has not been asked yet whether they are worth it
         self._selector = selectors.DefaultSelector()
-        self._verdicts: dict[int, tuple[Piece, Verdict]] = {}  # by first row
-        self._given_back: deque[Piece] = deque()
+        self._results: dict[int, tuple[Piece, ValidationResult]] = {}  # by first row
+        self._returned: deque[Piece] = deque()
         self._at = 0
-        self._n_given = 0
         self._busy_s = 0.0
         self._n_rows = 0
 
@@ -90,92 +105,92 @@ class _Shared:
             helper.close()
         self._selector.close()
 
-    def judge_all(self) -> Iterator[Verdict]:
-        """Judge all pieces."""
+    def validate_all(self) -> Iterator[ValidationResult]:
+        """Validate all pieces."""
         first = 0
-        while first < self._check.raw.n_rows:
+        while first < self._validator.raw.n_rows:
             piece = self._next()
             if piece is not None:
                 began_s = time.perf_counter()
-                self._verdicts[piece.start] = piece, self._check.judge(piece)
+                self._results[piece.start] = piece, self._validator.validate_piece(piece)
                 self._busy_s += time.perf_counter() - began_s
                 self._n_rows += piece.stop - piece.start
                 if self._helpers is None and self._is_worth_it():
                     self._helpers = list(self._started())
-            self._talk(None if piece is None else 0.0)
-            while first in self._verdicts:
-                piece, verdict = self._verdicts.pop(first)
+            self._exchange(None if piece is None else 0.0)
+            while first in self._results:
+                piece, result = self._results.pop(first)
                 first = piece.stop
-                yield verdict
+                yield result
 
     def _next(self) -> Piece | None:
         """The next piece that nobody has; None where there is none."""
-        if self._given_back:
-            return self._given_back.popleft()
-        if self._at >= self._check.raw.n_rows:
+        if self._returned:
+            return self._returned.popleft()
+        if self._at >= self._validator.raw.n_rows:
             return None
         rows = _FIRST_ROWS
         if self._busy_s > 0:
             rows = max(_FIRST_ROWS, min(int(_PIECE_S * self._n_rows / self._busy_s), _MAX_ROWS, self._n_rows))
-        piece = Piece(self._at, min(self._at + rows, self._check.raw.n_rows), self._position)
+        piece = Piece(self._at, min(self._at + rows, self._validator.raw.n_rows), self._position)
         self._at = piece.stop
         return piece
 
     def _is_worth_it(self) -> bool:
         """Whether to start others, as far as can be told by now: first rows take longer, and tell little."""
-        return self._busy_s >= min(_PIECE_S, self._most.worth_s) and self._left_s() > self._most.worth_s
+        return self._busy_s >= min(_PIECE_S, self._worth_s) and self._remaining_s() > self._worth_s
 
-    def _left_s(self) -> float:
+    def _remaining_s(self) -> float:
         """How long this process alone would take for what nobody has."""
-        return self._busy_s / self._n_rows * (self._check.raw.n_rows - self._at)
+        return self._busy_s / self._n_rows * (self._validator.raw.n_rows - self._at)
 
     def _started(self) -> Iterator[_Helper]:
-        n = min(self._most.n, int(self._left_s() / max(self._most.worth_s, 1e-9)) or 1)
+        n = min(self._n_helpers, int(self._remaining_s() / max(self._worth_s, 1e-9)) or 1)
         try:
-            target = target_of(self._most.experiment, root=self._most.root)
+            target = self._target()
             for _ in range(n):
-                helper = _Helper(target, str(self._check.raw.path.absolute()))
+                helper = _Helper(target, str(self._validator.raw.path.absolute()))
                 self._selector.register(helper.channel, selectors.EVENT_READ, helper)
                 yield helper
         except (ScytheError, OSError) as error:
-            logger.debug("rows are judged by this process alone: %s", error)
+            logger.debug("rows are validated by this process alone: %s", error)
 
-    def _talk(self, timeout_s: float | None) -> None:
-        """Take verdicts, and hand out pieces."""
+    def _exchange(self, timeout_s: float | None) -> None:
+        """Take results, and hand out pieces."""
         if not self._selector.get_map():
             return
         for key, _ in self._selector.select(timeout_s):
             helper: _Helper = key.data
             for message in helper.channel.receive():
-                self._hear(helper, message)
+                self._take(helper, message)
             if helper.channel.at_end:
                 self._selector.unregister(helper.channel)
-                self._given_back += helper.pieces
+                self._returned += helper.pieces
                 helper.pieces.clear()
         for key in list(self._selector.get_map().values()):
             helper = key.data
             while helper.is_ready and len(helper.pieces) < _AHEAD and (piece := self._next()) is not None:
-                helper.give(piece, _cells_of(self._check, piece))
+                helper.send(piece, _cells_of(self._validator, piece))
             helper.channel.flush()
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if helper.channel.wants_write else 0)
             if key.events != events:
                 self._selector.modify(helper.channel, events, helper)
 
-    def _hear(self, helper: _Helper, message: Message) -> None:
+    def _take(self, helper: _Helper, message: Message) -> None:
         if message.kind == "ready":
             helper.is_ready = True
         elif message.kind == "broken":
-            logger.debug("a process that was to judge rows cannot: %s", message.fields["message"])
-        elif message.kind == "verdict":
+            logger.debug("a process that was to validate rows cannot: %s", message.fields["message"])
+        elif message.kind == "result":
             piece = helper.pieces.popleft()
             problems = Problems()
-            problems.take(Problems.from_plain(message.fields["problems"]), self._check.raw.row_label, piece.start)
+            problems.take(Problems.from_plain(message.fields["problems"]), self._validator.raw.row_label, piece.start)
             arrays: list[Any] = [column.chunk(0) for column in from_ipc(message.blobs[0]).columns]
-            self._verdicts[piece.start] = piece, Verdict(arrays, problems)
+            self._results[piece.start] = piece, ValidationResult(arrays, problems)
 
 
 class _Helper:
-    """One process that judges, as the one that asks it holds it."""
+    """One process that validates, as the one that asks it holds it."""
 
     def __init__(self, target: ExperimentTarget, path: str) -> None:
         self.pieces: deque[Piece] = deque()
@@ -194,7 +209,7 @@ class _Helper:
         self.channel = Channel(ours)
         self.channel.send(Message("start", {"path": path}, [target.to_bytes()]))
 
-    def give(self, piece: Piece, cells: pa.Table) -> None:
+    def send(self, piece: Piece, cells: pa.Table) -> None:
         """Send a piece."""
         self.pieces.append(piece)
         fields = {"n_rows": piece.stop - piece.start, "position": piece.position}
@@ -207,12 +222,13 @@ class _Helper:
         self._process.wait(_END_WAIT_S)
 
 
-def _cells_of(check: Check, piece: Piece) -> pa.Table:
+def _cells_of(validator: FileValidator, piece: Piece) -> pa.Table:
     """The columns of a piece, by the names that they have in the file."""
-    source = check.root if piece.position is None else check.root.parts[check.columns[piece.position].name]
-    parts = {cell.column for cell in cells_of(source)}
+    root, raw = validator.root, validator.raw
+    source = root if piece.position is None else root.parts[validator.columns[piece.position].name]
+    parts = {each.column for each in columns_of_source(source)}
     # the parts of a struct have dotted names, and the file has only its name
     heads = {".".join(part.split(".")[:n]) for part in parts for n in range(1, part.count(".") + 2)}
-    wanted = [i for i, name in enumerate(check.raw.names) if name in parts or name in heads]
-    table = pa.Table.from_arrays([check.raw.columns[i] for i in wanted], names=[check.raw.names[i] for i in wanted])
+    wanted = [i for i, name in enumerate(raw.names) if name in parts or name in heads]
+    table = pa.Table.from_arrays([raw.columns[i] for i in wanted], names=[raw.names[i] for i in wanted])
     return table.slice(piece.start, piece.stop - piece.start).combine_chunks()

@@ -19,8 +19,7 @@ from scythe_cli.model.registration import RegisteredExperiment
 from scythe_cli.run.design_record import DesignRecord, read_design
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.manifest import RecursionRecord
-from scythe_cli.sampling.pieces import Helpers
-from scythe_cli.sampling.reading import SamplingTable, read_sampling_file
+from scythe_cli.sampling.reading import Helpers, SamplingTable, read_sampling_file
 from scythe_cli.services.allocate import AllocationRequest, Submission, check_inputs, execute, submit
 from scythe_cli.services.completions import remember_columns, remember_run
 from scythe_cli.services.fleet import submit_job

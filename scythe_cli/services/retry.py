@@ -37,8 +37,8 @@ from scythe_cli.run.specs_file import SpecFile
 from scythe_cli.services.execute import at_work, conclude, run_job
 from scythe_cli.services.records import AllocateResult
 from scythe_cli.services.reuse.code_hash import code_of, differing_code
+from scythe_cli.storage.atomic_files import TEMP_PREFIX
 from scythe_cli.storage.base import Storage
-from scythe_cli.storage.files import TEMP_PREFIX
 
 __all__ = ["RETRIED", "remove_leftovers", "retry_job", "retry_run"]
 

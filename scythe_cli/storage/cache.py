@@ -13,6 +13,7 @@ from filelock import FileLock
 from scythe_cli.core.folders import cache_folder
 from scythe_cli.core.text import redact_uri
 from scythe_cli.errors import StorageError
+from scythe_cli.storage.atomic_files import storage_errors
 from scythe_cli.storage.base import MissingKeyError
 from scythe_cli.storage.download import (
     copy_remote,
@@ -22,7 +23,6 @@ from scythe_cli.storage.download import (
     safe_name,
     uri_scheme,
 )
-from scythe_cli.storage.files import border
 
 __all__ = ["ArtifactCache"]
 
@@ -88,7 +88,7 @@ class ArtifactCache:
     def _locked(self, digest: str) -> Generator[None, None, None]:
         """Let one process at a time fetch the same thing."""
         folder = self.root / "locks"
-        with border("write", folder):
+        with storage_errors("write", folder):
             folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(folder / f"{digest}.lock")
             lock.acquire()

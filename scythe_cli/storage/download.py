@@ -15,13 +15,13 @@ from urllib.parse import unquote
 
 from scythe_cli.core.text import redact_uri
 from scythe_cli.errors import ConfigError, StorageError
+from scythe_cli.storage.atomic_files import atomic_file, storage_errors
 from scythe_cli.storage.base import (
     MissingKeyError,
     RemoteFile,
     Storage,
     TransferInterruptedError,
 )
-from scythe_cli.storage.files import atomic_file, border
 from scythe_cli.storage.opening import open_storage
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ _DEVICES = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for 
 
 def uri_scheme(reference: str) -> str | None:
     """The scheme of a URL in lower case; None for a path."""
-    found = _SCHEME.match(reference)
-    return found[1].lower() if found else None
+    match = _SCHEME.match(reference)
+    return match[1].lower() if match else None
 
 
 def max_fetch_bytes() -> int:
@@ -133,7 +133,7 @@ def copy_remote(
         raise _too_large(shown, max_bytes)
     digest = sha256()
     n_read = 0
-    with border("write", target), atomic_file(target, mode=mode) as file:
+    with storage_errors("write", target), atomic_file(target, mode=mode) as file:
         for chunk in iter(remote.read, b""):
             n_read += len(chunk)
             if n_read > max_bytes:

@@ -14,6 +14,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from scythe_cli.errors import StorageError
+from scythe_cli.storage.atomic_files import (
+    TEMP_PREFIX,
+    atomic_file,
+    storage_errors,
+    temp_file,
+)
 from scythe_cli.storage.base import (
     FileInfo,
     MissingKeyError,
@@ -22,12 +28,6 @@ from scythe_cli.storage.base import (
     check_prefix,
 )
 from scythe_cli.storage.checks import run_checks
-from scythe_cli.storage.files import (
-    TEMP_PREFIX,
-    atomic_file,
-    border,
-    temp_file,
-)
 
 __all__ = ["LocalStorage", "OpenLocalFile"]
 
@@ -47,7 +47,7 @@ class OpenLocalFile:
 
     def read(self) -> bytes:
         """The next chunk; empty at the end."""
-        with border("read", self.file.name):
+        with storage_errors("read", self.file.name):
             return self.file.read(_CHUNK_BYTES)
 
 
@@ -93,13 +93,13 @@ class LocalStorage:
     def write_bytes(self, key: str, data: bytes) -> None:
         """Write or replace a file in one step."""
         path = self._path(key)
-        with border("write", path), atomic_file(path) as file:
+        with storage_errors("write", path), atomic_file(path) as file:
             file.write(data)
 
     def create(self, key: str, data: bytes) -> bool:
         """Write a file only if there is none."""
         path = self._path(key)
-        with border("write", path), temp_file(path.parent) as (file, temp):
+        with storage_errors("write", path), temp_file(path.parent) as (file, temp):
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -119,9 +119,9 @@ class LocalStorage:
         path = self._path(key)
         digest = hashlib.sha256()
         with (
-            border("read", local_path),
+            storage_errors("read", local_path),
             local_path.open("rb") as source,
-            border("write", path),
+            storage_errors("write", path),
             atomic_file(path) as file,
         ):
             while chunk := source.read(_CHUNK_BYTES):
@@ -134,7 +134,7 @@ class LocalStorage:
     def take_file(self, local_path: Path, key: str) -> None:
         """Move a local file here in one step; from another file system it is copied."""
         path = self._path(key)
-        with border("read", local_path), local_path.open("rb") as file, border("write", path):
+        with storage_errors("read", local_path), local_path.open("rb") as file, storage_errors("write", path):
             os.fsync(file.fileno())
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -151,7 +151,7 @@ class LocalStorage:
         with (
             self._reading(path),
             path.open("rb") as source,
-            border("write", local_path),
+            storage_errors("write", local_path),
             atomic_file(local_path) as file,
         ):
             shutil.copyfileobj(source, file, _CHUNK_BYTES)
@@ -201,7 +201,7 @@ class LocalStorage:
     def exists(self, key: str) -> bool:
         """Whether there is a file."""
         path = self._path(key)
-        with border("read", path):
+        with storage_errors("read", path):
             try:
                 path.stat()
             except OSError as error:
@@ -222,7 +222,7 @@ class LocalStorage:
     def delete(self, key: str) -> None:
         """Remove a file."""
         path = self._path(key)
-        with border("delete", path):
+        with storage_errors("delete", path):
             try:
                 if not path.is_dir() or path.is_symlink():
                     path.unlink(missing_ok=True)
@@ -232,7 +232,7 @@ class LocalStorage:
     def delete_tree(self, prefix: str) -> None:
         """Remove a folder."""
         path = self._path(prefix)
-        with border("delete", path):
+        with storage_errors("delete", path):
             if path.is_symlink():
                 path.unlink()
                 return
@@ -265,7 +265,7 @@ class LocalStorage:
 
     def _entries(self, prefix: str) -> list[os.DirEntry[str]]:
         folder = self.root / check_prefix(prefix)
-        with border("list", folder):
+        with storage_errors("list", folder):
             try:
                 with os.scandir(folder) as entries:
                     return [entry for entry in entries if not entry.name.startswith(TEMP_PREFIX)]
@@ -277,7 +277,7 @@ class LocalStorage:
 
     @contextmanager
     def _reading(self, path: Path) -> Generator[None, None, None]:
-        with border("read", path):
+        with storage_errors("read", path):
             try:
                 yield
             except OSError as error:

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from uuid import uuid4
 
 from scythe_cli.errors import StorageError
+from scythe_cli.storage.atomic_files import atomic_file, storage_errors
 from scythe_cli.storage.base import (
     FileInfo,
     MissingKeyError,
@@ -24,7 +25,6 @@ from scythe_cli.storage.base import (
     check_prefix,
 )
 from scythe_cli.storage.checks import run_checks
-from scythe_cli.storage.files import atomic_file, border
 from scythe_cli.storage.s3_client import S3Client, client_of_process
 from scythe_cli.storage.s3_faults import CLIENT_ERRORS, FaultKind, diagnose
 
@@ -173,7 +173,7 @@ class S3Storage:
     def put_file(self, local_path: Path, key: str, *, sha256: str | None = None) -> None:
         """Send a local file; a large one in parts, which appear all at once."""
         name = self._object(key)
-        with border("read", local_path), local_path.open("rb") as file:
+        with storage_errors("read", local_path), local_path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size > SINGLE_PUT_BYTES:
                 self._put_parts(file, size, key, sha256)
@@ -193,7 +193,7 @@ class S3Storage:
         def once() -> None:
             with (
                 self._open(key) as remote,
-                border("write", local_path),
+                storage_errors("write", local_path),
                 atomic_file(local_path) as file,
             ):
                 for chunk in iter(remote.read, b""):
@@ -374,6 +374,6 @@ def _is_key(name: str) -> bool:
     return True
 
 
-def _verify(local_path: Path, found: str | None, expected: str | None) -> None:
-    if found != expected:
+def _verify(local_path: Path, actual: str | None, expected: str | None) -> None:
+    if actual != expected:
         raise StorageError(f"{local_path} changed while it was uploaded", hint="Run the command again.")

@@ -1,4 +1,4 @@
-"""The verdict and the values of the columnar checks are those of pydantic, row by row."""
+"""The problems and the values of the columnar checks are those of pydantic, row by row."""
 
 from __future__ import annotations
 
@@ -29,12 +29,10 @@ from scythe_cli.base import ExperimentInputSpec, input_columns
 from scythe_cli.errors import SamplingFileError
 from scythe_cli.executor.protocol import Connection
 from scythe_cli.model.columns import ColumnError, schema_of
-from scythe_cli.sampling import check_file as checking
-from scythe_cli.sampling import sharing
+from scythe_cli.sampling import file_validator, sharing
 from scythe_cli.sampling.helper import serve
-from scythe_cli.sampling.pieces import Helpers
 from scythe_cli.sampling.problems import BadCellsError
-from scythe_cli.sampling.reading import read_sampling_file
+from scythe_cli.sampling.reading import Helpers, read_sampling_file
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
@@ -177,7 +175,7 @@ def _has(annotation: Any, member: Any) -> bool:
 
 
 def present(model: type[ExperimentInputSpec], row: dict[str, Any]) -> dict[str, Any]:
-    """What pydantic is to be given for the cells of a row."""
+    """What pydantic is to validate for the cells of a row."""
     return {name: certain(model.model_fields[name].annotation, v) for name, v in row.items() if v is not None}
 
 
@@ -271,7 +269,7 @@ def nested_models(draw: Any) -> tuple[type[ExperimentInputSpec], dict[str, Any]]
 
 
 def joined(model: type[BaseModel], row: dict[str, str | None], prefix: str = "") -> dict[str, Any]:
-    """What pydantic is to be given for cells with dotted names."""
+    """What pydantic is to validate for cells with dotted names."""
     values: dict[str, Any] = {}
     empty: list[str] = []
     for name, info in model.model_fields.items():
@@ -296,7 +294,7 @@ def joined(model: type[BaseModel], row: dict[str, str | None], prefix: str = "")
     return values
 
 
-def verdict(path: Path, model: type[ExperimentInputSpec], helpers: Helpers | None = None) -> tuple[str, Any]:
+def result_of(path: Path, model: type[ExperimentInputSpec], helpers: Helpers | None = None) -> tuple[str, Any]:
     """All that is said of a file, or what is made of it."""
     try:
         table = read_sampling_file(path, model, helpers=helpers)
@@ -320,9 +318,9 @@ def test_nested_models_as_pydantic_row_by_row(data: st.DataObject) -> None:
         cells = [{name: text or None for name, text in r.items()} for r in rows]
         check(path, model, [joined(model, r) for r in cells])
         with pytest.MonkeyPatch.context() as patch:
-            fast = verdict(path, model)
-            patch.setattr(checking, "accept_nested", lambda *_: None)
-            assert verdict(path, model) == fast
+            fast = result_of(path, model)
+            patch.setattr(file_validator, "accept_nested", lambda *_: None)
+            assert result_of(path, model) == fast
 
 
 def _is_needed(model: type[BaseModel], dotted: str) -> bool:
@@ -333,7 +331,7 @@ def _is_needed(model: type[BaseModel], dotted: str) -> bool:
     return "." in tail or (_is_needed(inner, tail) if inner is not None and tail else info.is_required())
 
 
-# ------------------------------------------------------------------ rows that several processes judge
+# ------------------------------------------------------------------ rows that several processes validate
 
 
 def a_validator(draw: Draw, names: list[str]) -> Any:
@@ -351,7 +349,7 @@ def a_validator(draw: Draw, names: list[str]) -> Any:
 
 
 class _Thread:
-    """Judges as the process does that it stands for, without its start."""
+    """Validates as the process does that it stands for, without its start."""
 
     def __init__(self, model: type[ExperimentInputSpec], path: str) -> None:
         self.pieces: deque[sharing.Piece] = deque()
@@ -362,7 +360,7 @@ class _Thread:
         self._thread = threading.Thread(target=self._serve, args=(theirs, Path(path), experiment))
         self._thread.start()
 
-    give = sharing._Helper.give
+    send = sharing._Helper.send
 
     @staticmethod
     def _serve(theirs: socket.socket, path: Path, experiment: Any) -> None:
@@ -386,13 +384,13 @@ def one_row_a_piece(model: type[ExperimentInputSpec]) -> Generator[Helpers]:
 
 @settings(many, max_examples=100)
 @given(st.data())
-def test_rows_that_are_shared_are_judged_alike(data: st.DataObject) -> None:
+def test_rows_that_are_shared_are_validated_alike(data: st.DataObject) -> None:
     model, bases = data.draw(st.one_of(models(), nested_models()))
     top = list(dict.fromkeys(name.partition(".")[0] for name in bases))
     if data.draw(st.integers(0, 3)):
-        judged = create_model("Judged", __base__=model, __validators__={"refuse": a_validator(data.draw, top)})
+        model = create_model("Validated", __base__=model, __validators__={"refuse": a_validator(data.draw, top)})
     else:
-        judged = create_model("Listed", __base__=model, numbers=(list[int], [1]))
+        model = create_model("Listed", __base__=model, numbers=(list[int], [1]))
         bases = {**bases, "numbers": list}
     texts = {**fitting, list: st.sampled_from(["[1, 2]", "[]", "[1.5]", "[", "7", '["3"]'])}
     rare = [] if data.draw(st.booleans()) else [st.sampled_from(nasty)]
@@ -401,9 +399,9 @@ def test_rows_that_are_shared_are_judged_alike(data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cases.csv"
         write_csv(path, list(bases), rows)
-        alone = verdict(path, judged)
-        with one_row_a_piece(judged) as helpers:
-            assert verdict(path, judged, helpers) == alone
+        alone = result_of(path, model)
+        with one_row_a_piece(model) as helpers:
+            assert result_of(path, model, helpers) == alone
 
 
 Typed = tuple[pa.DataType, st.SearchStrategy[Any]]

@@ -17,10 +17,11 @@ from pydantic import AwareDatetime, BaseModel, Field, RootModel, model_validator
 from scipy.stats import kstest, truncnorm
 
 from scythe_cli.base import ExperimentInputSpec, FileReference
-from scythe_cli.doe.domains import Numbers, Values, leaves_of
+from scythe_cli.doe.domains import Values, leaves_of
 from scythe_cli.doe.drawing import Drawn, draw
 from scythe_cli.doe.rows import MAX_ROWS
 from scythe_cli.doe.sample_file import sample_file
+from scythe_cli.doe.scales import Numbers
 from scythe_cli.doe.settings import SampleOptions
 from scythe_cli.errors import SamplingFileError, UsageError
 from scythe_cli.run.design_record import (

@@ -30,9 +30,9 @@ from scythe_cli.base import ExperimentInputSpec, FileReference, OptionalFileRefe
 from scythe_cli.errors import SamplingFileError, SpecsError
 from scythe_cli.model.columns import schema_of
 from scythe_cli.model.spec_rows import table_from_specs
+from scythe_cli.sampling.field_values import check_round_trip
 from scythe_cli.sampling.problems import BadCellsError, CellProblem
 from scythe_cli.sampling.reading import SamplingTable, read_sampling_file
-from scythe_cli.sampling.round_trip import check_round_trip
 
 
 class Panel(ExperimentInputSpec):

@@ -1,4 +1,4 @@
-"""Rows that other processes help to judge: real processes, which may fail to start, or die."""
+"""Rows that other processes help to validate: real processes, which may fail to start, or die."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ import pytest
 from scythe_cli.model.entrypoints import load_entrypoint
 from scythe_cli.registry import RegisteredExperiment
 from scythe_cli.sampling import sharing
-from scythe_cli.sampling.pieces import Helpers
 from scythe_cli.sampling.problems import BadCellsError
-from scythe_cli.sampling.reading import SamplingTable, read_sampling_file
+from scythe_cli.sampling.reading import Helpers, SamplingTable, read_sampling_file
 
 pytestmark = pytest.mark.processes
 
@@ -134,7 +133,7 @@ def test_a_process_that_cannot_be_started_is_done_without(
     assert not helped(folder)
 
 
-def test_few_rows_are_judged_here(folder: Path, read: Read) -> None:
+def test_few_rows_are_validated_here(folder: Path, read: Read) -> None:
     (folder / "waits").unlink()
     read([1, 2, 3])
 

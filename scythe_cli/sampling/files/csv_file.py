@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from scythe_cli.errors import SamplingFileError, first_line
-from scythe_cli.sampling.files.raw import RawFile, check_names
+from scythe_cli.sampling.file_columns import RawFile, check_names
 from scythe_cli.sampling.problems import MAX_SHOWN, listing, show_text
 
 __all__ = ["read_csv"]
@@ -65,9 +65,9 @@ def read_csv(path: Path) -> RawFile:
     if header is None:
         raise SamplingFileError(f"{path}: the file is empty", hint="The first line names the columns.")
     names = [name.strip() for name in header]
-    if len(names) == 1 and (found := next((d for d in (";", "\t") if d in names[0]), None)):
+    if len(names) == 1 and (delimiter := next((d for d in (";", "\t") if d in names[0]), None)):
         raise SamplingFileError(
-            f"{path}: the header is a single cell with {'semicolons' if found == ';' else 'tabs'} in it",
+            f"{path}: the header is a single cell with {'semicolons' if delimiter == ';' else 'tabs'} in it",
             hint="Save the file with a comma as the delimiter.",
         )
     check_names(path, names)

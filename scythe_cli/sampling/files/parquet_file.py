@@ -11,7 +11,7 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from scythe_cli.errors import SamplingFileError, first_line
-from scythe_cli.sampling.files.raw import RawFile, check_names, chunked
+from scythe_cli.sampling.file_columns import RawFile, check_names, chunked
 
 __all__ = ["read_parquet"]
 

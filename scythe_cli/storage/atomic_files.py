@@ -1,4 +1,4 @@
-"""Writing a local file whole or not at all, and what is said when the system refuses."""
+"""Writing a local file whole or not at all, and the StorageError for what the system refuses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from scythe_cli.errors import StorageError
 
-__all__ = ["TEMP_PREFIX", "atomic_file", "border", "temp_file"]
+__all__ = ["TEMP_PREFIX", "atomic_file", "storage_errors", "temp_file"]
 
 
 TEMP_PREFIX = ".scythe-tmp-"
@@ -37,7 +37,7 @@ def _explain(error: OSError) -> tuple[str, str | None]:
 
 
 @contextmanager
-def border(action: str, place: str | Path) -> Generator[None, None, None]:
+def storage_errors(action: str, place: str | Path) -> Generator[None, None, None]:
     """Turn errors of the operating system into StorageError: `cannot <action> <place>: <reason>`."""
     try:
         yield
@@ -50,7 +50,7 @@ def border(action: str, place: str | Path) -> Generator[None, None, None]:
 def temp_file(folder: Path) -> Generator[tuple[BinaryIO, Path], None, None]:
     """An unfinished file in a folder, which is made when it is missing; the file is gone afterwards.
 
-    `finish` (flush and fsync) is the caller's: see `atomic_file`.
+    To flush and sync it is for the caller: see `atomic_file`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     # short, so that the name fits wherever the final one does

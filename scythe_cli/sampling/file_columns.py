@@ -1,12 +1,14 @@
-"""Which column of a sampling file belongs to which field of the model."""
+"""The columns of a sampling file as they are read, and which field of the model each of them belongs to."""
 
 from __future__ import annotations
 
 import difflib
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Union, cast, get_args, get_origin
 
 import pyarrow as pa
@@ -15,18 +17,81 @@ from pydantic.fields import FieldInfo
 
 from scythe_cli.errors import SamplingFileError
 from scythe_cli.model.models import RESERVED_INPUT_FIELDS, ExperimentInputSpec
-from scythe_cli.sampling.files.raw import RawFile
 from scythe_cli.sampling.problems import listing
 
-__all__ = ["Cell", "Group", "Match", "Source", "accepts_none", "field_of_location", "match_columns", "members_of"]
+__all__ = [
+    "FieldColumn",
+    "FieldGroup",
+    "Match",
+    "RawFile",
+    "Source",
+    "accepts_none",
+    "check_names",
+    "chunked",
+    "columns_of_source",
+    "field_of_location",
+    "match_columns",
+    "members_of",
+    "rows_of_source",
+]
 
 
 _MAX_DEPTH = 32
 _MAX_FIELDS_IN_HINT = 40
+# of what is wrong with names of columns; a file can have thousands, of any length
+_MAX_NAMES = 10
+_MAX_NAME = 60
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """The cells of a sampling file, before they are validated.
+
+    Attributes:
+        path: The file.
+        names: The names of the columns.
+        columns: The columns; null where a cell is missing.
+        n_rows: The number of cases.
+        row_label: Where a case is, for a person.
+    """
+
+    path: Path
+    names: list[str]
+    columns: list[pa.ChunkedArray[Any]]
+    n_rows: int
+    row_label: Callable[[int], str]
+
+
+def check_names(path: Path, names: Sequence[str]) -> None:
+    """Check that each column has a name of its own.
+
+    Raises:
+        SamplingFileError: If a name is empty or comes twice.
+    """
+    empty = [str(position) for position, name in enumerate(names, 1) if not name]
+    if empty:
+        raise SamplingFileError(f"{path}: column {_some(empty)} has no name")
+    twice = [name for name, n in Counter(names).items() if n > 1]
+    if twice:
+        raise SamplingFileError(f"{path}: more than one column is named {_some([_short(name) for name in twice])}")
+
+
+def _some(items: Sequence[str]) -> str:
+    more = f" and {len(items) - _MAX_NAMES} more" if len(items) > _MAX_NAMES else ""
+    return ", ".join(items[:_MAX_NAMES]) + more
+
+
+def _short(name: str) -> str:
+    return repr(name) if len(name) <= _MAX_NAME else f"{name[:_MAX_NAME]!r}…"
+
+
+def chunked(chunks: list[Any], type_: Any) -> pa.ChunkedArray[Any]:
+    """Join arrays without copying them; the stubs of `chunked_array` know only some types."""
+    return pa.chunked_array(chunks, type_)
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class FieldColumn:
     """A field, or a part of one, that a single column gives.
 
     Attributes:
@@ -41,7 +106,7 @@ class Cell:
 
 
 @dataclass(slots=True)
-class Group:
+class FieldGroup:
     """A nested model whose parts are columns.
 
     Attributes:
@@ -57,7 +122,7 @@ class Group:
     parts: dict[str, Source] = field(default_factory=dict[str, "Source"])
 
 
-Source = Cell | Group
+Source = FieldColumn | FieldGroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +140,24 @@ class Match:
     ignored: list[str]
 
 
+def columns_of_source(source: Source) -> Iterator[FieldColumn]:
+    """The columns that a field, or a part of one, comes from."""
+    if isinstance(source, FieldColumn):
+        yield source
+    else:
+        for part in source.parts.values():
+            yield from columns_of_source(part)
+
+
+def rows_of_source(source: Source, start: int, stop: int, rows: Any) -> Source:
+    """A field as it is in some rows: those at the positions `rows` of the rows from `start` to `stop`."""
+    if isinstance(source, FieldColumn):
+        cells: Any = source.cells.slice(start, stop - start).take(rows)
+        return FieldColumn(source.column, cells, source.info)
+    parts = {name: rows_of_source(part, start, stop, rows) for name, part in source.parts.items()}
+    return FieldGroup(source.column, source.info, source.model, parts)
+
+
 def match_columns(raw: RawFile, model: type[ExperimentInputSpec], *, is_part: bool = False) -> Match:
     """Find the field of each column.
 
@@ -86,7 +169,7 @@ def match_columns(raw: RawFile, model: type[ExperimentInputSpec], *, is_part: bo
     Raises:
         SamplingFileError: If a column belongs to no field, two to the same, or none to a field that has no default.
     """
-    root = Group("", FieldInfo(annotation=model), model)
+    root = FieldGroup("", FieldInfo(annotation=model), model)
     ignored: list[str] = []
     mistakes: list[str] = []
     for name, cells in zip(raw.names, raw.columns, strict=True):
@@ -121,7 +204,7 @@ def _raise(raw: RawFile, model: type[BaseModel], mistakes: Sequence[str]) -> Non
 
 
 def _place(
-    group: Group, name: str, rest: str, cells: pa.ChunkedArray[Any], root: type[BaseModel], depth: int = 0
+    group: FieldGroup, name: str, rest: str, cells: pa.ChunkedArray[Any], root: type[BaseModel], depth: int = 0
 ) -> Iterator[str]:
     """Put a column into the tree; yields what is wrong with it."""
     field_name, tail = _find(group.model, rest)
@@ -136,16 +219,16 @@ def _place(
         if present is not None:
             yield f"columns {_a_column_of(present)!r} and {name!r} are for the same field"
             return
-        group.parts[field_name] = Cell(name, cells, info)
+        group.parts[field_name] = FieldColumn(name, cells, info)
         return
     if nested is None:
         yield f"unknown column {name!r}{_suggestion(name, root)}"
         return
-    if isinstance(present, Cell):
+    if isinstance(present, FieldColumn):
         yield f"columns {_a_column_of(present)!r} and {name!r} are for the same field"
         return
     if present is None:
-        present = group.parts[field_name] = Group(prefix, info, nested)
+        present = group.parts[field_name] = FieldGroup(prefix, info, nested)
     if tail:
         yield from _place(present, name, tail, cells, root, depth + 1)
         return
@@ -157,7 +240,7 @@ def _place(
 
 def _a_column_of(source: Source) -> str:
     """One of the columns of the file that a field comes from."""
-    while isinstance(source, Group) and source.parts:  # of a struct, all fields may be unknown
+    while isinstance(source, FieldGroup) and source.parts:  # of a struct, all fields may be unknown
         source = next(iter(source.parts.values()))
     return source.column
 
@@ -192,7 +275,7 @@ def field_of_location(model: type[BaseModel], part: str | int) -> str | None:
 
 
 def _missing_parts(source: Source) -> Iterator[str]:
-    if isinstance(source, Group):
+    if isinstance(source, FieldGroup):
         for name, info in source.model.model_fields.items():
             if name in source.parts:
                 yield from _missing_parts(source.parts[name])

@@ -1,8 +1,8 @@
-"""From a raw cell to what pydantic is given for it.
+"""From a raw cell to the value that pydantic validates: its decoded form.
 
-Most cells are given as they are. JSON text is decoded where the field is no plain value, a relative path is taken from
-the file's folder, and text that stands for a number is turned into one where a field takes only certain numbers, since
-pydantic compares those without converting.
+Most cells are passed on as they are. JSON text is decoded where the field is no plain value, a relative path is taken
+from the file's folder, and text that stands for a number is turned into one where a field takes only certain numbers,
+since pydantic compares those without converting.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -22,24 +22,18 @@ from pydantic import TypeAdapter, ValidationError, create_model
 
 from scythe_cli.model.columns import Column, ColumnError, columns_of
 from scythe_cli.model.file_refs import is_file_reference
-from scythe_cli.sampling.matching import (
-    Cell,
-    Group,
-    accepts_none,
-    members_of,
-)
+from scythe_cli.sampling.file_columns import FieldColumn, FieldGroup, Source, accepts_none, members_of
 
 __all__ = [
     "MISSING",
-    "Given",
+    "Decoder",
     "Missing",
     "Partial",
     "Unusable",
-    "given_cells",
-    "given_values",
-    "interpreter_of",
+    "decode_cells",
+    "decode_values",
+    "decoder_of",
     "is_plain",
-    "plain_values",
 ]
 
 
@@ -52,7 +46,7 @@ MISSING: Final = Missing()
 
 @dataclass(frozen=True, slots=True)
 class Unusable:
-    """The mark of a cell that cannot even be given to pydantic.
+    """The mark of a cell that has no value which pydantic could validate.
 
     Attributes:
         column: The column.
@@ -67,26 +61,26 @@ class Unusable:
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """A nested model of which some cells cannot be given.
+    """A nested model of which some cells cannot be decoded.
 
     Attributes:
-        values: The others.
-        unusable: These.
+        values: The values of the others.
+        unusable: The cells that cannot be decoded.
     """
 
     values: dict[str, Any]
     unusable: list[Unusable]
 
 
-Given = Callable[[Any], Any]
-"""From a raw value that is not missing to what pydantic gets, or `Unusable`."""
+Decoder = Callable[[Any], Any]
+"""From a raw value that is not missing to what pydantic validates, or `Unusable`."""
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _NO_WHOLE_NUMBER = 2.0**63
 _REMEMBERED = 10_000
 
 
-def plain_values(column: str, cells: pa.Array[Any]) -> list[Any]:
+def _plain_values(column: str, cells: pa.Array[Any]) -> list[Any]:
     """The Python values of cells; `Unusable` in place of one that Python has no value for."""
     try:
         return cells.to_pylist()
@@ -102,33 +96,33 @@ def _plain_value(column: str, cell: Any) -> Any:
         return Unusable(column, str(cell.cast(pa.string())) if pa.types.is_date(cell.type) else "?", "out of range")
 
 
-def interpreter_of(cell: Cell, folder: Path) -> Given | None:
-    """How the cells of a column are read; None if they are given as they are.
+def decoder_of(source: FieldColumn, folder: Path) -> Decoder | None:
+    """How the cells of a column are decoded; None if they are passed on as they are.
 
     Args:
-        cell: The column and its field.
+        source: The column and its field.
         folder: The folder that relative paths start from.
     """
-    type_ = cell.cells.type
-    annotation: Any = cell.info.annotation
+    type_ = source.cells.type
+    annotation: Any = source.info.annotation
     if pa.types.is_map(type_):
         return dict
     takes_text = pa.types.is_string(type_)
-    if takes_text and is_file_reference(cell.info.rebuild_annotation()):
+    if takes_text and is_file_reference(source.info.rebuild_annotation()):
         return lambda text: text if _URL.match(text) else os.path.normpath(folder / text)
-    column = _column_of(cell)
+    column = _column_of(source)
     if column is None:
         return None
     if takes_text and not column.is_scalar:
-        return lambda text: _from_json(cell.column, text)
+        return lambda text: _from_json(source.column, text)
     if (takes_text or pa.types.is_floating(type_)) and _takes_certain_values(annotation, column):
         return _number_if_refused(TypeAdapter[Any](annotation))
     return None
 
 
-def _column_of(cell: Cell) -> Column | None:
+def _column_of(source: FieldColumn) -> Column | None:
     """The field as a column of its own; parts of nested models have none yet."""
-    info = cell.info
+    info = source.info
     try:
         fields: dict[str, Any] = {"field": (info.annotation, ...)}
         model = create_model("Part", __config__={"arbitrary_types_allowed": True}, **fields)
@@ -137,9 +131,9 @@ def _column_of(cell: Cell) -> Column | None:
         return None
 
 
-def is_plain(cell: Cell) -> bool:
-    """Whether a cell holds one value, and not a list or a nested model."""
-    column = _column_of(cell)
+def is_plain(source: FieldColumn) -> bool:
+    """Whether a cell of the column holds one value, and not a list or a nested model."""
+    column = _column_of(source)
     return column is not None and column.is_scalar
 
 
@@ -164,7 +158,7 @@ def _takes_certain_values(annotation: Any, column: Column) -> bool:
     )
 
 
-def _number_if_refused(adapter: TypeAdapter[Any]) -> Given:
+def _number_if_refused(adapter: TypeAdapter[Any]) -> Decoder:
     def accepts(value: Any) -> bool:
         try:
             adapter.validate_python(value)
@@ -174,13 +168,13 @@ def _number_if_refused(adapter: TypeAdapter[Any]) -> Given:
 
     # `type` keeps 1 and 1.0 and True apart
     @lru_cache(_REMEMBERED, typed=True)
-    def given(value: Any) -> Any:
+    def decode(value: Any) -> Any:
         if accepts(value):
             return value
         number = _number(value)
         return number if number is not None and accepts(number) else value
 
-    return given
+    return decode
 
 
 def _number(value: Any) -> int | float | bool | None:
@@ -194,35 +188,35 @@ def _number(value: Any) -> int | float | bool | None:
     return number if isinstance(number, (int, float)) else None
 
 
-def given_values(source: Cell | Group, start: int, stop: int, interpreters: dict[str, Given | None]) -> list[Any]:
-    """What pydantic is given for a field, row by row: a value, `MISSING`, `Unusable` or `Partial`.
+def decode_values(source: Source, start: int, stop: int, decoders: Mapping[str, Decoder | None]) -> list[Any]:
+    """What pydantic validates of a field, row by row: a value, `MISSING`, `Unusable` or `Partial`.
 
     Args:
         source: Where the field comes from.
         start: The first row.
         stop: The row after the last.
-        interpreters: How the cells of each column are read.
+        decoders: How the cells of each column are decoded.
     """
-    if isinstance(source, Cell):
+    if isinstance(source, FieldColumn):
         cells = source.cells.slice(start, stop - start).combine_chunks()
-        return given_cells(source.column, cells, interpreters[source.column])
+        return decode_cells(source.column, cells, decoders[source.column])
     names = list(source.parts)
-    columns = [given_values(part, start, stop, interpreters) for part in source.parts.values()]
+    columns = [decode_values(part, start, stop, decoders) for part in source.parts.values()]
     if not columns:
         return [MISSING] * (stop - start)
     empty = _when_empty(source)
     return [_joined(source, names, row, empty) for row in zip(*columns, strict=True)]
 
 
-def given_cells(column: str, cells: Any, given: Given | None) -> list[Any]:
-    """What pydantic is given for the cells of one column."""
-    values = plain_values(column, cells)
-    if given is None:
+def decode_cells(column: str, cells: Any, decoder: Decoder | None) -> list[Any]:
+    """What pydantic validates of the cells of one column: a value, `MISSING` or `Unusable` for each."""
+    values = _plain_values(column, cells)
+    if decoder is None:
         return [MISSING if v is None else v for v in values] if cells.null_count else values
-    return [MISSING if v is None else v if isinstance(v, Unusable) else given(v) for v in values]
+    return [MISSING if v is None else v if isinstance(v, Unusable) else decoder(v) for v in values]
 
 
-def _joined(source: Group, names: Sequence[str], row: Sequence[Any], empty: Any) -> Any:
+def _joined(source: FieldGroup, names: Sequence[str], row: Sequence[Any], empty: Any) -> Any:
     values: dict[str, Any] = {}
     unusable: list[Unusable] = []
     for name, value in zip(names, row, strict=True):
@@ -243,12 +237,12 @@ def _joined(source: Group, names: Sequence[str], row: Sequence[Any], empty: Any)
     return values
 
 
-def _when_empty(source: Group) -> Any:
+def _when_empty(source: FieldGroup) -> Any:
     """What stands for a nested model of which each cell is empty; `dict` for an empty one."""
     if not source.info.is_required():
         return MISSING
     return MISSING if accepts_none(source.info.annotation) else dict
 
 
-def _none_if_empty(source: Cell | Group) -> bool:
+def _none_if_empty(source: Source) -> bool:
     return source.info.is_required() and accepts_none(source.info.annotation)
