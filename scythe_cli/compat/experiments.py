@@ -221,7 +221,7 @@ class BaseExperiment(BaseModel):
         """
         from scythe_cli.engines.entry_points import get_engine
         from scythe_cli.model.entrypoints import entrypoint_of
-        from scythe_cli.model.function_ref import stop_if_in_worker
+        from scythe_cli.model.function_loading import stop_if_in_worker
         from scythe_cli.model.spec_rows import table_from_specs
         from scythe_cli.run.manifest import RecursionRecord
         from scythe_cli.sampling.round_trip import check_round_trip
