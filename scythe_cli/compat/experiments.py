@@ -221,7 +221,7 @@ class BaseExperiment(BaseModel):
             UnreachableError: If storage or engine cannot be used.
         """
         from scythe_cli.model.entrypoints import entrypoint_of
-        from scythe_cli.model.function_ref import stop_if_in_worker
+        from scythe_cli.model.function_loading import stop_if_in_worker
         from scythe_cli.model.spec_rows import table_from_specs
         from scythe_cli.run.manifest import RecursionRecord
         from scythe_cli.sampling.field_values import check_round_trip

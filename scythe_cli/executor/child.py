@@ -21,13 +21,16 @@ import pyarrow as pa
 
 from scythe_cli.arrow.build import array_of
 from scythe_cli.errors import EntrypointError, ScytheError
-from scythe_cli.executor.backlog import ATTEMPT, TRIES_LEFT
-from scythe_cli.executor.board import Board, Phase
-from scythe_cli.executor.memory import limit_own_memory
-from scythe_cli.executor.process import DUMP_SIGNAL, EXIT_BAD_DESCRIPTOR
+from scythe_cli.executor.limits import limit_own_memory
 from scythe_cli.executor.protocol import (
+    ATTEMPT,
+    DUMP_SIGNAL,
+    EXIT_BAD_DESCRIPTOR,
+    TRIES_REMAINING,
+    Board,
     Connection,
     Message,
+    Phase,
     from_ipc,
     to_ipc,
 )
@@ -35,7 +38,8 @@ from scythe_cli.executor.rows.call import Leaf, RunContext
 from scythe_cli.executor.rows.capture import Capture, log_line
 from scythe_cli.executor.rows.failure import Failure, failure_from
 from scythe_cli.executor.rows.outcomes import Attempts, OutcomeBatch
-from scythe_cli.model.function_ref import ExperimentTarget, enter_worker, load_target
+from scythe_cli.model.function_loading import enter_worker, load_target
+from scythe_cli.model.function_ref import ExperimentTarget
 from scythe_cli.model.registration import RegisteredExperiment
 from scythe_cli.model.spec_rows import spec_factory, workflow_run_id, workflow_run_ids
 
@@ -176,11 +180,11 @@ class _Server:
         started_s = self._flushed_s = time.monotonic()
         self._batch.clock_offset_s = time.time() - started_s
         n = table.num_rows
-        tries_left: list[Any] = table.column(TRIES_LEFT).to_pylist()
-        retryable = [left > 0 for left in tries_left]
+        tries: list[Any] = table.column(TRIES_REMAINING).to_pylist()
+        retryable = [n_tries > 0 for n_tries in tries]
         attempts = self._batch.attempts = self._attempts_of(table)
         run_ids: list[Any] = attempts.workflow_run_id.to_pylist()
-        rows = table.drop_columns([ATTEMPT, TRIES_LEFT]).combine_chunks().to_batches()[0]
+        rows = table.drop_columns([ATTEMPT, TRIES_REMAINING]).combine_chunks().to_batches()[0]
         self._choose_factory(rows.schema)
         words, clock, batch = self._board.words, self._board.clock, self._batch
         prepare, run, take, add, now = self._leaf.prepare, self._leaf.run, self._capture.take, batch.add, time.monotonic
@@ -224,15 +228,15 @@ class _Server:
             self._flush(chunk, n, retryable)
 
     def _attempts_of(self, table: pa.Table) -> Attempts:
-        sort_index, attempt, given = (
+        sort_index, attempt, own_ids = (
             table.column(name).combine_chunks() for name in ("sort_index", ATTEMPT, "workflow_run_id")
         )
         root = self._context.root_workflow_run_id
-        if given.null_count == len(given):
+        if own_ids.null_count == len(own_ids):
             run_ids = workflow_run_ids(root, sort_index)
         else:
             indices: list[Any] = sort_index.to_pylist()
-            pairs = zip(given.to_pylist(), indices, strict=True)
+            pairs = zip(own_ids.to_pylist(), indices, strict=True)
             run_ids = array_of([own or workflow_run_id(root, index) for own, index in pairs], pa.string())
         return Attempts(sort_index, attempt, run_ids)
 

@@ -1,4 +1,4 @@
-"""One child process, as the parent holds it."""
+"""The child processes of an executor, as the parent holds them."""
 
 from __future__ import annotations
 
@@ -9,91 +9,26 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
-from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-
-from scythe_cli.core.states import State
+from scythe_cli.core.folders import owned_prefix
 from scythe_cli.errors import EngineError
-from scythe_cli.executor.board import Board, Sighting, make_board_file
-from scythe_cli.executor.limits import Limits
-from scythe_cli.executor.memory import descendants
-from scythe_cli.executor.protocol import Channel, Message
+from scythe_cli.executor.attribution import Termination
+from scythe_cli.executor.dispatch import Chunk
+from scythe_cli.executor.limits import Limits, descendants, tree_memory_bytes
+from scythe_cli.executor.protocol import DUMP_SIGNAL, Board, Channel, Message, Snapshot, make_board_file, to_ipc
 from scythe_cli.executor.rows.capture import read_output
+from scythe_cli.executor.scheduling import ChildState, Overdue
 from scythe_cli.model.function_ref import ExperimentTarget
 
-__all__ = ["DUMP_SIGNAL", "EXIT_BAD_DESCRIPTOR", "ChildProcess", "Chunk", "Sentence", "death_of"]
+__all__ = ["ChildProcess", "ChildProcesses"]
 
 
-DUMP_SIGNAL = signal.SIGXCPU
-"""Asks a child to write the stack of its spec, which is about to be killed for the time it takes; it says so."""
-
-EXIT_BAD_DESCRIPTOR = 83
-"""How a child ends that can no longer use what it was started with."""
-
+_EXIT_GRACE_S = 1.0
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
-# what the system does with a process whose code went wrong, as opposed to signals that somebody sends
-_FAULTS = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}
-
-
-@dataclass(slots=True)
-class Chunk:
-    """Rows that a child has.
-
-    Attributes:
-        serial: Its number.
-        rows: The rows.
-        done: How many of them are finished, and their outcomes received.
-    """
-
-    serial: int
-    rows: pa.RecordBatch
-    done: int = 0
-
-    @property
-    def n_left(self) -> int:
-        """The number of rows that are not finished."""
-        return self.rows.num_rows - self.done
-
-
-@dataclass(frozen=True, slots=True)
-class Sentence:
-    """Why the parent ended a child.
-
-    Attributes:
-        sighting: What the child was doing.
-        state: What becomes of the spec.
-        error_type: See `Failure`.
-        message: See `Failure`.
-    """
-
-    sighting: Sighting
-    state: State
-    error_type: str
-    message: str
-
-
-def death_of(returncode: int) -> tuple[str, str]:
-    """Name how a process ended: the kind, and a sentence."""
-    if returncode == EXIT_BAD_DESCRIPTOR:
-        return (
-            "FileDescriptors",
-            "the process was ended: file descriptors were closed or written to that are not its own",
-        )
-    if returncode >= 0:
-        return "ProcessExit", f"the process exited with code {returncode} by itself"
-    try:
-        number = signal.Signals(-returncode)
-    except ValueError:
-        return "Signal", f"the process was killed by signal {-returncode}"
-    if number is signal.SIGKILL:
-        return number.name, "the process was killed by SIGKILL (from outside, or out of memory)"
-    if number in _FAULTS:
-        return number.name, f"the process died of {number.name}"
-    return number.name, f"the process was killed by {number.name}"
 
 
 class ChildProcess:
@@ -109,9 +44,8 @@ class ChildProcess:
     Attributes:
         is_ready: Whether it has loaded the experiment.
         chunks: The rows that it has, in the order in which it runs them.
-        sentence: Why it is about to die; None while it lives or dies by itself.
+        termination: Why it is about to die; None while it lives or dies by itself.
         overdue: The spec that is out of time, while it writes down where it is.
-        kill_at_s: When that time is over.
         last_message_s: When it last sent something.
         eof_s: When it closed its end of the channel; None while it is open.
         is_mute: Whether it was ended because it went on without its end of the channel.
@@ -121,72 +55,99 @@ class ChildProcess:
     def __init__(self, target: ExperimentTarget, context: bytes, limits: Limits, folder: Path, threads: int) -> None:
         self.is_ready = False
         self.chunks: deque[Chunk] = deque()
-        self.sentence: Sentence | None = None
-        self.overdue: Sighting | None = None
-        self.kill_at_s = 0.0
+        self.termination: Termination | None = None
+        self.overdue: Overdue | None = None
         self.last_message_s = time.monotonic()
         self.eof_s: float | None = None
         self.is_mute = False
         self.baseline_bytes = 0
         self._folder = folder
         self._output = folder / "output.txt"
-        folder.mkdir(parents=True)
-        self._start(target, threads)
-        fields = {"memory_limit_bytes": limits.memory_limit_bytes, "scratch": str(folder / "scratch")}
-        self.channel.send(Message("start", fields, [target.to_bytes(), context]))
+        with contextlib.ExitStack() as undo:
+            undo.callback(shutil.rmtree, folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            self._start(target, threads, undo)
+            fields = {"memory_limit_bytes": limits.memory_limit_bytes, "scratch": str(folder / "scratch")}
+            self.channel.send(Message("start", fields, [target.to_bytes(), context]))
+            undo.pop_all()
 
-    def _start(self, target: ExperimentTarget, threads: int) -> None:
-        ours, theirs = socket.socketpair()
-        lifeline, self._lifeline = os.pipe()
-        board_fd = make_board_file()
-        output = os.open(self._output, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        fds = (theirs.fileno(), board_fd, lifeline)
-        environment = {**{name: str(threads) for name in _THREAD_VARIABLES}, **os.environ}
-        try:
-            self._process = subprocess.Popen(
-                # -P: a file of the user's named like a module of the standard library must not take its place here
-                [sys.executable, "-P", "-m", "scythe_cli.executor.child", *map(str, fds)],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                pass_fds=fds,
-                start_new_session=True,
-                cwd=target.cwd,
-                env=environment,
-            )
-        except OSError as error:
-            ours.close()
-            os.close(self._lifeline)
-            os.close(board_fd)
-            raise EngineError(f"no process can be started: {error}") from error
-        finally:
-            theirs.close()
-            os.close(output)
-            os.close(lifeline)
-        self.board = Board(board_fd)
-        os.close(board_fd)
-        self.channel = Channel(ours)
-        self.pid = self._process.pid
+    def _start(self, target: ExperimentTarget, threads: int, undo: contextlib.ExitStack) -> None:
+        """Start the process; whatever is open for it afterwards is closed by `undo` too."""
+        with contextlib.ExitStack() as theirs:
+            our_socket, their_socket = socket.socketpair()
+            undo.callback(our_socket.close)
+            theirs.callback(their_socket.close)
+            lifeline, self._lifeline = os.pipe()
+            undo.callback(os.close, self._lifeline)
+            theirs.callback(os.close, lifeline)
+            board_fd = make_board_file()
+            theirs.callback(os.close, board_fd)
+            self.board = Board(board_fd)
+            undo.callback(self.board.close)
+            output = os.open(self._output, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            theirs.callback(os.close, output)
+            fds = (their_socket.fileno(), board_fd, lifeline)
+            try:
+                self._process = subprocess.Popen(
+                    # -P: a file of the user's named like a module of the standard library must not take its place here
+                    [sys.executable, "-P", "-m", "scythe_cli.executor.child", *map(str, fds)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    pass_fds=fds,
+                    start_new_session=True,
+                    cwd=target.cwd,
+                    env={**{name: str(threads) for name in _THREAD_VARIABLES}, **os.environ},
+                )
+            except OSError as error:
+                raise EngineError(f"no process can be started: {error}") from error
+            self.pid = self._process.pid
+            undo.callback(self._end)
+        self.channel = Channel(our_socket)
         self.pidfd: int | None = None
         if hasattr(os, "pidfd_open"):
             with contextlib.suppress(OSError):
                 self.pidfd = os.pidfd_open(self.pid)
+                undo.callback(os.close, self.pidfd)
 
     @property
-    def n_left(self) -> int:
+    def n_remaining(self) -> int:
         """The number of rows that it has and that are not finished."""
-        return sum(chunk.n_left for chunk in self.chunks)
+        return sum(chunk.n_remaining for chunk in self.chunks)
 
-    def give(self, chunk: Chunk, message: Message) -> None:
+    def state(self) -> ChildState:
+        """What decisions about it need to know."""
+        return ChildState(
+            snapshot=self.board.snapshot(),
+            is_ready=self.is_ready,
+            is_overdue=self.overdue is not None,
+            is_terminated=self.termination is not None,
+            gives_back=self.board.give_back,
+            is_polled=self.pidfd is None or self.eof_s is not None,
+            n_chunks=len(self.chunks),
+            n_remaining=self.n_remaining,
+            last_message_s=self.last_message_s,
+        )
+
+    def give(self, chunk: Chunk) -> None:
         """Send rows."""
         self.chunks.append(chunk)
         if len(self.chunks) == 1:
             self.last_message_s = time.monotonic()
-        self.channel.send(message)
+        self.channel.send(Message("rows", {"chunk": chunk.serial}, [to_ipc(chunk.rows)]))
 
-    def sighting(self) -> Sighting:
+    def snapshot(self) -> Snapshot:
         """What it is doing, or was doing when it died."""
-        return self.board.look()
+        return self.board.snapshot()
+
+    def memory_bytes(self, limit_bytes: int) -> int:
+        """The memory that it uses; see `tree_memory_bytes`."""
+        return tree_memory_bytes(self.pid, limit_bytes)
+
+    def terminate(self, why: Termination) -> None:
+        """End it for a limit that its spec has reached."""
+        self.termination = why
+        self.kill()
 
     def is_dead(self) -> bool:
         """Whether the process has ended; its remains are kept until `reap`."""
@@ -203,7 +164,7 @@ class ChildProcess:
         """End the process and all that it started, at once."""
         if self._process.returncode is not None:
             return
-        # those that left the group would live on
+        # those that have gone out of the group would live on
         strays = descendants(self.pid)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
@@ -221,10 +182,11 @@ class ChildProcess:
                 os.killpg(self.pid, signal.SIGKILL)
         return self._process.wait()
 
-    def ask_for_stack(self, number: signal.Signals) -> None:
-        """Make it write the stack of the running spec to its output."""
+    def ask_for_stack(self, overdue: Overdue) -> None:
+        """Make it write the stack of the running spec, which is out of time, to its output."""
+        self.overdue = overdue
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, number)
+            os.kill(self.pid, DUMP_SIGNAL)
 
     def output(self) -> str | None:
         """What its last spec has printed."""
@@ -236,19 +198,87 @@ class ChildProcess:
         Args:
             grace_s: How long it may take to end by itself: handlers that run at exit are the user's code.
         """
-        self.channel.close()
-        if grace_s:
-            with contextlib.suppress(subprocess.TimeoutExpired):
+        with contextlib.ExitStack() as steps:
+            # in the reverse of this order, and all of them, whatever interrupts one
+            steps.callback(shutil.rmtree, self._folder, ignore_errors=True)
+            steps.callback(self.board.close)
+            if self.pidfd is not None:
+                steps.callback(os.close, self.pidfd)
+            steps.callback(os.close, self._lifeline)
+            steps.callback(self._end)
+            self.channel.close()
+            if grace_s:
                 self._wait(grace_s)
+
+    def _end(self) -> None:
         self.kill()
         self.reap()
-        os.close(self._lifeline)
-        if self.pidfd is not None:
-            os.close(self.pidfd)
-        self.board.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _wait(self, timeout_s: float) -> None:
         end_s = time.monotonic() + timeout_s
         while not self.is_dead() and time.monotonic() < end_s:
             time.sleep(0.005)
+
+
+class ChildProcesses:
+    """Starts and ends the processes of one experiment and run.
+
+    Args:
+        target: The experiment.
+        context: The run, as `RunContext.to_bytes` gives it.
+        limits: What one spec may use.
+        workers: How many are to run rows at the same time.
+
+    Attributes:
+        all: The processes that there are, in the order in which they were started.
+    """
+
+    def __init__(self, target: ExperimentTarget, context: bytes, limits: Limits, workers: int) -> None:
+        self.target = target
+        self.limits = limits
+        self.workers = workers
+        self.all: list[ChildProcess] = []
+        self._context = context
+        self._threads = max(1, (os.cpu_count() or 1) // workers)
+        self._scratch = Path(tempfile.mkdtemp(prefix=owned_prefix("executor")))
+        self._n_started = 0
+        self._n_chunks = 0
+
+    def start(self) -> ChildProcess:
+        """Start a process; it is not ready yet.
+
+        Raises:
+            EngineError: If it cannot be started.
+        """
+        self._n_started += 1
+        folder = self._scratch / f"child-{self._n_started}"
+        child = ChildProcess(self.target, self._context, self.limits, folder, self._threads)
+        self.all.append(child)
+        return child
+
+    def new_serial(self) -> int:
+        """A number for a chunk, which no other one of any run has: boards of processes outlive runs."""
+        self._n_chunks += 1
+        return self._n_chunks
+
+    def drop(self, child: ChildProcess) -> None:
+        """End a process that is of no more use."""
+        self.all.remove(child)
+        child.close()
+
+    def close(self) -> None:
+        """End all processes, and remove what they have written."""
+        children, self.all = self.all, []
+        for child in children:
+            child.channel.close()  # all of them come to their end at the same time
+        until_s = time.monotonic() + _EXIT_GRACE_S
+        with contextlib.ExitStack() as steps:
+            steps.callback(shutil.rmtree, self._scratch, ignore_errors=True)
+            for child in reversed(children):
+                steps.callback(_close_by, child, until_s)
+
+
+def _close_by(child: ChildProcess, until_s: float) -> None:
+    """Close a child; one that waits for rows has until then to end by itself."""
+    is_idle = child.is_ready and not child.chunks
+    child.close(grace_s=max(0.0, until_s - time.monotonic()) if is_idle else 0.0)

@@ -213,7 +213,7 @@ class ScytheWorkerConfig(BaseSettings):
         from scythe_cli.engines.hatchet.nodes.process_pool import ProcessPool
         from scythe_cli.engines.hatchet.nodes.specstore import SpecStore
         from scythe_cli.engines.hatchet.sdk_patches import end_at_once, lifespan_of, stop_at_second_signal
-        from scythe_cli.model.function_ref import stop_if_in_worker
+        from scythe_cli.model.function_loading import stop_if_in_worker
 
         stop_if_in_worker()
         if not self.served(experiments, workflows) and not others:

@@ -16,8 +16,7 @@ import pyarrow as pa
 import pytest
 
 from scythe_cli.errors import EntrypointError
-from scythe_cli.executor.limits import Limits, StopSignal
-from scythe_cli.executor.memory import descendants
+from scythe_cli.executor.limits import Limits, StopSignal, descendants
 from scythe_cli.executor.pool import Executor
 from scythe_cli.executor.rows.call import RunContext
 from scythe_cli.model.function_ref import ExperimentTarget, target_of
@@ -249,7 +248,7 @@ def test_memory_that_specs_leave_behind_ends_none(make: Make) -> None:
 
 
 def test_memory_that_grows_is_seen_from_outside(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scythe_cli.executor.pool.tree_memory_bytes", lambda pid, limit: 1_234_000_000)
+    monkeypatch.setattr("scythe_cli.executor.process.tree_memory_bytes", lambda pid, limit: 1_234_000_000)
     (row,) = _run(make(memory=1_000_000_000), "sleep")
     assert (row["state"], row["error_type"]) == ("crashed", "MemoryLimit")
     assert row["message"] == "used 1.2 GB, the limit is 1.0 GB"

@@ -22,7 +22,7 @@ from pathlib import Path
 from pydantic import Field, field_validator
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
 from scythe_cli.registry import ExperimentRegistry
-from scythe_cli.model.function_ref import in_worker
+from scythe_cli.model.function_loading import in_worker
 
 HERE = Path(__file__).parent
 if in_worker() and (HERE / "broken").exists():

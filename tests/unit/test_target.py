@@ -15,14 +15,8 @@ import pytest
 
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
 from scythe_cli.errors import EntrypointError
-from scythe_cli.model.function_ref import (
-    ExperimentTarget,
-    ImportedInWorker,
-    in_worker,
-    load_target,
-    stop_if_in_worker,
-    target_of,
-)
+from scythe_cli.model.function_loading import ImportedInWorker, in_worker, load_target, stop_if_in_worker
+from scythe_cli.model.function_ref import ExperimentTarget, target_of
 from scythe_cli.registry import ExperimentOptions, ExperimentRegistry, RegisteredExperiment, experiment_from_function
 
 MODULE = """
@@ -47,7 +41,8 @@ def run_specs(experiment, n=3):
     from scythe_cli.executor.pool import Executor
     from scythe_cli.executor.rows.call import RunContext
     from scythe_cli.model.spec_rows import with_meta
-    from scythe_cli.model.function_ref import stop_if_in_worker, target_of
+    from scythe_cli.model.function_loading import stop_if_in_worker
+    from scythe_cli.model.function_ref import target_of
 
     stop_if_in_worker()
     rows = with_meta(pa.table({"u": [float(i) for i in range(n)]}), "e/v1.0.0/2025-01-01_00-00-00", None)
@@ -283,9 +278,9 @@ def test_modules_that_cannot_be_loaded(tmp_path: Path) -> None:
 
 
 def test_a_module_that_imports_one_that_starts_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scythe_cli.model.function_ref._is_worker", True)
+    monkeypatch.setattr("scythe_cli.model.function_loading._is_worker", True)
     (tmp_path / "starter.py").write_text(
-        "from scythe_cli.model.function_ref import stop_if_in_worker\nstop_if_in_worker()\n"
+        "from scythe_cli.model.function_loading import stop_if_in_worker\nstop_if_in_worker()\n"
     )
     target = _target_in(tmp_path, "importer", "import starter\n" + MODULE.format(decorator=""))
     with pytest.raises(EntrypointError, match=r"imports a module that starts a run(.|\n)*__main__"):

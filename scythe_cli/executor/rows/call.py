@@ -260,12 +260,12 @@ class Leaf:
 
     def _features_of(self, spec: ExperimentInputSpec) -> dict[str, Feature]:
         features: dict[str, Feature] = {}
-        for name, given in spec.computed_features.items():
+        for name, raw in spec.computed_features.items():
             if not isinstance(name, str) or not name:  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise OutputError(f"a computed feature is named {name!r}; names must be text")
             if name in self._taken_by_fields:
                 raise OutputError(f"the computed feature {name!r} has the name of a field")
-            value: Any = given
+            value: Any = raw
             if not isinstance(value, (int, float, str)) and value is not None:
                 # scalars of NumPy
                 value = value.item() if hasattr(value, "item") else value

@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from typing import TextIO
 
+from scythe_cli.executor.rows.failure import PACKAGE_FOLDER
+
 __all__ = ["Capture", "has_whole_stack", "log_line", "read_output", "split_fault"]
 
 
@@ -22,8 +24,6 @@ LIMIT_BYTES = 64 * 1024
 
 _FAULT = re.compile(r"^(Fatal Python error: |Stack \(most recent call first\)|Current thread 0x)", re.MULTILINE)
 _FAULT_FRAME = re.compile(r'^  File "(.*)", line (\S+) in (.*)$', re.MULTILINE)
-_PACKAGE = str(Path(__file__).parent.parent) + "/"
-
 
 _CLIENTS = ("httpx", "httpcore", "botocore", "aiobotocore", "s3fs", "urllib3")
 
@@ -125,7 +125,7 @@ def _make_c_stdio_line_buffered() -> None:
 
 
 def read_output(path: Path) -> str | None:
-    """What a child has left in its file; None when that is nothing."""
+    """What the output file of a child holds; None when that is nothing."""
     try:
         fd = os.open(path, os.O_RDONLY)
     except OSError:
@@ -153,11 +153,13 @@ def has_whole_stack(output: str | None) -> bool:
     """Whether `faulthandler` has written the stack down to the frames of this package, or as far as it goes."""
     if output is None:
         return False
-    return any(match[1].startswith(_PACKAGE) for match in _FAULT_FRAME.finditer(output)) or output.endswith("\n  ...\n")
+    return any(match[1].startswith(PACKAGE_FOLDER) for match in _FAULT_FRAME.finditer(output)) or output.endswith(
+        "\n  ...\n"
+    )
 
 
 def split_fault(output: str | None) -> tuple[str | None, str | None]:
-    """Take apart what a dead child left: what its spec printed, and the stack that `faulthandler` wrote after it.
+    """Take apart the output of a dead child: what its spec printed, and the stack that `faulthandler` wrote after it.
 
     The stack is put into the order of Python's tracebacks, without the frames of this package that called the user's.
     """
@@ -169,7 +171,7 @@ def split_fault(output: str | None) -> tuple[str | None, str | None]:
     fault = output[match.start() :]
     frames: list[str] = []
     for filename, line, function in _FAULT_FRAME.findall(fault):
-        if filename.startswith(_PACKAGE):
+        if filename.startswith(PACKAGE_FOLDER):
             break
         frames.append(f'  File "{filename}", line {line}, in {function}')
     lines = ["Traceback (most recent call last):", *reversed(frames)] if frames else []

@@ -12,14 +12,15 @@ from scythe_cli.core.states import State
 from scythe_cli.errors import ScytheError
 from scythe_cli.model.function_ref import SCRIPT_MODULE
 
-__all__ = ["Failure", "cut_middle", "failure_from", "safe_text"]
+__all__ = ["PACKAGE_FOLDER", "Failure", "cut_middle", "failure_from", "safe_text"]
 
 
 MESSAGE_LIMIT = 2_000
 TRACEBACK_LIMIT = 20_000
 _NAME_LIMIT = 200
 
-_PACKAGE = str(Path(__file__).parent.parent) + "/"
+PACKAGE_FOLDER = f"{Path(__file__).parents[2]}/"
+"""Where the code of this package is: what a file of a frame begins with that is not the user's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def _traceback_of(error: BaseException) -> str | None:
 
 def _first_foreign(trace: TracebackType | None) -> TracebackType | None:
     """The traceback from the first frame on that is not of this package."""
-    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+    while trace is not None and trace.tb_frame.f_code.co_filename.startswith(PACKAGE_FOLDER):
         trace = trace.tb_next
     return trace
 

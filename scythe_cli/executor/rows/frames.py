@@ -143,11 +143,11 @@ def _own_levels(frame: pd.DataFrame, taken: frozenset[str]) -> dict[str, Any]:
             return {}
         return {} if _is_specs(index.name, index, taken) else {_level_name(index.name, None, frame): index}
     levels: dict[str, Any] = {}
-    for position, given in enumerate(index.names):
+    for position, level in enumerate(index.names):
         # a level of the spec holds one value; looking at the level, not at its rows, makes that cheap
-        if _is_specs(given, index.levels[position], taken):
+        if _is_specs(level, index.levels[position], taken):
             continue
-        name = _level_name(given, position, frame)
+        name = _level_name(level, position, frame)
         if name in levels:
             raise FrameError(f"it has two index levels named {name!r}")
         levels[name] = index.get_level_values(position)

@@ -1,0 +1,309 @@
+"""The rows of one run on their way: which wait, how many go at once, which go again, and what became of them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from scythe_cli.executor.attribution import Death, Evidence, evidence_of, may_retry, resolve
+from scythe_cli.executor.protocol import ATTEMPT, TRIES_REMAINING
+from scythe_cli.executor.rows.outcomes import outcome_of_failure
+
+if TYPE_CHECKING:
+    from scythe_cli.executor.rows.call import RunContext
+    from scythe_cli.executor.rows.failure import Failure
+
+__all__ = ["Backlog", "Chunk", "Dispatch", "Pace"]
+
+
+_TARGET_S = 0.5
+_MAX_ROWS = 20_000
+_GROWTH = 4
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Rows that a child has.
+
+    Attributes:
+        serial: Its number, which no other chunk has that the child ever had.
+        rows: The rows.
+        done: How many of them are finished, and their outcomes received.
+    """
+
+    serial: int
+    rows: pa.RecordBatch
+    done: int = 0
+
+    @property
+    def n_remaining(self) -> int:
+        """The number of rows that are not finished."""
+        return self.rows.num_rows - self.done
+
+
+@dataclass(slots=True)
+class _Piece:
+    rows: pa.RecordBatch
+    alone: bool  # each row is run in a chunk of its own
+
+
+class Backlog:
+    """Rows in the order in which they are to be run.
+
+    Args:
+        source: Batches of rows; an attempt number is added where there is none.
+        retries: How often a row is run again.
+    """
+
+    def __init__(self, source: Iterable[pa.RecordBatch], retries: int) -> None:
+        self._source: Iterator[pa.RecordBatch] | None = iter(source)
+        self._retries = retries
+        self._pieces: deque[_Piece] = deque()
+        self._n = 0
+
+    def remaining(self) -> int | None:
+        """The number of rows; None when the source may have more."""
+        return None if self._source is not None else self._n
+
+    def holds(self, n: int) -> bool:
+        """Whether there are `n` rows at least; asks the source as far as necessary."""
+        while self._n < n and self._source is not None:
+            batch = next(self._source, None)
+            if batch is None:
+                self._source = None
+            elif batch.num_rows:
+                self._pieces.append(_Piece(self._numbered(batch), alone=False))
+                self._n += batch.num_rows
+        return self._n >= n
+
+    def take(self, n: int) -> pa.RecordBatch:
+        """Take at most `n` rows from the front; there must be one."""
+        taken: list[pa.RecordBatch] = []
+        missing = n
+        while missing and self._pieces:
+            piece = self._pieces[0]
+            if piece.alone and taken:
+                break
+            rows = piece.rows.slice(0, 1 if piece.alone else missing)
+            if rows.num_rows == piece.rows.num_rows:
+                self._pieces.popleft()
+            else:
+                piece.rows = piece.rows.slice(rows.num_rows)
+            taken.append(rows)
+            missing -= rows.num_rows
+            if piece.alone:
+                break
+        batch = taken[0] if len(taken) == 1 else pa.Table.from_batches(taken).combine_chunks().to_batches()[0]
+        self._n -= batch.num_rows
+        return batch
+
+    def put_back(self, rows: pa.RecordBatch, *, alone: bool = False) -> None:
+        """Put rows to the front that no child has begun."""
+        if rows.num_rows:
+            self._pieces.appendleft(_Piece(rows, alone))
+            self._n += rows.num_rows
+
+    def put_again(self, rows: pa.RecordBatch, *, alone: bool = False) -> None:
+        """Put rows to the end that are to be attempted once more."""
+        import pyarrow.compute as pc  # on use: most runs retry nothing
+
+        attempt = pc.add(rows.column(ATTEMPT), pa.scalar(1, pa.int32()))
+        remaining = pc.subtract(rows.column(TRIES_REMAINING), pa.scalar(1, pa.int32()))
+        rows = _with_column(_with_column(rows, ATTEMPT, attempt), TRIES_REMAINING, remaining)
+        self._pieces.append(_Piece(rows, alone))
+        self._n += rows.num_rows
+
+    def _numbered(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        n = batch.num_rows
+        if batch.schema.get_field_index(ATTEMPT) < 0:
+            batch = _with_column(batch, ATTEMPT, pa.repeat(pa.scalar(1, pa.int32()), n))
+        return _with_column(batch, TRIES_REMAINING, pa.repeat(pa.scalar(self._retries, pa.int32()), n))
+
+
+def _with_column(batch: pa.RecordBatch, name: str, values: pa.Array[Any]) -> pa.RecordBatch:
+    columns = {f.name: column for f, column in zip(batch.schema, batch.columns, strict=True)}
+    position = batch.schema.get_field_index(name)
+    field = pa.field(name, pa.int32())
+    schema = batch.schema.append(field) if position < 0 else batch.schema.set(position, field)
+    columns[name] = values.cast(pa.int32())
+    return pa.RecordBatch.from_arrays([columns[f.name] for f in schema], schema=schema)
+
+
+@dataclass(slots=True)
+class Pace:
+    """How many rows a chunk should have: few enough to be done soon, enough that the handling of chunks costs little.
+
+    Attributes:
+        row_s: The time that a row takes, lately; None before the first.
+        largest: The largest chunk so far.
+    """
+
+    row_s: float | None = None
+    largest: int = 1
+
+    def record(self, n_rows: int, busy_s: float) -> None:
+        """Learn from rows that have been run."""
+        row_s = busy_s / n_rows
+        # slower counts at once: a chunk that takes too long does more harm than one too many
+        self.row_s = row_s if self.row_s is None or row_s > self.row_s else max(row_s, self.row_s / 2)
+
+    def rows(self, remaining: int | None, workers: int) -> int:
+        """The size of the next chunk."""
+        if self.row_s is None:
+            return 1
+        n = min(self.largest * _GROWTH, int(_TARGET_S / max(self.row_s, 1e-7)), _MAX_ROWS)
+        if remaining is not None:
+            # at the end, no child keeps rows that another could run
+            n = min(n, -(-remaining // (2 * workers)))
+        n = max(n, 1)
+        self.largest = max(self.largest, n)
+        return n
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether a child should have its next chunk before it asks: not where rows take longer than a message."""
+        return self.row_s is not None and self.row_s < 0.02
+
+
+class Dispatch:
+    """Hands out the rows of a run, and takes what became of them.
+
+    Args:
+        source: Batches of rows, see `Executor.run`.
+        retries: How often a row is run again.
+        context: The run.
+        workers: How many processes run rows at the same time.
+    """
+
+    def __init__(self, source: Iterable[pa.RecordBatch], retries: int, context: RunContext, workers: int) -> None:
+        self._backlog = Backlog(source, retries)
+        self._pace = Pace()
+        self._retries = retries
+        self._context = context
+        self._workers = workers
+        self._outcomes: list[pa.Table] = []
+        self._n_unexplained = 0  # deaths of children that had not begun with their rows
+        self._suspected: Counter[int] = Counter()  # how often a row was alone in such a child, by sort_index
+        self.has_failures = False
+        """Whether any of the outcomes at hand is of a row that did not succeed."""
+
+    @property
+    def is_fast(self) -> bool:
+        """See `Pace.is_fast`."""
+        return self._pace.is_fast
+
+    @property
+    def has_outcomes(self) -> bool:
+        """Whether there are outcomes at hand."""
+        return bool(self._outcomes)
+
+    def holds(self, n: int) -> bool:
+        """Whether `n` rows wait at least; asks the source as far as necessary."""
+        return self._backlog.holds(n)
+
+    def next_rows(self) -> pa.RecordBatch:
+        """Take the rows of the next chunk; one must wait."""
+        n = self._pace.rows(self._backlog.remaining(), self._workers)
+        self._backlog.holds(n)
+        return self._backlog.take(n)
+
+    def take_outcomes(self) -> list[pa.Table]:
+        """The outcomes at hand; then there are none."""
+        outcomes, self._outcomes = self._outcomes, []
+        self.has_failures = False
+        return outcomes
+
+    def add_outcomes(self, chunk: Chunk, outcomes: Sequence[pa.Table], fields: dict[str, Any]) -> bool:
+        """Take outcomes of a chunk.
+
+        Args:
+            chunk: The chunk; it is changed.
+            outcomes: The tables.
+            fields: What the child says with them.
+
+        Returns:
+            Whether its child is done with the chunk.
+        """
+        self._outcomes += outcomes
+        if fields["n"]:
+            self._pace.record(fields["n"], fields["busy_s"])
+        if fields["failed"]:
+            self.has_failures = True
+            self._retry(chunk, fields["failed"])
+        chunk.done = fields["done"]
+        if fields["back"]:
+            self._backlog.put_back(chunk.rows.slice(chunk.done))
+            return True
+        return not chunk.n_remaining
+
+    def _retry(self, chunk: Chunk, failed: Sequence[int]) -> None:
+        if not self._retries:
+            return
+        tries: Any = chunk.rows.column(TRIES_REMAINING)
+        again = [row for row in failed if may_retry(tries[row].as_py())]
+        if again:
+            self._backlog.put_again(chunk.rows.take(pa.array(again, pa.int64())))
+
+    def settle(self, death: Death, chunks: Sequence[Chunk], failure: Failure, died_s: float, log: str | None) -> None:
+        """Take back the rows of a child that died, and attribute its death to one of them where that is known.
+
+        Args:
+            death: What is known of its end.
+            chunks: What it had, in the order in which it would have run them; the first is the one of `death`.
+            failure: What the row becomes that is the cause.
+            died_s: When it died, on the monotonic clock.
+            log: What that row printed.
+        """
+        chunk = chunks[0]
+        evidence = evidence_of(death)
+        resolution = resolve(death, evidence, self._count(evidence, chunk))
+        # what is put to the front last is run first
+        for other in reversed(chunks[1:]):
+            self._backlog.put_back(other.rows)
+        for span in reversed(resolution.again):
+            self._backlog.put_back(chunk.rows.slice(span.start, span.stop - span.start), alone=span.alone)
+        if resolution.attributed is not None:
+            started_s = death.snapshot.started_s if resolution.has_begun else died_s
+            self._attribute(chunk.rows.slice(resolution.attributed, 1), failure, started_s, died_s, log)
+
+    def _count(self, evidence: Evidence, chunk: Chunk) -> int:
+        """How many deaths have been of this kind; see `resolve`."""
+        if evidence is Evidence.NONE:
+            self._n_unexplained += 1
+            return self._n_unexplained
+        if evidence is Evidence.NONE_ALONE:
+            row: Any = chunk.rows.column("sort_index")[0].as_py()
+            self._suspected[row] += 1
+            return self._suspected[row]
+        return 1
+
+    def _attribute(
+        self, row: pa.RecordBatch, failure: Failure, started_s: float, died_s: float, log: str | None
+    ) -> None:
+        """Make the outcome of a row that ended its process."""
+        from scythe_cli.model.spec_rows import workflow_run_id
+
+        cells = row.select(["sort_index", "workflow_run_id", ATTEMPT, TRIES_REMAINING]).to_pylist()[0]
+        retries = may_retry(cells[TRIES_REMAINING])
+        run_id = cells["workflow_run_id"] or workflow_run_id(self._context.root_workflow_run_id, cells["sort_index"])
+        self.has_failures = True
+        self._outcomes.append(
+            outcome_of_failure(
+                failure,
+                sort_index=cells["sort_index"],
+                attempt=cells[ATTEMPT],
+                final=not retries,
+                workflow_run_id=run_id,
+                worker=self._context.worker,
+                started_s=started_s + time.time() - time.monotonic(),
+                duration_s=max(0.0, died_s - started_s),
+                log=log,
+            )
+        )
+        if retries:
+            self._backlog.put_again(row, alone=True)

@@ -1,0 +1,317 @@
+"""The loop of one run: waits for messages, deaths, deadlines and the stop signal, and does what is decided then."""
+
+from __future__ import annotations
+
+import selectors
+import time
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from scythe_cli.errors import EntrypointError
+from scythe_cli.executor.attribution import (
+    Death,
+    describe_exit,
+    failure_of_exit,
+    is_start_hopeless,
+    over_memory,
+    over_time,
+)
+from scythe_cli.executor.dispatch import Chunk, Dispatch
+from scythe_cli.executor.limits import StopSignal
+from scythe_cli.executor.process import ChildProcess, ChildProcesses
+from scythe_cli.executor.protocol import from_ipc
+from scythe_cli.executor.rows.capture import has_whole_stack, split_fault
+from scythe_cli.executor.rows.failure import cut_middle
+from scythe_cli.executor.scheduling import (
+    HEARTBEAT_S,
+    STACK_S,
+    Overdue,
+    TimeAction,
+    children_to_ask_back,
+    is_bloated,
+    next_to_feed,
+    rows_to_start_for,
+    time_action,
+    wait_s,
+)
+from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
+
+__all__ = ["RunLoop"]
+
+
+_MEMORY_POLL_S = 0.05
+_MUTE_S = 1.0
+
+
+class RunLoop:
+    """One run of rows. Closing it ends the processes that are still at work, and keeps those that wait.
+
+    Args:
+        processes: The processes; more are started as they are needed.
+        dispatch: The rows.
+        stop: Ends the run early.
+    """
+
+    def __init__(self, processes: ChildProcesses, dispatch: Dispatch, stop: StopSignal) -> None:
+        self._processes = processes
+        self._dispatch = dispatch
+        self._stop = stop
+        self._timeout_s = processes.limits.execution_timeout_s
+        self._memory_limit = processes.limits.memory_limit_bytes
+        self._selector = selectors.DefaultSelector()
+        self._events: dict[int, int] = {}  # what is waited for on the channel of a child, by its number
+        self._n_failed_starts = 0
+        self._keeps_spare = False
+        self._has_started = any(child.is_ready for child in processes.all)
+        self._memory_due_s = 0.0
+        self._heeds_drain = True
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The outcomes; see `Executor.run`."""
+        for fd in (self._stop.drain_fd, self._stop.kill_fd):
+            self._selector.register(fd, selectors.EVENT_READ, None)
+        for child in self._processes.all:
+            self._watch(child)
+        last_s = time.monotonic()
+        while True:
+            if self._stop.killing:
+                yield from self._kill()
+                return
+            self._distribute()
+            if self._is_finished():
+                return
+            self._wait()
+            self._keep_limits()
+            if self._dispatch.has_outcomes:
+                if not self._dispatch.has_failures:
+                    # what the caller does with outcomes takes a while; failures may make it stop the run
+                    self._distribute()
+                yield from self._dispatch.take_outcomes()
+                last_s = time.monotonic()
+            elif time.monotonic() - last_s >= HEARTBEAT_S:
+                yield OUTCOME_SCHEMA.empty_table()
+                last_s = time.monotonic()
+
+    def close(self) -> None:
+        """End the processes that are at work."""
+        self._selector.close()
+        for child in [c for c in self._processes.all if c.chunks]:
+            self._processes.drop(child)
+
+    def __enter__(self) -> RunLoop:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _is_finished(self) -> bool:
+        if self._dispatch.has_outcomes or any(child.chunks for child in self._processes.all):
+            return False
+        return self._stop.draining or not self._dispatch.holds(1)
+
+    def _kill(self) -> list[pa.Table]:
+        """End all children that run something; what they had finished and sent is kept."""
+        for child in [c for c in self._processes.all if c.chunks]:
+            child.kill()
+            child.reap()
+            self._receive_rest(child)
+            self._drop(child)
+        return self._dispatch.take_outcomes()
+
+    # giving rows
+
+    def _distribute(self) -> None:
+        children = self._processes.all
+        if self._stop.draining:
+            for child in children:
+                if child.n_remaining > 1:
+                    child.board.give_back = True
+            return
+        self._start_processes()
+        while (child := self._next_to_feed()) is not None:
+            self._feed(child)
+        positions = children_to_ask_back(
+            [child.state() for child in children], self._processes.workers, time.monotonic()
+        )
+        if positions and not self._dispatch.holds(1):
+            for position in positions:
+                children[position].board.give_back = True
+
+    def _start_processes(self) -> None:
+        while True:
+            states = [child.state() for child in self._processes.all]
+            n = rows_to_start_for(states, self._processes.workers, keeps_spare=self._keeps_spare)
+            if n is None or not self._dispatch.holds(n):
+                return
+            self._watch(self._processes.start())
+
+    def _next_to_feed(self) -> ChildProcess | None:
+        states = [child.state() for child in self._processes.all]
+        position = next_to_feed(states, self._processes.workers, is_fast=self._dispatch.is_fast)
+        return None if position is None or not self._dispatch.holds(1) else self._processes.all[position]
+
+    def _feed(self, child: ChildProcess) -> None:
+        """Give a child its next rows, or put another in its place."""
+        if not child.chunks:
+            if self._memory_limit is not None and is_bloated(
+                child.memory_bytes(self._memory_limit), child.baseline_bytes, self._memory_limit
+            ):
+                self._drop(child)
+                self._start_processes()
+                return
+            child.board.give_back = False
+        child.give(Chunk(self._processes.new_serial(), self._dispatch.next_rows()))
+        self._update(child)
+
+    # waiting
+
+    def _watch(self, child: ChildProcess) -> None:
+        self._events[child.pid] = selectors.EVENT_READ
+        self._selector.register(child.channel, selectors.EVENT_READ, child)
+        if child.pidfd is not None:
+            self._selector.register(child.pidfd, selectors.EVENT_READ, child)
+
+    def _drop(self, child: ChildProcess) -> None:
+        """End a child, and wait for nothing of it any more."""
+        if self._events.pop(child.pid) and child.eof_s is None:
+            self._selector.unregister(child.channel)
+        if child.pidfd is not None:
+            self._selector.unregister(child.pidfd)
+        self._processes.drop(child)
+
+    def _update(self, child: ChildProcess) -> None:
+        """Wait for the socket to take more, only while there is more."""
+        if child.eof_s is not None:
+            return
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if child.channel.wants_write else 0)
+        if self._events[child.pid] != events:
+            self._events[child.pid] = events
+            self._selector.modify(child.channel, events, child)
+
+    def _wait(self) -> None:
+        """Wait for something to happen, and deal with messages and deaths."""
+        timeout_s = wait_s(
+            [child.state() for child in self._processes.all],
+            now_s=time.monotonic(),
+            execution_timeout_s=self._timeout_s,
+            memory_due_s=None if self._memory_limit is None else self._memory_due_s,
+        )
+        for key, events in self._selector.select(timeout_s):
+            child: ChildProcess | None = key.data
+            if child is None:
+                if self._heeds_drain and self._stop.draining:
+                    # it stays readable; that it is set is looked at in each round
+                    self._selector.unregister(self._stop.drain_fd)
+                    self._heeds_drain = False
+            elif child in self._processes.all and key.fileobj is child.channel:
+                if events & selectors.EVENT_WRITE:
+                    child.channel.flush()
+                    self._update(child)
+                if events & selectors.EVENT_READ:
+                    self._receive(child)
+        for child in list(self._processes.all):
+            if child.is_dead():
+                self._handle_death(child)
+            elif child.eof_s is not None and time.monotonic() - child.eof_s > _MUTE_S:
+                child.is_mute = True  # its spec has closed descriptors that are not its own, or written to them
+                child.kill()
+
+    # taking outcomes
+
+    def _receive_rest(self, child: ChildProcess) -> None:
+        """Take what a dead child had sent before."""
+        while child.eof_s is None and self._receive(child):
+            pass
+
+    def _receive(self, child: ChildProcess) -> bool:
+        """Take what a child has sent; tell whether that was anything."""
+        messages = child.channel.receive()
+        for message in messages:
+            child.last_message_s = time.monotonic()
+            if message.kind == "done":
+                outcomes = [from_ipc(blob) for blob in message.blobs]
+                if self._dispatch.add_outcomes(child.chunks[0], outcomes, message.fields):
+                    child.chunks.popleft()
+            elif message.kind == "ready":
+                child.is_ready = self._has_started = True
+                if self._memory_limit is not None:
+                    child.baseline_bytes = child.memory_bytes(self._memory_limit)
+                self._n_failed_starts = 0
+            else:
+                raise EntrypointError(message.fields["message"], hint=message.fields["hint"])
+        if child.channel.at_end and child.eof_s is None:
+            self._selector.unregister(child.channel)
+            child.eof_s = time.monotonic()
+        return bool(messages)
+
+    # limits
+
+    def _keep_limits(self) -> None:
+        now_s = time.monotonic()
+        checks_memory = self._memory_limit is not None and now_s >= self._memory_due_s
+        for child in self._processes.all:
+            if not child.chunks or child.termination is not None:
+                continue
+            self._keep_time(child, now_s)
+            if checks_memory and child.termination is None:
+                self._keep_memory(child)
+        if checks_memory:
+            self._memory_due_s = time.monotonic() + _MEMORY_POLL_S
+
+    def _keep_time(self, child: ChildProcess, now_s: float) -> None:
+        snapshot = child.snapshot()
+        has_stack = child.overdue is not None and has_whole_stack(child.output())
+        match time_action(
+            snapshot, child.overdue, now_s=now_s, execution_timeout_s=self._timeout_s, has_stack=has_stack
+        ):
+            case TimeAction.ASK_FOR_STACK:
+                child.ask_for_stack(Overdue(snapshot, now_s + STACK_S))
+            case TimeAction.FORGET:
+                child.overdue = None
+            case TimeAction.TERMINATE:
+                child.terminate(over_time(snapshot, self._timeout_s))
+            case TimeAction.NOTHING:
+                pass
+
+    def _keep_memory(self, child: ChildProcess) -> None:
+        limit = self._memory_limit or 0
+        used = child.memory_bytes(limit)
+        if used > limit:
+            child.terminate(over_memory(child.snapshot(), used, limit))
+
+    # deaths
+
+    def _handle_death(self, child: ChildProcess) -> None:
+        """Find out what ended a child, and which of its rows; the others are run by another one."""
+        died_s = time.monotonic()
+        code = child.reap()
+        self._receive_rest(child)
+        output, stack = split_fault(child.output())
+        if not child.is_ready:
+            self._note_failed_start(code, output, stack)
+        elif child.chunks:
+            # from now on, one more is kept ready to take the place of the next that dies
+            self._keeps_spare = True
+            chunk = child.chunks[0]
+            death = Death(
+                chunk=chunk.serial,
+                n_rows=chunk.rows.num_rows,
+                n_done=chunk.done,
+                snapshot=child.snapshot(),
+                is_mute=child.is_mute,
+                terminated_at=None if child.termination is None else child.termination.snapshot,
+            )
+            failure = failure_of_exit(code, child.termination, is_mute=child.is_mute, stack=stack)
+            self._dispatch.settle(death, list(child.chunks), failure, died_s, output)
+        self._drop(child)
+
+    def _note_failed_start(self, code: int, output: str | None, stack: str | None) -> None:
+        self._n_failed_starts += 1
+        if not is_start_hopeless(self._n_failed_starts, has_started=self._has_started):
+            return
+        text = "\n".join(part.rstrip() for part in (output, stack) if part)
+        raise EntrypointError(
+            f"{self._processes.target.describe()} cannot be loaded: {describe_exit(code)[1]}"
+            + (f"\n{cut_middle(text, 5_000)}" if text else "")
+        )

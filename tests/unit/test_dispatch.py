@@ -1,0 +1,161 @@
+"""The rows of a run on their way, without the processes that they go to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from scythe_cli.core.states import State
+from scythe_cli.executor.attribution import Death
+from scythe_cli.executor.dispatch import Backlog, Chunk, Dispatch, Pace
+from scythe_cli.executor.protocol import ATTEMPT, TRIES_REMAINING, Phase, Snapshot
+from scythe_cli.executor.rows.call import RunContext
+from scythe_cli.executor.rows.failure import Failure
+from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
+
+CRASH = Failure(State.CRASHED, "SIGABRT", "it died", "here")
+
+
+def rows(n: int, first: int = 0) -> pa.RecordBatch:
+    ids = pa.array([None] * n, pa.string())
+    return pa.RecordBatch.from_pydict({"sort_index": list(range(first, first + n)), "workflow_run_id": ids})
+
+
+def indices(batch: pa.RecordBatch) -> list[Any]:
+    return batch.column("sort_index").to_pylist()
+
+
+def dispatch(*batches: pa.RecordBatch, retries: int = 0) -> Dispatch:
+    return Dispatch(batches, retries, RunContext("runs", "a/v1.0.0/2025-01-01_00-00-00", "root", "here"), workers=2)
+
+
+def chunk_of(run: Dispatch, n: int) -> Chunk:
+    """A chunk as a child would have it."""
+    run.holds(n)
+    return Chunk(7, run._backlog.take(n))
+
+
+def rest(run: Dispatch) -> list[list[Any]]:
+    """What waits, as the chunks of a slow function."""
+    chunks: list[list[Any]] = []
+    while run.holds(1):
+        chunks.append(indices(run._backlog.take(100)))
+    return chunks
+
+
+def test_rows_wait_in_order_and_are_asked_for_as_they_are_needed() -> None:
+    asked: list[int] = []
+
+    def source() -> Iterator[pa.RecordBatch]:
+        for first in (0, 3, 3, 6):
+            asked.append(first)
+            yield rows(3 if len(asked) != 3 else 0, first)
+
+    backlog = Backlog(source(), retries=2)
+    assert (backlog.holds(1), asked, backlog.remaining()) == (True, [0], None)
+    assert (backlog.holds(4), asked) == (True, [0, 3])
+    batch = backlog.take(4)
+    assert indices(batch) == [0, 1, 2, 3]
+    assert batch.column(ATTEMPT).to_pylist() == [1] * 4
+    assert batch.column(TRIES_REMAINING).to_pylist() == [2] * 4
+    assert not backlog.holds(9)
+    assert backlog.remaining() == 5
+    assert indices(backlog.take(9)) == [4, 5, 6, 7, 8]
+    assert not backlog.holds(1)
+
+
+def test_rows_that_come_back_are_run_first_and_those_that_failed_last() -> None:
+    backlog = Backlog([rows(6)], retries=1)
+    assert backlog.holds(6)
+    batch = backlog.take(4)
+    backlog.put_again(batch.slice(0, 1))
+    backlog.put_back(batch.slice(2), alone=True)
+    backlog.put_back(batch.slice(1, 1))
+    backlog.put_back(batch.slice(4))  # none
+    taken: list[pa.RecordBatch] = []
+    while backlog.holds(1):
+        taken.append(backlog.take(10))
+    # those that are to be alone are
+    assert [indices(each) for each in taken] == [[1], [2], [3], [4, 5, 0]]
+    assert taken[-1].column(ATTEMPT).to_pylist() == [1, 1, 2]
+    assert taken[-1].column(TRIES_REMAINING).to_pylist() == [1, 1, 0]
+
+
+def test_chunks_grow_as_long_as_rows_are_quick() -> None:
+    pace = Pace()
+    assert (pace.rows(None, 2), pace.is_fast) == (1, False)
+    pace.record(1, 0.001)
+    assert [pace.rows(None, 2) for _ in range(5)] == [4, 16, 64, 256, 500]
+    assert pace.is_fast
+    assert pace.rows(100, 2) == 25  # at the end, no child keeps what another could run
+    assert pace.rows(1, 2) == 1
+    pace.record(10, 1.0)  # slower counts at once
+    assert (pace.rows(None, 2), pace.is_fast) == (5, False)
+    pace.record(10, 0.0)  # quicker only by and by
+    assert pace.rows(None, 2) == 10
+
+
+def test_outcomes_end_a_chunk_and_failures_are_tried_again() -> None:
+    run = dispatch(rows(6), retries=1)
+    chunk = chunk_of(run, 4)
+    table = OUTCOME_SCHEMA.empty_table()
+    done = {"n": 2, "busy_s": 0.1, "failed": [1], "done": 2, "back": False}
+    assert not run.add_outcomes(chunk, [table], done)
+    assert (chunk.n_remaining, run.has_failures, run.has_outcomes) == (2, True, True)
+    assert run.take_outcomes() == [table]
+    assert (run.has_failures, run.has_outcomes) == (False, False)
+    # the child gives back what it has not begun
+    assert run.add_outcomes(chunk, [], {"n": 1, "busy_s": 0.1, "failed": [], "done": 3, "back": True})
+    assert not run.has_failures
+    assert run.holds(4)
+    again = run._backlog.take(4)
+    assert indices(again) == [3, 4, 5, 1]
+    assert again.column(ATTEMPT).to_pylist() == [1, 1, 1, 2]
+    # it was the last attempt
+    last = Chunk(8, again.slice(3))
+    assert run.add_outcomes(last, [table], {"n": 1, "busy_s": 0.1, "failed": [0], "done": 1, "back": False})
+    assert not run.holds(1)
+
+
+def test_a_death_is_the_outcome_of_one_row() -> None:
+    run = dispatch(rows(10), retries=1)
+    chunks = [chunk_of(run, 6), chunk_of(run, 3)]
+    chunks[0].done = 1
+    run.settle(Death(7, 6, 1, Snapshot(Phase.RUNNING, 7, 3, 0, 5.0)), chunks, CRASH, 6.5, "printed")
+    assert run.has_failures
+    (table,) = run.take_outcomes()
+    (outcome,) = table.to_pylist()
+    assert (outcome["sort_index"], outcome["attempt"], outcome["final"]) == (3, 1, False)
+    assert (outcome["state"], outcome["error_type"], outcome["traceback"]) == ("crashed", "SIGABRT", "here")
+    assert (outcome["workflow_run_id"], outcome["worker"]) == ("root-00000003", "here")
+    assert (outcome["duration_s"], outcome["log"]) == (1.5, "printed")
+    # the retry is alone, and last
+    assert rest(run) == [[1, 2, 4, 5, 6, 7, 8, 9], [3]]
+
+
+def test_rows_that_cannot_be_told_apart_run_alone() -> None:
+    run = dispatch(rows(4))
+    building = Snapshot(Phase.BUILDING, 7, 1, 3, 5.0)
+    run.settle(Death(7, 4, 0, building), [chunk_of(run, 4)], CRASH, 6.0, None)
+    assert not run.has_outcomes
+    assert rest(run) == [[0], [1], [2], [3]]
+
+
+def test_deaths_before_any_row_are_taken_for_chance_at_first() -> None:
+    run = dispatch(rows(2))
+    before = Snapshot(Phase.IDLE, 6, 0, 0, 5.0)
+    run.settle(Death(7, 2, 0, before), [chunk_of(run, 2)], CRASH, 6.0, None)
+    chunk = chunk_of(run, 2)
+    assert indices(chunk.rows) == [0, 1]
+    run.settle(Death(7, 2, 0, before), [chunk], CRASH, 6.0, None)
+    for n_times in (1, 2, 3):
+        chunk = chunk_of(run, 2)
+        assert indices(chunk.rows) == [0]
+        run.settle(Death(7, 1, 0, before), [chunk], CRASH, 6.0, None)
+        assert run.has_outcomes == (n_times == 3)
+    (outcome,) = run.take_outcomes()[0].to_pylist()
+    # it is not known when the row began
+    assert (outcome["sort_index"], outcome["state"], outcome["duration_s"]) == (0, "crashed", 0.0)
+    assert rest(run) == [[1]]
