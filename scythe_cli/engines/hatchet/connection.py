@@ -53,16 +53,17 @@ def get_hatchet() -> Hatchet:
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # the SDK's own, about what it calls while it loads
-            from hatchet_sdk import Hatchet
+            from scythe_cli.engines.hatchet.sdk_patches import client_config, fast_loading
 
-            from scythe_cli.engines.hatchet.sdk_patches import PatientConfig
+            with fast_loading():
+                from hatchet_sdk import Hatchet
 
         _log_to_stderr()
         if _embedded:
             _client = _from_embedded(Hatchet)
             return _client
         try:
-            _client = Hatchet(config=PatientConfig())
+            _client = Hatchet(config=client_config())
         except (ValidationError, ValueError) as error:
             # the SDK's own text may repeat the token
             raise EngineError(

@@ -197,8 +197,7 @@ class HatchetEngine:
 
 def _node_input(job: Job) -> NodeInput:
     from scythe_cli.core.recursion import RecursionMap
-    from scythe_cli.engines.hatchet.nodes.leaf import pointer_of
-    from scythe_cli.engines.hatchet.payloads import NodeInput
+    from scythe_cli.engines.hatchet.payloads import NodeInput, pointer_of
     from scythe_cli.engines.hatchet.todo import pack_todo, todo_array
     from scythe_cli.engines.hatchet.workflows import WorkflowExperiment
 
@@ -349,7 +348,7 @@ def _only(output: dict[str, Any]) -> dict[str, Any]:
 
 def _write_cancelled(storage: Storage, run: RunLayout) -> int:
     """Give an outcome to every spec that has none."""
-    from scythe_cli.engines.hatchet.nodes.node import CANCEL_PREFIX
+    from scythe_cli.engines.hatchet.cancellation import CANCEL_PREFIX
 
     manifest = read_manifest(storage, run)
     n_specs = manifest.n_specs if manifest and manifest.n_specs else 0
