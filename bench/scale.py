@@ -26,13 +26,8 @@ from bench.ledgers import RUN as LEDGER_RUN
 from bench.ledgers import make_scalars
 from bench.measure import Record, Report
 from scythe_cli.core.recursion import RecursionMap
-from scythe_cli.engines.hatchet.nodes.inline import inline_specs
-from scythe_cli.engines.hatchet.nodes.node import (
-    _MAX_OPEN_TASKS,
-    _MESSAGE_BYTES,
-    _MESSAGE_CHILDREN,
-    Child,
-)
+from scythe_cli.engines.hatchet.nodes.children import MESSAGE_BYTES, MESSAGE_CHILDREN, Child, inline_specs
+from scythe_cli.engines.hatchet.nodes.node import MAX_OPEN_TASKS
 from scythe_cli.engines.hatchet.nodes.plan import (
     Measured,
     Shape,
@@ -215,7 +210,7 @@ def estimate(case: Case, fleet: Fleet, figures: Figures, prices: Prices) -> Esti
     inline = shape.rows_per_task == 1
     child = figures.child_bytes if inline else figures.rows_child_bytes
     output = figures.output_bytes + shape.rows_per_task * figures.outcome_bytes
-    per_message = max(1, min(_MESSAGE_CHILDREN, int(_MESSAGE_BYTES / (child + 200))))
+    per_message = max(1, min(MESSAGE_CHILDREN, int(MESSAGE_BYTES / (child + 200))))
     tasks_per_wave = tasks / parts
     spawns = parts * -(-tasks_per_wave // per_message) + n_nodes
     compute_s = n * row_s / concurrency
@@ -231,7 +226,7 @@ def estimate(case: Case, fleet: Fleet, figures: Figures, prices: Prices) -> Esti
     database = tasks * (child + output + 500)
     memory = (
         rows * figures.node_row_bytes
-        + min(_MAX_OPEN_TASKS, tasks / n_base) * 3 * child
+        + min(MAX_OPEN_TASKS, tasks / n_base) * 3 * child
         + (concurrency / n_base + tasks_per_wave) * output * 2
     )
     hours = total_s / 3600 * case.n_runs

@@ -40,7 +40,6 @@ _FIRST_ROWS = 200
 _PIECE_S = 0.05
 _MAX_ROWS = 20_000
 _AHEAD = 4  # pieces that a helper has, so that it need not wait for the next
-_END_WAIT_S = 5.0
 
 
 def validate_shared(
@@ -196,16 +195,20 @@ class _Helper:
         self.pieces: deque[Piece] = deque()
         self.is_ready = False
         ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                # -P: as for the processes that run specs
-                [sys.executable, "-P", "-m", "scythe_cli.sampling.helper", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-                cwd=target.cwd,
-            )
+        try:
+            with theirs:
+                self._process = subprocess.Popen(
+                    # -P: as for the processes that run specs
+                    [sys.executable, "-P", "-m", "scythe_cli.sampling.helper", str(theirs.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                    start_new_session=True,
+                    cwd=target.cwd,
+                )
+        except OSError:
+            ours.close()
+            raise
         self.channel = Channel(ours)
         self.channel.send(Message("start", {"path": path}, [target.to_bytes()]))
 
@@ -219,7 +222,7 @@ class _Helper:
         """End the process: it has nothing any more that is wanted."""
         self.channel.close()
         self._process.kill()
-        self._process.wait(_END_WAIT_S)
+        self._process.wait()
 
 
 def _cells_of(validator: FileValidator, piece: Piece) -> pa.Table:

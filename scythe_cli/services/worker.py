@@ -7,9 +7,7 @@ serves every registered experiment, and the nodes of scatter/gather. The names a
 
 from __future__ import annotations
 
-import contextlib
 import os
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from scythe_cli.errors import StoppedError, StorageError, UsageError
+from scythe_cli.errors import UsageError
 from scythe_cli.model.registration import ExperimentRegistry, RegisteredExperiment
 
 if TYPE_CHECKING:
@@ -32,7 +30,6 @@ __all__ = ["ScytheWorkerConfig", "ScytheWorkerLabel", "Served", "WorkerNameConfi
 
 
 _DURABLE_SLOTS = 1000
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
 class ScytheWorkerLabel(StrEnum):
@@ -77,7 +74,7 @@ class WorkerNameConfig(BaseSettings):
 
     @property
     def name(self) -> str:
-        """The name of a worker that has been given none."""
+        """The name of a worker whose configuration has none."""
         return f"ScytheWorker--{self.hosting_str}"
 
 
@@ -203,82 +200,32 @@ class ScytheWorkerConfig(BaseSettings):
         Raises:
             UsageError: If there is nothing to serve.
             EngineError: If the engine cannot be reached.
+            StoppedError: If the process was told to end for a second time.
         """
-        from concurrent.futures import ThreadPoolExecutor
-
-        from scythe_cli.engines.hatchet.client import connect
-        from scythe_cli.engines.hatchet.connection import get_hatchet
-        from scythe_cli.engines.hatchet.nodes import tasks
-        from scythe_cli.engines.hatchet.nodes.leaf import LeafRunner
-        from scythe_cli.engines.hatchet.nodes.process_pool import ProcessPool
-        from scythe_cli.engines.hatchet.nodes.specstore import SpecStore
-        from scythe_cli.engines.hatchet.sdk_patches import end_at_once, lifespan_of, stop_at_second_signal
         from scythe_cli.model.function_loading import stop_if_in_worker
 
         stop_if_in_worker()
         if not self.served(experiments, workflows) and not others:
             raise UsageError("there is nothing to serve", hint="Leave out --no-fan or --no-leaf.")
-        connection = connect(get_hatchet(embedded))
-        slots = self.computed_slots
-        for name in _THREAD_VARIABLES:
-            # each slot is a process: together they use the cores once
-            os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // slots)))
-        _warm_up(storage)
-        specs = SpecStore()
-        pool = ProcessPool(slots)
-        with ThreadPoolExecutor(slots, thread_name_prefix="scythe-slot") as threads:
-            served: list[Any] = [tasks.node_task(connection.hatchet, specs)] if self.DOES_FAN else []
-            for experiment in experiments if self.DOES_LEAF else ():
-                runner = LeafRunner(
-                    experiment=experiment,
-                    root=root,
-                    pool=pool,
-                    threads=threads,
-                    specs=specs,
-                    worker=f"{self.computed_name}@{socket.gethostname()}",
-                    default_storage=storage or str(Path("runs").absolute()),
-                    allow_mismatch=self.ALLOW_MISMATCH,
-                )
-                served.append(tasks.leaf_task(connection.hatchet, runner))
-            served += workflows if self.DOES_LEAF else ()
-            served += others
-            # the worker itself ends the process when it cannot register: find out before, and say why
-            connection.register(served)
-            made: list[Any] = []
-            try:
-                made.append(
-                    connection.hatchet.worker(
-                        self.computed_name,
-                        slots=slots,
-                        durable_slots=self.computed_durable_slots,
-                        labels=self.labels or None,
-                        workflows=served,
-                        lifespan=lifespan_of(lambda: made[0] if made else None),
-                    )
-                )
-                stop_at_second_signal(pool.kill)
-                made[0].start()
-            except SystemExit as end:
-                if end.code not in (0, None):
-                    end_at_once()
-                    raise StoppedError("stopped at once; what was running is run again by another worker") from None
-            finally:
-                pool.close()
-                specs.close()
 
+        from scythe_cli.engines.hatchet.nodes.worker import WorkerOptions, serve
 
-def _warm_up(storage: str | None) -> None:
-    """Load now what the first task would have to wait for."""
-    import importlib
-
-    for name in ("scythe_cli.run.final.gather", "polars"):
-        importlib.import_module(name)
-    if storage is not None and storage.startswith("s3://"):
-        from scythe_cli.storage.s3_client import client_of_process
-
-        # runs say themselves where they are kept: what is wrong here may concern none, or else its tasks tell it
-        with contextlib.suppress(StorageError):
-            client_of_process().prepare(storage)
+        options = WorkerOptions(
+            name=self.computed_name,
+            slots=self.computed_slots,
+            durable_slots=self.computed_durable_slots,
+            labels=self.labels,
+            runs_nodes=self.DOES_FAN,
+            allow_mismatch=self.ALLOW_MISMATCH,
+            root=root,
+            storage=storage,
+            embedded=embedded,
+        )
+        serve(
+            options,
+            experiments if self.DOES_LEAF else (),
+            [*(workflows if self.DOES_LEAF else ()), *others],
+        )
 
 
 def load_served(
@@ -288,7 +235,7 @@ def load_served(
 
     Args:
         project: The project.
-        names: Experiments of its configuration; all of them unless given.
+        names: Experiments of its configuration; None for all of them.
 
     Returns:
         Its functions, under the names and with the options of the configuration; and its workflows.
@@ -303,9 +250,9 @@ def load_served(
     workflows: list[Any] = []
     for name in dict.fromkeys(names or project.experiment_names()):
         settings = project.config.experiments.get(name)
-        found = None if settings is None else load_entrypoint(settings.entrypoint, project.root)
-        if found is None or isinstance(found, RegisteredExperiment):
+        loaded = None if settings is None else load_entrypoint(settings.entrypoint, project.root)
+        if loaded is None or isinstance(loaded, RegisteredExperiment):
             experiments.append(project.experiment(name)[1])
         else:
-            workflows.append(found)
+            workflows.append(loaded)
     return experiments, workflows

@@ -19,8 +19,8 @@ from uuid import uuid4
 
 import pytest
 
+from scythe_cli.engines.hatchet.nodes.worker import warm_up
 from scythe_cli.errors import ConfigError, StorageError
-from scythe_cli.services.worker import _warm_up
 from scythe_cli.storage.base import InvalidKeyError, MissingKeyError, Storage
 from scythe_cli.storage.local import LocalStorage
 from scythe_cli.storage.opening import open_storage
@@ -633,7 +633,7 @@ class TestS3Faults:
             StorageError, match="cannot open s3://bucket/runs: the profile in AWS_PROFILE does not exist"
         ):
             client_of_process().prepare("s3://bucket/runs")
-        _warm_up("s3://bucket/runs")
+        warm_up("s3://bucket/runs")
 
 
 def _answer(code: str, status: int) -> Exception:

@@ -432,18 +432,20 @@ list(executor.run([rows], stop=StopSignal()))
 def test_no_process_outlives_a_killed_parent(tmp_path: Path) -> None:
     script = PARENT.format(cases=str(CASES), runs=str(tmp_path / "runs"), pids=str(tmp_path))
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "TMPDIR": str(tmp_path)}
-    parent = subprocess.Popen([sys.executable, "-c", script], env=environment)
     children: list[int] = []
+    with subprocess.Popen([sys.executable, "-c", script], env=environment) as parent:
 
-    def both_run() -> bool:
-        children[:] = descendants(parent.pid)
-        return len(children) == 2 and any(path.name.isdigit() for path in tmp_path.iterdir())
+        def both_run() -> bool:
+            children[:] = descendants(parent.pid)
+            return len(children) == 2 and any(path.name.isdigit() for path in tmp_path.iterdir())
 
-    _wait_for(both_run)
-    time.sleep(0.5)
-    parent.kill()
-    parent.wait()
-    _wait_for(lambda: not any(_is_alive(pid) for pid in children), 5.0)
+        try:
+            _wait_for(both_run, 120.0)
+            time.sleep(0.5)
+        finally:
+            # also where it has not come to that: a process that nobody waits for is told in another test
+            parent.kill()
+    _wait_for(lambda: not any(_is_alive(pid) for pid in children), 60.0)
 
 
 def _target_of_text(text: str, folder: Path, name: str) -> ExperimentTarget:

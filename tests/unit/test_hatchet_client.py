@@ -49,7 +49,7 @@ def test_one_client_is_made_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
             made.append(self)
 
     monkeypatch.setattr(hatchet_sdk, "Hatchet", Fake)
-    monkeypatch.setattr("scythe_cli.engines.hatchet.sdk_patches.PatientConfig", lambda: "settings")
+    monkeypatch.setattr("scythe_cli.engines.hatchet.sdk_patches.client_config", lambda: "settings")
     assert module.hatchet.name == "fake"
     assert module.get_hatchet() is module.get_hatchet() is made[0]
     assert len(made) == 1

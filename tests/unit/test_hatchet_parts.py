@@ -17,10 +17,10 @@ import pytest
 from scythe_cli.analysis.run import Run
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
 from scythe_cli.core.states import State
-from scythe_cli.engines.hatchet.engine import HatchetEngine, _node_input
-from scythe_cli.engines.hatchet.nodes.inline import inline_specs
-from scythe_cli.engines.hatchet.nodes.leaf import ROWS_KEY
-from scythe_cli.engines.hatchet.nodes.node import NODE_NAME, Child, Node
+from scythe_cli.engines.base import Job
+from scythe_cli.engines.hatchet.engine import _node_input
+from scythe_cli.engines.hatchet.nodes.children import Child, inline_specs
+from scythe_cli.engines.hatchet.nodes.node import Node
 from scythe_cli.engines.hatchet.nodes.plan import (
     Measured,
     Shape,
@@ -31,6 +31,8 @@ from scythe_cli.engines.hatchet.nodes.results import ChildError, Lost
 from scythe_cli.engines.hatchet.nodes.specstore import SpecStore
 from scythe_cli.engines.hatchet.payloads import (
     META_LEAF,
+    NODE_NAME,
+    ROWS_KEY,
     LeafAssignment,
     LeafOutput,
     NodeInput,
@@ -42,10 +44,7 @@ from scythe_cli.engines.hatchet.todo import pack_todo, todo_array, unpack_todo
 from scythe_cli.executor.rows.failure import Failure
 from scythe_cli.executor.rows.outcomes import outcome_of_failure
 from scythe_cli.model.spec_rows import table_from_specs
-from scythe_cli.registry import experiment_from_function
-from scythe_cli.run.manifest import RecursionRecord
-from scythe_cli.services.allocate import AllocationRequest, submit
-from scythe_cli.storage.opening import open_storage
+from tests.hatchet_jobs import make_job
 
 
 class Case(ExperimentInputSpec):
@@ -171,8 +170,8 @@ class FakeEngine:
         self.rows: list[tuple[int, int]] = []
         self.lost: dict[int, ChildError] = {}
 
-    def node(self, given: NodeInput, *, is_replay: bool = False) -> Node:
-        place = given.recursion.model_dump_json()
+    def node(self, node_input: NodeInput, *, is_replay: bool = False) -> Node:
+        place = node_input.recursion.model_dump_json()
         self.asked[place] = []
 
         async def spawn(children: Sequence[Child]) -> list[Mapping[str, Any] | ChildError]:
@@ -180,17 +179,17 @@ class FakeEngine:
             await asyncio.sleep(0)
             return [await self._run(child) for child in children]
 
-        return Node(given, spawn, self.specs, is_replay)
+        return Node(node_input, spawn, self.specs, is_replay)
 
     async def _run(self, child: Child) -> Mapping[str, Any] | ChildError:
         if child.workflow == NODE_NAME:
             output = await self.node(NodeInput.model_validate_json(child.input)).work()
             return output.model_dump(mode="json")
-        given = json.loads(child.input)
+        task_input = json.loads(child.input)
         assignment = (
-            LeafAssignment.model_validate(given[ROWS_KEY])
-            if ROWS_KEY in given
-            else LeafAssignment.from_metadata(child.metadata[META_LEAF], child.workflow, given)
+            LeafAssignment.model_validate(task_input[ROWS_KEY])
+            if ROWS_KEY in task_input
+            else LeafAssignment.from_metadata(child.metadata[META_LEAF], child.workflow, task_input)
         )
         pairs = list(zip(assignment.rows.indices, assignment.rows.attempt_numbers, strict=True))
         if pairs[0][0] in self.lost:
@@ -206,24 +205,15 @@ class FakeEngine:
         return output.model_dump(mode="json")
 
 
-def _submitted(tmp_path: Path, n: int, *, factor: int, depth: int, per_task: int | str) -> Any:
+def _job(tmp_path: Path, n: int, *, factor: int, depth: int, per_task: int | str) -> Job:
     specs = [Case(x=i / 3, day=dt.date(2026, 1, 1) if i % 2 else None) for i in range(n)]
-    request = AllocationRequest(
-        experiment=experiment_from_function(simulate, name="parts"),
-        folder="parts",
-        inputs=table_from_specs(specs, Case),
-        storage=open_storage(tmp_path),
-        engine=HatchetEngine(),
-        recursion=RecursionRecord(factor=factor, max_depth=depth),
-        specs_per_task=per_task,
-    )
-    return submit(request).job
+    return make_job(tmp_path, simulate, table_from_specs(specs, Case), factor=factor, depth=depth, per_task=per_task)
 
 
 @pytest.mark.parametrize("per_task", [1, 4, "auto"])
 @pytest.mark.parametrize(("factor", "depth"), [(10, 0), (3, 1), (2, 3), (100, 1)])
 def test_tree_runs_each_spec_once(tmp_path: Path, factor: int, depth: int, per_task: int | str) -> None:
-    job = _submitted(tmp_path, 150, factor=factor, depth=depth, per_task=per_task)
+    job = _job(tmp_path, 150, factor=factor, depth=depth, per_task=per_task)
     store = SpecStore()
     engine = FakeEngine(store, failing=frozenset({3, 140}))
     output = asyncio.run(engine.node(_node_input(job)).work())
@@ -239,14 +229,14 @@ def test_tree_runs_each_spec_once(tmp_path: Path, factor: int, depth: int, per_t
 
 @pytest.mark.parametrize("per_task", [1, "auto"])
 def test_replay_asks_for_the_same_and_writes_nothing_new(tmp_path: Path, per_task: int | str) -> None:
-    job = _submitted(tmp_path, 300, factor=10, depth=0, per_task=per_task)
-    given = _node_input(job)
+    job = _job(tmp_path, 300, factor=10, depth=0, per_task=per_task)
+    node_input = _node_input(job)
     store = SpecStore()
     engine = FakeEngine(store)
-    asyncio.run(engine.node(given).work())
+    asyncio.run(engine.node(node_input).work())
     asked = dict(engine.asked)
     parts = {f.name: f.modified for f in job.storage.list_files(job.run.outcomes)}
-    asyncio.run(engine.node(given, is_replay=True).work())
+    asyncio.run(engine.node(node_input, is_replay=True).work())
     store.close()
     assert engine.asked == asked
     assert {f.name: f.modified for f in job.storage.list_files(job.run.outcomes)} == parts
@@ -256,7 +246,7 @@ def test_replay_asks_for_the_same_and_writes_nothing_new(tmp_path: Path, per_tas
 def test_only_chosen_specs_are_run_again(tmp_path: Path, factor: int, depth: int) -> None:
     from dataclasses import replace
 
-    job = _submitted(tmp_path, 100, factor=factor, depth=depth, per_task="auto")
+    job = _job(tmp_path, 100, factor=factor, depth=depth, per_task="auto")
     todo = pa.table({"sort_index": pa.array([5, 6, 77]), "attempt": pa.array([2, 2, 3], pa.int32())})
     store = SpecStore()
     engine = FakeEngine(store)
@@ -266,7 +256,7 @@ def test_only_chosen_specs_are_run_again(tmp_path: Path, factor: int, depth: int
 
 
 def test_cancelled_task_stops_the_node_and_stays_pending(tmp_path: Path) -> None:
-    job = _submitted(tmp_path, 60, factor=10, depth=0, per_task="auto")
+    job = _job(tmp_path, 60, factor=10, depth=0, per_task="auto")
     store = SpecStore()
     engine = FakeEngine(store)
     engine.lost[2] = ChildError(Lost.CANCELLED, "Cancelled", "it was cancelled")
@@ -280,7 +270,7 @@ def test_cancelled_task_stops_the_node_and_stays_pending(tmp_path: Path) -> None
 
 
 def test_task_that_cannot_be_run_leaves_an_outcome(tmp_path: Path) -> None:
-    job = _submitted(tmp_path, 20, factor=10, depth=0, per_task=5)
+    job = _job(tmp_path, 20, factor=10, depth=0, per_task=5)
     store = SpecStore()
     engine = FakeEngine(store)
     engine.lost[5] = ChildError(Lost.FAILED, "StorageError", "the disk is full")

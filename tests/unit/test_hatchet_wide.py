@@ -13,16 +13,13 @@ import pytest
 from pydantic import Field, create_model
 
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec, input_columns
-from scythe_cli.engines.hatchet.engine import HatchetEngine, _node_input
-from scythe_cli.engines.hatchet.nodes.inline import LIMIT_BYTES
-from scythe_cli.engines.hatchet.nodes.node import Child, Node
+from scythe_cli.engines.hatchet.engine import _node_input
+from scythe_cli.engines.hatchet.nodes.children import LIMIT_BYTES, Child
+from scythe_cli.engines.hatchet.nodes.node import Node
 from scythe_cli.engines.hatchet.nodes.results import ChildError, Lost
 from scythe_cli.engines.hatchet.nodes.specstore import SpecStore
 from scythe_cli.model.columns import schema_of
-from scythe_cli.registry import experiment_from_function
-from scythe_cli.run.manifest import RecursionRecord
-from scythe_cli.services.allocate import AllocationRequest, submit
-from scythe_cli.storage.opening import open_storage
+from tests.hatchet_jobs import make_job
 
 N_FIELDS = 200
 MESSAGE_LIMIT_BYTES = 4_000_000
@@ -48,17 +45,8 @@ def messages(folder: Path, texts: Sequence[str], *, per_task: int) -> list[list[
     """The messages that the root node of a run would send: one spec for each text."""
     n = len(texts)
     columns: dict[str, Any] = {f"x{i:03d}": [(row + i / 7) / (n + 30) for row in range(n)] for i in range(N_FIELDS - 1)}
-    storage = open_storage(folder / "runs")
-    request = AllocationRequest(
-        experiment=experiment_from_function(wide, name="wide"),
-        folder="wide",
-        inputs=pa.table({**columns, "text": texts}, schema=schema_of(input_columns(Wide))),
-        storage=storage,
-        engine=HatchetEngine(),
-        recursion=RecursionRecord(factor=10, max_depth=0),
-        specs_per_task=per_task,
-    )
-    job = submit(request).job
+    inputs = pa.table({**columns, "text": texts}, schema=schema_of(input_columns(Wide)))
+    job = make_job(folder, wide, inputs, factor=10, depth=0, per_task=per_task)
     sent: list[list[Child]] = []
 
     async def spawn(children: Sequence[Child]) -> list[Mapping[str, Any] | ChildError]:

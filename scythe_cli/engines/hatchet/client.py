@@ -10,24 +10,24 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-# comes first, since it loads the SDK faster
-import scythe_cli.engines.hatchet.sdk_patches  # isort: skip  # noqa: F401  # pyright: ignore[reportUnusedImport]
 import grpc
-from hatchet_sdk import Hatchet
-from hatchet_sdk.client import Client
-from hatchet_sdk.clients.rest.exceptions import OpenApiException
-from hatchet_sdk.clients.rest.models.v1_task_status import V1TaskStatus
-from hatchet_sdk.config import TenacityConfig
-from hatchet_sdk.connection import new_conn
-from hatchet_sdk.contracts.dispatcher_pb2 import GetVersionRequest
-from hatchet_sdk.contracts.dispatcher_pb2_grpc import DispatcherStub
-from hatchet_sdk.features.runs import BulkCancelReplayOpts, RunFilter
-from hatchet_sdk.runnables.workflow import BaseWorkflow
-from hatchet_sdk.utils.api_auth import create_authorization_header
 
-from scythe_cli.engines.hatchet.nodes.node import NODE_NAME
-from scythe_cli.engines.hatchet.payloads import META_RUN, NodeInput
+from scythe_cli.engines.hatchet.payloads import META_RUN, NODE_NAME, NodeInput
+from scythe_cli.engines.hatchet.sdk_patches import fast_loading
 from scythe_cli.errors import EngineError
+
+with fast_loading():
+    from hatchet_sdk import Hatchet
+    from hatchet_sdk.client import Client
+    from hatchet_sdk.clients.rest.exceptions import OpenApiException
+    from hatchet_sdk.clients.rest.models.v1_task_status import V1TaskStatus
+    from hatchet_sdk.config import TenacityConfig
+    from hatchet_sdk.connection import new_conn
+    from hatchet_sdk.contracts.dispatcher_pb2 import GetVersionRequest
+    from hatchet_sdk.contracts.dispatcher_pb2_grpc import DispatcherStub
+    from hatchet_sdk.features.runs import BulkCancelReplayOpts, RunFilter
+    from hatchet_sdk.runnables.workflow import BaseWorkflow
+    from hatchet_sdk.utils.api_auth import create_authorization_header
 
 __all__ = ["Connection", "RunState", "WorkerRecord", "connect"]
 
@@ -160,11 +160,11 @@ class Connection:
             for definition in definitions:
                 self._client.admin.put_workflow(definition.to_proto())
 
-    def start(self, node: BaseWorkflow[Any], given: NodeInput) -> str:
+    def start(self, node: BaseWorkflow[Any], node_input: NodeInput) -> str:
         """Queue a root node, and return the id of its Hatchet run."""
-        metadata = {**given.run.metadata, "node": "root"}
+        metadata = {**node_input.run.metadata, "node": "root"}
         with errors_mapped(self.address):
-            ref: Any = getattr(node, "run")(given, wait_for_result=False, additional_metadata=metadata)  # noqa: B009
+            ref: Any = getattr(node, "run")(node_input, wait_for_result=False, additional_metadata=metadata)  # noqa: B009
         return str(ref.workflow_run_id)
 
     def state(self, workflow_run_id: str) -> RunState:

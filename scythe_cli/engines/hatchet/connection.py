@@ -75,15 +75,16 @@ def _made(embedded: bool) -> Hatchet:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the SDK's own, about what it calls while it loads
-        from hatchet_sdk import Hatchet
+        from scythe_cli.engines.hatchet.sdk_patches import client_config, fast_loading
 
-        from scythe_cli.engines.hatchet.sdk_patches import PatientConfig
+        with fast_loading():
+            from hatchet_sdk import Hatchet
 
     _log_to_stderr()
     if embedded:
         return _from_embedded(Hatchet)
     try:
-        return Hatchet(config=PatientConfig())
+        return Hatchet(config=client_config())
     except (ValidationError, ValueError) as error:
         # the SDK's own text may repeat the token
         raise EngineError(

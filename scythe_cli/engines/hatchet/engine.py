@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from scythe_cli.core.progress import ProgressCallback
 from scythe_cli.engines.base import Engine, Execution, Job
-from scythe_cli.engines.hatchet.cancelling import write_cancelled
+from scythe_cli.engines.hatchet.cancellation import write_cancelled
 from scythe_cli.engines.hatchet.connection import client_of, get_hatchet
 from scythe_cli.engines.hatchet.embedded import worker_beside
 from scythe_cli.engines.hatchet.waiting import HatchetRunRef
@@ -167,8 +167,7 @@ class HatchetEngine(Engine):
 
 def _node_input(job: Job) -> NodeInput:
     from scythe_cli.core.recursion import RecursionMap
-    from scythe_cli.engines.hatchet.nodes.leaf import pointer_of
-    from scythe_cli.engines.hatchet.payloads import NodeInput
+    from scythe_cli.engines.hatchet.payloads import NodeInput, pointer_of
     from scythe_cli.engines.hatchet.todo import pack_todo, todo_array
     from scythe_cli.engines.hatchet.workflows import WorkflowExperiment
 

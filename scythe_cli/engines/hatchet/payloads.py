@@ -11,6 +11,8 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from scythe_cli.core.recursion import RecursionMap
+from scythe_cli.engines.hatchet.fingerprint import code_fingerprint, schema_fingerprint
+from scythe_cli.model.registration import RegisteredExperiment
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage
@@ -19,6 +21,8 @@ __all__ = [
     "INLINE_LIMIT_BYTES",
     "META_LEAF",
     "META_RUN",
+    "NODE_NAME",
+    "ROWS_KEY",
     "LeafAssignment",
     "LeafOutput",
     "NodeInput",
@@ -27,10 +31,17 @@ __all__ = [
     "RunPointer",
     "pack_bytes",
     "pack_outcomes",
+    "pointer_of",
     "unpack_bytes",
     "unpack_outcomes",
 ]
 
+
+NODE_NAME = "scythe_scatter_gather"
+"""The name under which workers serve nodes."""
+
+ROWS_KEY = "scythe_rows"
+"""The one key of a task's input that is not a spec: its value is a `LeafAssignment`."""
 
 META_RUN = "scythe_run"
 """Key in the metadata of every Hatchet run that belongs to a run of ours; its value is the experiment_id."""
@@ -84,6 +95,35 @@ class RunPointer(_Payload):
     def metadata(self) -> dict[str, str]:
         """What a Hatchet run is marked with, so that it can be found."""
         return {META_RUN: self.experiment_id}
+
+
+def pointer_of(
+    experiment: RegisteredExperiment[Any, Any],
+    *,
+    storage: str,
+    experiment_id: str,
+    root_workflow_run_id: str,
+    session: str,
+    n_specs: int,
+    is_workflow: bool = False,
+) -> RunPointer:
+    """Point to a run of an experiment, with the limits and fingerprints that it has here."""
+    options = experiment.options
+    return RunPointer(
+        storage=storage,
+        experiment_id=experiment_id,
+        experiment=experiment.name,
+        root_workflow_run_id=root_workflow_run_id,
+        session=session,
+        n_specs=n_specs,
+        schema_fingerprint=schema_fingerprint(experiment),
+        code_fingerprint=None if is_workflow else code_fingerprint(experiment),
+        is_workflow=is_workflow,
+        execution_timeout_s=options.execution_timeout.total_seconds(),
+        memory_limit_bytes=options.memory_limit_bytes,
+        retries=options.retries,
+        schedule_timeout_s=None if options.schedule_timeout is None else options.schedule_timeout.total_seconds(),
+    )
 
 
 class NodeInput(_Payload):
@@ -233,7 +273,7 @@ def pack_bytes(raw: bytes) -> str:
 
 
 def unpack_bytes(text: str) -> bytes:
-    """What `pack_bytes` was given."""
+    """The opposite of `pack_bytes`."""
     data = base64.b64decode(text)
     size = int.from_bytes(data[:8], "little")
     return pa.decompress(data[8:], decompressed_size=size, codec="zstd", asbytes=True)

@@ -1,36 +1,69 @@
-"""Loads `hatchet_sdk`, when it is imported, in two thirds of the time that the SDK takes by itself.
+"""What is changed of `hatchet_sdk`, and what is used of its private parts; nothing else in the package does either.
 
-Its REST client lets pydantic check the arguments of some 450 methods, and makes what checks them when it is imported.
-Here that is made when a method is called for the first time.
+It was written for the versions in `PATCHED_VERSIONS`. With any other one, which `is_patched` tells by the version of
+the installed distribution, the SDK is left as it is:
+
+| what is done | with other versions |
+| --- | --- |
+| `fast_loading` takes two thirds of the time to import the SDK | it takes all of it |
+| `client_config` has a worker report for ten minutes what became of a task | the SDK gives up after three |
+| `evict_waiting_nodes` hands back nodes while a worker ends | the SDK alone does, once |
 """
 
 from __future__ import annotations
 
-import asyncio
 import functools
-import logging
-import multiprocessing
-import os
-import signal
 import sys
-import threading
-from collections.abc import AsyncGenerator, Callable
-from types import FrameType
-from typing import Any
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
-import grpc
 import pydantic
-import tenacity
-from hatchet_sdk.clients.dispatcher.dispatcher import DispatcherClient
-from hatchet_sdk.clients.rest.tenacity_utils import tenacity_should_retry
-from hatchet_sdk.config import ClientConfig
 
-from scythe_cli.errors import StoppedError
-
-__all__ = ["PatientConfig", "end_at_once", "lifespan_of", "stop_at_second_signal"]
+if TYPE_CHECKING:
+    from hatchet_sdk.config import ClientConfig
 
 
-def _load() -> None:
+__all__ = [
+    "PATCHED_VERSIONS",
+    "client_config",
+    "evict_waiting_nodes",
+    "fast_loading",
+    "is_patched",
+    "is_patched_version",
+]
+
+
+PATCHED_VERSIONS = frozenset({(1, 43)})
+"""Major and minor numbers."""
+
+_ATTEMPTS = 60
+"""With waits of up to 10 s between them: about ten minutes."""
+
+
+def is_patched_version(text: str) -> bool:
+    """Whether this module was written for a version of the SDK."""
+    numbers = text.split(".")[:2]
+    return all(number.isdecimal() for number in numbers) and tuple(map(int, numbers)) in PATCHED_VERSIONS
+
+
+@functools.cache
+def is_patched() -> bool:
+    """Whether it was written for the version that is installed."""
+    return is_patched_version(version("hatchet-sdk"))
+
+
+@contextmanager
+def fast_loading() -> Generator[None]:
+    """Import `hatchet_sdk` inside this, for the first time, in less time.
+
+    Its REST client lets pydantic check the arguments of some 450 methods, and makes what checks them when it is
+    imported. Here that is made when a method is called for the first time.
+    """
+    if "hatchet_sdk" in sys.modules or not is_patched():
+        yield
+        return
     eager: Any = pydantic.validate_call
 
     def validate_call(function: Any = None, /, **options: Any) -> Any:
@@ -40,7 +73,7 @@ def _load() -> None:
 
     pydantic.validate_call = validate_call
     try:
-        import hatchet_sdk  # noqa: F401  # pyright: ignore[reportUnusedImport]
+        yield
     finally:
         pydantic.validate_call = eager
 
@@ -57,102 +90,69 @@ def _checked_when_called(function: Callable[..., Any], validate_call: Any) -> Ca
     return call
 
 
-if "hatchet_sdk" not in sys.modules:
-    _load()
+def client_config() -> ClientConfig:
+    """The configuration of a client, from the HATCHET_CLIENT_* variables.
 
-_ATTEMPTS = 60
-"""With waits of up to 10 s between them: about ten minutes."""
+    Where the engine is down, or does not know the worker's token for a moment, what became of a task is reported
+    again and again by this process, and by the second one of a worker, which gets the configuration pickled.
 
-
-class PatientConfig(ClientConfig):
-    """The SDK's configuration.
-
-    A worker's second process, which talks to the engine, gets it pickled: to read it, that process imports this module,
-    and so does the same.
+    Raises:
+        ValidationError: If there is no token, or a variable is not right.
+        ValueError: If the token is none.
     """
+    if is_patched():
+        _report_patiently()
+        return _patient_config()()
+    from hatchet_sdk.config import ClientConfig
+
+    return ClientConfig()
 
 
-def _should_retry(error: BaseException) -> bool:
-    if isinstance(error, grpc.RpcError) and isinstance(error, grpc.Call | grpc.aio.AioRpcError):
-        return error.code() is grpc.StatusCode.UNAUTHENTICATED or tenacity_should_retry(error)
-    return tenacity_should_retry(error)
+@functools.cache
+def _patient_config() -> type[ClientConfig]:
+    from hatchet_sdk.config import ClientConfig
+
+    class PatientConfig(ClientConfig):
+        def __reduce__(self) -> tuple[Any, ...]:
+            return _unpickled, (self.__getstate__(),)
+
+    return PatientConfig
 
 
-def _be_patient() -> None:
+def _unpickled(state: Any) -> ClientConfig:
+    _report_patiently()
+    cls = _patient_config()
+    config = cls.__new__(cls)
+    config.__setstate__(state)
+    return config
+
+
+@functools.cache
+def _report_patiently() -> None:
+    import grpc
+    import tenacity
+    from hatchet_sdk.clients.dispatcher.dispatcher import DispatcherClient
+    from hatchet_sdk.clients.rest.tenacity_utils import tenacity_should_retry
+
+    def should_retry(error: BaseException) -> bool:
+        if isinstance(error, grpc.RpcError) and isinstance(error, grpc.Call | grpc.aio.AioRpcError):
+            return error.code() is grpc.StatusCode.UNAUTHENTICATED or tenacity_should_retry(error)
+        return tenacity_should_retry(error)
+
     # tenacity's way to change a decorated function's settings; the SDK has no setting of its own for this request
     send = getattr(DispatcherClient, "_try_send_step_action_event", None)
     retrying = getattr(send, "retry", None)
     if isinstance(retrying, tenacity.AsyncRetrying):
-        retrying.retry = tenacity.retry_if_exception(_should_retry)
+        retrying.retry = tenacity.retry_if_exception(should_retry)
         retrying.stop = tenacity.stop_after_attempt(_ATTEMPTS)
 
 
-_be_patient()
-
-_CHECK_S = 0.5
-_LAST_WORDS_S = 2.0
-
-
-def lifespan_of(worker: Callable[[], Any]) -> Callable[[], AsyncGenerator[None, None]]:
-    """What the SDK runs beside a worker, from its start to its end.
-
-    When a worker is told to end, the SDK hands back the nodes that wait, once. A specs' task that finishes a moment
-    later wakes its node again, and the server may give it to the same worker before it has noticed that this one takes
-    nothing more. Such a node would wait for tasks that nobody here runs, and the worker would never end.
+async def evict_waiting_nodes(worker: Any) -> None:
+    """Hand the nodes that wait back to the engine, if a worker is about to end.
 
     Args:
-        worker: Gives the SDK's worker.
+        worker: The SDK's.
     """
-
-    async def hand_back() -> None:
-        while True:
-            await asyncio.sleep(_CHECK_S)
-            it = worker()
-            # the SDK has no public name for either of these
-            if it is not None and it._killing and it._action_runner is not None:
-                await it._action_runner.evict_all_waiting_durable_runs()
-
-    async def lifespan() -> AsyncGenerator[None, None]:
-        task = asyncio.create_task(hand_back())
-        try:
-            yield None
-        finally:
-            task.cancel()
-
-    return lifespan
-
-
-def stop_at_second_signal(kill: Callable[[], None]) -> None:
-    """Make the second SIGTERM or SIGINT end this process at once; the SDK itself would wait for what runs.
-
-    Args:
-        kill: Ends what runs.
-    """
-    seen: list[int] = []
-
-    def around(handler: Any) -> Callable[[int, FrameType | None], None]:
-        def handle(number: int, frame: FrameType | None) -> None:
-            seen.append(number)
-            if len(seen) == 1:
-                handler(number, frame)
-                return
-            kill()
-            raise SystemExit(1)
-
-        return handle
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        handler = signal.getsignal(number)  # the SDK's
-        if callable(handler):
-            signal.signal(number, around(handler))
-
-
-def end_at_once() -> None:
-    """End the SDK's own processes, leave unsaid what its tasks would complain about, and end this process soon."""
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    for process in multiprocessing.active_children():
-        process.kill()
-    # the interpreter would wait for the SDK's threads, which wait for what has just been ended
-    timer = threading.Timer(_LAST_WORDS_S, os._exit, [StoppedError.exit_code])
-    timer.daemon = True
-    timer.start()
+    # the SDK has no public name for either of these
+    if is_patched() and worker._killing and worker._action_runner is not None:
+        await worker._action_runner.evict_all_waiting_durable_runs()

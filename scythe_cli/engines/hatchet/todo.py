@@ -55,7 +55,7 @@ def pack_todo(attempts: Attempts) -> str:
 
 
 def unpack_todo(text: str) -> Attempts:
-    """What `pack_todo` was given."""
+    """The opposite of `pack_todo`."""
     raw = unpack_bytes(text)
     if raw[:1] == b"n":
         return np.frombuffer(raw[1:], "<u2").astype(np.uint16)

@@ -17,12 +17,13 @@ from pydantic_core import to_jsonable_python
 
 from scythe_cli.arrow.build import array_of
 from scythe_cli.core.states import State
-from scythe_cli.engines.hatchet.fingerprint import code_fingerprint, mismatch, schema_fingerprint
+from scythe_cli.engines.hatchet.fingerprint import mismatch, schema_fingerprint
 from scythe_cli.engines.hatchet.nodes.process_pool import ProcessPool
 from scythe_cli.engines.hatchet.nodes.results import failure_rows
 from scythe_cli.engines.hatchet.nodes.specstore import SpecStore
 from scythe_cli.engines.hatchet.payloads import (
     META_LEAF,
+    ROWS_KEY,
     LeafAssignment,
     LeafOutput,
     RowSet,
@@ -44,11 +45,8 @@ if TYPE_CHECKING:
     from hatchet_sdk import Context
 
 
-__all__ = ["ROWS_KEY", "LeafRunner", "SpecFailedError", "leaf_timeout", "pointer_of"]
+__all__ = ["LeafRunner", "SpecFailedError", "leaf_timeout"]
 
-
-ROWS_KEY = "scythe_rows"
-"""The one key of a task's input that is not a spec: its value is a `LeafAssignment`."""
 
 _ATTEMPT = "__attempt__"
 _GRACE = timedelta(minutes=5)
@@ -96,11 +94,11 @@ class LeafRunner:
         options = self.experiment.options
         self.timeout = leaf_timeout(options.execution_timeout.total_seconds(), options.retries)
 
-    async def run(self, given: Mapping[str, Any], ctx: Context) -> LeafOutput:
+    async def run(self, task_input: Mapping[str, Any], ctx: Context) -> LeafOutput:
         """Run one task.
 
         Args:
-            given: A spec, or `ROWS_KEY` with rows of a run.
+            task_input: A spec, or `ROWS_KEY` with rows of a run.
             ctx: What the engine says about the task.
 
         Raises:
@@ -108,17 +106,17 @@ class LeafRunner:
             StorageError: If specs cannot be read, or large outcomes cannot be written; the engine tries again.
         """
         told = ctx.additional_metadata.get(META_LEAF)
-        if ROWS_KEY in given:
-            assignment = LeafAssignment.model_validate(given[ROWS_KEY])
+        if ROWS_KEY in task_input:
+            assignment = LeafAssignment.model_validate(task_input[ROWS_KEY])
         elif isinstance(told, str) and ctx.parent_workflow_run_id is not None:
-            assignment = LeafAssignment.from_metadata(told, self.experiment.name, given)
+            assignment = LeafAssignment.from_metadata(told, self.experiment.name, task_input)
         else:
-            return await self._run_by_itself(given, ctx)
+            return await self._run_by_itself(task_input, ctx)
         run, rows = assignment.run, assignment.rows
         needed = leaf_timeout(run.execution_timeout_s, run.retries, rows.n)
         if needed > self.timeout:
             await ctx.aio_refresh_timeout(needed)
-        tables = await self._outcomes(assignment, None if ROWS_KEY in given else given, ctx)
+        tables = await self._outcomes(assignment, None if ROWS_KEY in task_input else task_input, ctx)
         packed = pack_outcomes(tables)
         part: str | None = None
         if packed is None:
@@ -175,12 +173,12 @@ class LeafRunner:
     def _failed(self, run: RunPointer, rows: RowSet, failure: Failure) -> pa.Table:
         return failure_rows(run, rows, failure, worker=self.worker)
 
-    async def _run_by_itself(self, given: Mapping[str, Any], ctx: Context) -> LeafOutput:
+    async def _run_by_itself(self, task_input: Mapping[str, Any], ctx: Context) -> LeafOutput:
         """Run a spec that belongs to no run: it was triggered by hand, and nothing goes to any ledger."""
         options = self.experiment.options
-        table = self._table_of(given)
+        table = self._table_of(task_input)
         table = _replaced(table, "workflow_run_id", array_of([ctx.workflow_run_id], pa.string()))
-        experiment_id = given.get("experiment_id") or f"{self.experiment.name}/by-hand/{ctx.workflow_run_id}"
+        experiment_id = task_input.get("experiment_id") or f"{self.experiment.name}/by-hand/{ctx.workflow_run_id}"
         context = RunContext(self.default_storage, str(experiment_id), ctx.workflow_run_id, self.worker)
         limits = Limits(options.execution_timeout.total_seconds(), options.memory_limit_bytes, options.retries)
         tables = await self._execute(context, limits, table)
@@ -189,35 +187,6 @@ class LeafRunner:
             raise SpecFailedError("\n".join(filter(None, (f"{row['error_type']}: {row['message']}", row["traceback"]))))
         scalars = {name.removeprefix(SCALAR): row[name] for name in row if name.startswith(SCALAR)}
         return _output(1, tables, None, None).model_copy(update={"result": to_jsonable_python(scalars)})
-
-
-def pointer_of(
-    experiment: RegisteredExperiment[Any, Any],
-    *,
-    storage: str,
-    experiment_id: str,
-    root_workflow_run_id: str,
-    session: str,
-    n_specs: int,
-    is_workflow: bool = False,
-) -> RunPointer:
-    """Point to a run of an experiment, with the limits and fingerprints that it has here."""
-    options = experiment.options
-    return RunPointer(
-        storage=storage,
-        experiment_id=experiment_id,
-        experiment=experiment.name,
-        root_workflow_run_id=root_workflow_run_id,
-        session=session,
-        n_specs=n_specs,
-        schema_fingerprint=schema_fingerprint(experiment),
-        code_fingerprint=None if is_workflow else code_fingerprint(experiment),
-        is_workflow=is_workflow,
-        execution_timeout_s=options.execution_timeout.total_seconds(),
-        memory_limit_bytes=options.memory_limit_bytes,
-        retries=options.retries,
-        schedule_timeout_s=None if options.schedule_timeout is None else options.schedule_timeout.total_seconds(),
-    )
 
 
 def _write_parts(run: RunPointer, name: str, tables: list[pa.Table]) -> None:

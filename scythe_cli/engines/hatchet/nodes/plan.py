@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-__all__ = ["Measured", "Shape", "count_tasks", "probe_size", "shape_of", "waves"]
+__all__ = ["Measured", "Shape", "WaveTiming", "count_tasks", "measure", "probe_size", "shape_of", "waves"]
 
 
 _PROBES = 64
@@ -22,6 +22,23 @@ _WAVE_TASKS = (10, 20, 40, 80, 100)
 _MAX_WAVE_TASKS = 500
 _MAX_WAVE_BYTES = 32_000_000
 _MAX_WAVE_ROWS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class WaveTiming:
+    """How long a wave took.
+
+    Attributes:
+        n_rows: Its rows.
+        busy_s: The time that they took, all together.
+        packed_bytes: The size of their outcomes, as they were sent.
+        span_s: From the first start of a row to the last end.
+    """
+
+    n_rows: int
+    busy_s: float
+    packed_bytes: int
+    span_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +74,24 @@ def probe_size(n_base_nodes: int) -> int:
     return max(_PROBES_PER_NODE, _PROBES // max(1, n_base_nodes))
 
 
+def measure(probes: Sequence[WaveTiming]) -> Measured:
+    """What waves of probes have shown; there is one at least."""
+    n = sum(wave.n_rows for wave in probes)
+    # the first wave includes the start of processes; the last tells more
+    last = probes[-1]
+    return Measured(
+        row_s=sum(wave.busy_s for wave in probes) / max(1, n),
+        row_bytes=sum(wave.packed_bytes for wave in probes) / max(1, n),
+        rows_per_s=last.n_rows / last.span_s if last.span_s > 0 else 1e6,
+    )
+
+
 def shape_of(measured: Measured, n_rows: int) -> Shape:
     """The shape for the rest of a node, when the size of a task is left to measurement.
 
     Args:
         measured: What the probes have shown.
-        n_rows: The rows that are left.
+        n_rows: The remaining rows.
     """
     rows = _MAX_ROWS if measured.row_s <= 0 else int(_TASK_S / measured.row_s)
     if measured.row_bytes > 0:

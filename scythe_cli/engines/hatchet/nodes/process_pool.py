@@ -111,20 +111,20 @@ class ProcessPool:
         until_s: float | None = None
         while True:
             with self._changed:
-                found = self._idle_one(key)
+                executor = self._idle_one(key)
                 use = self._uses.setdefault(key, _Use())
                 now_s = time.monotonic()
                 if until_s is None:
                     until_s = now_s + self._patience_s(use)
-                if found is None and now_s < until_s:
+                if executor is None and now_s < until_s:
                     self._changed.wait(until_s - now_s)
                     continue
-                if found is None:
+                if executor is None:
                     use.n += 1
                 surplus = self._surplus()
             for idle in surplus:
                 idle.executor.close()
-            return found or Executor(*key, workers=1)
+            return executor or Executor(*key, workers=1)
 
     def _idle_one(self, key: _Key) -> Executor | None:
         for position in reversed(range(len(self._idle))):

@@ -1,23 +1,37 @@
-"""From what a child of a node gave back to outcomes of its specs."""
+"""From what the children of a node gave back to outcomes of its specs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from time import time
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from scythe_cli.core.states import State
-from scythe_cli.engines.hatchet.payloads import RowSet, RunPointer
+from scythe_cli.engines.hatchet.nodes.plan import WaveTiming
+from scythe_cli.engines.hatchet.payloads import LeafOutput, RowSet, RunPointer, unpack_outcomes
 from scythe_cli.executor.rows.failure import Failure
 from scythe_cli.executor.rows.outcomes import outcome_of_failure
 from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA, SCALAR
 from scythe_cli.model.spec_rows import workflow_run_id
 
-__all__ = ["ChildError", "Lost", "failure_rows", "lost_rows", "total", "workflow_outcome"]
+__all__ = [
+    "ChildError",
+    "Collected",
+    "Lost",
+    "TaskResult",
+    "collect",
+    "failure_rows",
+    "never_started",
+    "notices_of",
+    "result_of_task",
+    "total",
+    "workflow_outcome",
+]
 
 
 class Lost(Enum):
@@ -43,6 +57,136 @@ class ChildError:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class TaskResult:
+    """What the specs of one task have become; those without an outcome are pending.
+
+    Attributes:
+        counts: The specs with an outcome, by state.
+        sent: Outcomes that the task sent; others it wrote itself.
+        made: Outcomes that are made here, in the place of a task that sent none.
+        lost: Why it gave back nothing.
+        busy_s: The time that its specs took.
+        packed_bytes: The size of what it sent.
+    """
+
+    counts: Mapping[str, int] = field(default_factory=dict[str, int])
+    sent: Sequence[pa.Table] = ()
+    made: Sequence[pa.Table] = ()
+    lost: ChildError | None = None
+    busy_s: float = 0.0
+    packed_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What the tasks of a wave have given back, all together.
+
+    Attributes:
+        n_tasks: The number of tasks.
+        timing: How long they took.
+        counts: The specs with an outcome, by state.
+        lost: Tasks that gave back nothing.
+        tables: The outcomes.
+    """
+
+    n_tasks: int
+    timing: WaveTiming
+    counts: dict[str, int]
+    lost: list[ChildError]
+    tables: list[pa.Table]
+
+
+def result_of_task(
+    run: RunPointer, rows: RowSet, result: Mapping[str, Any] | ChildError, schema: pa.Schema | None
+) -> TaskResult:
+    """What a task means for its specs.
+
+    | the task | of an experiment | of a workflow |
+    | --- | --- | --- |
+    | came to its end | the outcomes that it sent or wrote | `workflow_outcome` |
+    | raised, on every attempt | failed; it is lost | failed |
+    | was cancelled, or never started | pending; it is lost | pending; it is lost |
+
+    Args:
+        run: The run.
+        rows: The specs.
+        result: What came back.
+        schema: The schema of outcomes, of a workflow.
+    """
+    if isinstance(result, ChildError) and result.kind is not Lost.FAILED:
+        return TaskResult(lost=result)
+    if schema is not None:
+        table = workflow_outcome(run, rows, result, schema)
+        return TaskResult({str(table.column("state")[0].as_py()): 1}, made=[table])
+    if isinstance(result, ChildError):
+        failure = Failure(State.FAILED, result.error_type, f"the task did not come to its end: {result.message}")
+        return TaskResult({State.FAILED.value: rows.n}, made=[failure_rows(run, rows, failure)], lost=result)
+    output = LeafOutput.model_validate(result)
+    packed = output.outcomes or []
+    return TaskResult(output.states, unpack_outcomes(packed), busy_s=output.busy_s, packed_bytes=sum(map(len, packed)))
+
+
+def collect(rows: Sequence[RowSet], results: Sequence[TaskResult]) -> Collected:
+    """Put the results of a wave together."""
+    # of tasks alone: what is made here is not the same when a node is replayed, and the plan must be
+    sent = [table for result in results for table in result.sent]
+    return Collected(
+        n_tasks=len(rows),
+        timing=WaveTiming(
+            n_rows=sum(each.n for each in rows),
+            busy_s=sum(result.busy_s for result in results),
+            packed_bytes=sum(result.packed_bytes for result in results),
+            span_s=_span_s(sent),
+        ),
+        counts=total([result.counts for result in results]),
+        lost=[result.lost for result in results if result.lost is not None],
+        tables=[*sent, *(table for result in results for table in result.made)],
+    )
+
+
+def _span_s(tables: Sequence[pa.Table]) -> float:
+    """The time from the first start to the last end."""
+    starts: list[float] = []
+    ends: list[float] = []
+    for table in tables:
+        begun: Any = pc.cast(table.column("started_at"), pa.int64())
+        lasted: Any = table.column("duration_s")
+        for start, duration in zip(begun.to_pylist(), lasted.to_pylist(), strict=True):
+            if start is not None:
+                starts.append(start / 1e6)
+                ends.append(start / 1e6 + (duration or 0.0))
+    return max(ends) - min(starts) if starts else 0.0
+
+
+def never_started(result: Mapping[str, Any] | ChildError) -> Mapping[str, Any] | ChildError:
+    """What a task gave back that may have waited for too long: the engine ends it as if somebody had cancelled it."""
+    if isinstance(result, ChildError) and result.kind is Lost.CANCELLED:
+        return replace(result, kind=Lost.NEVER_STARTED)
+    return result
+
+
+def notices_of(lost: Sequence[ChildError], what: str) -> list[str]:
+    """What the user is told of children without a result.
+
+    Args:
+        lost: The children.
+        what: What they are: `task` or `node`.
+    """
+    notices: list[str] = []
+    for kind, words in (
+        (Lost.NEVER_STARTED, "were taken by no worker in time; their specs are pending"),
+        (Lost.CANCELLED, "were cancelled"),
+        (Lost.FAILED, "did not come to their end"),
+    ):
+        errors = [error for error in lost if error.kind is kind]
+        if errors:
+            first_line, _, _ = errors[0].message[:300].partition("\n")
+            detail = f": {first_line}" if kind is Lost.FAILED else ""
+            notices.append(f"{len(errors)} {what}s {words}{detail}")
+    return notices
+
+
 def failure_rows(run: RunPointer, rows: RowSet, failure: Failure, *, worker: str = "") -> pa.Table:
     """Outcomes of specs that all ended in the same way, without having been run."""
     return pa.concat_tables(
@@ -61,12 +205,6 @@ def failure_rows(run: RunPointer, rows: RowSet, failure: Failure, *, worker: str
             for row, attempt in zip(rows.indices, rows.attempt_numbers, strict=True)
         ]
     )
-
-
-def lost_rows(run: RunPointer, rows: RowSet, error: ChildError) -> pa.Table:
-    """Outcomes of specs whose task did not come to its end, whatever it was tried."""
-    message = f"the task did not come to its end: {error.message}"
-    return failure_rows(run, rows, Failure(State.FAILED, error.error_type, message))
 
 
 def workflow_outcome(

@@ -6,27 +6,26 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from hatchet_sdk import Context, DurableContext, EvictionPolicy, Hatchet, NonRetryableException
-from hatchet_sdk.exceptions import NonDeterminismError, TaskRunError
-from hatchet_sdk.labels import DesiredWorkerLabel
-from hatchet_sdk.runnables.workflow import BaseWorkflow
-from hatchet_sdk.types.trigger import TriggerWorkflowOptions, WorkflowRunTriggerConfig
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
+from scythe_cli.engines.hatchet.nodes.children import Child, Spawner
 from scythe_cli.engines.hatchet.nodes.leaf import LeafRunner, SpecFailedError, leaf_timeout
-from scythe_cli.engines.hatchet.nodes.node import (
-    NODE_NAME,
-    Child,
-    Node,
-    Spawner,
-)
+from scythe_cli.engines.hatchet.nodes.node import Node
 from scythe_cli.engines.hatchet.nodes.results import ChildError, Lost
 from scythe_cli.engines.hatchet.nodes.specstore import SpecStore
-from scythe_cli.engines.hatchet.payloads import LeafOutput, NodeInput, NodeOutput
+from scythe_cli.engines.hatchet.payloads import NODE_NAME, LeafOutput, NodeInput, NodeOutput
+from scythe_cli.engines.hatchet.sdk_patches import fast_loading
 from scythe_cli.errors import InvalidInputError
 from scythe_cli.model.registration import RegisteredExperiment
 from scythe_cli.model.settings import TimeoutSettings
+
+with fast_loading():
+    from hatchet_sdk import Context, DurableContext, EvictionPolicy, Hatchet, NonRetryableException
+    from hatchet_sdk.exceptions import NonDeterminismError, TaskRunError
+    from hatchet_sdk.labels import DesiredWorkerLabel
+    from hatchet_sdk.runnables.workflow import BaseWorkflow
+    from hatchet_sdk.types.trigger import TriggerWorkflowOptions, WorkflowRunTriggerConfig
 
 __all__ = ["leaf_definition", "leaf_task", "node_definition", "node_task"]
 
@@ -50,17 +49,17 @@ class LeafInput(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     @property
-    def given(self) -> Mapping[str, Any]:
-        """What was given."""
+    def content(self) -> Mapping[str, Any]:
+        """All of it."""
         return self.model_extra or {}
 
 
 def node_definition(hatchet: Hatchet, function: NodeFunction) -> BaseWorkflow[Any]:
     """The node of scatter/gather as a Hatchet task, around a function."""
     settings = TimeoutSettings()
-    given = settings.model_fields_set
-    execution = settings.SCATTER_GATHER_EXECUTION if "SCATTER_GATHER_EXECUTION" in given else _LONG
-    schedule = settings.SCATTER_GATHER_SCHEDULE if "SCATTER_GATHER_SCHEDULE" in given else _LONG
+    chosen = settings.model_fields_set
+    execution = settings.SCATTER_GATHER_EXECUTION if "SCATTER_GATHER_EXECUTION" in chosen else _LONG
+    schedule = settings.SCATTER_GATHER_SCHEDULE if "SCATTER_GATHER_SCHEDULE" in chosen else _LONG
 
     @hatchet.durable_task(
         name=NODE_NAME,
@@ -74,8 +73,8 @@ def node_definition(hatchet: Hatchet, function: NodeFunction) -> BaseWorkflow[An
         # a node waits for as long as its specs take; only where durable slots run out it makes room
         eviction_policy=EvictionPolicy(ttl=None, allow_capacity_eviction=True),
     )
-    async def scythe_scatter_gather(given: NodeInput, ctx: DurableContext) -> NodeOutput:
-        return await function(given, ctx)
+    async def scythe_scatter_gather(node_input: NodeInput, ctx: DurableContext) -> NodeOutput:
+        return await function(node_input, ctx)
 
     return scythe_scatter_gather
 
@@ -84,10 +83,10 @@ def node_task(hatchet: Hatchet, specs: SpecStore) -> BaseWorkflow[Any]:
     """The node of scatter/gather, for a worker."""
     spawn = _spawner(hatchet)
 
-    async def run(given: NodeInput, ctx: DurableContext) -> NodeOutput:
+    async def run(node_input: NodeInput, ctx: DurableContext) -> NodeOutput:
         is_replay = ctx.invocation_count > 1 or ctx.retry_count > 0
         try:
-            return await Node(given, spawn, specs, is_replay).work()
+            return await Node(node_input, spawn, specs, is_replay).work()
         except _HOPELESS as error:
             raise NonRetryableException(f"{type(error).__name__}: {error}") from error
 
@@ -100,8 +99,8 @@ def leaf_definition(
     """An experiment as a Hatchet task, around a function."""
     options = experiment.options
     settings = TimeoutSettings()
-    given = settings.model_fields_set
-    schedule = settings.EXPERIMENT_SCHEDULE if "EXPERIMENT_SCHEDULE" in given else _LONG
+    chosen = settings.model_fields_set
+    schedule = settings.EXPERIMENT_SCHEDULE if "EXPERIMENT_SCHEDULE" in chosen else _LONG
 
     @hatchet.task(
         name=experiment.name,
@@ -116,8 +115,8 @@ def leaf_definition(
         desired_worker_labels=_labels(options.desired_worker_labels),
         **dict(options.task_config),
     )
-    async def run_specs(given: LeafInput, ctx: Context) -> LeafOutput:
-        return await function(given.given, ctx)
+    async def run_specs(leaf_input: LeafInput, ctx: Context) -> LeafOutput:
+        return await function(leaf_input.content, ctx)
 
     return run_specs
 
@@ -125,9 +124,9 @@ def leaf_definition(
 def leaf_task(hatchet: Hatchet, runner: LeafRunner) -> BaseWorkflow[Any]:
     """An experiment, for a worker."""
 
-    async def run(given: Mapping[str, Any], ctx: Context) -> LeafOutput:
+    async def run(task_input: Mapping[str, Any], ctx: Context) -> LeafOutput:
         try:
-            return await runner.run(given, ctx)
+            return await runner.run(task_input, ctx)
         except SpecFailedError as error:
             raise NonRetryableException(error.message) from error
 

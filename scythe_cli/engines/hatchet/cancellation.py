@@ -1,7 +1,15 @@
-"""Giving `cancelled` to the specs of a run that have no outcome: nodes look for it before they ask for more."""
+"""That a run was cancelled: a part of the ledger whose name says so, and since when.
+
+The client writes it before it cancels anything on the engine, and nodes look for it before they ask for more: what a
+node asks for between the two would be queued after everything was cancelled.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -16,7 +24,55 @@ from scythe_cli.run.ledger import Ledger, effective_outcomes, write_part
 from scythe_cli.run.manifest import read_manifest
 from scythe_cli.storage.base import Storage
 
-__all__ = ["write_cancelled"]
+__all__ = ["CANCEL_PREFIX", "CancelWatch", "is_cancelled", "write_cancelled"]
+
+
+CANCEL_PREFIX = "cancel-"
+"""Begins the names of the parts; the time of the cancellation follows, as it does in the name of a session."""
+
+_CHECK_S = 2.0
+
+
+def is_cancelled(names: Iterable[str], session: str) -> bool:
+    """Whether a submission was cancelled.
+
+    Args:
+        names: Of parts of the ledger that begin with `CANCEL_PREFIX`; earlier submissions may have been cancelled.
+        session: That of the submission.
+    """
+    begun = session.split("-")[1]
+    return any(name.removeprefix(CANCEL_PREFIX).split("-")[0] >= begun for name in names)
+
+
+@dataclass
+class CancelWatch:
+    """Looks whether a submission was cancelled, every other second at most.
+
+    Attributes:
+        storage: Where the run is kept.
+        layout: The run.
+        session: That of the submission.
+        seen: Whether it was, as far as has been seen.
+    """
+
+    storage: Storage
+    layout: RunLayout
+    session: str
+    seen: bool = field(default=False, init=False)
+    _due_s: float = field(default=0.0, init=False)
+
+    async def look(self) -> None:
+        """See what the ledger says.
+
+        Raises:
+            StorageError: If the ledger cannot be listed.
+        """
+        if self.seen or time.monotonic() < self._due_s:
+            return
+        # of a large run's ledger, only what tells of it
+        files = await asyncio.to_thread(self.storage.list_files, self.layout.outcomes, starting=CANCEL_PREFIX)
+        self.seen = is_cancelled((file.name for file in files), self.session)
+        self._due_s = time.monotonic() + _CHECK_S
 
 
 def write_cancelled(storage: Storage, run: RunLayout) -> int:
@@ -28,8 +84,6 @@ def write_cancelled(storage: Storage, run: RunLayout) -> int:
     Raises:
         StorageError: If the run cannot be read or written.
     """
-    from scythe_cli.engines.hatchet.nodes.node import CANCEL_PREFIX
-
     manifest = read_manifest(storage, run)
     n_specs = manifest.n_specs if manifest and manifest.n_specs else 0
     with Ledger.open(storage, run) as ledger:

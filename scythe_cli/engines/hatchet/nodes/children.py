@@ -1,0 +1,156 @@
+"""What a node asks for: runs of Hatchet tasks, with their inputs, in messages that gRPC takes.
+
+A task of one spec has the spec as its input, as the dashboard shows it; the node makes it from the columns of
+`specs.pq` alone, and needs no code of the experiment. Any other task points to rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from scythe_cli.engines.hatchet.nodes.results import ChildError, Lost
+from scythe_cli.engines.hatchet.payloads import META_LEAF, NODE_NAME, ROWS_KEY, LeafAssignment, NodeInput
+from scythe_cli.executor.rows.call import RunContext
+from scythe_cli.model.columns import decoder_of
+
+__all__ = [
+    "LIMIT_BYTES",
+    "MESSAGE_BYTES",
+    "MESSAGE_CHILDREN",
+    "Child",
+    "Spawner",
+    "inline_specs",
+    "messages",
+    "node_child",
+    "task_children",
+]
+
+
+LIMIT_BYTES = 256_000
+"""A larger spec is read from the run's file instead."""
+
+MESSAGE_BYTES = 2_000_000
+"""Of the children in one message, about; a gRPC message can have 4 MB."""
+
+MESSAGE_CHILDREN = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A Hatchet run that a node asks for.
+
+    Attributes:
+        workflow: Its name.
+        input: Its input, as JSON.
+        metadata: What it is marked with.
+        is_dag: Whether it has several tasks, so that it gives back an output for each.
+    """
+
+    workflow: str
+    input: str
+    metadata: dict[str, Any]
+    is_dag: bool = False
+
+
+class Spawner(Protocol):
+    """Runs children, durably."""
+
+    async def __call__(self, children: Sequence[Child]) -> list[Mapping[str, Any] | ChildError]:
+        """Run children whose inputs fit into one message, and wait for what they give back."""
+        ...
+
+
+def node_child(node_input: NodeInput, place: str) -> Child:
+    """A node, which is marked with its place in the tree."""
+    metadata = {**node_input.run.metadata, "node": place}
+    return Child(NODE_NAME, node_input.model_dump_json(exclude_none=True), metadata)
+
+
+def task_children(
+    assignments: Sequence[LeafAssignment], specs: Mapping[int, str | None]
+) -> tuple[list[Child], dict[int, ChildError]]:
+    """Tasks that run specs.
+
+    Args:
+        assignments: What each of them is to do.
+        specs: By `sort_index`, the JSON of specs that have a task of their own; see `inline_specs`.
+
+    Returns:
+        The children; and by their position among the assignments, those that cannot be asked for.
+    """
+    children: list[Child] = []
+    refused: dict[int, ChildError] = {}
+    for position, assignment in enumerate(assignments):
+        run, rows = assignment.run, assignment.rows
+        text = specs.get(rows.indices[0]) if rows.n == 1 else None
+        if not run.is_workflow:
+            children.append(_leaf_child(text, assignment))
+        elif text is not None:
+            input_ = _with_storage_settings(text, assignment)
+            children.append(Child(run.experiment, input_, run.metadata, is_dag=True))
+        else:
+            message = "the spec holds a value that JSON cannot, so that a workflow cannot get it"
+            refused[position] = ChildError(Lost.FAILED, "InputError", message)
+    return children, refused
+
+
+def _leaf_child(text: str | None, assignment: LeafAssignment) -> Child:
+    run, rows = assignment.run, assignment.rows
+    if text is None:
+        pointer = {ROWS_KEY: assignment.model_dump(mode="json", exclude_defaults=True)}
+        return Child(run.experiment, json.dumps(pointer), run.metadata)
+    metadata = {**run.metadata, "sort_index": str(rows.indices[0]), META_LEAF: assignment.to_metadata()}
+    return Child(run.experiment, text, metadata)
+
+
+def _with_storage_settings(text: str, assignment: LeafAssignment) -> str:
+    run = assignment.run
+    context = RunContext(run.storage, run.experiment_id, run.root_workflow_run_id, "")
+    spec = json.loads(text)
+    spec["storage_settings"] = context.storage_settings.model_dump(mode="json")
+    return json.dumps(spec)
+
+
+def inline_specs(rows: pa.Table) -> list[str | None]:
+    """The JSON of each row; None for a row that JSON in a database does not give back as it was.
+
+    Those are NaN and infinities, the negative zero, NUL characters, bytes that are not text, and large rows.
+    """
+    names = rows.column_names
+    cells: list[list[Any]] = []
+    for field, column in zip(rows.schema, rows.columns, strict=True):
+        decode = decoder_of(field)
+        values = column.to_pylist()
+        cells.append(values if decode is None else [None if v is None else decode(v) for v in values])
+    return [_text(dict(zip(names, row, strict=True))) for row in zip(*cells, strict=True)]
+
+
+def _text(spec: dict[str, Any]) -> str | None:
+    try:
+        text = json.dumps(to_jsonable_python(spec, inf_nan_mode="constants"), allow_nan=False)
+    except (ValueError, PydanticSerializationError):
+        return None
+    if len(text) > LIMIT_BYTES or "\\u0000" in text or "-0.0" in text:
+        return None
+    return text
+
+
+def messages(children: Sequence[Child]) -> Iterator[list[Child]]:
+    """Groups of children that fit into one message each."""
+    group: list[Child] = []
+    size = 0
+    for child in children:
+        child_size = len(child.input) + len(json.dumps(child.metadata)) + 200
+        if group and (size + child_size > MESSAGE_BYTES or len(group) >= MESSAGE_CHILDREN):
+            yield group
+            group, size = [], 0
+        group.append(child)
+        size += child_size
+    if group:
+        yield group

@@ -1,0 +1,146 @@
+"""A worker: a process that serves the nodes of scatter/gather and the tasks of experiments until it is told to end."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scythe_cli.engines.hatchet.nodes.leaf import LeafRunner
+from scythe_cli.engines.hatchet.nodes.process_pool import ProcessPool
+from scythe_cli.engines.hatchet.nodes.shutdown import end_at_once, lifespan_of, stop_at_second_signal
+from scythe_cli.engines.hatchet.nodes.specstore import SpecStore
+from scythe_cli.errors import StoppedError, StorageError
+from scythe_cli.model.registration import RegisteredExperiment
+
+if TYPE_CHECKING:
+    from scythe_cli.engines.hatchet.client import Connection
+
+
+__all__ = ["WorkerOptions", "serve"]
+
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """What a worker is.
+
+    Attributes:
+        name: Its name.
+        slots: How many specs run at the same time.
+        durable_slots: How many nodes of scatter/gather are kept.
+        labels: What experiments can ask for.
+        runs_nodes: Whether it runs the nodes of scatter/gather.
+        allow_mismatch: Whether it runs specs of runs that another version of the code allocated.
+        root: The project's folder, from which modules are imported.
+        storage: Where output files go of specs that were triggered by hand; each run says where its own go.
+        embedded: Whether the engine is one that lives beside this process; what this process was started for when
+            None.
+    """
+
+    name: str
+    slots: int
+    durable_slots: int
+    labels: Mapping[str, str | int]
+    runs_nodes: bool
+    allow_mismatch: bool
+    root: Path | None
+    storage: str | None
+    embedded: bool | None = None
+
+
+def serve(
+    options: WorkerOptions,
+    experiments: Sequence[RegisteredExperiment[Any, Any]],
+    workflows: Sequence[Any],
+) -> None:
+    """Serve experiments until the process is told to end; the first signal drains, the second ends it at once.
+
+    Args:
+        options: What the worker is.
+        experiments: Under the names that they have.
+        workflows: Hatchet workflows, as they are.
+
+    Raises:
+        EngineError: If the engine cannot be reached.
+        StoppedError: If it was ended at once.
+    """
+    from scythe_cli.engines.hatchet.client import connect
+    from scythe_cli.engines.hatchet.connection import get_hatchet
+    from scythe_cli.engines.hatchet.nodes import tasks
+
+    connection = connect(get_hatchet(options.embedded))
+    _share_cores(options.slots)
+    warm_up(options.storage)
+    specs = SpecStore()
+    pool = ProcessPool(options.slots)
+    with ThreadPoolExecutor(options.slots, thread_name_prefix="scythe-slot") as threads:
+        served: list[Any] = [tasks.node_task(connection.hatchet, specs)] if options.runs_nodes else []
+        for experiment in experiments:
+            runner = LeafRunner(
+                experiment=experiment,
+                root=options.root,
+                pool=pool,
+                threads=threads,
+                specs=specs,
+                worker=f"{options.name}@{socket.gethostname()}",
+                default_storage=options.storage or str(Path("runs").absolute()),
+                allow_mismatch=options.allow_mismatch,
+            )
+            served.append(tasks.leaf_task(connection.hatchet, runner))
+        served += workflows
+        # the worker itself ends the process when it cannot register: find out before, and say why
+        connection.register(served)
+        try:
+            _run_until_told_to_end(options, connection, served, pool)
+        finally:
+            pool.close()
+            specs.close()
+
+
+def _run_until_told_to_end(
+    options: WorkerOptions, connection: Connection, served: Sequence[Any], pool: ProcessPool
+) -> None:
+    made: list[Any] = []
+    try:
+        worker = connection.hatchet.worker(
+            options.name,
+            slots=options.slots,
+            durable_slots=options.durable_slots,
+            labels=dict(options.labels) or None,
+            workflows=list(served),
+            lifespan=lifespan_of(lambda: made[0] if made else None),
+        )
+        made.append(worker)
+        stop_at_second_signal(pool.kill)
+        worker.start()
+    except SystemExit as end:
+        if end.code not in (0, None):
+            end_at_once()
+            raise StoppedError("stopped at once; what was running is run again by another worker") from None
+
+
+def _share_cores(slots: int) -> None:
+    for name in _THREAD_VARIABLES:
+        # each slot is a process: together they use the cores once
+        os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // slots)))
+
+
+def warm_up(storage: str | None) -> None:
+    """Load now what the first task would have to wait for."""
+    for name in ("scythe_cli.run.final.gather", "polars"):
+        importlib.import_module(name)
+    if storage is not None and storage.startswith("s3://"):
+        from scythe_cli.storage.s3_client import client_of_process
+
+        # runs say themselves where they are kept: what is wrong here may concern none, or else its tasks tell it
+        with contextlib.suppress(StorageError):
+            client_of_process().prepare(storage)

@@ -1,0 +1,157 @@
+"""What is patched of the SDK, for the versions that this was written for and for others."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import pickle
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pydantic
+import pytest
+
+from scythe_cli.engines.hatchet import sdk_patches as module
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the SDK, about itself
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1.43.0", True),
+        ("1.43.1", True),
+        ("1.43.12.post1", True),
+        ("1.43", True),
+        ("1.42.9", False),
+        ("1.44.0", False),
+        ("2.43.1", False),
+        ("1.43rc1", False),
+        ("", False),
+    ],
+)
+def test_versions_that_are_patched(text: str, expected: bool) -> None:
+    assert module.is_patched_version(text) is expected
+
+
+def test_the_installed_version_is_patched() -> None:
+    """Or else: look whether the patches still do what they say, and add the version."""
+    assert module.is_patched()
+
+
+@pytest.fixture(params=[True, False], ids=["patched", "other version"])
+def patched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    monkeypatch.setattr(module, "is_patched", lambda: request.param)
+    return request.param
+
+
+def double(value: int) -> int:
+    return 2 * value
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_arguments_are_checked_whenever_that_is_made(
+    patched: bool, loaded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "hatchet_sdk", raising=False)
+    if loaded:
+        monkeypatch.setitem(sys.modules, "hatchet_sdk", SimpleNamespace())  # type: ignore[arg-type]
+    eager = pydantic.validate_call
+
+    with module.fast_loading():
+        is_lazy = pydantic.validate_call is not eager
+        checked: Any = pydantic.validate_call(double)
+        with_options: Any = pydantic.validate_call(config={"strict": True})(double)
+
+    assert is_lazy == (patched and not loaded)
+    assert pydantic.validate_call is eager
+    assert checked.__name__ == "double"
+    assert checked("4") == 8
+    with pytest.raises(pydantic.ValidationError):
+        checked("four")
+    with pytest.raises(pydantic.ValidationError):
+        with_options("4")
+
+
+def test_pydantic_is_as_it_was_when_an_import_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "hatchet_sdk", raising=False)
+    eager = pydantic.validate_call
+    with pytest.raises(ImportError), module.fast_loading():
+        raise ImportError
+    assert pydantic.validate_call is eager
+
+
+def token() -> str:
+    claims = {"sub": "tenant", "grpc_broadcast_address": "127.0.0.1:1", "server_url": "http://127.0.0.1:2"}
+    head, body = (
+        base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in ({"alg": "none"}, claims)
+    )
+    return f"{head}.{body}.signature"
+
+
+def test_outcomes_are_reported_patiently_also_by_a_process_that_gets_the_configuration(
+    patched: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hatchet_sdk.config import ClientConfig
+
+    calls: list[str] = []
+    monkeypatch.setattr(module, "_report_patiently", lambda: calls.append("patient"))
+    monkeypatch.setenv("HATCHET_CLIENT_TOKEN", token())
+
+    config = module.client_config()
+    assert calls == ["patient"] * patched
+    arrived = pickle.loads(pickle.dumps(config))
+
+    assert isinstance(arrived, ClientConfig)
+    assert type(arrived) is type(config)
+    assert (type(config) is ClientConfig) == (not patched)
+    assert arrived.host_port == "127.0.0.1:1"
+    assert calls == ["patient", "patient"] * patched
+
+
+def test_an_engine_that_forgets_the_worker_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    import grpc
+    import tenacity
+    from hatchet_sdk.clients.dispatcher.dispatcher import DispatcherClient
+
+    send: Any = DispatcherClient._try_send_step_action_event
+    retrying = send.retry
+    for name in ("retry", "stop"):
+        monkeypatch.setattr(retrying, name, getattr(retrying, name))
+    module._report_patiently.__wrapped__()
+
+    class Refused(grpc.RpcError, grpc.Call):
+        def __init__(self, code: grpc.StatusCode) -> None:
+            self._code = code
+
+        def code(self) -> grpc.StatusCode:
+            return self._code
+
+    Refused.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]
+
+    def tries_again(error: BaseException) -> bool:
+        state = tenacity.RetryCallState(retrying, None, (), {})
+        state.set_exception((type(error), error, None))  # type: ignore[arg-type]
+        return bool(retrying.retry(state))
+
+    assert tries_again(Refused(grpc.StatusCode.UNAUTHENTICATED))
+    assert tries_again(Refused(grpc.StatusCode.UNAVAILABLE))
+    assert not tries_again(Refused(grpc.StatusCode.INVALID_ARGUMENT))
+    assert not tries_again(ValueError())
+    assert retrying.stop.max_attempt_number == 60
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_nodes_are_handed_back_by_a_worker_that_ends(patched: bool, ends: bool) -> None:
+    evicted: list[str] = []
+
+    async def evict() -> None:
+        evicted.append("all")
+
+    runner = SimpleNamespace(evict_all_waiting_durable_runs=evict)
+    # a worker of another version may have neither
+    worker = SimpleNamespace(_killing=ends, _action_runner=runner) if patched else SimpleNamespace()
+    asyncio.run(module.evict_waiting_nodes(worker))
+    assert evicted == ["all"] * (patched and ends)
