@@ -1,24 +1,27 @@
-"""The command line as a whole: its commands, and the one place where errors become exit codes."""
+"""The command line as a whole: its commands, its start and end, and the one place where errors become exit codes."""
 
 from __future__ import annotations
 
+import atexit
+import gc
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import typer
 import typer.main
 
 from scythe_cli.cli.errors import report
-from scythe_cli.cli.help import HelpfulGroup
-from scythe_cli.cli.options import Options, group
+from scythe_cli.cli.framework import HelpfulGroup, Options, group
 from scythe_cli.cli.output import close_stdout, prepare_streams
-from scythe_cli.cli.startup import QuickEnd, relax_collector
 
-__all__ = ["COMMANDS", "ScytheGroup", "app", "main"]
+__all__ = ["COMMANDS", "QuickEnd", "ScytheGroup", "app", "main"]
 
+
+app: typer.Typer
+"""All commands; they are loaded when this is asked for."""
 
 PROGRAM = "scythe"
 
@@ -32,12 +35,13 @@ COMMANDS = {
     "commands.worker": ("cancel", "worker"),
     "commands.runs": ("status", "errors", "runs", "versions"),
     "commands.explain": ("explain",),
-    "results.commands": ("results",),
     "commands.report": ("report",),
+    "results.app": ("results",),
 }
-"""The modules of this package that add commands, and which; in the order of the help text."""
+"""The modules of this package with commands, and which; in the order of the help text. Each has its `app`."""
 
 _WITH_VALUE = ("--config", "--storage")
+_YOUNG_OBJECTS = 200_000
 
 
 class ScytheGroup(HelpfulGroup):
@@ -76,67 +80,43 @@ class ScytheGroup(HelpfulGroup):
         return code
 
 
-class _LazyTyper(typer.Typer):
-    """Makes its commands when they are asked for.
+def _assembled(modules: Iterable[str]) -> typer.Typer:
+    """The command line with the commands of some modules.
 
     Typer works out the options of all commands for each command line, which takes longer than most commands do.
     """
-
-    def __init__(self, **options: Any) -> None:
-        self.modules: Sequence[str] = ()
-        super().__init__(**options)
-        self.modules = tuple(COMMANDS)
-
-    def _fill(self) -> None:
-        modules, self.modules = self.modules, ()
-        for name in modules:
-            importlib.import_module(f"scythe_cli.cli.{name}").add_to(self)
-
-    @property
-    def registered_commands(self) -> list[Any]:
-        """What Typer makes commands of."""
-        self._fill()
-        return self._commands
-
-    @registered_commands.setter
-    def registered_commands(self, commands: list[Any]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        self._commands = commands
-
-    @property
-    def registered_groups(self) -> list[Any]:
-        """What Typer makes groups of."""
-        self._fill()
-        return self._groups
-
-    @registered_groups.setter
-    def registered_groups(self, groups: list[Any]) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
-        self._groups = groups
+    root = typer.Typer(
+        name=PROGRAM,
+        cls=ScytheGroup,
+        no_args_is_help=True,
+        add_completion=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help=(
+            "Run a Python function over every row of a sampling file, and get one tidy Parquet table back.\n\n"
+            "New here? `scythe init` writes a small project that runs."
+        ),
+    )
+    group(root)
+    for module in modules:
+        root.add_typer(importlib.import_module(f"scythe_cli.cli.{module}").app)
+    return root
 
 
-app = _LazyTyper(
-    name=PROGRAM,
-    cls=ScytheGroup,
-    no_args_is_help=True,
-    add_completion=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help=(
-        "Run a Python function over every row of a sampling file, and get one tidy Parquet table back.\n\n"
-        "New here? `scythe init` writes a small project that runs."
-    ),
-)
-
-group(app)
+def __getattr__(name: str) -> Any:
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = whole = _assembled(COMMANDS)
+    return whole
 
 
 def main() -> None:
     """Run the command line of this process, and end it."""
     end = QuickEnd()
-    relax_collector()
-    app.modules = _needed(sys.argv[1:])
+    _relax_collector()
     try:
-        typer.main.get_command(app)()
+        typer.main.get_command(_assembled(_needed(sys.argv[1:])))()
     except SystemExit as ended:
         end.code = ended.code if isinstance(ended.code, int) else None
         raise
@@ -154,3 +134,38 @@ def _needed(arguments: Sequence[str]) -> Sequence[str]:
         elif not word.startswith("-"):
             return [module for module, commands in COMMANDS.items() if word in commands] or everything
     return everything
+
+
+def _relax_collector() -> None:
+    """Let the garbage collector look less often.
+
+    While libraries are loaded, hundreds of thousands of objects come into being and stay, and looking through them
+    takes a fifth of a command's start.
+    """
+    gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
+
+
+class QuickEnd:
+    """Ends this process without taking apart what it has loaded, which takes half a second where that is much.
+
+    To be made before anything else that is to be done at exit, since that is done in reverse order: temporary files
+    are removed, and threads are waited for, as ever.
+
+    Attributes:
+        code: The exit code; None leaves the end to Python.
+    """
+
+    def __init__(self) -> None:
+        self.code: int | None = None
+        self._pid = os.getpid()
+        atexit.register(self._end)
+
+    def _end(self) -> None:
+        if self.code is None or self._pid != os.getpid():
+            return
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except (OSError, ValueError):
+            return  # Python says what is wrong with them
+        os._exit(self.code)

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share."""
+"""Arguments and options that several commands share, or that the program knows choices for."""
 
 from __future__ import annotations
 
@@ -10,21 +10,42 @@ import typer
 from scythe_cli.cli import complete
 
 __all__ = [
-    "RUN_HELP",
+    "CheckedEngineOption",
+    "EngineOption",
     "ExperimentOption",
     "FileArgument",
+    "LatestOption",
     "MaxFailuresOption",
     "NameArgument",
+    "OverwriteOption",
+    "RawCellsOption",
+    "ResultsRunArgument",
+    "RetryEngineOption",
+    "RowOption",
     "RunArgument",
+    "SomeTablesOption",
+    "VersionOption",
     "WorkersOption",
+    "column_option",
+    "parse_timeout",
+    "table_option",
+    "timeout_option",
 ]
 
 
-RUN_HELP = "latest, <experiment>, <experiment>/<version>, <experiment>/<version>/<timestamp>, or a beginning of it."
-"""What can name a run."""
+_RUN_HELP = "latest, <experiment>, <experiment>/<version>, <experiment>/<version>/<timestamp>, or a beginning of it."
+
+# what a command works on
 
 FileArgument = Annotated[
     Path, typer.Argument(metavar="FILE", help="The sampling file: CSV or Parquet, one case per row.")
+]
+
+NameArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[NAME]", help="Only this experiment.", show_default=False, autocompletion=complete.experiments
+    ),
 ]
 
 ExperimentOption = Annotated[
@@ -39,21 +60,23 @@ ExperimentOption = Annotated[
     ),
 ]
 
-RunArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="[RUN]",
-        help=RUN_HELP,
-        autocompletion=complete.runs,
-    ),
-]
+RunArgument = Annotated[str, typer.Argument(metavar="[RUN]", help=_RUN_HELP, autocompletion=complete.runs)]
 
-NameArgument = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="[NAME]", help="Only this experiment.", show_default=False, autocompletion=complete.experiments
-    ),
-]
+RowOption = Annotated[int, typer.Option("--row", metavar="N", min=0, help="The row (its sort_index).")]
+
+# how specs run
+
+
+def _engine(text: str) -> typer.models.OptionInfo:
+    # an engine that is installed beside ours has a name of its own
+    return typer.Option("--engine", metavar="[local|hatchet]", help=text, show_default=False)
+
+
+EngineOption = Annotated[str | None, _engine("Where specs run. Else as configured.")]
+
+RetryEngineOption = Annotated[str | None, _engine("Where specs run. Else as the run was allocated.")]
+
+CheckedEngineOption = Annotated[str | None, _engine("Check this engine. Else the configured one.")]
 
 WorkersOption = Annotated[
     int | None,
@@ -63,4 +86,77 @@ WorkersOption = Annotated[
 MaxFailuresOption = Annotated[
     int | None,
     typer.Option("--max-failures", metavar="N", min=1, help="Stop once N specs have not succeeded."),
+]
+
+
+def timeout_option(text: str) -> typer.models.OptionInfo:
+    """An option `--timeout DURATION`; `parse_timeout` reads what it takes."""
+    return typer.Option("--timeout", metavar="DURATION", help=text, show_default=False)
+
+
+def parse_timeout(text: str | None) -> float | None:
+    """The seconds of a duration such as `30m`; None stays None.
+
+    Raises:
+        UsageError: If it is no duration.
+    """
+    if text is None:
+        return None
+    from scythe_cli.core.quantities import parse_duration
+    from scythe_cli.errors import UsageError
+
+    try:
+        return parse_duration(text).total_seconds()
+    except ValueError as error:
+        raise UsageError(f"--timeout: {error}") from None
+
+
+# which results, and where they go
+
+ResultsRunArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[RUN]", help=_RUN_HELP, show_default="latest", autocompletion=complete.runs),
+]
+
+LatestOption = Annotated[bool, typer.Option("--latest", help="The latest run that fits. This is the default.")]
+
+VersionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--version",
+        metavar="V",
+        help="The latest run of this version of the experiment.",
+        show_default=False,
+        autocompletion=complete.versions,
+    ),
+]
+
+SomeTablesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--table",
+        "-t",
+        metavar="NAME",
+        help="Only this table; may be given again.",
+        show_default=False,
+        autocompletion=complete.tables,
+    ),
+]
+
+
+def table_option(text: str) -> typer.models.OptionInfo:
+    """An option `--table NAME` that names one table."""
+    return typer.Option("--table", "-t", metavar="NAME", help=text, show_default=False, autocompletion=complete.tables)
+
+
+def column_option(*names: str, text: str, metavar: str = "COLUMN") -> typer.models.OptionInfo:
+    """An option that names a column of the results."""
+    return typer.Option(*names, metavar=metavar, help=text, show_default=False, autocompletion=complete.columns)
+
+
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")]
+
+RawCellsOption = Annotated[
+    bool,
+    typer.Option("--raw-cells", help="In CSV and Excel files, leave text as it is that a spreadsheet would run."),
 ]

@@ -23,17 +23,17 @@ T = TypeVar("T")
 def runs(ctx: typer.Context, incomplete: str) -> list[str]:
     """Runs: `latest` and experiments; with a beginning, versions; after a second slash, time stamps."""
     known, _ = _known(ctx)
-    found = ["latest", *known]
+    offered = ["latest", *known]
     for experiment, by_version in known.items():
         if (incomplete and f"{experiment}/".startswith(incomplete)) or incomplete.startswith(f"{experiment}/"):
-            found += [f"{experiment}/{version}" for version in by_version]
-            found += [
+            offered += [f"{experiment}/{version}" for version in by_version]
+            offered += [
                 f"{experiment}/{version}/{stamp}"
                 for version, stamps in by_version.items()
                 if incomplete.startswith(f"{experiment}/{version}/")
                 for stamp in stamps
             ]
-    return _fitting(found, incomplete)
+    return _fitting(offered, incomplete)
 
 
 def experiments(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -57,12 +57,12 @@ def columns(ctx: typer.Context, incomplete: str) -> list[str]:
     """Columns of the experiment on the command line, or of all; of one table when it is named."""
     known, by_experiment = _known(ctx)
     table = ctx.params.get("table")
-    found: list[str] = []
+    offered: list[str] = []
     for each in _named(ctx, known):
         names = by_experiment.get(each, {})
         chosen = [table] if isinstance(table, str) and table in names else list(names)
-        found += [name for one in chosen for name in names[one]]
-    return _fitting(found, incomplete)
+        offered += [name for one in chosen for name in names[one]]
+    return _fitting(offered, incomplete)
 
 
 def tables(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -80,9 +80,9 @@ def _fitting(names: Iterable[str], incomplete: str) -> list[str]:
 
 def _named(ctx: typer.Context, known: Names) -> list[str]:
     """The experiment that the command line names so far, else all."""
-    given = [ctx.params.get(name) for name in ("run", "name", "experiment", "a")]
+    named = [ctx.params.get(name) for name in ("run", "name", "experiment", "a")]
     # before the value of an option that is being completed, arguments are not told apart yet
-    for value in [*given, *ctx.args]:
+    for value in [*named, *ctx.args]:
         if isinstance(value, str) and value.split("/")[0] in known:
             return [value.split("/")[0]]
     return list(known)

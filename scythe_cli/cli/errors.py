@@ -16,7 +16,7 @@ from scythe_cli.cli.output import Output, write_stdout
 from scythe_cli.errors import ScytheError
 
 if TYPE_CHECKING:
-    from scythe_cli.cli.options import Options
+    from scythe_cli.cli.framework import Options
 
 
 __all__ = ["Failure", "describe", "report"]

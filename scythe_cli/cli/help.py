@@ -1,4 +1,4 @@
-"""Help texts: short, in 80 columns, and without loading anything for it; arguments stay as they are given."""
+"""Help texts: short, in 80 columns, and without loading anything for it."""
 
 from __future__ import annotations
 
@@ -6,44 +6,17 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-__all__ = ["HelpfulCommand", "HelpfulGroup", "help_text", "keep_plain_values", "usage_line"]
+__all__ = ["help_text", "usage_line"]
 
 
 _WIDEST = 100
 _LONGEST_LABEL = 26
 _OTHER = "Options"
-
-
-class HelpfulCommand(TyperCommand):
-    """A command whose help text is `help_text`, and that is quick to take its options."""
-
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Read a command line."""
-        keep_plain_values(self.get_params(ctx))
-        return super().parse_args(ctx, args)
-
-    def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Write the help text."""
-        formatter.write(help_text(self, ctx))
-
-
-class HelpfulGroup(TyperGroup):
-    """A group of commands whose help text is `help_text`, and that is quick to take its options."""
-
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Read a command line up to the command's name."""
-        keep_plain_values(self.get_params(ctx))
-        return super().parse_args(ctx, args)
-
-    def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Write the help text."""
-        formatter.write(help_text(self, ctx))
 
 
 def help_text(command: TyperCommand | TyperGroup, ctx: typer.Context) -> str:
@@ -132,26 +105,3 @@ def _listed(rows: Sequence[tuple[str, str]], width: int, least: int) -> str:
 
 def _bold(text: str) -> str:
     return f"\x1b[1m{text}\x1b[0m" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else text
-
-
-class _AsItIs:
-    """Stands in for Typer's conversion of one parameter, until there is something to convert."""
-
-    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
-        if value is None and param.nargs == 1 and not param.multiple:
-            return None
-        descriptor = param.type_descriptor
-        if isinstance(value, str) and descriptor.annotation is str and descriptor.parameter_info.parser is None:
-            return value
-        param._runtime_param = None
-        return param.get_runtime_param().coerce(value, param=param, ctx=ctx)
-
-
-def keep_plain_values(parameters: Iterable[Any]) -> None:
-    """Keep Typer from loading pydantic for parameters that need no conversion.
-
-    With a Typer that converts in another way, nothing changes.
-    """
-    for parameter in parameters:
-        if isinstance(parameter, (TyperArgument, TyperOption)) and getattr(parameter, "_runtime_param", 0) is None:
-            parameter._runtime_param = _AsItIs()  # type: ignore[assignment]

@@ -1,22 +1,56 @@
-"""What the commands that run specs have in common: progress, Ctrl-C, the summary, and the exit code."""
+"""How work that takes long is shown on stderr while it goes on, and what Ctrl-C does then."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from scythe_cli.cli.options import Session
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TextColumn
+from rich.progress import Progress as RichProgress
+
+from scythe_cli.cli.framework import INTERRUPTED, Session
+from scythe_cli.cli.output import Output, clean, make_console
+from scythe_cli.cli.render.run import result_lines
+from scythe_cli.cli.render.text import plural
+from scythe_cli.core.progress import (
+    Phase,
+    PhaseCallback,
+    Progress,
+    ProgressCallback,
+    progress_line,
+)
 
 if TYPE_CHECKING:
-    from scythe_cli.core.progress import ProgressCallback
+    from scythe_cli.analysis.results.fetching import FetchProgress, ProgressOfFetch
     from scythe_cli.executor.limits import StopSignal
+    from scythe_cli.services.plan import AllocationPlan
     from scythe_cli.services.records import AllocateResult
 
 
-__all__ = ["run_and_show"]
+__all__ = [
+    "Interrupts",
+    "LiveProgress",
+    "PlainProgress",
+    "Stop",
+    "plan_and_show",
+    "run_and_show",
+    "shown_fetch",
+    "shown_progress",
+]
 
 
-_INTERRUPTED = 130
+_FIRST_LINE_AFTER_S = 2.0
+_GROWTH = 1.6
+_LONGEST_GAP_S = 300.0
+
+T = TypeVar("T")
 
 
 def run_and_show(session: Session, run: Callable[[ProgressCallback, StopSignal], AllocateResult]) -> int:
@@ -29,63 +63,231 @@ def run_and_show(session: Session, run: Callable[[ProgressCallback, StopSignal],
     Returns:
         The exit code: 0 when every spec succeeded, 1 when some did not, 130 after Ctrl-C.
     """
-    from scythe_cli.cli.progress import Interrupts, shown_progress
-    from scythe_cli.core.progress import PhaseCallback, Progress
-    from scythe_cli.executor.limits import StopSignal
-
-    stop = StopSignal()
-    interrupts = Interrupts(stop, session.output)
-    with interrupts.handled(), shown_progress(session.output) as show:
-
-        def progress(moment: Progress) -> None:
-            interrupts.watch(moment)
-            show(moment)
-
-        result = run(PhaseCallback(progress) if session.options.quiet else progress, stop)
+    result, interrupted = _watched(session.output, run)
     if session.options.json:
         session.output.document(result)
     elif session.options.quiet:
         session.output.print(result.experiment_id)
     else:
-        _show_result(session, result)
+        session.output.print(*result_lines(result))
     for notice in result.notices:
         session.output.note(notice)
-    if interrupts.stopped:
+    if interrupted:
         how = f"; `scythe retry {result.experiment_id}` goes on" if result.counts.pending else ""
         session.output.note(f"interrupted; what is finished is kept{how}")
-        return _INTERRUPTED
+        return INTERRUPTED
     return 0 if result.ok else 1
 
 
-def _show_result(session: Session, result: AllocateResult) -> None:
-    from scythe_cli.cli.render.records import (
-        error_groups,
-        facts,
-        heading,
-        place,
-        plural,
-        states_line,
-    )
-    from scythe_cli.core.quantities import format_duration
+def plan_and_show(session: Session, make: Callable[[ProgressCallback, StopSignal], AllocationPlan]) -> int:
+    """Make a plan, with the progress of its pilot on stderr and Ctrl-C handled, and print it.
 
-    counts = result.counts
-    output = session.output
-    specs = f"{plural(result.n_specs, 'spec')} in {format_duration(result.duration_s)}"
-    output.print(heading(f"{result.experiment} {result.version}: {specs}"), states_line(counts))
-    output.print(
-        "",
-        facts(
-            [
-                ("run", result.experiment_id),
-                ("folder", place(result.uri)),
-                ("tables", ", ".join(result.tables)),
-                ("engine", result.engine),
-            ]
-        ),
+    Args:
+        session: The command's session.
+        make: What makes it.
+
+    Returns:
+        The exit code: 0, or 1 when rows of the pilot did not succeed, 130 after Ctrl-C.
+    """
+    plan, interrupted = _watched(session.output, make)
+    if session.options.json:
+        session.output.document(plan)
+    else:
+        from scythe_cli.cli.render.plan import plan_lines
+
+        session.output.print(*plan_lines(plan))
+    for notice in plan.notices:
+        session.output.note(notice)
+    if interrupted:
+        return INTERRUPTED
+    return 1 if plan.pilot is not None and plan.pilot.counts.unsuccessful else 0
+
+
+def _watched(output: Output, work: Callable[[ProgressCallback, StopSignal], T]) -> tuple[T, bool]:
+    """Do work with its progress shown and Ctrl-C handled; returns what it does, and whether it was interrupted."""
+    from scythe_cli.executor.limits import StopSignal
+
+    stop = StopSignal()
+    interrupts = Interrupts(stop, output)
+    with interrupts.handled(), shown_progress(output) as show:
+
+        def progress(moment: Progress) -> None:
+            interrupts.watch(moment)
+            show(moment)
+
+        result = work(PhaseCallback(progress) if output.quiet else progress, stop)
+    return result, interrupts.stopped
+
+
+@contextmanager
+def shown_progress(output: Output) -> Generator[ProgressCallback]:
+    """Show progress while inside; yields what the library calls with it."""
+    if output.quiet:
+        yield _ignore
+        return
+    console = make_console(sys.stderr)
+    if console.is_terminal and not console.is_dumb_terminal:
+        with LiveProgress(console).shown() as update:
+            yield update
+    else:
+        yield PlainProgress(lambda line: print(line, file=sys.stderr, flush=True))
+
+
+def _ignore(progress: object) -> None:
+    del progress
+
+
+@contextmanager
+def shown_fetch(output: Output) -> Generator[ProgressOfFetch]:
+    """Show how many files are fetched while inside, on a terminal; yields what the library calls with it."""
+    console = make_console(sys.stderr)
+    if output.quiet or not console.is_terminal or console.is_dumb_terminal:
+        yield _ignore
+        return
+    with _bar(console, "{task.completed:,.0f}/{task.total:,.0f} files") as bar:
+        task = bar.add_task("fetching", total=0)
+
+        def update(progress: FetchProgress) -> None:
+            bar.update(task, total=progress.total, completed=progress.done)
+
+        yield update
+
+
+def _bar(console: Console, text: str) -> RichProgress:
+    """A line with a bar and a text, which goes away at the end."""
+    return RichProgress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=None),
+        TextColumn(text, markup=False),
+        console=console,
+        transient=True,
+        expand=True,
+        refresh_per_second=8,
     )
-    if result.errors:
-        output.print("", heading(f"{plural(counts.unsuccessful, 'spec')} did not succeed"), error_groups(result.errors))
-    next_command = "scythe errors" if counts.unsuccessful else "scythe results show"
-    if counts.pending and not counts.unsuccessful:
-        next_command = f"scythe retry {result.experiment_id}"
-    output.print("", f"Next: {next_command}")
+
+
+class LiveProgress:
+    """A line with a bar, which goes away at the end."""
+
+    def __init__(self, console: Console) -> None:
+        self._bar = _bar(console, "{task.fields[text]}")
+        self._task: TaskID | None = None
+
+    @contextmanager
+    def shown(self) -> Generator[ProgressCallback]:
+        """Show it while inside."""
+        with self._bar:
+            yield self.update
+
+    def update(self, progress: Progress) -> None:
+        """Show another moment."""
+        counts = progress.counts
+        running = progress.phase == "running"
+        # phases without a count get a bar that only moves
+        total = counts.total if running else None
+        text = progress_line(progress) if running else clean(progress.detail or "")
+        if self._task is None:
+            self._task = self._bar.add_task(progress.phase, total=total, text=text)
+        self._bar.update(
+            self._task,
+            description=progress.phase,
+            total=total,
+            completed=counts.total - counts.pending if running else 0,
+            text=text,
+        )
+
+
+class PlainProgress:
+    """A line now and then, at growing intervals, for logs.
+
+    Args:
+        write: Takes a line.
+        clock: Tells the seconds.
+    """
+
+    def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._write = write
+        self._clock = clock
+        self._phase: Phase | None = None
+        self._gap_s = _FIRST_LINE_AFTER_S
+        self._next = clock() + self._gap_s
+
+    def __call__(self, progress: Progress) -> None:
+        """Write a line when the phase is a new one that is worth telling, or when it is time."""
+        now = self._clock()
+        starts = progress.phase == "running" and self._phase != "running"
+        self._phase = progress.phase
+        if starts:
+            self._write(f"running {plural(progress.counts.total, 'spec')}")
+            self._next = now + self._gap_s
+        elif now >= self._next:
+            if progress.phase == "running":
+                self._write(f"running: {progress_line(progress)}")
+            else:
+                self._write(f"{progress.phase}: {clean(progress.detail or '')}".rstrip(": "))
+            self._gap_s = min(self._gap_s * _GROWTH, _LONGEST_GAP_S)
+            self._next = now + self._gap_s
+
+
+class Stop(Protocol):
+    """What stops a run: a `StopSignal`."""
+
+    def drain(self) -> None:
+        """Start nothing more, and let finish what runs."""
+        ...
+
+    def kill(self) -> None:
+        """Stop what runs as well."""
+        ...
+
+
+class Interrupts:
+    """Turns Ctrl-C into what fits the phase of the run.
+
+    Before specs run, Ctrl-C ends the command. While they run, the first lets running specs finish and the second
+    stops them. While tables are written, the first waits for them. Any further one ends the command where it stands.
+
+    Attributes:
+        stopped: Whether the user has interrupted.
+    """
+
+    def __init__(self, stop: Stop, output: Output) -> None:
+        self.stopped = False
+        self._stop = stop
+        self._output = output
+        self._phase: Phase = "checking"
+        self._count = 0
+
+    def watch(self, progress: Progress) -> None:
+        """Take note of the phase."""
+        self._phase = progress.phase
+
+    @contextmanager
+    def handled(self) -> Generator[None]:
+        """Handle SIGINT and SIGTERM inside; outside the main thread, where Python allows no handlers, do nothing."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        self._count += 1
+        self.stopped = True
+        if self._phase in ("checking", "uploading") or self._count > 2:
+            raise KeyboardInterrupt
+        if self._phase == "gathering":
+            if self._count > 1:
+                raise KeyboardInterrupt
+            self._output.note("finishing the tables; Ctrl-C again stops at once")
+        elif number == signal.SIGTERM or self._count == 2:
+            self._stop.kill()
+            self._output.note("stopping at once")
+        else:
+            self._stop.drain()
+            self._output.note("finishing what runs; Ctrl-C again stops at once")

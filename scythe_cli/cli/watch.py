@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -12,29 +12,22 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from scythe_cli.cli.options import Session
-from scythe_cli.cli.output import clean, make_console
-from scythe_cli.cli.render.records import (
-    facts,
-    failure_line,
-    heading,
-    progress_bar,
-    running_line,
-    states_line,
-)
+from scythe_cli.cli.arguments import parse_timeout
+from scythe_cli.cli.framework import INTERRUPTED, Session
+from scythe_cli.cli.output import Output, clean, make_console
+from scythe_cli.cli.render.run import failure_line, progress_bar, running_line, states_line, status_lines
+from scythe_cli.cli.render.text import facts, heading
 from scythe_cli.core.progress import Progress, progress_line
-from scythe_cli.core.quantities import format_duration
-from scythe_cli.core.quantities import format_rate as rate
+from scythe_cli.core.quantities import format_duration, format_rate
 from scythe_cli.services.watching import is_idle, seconds_ago
 
 if TYPE_CHECKING:
     from scythe_cli.run.records import RunStatus
 
 
-__all__ = ["PlainWatch", "watch_frame", "watch_run"]
+__all__ = ["PlainWatch", "show_moments", "watch_frame", "watch_run"]
 
 
-_INTERRUPTED = 130
 _LEAST_GAP_S = 5.0
 _WIDEST = 100
 
@@ -45,42 +38,62 @@ def watch_run(session: Session, reference: str, timeout: str | None) -> int:
     Returns:
         The exit code: 0 when every spec succeeded, 1 when some did not or nothing is at work on them, 130 after Ctrl-C.
     """
-    from scythe_cli.cli.commands.runs import status_lines
     from scythe_cli.services.watching import RunWatch
 
-    output = session.output
-    watch = RunWatch(session.project().run(reference), timeout_s=None if timeout is None else _seconds(timeout))
-    last: RunStatus | None = None
-    shown: RunStatus | None = None
+    project = session.project()
+    run = project.run(reference)
+    watch = RunWatch(run, timeout_s=parse_timeout(timeout), engine=project.engine_of(run))
+    return show_moments(session.output, watch.moments())
+
+
+def show_moments(output: Output, moments: Iterator[RunStatus]) -> int:
+    """Show a run's moments until there are no more, and then how it ended.
+
+    Returns:
+        The exit code, as `watch_run` gives it.
+    """
+    remembered = _Remembered(moments)
+    last_document: RunStatus | None = None
     try:
-        with closing(_shown(session, watch.moments())) as moments:
-            for last in moments:
-                if output.as_json and (shown is None or _tells_something(shown, last)):
-                    shown = last
-                    output.line(last)
+        with closing(_shown(output, remembered)) as shown:
+            for status in shown:
+                if output.as_json and (last_document is None or _tells_something(last_document, status)):
+                    last_document = status
+                    output.line(status)
     except KeyboardInterrupt:
+        last = remembered.latest
         how = "" if last is None or is_idle(last) else "; the run goes on"
         output.note(f"no longer watching{how}")
-        return _INTERRUPTED
+        return INTERRUPTED
+    last = remembered.latest
     if last is None:
         return 0
     if not output.as_json:
         output.print(*status_lines(last))
         if last.notice:
             output.note(last.notice)
-    elif last is not shown:
+    elif last is not last_document:
         output.line(last)
     return 0 if last.counts is None or last.counts.succeeded == last.counts.total else 1
 
 
-def _seconds(timeout: str) -> float:
-    from scythe_cli.core.quantities import parse_duration
-    from scythe_cli.errors import UsageError
+class _Remembered:
+    """The same moments, each kept before it is passed on.
 
-    try:
-        return parse_duration(timeout).total_seconds()
-    except ValueError as error:
-        raise UsageError(f"--timeout: {error}") from None
+    Ctrl-C may come at any time, also between showing a moment and going on to the next: what was shown is known then.
+
+    Attributes:
+        latest: The last moment that was passed on.
+    """
+
+    def __init__(self, moments: Iterator[RunStatus]) -> None:
+        self.latest: RunStatus | None = None
+        self._moments = moments
+
+    def __iter__(self) -> Generator[RunStatus]:
+        for status in self._moments:
+            self.latest = status
+            yield status
 
 
 def _tells_something(before: RunStatus, now: RunStatus) -> bool:
@@ -89,10 +102,10 @@ def _tells_something(before: RunStatus, now: RunStatus) -> bool:
     return before.model_dump(exclude=ignored) != now.model_dump(exclude=ignored)
 
 
-def _shown(session: Session, moments: Iterator[RunStatus]) -> Generator[RunStatus]:
+def _shown(output: Output, moments: Iterable[RunStatus]) -> Generator[RunStatus]:
     """The same moments, each shown on stderr."""
     console = make_console(sys.stderr)
-    if session.output.quiet:
+    if output.quiet:
         yield from moments
     elif console.is_terminal and not console.is_dumb_terminal:
         yield from _live(console, moments)
@@ -103,7 +116,7 @@ def _shown(session: Session, moments: Iterator[RunStatus]) -> Generator[RunStatu
             yield moment
 
 
-def _live(console: Console, moments: Iterator[RunStatus]) -> Generator[RunStatus]:
+def _live(console: Console, moments: Iterable[RunStatus]) -> Generator[RunStatus]:
     latest: RunStatus | None = None
 
     def frame() -> RenderableType:
@@ -130,7 +143,7 @@ def watch_frame(status: RunStatus, width: int) -> RenderableType:
     eta_s = None if counts is None or not counts.pending or is_idle(status) else status.eta_s
     last = f"{format_duration(seconds_ago(status.last_outcome_at))} ago" if status.last_outcome_at else None
     pairs = [
-        ("rate", rate(status.rate_per_s) if status.rate_per_s else None),
+        ("rate", format_rate(status.rate_per_s) if status.rate_per_s else None),
         ("time left", None if eta_s is None else f"about {format_duration(eta_s)}"),
         ("last spec", last),
         ("at work", status.at_work),

@@ -160,7 +160,7 @@ def test_outside_standalone_mode_the_exit_code_is_returned(capsys: pytest.Captur
 def test_commands_do_not_load_pandas(tmp_path: Path) -> None:
     """Not even through pyarrow, which imports it on its own when it can."""
     code = (
-        "import sys; from scythe_cli.cli.startup import keep_pandas_out; keep_pandas_out();"
+        "import sys; from scythe_cli.cli.framework import keep_pandas_out; keep_pandas_out();"
         "import pyarrow as pa; pa.array([1.5, None]);"
         "print('pandas' in sys.modules); import pandas; print(pandas.DataFrame({'a': [1]}).shape)"
     )

@@ -46,8 +46,8 @@ def test_water_is_kept_and_throttled(drainage: ModuleType, storms: Path) -> None
     assert hydrograph["minute"].to_list() == list(range(1, 90 + 120 + 1))
     assert hydrograph["rain_mm_per_h"].sum() / 60 == pytest.approx(result.rain_depth)
     came, went = (hydrograph[name].sum() * 60 / 1000 for name in ("inflow_l_per_s", "outflow_l_per_s"))
-    left = hydrograph["level_m"][-1] * 400 / 1.5
-    assert came == pytest.approx(went + left, rel=0.01)
+    remaining = hydrograph["level_m"][-1] * 400 / 1.5
+    assert came == pytest.approx(went + remaining, rel=0.01)
     assert came == pytest.approx(result.runoff_coefficient * result.rain_depth / 1000 * 5000)
     # an orifice under water: c A sqrt(2 g h), its centre half a diameter above the floor
     expected = 0.65 * 3.14159 * 0.05**2 * (2 * 9.81 * (result.tank_filled / 100 * 1.5 - 0.05)) ** 0.5 * 1000

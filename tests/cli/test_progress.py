@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from scythe_cli.cli.output import Output
-from scythe_cli.cli.progress import Interrupts, LiveProgress, PlainProgress, shown_progress
+from scythe_cli.cli.running import Interrupts, LiveProgress, PlainProgress, shown_progress
 from scythe_cli.core.progress import Phase, Progress, progress_line
 from scythe_cli.core.records import StateCounts
 

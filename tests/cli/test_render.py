@@ -12,28 +12,16 @@ from rich.console import Console, RenderableType
 
 from scythe_cli.analysis.records import TableColumn, TableSummary
 from scythe_cli.cli.output import Output, clean
-from scythe_cli.cli.render.records import (
-    checks_list,
-    columns_table,
-    counts_table,
-    error_groups,
-    experiments_table,
-    facts,
-    fields_table,
-    head_table,
-    number,
-    place,
-    plural,
-    runs_table,
-    spec_error,
-    states_line,
-)
+from scythe_cli.cli.render.project import checks_list, experiments_table, fields_table
+from scythe_cli.cli.render.run import counts_table, error_groups, result_lines, runs_table, spec_error, states_line
+from scythe_cli.cli.render.table import columns_table, head_table
+from scythe_cli.cli.render.text import facts, number, place, plural
 from scythe_cli.core.quantities import format_rate as rate
 from scythe_cli.core.records import StateCounts
 from scythe_cli.core.states import State
 from scythe_cli.model.records import ExperimentRecord, FieldRecord
 from scythe_cli.run.records import ErrorGroup, RunRecord, SpecError
-from scythe_cli.services.records import DoctorCheck
+from scythe_cli.services.records import AllocateResult, DoctorCheck
 
 
 def shown(renderable: RenderableType, width: int = 80) -> str:
@@ -77,22 +65,22 @@ def summary(n_inputs: int = 3) -> TableSummary:
 
 
 def test_the_head_shows_values_first_then_inputs_that_vary_then_the_rest() -> None:
-    table, left_out = head_table(summary(), width=None)
+    table, omitted = head_table(summary(), width=None)
 
-    assert left_out == []
+    assert omitted == []
     assert shown(table, 1000).splitlines()[0].split() == [
         *["sort_index", "yield", "input_0", "input_1", "input_2", "fixed"]
     ]
 
 
 def test_the_head_fits_the_terminal_and_says_what_does_not() -> None:
-    table, left_out = head_table(summary(n_inputs=12), width=80)
+    table, omitted = head_table(summary(n_inputs=12), width=80)
 
     text = shown(table)
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= 80
     assert text.splitlines()[0].startswith("sort_index    yield  input_0")
-    assert "input_11" in left_out
+    assert "input_11" in omitted
 
 
 def test_levels_of_a_table_stand_beside_the_row() -> None:
@@ -286,3 +274,45 @@ def test_documents_are_valid_json(capsys: pytest.CaptureFixture[str]) -> None:
 
     head = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)[0]["head"][0]
     assert (head["a"], head["b"], head["d"], head["e"]) == (None, None, "2026-01-01T00:00:00", "x")
+
+
+def result(counts: StateCounts, **changes: Any) -> AllocateResult:
+    return AllocateResult(
+        experiment_id="e/v1.0.0/2026-01-01_00-00-00",
+        experiment="e",
+        version="v1.0.0",
+        timestamp=datetime(2026, 1, 1, tzinfo=UTC),
+        uri="s3://bucket/e/v1.0.0/2026-01-01_00-00-00",
+        engine="local",
+        workflow_run_id="w",
+        n_specs=counts.total,
+        counts=counts,
+        duration_s=2.0,
+        tables={"scalars": "scalars.pq", "errors": "errors.pq"},
+        **changes,
+    )
+
+
+@pytest.mark.parametrize(
+    ("counts", "next_command"),
+    [
+        (StateCounts(succeeded=3), "scythe results show"),
+        (StateCounts(succeeded=2, failed=1), "scythe errors"),
+        (StateCounts(succeeded=1, failed=1, pending=1), "scythe errors"),
+        (StateCounts(succeeded=2, pending=1), "scythe retry e/v1.0.0/2026-01-01_00-00-00"),
+    ],
+)
+def test_what_came_of_a_run_ends_with_the_command_that_helps(counts: StateCounts, next_command: str) -> None:
+    lines = [line for part in result_lines(result(counts)) for line in shown(part).splitlines()]
+
+    assert lines[0] == "e v1.0.0: 3 specs in 2.0 s"
+    assert "tables  scalars, errors" in lines
+    assert lines[-1] == f"Next: {next_command}"
+
+
+def test_failures_of_a_run_are_listed_with_it() -> None:
+    group = ErrorGroup(error_type="ValueError", message="no", place=None, state=State.FAILED, count=1, rows=[7])
+    lines = [shown(part) for part in result_lines(result(StateCounts(succeeded=2, failed=1), errors=[group]))]
+
+    assert "1 spec did not succeed" in lines
+    assert any("1 × ValueError  failed\n    no\n    row 7" in text for text in lines)

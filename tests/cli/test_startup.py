@@ -100,7 +100,7 @@ def test_every_module_is_known_by_its_commands() -> None:
     """A command that is not listed is found all the same, but not quickly."""
     for module, names in COMMANDS.items():
         alone = typer.Typer(cls=ScytheGroup)
-        importlib.import_module(f"scythe_cli.cli.{module}").add_to(alone)
+        alone.add_typer(importlib.import_module(f"scythe_cli.cli.{module}").app)
         alone.callback()(lambda: None)
         command = get_command(alone)
         assert isinstance(command, ScytheGroup)
@@ -115,7 +115,7 @@ def test_every_module_is_known_by_its_commands() -> None:
     [
         (["versions"], ["commands.runs"]),
         (["--json", "--storage", "results", "versions", "sample"], ["commands.runs"]),
-        (["--config=x", "results", "ls"], ["results.commands"]),
+        (["--config=x", "results", "ls"], ["results.app"]),
         (["allocate", "--help"], ["commands.allocate"]),
         (["--help"], list(COMMANDS)),
         ([], list(COMMANDS)),
@@ -135,7 +135,7 @@ def test_a_shell_that_completes_sees_all_commands(monkeypatch: pytest.MonkeyPatc
 
 ENDING = """
 import atexit, sys, tempfile, threading, time
-from scythe_cli.cli.startup import QuickEnd
+from scythe_cli.cli.app import QuickEnd
 
 class Loaded:
     def __del__(self):
@@ -163,7 +163,7 @@ def test_a_quick_end_does_all_but_take_apart_what_is_loaded(tmp_path: Path, code
 
 def test_a_process_that_a_command_forked_ends_as_python_ends_it() -> None:
     program = (
-        "import os, sys\nfrom scythe_cli.cli.startup import QuickEnd\n"
+        "import os, sys\nfrom scythe_cli.cli.app import QuickEnd\n"
         "end = QuickEnd()\nend.code = 3\nif os.fork() == 0: sys.exit(5)\nend.code = os.waitpid(-1, 0)[1] >> 8\n"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 5

@@ -17,7 +17,8 @@ import pytest
 from rich.console import Console
 
 from scythe_cli.analysis.run import Run as StoredRun
-from scythe_cli.cli.watch import PlainWatch, watch_frame
+from scythe_cli.cli.output import Output
+from scythe_cli.cli.watch import PlainWatch, show_moments, watch_frame
 from scythe_cli.core.records import StateCounts
 from scythe_cli.core.states import State
 from scythe_cli.errors import WaitTimeoutError
@@ -43,7 +44,7 @@ def storage(tmp_path: Path) -> Storage:
 
 def moment(**changes: object) -> RunStatus:
     counts = StateCounts(succeeded=38, failed=2, pending=60)
-    given = {
+    fields = {
         "experiment_id": LAYOUT.experiment_id,
         "experiment": "energy",
         "version": "v1.0.0",
@@ -71,7 +72,7 @@ def moment(**changes: object) -> RunStatus:
             )
         ],
     }
-    return RunStatus.model_validate({**given, **changes})
+    return RunStatus.model_validate({**fields, **changes})
 
 
 # reading
@@ -91,9 +92,9 @@ def test_what_is_read_bit_by_bit_is_what_is_read_at_once(storage: Storage) -> No
         step()
         with Ledger.open(storage, LAYOUT) as ledger:
             expected = effective_outcomes(ledger.outcomes())
-        found = reader.effective()
-        assert found.drop("part", "row", strict=False).equals(expected.drop("part", "row"))
-        assert found is reader.effective()  # nothing new: nothing is read
+        effective = reader.effective()
+        assert effective.drop("part", "row", strict=False).equals(expected.drop("part", "row"))
+        assert effective is reader.effective()  # nothing new: nothing is read
 
     assert [error.sort_index for error in reader.failures] == [4]
 
@@ -114,10 +115,10 @@ def test_what_runs_is_told_to_who_is_on_this_machine(storage: Storage, monkeypat
         assert owner is not None
         assert read_running(owner, LAYOUT.experiment_id) == []
         published.write_if_due(lambda: [(3, 2.0), (5, 60.0), (8, 0.01)])
-        found = read_running(owner, LAYOUT.experiment_id)
-        assert found is not None
-        assert [spec.sort_index for spec in found] == [5, 3]
-        assert found[0].elapsed_s >= 60.0
+        specs = read_running(owner, LAYOUT.experiment_id)
+        assert specs is not None
+        assert [spec.sort_index for spec in specs] == [5, 3]
+        assert specs[0].elapsed_s >= 60.0
         assert read_running(owner, "another/v1.0.0/run") is None
 
     assert read_running(owner, LAYOUT.experiment_id) is None
@@ -244,6 +245,69 @@ def test_a_plain_line_tells_new_failures_and_notices_once() -> None:
     assert "last failure: row 3  ValueError: [red]no\\x1b[31m" in lines[0]
     assert lines[0].endswith("; look")
     assert lines[1] == f"{LAYOUT.experiment_id}: 3/12 · 1 failed · 4/s · 15 s left"
+
+
+class Interrupted:
+    """Shows as `PlainWatch` does, and then is interrupted before anything else is done."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self.show = PlainWatch(write)
+
+    def __call__(self, status: RunStatus) -> None:
+        self.show(status)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("at_work", "said"), [("host, process 7", "no longer watching; the run goes on"), (None, "no longer watching")]
+)
+def test_an_interrupt_right_after_a_moment_is_shown_knows_of_it(
+    at_work: str | None, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("scythe_cli.cli.watch.PlainWatch", Interrupted)
+
+    assert show_moments(Output(as_json=False, quiet=False), iter([moment(at_work=at_work)])) == 130
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.splitlines()[0].startswith(f"{LAYOUT.experiment_id}: 40/100")
+    assert shown.err.splitlines()[1:] == [f"note: {said}"]
+
+
+def test_an_interrupt_before_anything_is_shown_says_nothing_of_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> Iterator[RunStatus]:
+        raise KeyboardInterrupt
+        yield moment()
+
+    assert show_moments(Output(as_json=False, quiet=False), interrupted()) == 130
+    assert capsys.readouterr().err == "note: no longer watching\n"
+
+
+@pytest.mark.parametrize(
+    ("counts", "code"),
+    [
+        (StateCounts(succeeded=3), 0),
+        (StateCounts(succeeded=2, failed=1), 1),
+        (StateCounts(succeeded=2, pending=1), 1),
+        (None, 0),
+    ],
+)
+def test_watching_ends_with_how_the_run_is(
+    counts: StateCounts | None, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert show_moments(Output(as_json=False, quiet=True), iter([moment(counts=counts, last_failures=[])])) == code
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    assert shown.out.startswith(f"{LAYOUT.experiment_id}\n")
+
+
+def test_documents_of_moments_tell_what_changed_and_the_last_one(capsys: pytest.CaptureFixture[str]) -> None:
+    quicker, done = moment(rate_per_s=8.0), moment(counts=StateCounts(succeeded=100))
+    at = moment().last_outcome_at
+    moments = [status.model_copy(update={"last_outcome_at": at}) for status in (moment(), quicker, done)]
+
+    assert show_moments(Output(as_json=True, quiet=True), iter(moments)) == 0
+    documents = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [document["counts"]["succeeded"] for document in documents] == [38, 100]
 
 
 # the command

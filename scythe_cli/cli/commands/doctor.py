@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
 import typer
 
-from scythe_cli.cli.options import Session, command
+from scythe_cli.cli.arguments import CheckedEngineOption
+from scythe_cli.cli.framework import Session, command
 
-__all__ = ["add_to"]
+__all__ = ["app", "doctor"]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command."""
+app = typer.Typer()
 
-    @command(app, "doctor", panel="Set up")
-    def doctor(  # pyright: ignore[reportUnusedFunction]
-        session: Session,
-        engine: Annotated[
-            Literal["local", "hatchet"] | None,
-            typer.Option("--engine", help="Check this engine. Else the configured one.", show_default=False),
-        ] = None,
-    ) -> int:
-        """Check configuration, storage and engine.
 
-        For everything that is not in order, it says what to do. The exit code is that of the worst.
-        """
-        from scythe_cli.services.doctor import diagnose
+@command(app, "doctor", panel="Set up")
+def doctor(session: Session, engine: CheckedEngineOption = None) -> int:
+    """Check configuration, storage and engine.
 
-        checks = diagnose(session.options.config, session.options.storage, engine)
-        failed = [check for check in checks if not check.ok]
-        if session.options.json:
-            session.output.document(checks)
-        else:
-            from scythe_cli.cli.render.records import checks_list, plural
+    For everything that is not in order, it says what to do. The exit code is that of the worst.
+    """
+    from scythe_cli.services.doctor import diagnose
 
-            session.output.print(checks_list(checks, session.output.width))
-            session.output.print("", f"{plural(len(failed), 'problem')}" if failed else "All is well.")
-        return max((check.exit_code for check in failed), default=0)
+    checks = diagnose(session.options.config, session.options.storage, engine)
+    failed = [check for check in checks if not check.ok]
+    if session.options.json:
+        session.output.document(checks)
+    else:
+        from scythe_cli.cli.render.project import checks_list
+        from scythe_cli.cli.render.text import plural
+
+        session.output.print(checks_list(checks, session.output.width))
+        session.output.print("", f"{plural(len(failed), 'problem')}" if failed else "All is well.")
+    return max((check.exit_code for check in failed), default=0)

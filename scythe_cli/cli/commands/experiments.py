@@ -7,46 +7,45 @@ from typing import TYPE_CHECKING
 import typer
 
 from scythe_cli.cli.arguments import NameArgument
-from scythe_cli.cli.options import Session, command
+from scythe_cli.cli.framework import Session, command
 
 if TYPE_CHECKING:
     from scythe_cli.model.records import ExperimentRecord
 
 
-__all__ = ["add_to"]
+__all__ = ["app", "experiments"]
 
+
+app = typer.Typer()
 
 _INVALID = 3
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command."""
+@command(app, "experiments", panel="Set up")
+def experiments(session: Session, name: NameArgument = None) -> int:
+    """List the experiments, or the fields of one.
 
-    @command(app, "experiments", panel="Set up")
-    def experiments(session: Session, name: NameArgument = None) -> int:  # pyright: ignore[reportUnusedFunction]
-        """List the experiments, or the fields of one.
-
-        With NAME: its inputs and outputs with types, bounds, units and defaults.
-        """
-        project = session.project()
-        records = project.describe(name)
-        broken = [record for record in records if record.problem]
-        if session.options.json:
-            session.output.document(records if name is None else records[0])
-        elif name is not None:
-            _show_one(session, records[0])
-        elif records:
-            _show_all(session, records)
-        else:
-            where = project.config_path or project.root
-            session.output.note(f"{where} has no experiments; `scythe init` writes a project with one")
-        for record in broken if name is None else []:
-            session.output.error(f"{record.name}: {record.problem}")
-        return _INVALID if broken else 0
+    With NAME: its inputs and outputs with types, bounds, units and defaults.
+    """
+    project = session.project()
+    records = project.describe(name)
+    broken = [record for record in records if record.problem]
+    if session.options.json:
+        session.output.document(records if name is None else records[0])
+    elif name is not None:
+        _show_one(session, records[0])
+    elif records:
+        _show_all(session, records)
+    else:
+        where = project.config_path or project.root
+        session.output.note(f"{where} has no experiments; `scythe init` writes a project with one")
+    for record in broken if name is None else []:
+        session.output.error(f"{record.name}: {record.problem}")
+    return _INVALID if broken else 0
 
 
 def _show_all(session: Session, records: list[ExperimentRecord]) -> None:
-    from scythe_cli.cli.render.records import experiments_table
+    from scythe_cli.cli.render.project import experiments_table
 
     session.output.print(experiments_table(records))
     if not session.options.quiet:
@@ -54,7 +53,8 @@ def _show_all(session: Session, records: list[ExperimentRecord]) -> None:
 
 
 def _show_one(session: Session, record: ExperimentRecord) -> None:
-    from scythe_cli.cli.render.records import facts, fields_table, heading
+    from scythe_cli.cli.render.project import fields_table
+    from scythe_cli.cli.render.text import facts, heading
     from scythe_cli.core.quantities import format_duration, format_size
 
     retries = "none" if record.retries == 0 else str(record.retries)

@@ -2,42 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from scythe_cli.cli.arguments import RunArgument
-from scythe_cli.cli.options import Session, command
+from scythe_cli.cli.arguments import RowOption, RunArgument
+from scythe_cli.cli.framework import Session, command
 
 if TYPE_CHECKING:
     from scythe_cli.services.reuse.explanation import Explanation
 
 
-__all__ = ["add_to"]
+__all__ = ["app", "explain"]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command."""
+app = typer.Typer()
 
-    @command(app, "explain", panel="Follow runs")
-    def explain(  # pyright: ignore[reportUnusedFunction]
-        session: Session,
-        row: Annotated[int, typer.Option("--row", metavar="N", min=0, help="The row (its sort_index).")],
-        run: RunArgument = "latest",
-    ) -> None:
-        """Tell why a row was run, and not taken over from an earlier run.
 
-        Names the fields and files that differ from the nearest earlier spec, or what else stood in the way.
-        """
-        explanation = session.project().explain(run, row)
-        if session.options.json:
-            session.output.document(explanation)
-        else:
-            _show(session, explanation)
+@command(app, "explain", panel="Follow runs")
+def explain(
+    session: Session,
+    row: RowOption,
+    run: RunArgument = "latest",
+) -> None:
+    """Tell why a row was run, and not taken over from an earlier run.
+
+    Names the fields and files that differ from the nearest earlier spec, or what else stood in the way.
+    """
+    explanation = session.project().explain(run, row)
+    if session.options.json:
+        session.output.document(explanation)
+    else:
+        _show(session, explanation)
 
 
 def _show(session: Session, explanation: Explanation) -> None:
-    from scythe_cli.cli.render.records import heading, plain_table
+    from scythe_cli.cli.render.text import heading, plain_table
 
     what = "taken over" if explanation.reason == "reused" else "given by another row" if explanation.reused else "run"
     session.output.print(

@@ -7,37 +7,37 @@ from typing import Annotated
 
 import typer
 
-from scythe_cli.cli.options import Session, command
+from scythe_cli.cli.framework import Session, command
 
-__all__ = ["add_to"]
+__all__ = ["app", "init"]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command."""
+app = typer.Typer()
 
-    @command(app, "init", panel="Set up")
-    def init(  # pyright: ignore[reportUnusedFunction]
-        session: Session,
-        folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder; made when it is missing.")] = Path(),
-    ) -> None:
-        """Write a small working project.
 
-        It has an experiment, a sampling file and a configuration, and runs as it is.
-        Nothing that is there already is overwritten.
-        """
-        from scythe_cli.services.scaffold import write_project
+@command(app, "init", panel="Set up")
+def init(
+    session: Session,
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder; made when it is missing.")] = Path(),
+) -> None:
+    """Write a small working project.
 
-        result = write_project(folder)
-        if session.options.json:
-            session.output.document(result)
-            return
-        _render(session, result.folder, result.files, result.next_commands)
-        for notice in result.notices:
-            session.output.note(notice)
+    It has an experiment, a sampling file and a configuration, and runs as it is.
+    Nothing that is there already is overwritten.
+    """
+    from scythe_cli.services.scaffold import write_project
+
+    result = write_project(folder)
+    if session.options.json:
+        session.output.document(result)
+        return
+    _render(session, result.folder, result.files, result.next_commands)
+    for notice in result.notices:
+        session.output.note(notice)
 
 
 def _render(session: Session, folder: str, files: dict[str, str], next_commands: list[str]) -> None:
-    from scythe_cli.cli.render.records import facts, heading
+    from scythe_cli.cli.render.text import facts, heading
 
     session.output.print(heading(f"A project in {folder}"), facts((f"  {name}", what) for name, what in files.items()))
     session.output.print("", "Next:")

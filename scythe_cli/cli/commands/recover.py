@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scythe_cli.cli.arguments import MaxFailuresOption, RunArgument, WorkersOption
-from scythe_cli.cli.options import Session, command
+from scythe_cli.cli.arguments import MaxFailuresOption, RetryEngineOption, RowOption, RunArgument, WorkersOption
+from scythe_cli.cli.framework import Session, command
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -21,82 +21,78 @@ if TYPE_CHECKING:
     from scythe_cli.services.history import Attempt, SpecHistory
 
 
-__all__ = ["add_to"]
+__all__ = ["app", "logs", "rerun", "retry"]
 
+
+app = typer.Typer()
 
 _PANEL = "Run"
 _FAILED = 1
 
-RowOption = Annotated[int, typer.Option("--row", metavar="N", min=0, help="The row (its sort_index).")]
+
+@command(app, "retry", panel=_PANEL)
+def retry(
+    session: Session,
+    run: RunArgument = "latest",
+    only: Annotated[
+        str | None,
+        typer.Option(
+            "--only",
+            metavar="STATES",
+            help="The states to run again: some of pending,failed,timeout,crashed,cancelled. Else all of these.",
+            show_default=False,
+        ),
+    ] = None,
+    engine: RetryEngineOption = None,
+    workers: WorkersOption = None,
+    max_failures: MaxFailuresOption = None,
+) -> int:
+    """Go on with a run that was stopped, and run again what did not succeed.
+
+    Specs run in the same run; those that have succeeded are kept. Exits with 0 when every spec has succeeded.
+    """
+    from scythe_cli.cli.running import run_and_show
+
+    states = None if only is None else _states(only)
+    project = session.project()
+    return run_and_show(
+        session,
+        lambda progress, stop: project.retry(
+            run,
+            only=states,
+            engine=engine,
+            workers=workers,
+            max_failures=max_failures,
+            progress=progress,
+            stop=stop,
+        ),
+    )
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the commands."""
+@command(app, "logs", panel="Follow runs")
+def logs(session: Session, row: RowOption, run: RunArgument = "latest") -> None:
+    """Show what one spec printed and logged, in all its attempts."""
+    from scythe_cli.services.history import spec_history
 
-    @command(app, "retry", panel=_PANEL)
-    def retry(  # pyright: ignore[reportUnusedFunction]
-        session: Session,
-        run: RunArgument = "latest",
-        only: Annotated[
-            str | None,
-            typer.Option(
-                "--only",
-                metavar="STATES",
-                help="The states to run again: some of pending,failed,timeout,crashed,cancelled. Else all of these.",
-                show_default=False,
-            ),
-        ] = None,
-        engine: Annotated[
-            Literal["local", "hatchet"] | None,
-            typer.Option("--engine", help="Where specs run. Else as the run was allocated.", show_default=False),
-        ] = None,
-        workers: WorkersOption = None,
-        max_failures: MaxFailuresOption = None,
-    ) -> int:
-        """Go on with a run that was stopped, and run again what did not succeed.
+    history = spec_history(session.project().run(run), row)
+    if session.options.json:
+        session.output.document(history)
+    else:
+        _show_history(session, history)
 
-        Specs run in the same run; those that have succeeded are kept. Exits with 0 when every spec has succeeded.
-        """
-        from scythe_cli.cli.running import run_and_show
 
-        states = None if only is None else _states(only)
-        project = session.project()
-        return run_and_show(
-            session,
-            lambda progress, stop: project.retry(
-                run,
-                only=states,
-                engine=engine,
-                workers=workers,
-                max_failures=max_failures,
-                progress=progress,
-                stop=stop,
-            ),
-        )
+@command(app, "rerun", panel=_PANEL)
+def rerun(
+    session: Session,
+    row: RowOption,
+    run: RunArgument = "latest",
+    pdb: Annotated[bool, typer.Option("--pdb", help="Open the debugger where the function fails.")] = False,
+) -> int:
+    """Run one spec of a run again, in this process.
 
-    @command(app, "logs", panel="Follow runs")
-    def logs(session: Session, row: RowOption, run: RunArgument = "latest") -> None:  # pyright: ignore[reportUnusedFunction]
-        """Show what one spec printed and logged, in all its attempts."""
-        from scythe_cli.services.history import spec_history
-
-        history = spec_history(session.project().run(run), row)
-        if session.options.json:
-            session.output.document(history)
-        else:
-            _show_history(session, history)
-
-    @command(app, "rerun", panel=_PANEL)
-    def rerun(  # pyright: ignore[reportUnusedFunction]
-        session: Session,
-        row: RowOption,
-        run: RunArgument = "latest",
-        pdb: Annotated[bool, typer.Option("--pdb", help="Open the debugger where the function fails.")] = False,
-    ) -> int:
-        """Run one spec of a run again, in this process.
-
-        Its inputs and files are those of the run, to which nothing is written. Its output is printed.
-        """
-        return _rerun(session, run, row, debug=pdb)
+    Its inputs and files are those of the run, to which nothing is written. Its output is printed.
+    """
+    return _rerun(session, run, row, debug=pdb)
 
 
 def _states(text: str) -> Collection[State]:
@@ -118,7 +114,7 @@ def _states(text: str) -> Collection[State]:
 def _show_history(session: Session, history: SpecHistory) -> None:
     from rich.text import Text
 
-    from scythe_cli.cli.render.records import heading
+    from scythe_cli.cli.render.text import heading
 
     output = session.output
     output.print(heading(f"{history.experiment_id}, row {history.sort_index}: {history.state.value}"))
@@ -136,7 +132,7 @@ def _title(attempt: Attempt) -> Text:
     from rich.text import Text
 
     from scythe_cli.cli.output import clean
-    from scythe_cli.cli.render.records import time_of
+    from scythe_cli.cli.render.text import time_of
     from scythe_cli.core.quantities import format_duration
 
     parts: list[str] = []
@@ -188,7 +184,7 @@ def _show_output(session: Session, output: ExperimentOutputSpec) -> None:
         session.output.document(document)
         return
     from scythe_cli.cli.output import clean
-    from scythe_cli.cli.render.records import facts
+    from scythe_cli.cli.render.text import facts
 
     tables: dict[str, str] = document.pop("dataframes", {})
     session.output.print(facts([(name, clean(value)) for name, value in document.items()]))

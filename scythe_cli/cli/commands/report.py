@@ -8,31 +8,31 @@ from typing import Annotated
 import typer
 
 from scythe_cli.cli.arguments import RunArgument
-from scythe_cli.cli.options import Session, command
+from scythe_cli.cli.framework import Session, command
 
-__all__ = ["add_to"]
+__all__ = ["app", "report"]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the command."""
+app = typer.Typer()
 
-    @command(app, "report", panel="Results")
-    def report(  # pyright: ignore[reportUnusedFunction]
-        session: Session,
-        run: RunArgument = "latest",
-        output: Annotated[
-            Path, typer.Option("--output", "-o", metavar="FILE", help="The file; an earlier report is replaced.")
-        ] = Path("report.html"),
-        overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another file that is there.")] = False,
-    ) -> None:
-        """Write a run on one page: an HTML file that needs no network."""
-        result = session.project().run(run).report(output, overwrite=overwrite)
-        if session.options.json:
-            session.output.document(result)
-            return
-        from scythe_cli.core.quantities import format_size
 
-        size = "" if session.options.quiet else f"  ({format_size(result.size_bytes)})"
-        session.output.print(f"{result.path}{size}")
-        for notice in result.notices:
-            session.output.note(notice)
+@command(app, "report", panel="Results")
+def report(
+    session: Session,
+    run: RunArgument = "latest",
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The file; an earlier report is replaced.")
+    ] = Path("report.html"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another file that is there.")] = False,
+) -> None:
+    """Write a run on one page: an HTML file that needs no network."""
+    result = session.project().run(run).report(output, overwrite=overwrite)
+    if session.options.json:
+        session.output.document(result)
+        return
+    from scythe_cli.core.quantities import format_size
+
+    size = "" if session.options.quiet else f"  ({format_size(result.size_bytes)})"
+    session.output.print(f"{result.path}{size}")
+    for notice in result.notices:
+        session.output.note(notice)

@@ -7,191 +7,149 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scythe_cli.cli.arguments import NameArgument, RunArgument
-from scythe_cli.cli.options import Session, command
+from scythe_cli.cli.arguments import NameArgument, RunArgument, timeout_option
+from scythe_cli.cli.framework import Session, command
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from scythe_cli.analysis.run import Run
-    from scythe_cli.run.records import RunErrors, RunStatus
+    from scythe_cli.run.records import RunErrors
 
 
-__all__ = ["add_to", "status_lines"]
+__all__ = ["app", "errors", "runs", "status", "versions"]
 
+
+app = typer.Typer()
 
 _PANEL = "Follow runs"
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the commands."""
+@command(app, "status", panel=_PANEL)
+def status(
+    session: Session,
+    run: RunArgument = "latest",
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            "-w",
+            help="Follow the run until it is done; with --json, a document a line for each change.",
+        ),
+    ] = False,
+    timeout: Annotated[str | None, timeout_option("How long to watch at most, such as 30m.")] = None,
+) -> int:
+    """Count the specs of a run by state.
 
-    @command(app, "status", panel=_PANEL)
-    def status(  # pyright: ignore[reportUnusedFunction]
-        session: Session,
-        run: RunArgument = "latest",
-        watch: Annotated[
-            bool,
-            typer.Option(
-                "--watch",
-                "-w",
-                help="Follow the run until it is done; with --json, a document a line for each change.",
-            ),
-        ] = False,
-        timeout: Annotated[
-            str | None,
-            typer.Option(
-                "--timeout", metavar="DURATION", help="How long to watch at most, such as 30m.", show_default=False
-            ),
-        ] = None,
-    ) -> int:
-        """Count the specs of a run by state.
+    It reads the run's folder: it works while the run goes on, and after it died. For a run on a fleet it tells as
+    well when no worker is there. With --watch it exits with 1 when some specs did not succeed.
+    """
+    if watch:
+        from scythe_cli.cli.watch import watch_run
 
-        It reads the run's folder: it works while the run goes on, and after it died. For a run on a fleet it tells as
-        well when no worker is there. With --watch it exits with 1 when some specs did not succeed.
-        """
-        if watch:
-            from scythe_cli.cli.watch import watch_run
+        return watch_run(session, run, timeout)
+    if timeout is not None:
+        from scythe_cli.errors import UsageError
 
-            return watch_run(session, run, timeout)
-        if timeout is not None:
+        raise UsageError("--timeout is for --watch: it says how long to watch", hint="Add --watch.")
+    state = session.project().status(run)
+    if session.options.json:
+        session.output.document(state)
+    else:
+        from scythe_cli.cli.render.run import status_lines
+
+        session.output.print(*status_lines(state))
+        if state.notice:
+            session.output.note(state.notice)
+    return 0
+
+
+@command(app, "errors", panel=_PANEL)
+def errors(
+    session: Session,
+    run: RunArgument = "latest",
+    row: Annotated[
+        int | None, typer.Option("--row", metavar="N", min=0, help="Show this row alone (its sort_index).")
+    ] = None,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=0, help="How many specs to list with --json and --junit.")
+    ] = 100,
+    junit: Annotated[
+        Path | None,
+        typer.Option(
+            "--junit", metavar="FILE", help="Write a JUnit file too, as CI systems show it.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Show what went wrong, grouped by type and place.
+
+    With --row, one spec with its traceback.
+    """
+    stored = session.project().run(run)
+    if row is not None:
+        if junit is not None:
             from scythe_cli.errors import UsageError
 
-            raise UsageError("--timeout is for --watch: it says how long to watch", hint="Add --watch.")
-        state = session.project().status(run)
-        if session.options.json:
-            session.output.document(state)
-        else:
-            session.output.print(*status_lines(state))
-            if state.notice:
-                session.output.note(state.notice)
-        return 0
+            raise UsageError("--junit is of a whole run, and --row of one spec", hint="Leave one of them out.")
+        _show_row(session, stored, row)
+        return
+    result = stored.errors(limit=limit)
+    if junit is not None:
+        from scythe_cli.analysis.junit import write_junit
 
-    @command(app, "errors", panel=_PANEL)
-    def errors(  # pyright: ignore[reportUnusedFunction]
-        session: Session,
-        run: RunArgument = "latest",
-        row: Annotated[
-            int | None, typer.Option("--row", metavar="N", min=0, help="Show this row alone (its sort_index).")
-        ] = None,
-        limit: Annotated[
-            int, typer.Option("--limit", metavar="N", min=0, help="How many specs to list with --json and --junit.")
-        ] = 100,
-        junit: Annotated[
-            Path | None,
-            typer.Option(
-                "--junit", metavar="FILE", help="Write a JUnit file too, as CI systems show it.", show_default=False
-            ),
-        ] = None,
-    ) -> None:
-        """Show what went wrong, grouped by type and place.
+        write_junit(result, junit)
+        session.output.note(f"written to {junit}")
+    if session.options.json:
+        session.output.document(result)
+    else:
+        _show_errors(session, run, result)
 
-        With --row, one spec with its traceback.
-        """
-        found = session.project().run(run)
-        if row is not None:
-            if junit is not None:
-                from scythe_cli.errors import UsageError
 
-                raise UsageError("--junit is of a whole run, and --row of one spec", hint="Leave one of them out.")
-            _show_row(session, found, row)
-            return
-        result = found.errors(limit=limit)
-        if junit is not None:
-            from scythe_cli.analysis.junit import write_junit
+@command(app, "runs", panel=_PANEL)
+def runs(
+    session: Session,
+    name: NameArgument = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", min=1, help="List only the newest N.", show_default=False)
+    ] = None,
+) -> None:
+    """List the runs, newest first."""
+    from scythe_cli.services.listing import run_records
 
-            write_junit(result, junit)
-            session.output.note(f"written to {junit}")
-        if session.options.json:
-            session.output.document(result)
-        else:
-            _show_errors(session, run, result)
+    storage = session.storage()
+    records = run_records(storage, name, limit=limit)
+    if session.options.json:
+        session.output.document(records)
+    elif records:
+        from scythe_cli.cli.render.run import runs_table
 
-    @command(app, "runs", panel=_PANEL)
-    def runs(  # pyright: ignore[reportUnusedFunction]
-        session: Session,
-        name: NameArgument = None,
-        limit: Annotated[
-            int | None, typer.Option("--limit", metavar="N", min=1, help="List only the newest N.", show_default=False)
-        ] = None,
-    ) -> None:
-        """List the runs, newest first."""
-        from scythe_cli.services.listing import run_records
+        session.output.print(runs_table(records))
+    else:
+        _say_nothing_there(session, storage.location)
 
-        storage = session.storage()
-        records = run_records(storage, name, limit=limit)
-        if session.options.json:
-            session.output.document(records)
-        elif records:
-            from scythe_cli.cli.render.records import runs_table
 
-            session.output.print(runs_table(records))
-        else:
-            _say_nothing_there(session, storage.location)
+@command(app, "versions", panel=_PANEL)
+def versions(session: Session, name: NameArgument = None) -> None:
+    """List the versions, newest first."""
+    from scythe_cli.services.listing import version_records
 
-    @command(app, "versions", panel=_PANEL)
-    def versions(session: Session, name: NameArgument = None) -> None:  # pyright: ignore[reportUnusedFunction]
-        """List the versions, newest first."""
-        from scythe_cli.services.listing import version_records
+    storage = session.storage()
+    records = version_records(storage, name)
+    if session.options.json:
+        session.output.document(records)
+    elif records:
+        from scythe_cli.cli.render.run import versions_table
 
-        storage = session.storage()
-        records = version_records(storage, name)
-        if session.options.json:
-            session.output.document(records)
-        elif records:
-            from scythe_cli.cli.render.records import versions_table
-
-            session.output.print(versions_table(records))
-        else:
-            _say_nothing_there(session, storage.location)
+        session.output.print(versions_table(records))
+    else:
+        _say_nothing_there(session, storage.location)
 
 
 def _say_nothing_there(session: Session, location: str) -> None:
     session.output.note(f"there are no runs in {location}; `scythe allocate FILE` makes one")
 
 
-def status_lines(status: RunStatus) -> list[RenderableType]:
-    """How a run is, as `scythe status` prints it."""
-    from scythe_cli.cli.render.records import (
-        counts_table,
-        facts,
-        heading,
-        place,
-        running_line,
-        time_of,
-    )
-    from scythe_cli.core.quantities import format_duration
-    from scythe_cli.core.quantities import format_rate as rate
-    from scythe_cli.services.watching import is_idle, seconds_ago
-
-    lines: list[RenderableType] = [heading(status.experiment_id)]
-    if status.counts is not None:
-        lines += [counts_table(status.counts), ""]
-    last = None
-    if status.last_outcome_at is not None:
-        last = f"{time_of(status.last_outcome_at)} UTC, {format_duration(seconds_ago(status.last_outcome_at))} ago"
-    pending = status.counts.pending if status.counts else 0
-    eta_s = status.eta_s if pending and not is_idle(status) else None
-    lines.append(
-        facts(
-            [
-                ("rate", rate(status.rate_per_s) if status.rate_per_s else None),
-                ("time left", None if eta_s is None else f"about {format_duration(eta_s)}"),
-                ("last spec", last),
-                ("at work", status.at_work),
-                ("running", running_line(status.running) if status.running else None),
-                ("workers", ", ".join(status.workers) if status.workers else None),
-                ("tables", ", ".join(status.tables) if status.tables else "not yet"),
-                ("engine", status.engine),
-                ("folder", place(status.uri)),
-            ]
-        )
-    )
-    return lines
-
-
 def _show_errors(session: Session, reference: str, result: RunErrors) -> None:
-    from scythe_cli.cli.render.records import error_groups, heading, states_line
+    from scythe_cli.cli.render.run import error_groups, states_line
+    from scythe_cli.cli.render.text import heading
 
     output = session.output
     output.print(heading(result.experiment_id), states_line(result.counts))
@@ -219,6 +177,6 @@ def _show_row(session: Session, run: Run, row: int) -> None:
     if session.options.json:
         session.output.document(error)
         return
-    from scythe_cli.cli.render.records import spec_error
+    from scythe_cli.cli.render.run import spec_error
 
     session.output.print(spec_error(error))

@@ -8,91 +8,91 @@ import typer
 
 from scythe_cli.cli import complete
 from scythe_cli.cli.arguments import RunArgument
-from scythe_cli.cli.options import Session, command
+from scythe_cli.cli.framework import Session, command
 
 if TYPE_CHECKING:
     from scythe_cli.services.worker import Served
 
 
-__all__ = ["add_to"]
+__all__ = ["app", "cancel", "worker"]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the commands."""
+app = typer.Typer()
 
-    @command(app, "cancel", panel="Run")
-    def cancel(session: Session, run: RunArgument = "latest") -> None:  # pyright: ignore[reportUnusedFunction]
-        """Stop what has not run of a run on a fleet.
 
-        Specs that have not run become cancelled; results so far are kept and gathered. `scythe retry` runs the rest.
-        """
-        result = session.project().cancel(run)
-        if session.options.json:
-            session.output.document(result)
-        else:
-            from scythe_cli.cli.render.records import plural, states_line
+@command(app, "cancel", panel="Run")
+def cancel(session: Session, run: RunArgument = "latest") -> None:
+    """Stop what has not run of a run on a fleet.
 
-            session.output.print(
-                f"{result.experiment_id}: {plural(result.cancelled, 'spec')} cancelled", states_line(result.counts)
-            )
+    Specs that have not run become cancelled; results so far are kept and gathered. `scythe retry` runs the rest.
+    """
+    result = session.project().cancel(run)
+    if session.options.json:
+        session.output.document(result)
+    else:
+        from scythe_cli.cli.render.run import states_line
+        from scythe_cli.cli.render.text import plural
 
-    @command(app, "worker", panel="Run")
-    def worker(  # pyright: ignore[reportUnusedFunction]
-        session: Session,
-        experiment: Annotated[
-            list[str] | None,
-            typer.Option(
-                "--experiment",
-                metavar="NAME",
-                help="Serve only this one; can be given several times.",
-                autocompletion=complete.experiments,
-            ),
-        ] = None,
-        slots: Annotated[
-            int | None,
-            typer.Option("--slots", metavar="N", min=1, help="Specs that run at the same time. Else one a core."),
-        ] = None,
-        fan: Annotated[bool, typer.Option("--fan/--no-fan", help="Run the nodes of scatter/gather.")] = True,
-        leaf: Annotated[bool, typer.Option("--leaf/--no-leaf", help="Run specs.")] = True,
-        allow_mismatch: Annotated[
-            bool,
-            typer.Option("--allow-mismatch", help="Run specs of runs that another version of the code allocated."),
-        ] = False,
-    ) -> None:
-        """Run specs that others allocate with --engine hatchet.
-
-        SIGTERM or Ctrl-C: finish what runs and take nothing new. A second one stops at once; what ran is run again
-        by another worker. The engine is that of the HATCHET_CLIENT_* variables; SCYTHE_WORKER_* set the rest.
-        """
-        from scythe_cli.services.records import ServedTask, WorkerStart
-        from scythe_cli.services.worker import ScytheWorkerConfig, load_served
-
-        settings = ScytheWorkerConfig()
-        changes: dict[str, Any] = {
-            "DOES_FAN": settings.DOES_FAN and fan,
-            "DOES_LEAF": settings.DOES_LEAF and leaf,
-            "ALLOW_MISMATCH": settings.ALLOW_MISMATCH or allow_mismatch,
-        }
-        if slots is not None:
-            changes["SLOTS"] = slots
-        settings = settings.model_copy(update=changes)
-        project = session.project()
-        experiments, workflows = load_served(project, experiment)
-        served = settings.served(experiments, workflows)
-        if session.options.json:
-            serves = [ServedTask(name=s.name, kind=s.kind, place=s.place) for s in served]
-            session.output.document(
-                WorkerStart(name=settings.computed_name, slots=settings.computed_slots, serves=serves)
-            )
-        else:
-            _show(session, settings.computed_name, settings.computed_slots, served)
-        settings.serve(
-            experiments,
-            workflows=workflows,
-            root=project.root,
-            storage=project.location,
-            embedded=project.config.hatchet.embedded,
+        session.output.print(
+            f"{result.experiment_id}: {plural(result.cancelled, 'spec')} cancelled", states_line(result.counts)
         )
+
+
+@command(app, "worker", panel="Run")
+def worker(
+    session: Session,
+    experiment: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--experiment",
+            metavar="NAME",
+            help="Serve only this one; can be given several times.",
+            autocompletion=complete.experiments,
+        ),
+    ] = None,
+    slots: Annotated[
+        int | None,
+        typer.Option("--slots", metavar="N", min=1, help="Specs that run at the same time. Else one a core."),
+    ] = None,
+    fan: Annotated[bool, typer.Option("--fan/--no-fan", help="Run the nodes of scatter/gather.")] = True,
+    leaf: Annotated[bool, typer.Option("--leaf/--no-leaf", help="Run specs.")] = True,
+    allow_mismatch: Annotated[
+        bool,
+        typer.Option("--allow-mismatch", help="Run specs of runs that another version of the code allocated."),
+    ] = False,
+) -> None:
+    """Run specs that others allocate with --engine hatchet.
+
+    SIGTERM or Ctrl-C: finish what runs and take nothing new. A second one stops at once; what ran is run again
+    by another worker. The engine is that of the HATCHET_CLIENT_* variables; SCYTHE_WORKER_* set the rest.
+    """
+    from scythe_cli.services.records import ServedTask, WorkerStart
+    from scythe_cli.services.worker import ScytheWorkerConfig, load_served
+
+    settings = ScytheWorkerConfig()
+    changes: dict[str, Any] = {
+        "DOES_FAN": settings.DOES_FAN and fan,
+        "DOES_LEAF": settings.DOES_LEAF and leaf,
+        "ALLOW_MISMATCH": settings.ALLOW_MISMATCH or allow_mismatch,
+    }
+    if slots is not None:
+        changes["SLOTS"] = slots
+    settings = settings.model_copy(update=changes)
+    project = session.project()
+    experiments, workflows = load_served(project, experiment)
+    served = settings.served(experiments, workflows)
+    if session.options.json:
+        serves = [ServedTask(name=s.name, kind=s.kind, place=s.place) for s in served]
+        session.output.document(WorkerStart(name=settings.computed_name, slots=settings.computed_slots, serves=serves))
+    else:
+        _show(session, settings.computed_name, settings.computed_slots, served)
+    settings.serve(
+        experiments,
+        workflows=workflows,
+        root=project.root,
+        storage=project.location,
+        embedded=project.config.hatchet.embedded,
+    )
 
 
 def _show(session: Session, name: str, slots: int, served: list[Served]) -> None:

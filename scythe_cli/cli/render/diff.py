@@ -9,13 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scythe_cli.cli.output import Output, clean
-from scythe_cli.cli.render.records import (
-    STATE_STYLES,
-    facts,
-    heading,
-    number,
-    plural,
-)
+from scythe_cli.cli.render.text import STATE_STYLES, borderless_table, facts, heading, number, plural
 
 if TYPE_CHECKING:
     from scythe_cli.analysis.records import (
@@ -94,16 +88,9 @@ def _print_inputs(output: Output, result: DiffResult) -> None:
             output.note(f"specs were matched without {', '.join(names)}, which only {run} has")
 
 
-def _plain(*headers: str, right: Sequence[str] = ()) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name in headers:
-        table.add_column(Text(name), justify="right" if name in right else "left", overflow="fold")
-    return table
-
-
 def _columns(result: DiffResult) -> Table:
     numbers = ("changed", "largest", "relative")
-    table = _plain("column", *numbers, right=numbers)
+    table = borderless_table("column", *numbers, right=numbers)
     for column in result.columns:
         table.add_row(
             Text(clean(f"{column.table}.{column.column}")),
@@ -133,10 +120,10 @@ def _cells(cells: Sequence[DiffCell], width: int | None) -> Table:
     ]
     headers = ("row", "column", "old", "new", "change")
     used = sum(max(len(text) for text in column) + 2 for column in zip(headers, *rows, strict=True))
-    # the numbers are what this is about: the spec gets what is left of the line
+    # the numbers are what this is about: the spec gets the rest of the line
     room = None if width is None else width - used
     with_spec = room is None or room >= _LEAST_SPEC_WIDTH
-    table = _plain(*headers, *["spec"] * with_spec, right=("row", "old", "new", "change"))
+    table = borderless_table(*headers, *["spec"] * with_spec, right=("row", "old", "new", "change"))
     for column in table.columns:
         column.no_wrap, column.overflow = True, "ellipsis"
     for cell, texts in zip(cells, rows, strict=True):
@@ -175,7 +162,7 @@ def _more(shown: int, count: int) -> str:
 
 
 def _print_states(output: Output, states: Sequence[DiffState], count: int) -> None:
-    table = _plain("row", "old", "new", "spec", right=("row",))
+    table = borderless_table("row", "old", "new", "spec", right=("row",))
     for state in states:
         table.add_row(
             str(state.row_a) if state.row_a == state.row_b else f"{state.row_a}→{state.row_b}",
@@ -187,7 +174,7 @@ def _print_states(output: Output, states: Sequence[DiffState], count: int) -> No
 
 
 def _print_specs(output: Output, run: str, specs: Sequence[DiffSpec], count: int) -> None:
-    table = _plain("row", "spec", right=("row",))
+    table = borderless_table("row", "spec", right=("row",))
     for spec in specs:
         table.add_row(str(spec.row), Text(clean(_pairs(spec.spec)), style="dim"))
     output.print("", heading(f"{plural(count, 'spec')} only in {run}{_more(len(specs), count)}"), table)

@@ -1,23 +1,29 @@
-"""The global options, which every command takes before and after its name, and how commands are made.
+"""How commands are made: each takes the global options before and after its name, and works with a session.
+
+    app = typer.Typer()
 
     @command(app, "status", panel="Follow a run")
     def status(session: Session, run: RunArgument = "latest") -> int | None: ...
 
-A command's function gets a `Session` first, then its own parameters; it returns an exit code, or None for 0.
+A command's function gets a `Session` first, then its own parameters; it returns an exit code, or None for 0. It stays
+callable as it is. `app.py` puts the `app` of every module of commands together.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, get_type_hints
 
 import typer
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-from scythe_cli.cli.help import HelpfulCommand
+from scythe_cli.cli.help import help_text
 from scythe_cli.cli.output import Output, configure_logging
 from scythe_cli.errors import StoppedError
 
@@ -26,8 +32,20 @@ if TYPE_CHECKING:
     from scythe_cli.storage.base import Storage
 
 
-__all__ = ["Options", "Session", "command", "group"]
+__all__ = [
+    "INTERRUPTED",
+    "HelpfulCommand",
+    "HelpfulGroup",
+    "Options",
+    "Session",
+    "command",
+    "group",
+    "keep_pandas_out",
+]
 
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
 
 P = ParamSpec("P")
 
@@ -72,7 +90,6 @@ class Session:
 
     def project(self, *, engine: str | None = None) -> Project:
         """Open the project that the options, the environment and the working directory lead to."""
-        from scythe_cli.cli.startup import keep_pandas_out
         from scythe_cli.services.project import open_project
 
         keep_pandas_out()
@@ -85,6 +102,34 @@ class Session:
         return find_storage(self.options.config, storage=self.options.storage)
 
 
+class _NotNow:
+    """Finds no pandas."""
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> None:
+        del path, target
+        if name == "pandas":
+            raise ModuleNotFoundError("not now", name=name)
+
+
+def keep_pandas_out() -> None:
+    """Keep pyarrow from importing pandas, which takes longer than most commands do.
+
+    The first call of `pyarrow.array` asks whether pandas can be imported, and remembers the answer. A command can
+    import pandas as ever afterwards, but in its process pyarrow no longer knows pandas' missing values in lists: so
+    this is for commands, and not for processes that run a user's function.
+    """
+    if "pandas" in sys.modules:
+        return
+    import pyarrow as pa
+
+    sys.meta_path.insert(0, _NotNow)  # pyright: ignore[reportArgumentType] - a finder needs no other method
+    try:
+        pa.array([0])
+    finally:
+        sys.meta_path.remove(_NotNow)  # pyright: ignore[reportArgumentType]
+
+
 def _show_version(ctx: typer.Context, value: bool) -> None:
     if not value or ctx.resilient_parsing:
         return
@@ -95,6 +140,55 @@ def _show_version(ctx: typer.Context, value: bool) -> None:
     as_json = isinstance(options, Options) and options.json
     typer.echo(json.dumps({"version": number}) if as_json else f"scythe {number}")
     raise typer.Exit
+
+
+class _AsItIs:
+    """Stands in for Typer's conversion of one parameter, until there is something to convert."""
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        if value is None and param.nargs == 1 and not param.multiple:
+            return None
+        descriptor = param.type_descriptor
+        if isinstance(value, str) and descriptor.annotation is str and descriptor.parameter_info.parser is None:
+            return value
+        param._runtime_param = None
+        return param.get_runtime_param().coerce(value, param=param, ctx=ctx)
+
+
+def _keep_plain_values(parameters: Iterable[Any]) -> None:
+    """Keep Typer from loading pydantic for parameters that need no conversion.
+
+    With a Typer that converts in another way, nothing changes.
+    """
+    for parameter in parameters:
+        if isinstance(parameter, (TyperArgument, TyperOption)) and getattr(parameter, "_runtime_param", 0) is None:
+            parameter._runtime_param = _AsItIs()  # type: ignore[assignment]
+
+
+class HelpfulCommand(TyperCommand):
+    """A command whose help text is `help_text`, and that is quick to take its options."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Read a command line."""
+        _keep_plain_values(self.get_params(ctx))
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Write the help text."""
+        formatter.write(help_text(self, ctx))
+
+
+class HelpfulGroup(TyperGroup):
+    """A group of commands whose help text is `help_text`, and that is quick to take its options."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Read a command line up to the command's name."""
+        _keep_plain_values(self.get_params(ctx))
+        return super().parse_args(ctx, args)
+
+    def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Write the help text."""
+        formatter.write(help_text(self, ctx))
 
 
 _GLOBALS: dict[str, Any] = {
@@ -162,9 +256,9 @@ def _with_signature(function: Callable[..., Any], parameters: Sequence[inspect.P
 def _options(ctx: typer.Context, values: dict[str, Any], own: set[str]) -> Options:
     """Take the global options out of what was parsed, on top of those that came before."""
     before = ctx.obj if isinstance(ctx.obj, Options) else Options()
-    given = {name: values.pop(name) for name in _GLOBALS if name not in own}
-    given.pop("version", None)
-    return before.merged(given)
+    parsed = {name: values.pop(name) for name in _GLOBALS if name not in own}
+    parsed.pop("version", None)
+    return before.merged(parsed)
 
 
 def group(app: typer.Typer) -> None:

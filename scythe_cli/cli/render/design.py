@@ -1,0 +1,83 @@
+"""A sampling file as a person reads it: which fields vary, over what, and how evenly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from scythe_cli.cli.render.text import facts, heading, number, plain_table, plural
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from scythe_cli.run.design_record import DesignField, SampleResult
+
+
+__all__ = ["sample_lines"]
+
+
+_NAMES = {
+    "lhs": "Latin hypercube",
+    "sobol": "scrambled Sobol sequence",
+    "random": "independent random points",
+    "grid": "full grid",
+    "oat": "one at a time",
+    "zip": "values side by side",
+    "saltelli": "Saltelli's blocks for Sobol indices",
+}
+
+
+def sample_lines(result: SampleResult) -> list[RenderableType]:
+    """A sampling file that was written: what varies in it, and how evenly."""
+    design, quality = result.design, result.quality
+    seed = "" if design.seed is None else f", seed {design.seed}"
+    lines: list[RenderableType] = [
+        heading(f"{result.file}: {plural(result.n_specs, 'spec')} for {result.experiment}"),
+        facts([("design", f"{_NAMES[design.design]}{seed}")]),
+        "",
+        _fields_table(design.fields),
+    ]
+    pairs: list[tuple[str, str | None]] = [
+        ("fixed", ", ".join(f"{name} = {number(value)}" for name, value in design.fixed.items())),
+        ("defaults", ", ".join(design.defaults)),
+    ]
+    if quality.discrepancy is not None:
+        of = "" if quality.discrepancy_rows == design.rows else f" of {quality.discrepancy_rows:,} rows"
+        random = f"random points {quality.discrepancy_of_random:.3g}"
+        pairs.append(("discrepancy", f"{quality.discrepancy:.3g}{of} (CD², {random})"))
+    if quality.max_correlation and quality.max_correlation_fields:
+        pair = " and ".join(quality.max_correlation_fields)
+        pairs.append(("correlation", f"{quality.max_correlation:+.3f} at most, {pair}"))
+    if any(value for _, value in pairs):
+        lines += ["", facts(pairs)]
+    return [*lines, "", f"Next: scythe allocate {result.file}"]
+
+
+def _fields_table(fields: Sequence[DesignField]) -> Table:
+    rows: list[list[str]] = []
+    for field in fields:
+        if field.distribution == "values" or (field.values is not None and len(field.values) <= 4):
+            shown = ", ".join(number(value) for value in (field.values or [])[:4])
+            n = field.n_values or 0
+            span = f"{shown}, … ({n:,})" if n > 4 else shown
+        else:
+            low = "" if field.low is None else f"{number(field.low)} {'<' if field.low_excluded else '≤'} "
+            high = "" if field.high is None else f" {'<' if field.high_excluded else '≤'} {number(field.high)}"
+            span = f"{low}x{high}" if low or high else "no bounds"
+            if field.n_values is not None:
+                span += f", {field.n_values:,} levels"
+        rows.append([field.name, span, _how(field)])
+    if not any(how for _, _, how in rows):
+        return plain_table(["varies", "over"], [row[:2] for row in rows])
+    return plain_table(["varies", "over", "how"], rows)
+
+
+def _how(field: DesignField) -> str:
+    how = "" if field.distribution in ("values", "uniform") else field.distribution
+    if field.distribution == "normal":
+        how = f"normal, mean {number(field.mean)}, sd {number(field.sd)}"
+    if field.distribution == "triangular":
+        how = f"triangular, peak {number(field.mode)}"
+    return f"{how}, multiples of {field.step}".lstrip(", ") if field.step else how

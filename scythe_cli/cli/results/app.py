@@ -1,0 +1,21 @@
+"""The group of commands `scythe results`, in the order of its help text."""
+
+from __future__ import annotations
+
+import typer
+
+from scythe_cli.cli.framework import HelpfulGroup, group
+from scythe_cli.cli.results import diff, fetch, plot, query, show
+
+__all__ = ["app"]
+
+
+results = typer.Typer(
+    cls=HelpfulGroup, no_args_is_help=True, help="Look at results, ask, draw, compare and fetch them."
+)
+group(results)
+for _module in (show, fetch, query, diff, plot):
+    results.add_typer(_module.app)
+
+app = typer.Typer()
+app.add_typer(results, name="results", rich_help_panel="Results")
