@@ -15,7 +15,7 @@ from scythe_cli.core.progress import Progress, ProgressCallback, progress_line
 from scythe_cli.errors import ScytheError
 
 if TYPE_CHECKING:
-    from scythe_cli.analysis.run import Run
+    from scythe_cli.run.stored_run import StoredRun
 
 
 __all__ = ["NotebookProgress", "in_notebook", "notebook_progress", "run_html"]
@@ -25,7 +25,7 @@ _EVERY_S = 0.25
 _PLAIN_EVERY_S = 5.0
 
 
-def run_html(run: Run) -> str:
+def run_html(run: StoredRun) -> str:
     """A run as a table: how its specs stand, and its final tables."""
     rows: list[tuple[str, Any]] = [("run", run.experiment_id), ("folder", run.uri)]
     try:

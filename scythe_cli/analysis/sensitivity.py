@@ -20,8 +20,8 @@ from scythe_cli.errors import UsageError
 if TYPE_CHECKING:
     import polars as pl
 
-    from scythe_cli.analysis.run import Run
     from scythe_cli.run.design_record import DesignRecord
+    from scythe_cli.run.stored_run import StoredRun
 
 
 __all__ = [
@@ -180,7 +180,7 @@ def _grouped(terms: Floats, n: int) -> tuple[Floats, Floats]:
 
 
 def sobol_indices(
-    run: Run,
+    run: StoredRun,
     outputs: Sequence[str] | None = None,
     *,
     confidence: float = 0.95,
@@ -256,7 +256,7 @@ def _index(output: str, field: str, estimates: SobolEstimates | None, i: int) ->
     )
 
 
-def field_effects(run: Run, outputs: Sequence[str] | None = None) -> FieldEffects:
+def field_effects(run: StoredRun, outputs: Sequence[str] | None = None) -> FieldEffects:
     """How far each field by itself moves a run's scalar outputs from their values at the base.
 
     Args:
@@ -306,7 +306,7 @@ def _effect(
     )
 
 
-def _design(run: Run, wanted: str) -> DesignRecord:
+def _design(run: StoredRun, wanted: str) -> DesignRecord:
     design = run.manifest.design if run.manifest else None
     if design is None or design.design != wanted:
         found = "its sampling file was not made by `scythe sample`" if design is None else f"it is {design.design}"
@@ -317,7 +317,9 @@ def _design(run: Run, wanted: str) -> DesignRecord:
     return design
 
 
-def _values(run: Run, design: DesignRecord, outputs: Sequence[str] | None) -> tuple[pl.DataFrame, list[str], list[str]]:
+def _values(
+    run: StoredRun, design: DesignRecord, outputs: Sequence[str] | None
+) -> tuple[pl.DataFrame, list[str], list[str]]:
     """The rows that succeeded with the fields that vary and the outputs; the names of both."""
     import polars as pl
 
@@ -344,7 +346,7 @@ def _by_row(frame: pl.DataFrame, name: str, rows: int) -> Floats:
     return values
 
 
-def _check_blocks(run: Run, frame: pl.DataFrame, inputs: Sequence[str], n_base: int) -> None:
+def _check_blocks(run: StoredRun, frame: pl.DataFrame, inputs: Sequence[str], n_base: int) -> None:
     """Check that rows are those of the design: in the block AB_i, all fields but i are as in A, and i is as in B."""
     import polars as pl
 
@@ -360,5 +362,5 @@ def _check_blocks(run: Run, frame: pl.DataFrame, inputs: Sequence[str], n_base: 
                     raise UsageError(f"{run.experiment_id}: its rows are no longer those of its design")
 
 
-def _fields(run: Run) -> Sequence[Any]:
+def _fields(run: StoredRun) -> Sequence[Any]:
     return run.manifest.design.fields if run.manifest and run.manifest.design else []

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from scythe_cli.analysis.files import check_target, write_whole
 from scythe_cli.analysis.plots.influence import read_influence, read_tornado
 from scythe_cli.analysis.plots.reading import (
     Source,
@@ -32,12 +33,12 @@ from scythe_cli.analysis.plots.vega import (
 from scythe_cli.analysis.records import FetchedFile
 from scythe_cli.analysis.results.tables import field_texts, local_copy
 from scythe_cli.analysis.results.tidy import tidy_frame
-from scythe_cli.errors import NotFoundError, StorageError, UsageError
+from scythe_cli.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     import altair as alt
 
-    from scythe_cli.analysis.run import Run
+    from scythe_cli.run.stored_run import StoredRun
 
 
 __all__ = ["PLOT_FILES", "Figure", "PlotKind", "check_plot_file", "make_figure", "make_source"]
@@ -104,8 +105,6 @@ class Figure:
             UsageError: If the ending is another, or the file is there already.
             StorageError: If it cannot be written.
         """
-        from scythe_cli.analysis.results.fetching import placing
-
         target = Path(path)
         check_plot_file(target, overwrite=overwrite)
         suffix = target.suffix.lower()
@@ -114,11 +113,7 @@ class Figure:
         else:
             text = to_svg(self.spec) if suffix == ".svg" else to_html(self.spec, self.title)
             data = text.encode()
-        try:
-            with placing(target) as unfinished:
-                unfinished.write_bytes(data)
-        except OSError as error:
-            raise StorageError(f"{target} cannot be written: {error.strerror or error}") from error
+        write_whole(target, data)
         return FetchedFile(name=self.kind, path=str(target), size_bytes=len(data))
 
     def _repr_png_(self) -> bytes:
@@ -135,25 +130,23 @@ def check_plot_file(target: Path, *, overwrite: bool) -> None:
     Raises:
         UsageError: If its ending is no picture's, its folder does not exist, or it is there already.
     """
-    from scythe_cli.analysis.results.exporting import check_target
-
     if target.suffix.lower() not in PLOT_FILES:
         raise UsageError(f"{target}: the ending of a file says its format", hint="Use .png, .svg or .html.")
     check_target(target, overwrite=overwrite)
 
 
-def make_source(run: Run, table: str | None = None, seed: int = 0) -> Source:
+def make_source(run: StoredRun, table: str | None = None, seed: int = 0) -> Source:
     """The rows of a run, or of one of its tables, for plots."""
     import polars as pl
 
     tidy = tidy_frame(run, table)
     n_rows = int(tidy.frame.select(pl.len()).collect(engine="streaming").item())
-    texts = field_texts(run.storage, run.layout)
+    texts = field_texts(run)
     return Source(tidy, texts, table, n_rows, seed)
 
 
 def make_figure(
-    run: Run,
+    run: StoredRun,
     *,
     x: str | None = None,
     y: str | None = None,
@@ -178,7 +171,7 @@ def make_figure(
     return Figure(run.experiment_id, chosen, title, notes, shape)
 
 
-def _pointed(run: Run, source: Source, error: NotFoundError, names: Sequence[str | None]) -> NotFoundError:
+def _pointed(run: StoredRun, source: Source, error: NotFoundError, names: Sequence[str | None]) -> NotFoundError:
     """The same error, with the table that has such a column where the specs have none."""
     import pyarrow.parquet as pq
 
@@ -217,7 +210,7 @@ def _check_used(kind: PlotKind, **given: Any) -> None:
 
 
 def _drawn(
-    run: Run,
+    run: StoredRun,
     source: Source,
     kind: PlotKind,
     x: str | None,
@@ -278,7 +271,7 @@ def _only_output(source: Source, kind: PlotKind) -> str:
     raise UsageError(f"a {kind} plot needs --y, an output", hint=f"There are: {_some(outputs)}.")
 
 
-def _effects(run: Run, source: Source, output: str) -> tuple[Tornado, list[str]]:
+def _effects(run: StoredRun, source: Source, output: str) -> tuple[Tornado, list[str]]:
     """Swings around the base of a one-at-a-time design; around the mean of all specs for any other."""
     design = run.manifest.design if run.manifest else None
     if design is None or design.design != "oat":
@@ -296,7 +289,7 @@ def _effects(run: Run, source: Source, output: str) -> tuple[Tornado, list[str]]
     return Tornado(source.axis(output), base, swings, "output lowest", "output highest", "the base"), notes
 
 
-def _sobol(run: Run, output: str) -> tuple[str, Bars, list[str]]:
+def _sobol(run: StoredRun, output: str) -> tuple[str, Bars, list[str]]:
     from scythe_cli.analysis.sensitivity import sobol_indices
 
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from datetime import datetime
 from importlib.metadata import version
@@ -10,6 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scythe_cli.analysis.files import check_target, write_whole
 from scythe_cli.analysis.records import ReportResult, TableColumn
 from scythe_cli.analysis.report.content import (
     Content,
@@ -24,14 +24,13 @@ from scythe_cli.analysis.report.markup import (
     tag,
 )
 from scythe_cli.analysis.report.pictures import natural_height, svg_of
-from scythe_cli.analysis.results.fetching import placing
 from scythe_cli.core.quantities import format_duration, format_size
 from scythe_cli.core.states import State
 from scythe_cli.core.text import redact_uri
-from scythe_cli.errors import StorageError, UsageError
+from scythe_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from scythe_cli.analysis.run import Run
+    from scythe_cli.run.stored_run import StoredRun
 
 
 __all__ = ["render_report", "write_report"]
@@ -50,16 +49,12 @@ _STATE_COLORS = {
 }
 
 
-def write_report(run: Run, target: Path, *, overwrite: bool = False) -> ReportResult:
+def write_report(run: StoredRun, target: Path, *, overwrite: bool = False) -> ReportResult:
     """Write the report of a run; see `Run.report`."""
     _check(target, overwrite=overwrite)
     content = read_content(run)
     data = render_report(content).encode()
-    try:
-        with placing(target) as unfinished:
-            unfinished.write_bytes(data)
-    except OSError as error:
-        raise StorageError(f"{target} cannot be written: {error.strerror or error}") from error
+    write_whole(target, data)
     return ReportResult(
         experiment_id=run.experiment_id, path=str(target), size_bytes=len(data), notices=content.notices
     )
@@ -68,14 +63,7 @@ def write_report(run: Run, target: Path, *, overwrite: bool = False) -> ReportRe
 def _check(target: Path, *, overwrite: bool) -> None:
     if target.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{target}: a report is an HTML file", hint="Use the ending .html.")
-    if not target.parent.is_dir():
-        raise UsageError(f"{target}: there is no folder {target.parent}")
-    if target.is_dir():
-        raise UsageError(f"{target} is a folder")
-    if os.path.lexists(target) and not overwrite and not _is_report(target):
-        raise UsageError(
-            f"{target} is there already, and is no report", hint="Choose another name, or give --overwrite."
-        )
+    check_target(target, overwrite=overwrite or _is_report(target), expected="report")
 
 
 def _is_report(path: Path) -> bool:

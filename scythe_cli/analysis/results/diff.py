@@ -37,7 +37,7 @@ from scythe_cli.run.manifest import load_yaml
 from scythe_cli.storage.base import MissingKeyError
 
 if TYPE_CHECKING:
-    from scythe_cli.analysis.run import Run
+    from scythe_cli.run.stored_run import StoredRun
 
 
 __all__ = ["diff_runs"]
@@ -50,8 +50,8 @@ _A, _B, _NTH, _PAIR = ":a", ":b", ":nth", ":pair"
 
 
 def diff_runs(
-    a: Run,
-    b: Run,
+    a: StoredRun,
+    b: StoredRun,
     *,
     rtol: float = 0.0,
     atol: float = 0.0,
@@ -115,7 +115,7 @@ def diff_runs(
 class _Side:
     """One of the two runs."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: StoredRun) -> None:
         self.run = run
         self.keys = run.table_keys()
         if not run.storage.exists(run.layout.specs):

@@ -36,7 +36,7 @@ from scythe_cli.errors import (
 if TYPE_CHECKING:
     import duckdb
 
-    from scythe_cli.analysis.run import Run
+    from scythe_cli.run.stored_run import StoredRun
 
 
 __all__ = ["query_file", "query_frame", "query_head"]
@@ -49,7 +49,7 @@ _MEMORY_SHARE = 0.5
 _MAX_MEMORY_BYTES = 8_000_000_000
 
 
-def query_frame(runs: Sequence[Run], sql: str) -> pl.DataFrame:
+def query_frame(runs: Sequence[StoredRun], sql: str) -> pl.DataFrame:
     """The whole answer of a query, in memory.
 
     Args:
@@ -64,7 +64,7 @@ def query_frame(runs: Sequence[Run], sql: str) -> pl.DataFrame:
         return cast("pl.DataFrame", pl.from_arrow(answer.read_all()))
 
 
-def query_head(runs: Sequence[Run], sql: str, rows: int | None) -> QueryResult:
+def query_head(runs: Sequence[StoredRun], sql: str, rows: int | None) -> QueryResult:
     """The first rows of the answer of a query, and how many there are; memory does not grow with the answer.
 
     Args:
@@ -95,7 +95,7 @@ def query_head(runs: Sequence[Run], sql: str, rows: int | None) -> QueryResult:
 
 
 def query_file(
-    runs: Sequence[Run], sql: str, target: Path, *, overwrite: bool = False, raw_cells: bool = False
+    runs: Sequence[StoredRun], sql: str, target: Path, *, overwrite: bool = False, raw_cells: bool = False
 ) -> FetchedFile:
     """Write the whole answer of a query to a file, whose ending says the format: .pq, .parquet, .csv or .xlsx.
 
@@ -119,11 +119,11 @@ def query_file(
 class _Part:
     """The table of one run."""
 
-    run: Run
+    run: StoredRun
     path: Path
 
 
-def _keys(run: Run) -> dict[str, str]:
+def _keys(run: StoredRun) -> dict[str, str]:
     """Name to key: the final tables, and `specs` unless a final table has that name."""
     keys = run.table_keys()
     if _SPECS not in keys and run.storage.exists(run.layout.specs):
@@ -131,7 +131,7 @@ def _keys(run: Run) -> dict[str, str]:
     return keys
 
 
-def _parts(runs: Sequence[Run], sql: str) -> tuple[dict[str, list[_Part]], list[str]]:
+def _parts(runs: Sequence[StoredRun], sql: str) -> tuple[dict[str, list[_Part]], list[str]]:
     """The tables that the query can mean, and the names of all that there are."""
     keys = {run.experiment_id: _keys(run) for run in runs}
     names = sorted({name for each in keys.values() for name in each})
@@ -150,7 +150,7 @@ def _parts(runs: Sequence[Run], sql: str) -> tuple[dict[str, list[_Part]], list[
 
 
 @contextmanager
-def _answer(runs: Sequence[Run], sql: str) -> Generator[pa.RecordBatchReader]:
+def _answer(runs: Sequence[StoredRun], sql: str) -> Generator[pa.RecordBatchReader]:
     """Run a query; yields a reader of its answer."""
     import duckdb
 

@@ -26,9 +26,9 @@ from scythe_cli.analysis.results.tables import (
     index_levels,
     local_copy,
     reading,
+    table_key,
 )
-from scythe_cli.run.layout import RunLayout
-from scythe_cli.storage.base import Storage
+from scythe_cli.run.stored_run import StoredRun
 
 __all__ = ["summarise_table"]
 
@@ -45,22 +45,22 @@ _DISTINCT_GROUPS = 16
 """How many rows, of how many row groups, the numbers of distinct values are estimated from."""
 
 
-def summarise_table(storage: Storage, run: RunLayout, name: str, key: str, rows: int) -> TableSummary:
+def summarise_table(run: StoredRun, name: str = "scalars", rows: int = 10) -> TableSummary:
     """The head of a table, and a summary of each column.
 
     Args:
-        storage: Where the run is kept.
         run: The run.
         name: The table's name.
-        key: Its key.
         rows: How many rows the head has.
 
     Raises:
+        NotFoundError: If there is no such table.
         StorageError: If the table cannot be read.
     """
-    texts = field_texts(storage, run)
-    with reading(storage, key):
-        path = local_copy(storage, key)
+    key = table_key(run, name)
+    texts = field_texts(run)
+    with reading(run.storage, key):
+        path = local_copy(run.storage, key)
         frame = pl.scan_parquet(path, glob=False)
         head = frame.head(rows).collect()
         with pq.ParquetFile(path) as file:
@@ -73,7 +73,7 @@ def summarise_table(storage: Storage, run: RunLayout, name: str, key: str, rows:
     return TableSummary(
         experiment_id=run.experiment_id,
         name=name,
-        uri=storage.uri(key),
+        uri=run.storage.uri(key),
         n_rows=n_rows,
         columns=columns,
         head=head.to_dicts(),
