@@ -16,6 +16,7 @@ from scythe_cli.analysis.plots.reading import (
     read_pairs,
     read_xy,
 )
+from scythe_cli.analysis.plots.rendering import to_html, to_png, to_svg
 from scythe_cli.analysis.plots.shapes import (
     Bar,
     Bars,
@@ -24,12 +25,7 @@ from scythe_cli.analysis.plots.shapes import (
     Tornado,
 )
 from scythe_cli.analysis.plots.terminal import text_of
-from scythe_cli.analysis.plots.vega import (
-    to_html,
-    to_png,
-    to_svg,
-    vega_spec,
-)
+from scythe_cli.analysis.plots.vega import vega_spec
 from scythe_cli.analysis.records import FetchedFile
 from scythe_cli.analysis.results.tables import field_texts, local_copy
 from scythe_cli.analysis.results.tidy import tidy_frame

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from itertools import pairwise
 
 from scythe_cli.analysis.plots.shapes import (
@@ -18,7 +19,6 @@ from scythe_cli.analysis.plots.shapes import (
     Shape,
     Tornado,
 )
-from scythe_cli.analysis.plots.vega import iso
 
 __all__ = ["text_of"]
 
@@ -75,7 +75,9 @@ def _rounded(value: float, ends: tuple[float, float]) -> float:
 
 
 def _label(axis: Axis, value: float) -> str:
-    return iso(value) if axis.kind == "time" else _number(value)
+    if axis.kind == "time":
+        return datetime.fromtimestamp(value / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+    return _number(value)
 
 
 def _cut(text: str, width: int) -> str:

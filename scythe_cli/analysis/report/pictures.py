@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 
+from scythe_cli.analysis.plots.rendering import to_svg
 from scythe_cli.analysis.plots.shapes import (
     Boxes,
     Heat,
     Histogram,
     Shape,
 )
-from scythe_cli.analysis.plots.vega import themed_spec, to_svg
+from scythe_cli.analysis.plots.vega import themed_spec
 from scythe_cli.analysis.report.markup import Html
 
 __all__ = ["svg_of"]
