@@ -1,6 +1,7 @@
 """Which spec of one run is which spec of another: a spec is the same when its inputs say the same.
 
-Its place in the run counts for nothing, a file counts by its content, and of equal specs the first goes with the first, the second with the second, and so on.
+Its place in the run counts for nothing, a file counts by its content, and of equal specs the first goes with the first,
+the second with the second, and so on.
 """
 
 from __future__ import annotations
