@@ -12,7 +12,6 @@ from scythe_cli.analysis.plots.shapes import (
     Shape,
 )
 from scythe_cli.analysis.plots.vega import themed_spec
-from scythe_cli.analysis.report.markup import Html
 
 __all__ = ["svg_of"]
 
@@ -22,7 +21,7 @@ _ID = re.compile(r'\bid="([A-Za-z_][\w-]*)"')
 _NUMBER = re.compile(r"-?\d+\.\d{3,}")
 
 
-def svg_of(shape: Shape, number: int, *, width: int = 250, height: int = 130) -> Html:
+def svg_of(shape: Shape, number: int, *, width: int = 250, height: int = 130) -> str:
     """Draw a shape.
 
     Args:
@@ -37,7 +36,7 @@ def svg_of(shape: Shape, number: int, *, width: int = 250, height: int = 130) ->
     for name in set(_ID.findall(svg)):
         svg = re.sub(rf'(id="|url\(#|href="#){re.escape(name)}(?=["\)])', rf"\g<1>p{number}-{name}", svg)
     # a tenth of a pixel is not seen
-    return Html(_NUMBER.sub(lambda match: f"{float(match.group()):.2f}", svg))
+    return _NUMBER.sub(lambda match: f"{float(match.group()):.2f}", svg)
 
 
 def natural_height(shape: Shape) -> int:
