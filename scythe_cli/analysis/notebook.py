@@ -47,9 +47,9 @@ def in_notebook() -> bool:
     return shell is not None and getattr(shell, "kernel", None) is not None
 
 
-def notebook_progress(given: ProgressCallback | None) -> ProgressCallback | None:
-    """What to call with progress: what was given, else in a notebook a display, else nothing."""
-    return NotebookProgress() if given is None and in_notebook() else given
+def notebook_progress(requested: ProgressCallback | None) -> ProgressCallback | None:
+    """What to call with progress: what was requested, else in a notebook a display, else nothing."""
+    return NotebookProgress() if requested is None and in_notebook() else requested
 
 
 def _words(progress: Progress) -> str:

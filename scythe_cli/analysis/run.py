@@ -115,7 +115,7 @@ class Run(StoredRun):
 
         Args:
             dest: The folder; made when it is missing.
-            tables: Which tables; all unless given.
+            tables: Which tables; all unless named.
             format: `pq` as they are, `csv`, or `xlsx`: one workbook with a sheet for each table.
             files: Whether output files are copied too, to `<dest>/files/<field>/`; or the fields whose files are.
             partial: Make the tables from what is in the ledger now, for a run that goes on or died.
@@ -262,7 +262,7 @@ class Run(StoredRun):
             kind: `scatter` (boxes where x is a category), `hist`, `pairs`, `tornado` (the output at both ends of each
                 input), `influence` (rank correlations), `sobol` (for a run of the design saltelli); what fits the
                 columns unless given.
-            columns: The columns of `pairs`; some inputs and outputs unless given.
+            columns: The columns of `pairs`; some inputs and outputs unless named.
             table: A table of the experiment's own, whose rows are drawn instead of the specs.
             bins: How many bins a histogram has.
             seed: What rows are drawn with.

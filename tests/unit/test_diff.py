@@ -58,8 +58,8 @@ def test_exactly_the_changed_cells_are_found(storage: Storage, tmp_path: Path) -
     a, b = two(storage, tmp_path, changed[::-1], CASES[::-1])
     result = a.diff(b)
     assert not result.equal
-    found = [(c.table, c.row_a, c.row_b, c.levels, c.column, c.old, c.new) for c in result.cells]
-    assert found == [
+    cells = [(c.table, c.row_a, c.row_b, c.levels, c.column, c.old, c.new) for c in result.cells]
+    assert cells == [
         ("scalars", 2, 5, {}, "power", 20.0, 21.0),
         ("scalars", 5, 2, {}, "note", "n5", None),
         ("monthly", 6, 1, {"month": 2}, "energy", 12.0, 12.5),

@@ -226,18 +226,18 @@ def test_older_run_without_a_ledger(storage: Storage, tmp_path: Path) -> None:
         b"workflow_run_id: abc\nexperiment_id: e\nexperiment_name: n\nspecs_uri: s3://b/k\nio_spec: s3://b/i\n",
     )
 
-    found = Run(storage, find_run(storage, "latest"))
+    older = Run(storage, find_run(storage, "latest"))
 
-    assert found.record().n_specs is None
-    assert found.record().complete
-    status = found.status()
+    assert older.record().n_specs is None
+    assert older.record().complete
+    status = older.status()
     assert status.counts is None
     assert "older run" in (status.notice or "")
-    assert found.show().n_rows == 1
-    found.fetch(tmp_path / "out")
+    assert older.show().n_rows == 1
+    older.fetch(tmp_path / "out")
     assert pd.read_parquet(tmp_path / "out" / "scalars.pq").index.names == ["sort_index", "x"]
     with pytest.raises(UsageError, match="kept no errors"):
-        found.errors()
+        older.errors()
 
 
 @pytest.mark.parametrize(

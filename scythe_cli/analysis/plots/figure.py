@@ -174,8 +174,8 @@ def _pointed(run: StoredRun, source: Source, error: NotFoundError, names: Sequen
     unknown = [name for name in names if name and name not in source.tidy.columns]
     for table, key in run.table_keys().items():
         if source.table is None and table not in ("errors", "result_file_refs", "scalars"):
-            found = [name for name in unknown if name in pq.read_schema(local_copy(run.storage, key)).names]
-            if found:
+            matches = [name for name in unknown if name in pq.read_schema(local_copy(run.storage, key)).names]
+            if matches:
                 return NotFoundError(error.message, hint=f"The table {table} has it: --table {table} draws its rows.")
     return error
 
@@ -198,8 +198,8 @@ _USES: dict[PlotKind, tuple[str, ...]] = {
 }
 
 
-def _check_used(kind: PlotKind, **given: Any) -> None:
-    unused = [name for name, value in given.items() if value and name not in _USES[kind]]
+def _check_used(kind: PlotKind, **options: Any) -> None:
+    unused = [name for name, value in options.items() if value and name not in _USES[kind]]
     if unused:
         name = {"columns": "column"}.get(unused[0], unused[0])
         raise UsageError(f"a {kind} plot has no use for --{name}", hint=f"It takes: --{', --'.join(_USES[kind])}.")
@@ -274,14 +274,14 @@ def _effects(run: StoredRun, source: Source, output: str) -> tuple[Tornado, list
         return read_tornado(source, output)
     from scythe_cli.analysis.sensitivity import field_effects
 
-    found = field_effects(run, [output])
-    effects = [effect for effect in found.effects if effect.low is not None and effect.high is not None]
+    answer = field_effects(run, [output])
+    effects = [effect for effect in answer.effects if effect.low is not None and effect.high is not None]
     base = next((effect.base for effect in effects if effect.base is not None), None)
     if base is None:
         return read_tornado(source, output)
     swings = [Swing(e.input, float(e.low or 0.0), float(e.high or 0.0), f"{e.low_at}", f"{e.high_at}") for e in effects]
     swings.sort(key=lambda swing: -abs(swing.high - swing.low))
-    notes = [source.count(source.n_rows), "one input at a time from the base", *found.notices]
+    notes = [source.count(source.n_rows), "one input at a time from the base", *answer.notices]
     return Tornado(source.axis(output), base, swings, "output lowest", "output highest", "the base"), notes
 
 
@@ -289,11 +289,11 @@ def _sobol(run: StoredRun, output: str) -> tuple[str, Bars, list[str]]:
     from scythe_cli.analysis.sensitivity import sobol_indices
 
     try:
-        found = sobol_indices(run, [output])
+        answer = sobol_indices(run, [output])
     except UsageError as error:
         hint = f"{error.hint} Of any run, --kind influence tells correlations." if error.hint else None
         raise UsageError(error.message, hint=hint) from None
-    kept = [index for index in found.indices if index.total is not None and index.first is not None]
+    kept = [index for index in answer.indices if index.total is not None and index.first is not None]
     if not kept:
         raise UsageError(f"{output} does not vary")
     kept.sort(key=lambda index: -(index.total or 0.0))
@@ -302,8 +302,8 @@ def _sobol(run: StoredRun, output: str) -> tuple[str, Bars, list[str]]:
         bars.append(Bar(index.input, index.first or 0.0, index.first_low, index.first_high, "first order"))
         bars.append(Bar(index.input, index.total or 0.0, index.total_low, index.total_high, "total"))
     notes = [
-        f"{found.n_used:,} base points",
-        f"lines: {found.confidence:.0%} confidence",
-        *found.notices,
+        f"{answer.n_used:,} base points",
+        f"lines: {answer.confidence:.0%} confidence",
+        *answer.notices,
     ]
     return f"What {output} depends on", Bars(f"Sobol index of {output}", bars, signed=False), notes

@@ -252,7 +252,7 @@ def _histograms(
         except UsageError:
             continue  # lists, and columns without any number
         # text that is another for nearly every spec, as names of files are, makes no picture
-        if not (shape.labels and shape.left_out > 10 * len(shape.labels)):
+        if not (shape.labels and shape.omitted > 10 * len(shape.labels)):
             pictures.append(Picture(name, "; ".join(notes[1:]), _few_labels(shape)))
     return pictures
 
@@ -261,8 +261,8 @@ def _few_labels(shape: Histogram, most: int = 8) -> Histogram:
     if len(shape.labels) <= most:
         return shape
     rest = sum(shape.counts[most:])
-    labels = [*shape.labels[:most], f"({len(shape.labels) - most + shape.left_out} others)"]
-    return Histogram(shape.x, [*shape.counts[:most], rest], labels=labels, left_out=shape.left_out)
+    labels = [*shape.labels[:most], f"({len(shape.labels) - most + shape.omitted} others)"]
+    return Histogram(shape.x, [*shape.counts[:most], rest], labels=labels, omitted=shape.omitted)
 
 
 def _influences(source: Source) -> Influences | None:

@@ -13,7 +13,7 @@ from scythe_cli.analysis.plots.shapes import (
 )
 from scythe_cli.analysis.plots.vega import themed_spec
 
-__all__ = ["svg_of"]
+__all__ = ["natural_height", "svg_of"]
 
 
 _NAMESPACES = re.compile(r'\s+xmlns(:xlink)?="[^"]*"')

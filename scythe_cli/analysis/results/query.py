@@ -80,9 +80,9 @@ def query_head(runs: Sequence[StoredRun], sql: str, rows: int | None) -> QueryRe
         kept: list[pa.RecordBatch] = []
         n_rows = 0
         for batch in answer:
-            left = batch.num_rows if rows is None else max(rows - n_rows, 0)
-            if left:
-                kept.append(batch.slice(0, left))
+            n_kept = batch.num_rows if rows is None else max(rows - n_rows, 0)
+            if n_kept:
+                kept.append(batch.slice(0, n_kept))
             n_rows += batch.num_rows
         table: Any = pl.from_arrow(pa.Table.from_batches(kept, answer.schema))
     return QueryResult(
@@ -160,7 +160,7 @@ def _answer(runs: Sequence[StoredRun], sql: str) -> Generator[pa.RecordBatchRead
     with TemporaryDirectory(prefix=owned_prefix("duckdb"), ignore_cleanup_errors=True) as scratch:
         connection = duckdb.connect(":memory:")
         try:
-            with _told(names):
+            with _explaining(names):
                 _limit(connection, Path(scratch))
                 _register(connection, parts, several=len(runs) > 1)
                 _lock(connection)
@@ -268,8 +268,8 @@ def _reader(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.RecordBatchRe
     taken: set[str] = set()
     for position, (name, dtype) in enumerate(zip(relation.columns, relation.types, strict=True), 1):
         type_name = str(dtype)
-        wanted = "DOUBLE" if type_name.startswith("DECIMAL") else _CASTS.get(type_name)
-        columns.append(f"#{position}{f'::{wanted}' if wanted else ''} AS {_name(_free(name, taken))}")
+        target = "DOUBLE" if type_name.startswith("DECIMAL") else _CASTS.get(type_name)
+        columns.append(f"#{position}{f'::{target}' if target else ''} AS {_name(_free(name, taken))}")
     return relation.project(", ".join(columns)).to_arrow_reader(_ROWS_AT_ONCE)
 
 
@@ -297,7 +297,7 @@ _CANDIDATES = re.compile(r"^Candidate bindings: (.+)$", re.MULTILINE)
 
 
 @contextmanager
-def _told(tables: Iterable[str]) -> Generator[None]:
+def _explaining(tables: Iterable[str]) -> Generator[None]:
     """Turn an error of DuckDB into a short one, with the place in the query that DuckDB points at."""
     import duckdb
 
