@@ -6,12 +6,11 @@ from scythe_cli.analysis.sensitivity import (
     FieldEffect,
     FieldEffects,
     SensitivityIndex,
-    SobolEstimates,
     SobolIndices,
     field_effects,
-    sobol_from_blocks,
     sobol_indices,
 )
+from scythe_cli.analysis.sobol import SobolEstimates, sobol_from_blocks
 
 __all__ = [
     "FieldEffect",

@@ -15,7 +15,7 @@ from scythe_cli.core.progress import Progress, ProgressCallback, progress_line
 from scythe_cli.errors import ScytheError
 
 if TYPE_CHECKING:
-    from scythe_cli.analysis.run import Run
+    from scythe_cli.run.stored_run import StoredRun
 
 
 __all__ = ["NotebookProgress", "in_notebook", "notebook_progress", "run_html"]
@@ -25,7 +25,7 @@ _EVERY_S = 0.25
 _PLAIN_EVERY_S = 5.0
 
 
-def run_html(run: Run) -> str:
+def run_html(run: StoredRun) -> str:
     """A run as a table: how its specs stand, and its final tables."""
     rows: list[tuple[str, Any]] = [("run", run.experiment_id), ("folder", run.uri)]
     try:
@@ -47,9 +47,9 @@ def in_notebook() -> bool:
     return shell is not None and getattr(shell, "kernel", None) is not None
 
 
-def notebook_progress(given: ProgressCallback | None) -> ProgressCallback | None:
-    """What to call with progress: what was given, else in a notebook a display, else nothing."""
-    return NotebookProgress() if given is None and in_notebook() else given
+def notebook_progress(requested: ProgressCallback | None) -> ProgressCallback | None:
+    """What to call with progress: what was requested, else in a notebook a display, else nothing."""
+    return NotebookProgress() if requested is None and in_notebook() else requested
 
 
 def _words(progress: Progress) -> str:

@@ -7,39 +7,30 @@ by itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
+from scythe_cli.analysis.sobol import Floats, SobolEstimates, sobol_from_blocks
 from scythe_cli.core.records import Record
 from scythe_cli.errors import UsageError
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from scythe_cli.analysis.run import Run
     from scythe_cli.run.design_record import DesignRecord
+    from scythe_cli.run.stored_run import StoredRun
 
 
 __all__ = [
     "FieldEffect",
     "FieldEffects",
     "SensitivityIndex",
-    "SobolEstimates",
     "SobolIndices",
     "field_effects",
-    "sobol_from_blocks",
     "sobol_indices",
 ]
-
-
-Floats = npt.NDArray[np.float64]
-
-_GROUPS = 4096
-"""The bootstrap resamples at most this many groups of base points: with more points, more rows say nothing more."""
 
 
 class SensitivityIndex(Record):
@@ -86,101 +77,8 @@ class FieldEffects(Record):
     notices: list[str] = Field(default=[])
 
 
-@dataclass(frozen=True, slots=True)
-class SobolEstimates:
-    """Estimates of Sobol indices; arrays of shape (d,), intervals of shape (2, d) with lower ends first.
-
-    Attributes:
-        first: First-order indices.
-        total: Total-order indices.
-        first_interval: Confidence intervals of the first.
-        total_interval: Confidence intervals of the total.
-    """
-
-    first: Floats
-    total: Floats
-    first_interval: Floats
-    total_interval: Floats
-
-
-def sobol_from_blocks(
-    f_a: npt.ArrayLike,
-    f_b: npt.ArrayLike,
-    f_ab: npt.ArrayLike,
-    *,
-    confidence: float = 0.95,
-    n_resamples: int = 200,
-    seed: int = 0,
-) -> SobolEstimates:
-    """Estimate Sobol indices from a model's values on the blocks of a Saltelli design.
-
-    First order: formula (b) of table 2 in Saltelli et al. (2010), "Variance based sensitivity analysis of model output.
-    Design and estimator for the total sensitivity index", Computer Physics Communications 181. Total order: formula
-    (f) there, after Jansen (1999). Values are centred first, as it lowers the variance of the estimate and changes
-    nothing else. Intervals are percentiles of a bootstrap over base points; they are no more than a measure of how far
-    the estimates would scatter, and reach below 0 and above 1 where these do.
-
-    Args:
-        f_a: Values on the block A, shape (n,).
-        f_b: Values on the block B, shape (n,).
-        f_ab: Values on the blocks AB_i, which are A with column i of B; shape (d, n).
-        confidence: Of the intervals.
-        n_resamples: Resamples of the bootstrap.
-        seed: For the bootstrap.
-
-    Returns:
-        The estimates; NaN where the values do not vary.
-
-    Raises:
-        ValueError: If the shapes do not fit, or there are less than two base points.
-    """
-    a, b, ab = np.asarray(f_a, np.float64), np.asarray(f_b, np.float64), np.asarray(f_ab, np.float64)
-    if a.ndim != 1 or a.shape != b.shape or ab.ndim != 2 or ab.shape[1:] != a.shape or len(a) < 2:
-        raise ValueError(f"blocks of shapes {a.shape}, {b.shape} and {ab.shape}; expected (n,), (n,) and (d, n)")
-    n, d = len(a), len(ab)
-    mean = (a.mean() + b.mean()) / 2
-    a, b, ab = a - mean, b - mean, ab - mean
-    # what both estimators are made of are means over base points: of d products, d squares, values and their squares
-    terms = np.vstack([b * (ab - a), (a - ab) ** 2 / 2, (a + b) / 2, (a**2 + b**2) / 2])
-    first, total = _estimates(terms.mean(axis=1)[:, None], d)
-    groups, sizes = _grouped(terms, n)
-    rng = np.random.default_rng(seed)
-    n_groups = len(sizes)
-    resampled = np.empty((len(terms), n_resamples))
-    for i in range(n_resamples):
-        weights = np.bincount(rng.integers(n_groups, size=n_groups), minlength=n_groups)
-        resampled[:, i] = groups @ weights / (sizes @ weights)
-    firsts, totals = _estimates(resampled, d)
-    ends = [50 * (1 - confidence), 50 * (1 + confidence)]
-    return SobolEstimates(
-        first=first[:, 0],
-        total=total[:, 0],
-        first_interval=np.percentile(firsts, ends, axis=1),
-        total_interval=np.percentile(totals, ends, axis=1),
-    )
-
-
-def _estimates(means: Floats, d: int) -> tuple[Floats, Floats]:
-    """First and total order from the means of the terms, for several samples at once; shapes (d, samples)."""
-    variance = means[2 * d + 1] - means[2 * d] ** 2
-    # of values that do not vary, rounding leaves a little
-    variance = np.where(variance > 1e-24 * np.abs(means[2 * d + 1]), variance, np.nan)
-    return means[:d] / variance, means[d : 2 * d] / variance
-
-
-def _grouped(terms: Floats, n: int) -> tuple[Floats, Floats]:
-    """Sums of the terms over groups of base points, and how many are in each."""
-    n_groups = min(n, _GROUPS)
-    whole = n // n_groups * n_groups
-    groups = terms[:, :whole].reshape(len(terms), -1, n_groups).sum(axis=1)
-    groups[:, : n - whole] += terms[:, whole:]
-    sizes = np.full(n_groups, float(n // n_groups))
-    sizes[: n - whole] += 1
-    return groups, sizes
-
-
 def sobol_indices(
-    run: Run,
+    run: StoredRun,
     outputs: Sequence[str] | None = None,
     *,
     confidence: float = 0.95,
@@ -191,7 +89,7 @@ def sobol_indices(
 
     Args:
         run: A run of a sampling file that was made with `--design saltelli`.
-        outputs: Which of its numeric scalar outputs; all unless given.
+        outputs: Which of its numeric scalar outputs; all unless named.
         confidence: Of the intervals.
         n_resamples: Resamples of the bootstrap that gives the intervals.
         seed: For the bootstrap.
@@ -256,12 +154,12 @@ def _index(output: str, field: str, estimates: SobolEstimates | None, i: int) ->
     )
 
 
-def field_effects(run: Run, outputs: Sequence[str] | None = None) -> FieldEffects:
+def field_effects(run: StoredRun, outputs: Sequence[str] | None = None) -> FieldEffects:
     """How far each field by itself moves a run's scalar outputs from their values at the base.
 
     Args:
         run: A run of a sampling file that was made with `--design oat`.
-        outputs: Which of its numeric scalar outputs; all unless given.
+        outputs: Which of its numeric scalar outputs; all unless named.
 
     Returns:
         An effect for each output and each field that varies.
@@ -306,18 +204,20 @@ def _effect(
     )
 
 
-def _design(run: Run, wanted: str) -> DesignRecord:
+def _design(run: StoredRun, required: str) -> DesignRecord:
     design = run.manifest.design if run.manifest else None
-    if design is None or design.design != wanted:
-        found = "its sampling file was not made by `scythe sample`" if design is None else f"it is {design.design}"
+    if design is None or design.design != required:
+        actual = "its sampling file was not made by `scythe sample`" if design is None else f"it is {design.design}"
         raise UsageError(
-            f"{run.experiment_id}: this needs a run of the design {wanted}, and {found}",
-            hint=f"Make its sampling file with `scythe sample --design {wanted}`.",
+            f"{run.experiment_id}: this needs a run of the design {required}, and {actual}",
+            hint=f"Make its sampling file with `scythe sample --design {required}`.",
         )
     return design
 
 
-def _values(run: Run, design: DesignRecord, outputs: Sequence[str] | None) -> tuple[pl.DataFrame, list[str], list[str]]:
+def _values(
+    run: StoredRun, design: DesignRecord, outputs: Sequence[str] | None
+) -> tuple[pl.DataFrame, list[str], list[str]]:
     """The rows that succeeded with the fields that vary and the outputs; the names of both."""
     import polars as pl
 
@@ -344,7 +244,7 @@ def _by_row(frame: pl.DataFrame, name: str, rows: int) -> Floats:
     return values
 
 
-def _check_blocks(run: Run, frame: pl.DataFrame, inputs: Sequence[str], n_base: int) -> None:
+def _check_blocks(run: StoredRun, frame: pl.DataFrame, inputs: Sequence[str], n_base: int) -> None:
     """Check that rows are those of the design: in the block AB_i, all fields but i are as in A, and i is as in B."""
     import polars as pl
 
@@ -360,5 +260,5 @@ def _check_blocks(run: Run, frame: pl.DataFrame, inputs: Sequence[str], n_base: 
                     raise UsageError(f"{run.experiment_id}: its rows are no longer those of its design")
 
 
-def _fields(run: Run) -> Sequence[Any]:
+def _fields(run: StoredRun) -> Sequence[Any]:
     return run.manifest.design.fields if run.manifest and run.manifest.design else []

@@ -46,6 +46,10 @@ class UnreadableManifestError(StorageError):
     """A manifest is there, and is none."""
 
 
+_LEASED_ENGINES = {"local"}
+"""Engines of the runs whose manifests do not say whether they are leased: those of 0.1."""
+
+
 class Provenance(BaseModel):
     """Where a run comes from: enough to run it again, and no secret."""
 
@@ -91,6 +95,7 @@ class RunManifest(BaseModel):
     version: str | None = None
     created_at: datetime | None = None
     engine: str | None = None
+    leased: bool | None = None
     recursion: RecursionRecord | None = None
     specs_per_task: int | str | None = None
     n_specs: int | None = None
@@ -107,6 +112,11 @@ class RunManifest(BaseModel):
     code: dict[str, str] | None = None
     reuse: ReuseRecord | None = None
     n_duplicates: int | None = None
+
+    @property
+    def needs_lease(self) -> bool:
+        """Whether one process at a time is at work on the run, and holds its lease as long."""
+        return self.engine in _LEASED_ENGINES if self.leased is None else self.leased
 
     def to_yaml(self) -> bytes:
         """The document, in the order of the fields."""

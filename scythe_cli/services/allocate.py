@@ -271,6 +271,7 @@ def _manifest(request: AllocationRequest, workflow_run_id: str) -> RunManifest:
         experiment=request.folder,
         created_at=datetime.now(UTC).replace(microsecond=0),
         engine=request.engine.name,
+        leased=request.engine.needs_lease,
         recursion=request.recursion,
         specs_per_task=request.specs_per_task,
         n_specs=request.inputs.num_rows,

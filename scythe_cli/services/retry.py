@@ -21,7 +21,6 @@ from scythe_cli.core.progress import ProgressCallback
 from scythe_cli.core.records import StateCounts
 from scythe_cli.core.states import State
 from scythe_cli.engines.base import Engine, Execution, Job
-from scythe_cli.engines.entry_points import needs_lease
 from scythe_cli.errors import InvalidInputError, StorageError, UsageError
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.model.models import input_columns
@@ -88,7 +87,7 @@ def retry_run(
     _resumable_manifest(run, only)
     stop = stop or StopSignal()
     with at_work(run.storage, run.layout, engine, stop):
-        if engine.needs_lease and run.manifest is not None and needs_lease(run.manifest.engine):
+        if engine.needs_lease and run.manifest is not None and run.manifest.needs_lease:
             remove_leftovers(run.storage, run.layout)
         spread_outcomes(run.storage, run.layout)
         # every page is read before it is decided what has an outcome; only then is anything run

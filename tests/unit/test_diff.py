@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scythe_cli.analysis.results.diff_tables import Tolerance, changed_cells
 from scythe_cli.analysis.run import Run
 from scythe_cli.core.states import State
 from scythe_cli.errors import NotFoundError, UsageError
@@ -56,8 +58,8 @@ def test_exactly_the_changed_cells_are_found(storage: Storage, tmp_path: Path) -
     a, b = two(storage, tmp_path, changed[::-1], CASES[::-1])
     result = a.diff(b)
     assert not result.equal
-    found = [(c.table, c.row_a, c.row_b, c.levels, c.column, c.old, c.new) for c in result.cells]
-    assert found == [
+    cells = [(c.table, c.row_a, c.row_b, c.levels, c.column, c.old, c.new) for c in result.cells]
+    assert cells == [
         ("scalars", 2, 5, {}, "power", 20.0, 21.0),
         ("scalars", 5, 2, {}, "note", "n5", None),
         ("monthly", 6, 1, {"month": 2}, "energy", 12.0, 12.5),
@@ -210,3 +212,27 @@ def test_counts_agree_with_a_plain_comparison(
     assert (result.n_matched, result.n_cells) == (matched, cells)
     assert (result.n_only_a, result.n_only_b) == (len(old) - matched, len(new) - matched)
     assert result.equal is (not cells and len(old) == len(new) == matched)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "tolerance", "as_file", "expected"),
+    [
+        ([1.0, NAN, None, float("inf")], [1.0, NAN, None, float("inf")], Tolerance(0, 0), False, []),
+        ([1.0, NAN, None, 2.0], [1.5, 1.0, 0.0, -float("inf")], Tolerance(0.5, 0), False, [1, 2, 3]),
+        ([2**62], [2**62 + 1], Tolerance(0, 0), False, [0]),
+        ([2**62], [2**62 + 1], Tolerance(1e-9, 0), False, []),
+        ([1, 2], [1.0, 2.5], Tolerance(0, 0), False, [1]),
+        ([10.0, 10.0], [10.9, 11.1], Tolerance(0.05, 0.5), False, [1]),
+        (["1", "a"], [1, 2], Tolerance(0, 0), False, [1]),
+        ([None, None], ["", None], Tolerance(0, 0), False, [0]),
+        ([[1, 2], [3]], [[1, 2], [4]], Tolerance(1, 1), False, [1]),
+        (["s3://a/1", None, "x"], ["s3://b/2", "y", None], Tolerance(0, 0), True, [1, 2]),
+    ],
+)
+def test_cells_that_differ(
+    old: list[Any], new: list[Any], tolerance: Tolerance, as_file: bool, expected: list[int]
+) -> None:
+    pair = pl.DataFrame({"row": range(len(old)), "old": old, "new": new}, strict=False)
+    changed = changed_cells(pair, tolerance, as_file=as_file)
+    assert changed["row"].to_list() == expected
+    assert changed.schema[":abs"] == changed.schema[":rel"] == pl.Float64

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scythe_cli.analysis.plots.figure import make_figure
+from scythe_cli.analysis.plots.rendering import to_html, to_png, to_svg
 from scythe_cli.analysis.plots.shapes import (
     Axis,
     Bar,
@@ -29,13 +30,7 @@ from scythe_cli.analysis.plots.shapes import (
     Tornado,
 )
 from scythe_cli.analysis.plots.terminal import text_of
-from scythe_cli.analysis.plots.vega import (
-    themed_spec,
-    to_html,
-    to_png,
-    to_svg,
-    vega_spec,
-)
+from scythe_cli.analysis.plots.vega import themed_spec, vega_spec
 from scythe_cli.analysis.run import Run
 from scythe_cli.errors import NotFoundError, UsageError
 from scythe_cli.run.design_record import DesignField, DesignRecord

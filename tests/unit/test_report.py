@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from jinja2 import UndefinedError
+from markupsafe import Markup
 
-from scythe_cli.analysis.report.markup import Html, join, tag
+from scythe_cli.analysis.report.page import templates
 from scythe_cli.analysis.run import Run
 from scythe_cli.errors import UsageError
 from scythe_cli.run.manifest import dump_yaml
@@ -216,5 +218,9 @@ def test_only_a_report_is_replaced(storage: Storage, tmp_path: Path) -> None:
 
 
 def test_elements_escape_their_text() -> None:
-    assert tag("p", "<b>", Html("<i></i>"), None, class_='"x"') == '<p class="&quot;x&quot;">&lt;b&gt;<i></i></p>'
-    assert join("a\x00\u2066", "\ud800") == "a\\x00\\x2066\\ud800"
+    element = templates().from_string('<p class="{{ name }}">{{ text }}{{ element }}{{ nothing }}</p>')
+    text = element.render(name='"x"', text="<b>", element=Markup("<i></i>"), nothing=None)
+    assert text == '<p class="&#34;x&#34;">&lt;b&gt;<i></i></p>'
+    assert templates().from_string("{{ a }}{{ b }}").render(a="a\x00\u2066", b="\ud800") == "a\\x00\\x2066\\ud800"
+    with pytest.raises(UndefinedError):
+        element.render(text="")

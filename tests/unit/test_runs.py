@@ -14,6 +14,8 @@ from scythe_cli.errors import NotFoundError, StorageError, UsageError
 from scythe_cli.run.catalog import find_run, list_experiments, list_versions
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.manifest import RunManifest
+from scythe_cli.run.status import notice_of, pace
 from scythe_cli.services.listing import run_records, version_records
 from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage
@@ -224,18 +226,18 @@ def test_older_run_without_a_ledger(storage: Storage, tmp_path: Path) -> None:
         b"workflow_run_id: abc\nexperiment_id: e\nexperiment_name: n\nspecs_uri: s3://b/k\nio_spec: s3://b/i\n",
     )
 
-    found = Run(storage, find_run(storage, "latest"))
+    older = Run(storage, find_run(storage, "latest"))
 
-    assert found.record().n_specs is None
-    assert found.record().complete
-    status = found.status()
+    assert older.record().n_specs is None
+    assert older.record().complete
+    status = older.status()
     assert status.counts is None
     assert "older run" in (status.notice or "")
-    assert found.show().n_rows == 1
-    found.fetch(tmp_path / "out")
+    assert older.show().n_rows == 1
+    older.fetch(tmp_path / "out")
     assert pd.read_parquet(tmp_path / "out" / "scalars.pq").index.names == ["sort_index", "x"]
     with pytest.raises(UsageError, match="kept no errors"):
-        found.errors()
+        older.errors()
 
 
 @pytest.mark.parametrize(
@@ -253,3 +255,59 @@ def test_broken_manifest_is_told(storage: Storage, content: bytes, message: str)
 
     with pytest.raises(StorageError, match=message):
         Run(storage, run).status()
+
+
+@pytest.mark.parametrize(
+    ("rows", "rate", "last_s"),
+    [
+        ([], None, None),
+        ([("succeeded", None, None)], None, None),  # taken over: it was not run
+        ([("succeeded", 0, 2.0), ("failed", 1, 3.0)], 0.5, 4),
+        ([("succeeded", 0, 2.0), ("cancelled", 1, 3.0), ("succeeded", None, 9.0)], 0.25, 4),
+        ([("succeeded", 0, 0.0)], None, 0),
+        ([("timeout", 0, None), ("succeeded", 2, 2.0)], 0.5, 4),
+    ],
+)
+def test_the_pace_is_what_ran_over_the_time_at_work(
+    rows: list[tuple[str, int | None, float | None]], rate: float | None, last_s: int | None
+) -> None:
+    moments = [None if second is None else datetime(2026, 1, 1, 0, 0, second, tzinfo=UTC) for _, second, _ in rows]
+    frame = pl.DataFrame(
+        {"state": [row[0] for row in rows], "started_at": moments, "duration_s": [row[2] for row in rows]},
+        schema={"state": pl.String, "started_at": pl.Datetime("us", "UTC"), "duration_s": pl.Float64},
+    )
+    last = None if last_s is None else datetime(2026, 1, 1, 0, 0, last_s, tzinfo=UTC)
+    assert pace(frame) == (rate, last)
+
+
+def _manifest(**values: object) -> RunManifest:
+    fixed = {"experiment_name": "energy", "experiment_id": "energy/v1.0.0/2026-01-01_00-00-00"}
+    return RunManifest.model_construct(**{**fixed, "state": "allocated", "engine": "local", **values})
+
+
+@pytest.mark.parametrize(
+    ("manifest", "pending", "damaged", "gathered", "has_owner", "expected"),
+    [
+        (_manifest(), 0, [], True, False, None),
+        (_manifest(), 3, [], False, True, None),
+        (_manifest(engine="hatchet"), 3, [], False, False, None),
+        (_manifest(state="allocating"), 3, ["a.pq"], False, False, "its allocation is under way"),
+        (_manifest(), 3, ["a.pq"], False, False, "1 part of the ledger cannot be read"),
+        (_manifest(), 0, ["a.pq", "b.pq"], True, True, "2 parts of the ledger cannot be read"),
+        (_manifest(), 3, [], False, False, "`scythe retry energy/v1.0.0/2026-01-01_00-00-00` goes on"),
+        (_manifest(), 0, [], False, True, "the final tables are being made"),
+        (_manifest(), 0, [], False, False, "then `scythe retry` makes them"),
+        (None, 3, [], False, False, None),
+    ],
+)
+def test_what_has_to_be_said_of_a_run(
+    manifest: RunManifest | None,
+    pending: int,
+    damaged: list[str],
+    gathered: bool,
+    has_owner: bool,
+    expected: str | None,
+) -> None:
+    counts = StateCounts(succeeded=2, pending=pending)
+    notice = notice_of(manifest, counts, damaged, gathered=gathered, has_owner=has_owner)
+    assert notice is None if expected is None else notice is not None and expected in notice

@@ -12,7 +12,8 @@ from scipy.stats import sobol_indices as scipy_indices
 from scipy.stats import uniform
 
 from scythe_cli.analysis.run import Run
-from scythe_cli.analysis.sensitivity import field_effects, sobol_from_blocks, sobol_indices
+from scythe_cli.analysis.sensitivity import field_effects, sobol_indices
+from scythe_cli.analysis.sobol import sobol_from_blocks
 from scythe_cli.errors import NotFoundError, UsageError
 from scythe_cli.services.project import open_project
 from tests.projects import make_project

@@ -120,7 +120,7 @@ def test_nested_inputs_and_their_texts(tmp_path: Path) -> None:
     assert column(run, "month", "monthly").n_unique == 1
     from scythe_cli.analysis.results.tables import field_texts
 
-    texts = field_texts(run.storage, run.layout)
+    texts = field_texts(run)
     assert texts["wall.u_value"].unit == "W/m2K"
     assert texts["power"].is_input is False
 

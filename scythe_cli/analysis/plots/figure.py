@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from scythe_cli.analysis.files import check_target, write_whole
 from scythe_cli.analysis.plots.influence import read_influence, read_tornado
 from scythe_cli.analysis.plots.reading import (
     Source,
@@ -15,6 +16,7 @@ from scythe_cli.analysis.plots.reading import (
     read_pairs,
     read_xy,
 )
+from scythe_cli.analysis.plots.rendering import to_html, to_png, to_svg
 from scythe_cli.analysis.plots.shapes import (
     Bar,
     Bars,
@@ -23,21 +25,16 @@ from scythe_cli.analysis.plots.shapes import (
     Tornado,
 )
 from scythe_cli.analysis.plots.terminal import text_of
-from scythe_cli.analysis.plots.vega import (
-    to_html,
-    to_png,
-    to_svg,
-    vega_spec,
-)
+from scythe_cli.analysis.plots.vega import vega_spec
 from scythe_cli.analysis.records import FetchedFile
 from scythe_cli.analysis.results.tables import field_texts, local_copy
 from scythe_cli.analysis.results.tidy import tidy_frame
-from scythe_cli.errors import NotFoundError, StorageError, UsageError
+from scythe_cli.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
     import altair as alt
 
-    from scythe_cli.analysis.run import Run
+    from scythe_cli.run.stored_run import StoredRun
 
 
 __all__ = ["PLOT_FILES", "Figure", "PlotKind", "check_plot_file", "make_figure", "make_source"]
@@ -104,8 +101,6 @@ class Figure:
             UsageError: If the ending is another, or the file is there already.
             StorageError: If it cannot be written.
         """
-        from scythe_cli.analysis.results.fetching import placing
-
         target = Path(path)
         check_plot_file(target, overwrite=overwrite)
         suffix = target.suffix.lower()
@@ -114,11 +109,7 @@ class Figure:
         else:
             text = to_svg(self.spec) if suffix == ".svg" else to_html(self.spec, self.title)
             data = text.encode()
-        try:
-            with placing(target) as unfinished:
-                unfinished.write_bytes(data)
-        except OSError as error:
-            raise StorageError(f"{target} cannot be written: {error.strerror or error}") from error
+        write_whole(target, data)
         return FetchedFile(name=self.kind, path=str(target), size_bytes=len(data))
 
     def _repr_png_(self) -> bytes:
@@ -135,25 +126,23 @@ def check_plot_file(target: Path, *, overwrite: bool) -> None:
     Raises:
         UsageError: If its ending is no picture's, its folder does not exist, or it is there already.
     """
-    from scythe_cli.analysis.results.exporting import check_target
-
     if target.suffix.lower() not in PLOT_FILES:
         raise UsageError(f"{target}: the ending of a file says its format", hint="Use .png, .svg or .html.")
     check_target(target, overwrite=overwrite)
 
 
-def make_source(run: Run, table: str | None = None, seed: int = 0) -> Source:
+def make_source(run: StoredRun, table: str | None = None, seed: int = 0) -> Source:
     """The rows of a run, or of one of its tables, for plots."""
     import polars as pl
 
     tidy = tidy_frame(run, table)
     n_rows = int(tidy.frame.select(pl.len()).collect(engine="streaming").item())
-    texts = field_texts(run.storage, run.layout)
+    texts = field_texts(run)
     return Source(tidy, texts, table, n_rows, seed)
 
 
 def make_figure(
-    run: Run,
+    run: StoredRun,
     *,
     x: str | None = None,
     y: str | None = None,
@@ -178,15 +167,15 @@ def make_figure(
     return Figure(run.experiment_id, chosen, title, notes, shape)
 
 
-def _pointed(run: Run, source: Source, error: NotFoundError, names: Sequence[str | None]) -> NotFoundError:
+def _pointed(run: StoredRun, source: Source, error: NotFoundError, names: Sequence[str | None]) -> NotFoundError:
     """The same error, with the table that has such a column where the specs have none."""
     import pyarrow.parquet as pq
 
     unknown = [name for name in names if name and name not in source.tidy.columns]
     for table, key in run.table_keys().items():
         if source.table is None and table not in ("errors", "result_file_refs", "scalars"):
-            found = [name for name in unknown if name in pq.read_schema(local_copy(run.storage, key)).names]
-            if found:
+            matches = [name for name in unknown if name in pq.read_schema(local_copy(run.storage, key)).names]
+            if matches:
                 return NotFoundError(error.message, hint=f"The table {table} has it: --table {table} draws its rows.")
     return error
 
@@ -209,15 +198,15 @@ _USES: dict[PlotKind, tuple[str, ...]] = {
 }
 
 
-def _check_used(kind: PlotKind, **given: Any) -> None:
-    unused = [name for name, value in given.items() if value and name not in _USES[kind]]
+def _check_used(kind: PlotKind, **options: Any) -> None:
+    unused = [name for name, value in options.items() if value and name not in _USES[kind]]
     if unused:
         name = {"columns": "column"}.get(unused[0], unused[0])
         raise UsageError(f"a {kind} plot has no use for --{name}", hint=f"It takes: --{', --'.join(_USES[kind])}.")
 
 
 def _drawn(
-    run: Run,
+    run: StoredRun,
     source: Source,
     kind: PlotKind,
     x: str | None,
@@ -278,33 +267,33 @@ def _only_output(source: Source, kind: PlotKind) -> str:
     raise UsageError(f"a {kind} plot needs --y, an output", hint=f"There are: {_some(outputs)}.")
 
 
-def _effects(run: Run, source: Source, output: str) -> tuple[Tornado, list[str]]:
+def _effects(run: StoredRun, source: Source, output: str) -> tuple[Tornado, list[str]]:
     """Swings around the base of a one-at-a-time design; around the mean of all specs for any other."""
     design = run.manifest.design if run.manifest else None
     if design is None or design.design != "oat":
         return read_tornado(source, output)
     from scythe_cli.analysis.sensitivity import field_effects
 
-    found = field_effects(run, [output])
-    effects = [effect for effect in found.effects if effect.low is not None and effect.high is not None]
+    answer = field_effects(run, [output])
+    effects = [effect for effect in answer.effects if effect.low is not None and effect.high is not None]
     base = next((effect.base for effect in effects if effect.base is not None), None)
     if base is None:
         return read_tornado(source, output)
     swings = [Swing(e.input, float(e.low or 0.0), float(e.high or 0.0), f"{e.low_at}", f"{e.high_at}") for e in effects]
     swings.sort(key=lambda swing: -abs(swing.high - swing.low))
-    notes = [source.count(source.n_rows), "one input at a time from the base", *found.notices]
+    notes = [source.count(source.n_rows), "one input at a time from the base", *answer.notices]
     return Tornado(source.axis(output), base, swings, "output lowest", "output highest", "the base"), notes
 
 
-def _sobol(run: Run, output: str) -> tuple[str, Bars, list[str]]:
+def _sobol(run: StoredRun, output: str) -> tuple[str, Bars, list[str]]:
     from scythe_cli.analysis.sensitivity import sobol_indices
 
     try:
-        found = sobol_indices(run, [output])
+        answer = sobol_indices(run, [output])
     except UsageError as error:
         hint = f"{error.hint} Of any run, --kind influence tells correlations." if error.hint else None
         raise UsageError(error.message, hint=hint) from None
-    kept = [index for index in found.indices if index.total is not None and index.first is not None]
+    kept = [index for index in answer.indices if index.total is not None and index.first is not None]
     if not kept:
         raise UsageError(f"{output} does not vary")
     kept.sort(key=lambda index: -(index.total or 0.0))
@@ -313,8 +302,8 @@ def _sobol(run: Run, output: str) -> tuple[str, Bars, list[str]]:
         bars.append(Bar(index.input, index.first or 0.0, index.first_low, index.first_high, "first order"))
         bars.append(Bar(index.input, index.total or 0.0, index.total_low, index.total_high, "total"))
     notes = [
-        f"{found.n_used:,} base points",
-        f"lines: {found.confidence:.0%} confidence",
-        *found.notices,
+        f"{answer.n_used:,} base points",
+        f"lines: {answer.confidence:.0%} confidence",
+        *answer.notices,
     ]
     return f"What {output} depends on", Bars(f"Sobol index of {output}", bars, signed=False), notes

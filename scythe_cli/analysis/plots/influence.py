@@ -46,10 +46,10 @@ def _sample(source: Source, y: str) -> tuple[pl.DataFrame, list[str], list[str]]
     varying = [name for name in inputs if rows[name].n_unique() > 1]
     if not varying:
         raise UsageError("no input varies among the specs")
-    told = (
+    note = (
         f"{rows.height:,} of {source.count(n)}, drawn with seed {source.seed}" if n > rows.height else source.count(n)
     )
-    return rows, varying, [told]
+    return rows, varying, [note]
 
 
 def read_influence(source: Source, y: str) -> tuple[Bars, list[str]]:

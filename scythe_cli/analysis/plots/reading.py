@@ -136,11 +136,11 @@ def _count(frame: pl.LazyFrame) -> int:
     return int(frame.select(pl.len()).collect(engine="streaming").item())
 
 
-def draw(frame: pl.LazyFrame, n_rows: int, wanted: int, seed: int) -> pl.DataFrame:
-    """Some rows of a frame, each as likely as the others, in their order; all when there are no more than wanted."""
-    if n_rows <= wanted:
+def draw(frame: pl.LazyFrame, n_rows: int, most: int, seed: int) -> pl.DataFrame:
+    """Some rows of a frame, each as likely as the others, in their order; all when there are no more than `most`."""
+    if n_rows <= most:
         return frame.collect(engine="streaming")
-    chosen = np.sort(np.random.default_rng(seed).choice(n_rows, wanted, replace=False, shuffle=False))
+    chosen = np.sort(np.random.default_rng(seed).choice(n_rows, most, replace=False, shuffle=False))
     at = pl.Series("chosen", chosen, dtype=pl.UInt32)
     return (
         frame.with_row_index(":row").filter(pl.col(":row").is_in(at.implode())).drop(":row").collect(engine="streaming")
@@ -153,7 +153,7 @@ def short_labels(names: Sequence[str]) -> list[str]:
     return short if len(set(short)) == len(set(names)) else list(names)
 
 
-def _left_out(source: Source, n: int) -> list[str]:
+def _notes_of_omitted(source: Source, n: int) -> list[str]:
     missing = source.n_rows - n
     return [f"{source.count(missing)} without a number left out"] if missing else []
 
@@ -173,7 +173,7 @@ def read_xy(
         axes["color"] = source.axis(color)
     frame = _values(source, **axes)
     n = _count(frame)
-    notes = _left_out(source, n)
+    notes = _notes_of_omitted(source, n)
     if axes["x"].kind == "category":
         if color is not None:
             raise UsageError(f"{x} is a category: its boxes have no color", hint="Leave --color out.")
@@ -286,11 +286,11 @@ def _boxes(source: Source, frame: pl.LazyFrame, x: Axis, y: Axis, n: int, notes:
     ]
     labels = short_labels([box.label for box in boxes])
     boxes = [replace(box, label=label) for box, label in zip(boxes, labels, strict=True)]
-    left_out = counted.height - len(boxes)
+    omitted = counted.height - len(boxes)
     notes.insert(0, f"{source.count(n)}: smallest, quartiles and largest for each {x.column}")
-    if left_out:
-        notes.append(f"{left_out:,} rarer values of {x.column} left out")
-    return Boxes(x, y, boxes, left_out), notes
+    if omitted:
+        notes.append(f"{omitted:,} rarer values of {x.column} left out")
+    return Boxes(x, y, boxes, omitted), notes
 
 
 def rice_bins(n: int) -> int:
@@ -309,21 +309,21 @@ def read_histogram(source: Source, column: str, bins: int | None = None) -> tupl
     axis = source.axis(column)
     frame = _values(source, x=axis)
     n = _count(frame)
-    notes = [source.count(n), *_left_out(source, n)]
+    notes = [source.count(n), *_notes_of_omitted(source, n)]
     if axis.kind == "category":
         counted = (
             frame.group_by("x").agg(pl.len()).sort("len", "x", descending=[True, False]).collect(engine="streaming")
         )
         shown = counted.head(_MAX_CATEGORIES)
-        left_out = counted.height - shown.height
-        if left_out:
-            notes.append(f"{left_out:,} rarer values left out")
+        omitted = counted.height - shown.height
+        if omitted:
+            notes.append(f"{omitted:,} rarer values left out")
         return Histogram(
-            axis, shown["len"].to_list(), labels=short_labels(shown["x"].to_list()), left_out=left_out
+            axis, shown["len"].to_list(), labels=short_labels(shown["x"].to_list()), omitted=omitted
         ), notes
     ((low, high),) = _range(frame, "x")
-    wanted = bins or rice_bins(n)
-    edges = _edges(low, high, wanted, whole=_is_whole(source, axis))
+    n_bins = bins or rice_bins(n)
+    edges = _edges(low, high, n_bins, whole=_is_whole(source, axis))
     counted = frame.select(_bin("x", edges).alias("i")).group_by("i").agg(pl.len()).collect(engine="streaming")
     counts = np.zeros(len(edges) - 1, dtype=np.int64)
     counts[counted["i"].to_numpy()] = counted["len"].to_numpy()
@@ -333,9 +333,9 @@ def read_histogram(source: Source, column: str, bins: int | None = None) -> tupl
 def histogram_of(values: pl.Series, axis: Axis, bins: int | None = None) -> Histogram:
     """How often the values of a series of finite numbers occur; the series is not empty."""
     n = values.len()
-    wanted = bins or rice_bins(n)
+    n_bins = bins or rice_bins(n)
     numbers = values.cast(pl.Float64).to_numpy()
-    edges = _edges(float(numbers.min()), float(numbers.max()), wanted)
+    edges = _edges(float(numbers.min()), float(numbers.max()), n_bins)
     counts, _ = np.histogram(numbers, edges)
     return Histogram(axis, counts.tolist(), edges=edges)
 
@@ -353,7 +353,7 @@ def read_pairs(source: Source, columns: Sequence[str], color: str | None) -> tup
     frame = _values(source, **axes)
     n = _count(frame)
     shown = draw(frame, n, _MAX_PAIR_POINTS, source.seed)
-    notes = _left_out(source, n)
+    notes = _notes_of_omitted(source, n)
     first = f"{len(shown):,} of {source.count(n)}, drawn with seed {source.seed}" if n > len(shown) else source.count(n)
     notes.insert(0, first)
     names = [name for name in axes if name != "color"]

@@ -74,7 +74,7 @@ class Histogram:
     counts: Sequence[int]
     edges: Sequence[float] = ()  # one more than counts
     labels: Sequence[str] = ()  # of categories
-    left_out: int = 0  # further categories
+    omitted: int = 0  # further categories
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Boxes:
     x: Axis
     y: Axis
     boxes: Sequence[Box]
-    left_out: int = 0  # further categories
+    omitted: int = 0  # further categories
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from itertools import pairwise
 
 from scythe_cli.analysis.plots.shapes import (
@@ -18,7 +19,6 @@ from scythe_cli.analysis.plots.shapes import (
     Shape,
     Tornado,
 )
-from scythe_cli.analysis.plots.vega import iso
 
 __all__ = ["text_of"]
 
@@ -75,7 +75,9 @@ def _rounded(value: float, ends: tuple[float, float]) -> float:
 
 
 def _label(axis: Axis, value: float) -> str:
-    return iso(value) if axis.kind == "time" else _number(value)
+    if axis.kind == "time":
+        return datetime.fromtimestamp(value / 1000, UTC).strftime("%Y-%m-%d %H:%M")
+    return _number(value)
 
 
 def _cut(text: str, width: int) -> str:
@@ -102,11 +104,11 @@ def _framed(rows: Sequence[str], x: Axis, y: Axis, xs: tuple[float, float], ys: 
     lines = [_cut(y.title, margin + width + 2)]
     lines += [f"{labels.get(i, ''):>{margin}} {'┤' if i in labels else '│'}{row}" for i, row in enumerate(rows)]
     lines.append(f"{'':>{margin}} └{'─' * width}")
-    left, right = _label(x, _rounded(xs[0], xs)), _label(x, _rounded(xs[1], xs))
+    first, last = _label(x, _rounded(xs[0], xs)), _label(x, _rounded(xs[1], xs))
     middle = _label(x, (xs[0] + xs[1]) / 2)
-    room = width - len(left) - len(right)
+    room = width - len(first) - len(last)
     between = middle.center(room) if room > len(middle) + 2 else " " * max(room, 1)
-    lines.append(f"{'':>{margin}}  {left}{between}{right}")
+    lines.append(f"{'':>{margin}}  {first}{between}{last}")
     lines.append(f"{'':>{margin}}  {_cut(x.title, width).center(width)}")
     return lines
 
@@ -272,10 +274,10 @@ def _boxes(shape: Boxes, width: int) -> list[str]:
 
 
 def _scale(ends: tuple[float, float], indent: int, room: int, label: Callable[[float], str]) -> str:
-    left, middle, right = label(ends[0]), label((ends[0] + ends[1]) / 2), label(ends[1])
-    between = room - len(left) - len(right)
+    first, middle, last = label(ends[0]), label((ends[0] + ends[1]) / 2), label(ends[1])
+    between = room - len(first) - len(last)
     centred = middle.center(between) if between > len(middle) + 2 else " " * max(between, 1)
-    return f"{' ' * indent}{left}{centred}{right}"
+    return f"{' ' * indent}{first}{centred}{last}"
 
 
 def _tornado(shape: Tornado, width: int) -> list[str]:
@@ -315,9 +317,9 @@ def _bars(shape: Bars, width: int) -> list[str]:
             continue
         half = (width - margin - 10) // 2
         length = round(abs(bar.value) * half)
-        left = ("█" * length if bar.value < 0 else "").rjust(half)
-        right = ("█" * length if bar.value >= 0 else "").ljust(half)
-        lines.append(f"{label:>{margin}} {left}│{right} {text}")
+        negative = ("█" * length if bar.value < 0 else "").rjust(half)
+        positive = ("█" * length if bar.value >= 0 else "").ljust(half)
+        lines.append(f"{label:>{margin}} {negative}│{positive} {text}")
     return lines
 
 

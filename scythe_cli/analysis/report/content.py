@@ -25,6 +25,8 @@ from scythe_cli.analysis.plots.shapes import (
     Shape,
 )
 from scythe_cli.analysis.records import TableColumn, TableRecord
+from scythe_cli.analysis.results.summary import summarise_table
+from scythe_cli.analysis.results.tables import describe_tables
 from scythe_cli.core.states import State
 from scythe_cli.errors import NotFoundError, ScytheError, UsageError
 from scythe_cli.run.input_files import InputArtifact
@@ -34,7 +36,7 @@ from scythe_cli.run.records import RunErrors, RunStatus
 from scythe_cli.storage.base import MissingKeyError
 
 if TYPE_CHECKING:
-    from scythe_cli.analysis.run import Run
+    from scythe_cli.run.stored_run import StoredRun
 
 
 __all__ = ["Content", "Durations", "Influences", "Picture", "read_content"]
@@ -108,7 +110,7 @@ class Content:
     notices: list[str] = field(default_factory=list[str])
 
 
-def read_content(run: Run) -> Content:
+def read_content(run: StoredRun) -> Content:
     """Read what a report tells.
 
     Raises:
@@ -133,7 +135,7 @@ def read_content(run: Run) -> Content:
         made_at=datetime.now(UTC),
         manifest=run.manifest,
         status=status,
-        tables=run.tables(),
+        tables=describe_tables(run),
         errors=errors,
         durations=_durations(run) if status.counts is not None else None,
         inputs=drawn.inputs,
@@ -148,7 +150,7 @@ def read_content(run: Run) -> Content:
     )
 
 
-def _input_files(run: Run) -> tuple[int, int]:
+def _input_files(run: StoredRun) -> tuple[int, int]:
     """How many input files were uploaded, and how many bytes they are."""
     try:
         document = load_yaml(run.storage.read_bytes(run.layout.input_artifacts), run.layout.input_artifacts)
@@ -174,7 +176,7 @@ def _spread(seconds: pl.Series) -> Histogram:
     return histogram_of(seconds * per_s, Axis("duration", "number", unit), 40)
 
 
-def _durations(run: Run) -> Durations | None:
+def _durations(run: StoredRun) -> Durations | None:
     with Ledger.open(run.storage, run.layout) as ledger:
         outcomes = effective_outcomes(ledger.outcomes()).select("state", "started_at", "duration_s")
     ran = outcomes.filter(pl.col("duration_s").is_finite() & (pl.col("state") != State.CANCELLED.value))
@@ -220,9 +222,9 @@ class _Drawn:
     scatters: list[Picture] = field(default_factory=list[Picture])
 
 
-def _draw_fields(run: Run, source: Source, notices: list[str]) -> _Drawn:
+def _draw_fields(run: StoredRun, source: Source, notices: list[str]) -> _Drawn:
     tidy = source.tidy
-    summary = {column.name: column for column in run.show("scalars", rows=0).columns}
+    summary = {column.name: column for column in summarise_table(run, rows=0).columns}
     # nested models and lists are in no index, so that the table knows nothing of them
     drawn = _Drawn(
         inputs=[summary[name] for name in (*tidy.inputs, *tidy.features) if name in summary],
@@ -250,7 +252,7 @@ def _histograms(
         except UsageError:
             continue  # lists, and columns without any number
         # text that is another for nearly every spec, as names of files are, makes no picture
-        if not (shape.labels and shape.left_out > 10 * len(shape.labels)):
+        if not (shape.labels and shape.omitted > 10 * len(shape.labels)):
             pictures.append(Picture(name, "; ".join(notes[1:]), _few_labels(shape)))
     return pictures
 
@@ -259,8 +261,8 @@ def _few_labels(shape: Histogram, most: int = 8) -> Histogram:
     if len(shape.labels) <= most:
         return shape
     rest = sum(shape.counts[most:])
-    labels = [*shape.labels[:most], f"({len(shape.labels) - most + shape.left_out} others)"]
-    return Histogram(shape.x, [*shape.counts[:most], rest], labels=labels, left_out=shape.left_out)
+    labels = [*shape.labels[:most], f"({len(shape.labels) - most + shape.omitted} others)"]
+    return Histogram(shape.x, [*shape.counts[:most], rest], labels=labels, omitted=shape.omitted)
 
 
 def _influences(source: Source) -> Influences | None:

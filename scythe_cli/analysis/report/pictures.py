@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 
+from scythe_cli.analysis.plots.rendering import to_svg
 from scythe_cli.analysis.plots.shapes import (
     Boxes,
     Heat,
     Histogram,
     Shape,
 )
-from scythe_cli.analysis.plots.vega import themed_spec, to_svg
-from scythe_cli.analysis.report.markup import Html
+from scythe_cli.analysis.plots.vega import themed_spec
 
-__all__ = ["svg_of"]
+__all__ = ["natural_height", "svg_of"]
 
 
 _NAMESPACES = re.compile(r'\s+xmlns(:xlink)?="[^"]*"')
@@ -21,7 +21,7 @@ _ID = re.compile(r'\bid="([A-Za-z_][\w-]*)"')
 _NUMBER = re.compile(r"-?\d+\.\d{3,}")
 
 
-def svg_of(shape: Shape, number: int, *, width: int = 250, height: int = 130) -> Html:
+def svg_of(shape: Shape, number: int, *, width: int = 250, height: int = 130) -> str:
     """Draw a shape.
 
     Args:
@@ -36,7 +36,7 @@ def svg_of(shape: Shape, number: int, *, width: int = 250, height: int = 130) ->
     for name in set(_ID.findall(svg)):
         svg = re.sub(rf'(id="|url\(#|href="#){re.escape(name)}(?=["\)])', rf"\g<1>p{number}-{name}", svg)
     # a tenth of a pixel is not seen
-    return Html(_NUMBER.sub(lambda match: f"{float(match.group()):.2f}", svg))
+    return _NUMBER.sub(lambda match: f"{float(match.group()):.2f}", svg)
 
 
 def natural_height(shape: Shape) -> int:

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from scythe_cli.analysis.files import check_target, placing
 from scythe_cli.analysis.records import FetchedFile
-from scythe_cli.analysis.results.fetching import placing
 from scythe_cli.analysis.results.spreadsheets import write_csv, write_workbook
 from scythe_cli.errors import StorageError, UsageError, first_line
 from scythe_cli.run.ledger import POLARS_ERRORS
 
 if TYPE_CHECKING:
-    from scythe_cli.analysis.run import Run
+    from scythe_cli.run.stored_run import StoredRun
 
 
-__all__ = ["check_target", "export_run", "write_frame"]
+__all__ = ["export_run", "write_frame"]
 
 
 _FORMATS = {".pq": "pq", ".parquet": "pq", ".csv": "csv", ".xlsx": "xlsx"}
 
 
 def export_run(
-    run: Run, target: Path, table: str | None, *, ids: bool, overwrite: bool, raw_cells: bool
+    run: StoredRun, target: Path, table: str | None, *, ids: bool, overwrite: bool, raw_cells: bool
 ) -> FetchedFile:
     """Write the tidy frame of a run; see `Run.export`."""
     from scythe_cli.analysis.results.tidy import tidy_frame
@@ -43,20 +42,6 @@ def _format_of(target: Path) -> str:
         raise UsageError(
             f"{target}: the ending of a file says its format", hint="Use .pq, .parquet, .csv or .xlsx."
         ) from None
-
-
-def check_target(target: Path, *, overwrite: bool) -> None:
-    """Refuse a file that cannot be made, before the work is done.
-
-    Raises:
-        UsageError: If its folder does not exist, or something of that name is there already.
-    """
-    if not target.parent.is_dir():
-        raise UsageError(f"{target}: there is no folder {target.parent}")
-    if target.is_dir():
-        raise UsageError(f"{target} is a folder")
-    if os.path.lexists(target) and not overwrite:
-        raise UsageError(f"{target} is there already", hint="Choose another name, or give --overwrite.")
 
 
 def write_frame(

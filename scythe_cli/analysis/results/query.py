@@ -36,7 +36,7 @@ from scythe_cli.errors import (
 if TYPE_CHECKING:
     import duckdb
 
-    from scythe_cli.analysis.run import Run
+    from scythe_cli.run.stored_run import StoredRun
 
 
 __all__ = ["query_file", "query_frame", "query_head"]
@@ -49,7 +49,7 @@ _MEMORY_SHARE = 0.5
 _MAX_MEMORY_BYTES = 8_000_000_000
 
 
-def query_frame(runs: Sequence[Run], sql: str) -> pl.DataFrame:
+def query_frame(runs: Sequence[StoredRun], sql: str) -> pl.DataFrame:
     """The whole answer of a query, in memory.
 
     Args:
@@ -64,7 +64,7 @@ def query_frame(runs: Sequence[Run], sql: str) -> pl.DataFrame:
         return cast("pl.DataFrame", pl.from_arrow(answer.read_all()))
 
 
-def query_head(runs: Sequence[Run], sql: str, rows: int | None) -> QueryResult:
+def query_head(runs: Sequence[StoredRun], sql: str, rows: int | None) -> QueryResult:
     """The first rows of the answer of a query, and how many there are; memory does not grow with the answer.
 
     Args:
@@ -80,9 +80,9 @@ def query_head(runs: Sequence[Run], sql: str, rows: int | None) -> QueryResult:
         kept: list[pa.RecordBatch] = []
         n_rows = 0
         for batch in answer:
-            left = batch.num_rows if rows is None else max(rows - n_rows, 0)
-            if left:
-                kept.append(batch.slice(0, left))
+            n_kept = batch.num_rows if rows is None else max(rows - n_rows, 0)
+            if n_kept:
+                kept.append(batch.slice(0, n_kept))
             n_rows += batch.num_rows
         table: Any = pl.from_arrow(pa.Table.from_batches(kept, answer.schema))
     return QueryResult(
@@ -95,7 +95,7 @@ def query_head(runs: Sequence[Run], sql: str, rows: int | None) -> QueryResult:
 
 
 def query_file(
-    runs: Sequence[Run], sql: str, target: Path, *, overwrite: bool = False, raw_cells: bool = False
+    runs: Sequence[StoredRun], sql: str, target: Path, *, overwrite: bool = False, raw_cells: bool = False
 ) -> FetchedFile:
     """Write the whole answer of a query to a file, whose ending says the format: .pq, .parquet, .csv or .xlsx.
 
@@ -119,11 +119,11 @@ def query_file(
 class _Part:
     """The table of one run."""
 
-    run: Run
+    run: StoredRun
     path: Path
 
 
-def _keys(run: Run) -> dict[str, str]:
+def _keys(run: StoredRun) -> dict[str, str]:
     """Name to key: the final tables, and `specs` unless a final table has that name."""
     keys = run.table_keys()
     if _SPECS not in keys and run.storage.exists(run.layout.specs):
@@ -131,7 +131,7 @@ def _keys(run: Run) -> dict[str, str]:
     return keys
 
 
-def _parts(runs: Sequence[Run], sql: str) -> tuple[dict[str, list[_Part]], list[str]]:
+def _parts(runs: Sequence[StoredRun], sql: str) -> tuple[dict[str, list[_Part]], list[str]]:
     """The tables that the query can mean, and the names of all that there are."""
     keys = {run.experiment_id: _keys(run) for run in runs}
     names = sorted({name for each in keys.values() for name in each})
@@ -150,7 +150,7 @@ def _parts(runs: Sequence[Run], sql: str) -> tuple[dict[str, list[_Part]], list[
 
 
 @contextmanager
-def _answer(runs: Sequence[Run], sql: str) -> Generator[pa.RecordBatchReader]:
+def _answer(runs: Sequence[StoredRun], sql: str) -> Generator[pa.RecordBatchReader]:
     """Run a query; yields a reader of its answer."""
     import duckdb
 
@@ -160,7 +160,7 @@ def _answer(runs: Sequence[Run], sql: str) -> Generator[pa.RecordBatchReader]:
     with TemporaryDirectory(prefix=owned_prefix("duckdb"), ignore_cleanup_errors=True) as scratch:
         connection = duckdb.connect(":memory:")
         try:
-            with _told(names):
+            with _explaining(names):
                 _limit(connection, Path(scratch))
                 _register(connection, parts, several=len(runs) > 1)
                 _lock(connection)
@@ -268,8 +268,8 @@ def _reader(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.RecordBatchRe
     taken: set[str] = set()
     for position, (name, dtype) in enumerate(zip(relation.columns, relation.types, strict=True), 1):
         type_name = str(dtype)
-        wanted = "DOUBLE" if type_name.startswith("DECIMAL") else _CASTS.get(type_name)
-        columns.append(f"#{position}{f'::{wanted}' if wanted else ''} AS {_name(_free(name, taken))}")
+        target = "DOUBLE" if type_name.startswith("DECIMAL") else _CASTS.get(type_name)
+        columns.append(f"#{position}{f'::{target}' if target else ''} AS {_name(_free(name, taken))}")
     return relation.project(", ".join(columns)).to_arrow_reader(_ROWS_AT_ONCE)
 
 
@@ -297,7 +297,7 @@ _CANDIDATES = re.compile(r"^Candidate bindings: (.+)$", re.MULTILINE)
 
 
 @contextmanager
-def _told(tables: Iterable[str]) -> Generator[None]:
+def _explaining(tables: Iterable[str]) -> Generator[None]:
     """Turn an error of DuckDB into a short one, with the place in the query that DuckDB points at."""
     import duckdb
 

@@ -26,9 +26,9 @@ from scythe_cli.analysis.results.tables import (
     index_levels,
     local_copy,
     reading,
+    table_key,
 )
-from scythe_cli.run.layout import RunLayout
-from scythe_cli.storage.base import Storage
+from scythe_cli.run.stored_run import StoredRun
 
 __all__ = ["summarise_table"]
 
@@ -45,22 +45,22 @@ _DISTINCT_GROUPS = 16
 """How many rows, of how many row groups, the numbers of distinct values are estimated from."""
 
 
-def summarise_table(storage: Storage, run: RunLayout, name: str, key: str, rows: int) -> TableSummary:
+def summarise_table(run: StoredRun, name: str = "scalars", rows: int = 10) -> TableSummary:
     """The head of a table, and a summary of each column.
 
     Args:
-        storage: Where the run is kept.
         run: The run.
         name: The table's name.
-        key: Its key.
         rows: How many rows the head has.
 
     Raises:
+        NotFoundError: If there is no such table.
         StorageError: If the table cannot be read.
     """
-    texts = field_texts(storage, run)
-    with reading(storage, key):
-        path = local_copy(storage, key)
+    key = table_key(run, name)
+    texts = field_texts(run)
+    with reading(run.storage, key):
+        path = local_copy(run.storage, key)
         frame = pl.scan_parquet(path, glob=False)
         head = frame.head(rows).collect()
         with pq.ParquetFile(path) as file:
@@ -73,7 +73,7 @@ def summarise_table(storage: Storage, run: RunLayout, name: str, key: str, rows:
     return TableSummary(
         experiment_id=run.experiment_id,
         name=name,
-        uri=storage.uri(key),
+        uri=run.storage.uri(key),
         n_rows=n_rows,
         columns=columns,
         head=head.to_dicts(),
@@ -130,20 +130,20 @@ def _is_ordered(value: Any) -> bool:
 
 def _exact(frame: pl.LazyFrame, schema: pl.Schema) -> dict[str, dict[str, Any]]:
     """Everything about every column, in one pass."""
-    wanted: list[pl.Expr] = []
+    columns: list[pl.Expr] = []
     for position, (name, dtype) in enumerate(schema.items()):
         column = pl.col(name)
-        wanted.append(column.null_count().alias(f"n_null:{position}"))
+        columns.append(column.null_count().alias(f"n_null:{position}"))
         if dtype.is_numeric():
             finite = column.filter(column.is_finite()) if dtype.is_float() else column
-            wanted.append(finite.min().alias(f"min:{position}"))
-            wanted.append(finite.mean().alias(f"mean:{position}"))
-            wanted.append(finite.max().alias(f"max:{position}"))
+            columns.append(finite.min().alias(f"min:{position}"))
+            columns.append(finite.mean().alias(f"mean:{position}"))
+            columns.append(finite.max().alias(f"max:{position}"))
         elif dtype.is_temporal():
-            wanted += [column.min().alias(f"min:{position}"), column.max().alias(f"max:{position}")]
+            columns += [column.min().alias(f"min:{position}"), column.max().alias(f"max:{position}")]
         if not dtype.is_nested():
-            wanted.append(column.n_unique().alias(f"n_unique:{position}"))
-    row = frame.select(wanted).collect(engine="streaming").row(0, named=True) if wanted else {}
+            columns.append(column.n_unique().alias(f"n_unique:{position}"))
+    row = frame.select(columns).collect(engine="streaming").row(0, named=True) if columns else {}
     values: dict[str, dict[str, Any]] = {name: {} for name in schema}
     names = list(schema)
     for label, value in row.items():
@@ -166,11 +166,11 @@ def _estimated(
     return values
 
 
-def _spread(count: int, wanted: int) -> list[int]:
+def _spread(count: int, most: int) -> list[int]:
     """Some of `count` positions, at equal distances and symmetric, so that what grows steadily keeps its mean."""
-    if wanted >= count:
+    if most >= count:
         return list(range(count))
-    half = {int((i + 0.5) * count / wanted) for i in range(wanted // 2)}
+    half = {int((i + 0.5) * count / most) for i in range(most // 2)}
     chosen = half | {count - 1 - position for position in half}
     return sorted(chosen or {count // 2})
 
@@ -184,43 +184,43 @@ def _add_means(
     varying: Sequence[str],
 ) -> None:
     """Means, and whatever of extremes and empty cells the statistics do not tell."""
-    wanted: list[pl.Expr] = []
+    columns: list[pl.Expr] = []
     names = list(schema)
     for name in varying:
         dtype, column, position = schema[name], pl.col(name), names.index(name)
         if facts[name].n_null is None:
-            wanted.append(column.null_count().alias(f"n_null:{position}"))
+            columns.append(column.null_count().alias(f"n_null:{position}"))
         if dtype.is_numeric():
             finite = column.filter(column.is_finite()) if dtype.is_float() else column
-            wanted.append(finite.mean().alias(f"mean:{position}"))
+            columns.append(finite.mean().alias(f"mean:{position}"))
             if facts[name].low is None:
-                wanted += [finite.min().alias(f"min:{position}"), finite.max().alias(f"max:{position}")]
+                columns += [finite.min().alias(f"min:{position}"), finite.max().alias(f"max:{position}")]
         elif dtype.is_temporal() and facts[name].low is None:
-            wanted += [column.min().alias(f"min:{position}"), column.max().alias(f"max:{position}")]
-    if not wanted:
+            columns += [column.min().alias(f"min:{position}"), column.max().alias(f"max:{position}")]
+    if not columns:
         return
     metadata: Any = file.metadata
-    n_columns = len({int(e.meta.output_name().rpartition(":")[2]) for e in wanted})
+    n_columns = len({int(e.meta.output_name().rpartition(":")[2]) for e in columns})
     groups = _spread(metadata.num_row_groups, _READ_CELLS * metadata.num_row_groups // (metadata.num_rows * n_columns))
     sizes = [int(metadata.row_group(g).num_rows) for g in range(metadata.num_row_groups)]
     starts = [sum(sizes[:g]) for g in range(len(sizes))]
     frame = pl.scan_parquet(path, glob=False)
     whole = len(groups) == len(sizes)
     parts = [frame] if whole else [frame.slice(starts[g], sizes[g]) for g in groups]
-    rows = [part.select(wanted).collect(engine="streaming").row(0, named=True) for part in parts]
+    rows = [part.select(columns).collect(engine="streaming").row(0, named=True) for part in parts]
     for label in rows[0]:
         what, _, position = label.rpartition(":")
         name = names[int(position)]
-        found = [(row[label], sizes[g]) for row, g in zip(rows, groups, strict=False) if row[label] is not None]
-        if not found:
+        known = [(row[label], sizes[g]) for row, g in zip(rows, groups, strict=False) if row[label] is not None]
+        if not known:
             continue
         if what == "mean":
-            values[name]["mean"] = sum(value * size for value, size in found) / sum(size for _, size in found)
+            values[name]["mean"] = sum(value * size for value, size in known) / sum(size for _, size in known)
         elif what == "n_null":
-            share = sum(value for value, _ in found) / sum(size for _, size in found)
+            share = sum(value for value, _ in known) / sum(size for _, size in known)
             values[name]["n_null"] = round(share * metadata.num_rows)
         else:
-            values[name][what] = (min if what == "min" else max)(value for value, _ in found)
+            values[name][what] = (min if what == "min" else max)(value for value, _ in known)
         if not whole:
             values[name].setdefault("estimated", set()).add(what)
 
@@ -252,11 +252,11 @@ def _add_distinct(
         n_all = metadata.num_rows - n_null if n_null is not None else round(metadata.num_rows * seen / n)
         counts = filled.value_counts(name="times")["times"]
         once = int((counts == 1).sum())
-        found = counts.len() / (1 - (1 - seen / n_all) * once / seen) if seen else 0.0
+        distinct = counts.len() / (1 - (1 - seen / n_all) * once / seen) if seen else 0.0
         low, high = facts[name].low, facts[name].high
         if isinstance(low, int) and isinstance(high, int) and not isinstance(low, bool):
-            found = min(found, high - low + 1)  # there are not more integers than that
-        values[name]["n_unique"] = min(round(found), n_all)
+            distinct = min(distinct, high - low + 1)  # there are not more integers than that
+        values[name]["n_unique"] = min(round(distinct), n_all)
         values[name].setdefault("estimated", set()).add("n_unique")
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import pyarrow as pa
@@ -21,10 +21,14 @@ from scythe_cli.core.folders import owned_prefix
 from scythe_cli.core.text import hint_for
 from scythe_cli.errors import NotFoundError, StorageError, first_line
 from scythe_cli.model.columns import unit_of
-from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.ledger import POLARS_ERRORS
 from scythe_cli.run.manifest import load_yaml
+from scythe_cli.run.stored_run import StoredRun
 from scythe_cli.storage.base import MissingKeyError, Storage
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 __all__ = [
     "META_COLUMNS",
@@ -35,8 +39,10 @@ __all__ = [
     "field_texts",
     "index_levels",
     "local_copy",
+    "read_pandas",
     "reading",
     "scan_table",
+    "table_key",
 ]
 
 
@@ -86,7 +92,33 @@ def scan_table(storage: Storage, key: str) -> pl.LazyFrame:
         return pl.scan_parquet(local_copy(storage, key), glob=False)
 
 
-def choose_tables(names: Sequence[str] | None, known: Iterable[str], run: RunLayout) -> list[str]:
+def read_pandas(storage: Storage, key: str) -> pd.DataFrame:
+    """A final table as pandas, with its MultiIndex.
+
+    Raises:
+        StorageError: If it cannot be read.
+    """
+    import pandas as pd
+
+    try:
+        with reading(storage, key):
+            return pd.read_parquet(local_copy(storage, key))
+    except (LookupError, TypeError, AttributeError) as error:
+        # what the table says of its index for pandas is JSON, which pandas and pyarrow take to be whole
+        raise StorageError(f"{storage.uri(key)} has damaged metadata for pandas") from error
+
+
+def table_key(run: StoredRun, name: str) -> str:
+    """The key of a final table.
+
+    Raises:
+        NotFoundError: If the run has no such table.
+    """
+    keys = run.table_keys()
+    return keys[choose_tables([name], keys, run)[0]]
+
+
+def choose_tables(names: Sequence[str] | None, known: Iterable[str], run: StoredRun) -> list[str]:
     """The tables that are asked for, all without names; each once.
 
     Raises:
@@ -113,12 +145,12 @@ def choose_columns(names: Sequence[str], known: Sequence[str], table: str) -> li
     return list(dict.fromkeys(names))
 
 
-def describe_tables(storage: Storage, keys: Mapping[str, str]) -> list[TableRecord]:
-    """Size and shape of some tables, by name; the shape is None for files that are not Parquet."""
+def describe_tables(run: StoredRun) -> list[TableRecord]:
+    """Size and shape of the final tables, by name; the shape is None for files that are not Parquet."""
     records: list[TableRecord] = []
-    for name, key in sorted(keys.items()):
+    for name, key in sorted(run.table_keys().items()):
         n_rows = n_columns = None
-        path = local_copy(storage, key)
+        path = local_copy(run.storage, key)
         try:
             metadata: Any = pq.read_metadata(path)
             n_rows, n_columns = int(metadata.num_rows), int(metadata.num_columns)
@@ -126,7 +158,7 @@ def describe_tables(storage: Storage, keys: Mapping[str, str]) -> list[TableReco
             pass
         size_bytes = path.stat().st_size
         records.append(
-            TableRecord(name=name, uri=storage.uri(key), size_bytes=size_bytes, n_rows=n_rows, n_columns=n_columns)
+            TableRecord(name=name, uri=run.storage.uri(key), size_bytes=size_bytes, n_rows=n_rows, n_columns=n_columns)
         )
     return records
 
@@ -153,10 +185,10 @@ class FieldText:
     is_input: bool
 
 
-def field_texts(storage: Storage, run: RunLayout) -> dict[str, FieldText]:
+def field_texts(run: StoredRun) -> dict[str, FieldText]:
     """Units and descriptions of input and output fields, from the run's own schema; nested ones with dotted names."""
     try:
-        document = load_yaml(storage.read_bytes(run.io_spec), run.io_spec)
+        document = load_yaml(run.storage.read_bytes(run.layout.io_spec), run.layout.io_spec)
     except MissingKeyError:
         return {}
     definitions: dict[str, Any] = document.get("$defs") or {}

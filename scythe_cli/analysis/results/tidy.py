@@ -14,12 +14,13 @@ from scythe_cli.analysis.results.tables import (
     local_copy,
     reading,
     scan_table,
+    table_key,
 )
 from scythe_cli.errors import UsageError
 from scythe_cli.model.spec_rows import META_SCHEMA
 
 if TYPE_CHECKING:
-    from scythe_cli.analysis.run import Run
+    from scythe_cli.run.stored_run import StoredRun
 
 
 __all__ = ["TidyFrame", "tidy_frame"]
@@ -57,7 +58,7 @@ class TidyFrame:
         return [*self.inputs, *self.features, *self.levels, *self.values, *self.outputs]
 
 
-def tidy_frame(run: Run, table: str | None = None, *, ids: bool = False) -> TidyFrame:
+def tidy_frame(run: StoredRun, table: str | None = None, *, ids: bool = False) -> TidyFrame:
     """Inputs, features and outputs of a run's specs, or of the rows of one of its tables.
 
     Args:
@@ -75,7 +76,7 @@ def tidy_frame(run: Run, table: str | None = None, *, ids: bool = False) -> Tidy
     """
     if table in _NOT_JOINED:
         raise UsageError(f"{table} is not a table of the experiment's own", hint="Leave --table out.")
-    key = run.table_key("scalars")
+    key = table_key(run, "scalars")
     with reading(run.storage, key):
         levels = index_levels(pq.read_schema(local_copy(run.storage, key)))
         frame = scan_table(run.storage, key)
@@ -92,7 +93,7 @@ def tidy_frame(run: Run, table: str | None = None, *, ids: bool = False) -> Tidy
     frame_levels: list[str] = []
     values: list[str] = []
     if table is not None:
-        frame, frame_levels, values = _joined(run, table, run.table_key(table), frame, own)
+        frame, frame_levels, values = _joined(run, table, table_key(run, table), frame, own)
     meta = [name for name in META_COLUMNS if ids or name == _SORT]
     there = frame.collect_schema()
     frame = frame.select(
@@ -109,7 +110,7 @@ def tidy_frame(run: Run, table: str | None = None, *, ids: bool = False) -> Tidy
     )
 
 
-def _specs(run: Run) -> tuple[list[str], pl.LazyFrame | None]:
+def _specs(run: StoredRun) -> tuple[list[str], pl.LazyFrame | None]:
     """The input columns, and the specs; a run of an older program may have none that can be read like that."""
     if not run.storage.exists(run.layout.specs):
         return [], None
@@ -122,7 +123,7 @@ def _specs(run: Run) -> tuple[list[str], pl.LazyFrame | None]:
 
 
 def _joined(
-    run: Run, table: str, key: str, scalars: pl.LazyFrame, own: list[str]
+    run: StoredRun, table: str, key: str, scalars: pl.LazyFrame, own: list[str]
 ) -> tuple[pl.LazyFrame, list[str], list[str]]:
     """The rows of a table, each with what is known of its spec.
 

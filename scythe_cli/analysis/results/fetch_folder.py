@@ -1,0 +1,207 @@
+"""A folder that files of a run are fetched into: each whole or not at all, and none twice.
+
+A hidden file in the folder, `.scythe-fetched`, has a line for each file that was put there: from where, and in which
+state the source was. A fetch that was interrupted is gone on with by the same command, which passes over what is there
+already; a file that somebody else put there, or that was changed since, is never replaced unasked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from scythe_cli.analysis.files import placing
+from scythe_cli.analysis.records import FetchedFile
+from scythe_cli.errors import StorageError, UsageError
+from scythe_cli.storage.base import FileInfo, MissingKeyError, Storage
+
+__all__ = ["Convert", "FetchFolder", "FetchJob", "FetchProgress", "ProgressOfFetch", "Source", "as_is"]
+
+
+_RECEIPTS = ".scythe-fetched"
+_THREADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class FetchProgress:
+    """How far a fetch is.
+
+    Attributes:
+        done: Files that are in place.
+        total: Files that are fetched in all.
+        name: The file that was dealt with last.
+    """
+
+    done: int
+    total: int
+    name: str
+
+
+ProgressOfFetch = Callable[[FetchProgress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a file comes from."""
+
+    uri: str
+    state: str  # size and time of change, as far as they are known
+    get: Callable[[Path], None]
+
+    @classmethod
+    def stored(cls, storage: Storage, key: str, info: FileInfo | None, uri: str | None = None) -> Source:
+        """A file of a storage.
+
+        Args:
+            storage: The storage.
+            key: Its key.
+            info: What a listing says of it; None for a file that is not listed, which has no known state.
+            uri: The name by which it is remembered; its URI unless there is another.
+        """
+        state = f"{info.size_bytes} {info.modified.isoformat()}" if info else ""
+        return cls(uri or storage.uri(key), state, lambda path: storage.get_file(key, path))
+
+    def marked(self, how: str) -> Source:
+        """The same, of which something else is made."""
+        return replace(self, state=f"{self.state}, {how}") if self.state else self
+
+
+Convert = Callable[[Callable[[Path], None], Path], None]
+"""From what brings a source to a path, and a path, to a file there."""
+
+
+def as_is(get: Callable[[Path], None], target: Path) -> None:
+    """Make nothing of a source but a copy."""
+    get(target)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchJob:
+    """One file that is to be in the folder."""
+
+    name: str
+    file: str  # relative to the folder
+    source: Source
+    convert: Convert
+
+
+@dataclass(slots=True)
+class FetchFolder:
+    """A folder that files are fetched into."""
+
+    path: Path
+    overwrite: bool
+    receipts: dict[str, dict[str, Any]]
+    missing: list[str] = field(default_factory=list[str])
+    _lock: Lock = field(default_factory=Lock)
+
+    @classmethod
+    def open(cls, path: Path, *, overwrite: bool) -> FetchFolder:
+        """Read what earlier fetches put into a folder, which need not exist.
+
+        Raises:
+            UsageError: If a file of that name is there.
+        """
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"{path} is not a folder")
+        receipts: dict[str, dict[str, Any]] = {}
+        try:
+            lines = (path / _RECEIPTS).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError):
+            lines = []
+        for line in lines:
+            try:
+                receipt = json.loads(line)
+                receipts[str(receipt["file"])] = receipt
+            except (ValueError, TypeError, KeyError):
+                continue  # cut when an earlier fetch was killed: the file is fetched again
+        return cls(path, overwrite, receipts)
+
+    def fetch(self, jobs: Iterable[FetchJob], progress: ProgressOfFetch | None) -> list[FetchedFile]:
+        """Bring files to their places; those that are there in the same state are passed over."""
+        all_jobs = list(jobs)
+        there = {job.file for job in all_jobs if self._is_there(job)}
+        todo = [job for job in all_jobs if job.file not in there]
+        taken = [job.file for job in todo if os.path.lexists(self.path / job.file)]
+        if taken and not self.overwrite:
+            files = ", ".join(taken[:5]) + (f" and {len(taken) - 5:,} more" if len(taken) > 5 else "")
+            raise UsageError(
+                f"{self.path} has {files} already, from elsewhere or changed since",
+                hint="Choose another folder, or give --overwrite.",
+            )
+        done = len(there)
+        results: dict[str, FetchedFile] = {
+            job.file: self._record(job, skipped=True) for job in all_jobs if job.file in there
+        }
+        try:
+            for parent in {(self.path / job.file).parent for job in todo} | {self.path}:
+                self._make_folder(parent)
+            with ThreadPoolExecutor(min(_THREADS, max(len(todo), 1)), thread_name_prefix="scythe-fetch") as pool:
+                try:
+                    for job, placed in zip(todo, pool.map(self._place, todo), strict=True):
+                        done += 1
+                        if placed is not None:
+                            results[job.file] = placed
+                        if progress:
+                            progress(FetchProgress(done, len(all_jobs), job.file))
+                except BaseException:
+                    pool.shutdown(cancel_futures=True)
+                    raise
+        except OSError as error:
+            raise StorageError(f"{self.path} cannot be written: {error.strerror or error}") from error
+        return [results[job.file] for job in all_jobs if job.file in results]
+
+    def _make_folder(self, parent: Path) -> None:
+        """Make a folder below this one; a link in its place could lead elsewhere."""
+        parent.mkdir(parents=True, exist_ok=True)
+        if parent != self.path and not parent.resolve().is_relative_to(self.path.resolve()):
+            raise UsageError(f"{parent} leads out of {self.path}", hint="Choose another folder.")
+
+    def _is_there(self, job: FetchJob) -> bool:
+        receipt = self.receipts.get(job.file)
+        if receipt is None or not job.source.state:
+            return False
+        if (receipt.get("source"), receipt.get("state")) != (job.source.uri, job.source.state):
+            return False
+        try:
+            stat = (self.path / job.file).lstat()
+        except OSError:
+            return False
+        return [stat.st_size, stat.st_mtime_ns] == receipt.get("placed")
+
+    def _place(self, job: FetchJob) -> FetchedFile | None:
+        """Bring one file to its place, whole or not at all; what is there by that name, a link too, is replaced."""
+        target = self.path / job.file
+        try:
+            with placing(target) as unfinished:
+                job.convert(job.source.get, unfinished)
+                # before the file is there: a receipt without its file only means that it is fetched again
+                self._write_receipt(job, unfinished)
+        except MissingKeyError:
+            with self._lock:
+                self.missing.append(job.source.uri)
+            return None
+        return self._record(job, skipped=False)
+
+    def _write_receipt(self, job: FetchJob, file: Path) -> None:
+        stat = file.lstat()
+        receipt = {
+            "file": job.file,
+            "source": job.source.uri,
+            "state": job.source.state,
+            "placed": [stat.st_size, stat.st_mtime_ns],
+        }
+        # the new line comes first: what was cut when an earlier fetch was killed ends there
+        line = "\n" + json.dumps(receipt)
+        with self._lock, (self.path / _RECEIPTS).open("a", encoding="utf-8") as receipts:
+            receipts.write(line)
+
+    def _record(self, job: FetchJob, *, skipped: bool) -> FetchedFile:
+        target = self.path / job.file
+        return FetchedFile(name=job.name, path=str(target), size_bytes=target.stat().st_size, skipped=skipped)

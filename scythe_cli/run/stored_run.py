@@ -1,0 +1,114 @@
+"""One run, as its folder holds it: readable while it goes on, after it died, and in an older bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import polars as pl
+
+from scythe_cli.errors import UsageError
+from scythe_cli.run.catalog import run_record
+from scythe_cli.run.error_groups import group_errors, read_errors, spec_errors
+from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.ledger import Ledger, counts_of, effective_outcomes
+from scythe_cli.run.manifest import RunManifest, read_manifest
+from scythe_cli.run.records import RunErrors, RunRecord, RunStatus
+from scythe_cli.run.status import status_of, tables_are_current
+from scythe_cli.storage.base import Storage
+
+__all__ = ["StoredRun"]
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """A run's folder.
+
+    Attributes:
+        storage: Where it is kept.
+        layout: Its keys.
+    """
+
+    storage: Storage
+    layout: RunLayout
+
+    @property
+    def experiment_id(self) -> str:
+        """`<experiment>/<version>/<timestamp>`."""
+        return self.layout.experiment_id
+
+    @property
+    def uri(self) -> str:
+        """Its folder."""
+        return self.storage.uri(self.layout.experiment_id)
+
+    @cached_property
+    def manifest(self) -> RunManifest | None:
+        """What the run is; None when its folder has no manifest. It is read once."""
+        return read_manifest(self.storage, self.layout)
+
+    def table_keys(self) -> dict[str, str]:
+        """The final tables: name to key."""
+        files = self.storage.list_files(self.layout.final)
+        return {f.name.removesuffix(".pq"): f"{self.layout.final}/{f.name}" for f in files if f.name.endswith(".pq")}
+
+    def tables_are_current(self, *, surely: bool = True) -> bool:
+        """Whether the final tables are there, and not older than the ledger.
+
+        Args:
+            surely: What to say where both are of the same second, which is as fine as some storages tell the time:
+                False takes the tables for current then.
+        """
+        return tables_are_current(self.storage, self.layout, surely=surely)
+
+    def record(self) -> RunRecord:
+        """What the folder's name and the manifest say."""
+        return run_record(self.storage, self.layout)
+
+    def status(self) -> RunStatus:
+        """Count the specs by state.
+
+        Raises:
+            StorageError: If the run cannot be read.
+        """
+        if self.manifest is None or self.manifest.n_specs is None:
+            return self.status_from(None)
+        with Ledger.open(self.storage, self.layout) as ledger:
+            outcomes = ledger.outcomes()
+            damaged = ledger.damaged
+        return self.status_from(effective_outcomes(outcomes), damaged)
+
+    def status_from(self, effective: pl.DataFrame | None, damaged: Sequence[str] = ()) -> RunStatus:
+        """The same, for who has read the ledger.
+
+        Args:
+            effective: What `effective_outcomes` makes of its outcomes; None for a run that has no ledger.
+            damaged: The parts that cannot be read.
+
+        Raises:
+            StorageError: If the run cannot be read.
+        """
+        return status_of(self.storage, self.layout, self.manifest, self.table_keys(), effective, damaged)
+
+    def errors(self, limit: int | None = 20) -> RunErrors:
+        """What went wrong: groups of what failed alike, and the specs themselves.
+
+        Args:
+            limit: How many specs to return at most; None for all.
+
+        Raises:
+            UsageError: If it is an older run, which kept no errors.
+        """
+        n_specs = self.manifest.n_specs if self.manifest else None
+        if n_specs is None:
+            raise UsageError(f"{self.experiment_id} is an older run, which kept no errors")
+        with Ledger.open(self.storage, self.layout) as ledger:
+            effective = effective_outcomes(ledger.outcomes())
+            frame = read_errors(ledger, effective)
+        return RunErrors(
+            experiment_id=self.experiment_id,
+            counts=counts_of(effective, n_specs),
+            groups=group_errors(frame),
+            errors=spec_errors(frame, limit),
+        )
