@@ -23,11 +23,12 @@ from scythe_cli.core.states import State
 from scythe_cli.errors import StorageError, UsageError
 from scythe_cli.run.active import read_running
 from scythe_cli.run.catalog import run_record
-from scythe_cli.run.error_groups import group_errors, read_errors, spec_errors
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.lease import LeaseRecord, read_owner
-from scythe_cli.run.ledger import Ledger, counts_of, effective_outcomes
+from scythe_cli.run.ledger import Ledger
 from scythe_cli.run.manifest import RunManifest, read_manifest
+from scythe_cli.run.outcomes.effective import counts_of, effective_outcomes
+from scythe_cli.run.outcomes.error_groups import group_errors, read_errors, spec_errors
 from scythe_cli.run.records import (
     RunErrors,
     RunningSpec,

@@ -22,8 +22,8 @@ from scythe_cli.executor.pool import Executor
 from scythe_cli.executor.rows.call import RunContext
 from scythe_cli.model.function_ref import target_of
 from scythe_cli.run.active import RunningFile
-from scythe_cli.run.error_groups import Alike, alike_key
 from scythe_cli.run.ledger import LedgerWriter
+from scythe_cli.run.outcomes.error_groups import Alike, alike_key
 from scythe_cli.run.specs_file import SpecFile
 
 __all__ = ["LocalEngine"]

@@ -32,8 +32,9 @@ from scythe_cli.core.states import State
 from scythe_cli.core.text import hint_for
 from scythe_cli.errors import NotFoundError, UsageError
 from scythe_cli.model.spec_rows import META_SCHEMA
-from scythe_cli.run.ledger import Ledger, effective_outcomes
+from scythe_cli.run.ledger import Ledger
 from scythe_cli.run.manifest import load_yaml
+from scythe_cli.run.outcomes.effective import effective_outcomes
 from scythe_cli.storage.base import MissingKeyError
 
 if TYPE_CHECKING:

@@ -25,8 +25,9 @@ from scythe_cli.executor.limits import StopSignal
 from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
 from scythe_cli.run.final.gather import GatherResult
 from scythe_cli.run.layout import RunLayout
-from scythe_cli.run.ledger import Ledger, effective_outcomes, write_part
+from scythe_cli.run.ledger import Ledger, write_part
 from scythe_cli.run.manifest import RunManifest, read_manifest
+from scythe_cli.run.outcomes.effective import effective_outcomes
 from scythe_cli.storage.base import Storage
 
 if TYPE_CHECKING:
