@@ -31,7 +31,6 @@ from scythe_cli.model.models import ExperimentInputSpec, index_columns, input_co
 from scythe_cli.model.outcome_schema import outcome_schema
 from scythe_cli.model.registration import RegisteredExperiment
 from scythe_cli.model.spec_rows import build_specs, with_meta
-from scythe_cli.run.claiming import claim_run
 from scythe_cli.run.design_record import DesignRecord
 from scythe_cli.run.input_files import (
     ArtifactPlan,
@@ -47,6 +46,7 @@ from scythe_cli.run.manifest import (
     provenance,
 )
 from scythe_cli.run.specs_file import specs_hash, write_new_specs
+from scythe_cli.run.versions import claim_run
 from scythe_cli.services.execute import at_work, run_job
 from scythe_cli.services.records import AllocateResult
 from scythe_cli.services.reuse.code_hash import code_of

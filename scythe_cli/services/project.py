@@ -744,7 +744,7 @@ def _check_numbers(workers: int | None, max_failures: int | None) -> None:
 
 def _design_of(table: SamplingTable) -> tuple[DesignRecord | None, list[str]]:
     """How a sampling file was made, if it says so; and all that there is to tell of the file."""
-    from scythe_cli.run.design_record import read_design
+    from scythe_cli.sampling.reading import read_design
 
     design, notice = read_design(table.path)
     return design, [*_table_notices(table), *([notice] if notice else [])]

@@ -36,13 +36,14 @@ from scythe_cli.model.models import input_columns
 from scythe_cli.model.outcome_schema import FILE, outcome_schema
 from scythe_cli.model.registration import RegisteredExperiment
 from scythe_cli.model.spec_rows import META_SCHEMA
-from scythe_cli.run.catalog import find_run, list_runs, list_versions
+from scythe_cli.run.catalog import find_run
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.ledger import Ledger, LedgerWriter, read_part
 from scythe_cli.run.manifest import RunManifest, load_yaml, read_manifest
 from scythe_cli.run.outcomes.duplicates import moved_outcomes
 from scythe_cli.run.outcomes.effective import effective_outcomes
 from scythe_cli.run.specs_file import SpecFile
+from scythe_cli.run.versions import list_runs, list_versions
 from scythe_cli.services.reuse.code_hash import differing_code
 from scythe_cli.services.reuse.identity import KEYS, by_content, row_keys
 from scythe_cli.storage.base import MissingKeyError, Storage
