@@ -21,8 +21,9 @@ from scythe_cli.core.semver import (
     next_version,
 )
 from scythe_cli.errors import InvalidInputError, NotFoundError, SpecsError
+from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.models import ExperimentInputSpec
-from scythe_cli.model.registration import ExperimentRegistry, RegisteredExperiment
+from scythe_cli.model.registration import ExperimentRegistry
 from scythe_cli.model.settings import ScytheStorageSettings
 from scythe_cli.run.layout import TIMESTAMP_FORMAT, RunLayout
 

@@ -17,7 +17,7 @@ from pydantic_core import to_jsonable_python
 
 from scythe_cli.doe.domains import Leaf, Number, Numbers
 from scythe_cli.errors import UsageError
-from scythe_cli.model.columns import ColumnError
+from scythe_cli.model.kinds import ColumnError
 
 __all__ = [
     "Chosen",

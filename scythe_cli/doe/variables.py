@@ -141,7 +141,7 @@ def _of_values(leaf: Leaf, domain: Values) -> _OfValues:
 
 
 def _default_cell(leaf: Leaf) -> pa.Array[Any] | None:
-    from scythe_cli.model.columns import ColumnError
+    from scythe_cli.model.kinds import ColumnError
 
     if leaf.default is None or leaf.column.is_json or not leaf.column.is_scalar:
         return None

@@ -12,7 +12,7 @@ import pyarrow as pa
 from scythe_cli.core.progress import ProgressCallback
 from scythe_cli.core.records import StateCounts
 from scythe_cli.executor.limits import StopSignal
-from scythe_cli.model.registration import RegisteredExperiment
+from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.run.final.gather import GatherResult, gather
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.outcomes.error_groups import groups_of_run

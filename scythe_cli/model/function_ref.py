@@ -28,12 +28,8 @@ from types import ModuleType
 from typing import Any, Literal, cast
 
 from scythe_cli.errors import EntrypointError, ScytheError
-from scythe_cli.model.registration import (
-    ExperimentOptions,
-    ExperimentRegistry,
-    RegisteredExperiment,
-    experiment_from_function,
-)
+from scythe_cli.model.experiment import ExperimentOptions, RegisteredExperiment, experiment_from_function
+from scythe_cli.model.registration import ExperimentRegistry
 
 __all__ = [
     "SCRIPT_MODULE",

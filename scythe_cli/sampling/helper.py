@@ -27,8 +27,8 @@ from scythe_cli.executor.protocol import (
     from_ipc,
     to_ipc,
 )
+from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.function_ref import ExperimentTarget, enter_worker, load_target
-from scythe_cli.model.registration import RegisteredExperiment
 from scythe_cli.sampling.files.raw import RawFile
 from scythe_cli.sampling.matching import match_columns
 from scythe_cli.sampling.pieces import Check, Piece

@@ -18,8 +18,8 @@ import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from scythe_cli.model.columns import Column
-from scythe_cli.model.models import ExperimentInputSpec, input_columns
+from scythe_cli.model.columns import Column, input_columns
+from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.sampling.cells import (
     MISSING,
     Given,
@@ -48,7 +48,7 @@ from scythe_cli.sampling.problems import Problems, show_value
 from scythe_cli.sampling.validate import Judge, encoded
 
 if TYPE_CHECKING:
-    from scythe_cli.model.registration import RegisteredExperiment
+    from scythe_cli.model.experiment import RegisteredExperiment
 
 
 __all__ = ["Check", "Helpers", "Piece", "Verdict", "cells_of"]

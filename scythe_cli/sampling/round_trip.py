@@ -14,7 +14,8 @@ import pyarrow as pa
 from pydantic import ValidationError
 
 from scythe_cli.errors import SpecsError
-from scythe_cli.model.models import ExperimentInputSpec, input_columns
+from scythe_cli.model.columns import input_columns
+from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.model.spec_rows import spec_factory
 from scythe_cli.sampling.problems import show_value
 from scythe_cli.sampling.validate import encoded

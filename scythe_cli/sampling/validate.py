@@ -9,7 +9,8 @@ import pyarrow as pa
 from pydantic import ConfigDict, Field, PydanticUserError, TypeAdapter, ValidationError
 
 from scythe_cli.errors import first_line
-from scythe_cli.model.columns import Column, ColumnError
+from scythe_cli.model.columns import Column
+from scythe_cli.model.kinds import ColumnError
 from scythe_cli.sampling.cells import MISSING, Partial, Unusable
 from scythe_cli.sampling.findings import (
     Finding,

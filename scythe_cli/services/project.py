@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from scythe_cli.core.states import State
     from scythe_cli.doe.settings import SampleOptionsDict
     from scythe_cli.executor.limits import StopSignal
-    from scythe_cli.model.registration import RegisteredExperiment
+    from scythe_cli.model.experiment import RegisteredExperiment
     from scythe_cli.run.catalog import VersionRecord
     from scythe_cli.run.design_record import DesignName, DesignRecord, SampleResult
     from scythe_cli.sampling.reading import SamplingTable
@@ -181,7 +181,7 @@ class Project:
             EntrypointError: If its module cannot be imported or its function is not right.
         """
         from scythe_cli.model.entrypoints import load_entrypoint
-        from scythe_cli.model.registration import RegisteredExperiment, with_options
+        from scythe_cli.model.experiment import RegisteredExperiment, with_options
 
         name, settings = self._choose(name)
         loaded = load_entrypoint(settings.entrypoint, self.root)
@@ -255,7 +255,7 @@ class Project:
     def _read(
         self, file: str | Path, experiment: str | None, *, then_submit: bool = False
     ) -> tuple[str, RegisteredExperiment[Any, Any], SamplingTable]:
-        from scythe_cli.model.registration import RegisteredExperiment
+        from scythe_cli.model.experiment import RegisteredExperiment
         from scythe_cli.sampling.pieces import Helpers
         from scythe_cli.sampling.reading import read_sampling_file
 

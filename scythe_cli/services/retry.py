@@ -28,9 +28,8 @@ from scythe_cli.engines.base import (
 )
 from scythe_cli.errors import InvalidInputError, StorageError, UsageError
 from scythe_cli.executor.limits import StopSignal
-from scythe_cli.model.models import input_columns
-from scythe_cli.model.outcome_schema import outcome_schema
-from scythe_cli.model.registration import RegisteredExperiment
+from scythe_cli.model.columns import input_columns, outcome_schema
+from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.run.final.gather import GatherResult
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.lease import abandoned_claims

@@ -26,6 +26,7 @@ from scythe_cli.executor.limits import StopSignal
 from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
 from scythe_cli.model.spec_rows import spec_factory, table_from_specs
 from scythe_cli.registry import ExperimentRegistry, RegisteredExperiment
+from scythe_cli.run import versions
 from scythe_cli.run.ledger import Ledger, write_part
 from scythe_cli.run.manifest import Provenance
 from scythe_cli.run.specs_file import SpecFile

@@ -31,10 +31,9 @@ from scythe_cli.core.folders import owned_prefix
 from scythe_cli.core.semver import SemVer
 from scythe_cli.core.states import State
 from scythe_cli.errors import NotFoundError, StorageError, UsageError
-from scythe_cli.model.columns import schema_of
-from scythe_cli.model.models import input_columns
-from scythe_cli.model.outcome_schema import FILE, outcome_schema
-from scythe_cli.model.registration import RegisteredExperiment
+from scythe_cli.model.columns import input_columns, outcome_schema, schema_of
+from scythe_cli.model.experiment import RegisteredExperiment
+from scythe_cli.model.outcome_schema import FILE
 from scythe_cli.model.spec_rows import META_SCHEMA
 from scythe_cli.run.catalog import find_run
 from scythe_cli.run.layout import RunLayout

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from scythe_cli.core.records import StateCounts
 from scythe_cli.core.semver import Bump, SemVer, next_version
-from scythe_cli.model.registration import RegisteredExperiment
+from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.spec_rows import META_SCHEMA
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.manifest import ReuseRecord

@@ -25,7 +25,7 @@ from scythe_cli.engines.hatchet.nodes.results import ChildError, Lost
 from scythe_cli.engines.hatchet.nodes.specstore import SpecStore
 from scythe_cli.engines.hatchet.payloads import LeafOutput, NodeInput, NodeOutput
 from scythe_cli.errors import InvalidInputError
-from scythe_cli.model.registration import RegisteredExperiment
+from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.settings import TimeoutSettings
 
 __all__ = ["leaf_definition", "leaf_task", "node_definition", "node_task"]
