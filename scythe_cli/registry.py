@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from scythe_cli.model.registration import (
+from scythe_cli.model.experiment import (
     ExperimentFunction,
     ExperimentOptions,
-    ExperimentRegistry,
-    ExperimentTypeExists,
-    ExperimentTypeNotFound,
     RegisteredExperiment,
-    WorkflowLike,
     experiment_from_function,
 )
+from scythe_cli.model.registration import ExperimentRegistry, ExperimentTypeExists, ExperimentTypeNotFound, WorkflowLike
 
 __all__ = [
     "ExperimentFunction",

@@ -12,7 +12,7 @@ from scythe_cli.base import index_columns
 from scythe_cli.core.records import StateCounts
 from scythe_cli.core.semver import SemVer
 from scythe_cli.engines.base import Job
-from scythe_cli.model.outcome_schema import outcome_schema
+from scythe_cli.model.columns import outcome_schema
 from scythe_cli.registry import experiment_from_function
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.manifest import RecursionRecord, RunManifest

@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec, FileReference, index_columns
 from scythe_cli.core.semver import SemVer
-from scythe_cli.model.outcome_schema import LEVELS_KEY, OUTCOME_SCHEMA, outcome_schema
+from scythe_cli.model.columns import outcome_schema
+from scythe_cli.model.outcome_schema import LEVELS_KEY, OUTCOME_SCHEMA
 from scythe_cli.model.spec_rows import table_from_specs, with_meta
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.ledger import write_part

@@ -13,7 +13,8 @@ from pydantic import BaseModel, Field
 from scythe_cli.analysis.run import Run
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec, FileReference, index_columns
 from scythe_cli.core.semver import SemVer
-from scythe_cli.model.outcome_schema import LEVELS_KEY, OUTCOME_SCHEMA, outcome_schema
+from scythe_cli.model.columns import outcome_schema
+from scythe_cli.model.outcome_schema import LEVELS_KEY, OUTCOME_SCHEMA
 from scythe_cli.model.spec_rows import table_from_specs, with_meta
 from scythe_cli.run.design_record import DesignRecord
 from scythe_cli.run.final.gather import gather

@@ -21,8 +21,9 @@ from scythe_cli.core.semver import (
     next_version,
 )
 from scythe_cli.errors import InvalidInputError, NotFoundError, SpecsError
+from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.models import ExperimentInputSpec
-from scythe_cli.model.registration import ExperimentRegistry, RegisteredExperiment
+from scythe_cli.model.registration import ExperimentRegistry
 from scythe_cli.model.settings import ScytheStorageSettings
 from scythe_cli.run.layout import TIMESTAMP_FORMAT, RunLayout
 
@@ -140,7 +141,7 @@ class BaseExperiment(BaseModel):
 
     def list_versions(self, s3_client: Any = None) -> list[VersionedExperiment]:
         """The versions of the experiment, oldest first; folders that are no versions are passed over."""
-        from scythe_cli.run.catalog import list_versions
+        from scythe_cli.run.versions import list_versions
 
         _warn_of_client(s3_client)
         versions = list_versions(self.storage(), self.base_id)
@@ -159,7 +160,7 @@ class BaseExperiment(BaseModel):
         Raises:
             ExperimentNotFoundError: If there is none.
         """
-        from scythe_cli.run.catalog import latest_run
+        from scythe_cli.run.versions import latest_run
 
         layout = latest_run(self.storage(), self.base_id)
         if layout is None:
@@ -296,7 +297,7 @@ class VersionedExperiment(BaseModel):
 
     def list_runs(self, s3_client: Any = None) -> list[ExperimentRun]:
         """The runs of the version, oldest first."""
-        from scythe_cli.run.catalog import list_runs
+        from scythe_cli.run.versions import list_runs
 
         _warn_of_client(s3_client)
         base = self.base_experiment

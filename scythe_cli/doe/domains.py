@@ -22,8 +22,9 @@ from pydantic import AwareDatetime, BaseModel, NaiveDatetime, RootModel
 from pydantic.fields import FieldInfo
 
 from scythe_cli.doe.scales import Numbers, Scale, microseconds_of
-from scythe_cli.model.columns import Column, ColumnError, columns_of
-from scythe_cli.model.models import ExperimentInputSpec, input_columns
+from scythe_cli.model.columns import Column, columns_of, input_columns
+from scythe_cli.model.kinds import ColumnError
+from scythe_cli.model.models import ExperimentInputSpec
 
 __all__ = ["NO_DEFAULT", "Branch", "Domain", "Leaf", "NoDefault", "Values", "leaves_of"]
 

@@ -18,7 +18,7 @@ from pydantic_core import to_jsonable_python
 from scythe_cli.doe.domains import Leaf
 from scythe_cli.doe.scales import Number, Numbers
 from scythe_cli.errors import UsageError
-from scythe_cli.model.columns import ColumnError
+from scythe_cli.model.kinds import ColumnError
 
 __all__ = ["Chosen", "Folders", "OptionValue", "Range", "fixed_value", "range_or_values"]
 

@@ -28,7 +28,7 @@ from scythe_cli.core.records import StateCounts
 from scythe_cli.engines.outline import Outline, local_outline
 from scythe_cli.errors import UsageError
 from scythe_cli.executor.limits import Limits, StopSignal
-from scythe_cli.model.registration import RegisteredExperiment
+from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.run.final.gather import GatherResult
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.storage.base import Storage

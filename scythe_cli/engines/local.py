@@ -14,7 +14,7 @@ from scythe_cli.core.states import State
 from scythe_cli.engines.base import Engine, Execution, Job
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.run.active import RunningFile
-from scythe_cli.run.error_groups import Alike, alike_key
+from scythe_cli.run.outcomes.error_groups import Alike, alike_key
 
 __all__ = ["LocalEngine", "Tally"]
 

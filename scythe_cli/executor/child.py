@@ -38,9 +38,9 @@ from scythe_cli.executor.rows.call import Leaf, RunContext
 from scythe_cli.executor.rows.capture import Capture, log_line
 from scythe_cli.executor.rows.failure import Failure, failure_from
 from scythe_cli.executor.rows.outcomes import Attempts, OutcomeBatch
+from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.function_loading import enter_worker, load_target
 from scythe_cli.model.function_ref import ExperimentTarget
-from scythe_cli.model.registration import RegisteredExperiment
 from scythe_cli.model.spec_rows import spec_factory, workflow_run_id, workflow_run_ids
 
 __all__ = ["main"]

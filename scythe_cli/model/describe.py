@@ -12,11 +12,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
-from scythe_cli.model.columns import unit_of
-from scythe_cli.model.file_refs import is_file_reference
-from scythe_cli.model.models import RESERVED_INPUT_FIELDS
+from scythe_cli.model.columns import RESERVED_INPUT_FIELDS, dotted_fields, unit_of
+from scythe_cli.model.experiment import RegisteredExperiment
+from scythe_cli.model.kinds import is_file_reference
 from scythe_cli.model.records import ExperimentRecord, FieldRecord
-from scythe_cli.model.registration import RegisteredExperiment
 
 __all__ = ["describe_experiment", "describe_fields"]
 
@@ -40,27 +39,9 @@ def describe_experiment(name: str, entrypoint: str, experiment: RegisteredExperi
     )
 
 
-def describe_fields(
-    model: type[BaseModel], *, leave_out: frozenset[str] | set[str] = frozenset(), prefix: str = ""
-) -> list[FieldRecord]:
+def describe_fields(model: type[BaseModel], *, leave_out: frozenset[str] | set[str] = frozenset()) -> list[FieldRecord]:
     """Describe the fields of a model; those of nested models with dotted names."""
-    records: list[FieldRecord] = []
-    for name, info in model.model_fields.items():
-        if name in leave_out:
-            continue
-        nested = _nested(info.annotation)
-        if nested is not None and prefix.count(".") < 5:  # a recursive model is cut there
-            records += describe_fields(nested, prefix=f"{prefix}{name}.")
-        else:
-            records.append(_describe_field(f"{prefix}{name}", info))
-    return records
-
-
-def _nested(annotation: Any) -> type[BaseModel] | None:
-    members = [a for a in get_args(annotation) if a is not type(None)] if _is_union(annotation) else [annotation]
-    if len(members) == 1 and isinstance(members[0], type) and issubclass(members[0], BaseModel):
-        return members[0]
-    return None
+    return [_describe_field(name, info) for name, info in dotted_fields(model, leave_out=leave_out)]
 
 
 def _is_union(annotation: Any) -> bool:

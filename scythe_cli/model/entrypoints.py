@@ -14,7 +14,8 @@ from types import ModuleType
 from typing import Any
 
 from scythe_cli.errors import EntrypointError, ScytheError
-from scythe_cli.model.registration import RegisteredExperiment, WorkflowLike, experiment_from_function
+from scythe_cli.model.experiment import RegisteredExperiment, experiment_from_function
+from scythe_cli.model.registration import WorkflowLike
 
 __all__ = ["entrypoint_of", "load_entrypoint"]
 

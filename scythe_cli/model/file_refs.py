@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-import types
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AnyHttpUrl, AnyUrl, BeforeValidator, HttpUrl, UrlConstraints
-from pydantic.types import PathType
-from typing_extensions import TypeAliasType
+from pydantic import AnyUrl, BeforeValidator, HttpUrl, UrlConstraints
 
-__all__ = ["FileReference", "OptionalFileReference", "S3Url", "fetch_uri", "is_file_reference"]
+__all__ = ["FileReference", "OptionalFileReference", "S3Url", "fetch_uri"]
 
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -38,37 +35,6 @@ FileReference = S3Url | HttpUrl | Annotated[Path, BeforeValidator(_local_only)]
 
 OptionalFileReference = FileReference | None
 """A file, or none."""
-
-_MEMBERS = {S3Url, HttpUrl, AnyUrl, AnyHttpUrl, Path}
-
-
-def is_file_reference(annotation: Any) -> bool:
-    """Whether fields of this type refer to files.
-
-    So do `FileReference`, a path or URL type by itself (`Path`, `FilePath`, `HttpUrl`, `S3Url`, …), and unions of
-    these, optional or annotated. A `DirectoryPath` does not.
-    """
-    members = _members(annotation)
-    return bool(members - {type(None)}) and members <= {*_MEMBERS, type(None)}
-
-
-def _members(annotation: Any) -> set[Any]:
-    """The types of a union, without what annotates them."""
-    if isinstance(annotation, TypeAliasType):
-        return _members(annotation.__value__)
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        inner, *metadata = get_args(annotation)
-        if any(isinstance(item, PathType) and item.path_type == "dir" for item in metadata):
-            return {annotation}
-        return _members(inner)
-    if origin is Union or origin is types.UnionType:
-        return set[Any]().union(*(_members(member) for member in get_args(annotation)))
-    try:
-        hash(annotation)
-    except TypeError:
-        return {object}
-    return {annotation}
 
 
 def fetch_uri(uri: AnyUrl | str, local_path: Path, use_cache: bool = True) -> Path:

@@ -18,8 +18,9 @@ from types import ModuleType
 from typing import Any, cast
 
 from scythe_cli.errors import EntrypointError, ScytheError
+from scythe_cli.model.experiment import RegisteredExperiment, experiment_from_function
 from scythe_cli.model.function_ref import SCRIPT_MODULE, ExperimentTarget, attribute_at
-from scythe_cli.model.registration import ExperimentRegistry, RegisteredExperiment, experiment_from_function
+from scythe_cli.model.registration import ExperimentRegistry
 
 __all__ = ["ImportedInWorker", "enter_worker", "in_worker", "load_target", "stop_if_in_worker"]
 

@@ -25,7 +25,8 @@ from types import ModuleType
 from typing import Any, Literal
 
 from scythe_cli.errors import EntrypointError
-from scythe_cli.model.registration import ExperimentOptions, ExperimentRegistry, RegisteredExperiment
+from scythe_cli.model.experiment import ExperimentOptions, RegisteredExperiment
+from scythe_cli.model.registration import ExperimentRegistry
 
 __all__ = ["SCRIPT_MODULE", "ExperimentTarget", "attribute_at", "target_of"]
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from scythe_cli.model.columns import Column, columns_of
+from scythe_cli.model.columns import SPEC_LEVELS, columns_of, index_columns
 from scythe_cli.model.settings import ScytheStorageSettings
 
 if TYPE_CHECKING:
@@ -30,27 +30,15 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "RESERVED_INPUT_FIELDS",
     "RESERVED_TABLES",
-    "SPEC_LEVELS",
     "BaseSpec",
     "ExperimentIndexAdditionalDataDoesNotMatchNRowsError",
     "ExperimentIndexAdditionalDataOverlapsWithSpecError",
     "ExperimentIndexNotSerializableError",
     "ExperimentInputSpec",
     "ExperimentOutputSpec",
-    "index_columns",
-    "input_columns",
-    "output_columns",
-    "output_files",
 ]
 
-
-SPEC_LEVELS = ("experiment_id", "sort_index", "workflow_run_id", "root_workflow_run_id")
-"""The first levels of the index of every final table."""
-
-RESERVED_INPUT_FIELDS = frozenset({*SPEC_LEVELS, "storage_settings", "sort_subindex"})
-"""Names that a user's input field cannot have."""
 
 RESERVED_TABLES = frozenset({"scalars", "result_file_refs", "errors"})
 """Names that a user's dataframe cannot have."""
@@ -280,23 +268,3 @@ class ExperimentOutputSpec(_FileReferences):
     @field_serializer("dataframes")
     def _name_dataframes(self, frames: dict[str, Any]) -> dict[str, str]:
         return {name: type(frame).__name__ for name, frame in frames.items()}
-
-
-def input_columns(model: type[ExperimentInputSpec]) -> list[Column]:
-    """The columns of the user's own input fields, in the order of the model."""
-    return [column for name, column in columns_of(model).items() if name not in RESERVED_INPUT_FIELDS]
-
-
-def index_columns(model: type[ExperimentInputSpec]) -> list[Column]:
-    """The input columns that are levels of the index of final tables: those of which a cell holds one value."""
-    return [column for column in input_columns(model) if column.is_scalar]
-
-
-def output_columns(model: type[ExperimentOutputSpec]) -> list[Column]:
-    """The columns of `scalars.pq`: every output field but files and dataframes."""
-    return [column for name, column in columns_of(model).items() if name != "dataframes" and not column.is_file]
-
-
-def output_files(model: type[ExperimentOutputSpec]) -> list[Column]:
-    """The output fields that are files."""
-    return [column for name, column in columns_of(model).items() if name != "dataframes" and column.is_file]

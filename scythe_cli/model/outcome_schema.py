@@ -1,12 +1,10 @@
-"""What became of a spec, as columns: the schema of the ledger's parts."""
+"""What became of a spec, as columns: the names and types of those that the parts of a ledger have."""
 
 from __future__ import annotations
 
 import pyarrow as pa
 
-from scythe_cli.model.models import ExperimentOutputSpec, output_columns, output_files
-
-__all__ = ["FEATURE", "FILE", "FRAME", "LEVELS_KEY", "OUTCOME_SCHEMA", "SCALAR", "outcome_schema"]
+__all__ = ["FEATURE", "FILE", "FRAME", "LEVELS_KEY", "OUTCOME_SCHEMA", "REUSED_FROM", "SCALAR"]
 
 
 SCALAR = "out:"
@@ -46,14 +44,3 @@ OUTCOME_SCHEMA = pa.schema(
     ]
 )
 """The columns that every part of the ledger has."""
-
-
-def outcome_schema(model: type[ExperimentOutputSpec]) -> pa.Schema:
-    """`OUTCOME_SCHEMA`, then the scalar outputs and output files of a model; all of these nullable.
-
-    Columns of features and frames are not known from the model and come after these where there are some.
-    """
-    fields = list(OUTCOME_SCHEMA)
-    fields += [column.field.with_name(SCALAR + column.name) for column in output_columns(model)]
-    fields += [pa.field(FILE + column.name, pa.string()) for column in output_files(model)]
-    return pa.schema(fields)

@@ -11,16 +11,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from scythe_cli.arrow.build import array_of, integer_cells, numbers, repeated, texts_of_width
 from scythe_cli.errors import SpecsError
-from scythe_cli.model.columns import (
-    Column,
-    ColumnError,
-    Convert,
-    columns_of,
-    decoder_of,
-    extra_column,
-    schema_of,
-)
-from scythe_cli.model.models import ExperimentInputSpec, input_columns
+from scythe_cli.model.columns import Column, columns_of, decoder_of, extra_column, input_columns, schema_of
+from scythe_cli.model.kinds import ColumnError, Convert
+from scythe_cli.model.models import ExperimentInputSpec
 
 __all__ = [
     "META_SCHEMA",

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from scythe_cli.core.names import is_experiment_name, parse_version
+from scythe_cli.core.names import is_experiment_name
 from scythe_cli.core.text import hint_for
 from scythe_cli.errors import NotFoundError
-from scythe_cli.run.layout import RunLayout, parse_timestamp
+from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.versions import latest_run, list_runs, list_versions, run_times, version_names
 from scythe_cli.storage.base import Storage
 
 if TYPE_CHECKING:
-    from scythe_cli.core.semver import SemVer
     from scythe_cli.run.manifest import RunManifest
     from scythe_cli.run.records import RunRecord
 
@@ -30,10 +30,7 @@ __all__ = [
     "VersionRecord",
     "each_of",
     "find_run",
-    "latest_run",
     "list_experiments",
-    "list_runs",
-    "list_versions",
     "run_record",
     "runs_by_version",
 ]
@@ -71,20 +68,8 @@ def list_experiments(storage: Storage) -> list[str]:
 
 def _versions_by_experiment(storage: Storage) -> dict[str, list[str]]:
     names = sorted(filter(is_experiment_name, storage.list_folders("")))
-    versions = each_of(storage, lambda name: _version_names(storage, name), names)
+    versions = each_of(storage, lambda name: version_names(storage, name), names)
     return {name: found for name, found in zip(names, versions, strict=True) if found}
-
-
-def _version_names(storage: Storage, experiment: str) -> list[str]:
-    """The names of the folders of versions, oldest version first."""
-    versions = [(key, name) for name in storage.list_folders(experiment) if (key := parse_version(name)) is not None]
-    return [name for _, name in sorted(versions)]
-
-
-def _timestamps(storage: Storage, experiment: str, version: str) -> list[datetime]:
-    """When the runs of a version were allocated, oldest first."""
-    stamps = [parse_timestamp(name) for name in storage.list_folders(f"{experiment}/{version}")]
-    return sorted(stamp for stamp in stamps if stamp is not None)
 
 
 def each_of(storage: Storage, call: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
@@ -95,27 +80,6 @@ def each_of(storage: Storage, call: Callable[[_T], _R], items: Sequence[_T]) -> 
 
     with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
         return list(pool.map(call, items))
-
-
-def list_versions(storage: Storage, experiment: str) -> list[SemVer]:
-    """The versions of an experiment, oldest first; a version folder without a run counts as well."""
-    from scythe_cli.core.semver import SemVer
-
-    return [SemVer.FromString(name) for name in _version_names(storage, experiment)]
-
-
-def list_runs(storage: Storage, experiment: str, version: SemVer) -> list[RunLayout]:
-    """The runs of a version, oldest first."""
-    return [RunLayout(experiment, version, stamp) for stamp in _timestamps(storage, experiment, str(version))]
-
-
-def latest_run(storage: Storage, experiment: str) -> RunLayout | None:
-    """The newest run of the newest version that has one."""
-    for version in reversed(list_versions(storage, experiment)):
-        runs = list_runs(storage, experiment, version)
-        if runs:
-            return runs[-1]
-    return None
 
 
 def find_run(storage: Storage, reference: str) -> RunLayout:
@@ -224,11 +188,11 @@ def runs_by_version(storage: Storage, experiment: str | None = None) -> list[tup
     if experiment is None:
         versions = _versions_by_experiment(storage)
     else:
-        versions = {experiment: _version_names(storage, experiment) if is_experiment_name(experiment) else []}
+        versions = {experiment: version_names(storage, experiment) if is_experiment_name(experiment) else []}
         if not versions[experiment]:
             names = list_experiments(storage)
             hint = hint_for(experiment, names) or "`scythe allocate FILE` makes a first run."
             raise NotFoundError(f"{storage.location} has no runs of {experiment!r}", hint=hint)
     pairs = [(name, version) for name, found in versions.items() for version in reversed(found)]
-    stamps = each_of(storage, lambda pair: _timestamps(storage, *pair), pairs)
+    stamps = each_of(storage, lambda pair: run_times(storage, *pair), pairs)
     return [(name, version, found) for (name, version), found in zip(pairs, stamps, strict=True)]

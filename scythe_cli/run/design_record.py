@@ -1,18 +1,16 @@
 """How a sampling file was made: the record that is kept with the file, and in the manifest of a run.
 
 A Parquet file has it as JSON in its key-value metadata, under `scythe:design`. A CSV file stays plain, and has it in a
-YAML file beside it, `<file>.design.yml`, with the hash of the CSV that it describes.
+YAML file beside it, `<file>.design.yml`, with the hash of the CSV that it describes. `sampling.reading` reads it.
 """
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from scythe_cli.core.records import Record
 
@@ -24,7 +22,6 @@ __all__ = [
     "Distribution",
     "SampleQuality",
     "SampleResult",
-    "read_design",
     "sidecar_of",
 ]
 
@@ -119,58 +116,3 @@ class SampleResult(Record):
 def sidecar_of(path: Path) -> Path:
     """Where the record of a CSV file is kept."""
     return path.with_name(f"{path.name}.design.yml")
-
-
-def read_design(path: Path) -> tuple[DesignRecord | None, str | None]:
-    """Read the record of a sampling file.
-
-    Args:
-        path: A sampling file that can be read.
-
-    Returns:
-        The record, None when there is none or the file is no longer what it describes; and what to tell the user.
-    """
-    if path.suffix.lower() == ".csv":
-        return _from_sidecar(path)
-    return _from_parquet(path)
-
-
-def _from_sidecar(path: Path) -> tuple[DesignRecord | None, str | None]:
-    from scythe_cli.errors import StorageError
-    from scythe_cli.run.manifest import load_yaml
-
-    sidecar = sidecar_of(path)
-    try:
-        data = sidecar.read_bytes()
-    except FileNotFoundError:
-        return None, None
-    except OSError as error:
-        return None, f"{sidecar.name} cannot be read ({error.strerror}), so the run does not know its design"
-    try:
-        record = DesignRecord.model_validate(load_yaml(data, sidecar.name))
-    except (StorageError, ValidationError):
-        return None, f"{sidecar.name} is no record of a design, and is left aside"
-    with path.open("rb") as file:
-        same = record.file_sha256 in (None, file_digest(file, "sha256").hexdigest())
-    if not same:
-        return None, f"{path.name} has changed since it was sampled, so {sidecar.name} is left aside"
-    return record, None
-
-
-def _from_parquet(path: Path) -> tuple[DesignRecord | None, str | None]:
-    import pyarrow.parquet as pq
-
-    with path.open("rb") as file:
-        footer: Any = pq.ParquetFile(file)
-        metadata: dict[bytes, bytes] = footer.schema_arrow.metadata or {}
-        n_rows, names = int(footer.metadata.num_rows), set(footer.schema_arrow.names)
-    if DESIGN_KEY not in metadata:
-        return None, None
-    try:
-        record = DesignRecord.model_validate(json.loads(metadata[DESIGN_KEY]))
-    except ValueError:  # JSON's errors and pydantic's are both
-        return None, f"the design in the metadata of {path.name} cannot be read, and is left aside"
-    columns = {*(field.name for field in record.fields), *record.fixed}
-    if n_rows != record.rows or not columns <= names:
-        return None, f"{path.name} has changed since it was sampled, so its design is left aside"
-    return record, None

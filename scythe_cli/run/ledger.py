@@ -1,7 +1,7 @@
 """The ledger of a run: parts under `outcomes/`, each a Parquet file of outcomes, written once and never changed.
 
 A spec can have several outcomes: earlier attempts, attempts of a retry, or twice the same attempt when an engine
-replayed it. Exactly one of them counts: the first success, else the one of the highest attempt.
+replayed it. `outcomes.effective` chooses the one that counts.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ from scythe_cli.arrow.checksum import (
     whole_footer,
 )
 from scythe_cli.core.folders import owned_prefix
-from scythe_cli.core.records import StateCounts
-from scythe_cli.core.states import State
 from scythe_cli.errors import StorageError
 from scythe_cli.model.outcome_schema import FRAME, OUTCOME_SCHEMA
 from scythe_cli.run.layout import RunLayout
@@ -42,9 +40,7 @@ __all__ = [
     "PartFile",
     "RowGroup",
     "check_parts",
-    "counts_of",
     "damaged_part",
-    "effective_outcomes",
     "merge_outcomes",
     "read_part",
     "write_part",
@@ -385,35 +381,3 @@ def _raise_if_refused(error: Exception, path: Path) -> None:
     number = getattr(error, "errno", None)
     if number is not None:
         raise StorageError(f"cannot read {path}: {os.strerror(number)}") from error
-
-
-def effective_outcomes(outcomes: pl.DataFrame) -> pl.DataFrame:
-    """Choose the outcome that counts for each spec.
-
-    Args:
-        outcomes: What `Ledger.outcomes` returns.
-
-    Returns:
-        Its rows with one row per `sort_index`, sorted by it; specs without a final outcome are not in it.
-    """
-    final = outcomes.filter(pl.col("final"))
-    if final["sort_index"].n_unique() == final.height:
-        return final.sort("sort_index")
-    succeeded = pl.col("state") == State.SUCCEEDED.value
-    return (
-        final.with_columns(
-            succeeded.alias("succeeded"),
-            # of two successes the first counts: later ones are replays
-            pl.when(succeeded).then(-pl.col("attempt")).otherwise(pl.col("attempt")).alias("rank"),
-        )
-        .sort("sort_index", "succeeded", "rank", descending=[False, True, True], maintain_order=True)
-        .unique("sort_index", keep="first", maintain_order=True)
-        .drop("succeeded", "rank")
-    )
-
-
-def counts_of(effective: pl.DataFrame, n_specs: int) -> StateCounts:
-    """Count the specs by state; what has no outcome is pending."""
-    counts = {str(state): int(n) for state, n in effective["state"].value_counts().iter_rows()}
-    known = {state.value: counts.get(state.value, 0) for state in State if state is not State.PENDING}
-    return StateCounts(**known, pending=n_specs - sum(known.values()))

@@ -12,8 +12,8 @@ from scythe_cli.core.states import State
 from scythe_cli.run.active import read_running
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.lease import LeaseRecord, read_owner
-from scythe_cli.run.ledger import counts_of
 from scythe_cli.run.manifest import RunManifest
+from scythe_cli.run.outcomes.effective import counts_of
 from scythe_cli.run.records import RunningSpec, RunStatus
 from scythe_cli.storage.base import Storage
 

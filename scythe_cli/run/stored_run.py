@@ -10,10 +10,11 @@ import polars as pl
 
 from scythe_cli.errors import UsageError
 from scythe_cli.run.catalog import run_record
-from scythe_cli.run.error_groups import group_errors, read_errors, spec_errors
 from scythe_cli.run.layout import RunLayout
-from scythe_cli.run.ledger import Ledger, counts_of, effective_outcomes
+from scythe_cli.run.ledger import Ledger
 from scythe_cli.run.manifest import RunManifest, read_manifest
+from scythe_cli.run.outcomes.effective import counts_of, effective_outcomes
+from scythe_cli.run.outcomes.error_groups import group_errors, read_errors, spec_errors
 from scythe_cli.run.records import RunErrors, RunRecord, RunStatus
 from scythe_cli.run.status import status_of, tables_are_current
 from scythe_cli.storage.base import Storage

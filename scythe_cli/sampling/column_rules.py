@@ -21,7 +21,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, PlainValidator,
 from pydantic.fields import FieldInfo
 from pydantic.types import AllowInfNan
 
-from scythe_cli.model.models import RESERVED_INPUT_FIELDS, ExperimentInputSpec
+from scythe_cli.model.columns import RESERVED_INPUT_FIELDS
+from scythe_cli.model.models import ExperimentInputSpec
 
 __all__ = ["FastAccept", "fast_accept", "fields_are_independent", "is_plain_model"]
 

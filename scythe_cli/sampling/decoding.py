@@ -20,8 +20,8 @@ from typing import Any, Final, Literal, get_origin
 import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError, create_model
 
-from scythe_cli.model.columns import Column, ColumnError, columns_of
-from scythe_cli.model.file_refs import is_file_reference
+from scythe_cli.model.columns import Column, columns_of
+from scythe_cli.model.kinds import ColumnError, is_file_reference
 from scythe_cli.sampling.file_columns import FieldColumn, FieldGroup, Source, accepts_none, members_of
 
 __all__ = [

@@ -14,8 +14,9 @@ import pyarrow as pa
 from pydantic import ConfigDict, Field, PydanticUserError, TypeAdapter, ValidationError
 
 from scythe_cli.errors import SpecsError, first_line
-from scythe_cli.model.columns import Column, ColumnError
-from scythe_cli.model.models import ExperimentInputSpec, input_columns
+from scythe_cli.model.columns import Column, input_columns
+from scythe_cli.model.kinds import ColumnError
+from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.model.spec_rows import spec_factory
 from scythe_cli.sampling.decoding import MISSING, Partial, Unusable
 from scythe_cli.sampling.file_columns import FieldColumn, FieldGroup, accepts_none

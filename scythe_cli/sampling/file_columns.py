@@ -16,7 +16,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from scythe_cli.errors import SamplingFileError
-from scythe_cli.model.models import RESERVED_INPUT_FIELDS, ExperimentInputSpec
+from scythe_cli.model.columns import RESERVED_INPUT_FIELDS
+from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.sampling.problems import listing
 
 __all__ = [

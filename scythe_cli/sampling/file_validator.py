@@ -19,8 +19,8 @@ import pyarrow.compute
 from pydantic.fields import FieldInfo
 
 from scythe_cli.errors import SamplingFileError
-from scythe_cli.model.columns import Column, schema_of
-from scythe_cli.model.models import ExperimentInputSpec, input_columns
+from scythe_cli.model.columns import Column, input_columns, schema_of
+from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.sampling.column_rules import fast_accept, fields_are_independent
 from scythe_cli.sampling.decoding import MISSING, Decoder, decode_cells, decode_values, decoder_of
 from scythe_cli.sampling.field_values import FieldValidator, ProblemsByPosition

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute
 from pydantic import RootModel
 
-from scythe_cli.model.columns import Column, ColumnError, columns_of
+from scythe_cli.model.columns import Column, columns_of
+from scythe_cli.model.kinds import ColumnError
 from scythe_cli.sampling.column_rules import FastAccept, fast_accept, is_plain_model
 from scythe_cli.sampling.decoding import MISSING, Decoder, decode_cells
 from scythe_cli.sampling.field_values import FieldValidator

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import ValidationError
 
 from scythe_cli.arrow.build import integer_cells
-from scythe_cli.errors import SamplingFileError, first_line
+from scythe_cli.errors import SamplingFileError, StorageError, first_line
 from scythe_cli.model.models import ExperimentInputSpec
+from scythe_cli.run.design_record import DESIGN_KEY, DesignRecord, sidecar_of
 from scythe_cli.sampling.field_values import ROUND_TRIP_HINT, round_trip_problem, rows_to_try
 from scythe_cli.sampling.file_columns import FieldColumn, RawFile, Source
 from scythe_cli.sampling.file_validator import FileValidator, ValidateAll, ValidationResult
 
 if TYPE_CHECKING:
-    from scythe_cli.model.registration import RegisteredExperiment
+    from scythe_cli.model.experiment import RegisteredExperiment
 
-__all__ = ["SUFFIXES", "Helpers", "SamplingTable", "read_raw", "read_sampling_file"]
+__all__ = ["SUFFIXES", "Helpers", "SamplingTable", "read_design", "read_raw", "read_sampling_file"]
 
 
 SUFFIXES = (".csv", ".parquet", ".pq")
@@ -149,3 +153,57 @@ def _first_missing(source: Source) -> int:
         rows = pc.indices_nonzero(source.cells.is_null()).slice(0, 1)
         return int(integer_cells(rows.cast(pa.int64()))[0])
     return -1
+
+
+def read_design(path: Path) -> tuple[DesignRecord | None, str | None]:
+    """Read the record of a sampling file.
+
+    Args:
+        path: A sampling file that can be read.
+
+    Returns:
+        The record, None when there is none or the file is no longer what it describes; and what to tell the user.
+    """
+    if path.suffix.lower() == ".csv":
+        return _from_sidecar(path)
+    return _from_parquet(path)
+
+
+def _from_sidecar(path: Path) -> tuple[DesignRecord | None, str | None]:
+    from scythe_cli.run.manifest import load_yaml
+
+    sidecar = sidecar_of(path)
+    try:
+        data = sidecar.read_bytes()
+    except FileNotFoundError:
+        return None, None
+    except OSError as error:
+        return None, f"{sidecar.name} cannot be read ({error.strerror}), so the run does not know its design"
+    try:
+        record = DesignRecord.model_validate(load_yaml(data, sidecar.name))
+    except (StorageError, ValidationError):
+        return None, f"{sidecar.name} is no record of a design, and is left aside"
+    with path.open("rb") as file:
+        same = record.file_sha256 in (None, file_digest(file, "sha256").hexdigest())
+    if not same:
+        return None, f"{path.name} has changed since it was sampled, so {sidecar.name} is left aside"
+    return record, None
+
+
+def _from_parquet(path: Path) -> tuple[DesignRecord | None, str | None]:
+    import pyarrow.parquet as pq
+
+    with path.open("rb") as file:
+        footer: Any = pq.ParquetFile(file)
+        metadata: dict[bytes, bytes] = footer.schema_arrow.metadata or {}
+        n_rows, names = int(footer.metadata.num_rows), set(footer.schema_arrow.names)
+    if DESIGN_KEY not in metadata:
+        return None, None
+    try:
+        record = DesignRecord.model_validate(json.loads(metadata[DESIGN_KEY]))
+    except ValueError:  # JSON's errors and pydantic's are both
+        return None, f"the design in the metadata of {path.name} cannot be read, and is left aside"
+    columns = {*(field.name for field in record.fields), *record.fixed}
+    if n_rows != record.rows or not columns <= names:
+        return None, f"{path.name} has changed since it was sampled, so its design is left aside"
+    return record, None

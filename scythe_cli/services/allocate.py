@@ -27,11 +27,10 @@ from scythe_cli.core.text import redact_uri
 from scythe_cli.engines.base import Engine, Job
 from scythe_cli.errors import ScytheError, SpecsError
 from scythe_cli.executor.limits import StopSignal
-from scythe_cli.model.models import ExperimentInputSpec, index_columns, input_columns
-from scythe_cli.model.outcome_schema import outcome_schema
-from scythe_cli.model.registration import RegisteredExperiment
+from scythe_cli.model.columns import index_columns, input_columns, outcome_schema
+from scythe_cli.model.experiment import RegisteredExperiment
+from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.model.spec_rows import build_specs, with_meta
-from scythe_cli.run.claiming import claim_run
 from scythe_cli.run.design_record import DesignRecord
 from scythe_cli.run.input_files import (
     ArtifactPlan,
@@ -47,6 +46,7 @@ from scythe_cli.run.manifest import (
     provenance,
 )
 from scythe_cli.run.specs_file import specs_hash, write_new_specs
+from scythe_cli.run.versions import claim_run
 from scythe_cli.services.execute import at_work, run_job
 from scythe_cli.services.records import AllocateResult
 from scythe_cli.services.reuse.code_hash import code_of

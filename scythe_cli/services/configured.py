@@ -18,7 +18,7 @@ from scythe_cli.errors import ConfigError, EntrypointError, NotFoundError, Usage
 if TYPE_CHECKING:
     from scythe_cli.analysis.run import Run
     from scythe_cli.engines.base import Engine
-    from scythe_cli.model.registration import RegisteredExperiment
+    from scythe_cli.model.experiment import RegisteredExperiment
     from scythe_cli.storage.base import Storage
 
 __all__ = ["ConfiguredProject", "engine_name_of"]
@@ -141,7 +141,7 @@ class ConfiguredProject:
             EntrypointError: If its module cannot be imported or its function is not right.
         """
         from scythe_cli.model.entrypoints import load_entrypoint
-        from scythe_cli.model.registration import RegisteredExperiment, with_options
+        from scythe_cli.model.experiment import RegisteredExperiment, with_options
 
         name, settings = self.settings_of(name)
         with self.engine.loading():

@@ -10,9 +10,9 @@ from scythe_cli.core.progress import Progress, ProgressCallback
 from scythe_cli.engines.base import Engine, Execution, Job
 from scythe_cli.errors import ScytheError, StoppedError
 from scythe_cli.executor.limits import StopSignal
-from scythe_cli.run.error_groups import groups_of_run
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.outcomes.error_groups import groups_of_run
 from scythe_cli.services.records import AllocateResult
 from scythe_cli.storage.base import Storage
 

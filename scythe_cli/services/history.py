@@ -18,10 +18,11 @@ from scythe_cli.core.records import Record
 from scythe_cli.core.states import State
 from scythe_cli.errors import InvalidInputError, NotFoundError, UsageError
 from scythe_cli.executor.rows.call import Leaf, OutputError, RunContext
+from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.models import ExperimentOutputSpec
-from scythe_cli.model.registration import RegisteredExperiment
 from scythe_cli.model.spec_rows import spec_factory, workflow_run_id
-from scythe_cli.run.ledger import Ledger, effective_outcomes, read_part
+from scythe_cli.run.ledger import Ledger, read_part
+from scythe_cli.run.outcomes.effective import effective_outcomes
 from scythe_cli.run.specs_file import SpecFile
 
 __all__ = ["Attempt", "SpecHistory", "rerun_spec", "spec_history"]

@@ -15,11 +15,11 @@ from scythe_cli.core.progress import Progress
 from scythe_cli.core.records import StateCounts
 from scythe_cli.errors import UsageError
 from scythe_cli.model.describe import describe_experiment
-from scythe_cli.model.registration import RegisteredExperiment
-from scythe_cli.run.design_record import DesignRecord, read_design
+from scythe_cli.model.experiment import RegisteredExperiment
+from scythe_cli.run.design_record import DesignRecord
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.manifest import RecursionRecord
-from scythe_cli.sampling.reading import Helpers, SamplingTable, read_sampling_file
+from scythe_cli.sampling.reading import Helpers, SamplingTable, read_design, read_sampling_file
 from scythe_cli.services.allocate import AllocationRequest, Submission, check_inputs, execute, submit
 from scythe_cli.services.completions import remember_columns, remember_run
 from scythe_cli.services.fleet import submit_job

@@ -21,10 +21,10 @@ from scythe_cli.core.states import State
 from scythe_cli.engines.local import LocalEngine
 from scythe_cli.errors import ScytheError, StorageError, UsageError
 from scythe_cli.executor.limits import StopSignal
-from scythe_cli.model.registration import RegisteredExperiment
+from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.spec_rows import META_SCHEMA
-from scythe_cli.run.catalog import list_runs, list_versions
 from scythe_cli.run.ledger import Ledger
+from scythe_cli.run.versions import list_runs, list_versions
 from scythe_cli.services.allocate import (
     AllocationRequest,
     check_inputs,

@@ -23,15 +23,15 @@ from scythe_cli.core.states import State
 from scythe_cli.engines.base import Engine, Execution, Job
 from scythe_cli.errors import InvalidInputError, StorageError, UsageError
 from scythe_cli.executor.limits import StopSignal
-from scythe_cli.model.models import input_columns
-from scythe_cli.model.outcome_schema import outcome_schema
-from scythe_cli.model.registration import RegisteredExperiment
-from scythe_cli.run.duplicates import read_duplicates, spread_outcomes
+from scythe_cli.model.columns import input_columns, outcome_schema
+from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.run.final.gather import GatherResult
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.lease import abandoned_claims
-from scythe_cli.run.ledger import Ledger, counts_of, effective_outcomes
+from scythe_cli.run.ledger import Ledger
 from scythe_cli.run.manifest import RunManifest
+from scythe_cli.run.outcomes.duplicates import read_duplicates, spread_outcomes
+from scythe_cli.run.outcomes.effective import counts_of, effective_outcomes
 from scythe_cli.run.specs_file import SpecFile
 from scythe_cli.services.execute import at_work, conclude, run_job
 from scythe_cli.services.records import AllocateResult

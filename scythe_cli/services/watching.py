@@ -16,8 +16,9 @@ from scythe_cli.core.states import State
 from scythe_cli.engines.base import Engine
 from scythe_cli.engines.entry_points import needs_lease
 from scythe_cli.errors import StorageError, WaitTimeoutError
-from scythe_cli.run.error_groups import ERROR_COLUMNS
-from scythe_cli.run.ledger import Ledger, effective_outcomes, read_part
+from scythe_cli.run.ledger import Ledger, read_part
+from scythe_cli.run.outcomes.effective import effective_outcomes
+from scythe_cli.run.outcomes.error_groups import ERROR_COLUMNS
 from scythe_cli.run.records import RunStatus, SpecError
 
 if TYPE_CHECKING:

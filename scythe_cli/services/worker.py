@@ -18,7 +18,8 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from scythe_cli.errors import UsageError
-from scythe_cli.model.registration import ExperimentRegistry, RegisteredExperiment
+from scythe_cli.model.experiment import RegisteredExperiment
+from scythe_cli.model.registration import ExperimentRegistry
 
 if TYPE_CHECKING:
     from hatchet_sdk.labels import DesiredWorkerLabel
@@ -145,7 +146,7 @@ class ScytheWorkerConfig(BaseSettings):
         workflows: Sequence[Any] = (),
     ) -> list[Served]:
         """What a worker with this configuration serves."""
-        from scythe_cli.model.registration import where_is
+        from scythe_cli.model.experiment import where_is
 
         rows = [Served("scythe_scatter_gather", "scatter/gather", "")] if self.DOES_FAN else []
         if self.DOES_LEAF:

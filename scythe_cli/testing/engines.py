@@ -27,7 +27,7 @@ from scythe_cli.core.progress import Progress
 from scythe_cli.core.states import State
 from scythe_cli.engines.base import Engine, Execution, Job
 from scythe_cli.executor.limits import StopSignal
-from scythe_cli.model.registration import with_options
+from scythe_cli.model.experiment import with_options
 from scythe_cli.run.ledger import Ledger
 from scythe_cli.services.allocate import execute, submit
 from scythe_cli.services.intake import read_cases

@@ -25,7 +25,8 @@ from scythe_cli.errors import WaitTimeoutError
 from scythe_cli.run.active import RunningFile, read_running
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.lease import hold_lease, read_owner
-from scythe_cli.run.ledger import Ledger, effective_outcomes, write_part
+from scythe_cli.run.ledger import Ledger, write_part
+from scythe_cli.run.outcomes.effective import effective_outcomes
 from scythe_cli.run.records import RunningSpec, RunStatus, SpecError
 from scythe_cli.services.watching import LedgerReader, RunWatch
 from scythe_cli.storage.base import Storage

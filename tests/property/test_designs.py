@@ -21,8 +21,7 @@ from scythe_cli.doe.rows import draw_rows
 from scythe_cli.doe.sample_file import sample_file
 from scythe_cli.doe.settings import SampleOptions
 from scythe_cli.doe.variables import variable_of
-from scythe_cli.run.design_record import read_design
-from scythe_cli.sampling.reading import read_sampling_file
+from scythe_cli.sampling.reading import read_design, read_sampling_file
 
 
 @st.composite

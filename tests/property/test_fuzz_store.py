@@ -16,14 +16,10 @@ from scythe_cli.analysis.run import Run
 from scythe_cli.core.names import is_experiment_name, parse_version
 from scythe_cli.core.semver import SemVer
 from scythe_cli.errors import NotFoundError, ScytheError
-from scythe_cli.run.catalog import (
-    find_run,
-    list_experiments,
-    list_runs,
-    list_versions,
-)
+from scythe_cli.run.catalog import find_run, list_experiments
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.layout import RunLayout, parse_timestamp
+from scythe_cli.run.versions import list_runs, list_versions
 from scythe_cli.services.project import Project, open_project
 from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage

@@ -28,7 +28,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from scythe_cli.base import ExperimentInputSpec, input_columns
 from scythe_cli.errors import SamplingFileError
 from scythe_cli.executor.protocol import Connection
-from scythe_cli.model.columns import ColumnError, schema_of
+from scythe_cli.model.columns import schema_of
+from scythe_cli.model.kinds import ColumnError
 from scythe_cli.sampling import file_validator, sharing
 from scythe_cli.sampling.helper import serve
 from scythe_cli.sampling.problems import BadCellsError

@@ -12,8 +12,8 @@ import pytest
 
 from scythe_cli.core.processes import machine, start_of
 from scythe_cli.core.semver import Bump, SemVer
-from scythe_cli.run.claiming import claim_run
 from scythe_cli.run.layout import RunLayout, version_claim_key
+from scythe_cli.run.versions import claim_run
 from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage
 

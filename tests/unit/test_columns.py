@@ -33,16 +33,8 @@ from pydantic import (
 from typing_extensions import TypedDict
 
 from scythe_cli.base import FileReference, OptionalFileReference, S3Url
-from scythe_cli.model.columns import (
-    ENCODING_KEY,
-    Column,
-    ColumnError,
-    columns_of,
-    decoder_of,
-    extra_column,
-    schema_of,
-    unit_of,
-)
+from scythe_cli.model.columns import Column, columns_of, decoder_of, extra_column, schema_of, unit_of
+from scythe_cli.model.kinds import ENCODING_KEY, ColumnError
 
 
 class Size(enum.Enum):

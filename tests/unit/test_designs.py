@@ -24,14 +24,9 @@ from scythe_cli.doe.sample_file import sample_file
 from scythe_cli.doe.scales import Numbers
 from scythe_cli.doe.settings import SampleOptions
 from scythe_cli.errors import SamplingFileError, UsageError
-from scythe_cli.run.design_record import (
-    DESIGN_KEY,
-    DesignRecord,
-    read_design,
-    sidecar_of,
-)
+from scythe_cli.run.design_record import DESIGN_KEY, DesignRecord, sidecar_of
 from scythe_cli.sampling.problems import BadCellsError
-from scythe_cli.sampling.reading import read_sampling_file
+from scythe_cli.sampling.reading import read_design, read_sampling_file
 
 
 class Kind(Enum):

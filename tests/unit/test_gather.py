@@ -15,9 +15,11 @@ from scythe_cli.core.records import StateCounts
 from scythe_cli.errors import StorageError
 from scythe_cli.run import ledger as ledger_module
 from scythe_cli.run.final import gather as gather_module
-from scythe_cli.run.final import merge as ranges_module
+from scythe_cli.run.final import merge as merge_module
+from scythe_cli.run.final import sources as sources_module
 from scythe_cli.run.final.gather import gather
-from scythe_cli.run.ledger import Ledger, counts_of, effective_outcomes
+from scythe_cli.run.ledger import Ledger
+from scythe_cli.run.outcomes.effective import counts_of, effective_outcomes
 from scythe_cli.storage.opening import open_storage
 from tests.made_runs import LAYOUT, make_run, outcomes, write_part
 
@@ -170,13 +172,13 @@ def test_outcomes_of_other_specs_are_passed_over(tmp_path: Path) -> None:
 
 
 def test_a_range_is_done_before_later_parts_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranges_module, "_GROUP_ROWS", 1)
+    monkeypatch.setattr(sources_module, "_GROUP_ROWS", 1)
     storage = open_storage(tmp_path / "runs")
     run = make_run(storage, tmp_path, 30)
     for name, rows in (("a", range(12)), ("b", range(12, 20)), ("c", range(20, 30))):
         write_part(storage, run, name, outcomes(rows))
     with Ledger.open(storage, run) as ledger:
-        ranges = ranges_module.ranges_of(ledger.parts, 30, 10, tmp_path)
+        ranges = merge_module.ranges_of(ledger.parts, 30, 10, tmp_path)
         part = storage.local_path(run.outcome_part("c"))
         assert part is not None
         part.write_bytes(part.read_bytes()[:-100])
@@ -283,9 +285,9 @@ def test_any_mix_of_parts_gives_each_spec_one_row(
             expected[row] = max(finals, key=lambda one: one[0])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gather_module, "_ROWS_AT_ONCE", data.draw(st.integers(1, 40)))
-        patch.setattr(ranges_module, "_GROUP_ROWS", data.draw(st.sampled_from([1, 20, 1000])))
-        patch.setattr(ranges_module, "_MAX_AHEAD_BYTES", data.draw(st.sampled_from([0, 1_000_000])))
-        patch.setattr(ranges_module, "_MAX_WAITING_BYTES", data.draw(st.sampled_from([0, 2_000, 1_000_000])))
+        patch.setattr(sources_module, "_GROUP_ROWS", data.draw(st.sampled_from([1, 20, 1000])))
+        patch.setattr(sources_module, "_MAX_AHEAD_BYTES", data.draw(st.sampled_from([0, 1_000_000])))
+        patch.setattr(merge_module, "_MAX_WAITING_BYTES", data.draw(st.sampled_from([0, 2_000, 1_000_000])))
         tables = gather(storage, run).tables
     scalars, errors = pl.read_parquet(tables["scalars"]), pl.read_parquet(tables["errors"])
     succeeded = {row: attempt for row, (attempt, state, _) in expected.items() if state == "succeeded"}

@@ -18,7 +18,8 @@ from scythe_cli.core.states import State
 from scythe_cli.executor.rows.call import Leaf, LeafResult, RunContext
 from scythe_cli.executor.rows.failure import Failure
 from scythe_cli.executor.rows.outcomes import Attempts, OutcomeBatch
-from scythe_cli.model.outcome_schema import LEVELS_KEY, outcome_schema
+from scythe_cli.model.columns import outcome_schema
+from scythe_cli.model.outcome_schema import LEVELS_KEY
 from scythe_cli.registry import ExperimentOptions, experiment_from_function
 
 RUN = "e/v1.0.0/2025-01-01_00-00-00"

@@ -14,13 +14,8 @@ from scythe_cli.core.records import StateCounts
 from scythe_cli.errors import StorageError
 from scythe_cli.run import ledger as ledger_module
 from scythe_cli.run.layout import RunLayout
-from scythe_cli.run.ledger import (
-    Ledger,
-    LedgerWriter,
-    counts_of,
-    effective_outcomes,
-    merge_outcomes,
-)
+from scythe_cli.run.ledger import Ledger, LedgerWriter, merge_outcomes
+from scythe_cli.run.outcomes.effective import counts_of, effective_outcomes
 from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage
 from tests.made_runs import LAYOUT, outcomes, write_part

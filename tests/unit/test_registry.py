@@ -21,7 +21,7 @@ from scythe_cli.errors import (
     InvalidInputError,
     RegistrationError,
 )
-from scythe_cli.model.registration import with_options
+from scythe_cli.model.experiment import with_options
 from scythe_cli.registry import (
     ExperimentOptions,
     ExperimentRegistry,

@@ -27,7 +27,7 @@ from scythe_cli.executor.limits import StopSignal
 from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
 from scythe_cli.model.spec_rows import spec_factory, table_from_specs
 from scythe_cli.registry import ExperimentRegistry, RegisteredExperiment
-from scythe_cli.run import claiming
+from scythe_cli.run import versions
 from scythe_cli.run.ledger import Ledger, write_part
 from scythe_cli.run.manifest import Provenance
 from scythe_cli.run.specs_file import SpecFile
@@ -154,7 +154,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
         def now(cls, tz: Any = None) -> Any:
             return datetime(2026, 1, 1, 0, 0, next(clock), tzinfo=tz)
 
-    monkeypatch.setattr(claiming, "datetime", Clock)
+    monkeypatch.setattr(versions, "datetime", Clock)
     return Bench(open_storage(str(tmp_path / "odd [runs]")), energy, tmp_path)
 
 

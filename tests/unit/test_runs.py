@@ -11,11 +11,12 @@ from scythe_cli.analysis.run import Run
 from scythe_cli.core.records import StateCounts
 from scythe_cli.core.semver import SemVer
 from scythe_cli.errors import NotFoundError, StorageError, UsageError
-from scythe_cli.run.catalog import find_run, list_experiments, list_versions
+from scythe_cli.run.catalog import find_run, list_experiments
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.manifest import RunManifest
 from scythe_cli.run.status import notice_of, pace
+from scythe_cli.run.versions import list_versions
 from scythe_cli.services.listing import run_records, version_records
 from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage

@@ -30,8 +30,9 @@ from scythe_cli.analysis.results.tables import describe_tables
 from scythe_cli.core.states import State
 from scythe_cli.errors import NotFoundError, ScytheError, UsageError
 from scythe_cli.run.input_files import InputArtifact
-from scythe_cli.run.ledger import Ledger, effective_outcomes
+from scythe_cli.run.ledger import Ledger
 from scythe_cli.run.manifest import RunManifest, load_yaml
+from scythe_cli.run.outcomes.effective import effective_outcomes
 from scythe_cli.run.records import RunErrors, RunStatus
 from scythe_cli.storage.base import MissingKeyError
 

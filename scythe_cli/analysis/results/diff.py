@@ -13,7 +13,8 @@ from scythe_cli.analysis.results.diff_tables import FILES, SCALARS, Tolerance, c
 from scythe_cli.core.states import State
 from scythe_cli.core.text import hint_for
 from scythe_cli.errors import NotFoundError
-from scythe_cli.run.ledger import Ledger, effective_outcomes
+from scythe_cli.run.ledger import Ledger
+from scythe_cli.run.outcomes.effective import effective_outcomes
 from scythe_cli.run.stored_run import StoredRun
 
 __all__ = ["diff_runs"]

@@ -20,8 +20,9 @@ import pyarrow as pa
 from scythe_cli.core.states import State
 from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
 from scythe_cli.run.layout import RunLayout
-from scythe_cli.run.ledger import Ledger, effective_outcomes, write_part
+from scythe_cli.run.ledger import Ledger, write_part
 from scythe_cli.run.manifest import read_manifest
+from scythe_cli.run.outcomes.effective import effective_outcomes
 from scythe_cli.storage.base import Storage
 
 __all__ = ["CANCEL_PREFIX", "CancelWatch", "is_cancelled", "write_cancelled"]

@@ -8,10 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from scythe_cli.model.columns import schema_of
-from scythe_cli.model.models import input_columns
-from scythe_cli.model.outcome_schema import outcome_schema
-from scythe_cli.model.registration import RegisteredExperiment
+from scythe_cli.model.columns import input_columns, outcome_schema, schema_of
+from scythe_cli.model.experiment import RegisteredExperiment
 
 __all__ = ["code_fingerprint", "mismatch", "schema_fingerprint"]
 

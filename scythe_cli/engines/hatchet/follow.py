@@ -14,7 +14,8 @@ from scythe_cli.core.records import StateCounts
 from scythe_cli.core.states import State
 from scythe_cli.engines.base import Job
 from scythe_cli.errors import StorageError, first_line
-from scythe_cli.run.ledger import POLARS_ERRORS, effective_outcomes
+from scythe_cli.run.ledger import POLARS_ERRORS
+from scythe_cli.run.outcomes.effective import effective_outcomes
 from scythe_cli.storage.base import MissingKeyError
 
 __all__ = ["Follower"]

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from scythe_cli.core.recursion import RecursionMap
 from scythe_cli.engines.hatchet.fingerprint import code_fingerprint, schema_fingerprint
-from scythe_cli.model.registration import RegisteredExperiment
+from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage

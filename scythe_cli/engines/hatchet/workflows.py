@@ -6,8 +6,9 @@ import inspect
 from typing import Any, NoReturn, get_type_hints
 
 from scythe_cli.errors import RegistrationError
+from scythe_cli.model.experiment import ExperimentOptions, RegisteredExperiment
 from scythe_cli.model.models import ExperimentInputSpec, ExperimentOutputSpec
-from scythe_cli.model.registration import ExperimentOptions, RegisteredExperiment, WorkflowLike
+from scythe_cli.model.registration import WorkflowLike
 
 __all__ = ["WorkflowExperiment", "workflow_experiment"]
 

@@ -15,17 +15,9 @@ from typing import Any
 from scythe_cli.errors import ScytheError
 from scythe_cli.executor.rows.failure import Failure, failure_from
 from scythe_cli.executor.rows.frames import Frame, convert_frames
-from scythe_cli.model.columns import columns_of
-from scythe_cli.model.models import (
-    SPEC_LEVELS,
-    ExperimentInputSpec,
-    ExperimentOutputSpec,
-    index_columns,
-    input_columns,
-    output_columns,
-    output_files,
-)
-from scythe_cli.model.registration import RegisteredExperiment
+from scythe_cli.model.columns import SPEC_LEVELS, columns_of, index_columns, input_columns, output_columns, output_files
+from scythe_cli.model.experiment import RegisteredExperiment
+from scythe_cli.model.models import ExperimentInputSpec, ExperimentOutputSpec
 from scythe_cli.model.settings import ScytheStorageSettings
 
 __all__ = ["InputFileError", "Leaf", "LeafResult", "OutputError", "RunContext"]

@@ -15,17 +15,10 @@ from scythe_cli.arrow.build import array_of, numbers, repeated
 from scythe_cli.core.states import State
 from scythe_cli.executor.rows.failure import Failure, failure_from
 from scythe_cli.executor.rows.frames import Frame
-from scythe_cli.model.columns import Column, ColumnError
-from scythe_cli.model.models import ExperimentOutputSpec, output_columns, output_files
-from scythe_cli.model.outcome_schema import (
-    FEATURE,
-    FILE,
-    FRAME,
-    LEVELS_KEY,
-    OUTCOME_SCHEMA,
-    SCALAR,
-    outcome_schema,
-)
+from scythe_cli.model.columns import Column, outcome_schema, output_columns, output_files
+from scythe_cli.model.kinds import ColumnError
+from scythe_cli.model.models import ExperimentOutputSpec
+from scythe_cli.model.outcome_schema import FEATURE, FILE, FRAME, LEVELS_KEY, OUTCOME_SCHEMA, SCALAR
 
 if TYPE_CHECKING:
     from scythe_cli.executor.rows.call import LeafResult

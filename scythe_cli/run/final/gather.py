@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -15,24 +16,17 @@ import polars as pl
 import pyarrow as pa
 
 from scythe_cli.arrow.build import numbers
+from scythe_cli.arrow.unify import unify_types
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.core.records import StateCounts
 from scythe_cli.core.states import State
-from scythe_cli.model.outcome_schema import (
-    FEATURE,
-    FILE,
-    FRAME,
-    SCALAR,
-)
+from scythe_cli.model.outcome_schema import FEATURE, FILE, FRAME, LEVELS_KEY, OUTCOME_SCHEMA, SCALAR
+from scythe_cli.model.spec_rows import META_SCHEMA
 from scythe_cli.run.final.merge import Range, ranges_of
-from scythe_cli.run.final.writers import (
-    RUN_LEVELS,
-    FinalPlan,
-    FinalTables,
-    FrameRows,
-)
+from scythe_cli.run.final.writers import RUN_LEVELS, FinalPlan, FinalTables, FramePlan, FrameRows
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.ledger import Ledger, PartFile
+from scythe_cli.run.outcomes.error_groups import ERROR_COLUMNS
 from scythe_cli.run.specs_file import SpecFile
 from scythe_cli.storage.base import Storage
 
@@ -77,7 +71,7 @@ def gather(
             written.
     """
     if into is None and storage.exists(run.duplicates):
-        from scythe_cli.run.duplicates import spread_outcomes  # loads much, and few runs have any
+        from scythe_cli.run.outcomes.duplicates import spread_outcomes  # loads much, and few runs have any
 
         spread_outcomes(storage, run)
     with (
@@ -86,7 +80,7 @@ def gather(
         TemporaryDirectory(prefix=owned_prefix("gather")) as scratch,
     ):
         folder = into or Path(scratch)
-        plan = FinalPlan.of(specs, ledger.parts)
+        plan = _plan_of(specs, ledger.parts)
         counts: Counter[str] = Counter()
         size = _range_size(ledger.parts)
         with (
@@ -111,6 +105,49 @@ def gather(
         for name in sorted(paths, key=lambda name: name == "scalars"):
             storage.take_file(paths[name], run.table(name))
         return GatherResult({name: storage.uri(run.table(name)) for name in paths}, total, ledger.damaged)
+
+
+def _plan_of(specs: SpecFile, parts: Sequence[PartFile]) -> FinalPlan:
+    """What the tables of a run look like, from its specs and the schemas of its ledger."""
+    features = pa.schema(_stripped(unify_types((p.schema for p in parts), _begins(FEATURE)), FEATURE))
+    index_fields = [*META_SCHEMA]
+    index_fields += [specs.schema.field(name).remove_metadata() for name in specs.index_names]
+    index_fields += list(features)
+    outputs = [f.remove_metadata() for f in specs.output_schema if f.name not in OUTCOME_SCHEMA.names]
+    inputs = {name: f"input_{name}" if name in ERROR_COLUMNS else name for name in specs.input_names}
+    frames = _stripped(unify_types((p.schema for p in parts), _begins(FRAME)), FRAME)
+    return FinalPlan(
+        index=pa.schema(index_fields),
+        features=features,
+        scalars=pa.schema(_stripped(outputs, SCALAR)),
+        files=pa.schema(_stripped(outputs, FILE)),
+        frames={f.name: _frame_plan(f, parts) for f in frames},
+        errors=pa.schema(
+            [OUTCOME_SCHEMA.field(name).with_nullable(True) for name in ERROR_COLUMNS]
+            + [specs.schema.field(name).remove_metadata().with_name(to) for name, to in inputs.items()]
+        ),
+        inputs=inputs,
+    )
+
+
+def _begins(prefix: str) -> Callable[[str], bool]:
+    return lambda name: name.startswith(prefix)
+
+
+def _stripped(fields: Sequence[pa.Field[Any]], prefix: str) -> list[pa.Field[Any]]:
+    return [f.with_name(f.name.removeprefix(prefix)) for f in fields if f.name.startswith(prefix)]
+
+
+def _frame_plan(frame: pa.Field[Any], parts: Sequence[PartFile]) -> FramePlan:
+    levels: dict[str, None] = {}
+    for part in parts:
+        position = part.schema.get_field_index(FRAME + frame.name)
+        if position >= 0:
+            metadata = part.schema.field(position).metadata or {}
+            levels.update(dict.fromkeys(json.loads(metadata.get(LEVELS_KEY, b"[]"))))
+    struct = frame.type.value_type
+    names = [f.name for f in struct]
+    return FramePlan([level for level in levels if level in names], struct)
 
 
 def _range_size(parts: Sequence[PartFile]) -> int:

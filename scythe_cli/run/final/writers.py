@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,18 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scythe_cli.arrow.build import integer_cells, numbers
-from scythe_cli.arrow.unify import cast_table, unify_types
-from scythe_cli.model.outcome_schema import (
-    FEATURE,
-    FILE,
-    FRAME,
-    LEVELS_KEY,
-    OUTCOME_SCHEMA,
-    SCALAR,
-)
-from scythe_cli.model.spec_rows import META_SCHEMA
-from scythe_cli.run.ledger import PartFile
-from scythe_cli.run.specs_file import SpecFile
+from scythe_cli.arrow.unify import cast_table
 
 __all__ = ["RUN_LEVELS", "FinalPlan", "FinalTables", "FramePlan", "FrameRows"]
 
@@ -45,7 +34,6 @@ _SAMPLE_ROWS = 50_000
 _CODEC = "zstd"
 _GROUP_ROWS = 100_000
 _GROUP_BYTES = 8_000_000
-_ERROR_COLUMNS = ("sort_index", "state", "attempt", "error_type", "message", "traceback", "duration_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,51 +65,6 @@ class FinalPlan:
     frames: dict[str, FramePlan]
     errors: pa.Schema
     inputs: dict[str, str]
-
-    @classmethod
-    def of(cls, specs: SpecFile, parts: Sequence[PartFile]) -> FinalPlan:
-        """What the tables of a run look like, from its specs and the schemas of its ledger."""
-        features = pa.schema(_stripped(unify_types((p.schema for p in parts), _begins(FEATURE)), FEATURE))
-        index_fields = [*META_SCHEMA]
-        index_fields += [specs.schema.field(name).remove_metadata() for name in specs.index_names]
-        index_fields += list(features)
-        outputs = [f.remove_metadata() for f in specs.output_schema if f.name not in OUTCOME_SCHEMA.names]
-        inputs: dict[str, str] = {}
-        for name in specs.input_names:
-            inputs[name] = f"input_{name}" if name in _ERROR_COLUMNS else name
-        frames = _stripped(unify_types((p.schema for p in parts), _begins(FRAME)), FRAME)
-        return cls(
-            index=pa.schema(index_fields),
-            features=features,
-            scalars=pa.schema(_stripped(outputs, SCALAR)),
-            files=pa.schema(_stripped(outputs, FILE)),
-            frames={f.name: _frame(f, parts) for f in frames},
-            errors=pa.schema(
-                [OUTCOME_SCHEMA.field(name).with_nullable(True) for name in _ERROR_COLUMNS]
-                + [specs.schema.field(name).remove_metadata().with_name(to) for name, to in inputs.items()]
-            ),
-            inputs=inputs,
-        )
-
-
-def _begins(prefix: str) -> Callable[[str], bool]:
-    return lambda name: name.startswith(prefix)
-
-
-def _stripped(fields: Sequence[pa.Field[Any]], prefix: str) -> list[pa.Field[Any]]:
-    return [f.with_name(f.name.removeprefix(prefix)) for f in fields if f.name.startswith(prefix)]
-
-
-def _frame(field_: pa.Field[Any], parts: Sequence[PartFile]) -> FramePlan:
-    levels: dict[str, None] = {}
-    for part in parts:
-        position = part.schema.get_field_index(FRAME + field_.name)
-        if position >= 0:
-            metadata = part.schema.field(position).metadata or {}
-            levels.update(dict.fromkeys(json.loads(metadata.get(LEVELS_KEY, b"[]"))))
-    struct = field_.type.value_type
-    names = [f.name for f in struct]
-    return FramePlan([level for level in levels if level in names], struct)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,10 +107,10 @@ class FinalTables:
         self._files[name] = _File(self._folder / f"{name}.pq", schema, levels, repeats)
 
     def write(self, rows: Mapping[str, pa.Table | FrameRows]) -> None:
-        """Write the next rows of each table; returns at once, unless what was given before is still not begun.
+        """Write the next rows of each table; returns at once, unless earlier rows are still not begun.
 
         Raises:
-            Exception: What became of rows that were given before.
+            Exception: What became of earlier rows.
         """
         self._jobs.append(self._pool.submit(self._write, rows))
         while len(self._jobs) > 1:
@@ -181,7 +124,7 @@ class FinalTables:
                 self._files[name].write(added)
 
     def finish(self) -> dict[str, Path]:
-        """Write what is left, and close the files.
+        """Write the rows that remain, and close the files.
 
         Returns:
             The tables by name.
@@ -216,7 +159,7 @@ class _File:
         path: The file.
         schema: Its columns.
         levels: Those that are levels of the index in pandas.
-        repeats: Columns of text whose values repeat: they are given as dictionaries, which are written as they are,
+        repeats: Columns of text whose values repeat: they come as dictionaries, which are written as they are,
             so that values need not be looked for among millions of texts. Readers see plain text.
     """
 
@@ -226,7 +169,7 @@ class _File:
         self.path = path
         self.schema = schema
         self.levels = list(levels)
-        self._given = pa.schema(
+        self._taken = pa.schema(
             [f.with_type(pa.dictionary(pa.int32(), f.type)) if f.name in repeats else f for f in schema]
         )
         self._writer: pq.ParquetWriter | None = None
@@ -234,7 +177,7 @@ class _File:
 
     def write(self, table: pa.Table) -> None:
         """Write rows; few are held back, so that ranges of few specs do not become as many small row groups."""
-        self._held.append(cast_table(table, self._given))
+        self._held.append(cast_table(table, self._taken))
         n_rows = sum(held.num_rows for held in self._held)
         if n_rows >= _GROUP_ROWS or sum(held.nbytes for held in self._held) >= _GROUP_BYTES:
             self._flush()
@@ -250,7 +193,7 @@ class _File:
 
     def _open(self, encodings: dict[str, Any]) -> pq.ParquetWriter:
         options: dict[str, Any] = {"compression": _CODEC, "store_schema": False, **encodings}
-        writer = pq.ParquetWriter(self.path, self._given, **options)
+        writer = pq.ParquetWriter(self.path, self._taken, **options)
         # what the writer would store itself, but for the schema that readers are to see
         metadata = {"pandas": _pandas_metadata(self.schema, self.levels)}
         stored = self.schema.with_metadata(metadata).serialize().to_pybytes()
@@ -265,7 +208,7 @@ class _File:
 
 
 def _encodings(schema: pa.Schema, first: pa.Table) -> dict[str, Any]:
-    """How columns are written, judged from the first rows.
+    """How columns are written, as the first rows suggest.
 
     A dictionary of values is worth its time only where values repeat, and compression only where it makes them smaller:
     numbers whose last digits are noise stay as they are. What counts up is written as differences.

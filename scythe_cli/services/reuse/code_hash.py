@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from scythe_cli.model.registration import RegisteredExperiment
+from scythe_cli.model.experiment import RegisteredExperiment
 
 __all__ = ["code_of", "differing_code"]
 

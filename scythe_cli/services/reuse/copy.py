@@ -31,22 +31,18 @@ from scythe_cli.core.folders import owned_prefix
 from scythe_cli.core.semver import SemVer
 from scythe_cli.core.states import State
 from scythe_cli.errors import NotFoundError, StorageError, UsageError
-from scythe_cli.model.columns import schema_of
-from scythe_cli.model.models import input_columns
-from scythe_cli.model.outcome_schema import FILE, outcome_schema
-from scythe_cli.model.registration import RegisteredExperiment
+from scythe_cli.model.columns import input_columns, outcome_schema, schema_of
+from scythe_cli.model.experiment import RegisteredExperiment
+from scythe_cli.model.outcome_schema import FILE
 from scythe_cli.model.spec_rows import META_SCHEMA
-from scythe_cli.run.catalog import find_run, list_runs, list_versions
-from scythe_cli.run.duplicates import moved_outcomes, series_of
+from scythe_cli.run.catalog import find_run
 from scythe_cli.run.layout import RunLayout
-from scythe_cli.run.ledger import (
-    Ledger,
-    LedgerWriter,
-    effective_outcomes,
-    read_part,
-)
+from scythe_cli.run.ledger import Ledger, LedgerWriter, read_part
 from scythe_cli.run.manifest import RunManifest, load_yaml, read_manifest
+from scythe_cli.run.outcomes.duplicates import moved_outcomes
+from scythe_cli.run.outcomes.effective import effective_outcomes
 from scythe_cli.run.specs_file import SpecFile
+from scythe_cli.run.versions import list_runs, list_versions
 from scythe_cli.services.reuse.code_hash import differing_code
 from scythe_cli.services.reuse.identity import KEYS, by_content, row_keys
 from scythe_cli.storage.base import MissingKeyError, Storage
@@ -277,7 +273,7 @@ def find_reusable(
         row_keys(canonical, names)
         .with_row_index("sort_index")
         .with_columns(pl.col("sort_index").cast(pl.Int64))
-        .filter(~series_of(unknown))
+        .filter(~pl.Series(unknown))
     )
     matches: list[pl.DataFrame] = []
     runs: list[RunLayout] = []
@@ -300,7 +296,7 @@ def find_reusable(
         runs=runs,
         searched=[each.run for each in earlier],
         changed=changed,
-        unknown=int(series_of(unknown).sum()),
+        unknown=int(pl.Series(unknown).sum()),
     )
 
 
@@ -327,7 +323,7 @@ def _succeeded(
     good = good.select(source_index="sort_index")
     return (
         keys.with_columns(pl.col("source_index").cast(pl.Int64))
-        .filter(~series_of(unknown))
+        .filter(~pl.Series(unknown))
         .join(good, on="source_index", how="semi")
         .unique(list(KEYS), keep="first", maintain_order=True)
     )
@@ -364,7 +360,7 @@ def take_over(storage: Storage, run: RunLayout, workflow_run_id: str, reusable: 
                 moved = moved_outcomes(outcomes, rows["new_index"], workflow_run_id, source.experiment_id)
                 moved = _with_copied_files(storage, run, moved)
                 writer.add(moved)
-                taken.append(series_of(moved.column("sort_index")))
+                taken.append(pl.Series(moved.column("sort_index")))
     writer.flush()
     return pl.concat([pl.Series(dtype=pl.Int64), *taken]).sort()
 

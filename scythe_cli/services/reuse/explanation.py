@@ -16,10 +16,11 @@ from scythe_cli.core.records import Record
 from scythe_cli.core.states import State
 from scythe_cli.errors import NotFoundError, StorageError, UsageError
 from scythe_cli.model.outcome_schema import REUSED_FROM
-from scythe_cli.run.duplicates import read_duplicates
 from scythe_cli.run.layout import RunLayout
-from scythe_cli.run.ledger import Ledger, effective_outcomes, read_part
+from scythe_cli.run.ledger import Ledger, read_part
 from scythe_cli.run.manifest import load_yaml
+from scythe_cli.run.outcomes.duplicates import read_duplicates
+from scythe_cli.run.outcomes.effective import effective_outcomes
 from scythe_cli.run.specs_file import SpecFile
 from scythe_cli.services.reuse.copy import (
     Earlier,

@@ -34,10 +34,10 @@ from scythe_cli.errors import EntrypointError, ScytheError
 from scythe_cli.executor.limits import Limits, StopSignal
 from scythe_cli.executor.rows.call import RunContext
 from scythe_cli.executor.rows.failure import Failure, failure_from
+from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.function_ref import ExperimentTarget, target_of
 from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.model.outcome_schema import SCALAR
-from scythe_cli.model.registration import RegisteredExperiment
 from scythe_cli.model.spec_rows import table_from_specs, with_meta
 from scythe_cli.run.ledger import merge_outcomes, write_part
 

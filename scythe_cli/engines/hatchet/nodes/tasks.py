@@ -17,7 +17,7 @@ from scythe_cli.engines.hatchet.nodes.specstore import SpecStore
 from scythe_cli.engines.hatchet.payloads import NODE_NAME, LeafOutput, NodeInput, NodeOutput
 from scythe_cli.engines.hatchet.sdk_patches import fast_loading
 from scythe_cli.errors import InvalidInputError
-from scythe_cli.model.registration import RegisteredExperiment
+from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.settings import TimeoutSettings
 
 with fast_loading():

@@ -17,7 +17,7 @@ from scythe_cli.engines.hatchet.nodes.process_pool import ProcessPool
 from scythe_cli.engines.hatchet.nodes.shutdown import end_at_once, lifespan_of, stop_at_second_signal
 from scythe_cli.engines.hatchet.nodes.specstore import SpecStore
 from scythe_cli.errors import StoppedError, StorageError
-from scythe_cli.model.registration import RegisteredExperiment
+from scythe_cli.model.experiment import RegisteredExperiment
 
 if TYPE_CHECKING:
     from scythe_cli.engines.hatchet.client import Connection

@@ -1,9 +1,12 @@
-"""Claiming the folder of a new run, so that two allocations never share a folder or a bumped version.
+"""The versions of an experiment and their runs: which there are, and claiming the next one.
 
-A run is claimed by creating its `manifest.yml` exclusively. For a bumped version that alone is not enough, since two
-runs of one second apart would both be the first of the same version: while the first run of a version is claimed, an
-object beside the version folder is held, created exclusively too, and removed when the manifest is there. Who finds
-it held takes the version above.
+Which there are is told by the names of folders alone; folders that are no version or run are somebody else's and are
+passed over. Two allocations never share a folder or a bumped version: a run is claimed by creating its `manifest.yml`
+exclusively. For a bumped version that alone is not enough, since two runs of one second apart would both be the first
+of the same version: while the first run of a version is claimed, an object beside the version folder is held, created
+exclusively too, and removed when the manifest is there. Who finds it held takes the version above.
+
+Listing loads nothing that is not needed for names; only claiming makes versions of them.
 """
 
 from __future__ import annotations
@@ -14,22 +17,58 @@ import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from scythe_cli.core.names import parse_version
 from scythe_cli.core.processes import is_alive, machine, start_of
-from scythe_cli.core.semver import Bump, SemVer, next_version
 from scythe_cli.errors import StorageError
-from scythe_cli.run.catalog import list_runs, list_versions
-from scythe_cli.run.layout import RunLayout, version_claim_key
+from scythe_cli.run.layout import RunLayout, parse_timestamp, version_claim_key
 from scythe_cli.storage.base import MissingKeyError, Storage
 
-__all__ = ["claim_run"]
+if TYPE_CHECKING:
+    from scythe_cli.core.semver import Bump, SemVer
+
+
+__all__ = ["claim_run", "latest_run", "list_runs", "list_versions", "run_times", "version_names"]
 
 
 _MAX_TRIES = 1000
 _MAX_CLAIMS = 100
 _ABANDONED_AFTER = timedelta(minutes=10)
 _CLAIM = re.compile(r"\.(v[0-9.]+)\.claim(-\d+)?", re.ASCII)
+
+
+def version_names(storage: Storage, experiment: str) -> list[str]:
+    """The names of the folders of versions, oldest version first."""
+    versions = [(key, name) for name in storage.list_folders(experiment) if (key := parse_version(name)) is not None]
+    return [name for _, name in sorted(versions)]
+
+
+def run_times(storage: Storage, experiment: str, version: str) -> list[datetime]:
+    """When the runs of a version were allocated, oldest first."""
+    stamps = [parse_timestamp(name) for name in storage.list_folders(f"{experiment}/{version}")]
+    return sorted(stamp for stamp in stamps if stamp is not None)
+
+
+def list_versions(storage: Storage, experiment: str) -> list[SemVer]:
+    """The versions of an experiment, oldest first; a version folder without a run counts as well."""
+    from scythe_cli.core.semver import SemVer
+
+    return [SemVer.FromString(name) for name in version_names(storage, experiment)]
+
+
+def list_runs(storage: Storage, experiment: str, version: SemVer) -> list[RunLayout]:
+    """The runs of a version, oldest first."""
+    return [RunLayout(experiment, version, stamp) for stamp in run_times(storage, experiment, str(version))]
+
+
+def latest_run(storage: Storage, experiment: str) -> RunLayout | None:
+    """The newest run of the newest version that has one."""
+    for version in reversed(list_versions(storage, experiment)):
+        runs = list_runs(storage, experiment, version)
+        if runs:
+            return runs[-1]
+    return None
 
 
 def claim_run(
@@ -54,6 +93,8 @@ def claim_run(
     Raises:
         StorageError: If the storage cannot be written, or no free version is found.
     """
+    from scythe_cli.core.semver import SemVer, next_version
+
     moment = (now or datetime.now(UTC)).replace(microsecond=0)
     if isinstance(version, SemVer):
         return _claim_timestamp(storage, experiment, version, first_manifest, moment)
@@ -150,6 +191,8 @@ def _remove_abandoned(storage: Storage, experiment: str) -> None:
 
     Those mean nothing any more: who creates one again finds the run, and gives it back.
     """
+    from scythe_cli.core.semver import SemVer
+
     for file in storage.list_files(experiment):
         match = _CLAIM.fullmatch(file.name)
         version = SemVer.parse(match[1]) if match else None

@@ -86,11 +86,6 @@ def spread_outcomes(storage: Storage, run: RunLayout) -> int:
     return given
 
 
-def series_of(array: Any) -> pl.Series:
-    series: Any = pl.from_arrow(array)
-    return series
-
-
 def moved_outcomes(outcomes: pa.Table, to: pl.Series, workflow_run_id: str, source: str) -> pa.Table:
     """Outcomes as those of other specs: where they come from is kept, and that nothing was run.
 
@@ -115,9 +110,9 @@ def moved_outcomes(outcomes: pa.Table, to: pl.Series, workflow_run_id: str, sour
             columns[name] = first[name]
             fields[name] = pa.field(name, first[name].type)
     else:
-        columns["reused:run"] = series_of(columns["reused:run"]).fill_null(source).to_arrow().cast(pa.string())
+        columns["reused:run"] = pl.Series(columns["reused:run"]).fill_null(source).to_arrow().cast(pa.string())
         for name, own in (("reused:sort_index", "sort_index"), ("reused:attempt", "attempt")):
-            filled = series_of(columns[name]).fill_null(series_of(columns[own]))
+            filled = pl.Series(columns[name]).fill_null(pl.Series(columns[own]))
             columns[name] = filled.to_arrow().cast(fields[name].type)
     columns["sort_index"] = index
     columns["attempt"] = pa.repeat(pa.scalar(1, pa.int32()), n)

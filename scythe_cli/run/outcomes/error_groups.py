@@ -9,7 +9,8 @@ import polars as pl
 
 from scythe_cli.core.states import State
 from scythe_cli.run.layout import RunLayout
-from scythe_cli.run.ledger import Ledger, effective_outcomes, read_part
+from scythe_cli.run.ledger import Ledger, read_part
+from scythe_cli.run.outcomes.effective import effective_outcomes
 from scythe_cli.run.records import ErrorGroup, SpecError
 from scythe_cli.storage.base import Storage
 

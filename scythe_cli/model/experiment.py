@@ -1,0 +1,249 @@
+"""A function that is an experiment, and the options that it runs under."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar, get_args
+
+from pydantic import ValidationError
+
+from scythe_cli.core.names import check_experiment_name
+from scythe_cli.core.quantities import Duration, parse_duration, parse_size
+from scythe_cli.errors import ConfigError, InvalidInputError, RegistrationError
+from scythe_cli.model.models import ExperimentInputSpec, ExperimentOutputSpec
+from scythe_cli.model.settings import TimeoutSettings
+from scythe_cli.model.signature import signature_of
+
+__all__ = [
+    "ExperimentFunction",
+    "ExperimentOptions",
+    "LocalFileLocation",
+    "RegisteredExperiment",
+    "experiment_from_function",
+    "options_of",
+    "where_is",
+    "with_options",
+]
+
+
+TInput = TypeVar("TInput", bound=ExperimentInputSpec)
+TOutput = TypeVar("TOutput", bound=ExperimentOutputSpec)
+
+ExperimentFunction = Callable[..., Any]
+"""`(input_spec) -> output` or `(input_spec, tempdir: Path) -> output`."""
+
+LocalFileLocation = Literal["cache", "copied-to-tempdir"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExperimentOptions:
+    """What an experiment runs under.
+
+    Attributes:
+        retries: How often a spec that did not succeed is run again.
+        execution_timeout: How long one attempt of a spec may take.
+        schedule_timeout: How long a task may wait for a worker (Hatchet); None: derived from the work ahead.
+        memory_limit_bytes: Memory that the process of one spec may use; None for no limit.
+        desired_worker_labels: Which workers may run it (Hatchet).
+        inject_workflow_run_id: Whether the function sees `workflow_run_id` on its spec.
+        auto_fetch_files: Whether file references are fetched and replaced by local paths.
+        local_file_location: Whether the function gets files in the shared cache or copies in its `tempdir`.
+        task_config: Further options that are passed on to the engine.
+    """
+
+    retries: int = 1
+    execution_timeout: timedelta = timedelta(hours=1)
+    schedule_timeout: timedelta | None = None
+    memory_limit_bytes: int | None = None
+    desired_worker_labels: Mapping[str, Any] | None = None
+    inject_workflow_run_id: bool = True
+    auto_fetch_files: bool = True
+    local_file_location: LocalFileLocation = "cache"
+    task_config: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+class RegisteredExperiment(Generic[TInput, TOutput]):
+    """A function that is an experiment; calling it calls the function.
+
+    Attributes:
+        name: The name that it is registered under.
+        description: What it does; the first paragraph of the docstring by default.
+        fn: The function.
+        input_validator_type: The input model.
+        output_validator_type: The output model.
+        accepts_tempdir: Whether the function takes a `tempdir`.
+        options: What it runs under.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[..., TOutput],
+        *,
+        name: str,
+        description: str,
+        input_type: type[TInput],
+        output_type: type[TOutput],
+        accepts_tempdir: bool,
+        options: ExperimentOptions,
+    ) -> None:
+        functools.update_wrapper(self, fn)
+        self.fn = fn
+        self.name = name
+        self.description = description
+        self.input_validator_type = input_type
+        self.output_validator_type = output_type
+        self.accepts_tempdir = accepts_tempdir
+        self.options = options
+
+    def __call__(self, *args: Any, **kwargs: Any) -> TOutput:
+        """Call the function, as if it were not registered."""
+        return self.fn(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<experiment {self.name!r}: {where_is(self.fn)}>"
+
+    def configured(
+        self, *, name: str | None = None, options: ExperimentOptions | None = None
+    ) -> RegisteredExperiment[TInput, TOutput]:
+        """The same experiment under another name or other options; the registry keeps the original."""
+        return RegisteredExperiment(
+            self.fn,
+            name=name or self.name,
+            description=self.description,
+            input_type=self.input_validator_type,
+            output_type=self.output_validator_type,
+            accepts_tempdir=self.accepts_tempdir,
+            options=options or self.options,
+        )
+
+
+def where_is(fn: Callable[..., Any]) -> str:
+    """Name a function for a person: `simulate (experiments/building.py, line 12)`."""
+    inner = inspect.unwrap(fn)
+    name = getattr(inner, "__qualname__", repr(inner))
+    try:
+        file = inspect.getsourcefile(inner)
+        line = inspect.getsourcelines(inner)[1]
+    except (OSError, TypeError):
+        return name
+    return f"{name} ({_relative(file)}, line {line})"
+
+
+def _relative(file: str | None) -> str:
+    path = Path(file or "?")
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def experiment_from_function(
+    fn: Callable[..., TOutput],
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    options: ExperimentOptions | None = None,
+) -> RegisteredExperiment[Any, TOutput]:
+    """Check a function and its models, and wrap it; the registry is not changed.
+
+    Raises:
+        RegistrationError: The message names function, file and line.
+    """
+    if not inspect.isfunction(fn):
+        raise RegistrationError(f"{fn!r} is a {type(fn).__name__}; only a plain function can be an experiment")
+    options = options or ExperimentOptions()
+    where = where_is(fn)
+    name = f"scythe_experiment_{fn.__name__}" if name is None else name
+    try:
+        check_experiment_name(name)
+    except InvalidInputError as error:
+        raise RegistrationError(f"{where}: {error.message}", hint=error.hint) from None
+    signature = signature_of(fn, where)
+    needs_tempdir = options.local_file_location == "copied-to-tempdir" and options.auto_fetch_files
+    if needs_tempdir and not signature.accepts_tempdir:
+        raise RegistrationError(
+            f"{where}: local_file_location='copied-to-tempdir' needs a function that takes a tempdir",
+            hint="Add the parameter `tempdir: Path`.",
+        )
+    return RegisteredExperiment(
+        fn,
+        name=name,
+        description=description or _first_paragraph(fn),
+        input_type=signature.input_type,
+        output_type=signature.output_type,
+        accepts_tempdir=signature.accepts_tempdir,
+        options=options,
+    )
+
+
+def _first_paragraph(fn: Callable[..., Any]) -> str:
+    return " ".join((inspect.getdoc(fn) or "").split("\n\n")[0].split())
+
+
+def with_options(options: ExperimentOptions, **changes: Any) -> ExperimentOptions:
+    """The options with those changes that are not None."""
+    return replace(options, **{name: value for name, value in changes.items() if value is not None})
+
+
+def options_of(
+    fn: Callable[..., Any],
+    *,
+    retries: int,
+    schedule_timeout: Duration | None,
+    execution_timeout: Duration | None,
+    local_file_location: LocalFileLocation,
+    memory_limit: str | int | None,
+    **others: Any,
+) -> ExperimentOptions:
+    """Check what a function is registered with.
+
+    Args:
+        fn: The function, for messages.
+        retries: How often a spec that did not succeed is run again.
+        schedule_timeout: How long a task may wait for a worker.
+        execution_timeout: How long one attempt of a spec may take; None for what the environment says.
+        local_file_location: Where the function gets its files.
+        memory_limit: Memory that one spec may use, such as `4GB`.
+        others: Options that need no check.
+
+    Raises:
+        RegistrationError: If one is not allowed; the message names the function.
+        ConfigError: If the environment variable is no duration.
+    """
+    try:
+        return ExperimentOptions(
+            retries=_check_retries(retries),
+            execution_timeout=_default_timeout() if execution_timeout is None else parse_duration(execution_timeout),
+            schedule_timeout=None if schedule_timeout is None else parse_duration(schedule_timeout),
+            memory_limit_bytes=None if memory_limit is None else parse_size(memory_limit),
+            local_file_location=_check_location(local_file_location),
+            **others,
+        )
+    except (ValueError, TypeError) as error:
+        raise RegistrationError(f"{where_is(fn)}: {error}") from None
+
+
+def _default_timeout() -> timedelta:
+    try:
+        return TimeoutSettings().EXPERIMENT_EXECUTION
+    except ValidationError as error:
+        details = error.errors(include_url=False)[0]
+        variable = f"SCYTHE_TIMEOUT_{details['loc'][0]}"
+        raise ConfigError(
+            f"the environment variable {variable} is {details['input']!r}, which is not a duration",
+            hint="Write it like '90s', '10m' or '1h30m'.",
+        ) from None
+
+
+def _check_location(location: LocalFileLocation) -> LocalFileLocation:
+    if location not in get_args(LocalFileLocation):
+        raise ValueError(f"local_file_location={location!r} is neither 'cache' nor 'copied-to-tempdir'")
+    return location
+
+
+def _check_retries(retries: int) -> int:
+    if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= 100:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f"retries={retries!r} is not a whole number from 0 to 100")
+    return retries
