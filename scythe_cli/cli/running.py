@@ -30,7 +30,7 @@ from scythe_cli.core.progress import (
 if TYPE_CHECKING:
     from scythe_cli.analysis.results.fetching import FetchProgress, ProgressOfFetch
     from scythe_cli.executor.limits import StopSignal
-    from scythe_cli.services.plan import AllocationPlan
+    from scythe_cli.services.allocation.plan import AllocationPlan
     from scythe_cli.services.records import AllocateResult
 
 

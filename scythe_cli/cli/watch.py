@@ -19,7 +19,7 @@ from scythe_cli.cli.render.run import failure_line, progress_bar, running_line, 
 from scythe_cli.cli.render.text import facts, heading
 from scythe_cli.core.progress import Progress, progress_line
 from scythe_cli.core.quantities import format_duration, format_rate
-from scythe_cli.services.watching import is_idle, seconds_ago
+from scythe_cli.services.runs.watching import is_idle, seconds_ago
 
 if TYPE_CHECKING:
     from scythe_cli.run.records import RunStatus
@@ -38,7 +38,7 @@ def watch_run(session: Session, reference: str, timeout: str | None) -> int:
     Returns:
         The exit code: 0 when every spec succeeded, 1 when some did not or nothing is at work on them, 130 after Ctrl-C.
     """
-    from scythe_cli.services.watching import RunWatch
+    from scythe_cli.services.runs.watching import RunWatch
 
     project = session.project()
     run = project.run(reference)

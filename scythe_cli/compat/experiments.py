@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -30,8 +30,10 @@ from scythe_cli.run.layout import TIMESTAMP_FORMAT, RunLayout
 if TYPE_CHECKING:
     from scythe_cli.analysis.run import Run
     from scythe_cli.engines.base import Engine
-    from scythe_cli.services.fleet import FleetRunRef
+    from scythe_cli.services.allocation.submission import AllocationRequest
+    from scythe_cli.services.project import Project
     from scythe_cli.services.records import AllocateResult
+    from scythe_cli.services.runs.fleet import FleetRunRef
     from scythe_cli.storage.base import Storage
 
 
@@ -221,14 +223,10 @@ class BaseExperiment(BaseModel):
             InvalidInputError: If a spec or an input file is wrong; nothing was written.
             UnreachableError: If storage or engine cannot be used.
         """
-        from scythe_cli.model.entrypoints import entrypoint_of
         from scythe_cli.model.function_loading import stop_if_in_worker
-        from scythe_cli.model.spec_rows import table_from_specs
-        from scythe_cli.run.manifest import RecursionRecord
-        from scythe_cli.sampling.field_values import check_round_trip
-        from scythe_cli.services.allocate import AllocationRequest, execute, submit
-        from scythe_cli.services.fleet import submit_job
+        from scythe_cli.services.allocation.submission import execute, submit
         from scythe_cli.services.project import open_project
+        from scythe_cli.services.runs.fleet import submit_job
 
         stop_if_in_worker()
         _warn_of_client(s3_client)
@@ -238,34 +236,43 @@ class BaseExperiment(BaseModel):
         if not overwrite_sort_index and [spec.sort_index for spec in spec_list] != list(range(len(spec_list))):
             raise SpecsError("with overwrite_sort_index=False, the specs must have sort_index 0, 1, 2, … in order")
         project = open_project(storage=self.storage_settings.location)
+        request = replace(
+            self._request(project, spec_list, recursion_map or RecursionMap(factor=10, max_depth=0)),
+            version=version if isinstance(version, SemVer) else _bump(version),
+            single=not isinstance(specs, Sequence),
+        )
+        submission = submit(request)
+        layout = submission.job.run
+        _number(spec_list, layout.experiment_id)
+        if project.engine.outlives_client:
+            return _experiment_run(self, layout), submit_job(submission.job, project.engine)
+        return _experiment_run(self, layout), RunRef(execute(submission, request.engine))
+
+    def _request(
+        self, project: Project, specs: Sequence[ExperimentInputSpec], shape: RecursionMap
+    ) -> AllocationRequest:
+        """What is to be allocated, once the specs are known to survive being written and read again."""
+        from scythe_cli.model.entrypoints import entrypoint_of
+        from scythe_cli.model.spec_rows import table_from_specs
+        from scythe_cli.run.manifest import RecursionRecord
+        from scythe_cli.sampling.field_values import check_round_trip
+        from scythe_cli.services.allocation.submission import AllocationRequest
+
         experiment = self._experiment(project.engine)
-        inputs = table_from_specs(spec_list, experiment.input_validator_type)
+        inputs = table_from_specs(specs, experiment.input_validator_type)
         check_round_trip(experiment.input_validator_type, inputs)
-        shape = recursion_map or RecursionMap(factor=10, max_depth=0)
-        request = AllocationRequest(
+        return AllocationRequest(
             experiment=experiment,
             folder=check_experiment_name(self.base_id),
             inputs=inputs,
             storage=project.storage,
             engine=project.engine,
-            version=version if isinstance(version, SemVer) else _bump(version),
             root=project.root if project.config_path else None,
             base_dir=Path.cwd(),
-            single=not isinstance(specs, Sequence),
-            workers=min(project.config.scythe.workers or os.cpu_count() or 1, len(spec_list) or 1),
+            workers=min(project.workers, len(specs) or 1),
             recursion=RecursionRecord(factor=shape.factor, max_depth=shape.max_depth),
             entrypoint=entrypoint_of(experiment.fn),
         )
-        submission = submit(request)
-        layout = submission.job.run
-        for position, spec in enumerate(spec_list):
-            if type(spec).model_config.get("frozen"):
-                break
-            spec.experiment_id = layout.experiment_id
-            spec.sort_index = position
-        if project.engine.outlives_client:
-            return _experiment_run(self, layout), submit_job(submission.job, project.engine)
-        return _experiment_run(self, layout), RunRef(execute(submission, request.engine))
 
     def _experiment(self, engine: Engine) -> RegisteredExperiment[Any, Any]:
         """What is to be called for each spec."""
@@ -356,6 +363,15 @@ class ExperimentRun(BaseModel):
         run = self.open()
         uris = {name: run.storage.uri(key) for name, key in run.table_keys().items()}
         return {name: uri.split("/", 3)[3] if uri.startswith("s3://") else uri for name, uri in uris.items()}
+
+
+def _number(specs: Sequence[ExperimentInputSpec], experiment_id: str) -> None:
+    """Tell the specs which they are, where their models allow it."""
+    for position, spec in enumerate(specs):
+        if type(spec).model_config.get("frozen"):
+            break
+        spec.experiment_id = experiment_id
+        spec.sort_index = position
 
 
 def _experiment_run(experiment: BaseExperiment, layout: RunLayout) -> ExperimentRun:

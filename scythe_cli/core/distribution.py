@@ -15,6 +15,10 @@ ENGINES = "scythe_cli.engines"
 """The group of entry points that name engines; each is a subclass of `scythe_cli.engines.base.Engine`."""
 
 
+_FIRST = {"local": 0}
+"""What needs nothing is named first; an installer sorts the names."""
+
+
 def installed_version() -> str:
     """The version of this program."""
     return _version_of(DISTRIBUTION)
@@ -34,10 +38,11 @@ def entry_point(group: str, name: str) -> EntryPoint | None:
 
 def entry_point_names(group: str) -> list[str]:
     """The names of a group, our own first, then the others sorted."""
-    own = sorted(_own(group), key=lambda name: (name != "local", name))  # what needs nothing comes first
+    own = _own(group)
     return [*own, *sorted({point.name for point in entry_points(group=group)} - set(own))]
 
 
 @cache
 def _own(group: str) -> dict[str, EntryPoint]:
-    return {point.name: point for point in distribution(DISTRIBUTION).entry_points if point.group == group}
+    points = [point for point in distribution(DISTRIBUTION).entry_points if point.group == group]
+    return {point.name: point for point in sorted(points, key=lambda point: _FIRST.get(point.name, 1))}

@@ -8,19 +8,46 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
+from scythe_cli.core.records import Record
 from scythe_cli.model.columns import RESERVED_INPUT_FIELDS, dotted_fields, unit_of
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.kinds import is_file_reference
-from scythe_cli.model.records import ExperimentRecord, FieldRecord
 
-__all__ = ["describe_experiment", "describe_fields"]
+__all__ = ["ExperimentRecord", "FieldRecord", "describe_experiment", "describe_fields"]
 
 
 _SYMBOLS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+
+
+class FieldRecord(Record):
+    """One field of an input or output model."""
+
+    name: str = Field(description="dotted for nested models")
+    type: str = Field(description="for people: 'float', \"'a' | 'b'\", 'file', 'date or empty'")
+    description: str | None = None
+    bounds: str | None = Field(default=None, description="'0 ≤ x ≤ 90', or 'at most 20 characters'")
+    unit: str | None = Field(default=None, description="the unit in brackets at the end of the description")
+    required: bool = True
+    default: Any = None
+
+
+class ExperimentRecord(Record):
+    """One experiment of the project."""
+
+    name: str
+    entrypoint: str
+    description: str
+    kind: str = Field(description="'function' or 'workflow'")
+    inputs: list[FieldRecord] = Field(default=[])
+    outputs: list[FieldRecord] = Field(default=[])
+    execution_timeout_s: float
+    memory_limit_bytes: int | None = None
+    retries: int
+    problem: str | None = Field(default=None, description="why it cannot be loaded")
 
 
 def describe_experiment(name: str, entrypoint: str, experiment: RegisteredExperiment[Any, Any]) -> ExperimentRecord:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from scythe_cli.errors import ScytheError
-from scythe_cli.model.describe import describe_experiment
-from scythe_cli.model.records import ExperimentRecord
+from scythe_cli.model.describe import ExperimentRecord, describe_experiment
 from scythe_cli.services.completions import remember_columns
 
 if TYPE_CHECKING:

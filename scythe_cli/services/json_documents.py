@@ -19,7 +19,7 @@ from scythe_cli.analysis.records import (
     TableRecord,
     TableSummary,
 )
-from scythe_cli.model.records import ExperimentRecord
+from scythe_cli.model.describe import ExperimentRecord
 from scythe_cli.run.catalog import VersionRecord
 from scythe_cli.run.design_record import SampleResult
 from scythe_cli.run.records import (
@@ -28,8 +28,7 @@ from scythe_cli.run.records import (
     RunStatus,
     SpecError,
 )
-from scythe_cli.services.history import SpecHistory
-from scythe_cli.services.plan import AllocationPlan
+from scythe_cli.services.allocation.plan import AllocationPlan
 from scythe_cli.services.records import (
     AllocateResult,
     CancelResult,
@@ -41,6 +40,7 @@ from scythe_cli.services.records import (
     WorkerStart,
 )
 from scythe_cli.services.reuse.explanation import Explanation
+from scythe_cli.services.runs.history import SpecHistory
 from scythe_cli.services.scaffold import ScaffoldResult
 
 __all__ = ["DOCUMENTS", "Document", "schema_of"]

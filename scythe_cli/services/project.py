@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from scythe_cli.doe.settings import SampleOptionsDict
     from scythe_cli.engines.base import Engine
     from scythe_cli.executor.limits import StopSignal
-    from scythe_cli.model.records import ExperimentRecord
+    from scythe_cli.model.describe import ExperimentRecord
     from scythe_cli.run.catalog import VersionRecord
     from scythe_cli.run.design_record import DesignName, SampleResult
     from scythe_cli.run.records import RunRecord, RunStatus
-    from scythe_cli.services.options import AllocateOptionsDict
-    from scythe_cli.services.plan import AllocationPlan
+    from scythe_cli.services.allocation.options import AllocateOptionsDict
+    from scythe_cli.services.allocation.plan import AllocationPlan
     from scythe_cli.services.records import AllocateResult, CancelResult, SubmitResult, ValidationReport
     from scythe_cli.services.reuse.explanation import Explanation
 
@@ -135,7 +135,7 @@ class Project(ConfiguredProject):
             SamplingFileError: If the file or some of its cells are wrong.
             SpecsError: If it has no cases, or input files are missing.
         """
-        from scythe_cli.services.intake import read_cases, validate_cases
+        from scythe_cli.services.allocation.intake import read_cases, validate_cases
 
         return validate_cases(self, str(file), read_cases(self, file, experiment))
 
@@ -153,15 +153,15 @@ class Project(ConfiguredProject):
             file: A CSV or Parquet file, one case per row.
             progress: Called as the run goes on; in a notebook, a bar below the cell unless given.
             stop: Stops the run when it is triggered.
-            options: See `scythe_cli.services.options.AllocateOptions`.
+            options: See `scythe_cli.services.allocation.options.AllocateOptions`.
 
         Raises:
             InvalidInputError: If configuration, module or file are wrong; nothing was written.
             UnreachableError: If storage or engine cannot be used.
             WaitTimeoutError: If a fleet has not finished in time; the run goes on.
         """
-        from scythe_cli.services.intake import allocate_cases
-        from scythe_cli.services.options import AllocateOptions
+        from scythe_cli.services.allocation.intake import allocate_cases
+        from scythe_cli.services.allocation.options import AllocateOptions
 
         return allocate_cases(self, file, AllocateOptions(**options), progress=progress, stop=stop)
 
@@ -183,15 +183,15 @@ class Project(ConfiguredProject):
             pilot_seed: Chooses them.
             progress: Called as the pilot goes on.
             stop: Stops the pilot.
-            options: See `scythe_cli.services.options.AllocateOptions`.
+            options: See `scythe_cli.services.allocation.options.AllocateOptions`.
 
         Raises:
             InvalidInputError: If configuration, module or file are wrong.
             UnreachableError: If the storage cannot be used.
         """
-        from scythe_cli.services.intake import read_cases
-        from scythe_cli.services.options import AllocateOptions
-        from scythe_cli.services.plan import plan_allocation
+        from scythe_cli.services.allocation.intake import read_cases
+        from scythe_cli.services.allocation.options import AllocateOptions
+        from scythe_cli.services.allocation.plan import plan_allocation
 
         chosen = AllocateOptions(**options)
         cases = read_cases(self, file, chosen.experiment)
@@ -210,15 +210,15 @@ class Project(ConfiguredProject):
 
         Args:
             file: A CSV or Parquet file, one case per row.
-            options: See `scythe_cli.services.options.AllocateOptions`.
+            options: See `scythe_cli.services.allocation.options.AllocateOptions`.
 
         Raises:
             UsageError: If the engine is not a fleet.
             InvalidInputError: If configuration, module or file are wrong; nothing was written.
             UnreachableError: If storage or engine cannot be used.
         """
-        from scythe_cli.services.intake import submit_cases
-        from scythe_cli.services.options import AllocateOptions
+        from scythe_cli.services.allocation.intake import submit_cases
+        from scythe_cli.services.allocation.options import AllocateOptions
 
         return submit_cases(self, file, AllocateOptions(**options))
 
@@ -242,7 +242,7 @@ class Project(ConfiguredProject):
 
     def status(self, reference: str = "latest") -> RunStatus:
         """Count the specs of a run by state; of a run on a fleet, tell also who serves it."""
-        from scythe_cli.services.fleet import with_workers
+        from scythe_cli.services.runs.fleet import with_workers
 
         run = self.run(reference)
         status, engine = run.status(), self.engine_of(run)
@@ -255,7 +255,7 @@ class Project(ConfiguredProject):
             UsageError: If the run is not on a fleet.
             EngineError: If the engine cannot be reached.
         """
-        from scythe_cli.services.fleet import cancel_run
+        from scythe_cli.services.runs.fleet import cancel_run
 
         run = self.run(reference)
         return cancel_run(run, self.engine_of(run) or self.engine)
@@ -289,8 +289,8 @@ class Project(ConfiguredProject):
             UnreachableError: If storage or engine cannot be used.
         """
         from scythe_cli.analysis.notebook import notebook_progress
-        from scythe_cli.services.options import check_numbers
-        from scythe_cli.services.retry import RETRIED, retry_run
+        from scythe_cli.services.allocation.options import check_numbers
+        from scythe_cli.services.runs.retry import RETRIED, retry_run
 
         check_numbers(workers, max_failures)
         run = self.run(reference)
@@ -310,13 +310,13 @@ class Project(ConfiguredProject):
 
     def runs(self, experiment: str | None = None, *, limit: int | None = None) -> list[RunRecord]:
         """All runs, or those of one experiment, newest first; at most `limit` of them."""
-        from scythe_cli.services.listing import run_records
+        from scythe_cli.services.runs.listing import run_records
 
         return run_records(self.storage, experiment, limit=limit)
 
     def versions(self, experiment: str | None = None) -> list[VersionRecord]:
         """All versions, or those of one experiment, newest first."""
-        from scythe_cli.services.listing import version_records
+        from scythe_cli.services.runs.listing import version_records
 
         return version_records(self.storage, experiment)
 

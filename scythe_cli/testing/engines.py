@@ -29,12 +29,12 @@ from scythe_cli.engines.base import Engine, Execution, Job
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.model.experiment import with_options
 from scythe_cli.run.ledger import Ledger
-from scythe_cli.services.allocate import execute, submit
-from scythe_cli.services.intake import read_cases
-from scythe_cli.services.options import AllocateOptions
+from scythe_cli.services.allocation.intake import read_cases
+from scythe_cli.services.allocation.options import AllocateOptions
+from scythe_cli.services.allocation.submission import execute, submit
 from scythe_cli.services.project import Project, open_project
 from scythe_cli.services.records import AllocateResult
-from scythe_cli.services.retry import retry_run
+from scythe_cli.services.runs.retry import retry_run
 
 __all__ = ["CONTRACT_MODULE", "EngineContract", "write_contract_project"]
 

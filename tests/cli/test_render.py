@@ -19,7 +19,7 @@ from scythe_cli.cli.render.text import facts, number, place, plural
 from scythe_cli.core.quantities import format_rate as rate
 from scythe_cli.core.records import StateCounts
 from scythe_cli.core.states import State
-from scythe_cli.model.records import ExperimentRecord, FieldRecord
+from scythe_cli.model.describe import ExperimentRecord, FieldRecord
 from scythe_cli.run.records import ErrorGroup, RunRecord, SpecError
 from scythe_cli.services.records import AllocateResult, DoctorCheck
 

@@ -28,7 +28,7 @@ from scythe_cli.run.lease import hold_lease, read_owner
 from scythe_cli.run.ledger import Ledger, write_part
 from scythe_cli.run.outcomes.effective import effective_outcomes
 from scythe_cli.run.records import RunningSpec, RunStatus, SpecError
-from scythe_cli.services.watching import LedgerReader, RunWatch
+from scythe_cli.services.runs.watching import LedgerReader, RunWatch
 from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage
 from tests.made_runs import LAYOUT, make_run, outcomes

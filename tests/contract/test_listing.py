@@ -10,7 +10,7 @@ import pytest
 
 from scythe_cli.errors import NotFoundError
 from scythe_cli.run.catalog import find_run, list_experiments
-from scythe_cli.services.listing import run_records, version_records
+from scythe_cli.services.runs.listing import run_records, version_records
 from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage
 from tests import servers

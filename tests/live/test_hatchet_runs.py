@@ -154,7 +154,7 @@ def test_labels_choose_the_worker(live: LiveProject) -> None:
 
 
 def test_submit_without_waiting(live: LiveProject) -> None:
-    from scythe_cli.services.allocate import submit
+    from scythe_cli.services.allocation.submission import submit
 
     live.configure(max_depth=0)
     project = live.open()

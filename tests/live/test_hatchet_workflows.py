@@ -13,7 +13,7 @@ from scythe_cli.engines.hatchet.engine import HatchetEngine
 from scythe_cli.engines.hatchet.workflows import workflow_experiment
 from scythe_cli.model.spec_rows import table_from_specs
 from scythe_cli.run.manifest import RecursionRecord
-from scythe_cli.services.allocate import AllocationRequest, execute, submit
+from scythe_cli.services.allocation.submission import AllocationRequest, execute, submit
 from scythe_cli.storage.opening import open_storage
 from tests.live.fleet import LiveProject
 

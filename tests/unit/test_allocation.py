@@ -16,8 +16,8 @@ from scythe_cli.errors import EngineError, SpecsError, StorageError
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.registry import ExperimentRegistry, RegisteredExperiment
 from scythe_cli.run.manifest import read_manifest
-from scythe_cli.services import allocate as allocation_module
-from scythe_cli.services.allocate import (
+from scythe_cli.services.allocation import submission as allocation_module
+from scythe_cli.services.allocation.submission import (
     AllocationRequest,
     check_inputs,
     execute,

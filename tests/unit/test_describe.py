@@ -11,8 +11,7 @@ import pytest
 from pydantic import BaseModel, DirectoryPath, Field, create_model
 
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec, FileReference, OptionalFileReference
-from scythe_cli.model.describe import describe_experiment, describe_fields
-from scythe_cli.model.records import FieldRecord
+from scythe_cli.model.describe import FieldRecord, describe_experiment, describe_fields
 from scythe_cli.registry import ExperimentOptions, experiment_from_function
 
 

@@ -30,7 +30,7 @@ from scythe_cli.executor.limits import StopSignal
 from scythe_cli.registry import ExperimentRegistry, RegisteredExperiment
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.lease import hold_lease
-from scythe_cli.services.retry import retry_job, retry_run
+from scythe_cli.services.runs.retry import retry_job, retry_run
 from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage
 from tests.made_runs import LAYOUT, Answer, Case, make_run, outcomes, write_part
@@ -128,7 +128,7 @@ def test_only_chosen_states(
 def test_failures_of_a_retry_replace_those_before_and_history_is_kept(
     run: Run, experiment: RegisteredExperiment[Case, Answer]
 ) -> None:
-    from scythe_cli.services.history import spec_history
+    from scythe_cli.services.runs.history import spec_history
 
     result = retry_run(run, experiment, ToldEngine("crashed"), only={State.FAILED})
 

@@ -31,15 +31,15 @@ from scythe_cli.run import versions
 from scythe_cli.run.ledger import Ledger, write_part
 from scythe_cli.run.manifest import Provenance
 from scythe_cli.run.specs_file import SpecFile
-from scythe_cli.services import allocate as allocation
-from scythe_cli.services.allocate import AllocationRequest, execute, submit
-from scythe_cli.services.plan import plan_allocation
+from scythe_cli.services.allocation import submission as allocation
+from scythe_cli.services.allocation.plan import plan_allocation
+from scythe_cli.services.allocation.submission import AllocationRequest, execute, submit
 from scythe_cli.services.records import AllocateResult
-from scythe_cli.services.retry import retry_run
 from scythe_cli.services.reuse.code_hash import code_of, differing_code
 from scythe_cli.services.reuse.copy import ReuseRequest
 from scythe_cli.services.reuse.explanation import Explanation, explain_row
 from scythe_cli.services.reuse.identity import row_keys
+from scythe_cli.services.runs.retry import retry_run
 from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage
 
@@ -260,10 +260,10 @@ def test_failures_are_not_taken_over(bench: Bench) -> None:
 
 def test_other_code_is_not_taken_over_unless_it_is_waived(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     first, _, _ = bench.allocate(cases(1, 2))
-    import scythe_cli.services.allocate
+    import scythe_cli.services.allocation.submission
     import scythe_cli.services.reuse.savings
 
-    for module in (scythe_cli.services.allocate, scythe_cli.services.reuse.savings):
+    for module in (scythe_cli.services.allocation.submission, scythe_cli.services.reuse.savings):
         monkeypatch.setattr(module, "code_of", lambda *_: {"m.py": "changed"})
     result, run, ran = bench.allocate(cases(1, 2), reuse=REUSE)
     assert ran == [1, 2]

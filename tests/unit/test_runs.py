@@ -17,7 +17,7 @@ from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.manifest import RunManifest
 from scythe_cli.run.status import notice_of, pace
 from scythe_cli.run.versions import list_versions
-from scythe_cli.services.listing import run_records, version_records
+from scythe_cli.services.runs.listing import run_records, version_records
 from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage
 from tests.made_runs import make_run, outcomes, write_part

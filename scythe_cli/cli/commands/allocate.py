@@ -21,7 +21,7 @@ from scythe_cli.cli.arguments import (
 from scythe_cli.cli.framework import Session, command
 
 if TYPE_CHECKING:
-    from scythe_cli.services.options import AllocateOptionsDict
+    from scythe_cli.services.allocation.options import AllocateOptionsDict
     from scythe_cli.services.project import Project
     from scythe_cli.services.records import SubmitResult, ValidationReport
 

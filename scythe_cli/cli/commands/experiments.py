@@ -10,7 +10,7 @@ from scythe_cli.cli.arguments import NameArgument
 from scythe_cli.cli.framework import Session, command
 
 if TYPE_CHECKING:
-    from scythe_cli.model.records import ExperimentRecord
+    from scythe_cli.model.describe import ExperimentRecord
 
 
 __all__ = ["app", "experiments"]

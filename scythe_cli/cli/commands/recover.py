@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from scythe_cli.core.states import State
     from scythe_cli.model.models import ExperimentOutputSpec
-    from scythe_cli.services.history import Attempt, SpecHistory
+    from scythe_cli.services.runs.history import Attempt, SpecHistory
 
 
 __all__ = ["app", "logs", "rerun", "retry"]
@@ -72,7 +72,7 @@ def retry(
 @command(app, "logs", panel="Follow runs")
 def logs(session: Session, row: RowOption, run: RunArgument = "latest") -> None:
     """Show what one spec printed and logged, in all its attempts."""
-    from scythe_cli.services.history import spec_history
+    from scythe_cli.services.runs.history import spec_history
 
     history = spec_history(session.project().run(run), row)
     if session.options.json:
@@ -98,7 +98,7 @@ def rerun(
 def _states(text: str) -> Collection[State]:
     from scythe_cli.core.states import State
     from scythe_cli.errors import UsageError
-    from scythe_cli.services.retry import RETRIED
+    from scythe_cli.services.runs.retry import RETRIED
 
     names = [name.strip() for name in text.split(",") if name.strip()]
     allowed = [state.value for state in State if state in RETRIED]
@@ -151,7 +151,7 @@ def _rerun(session: Session, reference: str, row: int, *, debug: bool) -> int:
     import traceback
 
     from scythe_cli.errors import ScytheError
-    from scythe_cli.services.history import rerun_spec
+    from scythe_cli.services.runs.history import rerun_spec
 
     project = session.project()
     run = project.run(reference)

@@ -112,7 +112,7 @@ def runs(
     ] = None,
 ) -> None:
     """List the runs, newest first."""
-    from scythe_cli.services.listing import run_records
+    from scythe_cli.services.runs.listing import run_records
 
     storage = session.storage()
     records = run_records(storage, name, limit=limit)
@@ -129,7 +129,7 @@ def runs(
 @command(app, "versions", panel=_PANEL)
 def versions(session: Session, name: NameArgument = None) -> None:
     """List the versions, newest first."""
-    from scythe_cli.services.listing import version_records
+    from scythe_cli.services.runs.listing import version_records
 
     storage = session.storage()
     records = version_records(storage, name)

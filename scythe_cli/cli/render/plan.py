@@ -11,7 +11,7 @@ from scythe_cli.core.quantities import format_duration, format_size
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from scythe_cli.services.plan import AllocationPlan, Pilot
+    from scythe_cli.services.allocation.plan import AllocationPlan, Pilot
 
 
 __all__ = ["plan_lines"]

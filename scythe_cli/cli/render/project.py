@@ -13,7 +13,7 @@ from scythe_cli.cli.output import clean
 from scythe_cli.cli.render.text import add_row, borderless_table, number
 
 if TYPE_CHECKING:
-    from scythe_cli.model.records import ExperimentRecord, FieldRecord
+    from scythe_cli.model.describe import ExperimentRecord, FieldRecord
     from scythe_cli.services.records import DoctorCheck
 
 

@@ -152,7 +152,7 @@ def spec_error(error: SpecError) -> Text:
 
 def status_lines(status: RunStatus) -> list[RenderableType]:
     """How a run is, as `scythe status` prints it."""
-    from scythe_cli.services.watching import is_idle, seconds_ago
+    from scythe_cli.services.runs.watching import is_idle, seconds_ago
 
     lines: list[RenderableType] = [heading(status.experiment_id)]
     if status.counts is not None:

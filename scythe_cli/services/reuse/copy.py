@@ -15,25 +15,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
 import polars as pl
 import pyarrow as pa
 
-from scythe_cli.arrow.build import array_of
-from scythe_cli.core.folders import owned_prefix
 from scythe_cli.core.semver import SemVer
 from scythe_cli.core.states import State
 from scythe_cli.errors import NotFoundError, StorageError, UsageError
 from scythe_cli.model.columns import input_columns, outcome_schema, schema_of
 from scythe_cli.model.experiment import RegisteredExperiment
-from scythe_cli.model.outcome_schema import FILE
 from scythe_cli.model.spec_rows import META_SCHEMA
 from scythe_cli.run.catalog import find_run
 from scythe_cli.run.layout import RunLayout
@@ -44,8 +38,9 @@ from scythe_cli.run.outcomes.effective import effective_outcomes
 from scythe_cli.run.specs_file import SpecFile
 from scythe_cli.run.versions import list_runs, list_versions
 from scythe_cli.services.reuse.code_hash import differing_code
+from scythe_cli.services.reuse.copied_files import with_copied_files
 from scythe_cli.services.reuse.identity import KEYS, by_content, row_keys
-from scythe_cli.storage.base import MissingKeyError, Storage
+from scythe_cli.storage.base import Storage
 
 __all__ = [
     "Earlier",
@@ -61,7 +56,6 @@ __all__ = [
 
 _MAX_RUNS = 100
 _VERSION_LIKE = re.compile(r"v?[0-9.]+", re.ASCII)
-_COPIES_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,65 +352,8 @@ def take_over(storage: Storage, run: RunLayout, workflow_run_id: str, reusable: 
                 whole = ledger.parts[int(str(part))]
                 outcomes = read_part(whole, whole.schema.names).take(rows["row"].to_arrow())
                 moved = moved_outcomes(outcomes, rows["new_index"], workflow_run_id, source.experiment_id)
-                moved = _with_copied_files(storage, run, moved)
+                moved = with_copied_files(storage, run, moved)
                 writer.add(moved)
                 taken.append(pl.Series(moved.column("sort_index")))
     writer.flush()
     return pl.concat([pl.Series(dtype=pl.Int64), *taken]).sort()
-
-
-def _with_copied_files(storage: Storage, run: RunLayout, outcomes: pa.Table) -> pa.Table:
-    """Copy output files into the run; rows of which one has gone are left out."""
-    names = [name for name in outcomes.column_names if name.startswith(FILE)]
-    if not names:
-        return outcomes
-    stems: list[Any] = outcomes.column("workflow_run_id").to_pylist()
-    missing: set[int] = set()
-    with (
-        TemporaryDirectory(prefix=owned_prefix("reuse")) as scratch,
-        ThreadPoolExecutor(_COPIES_AT_ONCE, thread_name_prefix="scythe-copy") as pool,
-    ):
-        for name in names:
-            uris: list[str | None] = outcomes.column(name).to_pylist()
-            copier = _Copier(storage, run, name.removeprefix(FILE), Path(scratch))
-            copied = list(pool.map(copier.copy, uris, stems))
-            missing |= {row for row, (uri, new) in enumerate(zip(uris, copied, strict=True)) if uri and not new}
-            position = outcomes.schema.get_field_index(name)
-            outcomes = outcomes.set_column(position, outcomes.schema.field(position), array_of(copied, pa.string()))
-    if missing:
-        outcomes = outcomes.take(array_of([row for row in range(outcomes.num_rows) if row not in missing], pa.int64()))
-    return outcomes
-
-
-@dataclass(slots=True)
-class _Copier:
-    """Copies output files of one field into a run."""
-
-    storage: Storage
-    run: RunLayout
-    field_name: str
-    scratch: Path
-
-    def copy(self, uri: str | None, stem: str) -> str | None:
-        """Copy a file; returns where it is now, None where there is none any more.
-
-        What is not in this storage was put elsewhere by the function itself, and stays there.
-        """
-        key = None if uri is None else self.storage.key_of(uri)
-        if uri is None or key is None:
-            return uri
-        target = self.run.result_file(self.field_name, stem, PurePosixPath(key).suffix)
-        local = self.storage.local_path(key)
-        try:
-            if local is not None:
-                if not local.is_file():
-                    return None
-                self.storage.put_file(local, target)
-            else:
-                copy = self.scratch / uuid4().hex
-                self.storage.get_file(key, copy)
-                self.storage.put_file(copy, target)
-                copy.unlink()
-        except MissingKeyError:
-            return None
-        return self.storage.uri(target)

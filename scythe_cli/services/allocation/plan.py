@@ -6,7 +6,7 @@ throws their results away. Where there are none, a time is not known, which is t
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -19,13 +19,15 @@ from scythe_cli.core.progress import ProgressCallback
 from scythe_cli.core.records import Record, StateCounts
 from scythe_cli.core.states import State
 from scythe_cli.engines.local import LocalEngine
+from scythe_cli.engines.outline import Outline
 from scythe_cli.errors import ScytheError, StorageError, UsageError
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.spec_rows import META_SCHEMA
+from scythe_cli.run.input_files import ArtifactPlan
 from scythe_cli.run.ledger import Ledger
 from scythe_cli.run.versions import list_runs, list_versions
-from scythe_cli.services.allocate import (
+from scythe_cli.services.allocation.submission import (
     AllocationRequest,
     check_inputs,
     execute,
@@ -125,27 +127,40 @@ def plan_allocation(
         UsageError: If the pilot has no rows.
         StorageError: If earlier runs cannot be read.
     """
-    if pilot is not None and pilot < 1:
-        raise UsageError(f"a pilot of {pilot} rows; it must have at least 1")
-    if pilot is not None and type(request.experiment) is not RegisteredExperiment:
-        raise UsageError(f"{request.folder} is a workflow of a fleet, which a pilot cannot run on this machine")
+    _check_pilot(request, pilot)
     files = check_inputs(request)
     savings = savings_of(request, files)
     notices = savings.notices()
-    duplicates = savings.duplicates
-    if duplicates is None:
-        hashes = {name: {value: file.sha256 for value, file in refs.items()} for name, refs in files.files.items()}
-        names = [name for name in request.inputs.column_names if name not in META_SCHEMA.names]
-        duplicates = find_duplicates(request.inputs, names, hashes)
-        if duplicates.height:
-            notices.append(f"{duplicates.height:,} rows are the same as an earlier one; --dedupe runs them once")
-    tried: Pilot | None = None
-    durations: Durations | None = None
-    if pilot is not None and savings.n_to_run:
-        tried, durations = _run_pilot(request, savings, pilot, pilot_seed, stop, progress)
+    n_same = _count_duplicates(request, files, savings)
+    if n_same and savings.duplicates is None:
+        notices.append(f"{n_same:,} rows are the same as an earlier one; --dedupe runs them once")
+    tried, durations = _run_pilot(request, savings, pilot, pilot_seed, stop, progress)
     durations = durations or _earlier_durations(request.storage, request.folder)
     n = savings.n_to_run
-    spec_s = None if durations is None else durations.mean_s
+    outline, work_s, expected_s = _expected(request, n, None if durations is None else durations.mean_s)
+    return AllocationPlan(
+        file=file,
+        experiment=request.folder,
+        version=str(version_ahead(request.storage, request.folder, request.version)),
+        engine=request.engine.name,
+        n_specs=savings.n_specs,
+        n_duplicates=n_same,
+        n_reused=savings.n_reused if savings.reusable is not None else None,
+        n_to_run=n,
+        defaulted=defaulted,
+        input_files=len(files.uploads),
+        input_bytes=files.total_bytes,
+        **asdict(outline),
+        durations=durations,
+        work_s=work_s,
+        expected_s=expected_s,
+        pilot=tried,
+        notices=notices,
+    )
+
+
+def _expected(request: AllocationRequest, n: int, spec_s: float | None) -> tuple[Outline, float | None, float | None]:
+    """The pieces of a run, the time that its specs take together, and that from start to end; None: not known."""
     outline = request.engine.outline(
         n,
         workers=request.workers,
@@ -153,42 +168,39 @@ def plan_allocation(
         specs_per_task=request.specs_per_task,
         spec_s=spec_s,
     )
-    workers = outline.workers
     work_s = None if spec_s is None else spec_s * n
-    return AllocationPlan(
-        file=file,
-        experiment=request.folder,
-        version=str(version_ahead(request.storage, request.folder, request.version)),
-        engine=request.engine.name,
-        n_specs=savings.n_specs,
-        n_duplicates=duplicates.height,
-        n_reused=savings.n_reused if savings.reusable is not None else None,
-        n_to_run=n,
-        defaulted=defaulted,
-        input_files=len(files.uploads),
-        input_bytes=files.total_bytes,
-        workers=workers,
-        nodes=outline.nodes,
-        tasks=outline.tasks,
-        rows_per_task=outline.rows_per_task,
-        parts=outline.parts,
-        durations=durations,
-        work_s=work_s,
-        expected_s=None if work_s is None or workers is None else work_s / max(1, min(workers, n)),
-        pilot=tried,
-        notices=notices,
-    )
+    if work_s is None or outline.workers is None:
+        return outline, work_s, None
+    return outline, work_s, work_s / max(1, min(outline.workers, n))
+
+
+def _check_pilot(request: AllocationRequest, pilot: int | None) -> None:
+    if pilot is not None and pilot < 1:
+        raise UsageError(f"a pilot of {pilot} rows; it must have at least 1")
+    if pilot is not None and type(request.experiment) is not RegisteredExperiment:
+        raise UsageError(f"{request.folder} is a workflow of a fleet, which a pilot cannot run on this machine")
+
+
+def _count_duplicates(request: AllocationRequest, files: ArtifactPlan, savings: Savings) -> int:
+    """How many rows are the same as an earlier one, whether they are run or not."""
+    if savings.duplicates is not None:
+        return savings.duplicates.height
+    hashes = {name: {value: file.sha256 for value, file in refs.items()} for name, refs in files.files.items()}
+    names = [name for name in request.inputs.column_names if name not in META_SCHEMA.names]
+    return find_duplicates(request.inputs, names, hashes).height
 
 
 def _run_pilot(
     request: AllocationRequest,
     savings: Savings,
-    n: int,
+    n: int | None,
     seed: int,
     stop: StopSignal | None,
     progress: ProgressCallback | None,
-) -> tuple[Pilot, Durations | None]:
-    """Run some random rows, of those that would be run, in a storage that is thrown away."""
+) -> tuple[Pilot | None, Durations | None]:
+    """Run some random rows, of those that would be run, in a storage that is thrown away; nothing without a pilot."""
+    if n is None or not savings.n_to_run:
+        return None, None
     rows = _rows_to_run(savings)
     chosen = np.sort(np.random.default_rng(seed).choice(rows, min(n, len(rows)), replace=False))
     with TemporaryDirectory(prefix=owned_prefix("pilot")) as folder:

@@ -20,11 +20,11 @@ from scythe_cli.run.design_record import DesignRecord
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.manifest import RecursionRecord
 from scythe_cli.sampling.reading import Helpers, SamplingTable, read_design, read_sampling_file
-from scythe_cli.services.allocate import AllocationRequest, Submission, check_inputs, execute, submit
+from scythe_cli.services.allocation.options import AllocateOptions
+from scythe_cli.services.allocation.submission import AllocationRequest, Submission, check_inputs, execute, submit
 from scythe_cli.services.completions import remember_columns, remember_run
-from scythe_cli.services.fleet import submit_job
-from scythe_cli.services.options import AllocateOptions
 from scythe_cli.services.records import SubmitResult, ValidationReport
+from scythe_cli.services.runs.fleet import submit_job
 
 if TYPE_CHECKING:
     from scythe_cli.core.progress import ProgressCallback

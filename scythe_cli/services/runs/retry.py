@@ -33,7 +33,7 @@ from scythe_cli.run.manifest import RunManifest
 from scythe_cli.run.outcomes.duplicates import read_duplicates, spread_outcomes
 from scythe_cli.run.outcomes.effective import counts_of, effective_outcomes
 from scythe_cli.run.specs_file import SpecFile
-from scythe_cli.services.execute import at_work, conclude, run_job
+from scythe_cli.services.allocation.execution import at_work, conclude, run_job
 from scythe_cli.services.records import AllocateResult
 from scythe_cli.services.reuse.code_hash import code_of, differing_code
 from scythe_cli.storage.atomic_files import TEMP_PREFIX

@@ -196,7 +196,7 @@ class RunWatch:
     def _with_workers(self, status: RunStatus) -> RunStatus:
         if self.engine is None or is_over(status):
             return status
-        from scythe_cli.services.fleet import with_workers
+        from scythe_cli.services.runs.fleet import with_workers
 
         now = self.clock()
         if self._workers is None or now - self._workers[0] >= _WORKERS_S:

@@ -12,7 +12,7 @@ from scythe_cli.engines.base import Engine, Job, Submitted
 from scythe_cli.errors import EngineError
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.records import RunStatus
-from scythe_cli.services.execute import conclude
+from scythe_cli.services.allocation.execution import conclude
 from scythe_cli.services.records import AllocateResult, CancelResult
 
 __all__ = ["FleetRunRef", "cancel_run", "submit_job", "with_workers"]

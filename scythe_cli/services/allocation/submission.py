@@ -47,7 +47,7 @@ from scythe_cli.run.manifest import (
 )
 from scythe_cli.run.specs_file import specs_hash, write_new_specs
 from scythe_cli.run.versions import claim_run
-from scythe_cli.services.execute import at_work, run_job
+from scythe_cli.services.allocation.execution import at_work, run_job
 from scythe_cli.services.records import AllocateResult
 from scythe_cli.services.reuse.code_hash import code_of
 from scythe_cli.services.reuse.copy import ReuseRequest
