@@ -80,7 +80,9 @@ def read_layers() -> list[list[str]]:
     document = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = document["tool"]["importlinter"]["contracts"]
     layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
-    return [[name.strip(" ()") for name in re.split(r"[:|]", layer)] for layer in layers]
+    names = [[name.strip(" ()") for name in re.split(r"[:|]", layer)] for layer in layers]
+    lowest = next(number for number, layer in enumerate(names) if "base" in layer)
+    return [[name for layer in names[: lowest + 1] for name in layer], *names[lowest + 1 :]]
 
 
 def read_ways() -> dict[str, Way]:

@@ -23,7 +23,7 @@ PACKAGE = "scythe_cli"
 
 ENGINE_NAMES = frozenset({"local", "hatchet"})
 ENGINES_ROOM = "engines"
-PUBLIC_PACKAGES = frozenset({"utils"})
+PUBLIC_PACKAGES = frozenset({"testing", "utils"})
 """Folders at the root that are no rooms, but names that programs import."""
 
 HOLD_CODE = frozenset({"cli"})

@@ -10,18 +10,19 @@ import pytest
 from scripts import make_architecture
 from scripts.make_architecture import Step, Way, draw, layer_line, modules, public_names, read_layers, read_ways, rooms
 
-LAYERS = [["base", "utils"], ["top"], ["east", "west"], ["errors"]]
+LAYERS = [["testing", "base", "utils"], ["top"], ["east", "west"], ["errors"]]
 
 
 @pytest.fixture(autouse=True)
 def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     files = {
         "pyproject.toml": '[[tool.importlinter.contracts]]\ntype = "layers"\n'
-        'layers = ["base : utils", "top", "east | west", "(errors)"]\n',
+        'layers = ["testing", "base : utils", "top", "east | west", "(errors)"]\n',
         "package/__init__.py": '"""The package."""',
         "package/base.py": '"""Models."""',
         "package/errors.py": '"""Errors."""',
         "package/utils/__init__.py": '"""Helpers."""',
+        "package/testing/__init__.py": '"""Tests for others."""',
         "package/top/__init__.py": '"""The upper room.\n\nWhat is in it,\nand what it may touch.\n"""',
         "package/top/__main__.py": "",
         "package/top/a.py": '"""A | B of `<x|y>` and <z>,\nin two lines.\n\nMore of it.\n"""',
@@ -54,6 +55,7 @@ def test_rooms_and_modules_say_what_their_docstrings_say() -> None:
     assert public_names(LAYERS).splitlines()[2:] == [
         "| `scythe_cli` | The package. |",
         "| `scythe_cli.base` | Models. |",
+        "| `scythe_cli.testing` | Tests for others. |",
         "| `scythe_cli.utils` | Helpers. |",
     ]
     assert modules(LAYERS).splitlines() == [
