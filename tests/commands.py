@@ -7,7 +7,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,11 +40,23 @@ def run_here(*arguments: str | Path, cwd: Path | None = None, env: Mapping[str, 
     from scythe_cli.cli.app import app
 
     folder = contextlib.nullcontext() if cwd is None else contextlib.chdir(cwd)
-    with folder, mock.patch.dict(os.environ, env or {}):
+    with folder, mock.patch.dict(os.environ, env or {}), _no_module_stays():
         result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return Ran(result.exit_code, result.stdout, result.stderr)
+
+
+@contextlib.contextmanager
+def _no_module_stays() -> Generator[None]:
+    """Let the modules of a project go with the command, as they do with its process; another may have such names."""
+    path, modules = list(sys.path), set(sys.modules)
+    yield
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file and Path(file).is_relative_to(tempfile.gettempdir()):
+            del sys.modules[name]
 
 
 def run_alone(

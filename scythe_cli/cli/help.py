@@ -90,7 +90,7 @@ def _with_default(text: str, parameter: TyperArgument | TyperOption) -> str:
 
 
 def _listed(rows: Sequence[tuple[str, str]], width: int, least: int) -> str:
-    label_width = max(least, *(len(label) for label, _ in rows if len(label) <= _LONGEST_LABEL))
+    label_width = max([least, *(len(label) for label, _ in rows if len(label) <= _LONGEST_LABEL)])
     indent = " " * (label_width + 4)
     lines: list[str] = []
     for label, text in rows:

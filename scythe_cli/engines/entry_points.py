@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scythe_cli.core.distribution import ENGINES, entry_point, entry_point_names
-from scythe_cli.engines.base import Engine
 from scythe_cli.errors import EngineError, UsageError, first_line
+
+if TYPE_CHECKING:
+    from scythe_cli.engines.base import Engine
 
 __all__ = ["check_engine_name", "get_engine", "is_engine", "needs_lease"]
 
@@ -50,6 +52,8 @@ def needs_lease(name: str | None) -> bool:
 
 
 def _engine_class(name: str) -> type[Engine]:
+    from scythe_cli.engines.base import Engine
+
     point = entry_point(ENGINES, name)
     assert point is not None
     try:
