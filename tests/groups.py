@@ -49,7 +49,7 @@ def group_of(item: pytest.Item) -> str:
         return "contract"
     if item.get_closest_marker("processes"):
         return "processes"
-    return "property" if folder == "property" or item.path.stem.endswith("_properties") else "unit"
+    return "property" if item.path.stem.endswith("_properties") else "unit"
 
 
 def quick(module: pytest.Module) -> bool:

@@ -14,8 +14,7 @@ from scythe_cli.config.file import CONFIG_NAME
 from scythe_cli.config.location import find_storage
 from scythe_cli.errors import ScytheError
 from scythe_cli.services.project import open_project
-
-from .fuzzing import cases, check_message, spoiled, writes_only_below
+from tests.fuzzing import cases, check_message, spoiled, writes_only_below
 
 GOOD = b"""# runs of one study
 [scythe]

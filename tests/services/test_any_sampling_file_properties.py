@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from scythe_cli.errors import ScytheError
 from scythe_cli.services.project import Project, open_project
+from tests.fuzzing import cases, check_message, spoiled, writes_only_below
 from tests.projects import make_project
-
-from .fuzzing import cases, check_message, spoiled, writes_only_below
 
 CODE = '''
 from datetime import date, datetime

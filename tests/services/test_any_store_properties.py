@@ -23,9 +23,8 @@ from scythe_cli.run.versions import list_runs, list_versions
 from scythe_cli.services.project import Project, open_project
 from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage
+from tests.fuzzing import cases, check_message, writes_only_below
 from tests.made_runs import LAYOUT, make_run, outcomes, write_part
-
-from .fuzzing import cases, check_message, writes_only_below
 
 RUNS = [
     "energy/v1.0.0/2026-01-01_00-00-00",
