@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -42,44 +42,11 @@ def hatchet_env(servers: HatchetServers, monkeypatch: pytest.MonkeyPatch) -> Hat
 def live(hatchet_env: HatchetServers, tmp_path: Path) -> Generator[LiveProject]:
     """A project whose workers are ended after the test."""
     del hatchet_env
-    project = LiveProject.make(tmp_path / "project")
+    root = tmp_path / "project"
+    root.mkdir()
+    (root / "live_module.py").write_text(MODULE)
+    project = LiveProject(root)
+    project.configure()
     yield project
-    project.end_workers()
-
-
-@pytest.fixture(scope="module")
-def make_shared(
-    servers: HatchetServers, tmp_path_factory: pytest.TempPathFactory
-) -> Generator[Callable[..., LiveProject]]:
-    """Makes a project whose worker of two slots lives as long as the tests of a module.
-
-    Its worker takes the nodes of all runs, and the specs of all runs of its experiments: a test with workers of its
-    own in the same module needs an experiment of another name.
-    """
-    projects: list[LiveProject] = []
-
-    def make(module: str = MODULE, prepare: Callable[[LiveProject], None] = lambda _: None) -> LiveProject:
-        folder = tmp_path_factory.mktemp("shared")
-        project = LiveProject.make(folder / "project", module)
-        prepare(project)
-        projects.append(project)
-        project.start_worker("--slots", "2", env={**servers.env, "SCYTHE_CACHE_DIR": str(folder / "cache")})
-        return project
-
-    yield make
-    for project in projects:
-        project.end_workers()
-
-
-@pytest.fixture(scope="module")
-def shared_project(make_shared: Callable[..., LiveProject]) -> LiveProject:
-    """A project of `MODULE` with a worker."""
-    return make_shared()
-
-
-@pytest.fixture
-def shared(hatchet_env: HatchetServers, shared_project: LiveProject, tmp_path: Path) -> LiveProject:
-    """A project with a worker, which other tests use as well, and a storage of its own."""
-    del hatchet_env
-    shared_project.begin_anew(str(tmp_path / "runs"))
-    return shared_project
+    for worker in project.workers:
+        worker.kill()

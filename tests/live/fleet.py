@@ -8,9 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Generator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +28,6 @@ class Case(ExperimentInputSpec):
     name: str = "a"
     sleep_s: float = 0.0
     fails: bool = False
-    waits: bool = False
 
     @property
     def computed_features(self):
@@ -47,8 +44,6 @@ def simulate(spec: Case) -> Result:
         calls.write(f"{spec.sort_index}\\n")
     if spec.sleep_s:
         time.sleep(spec.sleep_s)
-    while spec.waits and Path(__file__).with_name("gate").exists():
-        time.sleep(0.02)
     if spec.fails:
         raise ValueError(f"cannot simulate {spec.name}")
     return Result(y=spec.x * 2 + spec.k, text=spec.name + "!")
@@ -83,41 +78,13 @@ class LiveProject:
     """A project on this machine, whose workers are processes."""
 
     root: Path
-    storage: str = "runs"
     workers: list[Worker] = field(default_factory=list)
-
-    @classmethod
-    def make(cls, root: Path, module: str = MODULE) -> LiveProject:
-        """Write a project whose one experiment is `energy`."""
-        root.mkdir(parents=True)
-        (root / "live_module.py").write_text(module)
-        project = cls(root)
-        project.configure()
-        return project
-
-    def begin_anew(self, storage: str) -> None:
-        """Forget what earlier tests have done in a project that several share."""
-        self.storage = storage
-        for name in ("calls.txt", "gate"):
-            (self.root / name).unlink(missing_ok=True)
-        sys.modules.pop("live_module", None)
-        self.configure()
-
-    def end_workers(self) -> None:
-        for worker in self.workers:
-            worker.kill()
 
     def open(self, engine: str = "hatchet") -> Project:
         return open_project(self.root / "experiments.toml", engine=engine)
 
-    def configure(self, name: str = "energy", storage: str | None = None, **settings: object) -> None:
-        lines = [
-            "[scythe]",
-            f'storage = "{storage or self.storage}"',
-            'engine = "hatchet"',
-            "workers = 2",
-            f"[experiments.{name}]",
-        ]
+    def configure(self, name: str = "energy", storage: str = "runs", **settings: object) -> None:
+        lines = ["[scythe]", f'storage = "{storage}"', 'engine = "hatchet"', "workers = 2", f"[experiments.{name}]"]
         lines += ['entrypoint = "live_module:simulate"', *(f"{k} = {json.dumps(v)}" for k, v in settings.items())]
         (self.root / "experiments.toml").write_text("\n".join(lines))
 
@@ -152,41 +119,6 @@ class LiveProject:
             # the engine knows a worker a moment after the worker says that it waits
             time.sleep(0.5)
         return worker
-
-    def close_gate(self) -> None:
-        """Have specs with `waits` wait, from now on."""
-        (self.root / "gate").touch()
-
-    def open_gate(self) -> None:
-        (self.root / "gate").unlink()
-
-    def n_open(self) -> int:
-        """How many Hatchet runs of the latest run are queued or running, as far as one request tells."""
-        from scythe_cli.engines.hatchet.client import connect
-        from scythe_cli.engines.hatchet.connection import get_hatchet
-
-        return connect(get_hatchet()).open_runs(self.open().run().layout.experiment_id)
-
-    @contextmanager
-    def gate_opened_when_cancelled(self, n_running: int, *, n_calls: int) -> Generator[None]:
-        """Let specs go on as soon as the engine has nothing of the latest run but what runs.
-
-        Args:
-            n_running: Nodes, and specs that wait.
-            n_calls: How many specs have begun by then.
-        """
-
-        def release() -> None:
-            try:
-                wait_for(lambda: len(self.calls()) >= n_calls, 120)
-                wait_for(lambda: self.n_open() <= n_running, 120)
-            finally:
-                self.open_gate()
-
-        with ThreadPoolExecutor(1) as threads:
-            released = threads.submit(release)
-            yield
-            released.result()
 
     def write_module(self, change: Callable[[str], str]) -> None:
         """Change the experiment's code."""

@@ -15,8 +15,7 @@ from tests.projects import scythe
 def test_a_run_is_submitted_watched_cancelled_and_finished(live: LiveProject) -> None:
     live.configure(specs_per_task=1)
     n = 80
-    live.write_cases(n, waits=lambda i: i >= 20)
-    live.close_gate()
+    live.write_cases(n, sleep_s=lambda i: 0.7)
 
     submitted = scythe("allocate", "cases.csv", "--json", cwd=live.root)
 
@@ -29,12 +28,10 @@ def test_a_run_is_submitted_watched_cancelled_and_finished(live: LiveProject) ->
     assert scythe("doctor", cwd=live.root).returncode == 0
 
     live.start_worker("--slots", "2")
-    n_nodes = 11
-    wait_for(lambda: len(live.calls()) >= 2 and live.n_open() > n_nodes + 10, 120)
+    wait_for(lambda: len(live.calls()) >= 4, 60)
     status = json.loads(scythe("status", "--json", cwd=live.root).stdout)
     assert len(status["workers"]) == 1
-    with live.gate_opened_when_cancelled(n_nodes + 2, n_calls=2):
-        cancelled = scythe("cancel", "--json", cwd=live.root)
+    cancelled = scythe("cancel", "--json", cwd=live.root)
     assert cancelled.returncode == 0, cancelled.stderr
     counts = json.loads(cancelled.stdout)["counts"]
     assert counts["cancelled"] > 5

@@ -10,27 +10,28 @@ from tests.live.fleet import LiveProject
 from tests.projects import scythe
 
 
-def test_a_fleet_runs_what_is_new_and_once(shared: LiveProject) -> None:
-    shared.configure(specs_per_task=5)
-    shared.write_cases(40)
-    assert scythe("allocate", "cases.csv", "--wait", "--json", cwd=shared.root).returncode == 0
-    (shared.root / "calls.txt").unlink()
+def test_a_fleet_runs_what_is_new_and_once(live: LiveProject) -> None:
+    live.configure(specs_per_task=5)
+    live.start_worker("--slots", "2")
+    live.write_cases(40)
+    assert scythe("allocate", "cases.csv", "--wait", "--json", cwd=live.root).returncode == 0
+    (live.root / "calls.txt").unlink()
 
-    shared.write_cases(50)
-    with (shared.root / "cases.csv").open("a") as file:
+    live.write_cases(50)
+    with (live.root / "cases.csv").open("a") as file:
         file.write("100,1,same\n100,1,same\n100,1,same\n")
-    done = scythe("allocate", "cases.csv", "--wait", "--reuse", "--dedupe", "--json", cwd=shared.root)
+    done = scythe("allocate", "cases.csv", "--wait", "--reuse", "--dedupe", "--json", cwd=live.root)
 
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert (result["n_reused"], result["n_duplicates"], result["counts"]["succeeded"]) == (40, 2, 53)
-    assert sorted(shared.calls()) == [*range(40, 51)]
+    assert sorted(live.calls()) == [*range(40, 51)]
     scalars = pl.read_parquet(f"{result['uri']}/final/scalars.pq", glob=False)
     assert scalars["y"].to_list()[-3:] == [201.0] * 3
 
-    (shared.root / "calls.txt").unlink()
-    again = scythe("allocate", "cases.csv", "--no-wait", "--reuse", "--json", cwd=shared.root)
+    (live.root / "calls.txt").unlink()
+    again = scythe("allocate", "cases.csv", "--no-wait", "--reuse", "--json", cwd=live.root)
     assert again.returncode == 0, again.stderr
-    assert shared.calls() == []
+    assert live.calls() == []
     tables = pl.read_parquet(f"{json.loads(again.stdout)['uri']}/final/scalars.pq", glob=False)
     assert tables.height == 53

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -49,12 +48,8 @@ sys.exit(done.returncode)
 """
 
 
-@pytest.fixture(scope="module")
-def shared_project(make_shared: Callable[..., LiveProject]) -> LiveProject:
-    return make_shared(MODULE)
-
-
 def write_wide(live: LiveProject, n: int) -> tuple[Path, pl.DataFrame]:
+    (live.root / "live_module.py").write_text(MODULE)
     draw = np.random.default_rng(n)
     frame = pl.DataFrame({f"x{i:03d}": draw.random(n) for i in range(N_FIELDS)})
     frame.write_csv(live.root / "wide.csv")
@@ -62,14 +57,15 @@ def write_wide(live: LiveProject, n: int) -> tuple[Path, pl.DataFrame]:
 
 
 @pytest.mark.parametrize("per_task", [1, "auto"])
-def test_wide_specs_arrive_and_wide_outcomes_come_back(shared: LiveProject, per_task: int | str) -> None:
-    shared.configure(specs_per_task=per_task, max_depth=0)
-    cases, inputs = write_wide(shared, 300)
+def test_wide_specs_arrive_and_wide_outcomes_come_back(live: LiveProject, per_task: int | str) -> None:
+    live.configure(specs_per_task=per_task, max_depth=0)
+    cases, inputs = write_wide(live, 300)
+    live.start_worker("--slots", "2")
 
-    result = shared.open().allocate(cases)
+    result = live.open().allocate(cases)
 
     assert result.counts == StateCounts(succeeded=300)
-    scalars = shared.open().run().scalars().sort("sort_index")
+    scalars = live.open().run().scalars().sort("sort_index")
     for i in (0, 57, 99):
         expected = (inputs[f"x{i:03d}"] + inputs[f"x{i + 100:03d}"]).to_list()
         assert scalars[f"y{i:03d}"].to_list() == pytest.approx(expected, abs=1e-12)
@@ -78,7 +74,6 @@ def test_wide_specs_arrive_and_wide_outcomes_come_back(shared: LiveProject, per_
 @pytest.mark.nightly
 def test_a_wide_file_is_submitted_in_bounded_memory(live: LiveProject) -> None:
     """100,000 specs of 200 fields: 385 MB of text, 160 MB of numbers."""
-    live.write_module(lambda _: MODULE)
     live.configure()
     cases, _ = write_wide(live, 100_000)
     command = [sys.executable, "-m", "scythe_cli.cli", "allocate", str(cases), "--no-wait", "--quiet"]

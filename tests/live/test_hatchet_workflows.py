@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -56,43 +55,36 @@ ExperimentRegistry.Include(flow)
 """
 
 
-def _request(project: LiveProject, flow: Any, specs: list[Any], **more: Any) -> AllocationRequest:
+def _request(live: LiveProject, flow: Any, specs: list[Any], **more: Any) -> AllocationRequest:
     return AllocationRequest(
         experiment=workflow_experiment(flow.flow),
         folder="three_steps",
         inputs=table_from_specs(specs, flow.FlowInput),
-        storage=open_storage(project.storage),
+        storage=open_storage(live.root / "runs"),
         engine=HatchetEngine(),
-        root=project.root,
+        root=live.root,
         recursion=RecursionRecord(factor=10, max_depth=0),
         **more,
     )
 
 
-def _with_flow(project: LiveProject) -> None:
-    (project.root / "flow_module.py").write_text(_FLOW)
-    toml = project.root / "experiments.toml"
-    toml.write_text(toml.read_text() + '\n[experiments.three]\nentrypoint = "flow_module:flow"\n')
-
-
-@pytest.fixture(scope="module")
-def shared_project(make_shared: Callable[..., LiveProject]) -> LiveProject:
-    return make_shared(prepare=_with_flow)
-
-
 @pytest.fixture
-def flow(shared: LiveProject, monkeypatch: pytest.MonkeyPatch) -> Generator[Any]:
+def flow(live: LiveProject, monkeypatch: pytest.MonkeyPatch) -> Any:
     import importlib
 
-    monkeypatch.syspath_prepend(str(shared.root))
+    (live.root / "flow_module.py").write_text(_FLOW)
+    toml = live.root / "experiments.toml"
+    toml.write_text(toml.read_text() + '\n[experiments.three]\nentrypoint = "flow_module:flow"\n')
+    monkeypatch.syspath_prepend(str(live.root))
     module = importlib.import_module("flow_module")
     yield module
     sys.modules.pop("flow_module")
 
 
-def test_workflow_of_three_steps(shared: LiveProject, flow: Any) -> None:
+def test_workflow_of_three_steps(live: LiveProject, flow: Any) -> None:
+    live.start_worker("--slots", "2", "--experiment", "three")
     specs = [flow.FlowInput(x=float(i), breaks=i == 3) for i in range(50)]
-    request = _request(shared, flow, specs)
+    request = _request(live, flow, specs)
     submission = submit(request)
     result = execute(submission, request.engine)
     assert result.counts == StateCounts(succeeded=49, failed=1)
@@ -103,17 +95,18 @@ def test_workflow_of_three_steps(shared: LiveProject, flow: Any) -> None:
     assert scalars["total"].to_list() == [i * 0.75 for i in range(50) if i != 3]
     assert set(scalars["place"]) == {submission.job.run.experiment_id}
     assert "broken" in run.table("errors").collect()["message"][0]
-    single = _request(shared, flow, specs[49:], single=True)
+    single = _request(live, flow, specs[49:], single=True)
     alone = execute(submit(single), single.engine)
     assert alone.counts == StateCounts(succeeded=1)
 
 
-def test_spec_that_is_triggered_by_hand(shared: LiveProject) -> None:
+def test_spec_that_is_triggered_by_hand(live: LiveProject) -> None:
     from hatchet_sdk import Hatchet
 
+    live.start_worker("--slots", "1")
     task = Hatchet().stubs.workflow(name="energy", input_validator=dict[str, Any])
     output = task.run({"x": 2.0, "k": 3})
     assert next(iter(output.values()))["result"] == {"y": 7.0, "text": "a!"}
     with pytest.raises(Exception, match="cannot simulate a"):
         task.run({"x": 2.0, "fails": True})
-    assert not Path(shared.root / "runs").exists()
+    assert not Path(live.root / "runs").exists()
