@@ -23,6 +23,7 @@ __all__ = [
     "describe_exit",
     "evidence_of",
     "failure_of_exit",
+    "failure_of_lateness",
     "is_start_hopeless",
     "may_retry",
     "over_memory",
@@ -55,8 +56,13 @@ class Termination:
 
 def over_time(snapshot: Snapshot, execution_timeout_s: float) -> Termination:
     """End a child for the time that its spec takes."""
-    message = f"still running after {format_duration(execution_timeout_s)}"
-    return Termination(snapshot, State.TIMEOUT, "Timeout", message)
+    late = failure_of_lateness(execution_timeout_s)
+    return Termination(snapshot, late.state, late.error_type, late.message)
+
+
+def failure_of_lateness(execution_timeout_s: float) -> Failure:
+    """The failure of a row that has taken longer than it may."""
+    return Failure(State.TIMEOUT, "Timeout", f"still running after {format_duration(execution_timeout_s)}")
 
 
 def over_memory(snapshot: Snapshot, used_bytes: int, limit_bytes: int) -> Termination:

@@ -20,7 +20,9 @@ from typing import Any
 import pyarrow as pa
 
 from scythe_cli.arrow.build import array_of
+from scythe_cli.core.states import State
 from scythe_cli.errors import EntrypointError, ScytheError
+from scythe_cli.executor.attribution import failure_of_lateness
 from scythe_cli.executor.limits import limit_own_memory
 from scythe_cli.executor.protocol import (
     ATTEMPT,
@@ -86,7 +88,13 @@ def main(arguments: list[str]) -> int:
     gc.collect()
     gc.freeze()
     server = _Server(
-        connection, board, capture, experiment, RunContext.from_bytes(context), Path(start.fields["scratch"])
+        connection,
+        board,
+        capture,
+        experiment,
+        RunContext.from_bytes(context),
+        Path(start.fields["scratch"]),
+        start.fields["execution_timeout_s"],
     )
     connection.send(Message("ready", {}))
     try:
@@ -135,6 +143,7 @@ class _Server:
         experiment: RegisteredExperiment[Any, Any],
         context: RunContext,
         scratch: Path,
+        execution_timeout_s: float,
     ) -> None:
         self._connection = connection
         self._board = board
@@ -149,6 +158,9 @@ class _Server:
         self._moved = False
         self._home = os.open(".", os.O_RDONLY)
         self._flushed_s = 0.0
+        self._timeout_s = execution_timeout_s
+        self._n_run = 0
+        self._is_worn = False
         os.register_at_fork(after_in_child=self._note_fork)
         os.chdir = self._noting_moves(os.chdir)
         os.fchdir = self._noting_moves(os.fchdir)
@@ -174,23 +186,17 @@ class _Server:
 
     def _run(self, chunk: int, table: pa.Table) -> None:
         """Run the rows of one chunk."""
-        if self._board.give_back:
+        if self._board.give_back or self._is_worn:
             self._send(chunk, 0, [], n=0, back=True)
             return
-        started_s = self._flushed_s = time.monotonic()
-        self._batch.clock_offset_s = time.time() - started_s
-        n = table.num_rows
-        tries: list[Any] = table.column(TRIES_REMAINING).to_pylist()
-        retryable = [n_tries > 0 for n_tries in tries]
-        attempts = self._batch.attempts = self._attempts_of(table)
-        run_ids: list[Any] = attempts.workflow_run_id.to_pylist()
-        rows = table.drop_columns([ATTEMPT, TRIES_REMAINING]).combine_chunks().to_batches()[0]
-        self._choose_factory(rows.schema)
+        rows, run_ids, retryable = self._begin(table)
+        n = rows.num_rows
         words, clock, batch = self._board.words, self._board.clock, self._batch
         prepare, run, take, add, now = self._leaf.prepare, self._leaf.run, self._capture.take, batch.add, time.monotonic
         idle, running = int(Phase.IDLE), int(Phase.RUNNING)
         words[Board.CHUNK] = chunk
         row_word, phase_word, back_word = Board.ROW, Board.PHASE, Board.GIVE_BACK
+        late_row_word, late_chunk_word = Board.LATE_ROW, Board.LATE_CHUNK
         specs: list[Any] = []
         first = built = sent = 0
         for row in range(n):
@@ -212,20 +218,41 @@ class _Server:
                 # a process that the spec has forked, and that came back from its function
                 os._exit(1 if isinstance(result, Failure) else 0)
             end_s = now()
+            if words[late_row_word] == row and words[late_chunk_word] == chunk:
+                # the signal for its stack may have cut short what it waited for
+                result = failure_of_lateness(self._timeout_s)
+            is_worn = isinstance(result, Failure) and result.state is State.CRASHED
+            if is_worn and self._n_run:
+                # earlier specs may have used up the memory: this one has another chance, in a process of its own
+                words[phase_word] = idle
+                take()
+                self._flush(chunk, row, retryable, back=True, worn=True)
+                return
+            self._n_run += 1
             # what fails here, because the spec has closed what is not its own, is to be its fault and no other's
             if self._moved:
                 os.fchdir(self._home)
                 self._moved = False
             add(row, begin_s, end_s - begin_s, take(), result)
             words[phase_word] = idle
-            if words[back_word] and row + 1 < n:
-                self._flush(chunk, row + 1, retryable, back=True)
+            if is_worn or (words[back_word] and row + 1 < n):
+                self._flush(chunk, row + 1, retryable, back=row + 1 < n, worn=is_worn)
                 return
             if end_s - self._flushed_s >= _FLUSH_S or row - sent >= _FLUSH_ROWS or batch.n_bytes >= _FLUSH_BYTES:
                 self._flush(chunk, row + 1, retryable)
                 sent = row
         if len(batch):
             self._flush(chunk, n, retryable)
+
+    def _begin(self, table: pa.Table) -> tuple[pa.RecordBatch, list[Any], list[bool]]:
+        """Prepare for the rows of a chunk: the specs' own columns, their ids, and whether each is tried again."""
+        started_s = self._flushed_s = time.monotonic()
+        self._batch.clock_offset_s = time.time() - started_s
+        tries: list[Any] = table.column(TRIES_REMAINING).to_pylist()
+        attempts = self._batch.attempts = self._attempts_of(table)
+        rows = table.drop_columns([ATTEMPT, TRIES_REMAINING]).combine_chunks().to_batches()[0]
+        self._choose_factory(rows.schema)
+        return rows, attempts.workflow_run_id.to_pylist(), [n_tries > 0 for n_tries in tries]
 
     def _attempts_of(self, table: pa.Table) -> Attempts:
         sort_index, attempt, own_ids = (
@@ -261,20 +288,40 @@ class _Server:
         board.words[Board.PHASE] = Phase.IDLE
         return specs
 
-    def _flush(self, chunk: int, done: int, retryable: list[bool], *, back: bool = False) -> None:
-        """Send the outcomes at hand."""
+    def _flush(self, chunk: int, done: int, retryable: list[bool], *, back: bool = False, worn: bool = False) -> None:
+        """Send the outcomes at hand.
+
+        Args:
+            chunk: The chunk that they are of.
+            done: How many of its rows are finished.
+            retryable: By row of the chunk, whether it is run again when it did not succeed.
+            back: Whether the rows that are not finished are given back.
+            worn: Whether this process has so little memory left that it gives back all that it gets from now on.
+        """
+        self._is_worn = worn
         n = len(self._batch)
+        if not n:
+            self._send(chunk, done, [], n=0, back=back, worn=worn)
+            return
         outcomes = self._batch.finish(retryable)
         blobs = [to_ipc(table) for table in outcomes.tables]
-        self._send(chunk, done, blobs, n=n, back=back, failed=outcomes.failed)
+        self._send(chunk, done, blobs, n=n, back=back, worn=worn, failed=outcomes.failed)
         self._flushed_s = time.monotonic()
         self._batch.clock_offset_s = time.time() - self._flushed_s
 
     def _send(
-        self, chunk: int, done: int, blobs: list[memoryview], *, n: int, back: bool, failed: Sequence[int] = ()
+        self,
+        chunk: int,
+        done: int,
+        blobs: list[memoryview],
+        *,
+        n: int,
+        back: bool,
+        worn: bool = False,
+        failed: Sequence[int] = (),
     ) -> None:
         busy_s = time.monotonic() - self._flushed_s
-        fields = {"chunk": chunk, "done": done, "n": n, "failed": failed, "busy_s": busy_s, "back": back}
+        fields = {"chunk": chunk, "done": done, "n": n, "failed": failed, "busy_s": busy_s, "back": back, "worn": worn}
         self._connection.send(Message("done", fields, blobs))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from scythe_cli.errors import EntrypointError
+from scythe_cli.errors import EngineError, EntrypointError
 from scythe_cli.executor.attribution import (
     Death,
     describe_exit,
@@ -30,6 +30,7 @@ from scythe_cli.executor.scheduling import (
     TimeAction,
     children_to_ask_back,
     is_bloated,
+    is_stalled,
     next_to_feed,
     rows_to_start_for,
     time_action,
@@ -42,6 +43,7 @@ __all__ = ["RunLoop"]
 
 _MEMORY_POLL_S = 0.05
 _MUTE_S = 1.0
+_PAUSE_S = 1.0
 
 
 class RunLoop:
@@ -66,6 +68,7 @@ class RunLoop:
         self._has_started = any(child.is_ready for child in processes.all)
         self._memory_due_s = 0.0
         self._heeds_drain = True
+        self._tick_s = 0.0
 
     def tables(self) -> Iterator[pa.Table]:
         """The outcomes; see `Executor.run`."""
@@ -73,7 +76,7 @@ class RunLoop:
             self._selector.register(fd, selectors.EVENT_READ, None)
         for child in self._processes.all:
             self._watch(child)
-        last_s = time.monotonic()
+        last_s = self._tick_s = time.monotonic()
         while True:
             if self._stop.killing:
                 yield from self._kill()
@@ -81,6 +84,7 @@ class RunLoop:
             self._distribute()
             if self._is_finished():
                 return
+            self._check_progress()
             self._wait()
             self._keep_limits()
             if self._dispatch.has_outcomes:
@@ -88,10 +92,10 @@ class RunLoop:
                     # what the caller does with outcomes takes a while; failures may make it stop the run
                     self._distribute()
                 yield from self._dispatch.take_outcomes()
-                last_s = time.monotonic()
+                last_s = self._tick_s = time.monotonic()
             elif time.monotonic() - last_s >= HEARTBEAT_S:
                 yield OUTCOME_SCHEMA.empty_table()
-                last_s = time.monotonic()
+                last_s = self._tick_s = time.monotonic()
 
     def close(self) -> None:
         """End the processes that are at work."""
@@ -109,6 +113,20 @@ class RunLoop:
         if self._dispatch.has_outcomes or any(child.chunks for child in self._processes.all):
             return False
         return self._stop.draining or not self._dispatch.holds(1)
+
+    def _check_progress(self) -> None:
+        """See that something is going to happen.
+
+        Raises:
+            EngineError: If rows wait and nothing would ever run them, which is a mistake in this package.
+        """
+        states = [child.state() for child in self._processes.all]
+        waits = not self._stop.draining and not self._dispatch.has_outcomes
+        if waits and is_stalled(states, has_rows=self._dispatch.holds(1)):
+            raise EngineError(
+                "rows wait, and no process runs any or is being started",
+                hint="This is a mistake in scythe: please report it. What is finished is kept.",
+            )
 
     def _kill(self) -> list[pa.Table]:
         """End all children that run something; what they had finished and sent is kept."""
@@ -154,15 +172,19 @@ class RunLoop:
     def _feed(self, child: ChildProcess) -> None:
         """Give a child its next rows, or put another in its place."""
         if not child.chunks:
-            if self._memory_limit is not None and is_bloated(
-                child.memory_bytes(self._memory_limit), child.baseline_bytes, self._memory_limit
-            ):
+            if self._is_used_up(child):
                 self._drop(child)
                 self._start_processes()
                 return
             child.board.give_back = False
         child.give(Chunk(self._processes.new_serial(), self._dispatch.next_rows()))
         self._update(child)
+
+    def _is_used_up(self, child: ChildProcess) -> bool:
+        """Whether the memory of an idle child is so full that the next spec is to have another."""
+        if child.is_worn or self._memory_limit is None:
+            return child.is_worn
+        return is_bloated(child.memory_bytes(self._memory_limit), child.baseline_bytes, self._memory_limit)
 
     # waiting
 
@@ -197,7 +219,9 @@ class RunLoop:
             execution_timeout_s=self._timeout_s,
             memory_due_s=None if self._memory_limit is None else self._memory_due_s,
         )
-        for key, events in self._selector.select(timeout_s):
+        ready = self._selector.select(timeout_s)
+        self._note_pause(timeout_s)
+        for key, events in ready:
             child: ChildProcess | None = key.data
             if child is None:
                 if self._heeds_drain and self._stop.draining:
@@ -217,6 +241,16 @@ class RunLoop:
                 child.is_mute = True  # its spec has closed descriptors that are not its own, or written to them
                 child.kill()
 
+    def _note_pause(self, timeout_s: float) -> None:
+        """Take note when this process did not run for longer than it waited: then nor did the specs."""
+        now_s = time.monotonic()
+        pause_s = now_s - self._tick_s - timeout_s
+        if pause_s >= _PAUSE_S:
+            for child in self._processes.all:
+                if child.chunks and child.snapshot().started_s <= self._tick_s:
+                    child.add_pause(pause_s)
+        self._tick_s = now_s
+
     # taking outcomes
 
     def _receive_rest(self, child: ChildProcess) -> None:
@@ -230,6 +264,8 @@ class RunLoop:
         for message in messages:
             child.last_message_s = time.monotonic()
             if message.kind == "done":
+                if message.fields["worn"]:
+                    child.is_worn = child.board.give_back = True
                 outcomes = [from_ipc(blob) for blob in message.blobs]
                 if self._dispatch.add_outcomes(child.chunks[0], outcomes, message.fields):
                     child.chunks.popleft()
@@ -251,7 +287,10 @@ class RunLoop:
         now_s = time.monotonic()
         checks_memory = self._memory_limit is not None and now_s >= self._memory_due_s
         for child in self._processes.all:
-            if not child.chunks or child.termination is not None:
+            if child.termination is not None:
+                continue
+            if not child.chunks:
+                child.overdue = None  # its spec has finished at the last moment
                 continue
             self._keep_time(child, now_s)
             if checks_memory and child.termination is None:
@@ -263,7 +302,12 @@ class RunLoop:
         snapshot = child.snapshot()
         has_stack = child.overdue is not None and has_whole_stack(child.output())
         match time_action(
-            snapshot, child.overdue, now_s=now_s, execution_timeout_s=self._timeout_s, has_stack=has_stack
+            snapshot,
+            child.overdue,
+            now_s=now_s,
+            execution_timeout_s=self._timeout_s,
+            has_stack=has_stack,
+            paused_s=child.paused_s(snapshot),
         ):
             case TimeAction.ASK_FOR_STACK:
                 child.ask_for_stack(Overdue(snapshot, now_s + STACK_S))
@@ -279,6 +323,8 @@ class RunLoop:
         used = child.memory_bytes(limit)
         if used > limit:
             child.terminate(over_memory(child.snapshot(), used, limit))
+        elif is_bloated(used, child.baseline_bytes, limit):
+            child.board.give_back = True  # rows that it has not begun may need what earlier ones have kept
 
     # deaths
 

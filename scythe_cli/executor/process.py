@@ -50,6 +50,7 @@ class ChildProcess:
         eof_s: When it closed its end of the channel; None while it is open.
         is_mute: Whether it was ended because it went on without its end of the channel.
         baseline_bytes: The memory that it used before its first spec.
+        is_worn: Whether it has told that its memory is used up, and gets no more rows.
     """
 
     def __init__(self, target: ExperimentTarget, context: bytes, limits: Limits, folder: Path, threads: int) -> None:
@@ -61,13 +62,19 @@ class ChildProcess:
         self.eof_s: float | None = None
         self.is_mute = False
         self.baseline_bytes = 0
+        self.is_worn = False
+        self._paused: tuple[Snapshot, float] | None = None
         self._folder = folder
         self._output = folder / "output.txt"
         with contextlib.ExitStack() as undo:
             undo.callback(shutil.rmtree, folder, ignore_errors=True)
             folder.mkdir(parents=True)
             self._start(target, threads, undo)
-            fields = {"memory_limit_bytes": limits.memory_limit_bytes, "scratch": str(folder / "scratch")}
+            fields = {
+                "memory_limit_bytes": limits.memory_limit_bytes,
+                "execution_timeout_s": limits.execution_timeout_s,
+                "scratch": str(folder / "scratch"),
+            }
             self.channel.send(Message("start", fields, [target.to_bytes(), context]))
             undo.pop_all()
 
@@ -117,8 +124,10 @@ class ChildProcess:
 
     def state(self) -> ChildState:
         """What decisions about it need to know."""
+        snapshot = self.board.snapshot()
         return ChildState(
-            snapshot=self.board.snapshot(),
+            snapshot=snapshot,
+            paused_s=self.paused_s(snapshot),
             is_ready=self.is_ready,
             is_overdue=self.overdue is not None,
             is_terminated=self.termination is not None,
@@ -139,6 +148,15 @@ class ChildProcess:
     def snapshot(self) -> Snapshot:
         """What it is doing, or was doing when it died."""
         return self.board.snapshot()
+
+    def add_pause(self, pause_s: float) -> None:
+        """Take note that the machine stood still while the running spec ran."""
+        snapshot = self.snapshot()
+        self._paused = snapshot, self.paused_s(snapshot) + pause_s
+
+    def paused_s(self, snapshot: Snapshot) -> float:
+        """For how many seconds the machine has stood still during a spec."""
+        return self._paused[1] if self._paused is not None and self._paused[0] == snapshot else 0.0
 
     def memory_bytes(self, limit_bytes: int) -> int:
         """The memory that it uses; see `tree_memory_bytes`."""
@@ -183,7 +201,13 @@ class ChildProcess:
         return self._process.wait()
 
     def ask_for_stack(self, overdue: Overdue) -> None:
-        """Make it write the stack of the running spec, which is out of time, to its output."""
+        """Make it write the stack of the running spec, which is out of time, to its output.
+
+        A spec that has finished at this very moment is left alone, and so is the one after it.
+        """
+        self.board.mark_late(overdue.snapshot)
+        if self.board.snapshot() != overdue.snapshot:
+            return
         self.overdue = overdue
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, DUMP_SIGNAL)

@@ -283,11 +283,12 @@ class Board:
     """The memory, in either process.
 
     Attributes:
-        words: phase, chunk, row, end, and whether the child is to give back its rows.
+        words: phase, chunk, row, end, whether the child is to give back its rows, and the chunk and row that are out
+            of time.
         clock: When the current phase began.
     """
 
-    PHASE, CHUNK, ROW, END, GIVE_BACK = range(5)
+    PHASE, CHUNK, ROW, END, GIVE_BACK, LATE_CHUNK, LATE_ROW = range(7)
 
     def __init__(self, fd: int) -> None:
         self._map = mmap.mmap(fd, _BOARD_BYTES)
@@ -314,6 +315,14 @@ class Board:
     @give_back.setter
     def give_back(self, value: bool) -> None:
         self.words[Board.GIVE_BACK] = int(value)
+
+    def mark_late(self, snapshot: Snapshot) -> None:
+        """Let a row be a timeout whatever it returns: the signal for its stack may cut its work short.
+
+        Chunks are counted from 1, so that no row is late on a board on which nothing was written.
+        """
+        self.words[Board.LATE_ROW] = snapshot.row
+        self.words[Board.LATE_CHUNK] = snapshot.chunk
 
     def close(self) -> None:
         """Let go of the memory."""

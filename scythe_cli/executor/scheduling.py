@@ -19,6 +19,7 @@ __all__ = [
     "TimeAction",
     "children_to_ask_back",
     "is_bloated",
+    "is_stalled",
     "next_to_feed",
     "rows_to_start_for",
     "time_action",
@@ -51,6 +52,7 @@ class ChildState:
         n_chunks: How many chunks of rows it has.
         n_remaining: How many of their rows are not finished.
         last_message_s: When it last sent something, on the monotonic clock.
+        paused_s: For how long the machine has stood still during the running spec.
     """
 
     snapshot: Snapshot
@@ -62,6 +64,7 @@ class ChildState:
     n_chunks: int = 0
     n_remaining: int = 0
     last_message_s: float = 0.0
+    paused_s: float = 0.0
 
 
 def rows_to_start_for(children: Sequence[ChildState], workers: int, *, keeps_spare: bool) -> int | None:
@@ -137,7 +140,7 @@ def wait_s(
             until_s = min(until_s, now_s + _STACK_POLL_S)
         elif child.n_chunks:
             if child.snapshot.phase is not Phase.IDLE:
-                until_s = min(until_s, child.snapshot.started_s + execution_timeout_s)
+                until_s = min(until_s, child.snapshot.started_s + child.paused_s + execution_timeout_s)
             if memory_due_s is not None:
                 until_s = min(until_s, memory_due_s)
             if len(children) > 1 and child.n_remaining > 1:
@@ -160,6 +163,17 @@ class Overdue:
     until_s: float
 
 
+def is_stalled(children: Sequence[ChildState], *, has_rows: bool) -> bool:
+    """Whether a run would wait for ever: rows wait, no process has any, and none is about to be ready or dead.
+
+    Args:
+        children: The processes that there are, after rows were given to them.
+        has_rows: Whether rows wait that are to be run.
+    """
+    idle = all(child.is_ready and not child.n_chunks and not child.is_terminated for child in children)
+    return has_rows and idle
+
+
 class TimeAction(Enum):
     """What is due for a child, by its time."""
 
@@ -170,7 +184,13 @@ class TimeAction(Enum):
 
 
 def time_action(
-    snapshot: Snapshot, overdue: Overdue | None, *, now_s: float, execution_timeout_s: float, has_stack: bool
+    snapshot: Snapshot,
+    overdue: Overdue | None,
+    *,
+    now_s: float,
+    execution_timeout_s: float,
+    has_stack: bool,
+    paused_s: float = 0.0,
 ) -> TimeAction:
     """What is due for a child, by its time.
 
@@ -180,11 +200,12 @@ def time_action(
         now_s: The time.
         execution_timeout_s: How long one attempt may take.
         has_stack: Whether it has written the whole stack.
+        paused_s: For how long the machine has stood still during the spec, which is not its time.
     """
     if overdue is not None:
         if overdue.snapshot != snapshot:
             return TimeAction.FORGET
         return TimeAction.TERMINATE if has_stack or now_s >= overdue.until_s else TimeAction.NOTHING
-    if snapshot.phase is not Phase.IDLE and now_s - snapshot.started_s >= execution_timeout_s:
+    if snapshot.phase is not Phase.IDLE and now_s - snapshot.started_s - paused_s >= execution_timeout_s:
         return TimeAction.ASK_FOR_STACK
     return TimeAction.NOTHING

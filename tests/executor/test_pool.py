@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from scythe_cli.errors import EntrypointError
+from scythe_cli.errors import EngineError, EntrypointError
 from scythe_cli.executor.limits import Limits, StopSignal, descendants
 from scythe_cli.executor.pool import Executor
 from scythe_cli.executor.rows.call import RunContext
@@ -247,6 +247,46 @@ def test_memory_that_specs_leave_behind_ends_none(make: Make) -> None:
     assert len({row["out:count"] for row in rows}) > 1
 
 
+def test_memory_that_many_quick_specs_leave_behind_ends_none(make: Make) -> None:
+    rows = _run(make(memory=500_000_000, workers=2), *[("leak-quickly", 2_000_000.0, "")] * 600)
+    assert {row["state"] for row in rows} == {"succeeded"}
+    assert len(rows) == 600
+
+
+def test_a_spec_that_is_cut_short_by_the_signal_for_its_stack_has_timed_out(make: Make) -> None:
+    rows = _run(make(timeout_s=1.0), "fine", "sleep-in-c", "fine")
+    assert [row["state"] for row in rows] == ["succeeded", "timeout", "succeeded"]
+    assert (rows[1]["error_type"], rows[1]["message"]) == ("Timeout", "still running after 1.0 s")
+
+
+def test_a_run_of_specs_that_take_about_as_long_as_they_may_comes_to_its_end(make: Make) -> None:
+    rows = _run(make(timeout_s=0.2, workers=2), *[("sleep-for", 0.185 + 0.001 * (i % 30), "") for i in range(60)])
+    assert [row["sort_index"] for row in rows] == list(range(60))
+    assert {row["state"] for row in rows} <= {"succeeded", "timeout"}
+
+
+def test_time_in_which_the_machine_stood_still_is_not_that_of_a_spec(make: Make) -> None:
+    executor = make(timeout_s=3.0, workers=2)
+    _run(executor, "fine", "fine")  # both processes are there
+    parent, children = os.getpid(), [child.pid for child in executor.children]
+    # this process is stopped as well: another lets all go on
+    script = (
+        "import os, signal, sys, time\nparent, *children = map(int, sys.argv[1:])\ntime.sleep(0.5)\n"
+        "for pid in (*children, parent): os.kill(pid, signal.SIGSTOP)\ntime.sleep(5)\n"
+        "for pid in (*children, parent): os.kill(pid, signal.SIGCONT)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, *map(str, (parent, *children))]) as stopping:
+        rows = _run(executor, *[("sleep-for", 1.5, "")] * 2)
+        stopping.wait(60)
+    assert [row["state"] for row in rows] == ["succeeded", "succeeded"]
+
+
+def test_a_run_in_which_nothing_would_happen_ends_with_an_error(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scythe_cli.executor.loop.next_to_feed", lambda *_, **__: None)
+    with pytest.raises(EngineError, match="rows wait, and no process runs any"):
+        _run(make(), "fine")
+
+
 def test_memory_that_grows_is_seen_from_outside(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scythe_cli.executor.process.tree_memory_bytes", lambda pid, limit: 1_234_000_000)
     (row,) = _run(make(memory=1_000_000_000), "sleep")
@@ -416,7 +456,7 @@ def test_a_heartbeat_while_nothing_finishes(make: Make) -> None:
 PARENT = """
 import sys
 sys.path.insert(0, {cases!r})
-import executor_sims, test_executor as t
+import executor_sims, test_pool as t
 from scythe_cli.executor.limits import Limits, StopSignal
 from scythe_cli.executor.pool import Executor
 from scythe_cli.executor.rows.call import RunContext

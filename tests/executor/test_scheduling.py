@@ -13,6 +13,7 @@ from scythe_cli.executor.scheduling import (
     TimeAction,
     children_to_ask_back,
     is_bloated,
+    is_stalled,
     next_to_feed,
     rows_to_start_for,
     time_action,
@@ -157,3 +158,28 @@ def test_for_how_long_nothing_is_due(
 ) -> None:
     due = wait_s(children, now_s=NOW, execution_timeout_s=timeout_s, memory_due_s=memory_due_s)
     assert due == pytest.approx(seconds)
+
+
+def test_time_that_the_machine_stood_still_does_not_count() -> None:
+    running = snapshot(started_s=NOW - 12)
+    assert time_action(running, None, now_s=NOW, execution_timeout_s=10, has_stack=False) is TimeAction.ASK_FOR_STACK
+    action = time_action(running, None, now_s=NOW, execution_timeout_s=10, has_stack=False, paused_s=5.0)
+    assert action is TimeAction.NOTHING
+    paused = child(Phase.RUNNING, NOW - 12, n_chunks=1, n_remaining=1, paused_s=2.2)
+    assert wait_s([paused], now_s=NOW, execution_timeout_s=10, memory_due_s=None) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("children", "has_rows", "stalled"),
+    [
+        ([IDLE, IDLE], True, True),
+        ([], True, True),
+        ([IDLE], False, False),
+        ([IDLE, STARTING], True, False),
+        ([IDLE, BUSY], True, False),
+        ([IDLE, child(is_terminated=True)], True, False),  # another takes its place when it is dead
+        ([child(is_overdue=True)], True, True),  # this is what let runs stand still
+    ],
+)
+def test_a_run_that_would_wait_for_ever(children: list[ChildState], has_rows: bool, stalled: bool) -> None:
+    assert is_stalled(children, has_rows=has_rows) is stalled

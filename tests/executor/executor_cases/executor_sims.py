@@ -143,6 +143,8 @@ ACTS: dict[str, Any] = {
     "long": lambda spec: _raise(ValueError("x" * 100_000)),
     "deep": lambda spec: _recurse(0),
     "abort": lambda spec: os.abort(),
+    "sleep-in-c": lambda spec: ctypes.CDLL(None).sleep(100),
+    "sleep-for": lambda spec: time.sleep(spec.value),
     "segfault": lambda spec: (print("before the end"), ctypes.string_at(0)),
     "exit-0": lambda spec: os._exit(0),
     "exit-3": lambda spec: os._exit(3),
@@ -162,6 +164,7 @@ ACTS: dict[str, Any] = {
     "fork": _fork_and_return,
     "close-all": _close_all,
     "move": lambda spec: (print(Path.cwd()), os.chdir(spec.note)),
+    "leak-quickly": lambda spec: LEAKED.append(b"x" * int(spec.value)),
     "leak": lambda spec: (LEAKED.append(b"x" * int(spec.value)), time.sleep(0.2)),
     "pid": lambda spec: (Path(spec.note) / str(os.getpid())).touch(),
 }
