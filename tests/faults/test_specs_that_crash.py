@@ -28,7 +28,7 @@ storage = "runs"
 workers = 2
 [experiments.energy]
 entrypoint = "models.building:simulate"
-execution_timeout = "2s"
+execution_timeout = "10s"
 memory_limit = "600MB"
 """
 
@@ -41,7 +41,7 @@ FEW: dict[str, tuple[str, str, str]] = {
     "stack": ("crashed", "SIGSEGV", "the process died of SIGSEGV"),
     "grow": ("crashed", "MemoryLimit|MemoryError", r"used \d+ MB, the limit is 600 MB|out of memory"),
     "giant": ("crashed", "MemoryError", "out of memory"),
-    "loop": ("timeout", "Timeout", r"still running after 2\.0 s"),
+    "loop": ("timeout", "Timeout", r"still running after 10(\.0)? s"),
     "killed": ("crashed", "SIGKILL", SIGKILL),
     "close all": ("crashed", "FileDescriptors", "file descriptors were closed"),
     "unpicklable": ("failed", r"models\.building\.Unpicklable", "cannot be pickled"),
