@@ -15,7 +15,7 @@ from tests.projects import scythe
 def test_a_run_is_submitted_watched_cancelled_and_finished(live: LiveProject) -> None:
     live.configure(specs_per_task=1)
     n = 80
-    live.write_cases(n, sleep_s=lambda i: 0.7)
+    live.write_cases(n, sleep_s=lambda _: 5.0)
 
     submitted = scythe("allocate", "cases.csv", "--json", cwd=live.root)
 
@@ -28,7 +28,7 @@ def test_a_run_is_submitted_watched_cancelled_and_finished(live: LiveProject) ->
     assert scythe("doctor", cwd=live.root).returncode == 0
 
     live.start_worker("--slots", "2")
-    wait_for(lambda: len(live.calls()) >= 4, 60)
+    wait_for(lambda: len(live.calls()) >= 2, 120)
     status = json.loads(scythe("status", "--json", cwd=live.root).stdout)
     assert len(status["workers"]) == 1
     cancelled = scythe("cancel", "--json", cwd=live.root)
@@ -38,6 +38,7 @@ def test_a_run_is_submitted_watched_cancelled_and_finished(live: LiveProject) ->
     assert counts["pending"] == 0
     assert counts["succeeded"] + counts["cancelled"] == n
 
+    live.hurry()
     done = scythe("retry", "--json", cwd=live.root)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["experiment_id"] == run["experiment_id"]

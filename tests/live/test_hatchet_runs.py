@@ -90,13 +90,13 @@ def test_run_waits_for_a_worker_and_says_so(live: LiveProject) -> None:
 
 def test_cancel_keeps_what_has_finished(live: LiveProject) -> None:
     live.configure(max_depth=0, specs_per_task=1)
-    cases = live.write_cases(60, sleep_s=lambda _: 0.3)
+    cases = live.write_cases(60, sleep_s=lambda _: 4.0)
     live.start_worker("--slots", "2")
     project = live.open()
     results: list[Any] = []
     thread = threading.Thread(target=lambda: results.append(project.allocate(cases)))
     thread.start()
-    wait_for(lambda: len(live.calls()) >= 12, 60)
+    wait_for(lambda: len(live.calls()) >= 4, 120)
     run = project.run()
     cancelled = cancel_run(run, HatchetEngine()).cancelled
     thread.join(60)
@@ -107,8 +107,8 @@ def test_cancel_keeps_what_has_finished(live: LiveProject) -> None:
     # a task that was being taken at that moment may have been begun
     assert 0 <= len(set(live.calls())) - counts.succeeded <= 2
     assert run.scalars().height == counts.succeeded
-    again = project.retry() if counts.cancelled < 50 else None
-    assert again is None or again.counts.succeeded == 60
+    live.hurry()
+    assert project.retry().counts.succeeded == 60
 
 
 def test_worker_of_other_code_refuses(live: LiveProject) -> None:
@@ -127,7 +127,7 @@ def test_worker_of_other_code_refuses(live: LiveProject) -> None:
 
 def test_too_many_failures_stop_a_run(live: LiveProject) -> None:
     live.configure("doomed", max_depth=0, specs_per_task=1)
-    cases = live.write_cases(80, fails=lambda _: "true", sleep_s=lambda _: 0.2)
+    cases = live.write_cases(80, fails=lambda _: "true", sleep_s=lambda _: 1.0)
     live.start_worker("--slots", "2")
     result = live.open().allocate(cases, max_failures=10)
     assert result.counts.failed >= 10
