@@ -19,6 +19,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.filterwarnings("ignore::DeprecationWarning:hatchet_sdk.*"))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a failed test what its workers have said."""
+    report = yield
+    project = getattr(item, "funcargs", {}).get("live")
+    if report.failed and isinstance(project, LiveProject):
+        report.sections += [(worker.log.name, worker.log.read_text()[-4000:]) for worker in project.workers]
+    return report
+
+
 @pytest.fixture(scope="session")
 def servers() -> Generator[HatchetServers]:
     """PostgreSQL and the engine, for the whole session."""
