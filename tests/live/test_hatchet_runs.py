@@ -34,7 +34,9 @@ def test_two_workers_give_the_tables_of_the_local_engine(live: LiveProject) -> N
     project = live.open()
     fleet = project.allocate(cases)
     assert fleet.counts == StateCounts(succeeded=1996, failed=4)
-    assert sorted(live.calls()) == list(range(2000))
+    # the engine may hand out a task again, whose worker it takes for lost
+    assert set(live.calls()) == set(range(2000))
+    assert len(live.calls()) < 2500
     local = live.open("local").allocate(cases)
     assert local.counts == fleet.counts
     for table in ("scalars", "errors"):
