@@ -119,18 +119,13 @@ class Job:
         from scythe_cli.executor.rows.call import RunContext
         from scythe_cli.model.function_ref import target_of
 
-        options = self.experiment.options
         context = RunContext(
             storage_location=self.storage.location,
             experiment_id=self.run.experiment_id,
             root_workflow_run_id=self.workflow_run_id,
             worker=worker or socket.gethostname(),
         )
-        limits = Limits(
-            execution_timeout_s=options.execution_timeout.total_seconds(),
-            memory_limit_bytes=options.memory_limit_bytes,
-            retries=options.retries,
-        )
+        limits = Limits.of(self.experiment.options)
         return Executor(target_of(self.experiment, root=self.root), context, limits, workers=self.workers)
 
 

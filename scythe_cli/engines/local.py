@@ -46,8 +46,9 @@ class LocalEngine(Engine):
                         stop.drain()
             finally:
                 writer.flush()  # what has finished is kept, whatever ended the loop
+            notices = executor.notices
         # told at the end, when the specs that were running then are counted as well
-        return Execution([tally.why_stopped()] if stopped else [])
+        return Execution([*notices, *([tally.why_stopped()] if stopped else [])])
 
 
 class Tally:

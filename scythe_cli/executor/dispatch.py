@@ -178,11 +178,19 @@ class Dispatch:
         retries: How often a row is run again.
         context: The run.
         workers: How many processes run rows at the same time.
+        pace: What is known of the time that rows take; it is changed.
     """
 
-    def __init__(self, source: Iterable[pa.RecordBatch], retries: int, context: RunContext, workers: int) -> None:
+    def __init__(
+        self,
+        source: Iterable[pa.RecordBatch],
+        retries: int,
+        context: RunContext,
+        workers: int,
+        pace: Pace | None = None,
+    ) -> None:
         self._backlog = Backlog(source, retries)
-        self._pace = Pace()
+        self._pace = Pace() if pace is None else pace
         self._retries = retries
         self._context = context
         self._workers = workers
@@ -196,6 +204,11 @@ class Dispatch:
     def is_fast(self) -> bool:
         """See `Pace.is_fast`."""
         return self._pace.is_fast
+
+    @property
+    def row_s(self) -> float | None:
+        """See `Pace.row_s`."""
+        return self._pace.row_s
 
     @property
     def has_outcomes(self) -> bool:

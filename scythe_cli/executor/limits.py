@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scythe_cli.model.experiment import ExperimentOptions, Isolation, StartMethod
+
 __all__ = ["Limits", "StopSignal", "descendants", "limit_own_memory", "tree_memory_bytes"]
 
 
@@ -22,11 +24,32 @@ class Limits:
         execution_timeout_s: How long one attempt may take; fetching and uploading its files included.
         memory_limit_bytes: Memory of its process, with the processes that it starts; None for no limit.
         retries: How often it is run again when it did not succeed.
+        isolation: Whether specs share processes; see `Isolation`.
+        rows_per_process: How many specs one process runs at most; None for what `isolation` says.
+        start_method: How processes are started; see `StartMethod`.
+        startup_timeout_s: How long the experiment may take to be loaded.
     """
 
     execution_timeout_s: float
     memory_limit_bytes: int | None
     retries: int
+    isolation: Isolation = "auto"
+    rows_per_process: int | None = None
+    start_method: StartMethod = "auto"
+    startup_timeout_s: float = 300.0
+
+    @classmethod
+    def of(cls, options: ExperimentOptions) -> Limits:
+        """The limits that an experiment says."""
+        return cls(
+            execution_timeout_s=options.execution_timeout.total_seconds(),
+            memory_limit_bytes=options.memory_limit_bytes,
+            retries=options.retries,
+            isolation=options.isolation,
+            rows_per_process=options.rows_per_process,
+            start_method=options.start_method,
+            startup_timeout_s=options.startup_timeout.total_seconds(),
+        )
 
 
 class StopSignal:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
+from scythe_cli.core.quantities import format_duration
 from scythe_cli.errors import EngineError, EntrypointError
 from scythe_cli.executor.attribution import (
     Death,
@@ -32,10 +33,12 @@ from scythe_cli.executor.scheduling import (
     is_bloated,
     is_stalled,
     next_to_feed,
+    rows_per_process,
     rows_to_start_for,
     time_action,
     wait_s,
 )
+from scythe_cli.executor.template import Template, TemplateState
 from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
 
 __all__ = ["RunLoop"]
@@ -44,6 +47,7 @@ __all__ = ["RunLoop"]
 _MEMORY_POLL_S = 0.05
 _MUTE_S = 1.0
 _PAUSE_S = 1.0
+_TEMPLATE_POLL_S = 0.05
 
 
 class RunLoop:
@@ -69,6 +73,7 @@ class RunLoop:
         self._memory_due_s = 0.0
         self._heeds_drain = True
         self._tick_s = 0.0
+        self._awaited: Template | None = None  # the template, while it loads the experiment
 
     def tables(self) -> Iterator[pa.Table]:
         """The outcomes; see `Executor.run`."""
@@ -121,7 +126,7 @@ class RunLoop:
             EngineError: If rows wait and nothing would ever run them, which is a mistake in this package.
         """
         states = [child.state() for child in self._processes.all]
-        waits = not self._stop.draining and not self._dispatch.has_outcomes
+        waits = not self._stop.draining and not self._dispatch.has_outcomes and self._awaited is None
         if waits and is_stalled(states, has_rows=self._dispatch.holds(1)):
             raise EngineError(
                 "rows wait, and no process runs any or is being started",
@@ -157,12 +162,44 @@ class RunLoop:
                 children[position].board.give_back = True
 
     def _start_processes(self) -> None:
+        templates = self._processes.templates
         while True:
             states = [child.state() for child in self._processes.all]
-            n = rows_to_start_for(states, self._processes.workers, keeps_spare=self._keeps_spare)
+            # a fork takes so little time that nothing need be kept ready
+            keeps_spare = self._keeps_spare and not templates.forks
+            n = rows_to_start_for(states, self._processes.workers, keeps_spare=keeps_spare)
             if n is None or not self._dispatch.holds(n):
                 return
-            self._watch(self._processes.start())
+            child = self._processes.start()
+            if child is None:
+                self._await_template()
+                return
+            self._watch(child)
+
+    def _await_template(self) -> None:
+        template = self._processes.templates.current()
+        if template is not None and template.state is TemplateState.LOST:
+            self._processes.templates.lose()
+            output, stack = split_fault(template.output())
+            self._note_failed_start(template.exit_code(), output, stack)
+        elif template is not None and template.state is TemplateState.LOADING and self._awaited is None:
+            self._awaited = template
+            self._selector.register(template, selectors.EVENT_READ, template)
+
+    def _see_template(self, template: Template) -> None:
+        """Go on once the template has loaded the experiment; another run may have seen it first."""
+        if template.poll() is not TemplateState.LOADING:
+            self._selector.unregister(template)
+            self._awaited = None
+        elif time.monotonic() - template.started_s > self._processes.limits.startup_timeout_s:
+            raise self._start_took_too_long()
+
+    def _start_took_too_long(self) -> EntrypointError:
+        limit = format_duration(self._processes.limits.startup_timeout_s)
+        return EntrypointError(
+            f"{self._processes.target.describe()} has not been loaded within {limit}",
+            hint='If that is no mistake, allow more in its table of experiments.toml: `startup_timeout = "30m"`.',
+        )
 
     def _next_to_feed(self) -> ChildProcess | None:
         states = [child.state() for child in self._processes.all]
@@ -177,11 +214,22 @@ class RunLoop:
                 self._start_processes()
                 return
             child.board.give_back = False
-        child.give(Chunk(self._processes.new_serial(), self._dispatch.next_rows()))
+        per_process = self._rows_per_process()
+        chunk = Chunk(self._processes.new_serial(), self._dispatch.next_rows())
+        child.give(chunk, per_process, forks=per_process > 0 and self._processes.templates.forks)
         self._update(child)
 
+    def _rows_per_process(self) -> int:
+        limits = self._processes.limits
+        fork_s = self._processes.templates.fork_s
+        return rows_per_process(
+            limits.isolation, limits.rows_per_process, fork_s=fork_s, row_s=self._dispatch.row_s
+        )
+
     def _is_used_up(self, child: ChildProcess) -> bool:
-        """Whether the memory of an idle child is so full that the next spec is to have another."""
+        """Whether an idle child has so much memory of earlier specs, or may have anything, that the next has another."""
+        if child.has_run and self._processes.templates.forks and self._rows_per_process():
+            return True
         if child.is_worn or self._memory_limit is None:
             return child.is_worn
         return is_bloated(child.memory_bytes(self._memory_limit), child.baseline_bytes, self._memory_limit)
@@ -219,10 +267,16 @@ class RunLoop:
             execution_timeout_s=self._timeout_s,
             memory_due_s=None if self._memory_limit is None else self._memory_due_s,
         )
+        if self._awaited is not None:
+            timeout_s = min(timeout_s, _TEMPLATE_POLL_S)
         ready = self._selector.select(timeout_s)
         self._note_pause(timeout_s)
+        if self._awaited is not None:
+            self._see_template(self._awaited)
         for key, events in ready:
-            child: ChildProcess | None = key.data
+            child: ChildProcess | Template | None = key.data
+            if isinstance(child, Template):
+                continue
             if child is None:
                 if self._heeds_drain and self._stop.draining:
                     # it stays readable; that it is set is looked at in each round
@@ -289,6 +343,8 @@ class RunLoop:
         for child in self._processes.all:
             if child.termination is not None:
                 continue
+            if not child.is_ready and now_s - child.started_s > self._processes.limits.startup_timeout_s:
+                raise self._start_took_too_long()
             if not child.chunks:
                 child.overdue = None  # its spec has finished at the last moment
                 continue

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from scythe_cli.executor.dispatch import Dispatch
+from scythe_cli.core.cores import share_of_cores
+from scythe_cli.executor.dispatch import Dispatch, Pace
 from scythe_cli.executor.limits import Limits, StopSignal
 from scythe_cli.executor.loop import RunLoop
 from scythe_cli.executor.process import ChildProcess, ChildProcesses
 from scythe_cli.executor.protocol import Phase
+from scythe_cli.executor.template import Templates
 from scythe_cli.model.function_ref import ExperimentTarget
 
 if TYPE_CHECKING:
     from scythe_cli.executor.rows.call import RunContext
 
 
-__all__ = ["Executor"]
+__all__ = ["Executor", "templates_for"]
+
+
+def templates_for(target: ExperimentTarget, context: RunContext, limits: Limits, workers: int) -> Templates:
+    """What processes are forked from that share the cores with others, as many as `workers`."""
+    return Templates(
+        target,
+        share_of_cores(workers),
+        needs_s3=context.storage_location.startswith("s3://"),
+        start_method=limits.start_method,
+    )
 
 
 class Executor:
@@ -32,21 +45,38 @@ class Executor:
         context: The run that the specs belong to.
         limits: What one spec may use.
         workers: The number of processes.
+        templates: What processes are forked from, where several executors share it; closed by its owner.
     """
 
-    def __init__(self, target: ExperimentTarget, context: RunContext, limits: Limits, *, workers: int) -> None:
+    def __init__(
+        self,
+        target: ExperimentTarget,
+        context: RunContext,
+        limits: Limits,
+        *,
+        workers: int,
+        templates: Templates | None = None,
+    ) -> None:
         if workers < 1:
             raise ValueError(f"workers={workers}: there must be one at least")
         self.context = context
         self.limits = limits
         self.workers = workers
-        self._processes = ChildProcesses(target, context.to_bytes(), limits, workers)
+        self._templates = templates or templates_for(target, context, limits, workers)
+        self._owns_templates = templates is None
+        self._processes = ChildProcesses(target, context, limits, workers, self._templates)
+        self._pace = Pace()
         self._is_closed = False
 
     @property
     def children(self) -> list[ChildProcess]:
         """The processes that there are."""
         return self._processes.all
+
+    @property
+    def notices(self) -> list[str]:
+        """For the user: what is not as it was asked for."""
+        return list(self._templates.notices)
 
     def run(self, rows: Iterable[pa.RecordBatch], *, stop: StopSignal) -> Iterator[pa.Table]:
         """Run rows.
@@ -66,7 +96,7 @@ class Executor:
         """
         if self._is_closed:
             raise ValueError("the executor is closed")
-        dispatch = Dispatch(rows, self.limits.retries, self.context, self.workers)
+        dispatch = Dispatch(rows, self.limits.retries, self.context, self.workers, self._pace)
         with RunLoop(self._processes, dispatch, stop) as loop:
             yield from loop.tables()
 
@@ -85,7 +115,10 @@ class Executor:
     def close(self) -> None:
         """End all processes, and remove what they have written."""
         self._is_closed = True
-        self._processes.close()
+        with contextlib.ExitStack() as steps:
+            if self._owns_templates:
+                steps.callback(self._templates.close)
+            self._processes.close()
 
     def __enter__(self) -> Executor:
         return self

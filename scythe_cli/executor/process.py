@@ -7,42 +7,42 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections import deque
 from pathlib import Path
 
 from scythe_cli.core.folders import owned_prefix
-from scythe_cli.errors import EngineError
 from scythe_cli.executor.attribution import Termination
 from scythe_cli.executor.dispatch import Chunk
+from scythe_cli.executor.launching import Forking, Launcher, Spawning
 from scythe_cli.executor.limits import Limits, descendants, tree_memory_bytes
 from scythe_cli.executor.protocol import DUMP_SIGNAL, Board, Channel, Message, Snapshot, make_board_file, to_ipc
+from scythe_cli.executor.rows.call import RunContext
 from scythe_cli.executor.rows.capture import read_output
 from scythe_cli.executor.scheduling import ChildState, Overdue
+from scythe_cli.executor.template import TemplateLostError, Templates, TemplateState
 from scythe_cli.model.function_ref import ExperimentTarget
 
 __all__ = ["ChildProcess", "ChildProcesses"]
 
 
 _EXIT_GRACE_S = 1.0
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
 class ChildProcess:
     """A child process, with what connects it to this one.
 
     Args:
-        target: What it loads.
+        launcher: Starts it.
         context: The run, as `RunContext.to_bytes` gives it.
         limits: What one spec may use.
         folder: A folder of its own, which it makes; gone when the child is closed.
-        threads: How many threads libraries should start in it, unless the user's environment says so.
 
     Attributes:
+        started_s: When it was started, on the monotonic clock as all times here.
         is_ready: Whether it has loaded the experiment.
+        has_run: Whether it was given rows to run by itself, so that it is no longer as fresh as its template.
         chunks: The rows that it has, in the order in which it runs them.
         termination: Why it is about to die; None while it lives or dies by itself.
         overdue: The spec that is out of time, while it writes down where it is.
@@ -53,12 +53,13 @@ class ChildProcess:
         is_worn: Whether it has told that its memory is used up, and gets no more rows.
     """
 
-    def __init__(self, target: ExperimentTarget, context: bytes, limits: Limits, folder: Path, threads: int) -> None:
+    def __init__(self, launcher: Launcher, context: bytes, limits: Limits, folder: Path) -> None:
         self.is_ready = False
+        self.has_run = False
         self.chunks: deque[Chunk] = deque()
         self.termination: Termination | None = None
         self.overdue: Overdue | None = None
-        self.last_message_s = time.monotonic()
+        self.started_s = self.last_message_s = time.monotonic()
         self.eof_s: float | None = None
         self.is_mute = False
         self.baseline_bytes = 0
@@ -69,16 +70,16 @@ class ChildProcess:
         with contextlib.ExitStack() as undo:
             undo.callback(shutil.rmtree, folder, ignore_errors=True)
             folder.mkdir(parents=True)
-            self._start(target, threads, undo)
+            self._start(launcher, undo)
             fields = {
                 "memory_limit_bytes": limits.memory_limit_bytes,
                 "execution_timeout_s": limits.execution_timeout_s,
                 "scratch": str(folder / "scratch"),
             }
-            self.channel.send(Message("start", fields, [target.to_bytes(), context]))
+            self.channel.send(Message("start", fields, [context, *launcher.blobs]))
             undo.pop_all()
 
-    def _start(self, target: ExperimentTarget, threads: int, undo: contextlib.ExitStack) -> None:
+    def _start(self, launcher: Launcher, undo: contextlib.ExitStack) -> None:
         """Start the process; whatever is open for it afterwards is closed by `undo` too."""
         with contextlib.ExitStack() as theirs:
             our_socket, their_socket = socket.socketpair()
@@ -93,29 +94,13 @@ class ChildProcess:
             undo.callback(self.board.close)
             output = os.open(self._output, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
             theirs.callback(os.close, output)
-            fds = (their_socket.fileno(), board_fd, lifeline)
-            try:
-                self._process = subprocess.Popen(
-                    # -P: a file of the user's named like a module of the standard library must not take its place here
-                    [sys.executable, "-P", "-m", "scythe_cli.executor.child", *map(str, fds)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=output,
-                    pass_fds=fds,
-                    start_new_session=True,
-                    cwd=target.cwd,
-                    env={**{name: str(threads) for name in _THREAD_VARIABLES}, **os.environ},
-                )
-            except OSError as error:
-                raise EngineError(f"no process can be started: {error}") from error
+            self._process = launcher.launch((their_socket.fileno(), board_fd, lifeline), output)
             self.pid = self._process.pid
             undo.callback(self._end)
         self.channel = Channel(our_socket)
-        self.pidfd: int | None = None
-        if hasattr(os, "pidfd_open"):
-            with contextlib.suppress(OSError):
-                self.pidfd = os.pidfd_open(self.pid)
-                undo.callback(os.close, self.pidfd)
+        self.pidfd = self._process.pidfd
+        if self.pidfd is not None:
+            undo.callback(os.close, self.pidfd)
 
     @property
     def n_remaining(self) -> int:
@@ -138,12 +123,20 @@ class ChildProcess:
             last_message_s=self.last_message_s,
         )
 
-    def give(self, chunk: Chunk) -> None:
-        """Send rows."""
+    def give(self, chunk: Chunk, per_process: int = 0, *, forks: bool = False) -> None:
+        """Send rows.
+
+        Args:
+            chunk: The rows.
+            per_process: How many one process runs at most; 0 for any number.
+            forks: Whether these are processes that this one forks.
+        """
+        self.has_run = self.has_run or not forks
         self.chunks.append(chunk)
         if len(self.chunks) == 1:
             self.last_message_s = time.monotonic()
-        self.channel.send(Message("rows", {"chunk": chunk.serial}, [to_ipc(chunk.rows)]))
+        fields = {"chunk": chunk.serial, "per_process": per_process, "forks": forks}
+        self.channel.send(Message("rows", fields, [to_ipc(chunk.rows)]))
 
     def snapshot(self) -> Snapshot:
         """What it is doing, or was doing when it died."""
@@ -159,8 +152,8 @@ class ChildProcess:
         return self._paused[1] if self._paused is not None and self._paused[0] == snapshot else 0.0
 
     def memory_bytes(self, limit_bytes: int) -> int:
-        """The memory that it uses; see `tree_memory_bytes`."""
-        return tree_memory_bytes(self.pid, limit_bytes)
+        """The memory that it uses, or the process that it has forked for its row; see `tree_memory_bytes`."""
+        return tree_memory_bytes(self.board.words[Board.RUNNER] or self.pid, limit_bytes)
 
     def terminate(self, why: Termination) -> None:
         """End it for a limit that its spec has reached."""
@@ -169,14 +162,7 @@ class ChildProcess:
 
     def is_dead(self) -> bool:
         """Whether the process has ended; its remains are kept until `reap`."""
-        if self._process.returncode is not None:
-            return True
-        if hasattr(os, "waitid"):
-            try:
-                return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-            except ChildProcessError:
-                return True
-        return self._process.poll() is not None
+        return self._process.is_dead()
 
     def kill(self) -> None:
         """End the process and all that it started, at once."""
@@ -198,7 +184,7 @@ class ChildProcess:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if self.is_dead():
                 os.killpg(self.pid, signal.SIGKILL)
-        return self._process.wait()
+        return self._process.reap()
 
     def ask_for_stack(self, overdue: Overdue) -> None:
         """Make it write the stack of the running spec, which is out of time, to its output.
@@ -210,7 +196,7 @@ class ChildProcess:
             return
         self.overdue = overdue
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, DUMP_SIGNAL)
+            os.kill(self.board.words[Board.RUNNER] or self.pid, DUMP_SIGNAL)
 
     def output(self) -> str | None:
         """What its last spec has printed."""
@@ -249,34 +235,45 @@ class ChildProcesses:
 
     Args:
         target: The experiment.
-        context: The run, as `RunContext.to_bytes` gives it.
+        context: The run.
         limits: What one spec may use.
         workers: How many are to run rows at the same time.
+        templates: Where the template comes from that processes are forked from; it may be shared.
 
     Attributes:
         all: The processes that there are, in the order in which they were started.
     """
 
-    def __init__(self, target: ExperimentTarget, context: bytes, limits: Limits, workers: int) -> None:
+    def __init__(
+        self, target: ExperimentTarget, context: RunContext, limits: Limits, workers: int, templates: Templates
+    ) -> None:
         self.target = target
         self.limits = limits
         self.workers = workers
+        self.templates = templates
         self.all: list[ChildProcess] = []
-        self._context = context
-        self._threads = max(1, (os.cpu_count() or 1) // workers)
+        self._context = context.to_bytes()
+        self._spawning = Spawning(target, templates.threads)
         self._scratch = Path(tempfile.mkdtemp(prefix=owned_prefix("executor")))
         self._n_started = 0
         self._n_chunks = 0
 
-    def start(self) -> ChildProcess:
-        """Start a process; it is not ready yet.
+    def start(self) -> ChildProcess | None:
+        """Start a process; it is not ready yet. None while the template is not.
 
         Raises:
             EngineError: If it cannot be started.
         """
+        template = self.templates.current()
+        if template is not None and template.state is TemplateState.LOADING:
+            return None
+        launcher = self._spawning if template is None else Forking(template)
         self._n_started += 1
-        folder = self._scratch / f"child-{self._n_started}"
-        child = ChildProcess(self.target, self._context, self.limits, folder, self._threads)
+        try:
+            child = ChildProcess(launcher, self._context, self.limits, self._scratch / f"child-{self._n_started}")
+        except TemplateLostError:
+            self.templates.lose()
+            return None
         self.all.append(child)
         return child
 

@@ -5,9 +5,9 @@ blobs whose sizes are in the object. Rows and outcomes are blobs of Arrow IPC. N
 
 | from | kind | says |
 | --- | --- | --- |
-| parent | `start` | what to load; the first message |
-| child | `ready`, `broken` | the experiment is loaded, or why not |
-| parent | `rows` | rows to run |
+| parent | `start` | the run, and what to load unless it is loaded; the first message |
+| child | `ready`, `broken` | rows can come, or why not |
+| parent | `rows` | rows to run; `per_process` how many in one process at most (0: any), `forks` whether in forked ones |
 | child | `done` | outcomes of rows, in their order; `back`: the rest of these rows is given back |
 
 The parent never blocks on a socket: a child that does not read, since a spec keeps it busy, must not keep the parent
@@ -283,12 +283,12 @@ class Board:
     """The memory, in either process.
 
     Attributes:
-        words: phase, chunk, row, end, whether the child is to give back its rows, and the chunk and row that are out
-            of time.
+        words: phase, chunk, row, end, whether the child is to give back its rows, the chunk and row that are out of
+            time, and the process that the child has forked for the row, 0 for none.
         clock: When the current phase began.
     """
 
-    PHASE, CHUNK, ROW, END, GIVE_BACK, LATE_CHUNK, LATE_ROW = range(7)
+    PHASE, CHUNK, ROW, END, GIVE_BACK, LATE_CHUNK, LATE_ROW, RUNNER = range(8)
 
     def __init__(self, fd: int) -> None:
         self._map = mmap.mmap(fd, _BOARD_BYTES)

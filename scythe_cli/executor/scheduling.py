@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from scythe_cli.executor.protocol import Phase, Snapshot
+from scythe_cli.model.experiment import Isolation
 
 __all__ = [
     "HEARTBEAT_S",
@@ -21,6 +22,7 @@ __all__ = [
     "is_bloated",
     "is_stalled",
     "next_to_feed",
+    "rows_per_process",
     "rows_to_start_for",
     "time_action",
     "wait_s",
@@ -34,6 +36,8 @@ STACK_S = 0.5
 """How long a process that is out of time may take to write its stack."""
 
 _STACK_POLL_S = 0.02
+# a process for each row costs about two forks, which are to be less than a twentieth of the row's own time
+_FORKS_IN_ROW = 40
 _DESCRIPTOR_POLL_S = 0.05
 _REBALANCE_S = 0.1
 
@@ -65,6 +69,24 @@ class ChildState:
     n_remaining: int = 0
     last_message_s: float = 0.0
     paused_s: float = 0.0
+
+
+def rows_per_process(
+    isolation: Isolation, rows_per_process: int | None, *, fork_s: float | None, row_s: float | None
+) -> int:
+    """How many rows one process runs at most; 0 for any number.
+
+    Args:
+        isolation: What was asked for.
+        rows_per_process: What was asked for beside that; it wins.
+        fork_s: What a fork takes, in seconds; None where processes are not forked.
+        row_s: How long a row takes, in seconds; None while it is not known.
+    """
+    if rows_per_process is not None:
+        return rows_per_process
+    if isolation == "auto":
+        return int(fork_s is not None and row_s is not None and row_s >= _FORKS_IN_ROW * fork_s)
+    return int(isolation == "row")
 
 
 def rows_to_start_for(children: Sequence[ChildState], workers: int, *, keeps_spare: bool) -> int | None:

@@ -22,8 +22,10 @@ from scythe_cli.model.signature import signature_of
 __all__ = [
     "ExperimentFunction",
     "ExperimentOptions",
+    "Isolation",
     "LocalFileLocation",
     "RegisteredExperiment",
+    "StartMethod",
     "experiment_from_function",
     "options_of",
     "where_is",
@@ -38,6 +40,14 @@ ExperimentFunction = Callable[..., Any]
 """`(input_spec) -> output` or `(input_spec, tempdir: Path) -> output`."""
 
 LocalFileLocation = Literal["cache", "copied-to-tempdir"]
+
+Isolation = Literal["auto", "row", "process"]
+"""Whether each spec has a process of its own (`row`), shares it with others (`process`), or has its own where it takes
+so long that this costs next to nothing (`auto`)."""
+
+StartMethod = Literal["auto", "fork", "spawn"]
+"""Whether processes are forked from one that has loaded the experiment (`fork`), each load it (`spawn`), or are forked
+where that does no harm (`auto`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +64,10 @@ class ExperimentOptions:
         auto_fetch_files: Whether file references are fetched and replaced by local paths.
         local_file_location: Whether the function gets files in the shared cache or copies in its `tempdir`.
         task_config: Further options that are passed on to the engine.
+        isolation: Whether specs share processes.
+        rows_per_process: How many specs one process runs at most; None for what `isolation` says.
+        start_method: How processes are started.
+        startup_timeout: How long loading the experiment may take in a process.
     """
 
     retries: int = 1
@@ -65,6 +79,10 @@ class ExperimentOptions:
     auto_fetch_files: bool = True
     local_file_location: LocalFileLocation = "cache"
     task_config: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    isolation: Isolation = "auto"
+    rows_per_process: int | None = None
+    start_method: StartMethod = "auto"
+    startup_timeout: timedelta = timedelta(minutes=5)
 
 
 class RegisteredExperiment(Generic[TInput, TOutput]):
@@ -195,6 +213,10 @@ def options_of(
     execution_timeout: Duration | None,
     local_file_location: LocalFileLocation,
     memory_limit: str | int | None,
+    isolation: Isolation = "auto",
+    rows_per_process: int | None = None,
+    start_method: StartMethod = "auto",
+    startup_timeout: Duration | None = None,
     **others: Any,
 ) -> ExperimentOptions:
     """Check what a function is registered with.
@@ -206,6 +228,10 @@ def options_of(
         execution_timeout: How long one attempt of a spec may take; None for what the environment says.
         local_file_location: Where the function gets its files.
         memory_limit: Memory that one spec may use, such as `4GB`.
+        isolation: Whether specs share processes.
+        rows_per_process: How many specs one process runs at most.
+        start_method: How processes are started.
+        startup_timeout: How long loading the experiment may take; None for 5 minutes.
         others: Options that need no check.
 
     Raises:
@@ -218,7 +244,11 @@ def options_of(
             execution_timeout=_default_timeout() if execution_timeout is None else parse_duration(execution_timeout),
             schedule_timeout=None if schedule_timeout is None else parse_duration(schedule_timeout),
             memory_limit_bytes=None if memory_limit is None else parse_size(memory_limit),
-            local_file_location=_check_location(local_file_location),
+            local_file_location=_one_of("local_file_location", local_file_location, get_args(LocalFileLocation)),
+            isolation=_one_of("isolation", isolation, get_args(Isolation)),
+            rows_per_process=_check_rows(rows_per_process),
+            start_method=_one_of("start_method", start_method, get_args(StartMethod)),
+            startup_timeout=timedelta(minutes=5) if startup_timeout is None else parse_duration(startup_timeout),
             **others,
         )
     except (ValueError, TypeError) as error:
@@ -237,10 +267,18 @@ def _default_timeout() -> timedelta:
         ) from None
 
 
-def _check_location(location: LocalFileLocation) -> LocalFileLocation:
-    if location not in get_args(LocalFileLocation):
-        raise ValueError(f"local_file_location={location!r} is neither 'cache' nor 'copied-to-tempdir'")
-    return location
+def _one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> Any:
+    if value not in allowed:
+        first, last = ", ".join(repr(each) for each in allowed[:-1]), repr(allowed[-1])
+        raise ValueError(f"{name}={value!r} is {'neither' if len(allowed) == 2 else 'none of'} {first} "
+                         f"{'nor' if len(allowed) == 2 else 'and'} {last}")
+    return value
+
+
+def _check_rows(rows: int | None) -> int | None:
+    if rows is not None and (isinstance(rows, bool) or not isinstance(rows, int) or rows < 1):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f"rows_per_process={rows!r} is not a whole number from 1 on")
+    return rows
 
 
 def _check_retries(retries: int) -> int:

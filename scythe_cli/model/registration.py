@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
 from scythe_cli.core.quantities import Duration
 from scythe_cli.errors import InvalidInputError, RegistrationError
 from scythe_cli.model.experiment import (
+    Isolation,
     LocalFileLocation,
     RegisteredExperiment,
     experiment_from_function,
@@ -78,6 +79,10 @@ class ExperimentRegistry:
         auto_fetch_files: bool = True,
         local_file_location: LocalFileLocation = "cache",
         memory_limit: str | int | None = None,
+        isolation: Isolation = "auto",
+        rows_per_process: int | None = None,
+        start_method: StartMethod = "auto",
+        startup_timeout: Duration | None = None,
         **task_config: Any,
     ) -> Callable[[Callable[..., TOutput]], RegisteredExperiment[Any, TOutput]]:
         """Make an experiment of a function.
@@ -96,6 +101,11 @@ class ExperimentRegistry:
             auto_fetch_files: Whether file references are fetched and replaced by local paths.
             local_file_location: `cache`, or `copied-to-tempdir` to get copies that may be changed.
             memory_limit: Memory that one spec may use, such as `4GB`.
+            isolation: `row` for a process for each spec, `process` for specs that share processes, `auto` for a
+                process for each where that costs next to nothing.
+            rows_per_process: How many specs one process runs at most; wins over `isolation`.
+            start_method: `fork` or `spawn` to decide by hand how processes are started.
+            startup_timeout: How long loading the experiment may take in a process; 5 minutes by default.
             task_config: Further options that are passed on to the engine.
 
         Returns:
@@ -117,6 +127,10 @@ class ExperimentRegistry:
                 auto_fetch_files=auto_fetch_files,
                 local_file_location=local_file_location,
                 memory_limit=memory_limit,
+                isolation=isolation,
+                rows_per_process=rows_per_process,
+                start_method=start_method,
+                startup_timeout=startup_timeout,
                 task_config=task_config,
             )
             experiment = experiment_from_function(fn, name=name, description=description, options=options)

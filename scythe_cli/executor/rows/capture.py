@@ -63,6 +63,16 @@ class Capture:
             # they write whole URLs at INFO, and those of signed requests hold a secret
             logging.getLogger(name).setLevel(logging.WARNING)
 
+    def move_to(self, fd: int) -> None:
+        """Go on with another file, in a process that was forked: descriptors 1 and 2 write to it by now."""
+        self._fd = fd
+
+    def flush(self) -> None:
+        """Write what the streams hold, before a process ends without doing so."""
+        for stream in self._streams:
+            with contextlib.suppress(ValueError, OSError):
+                stream.flush()
+
     def take(self) -> str | None:
         """What was written since the last call; None when that is nothing."""
         stdout, stderr = self._streams

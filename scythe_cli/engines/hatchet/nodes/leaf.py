@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -144,7 +144,12 @@ class LeafRunner:
             table = _replaced(table, "workflow_run_id", array_of([ctx.workflow_run_id], pa.string()))
         table = table.append_column(_ATTEMPT, array_of(rows.attempt_numbers, pa.int32()))
         context = RunContext(run.storage, run.experiment_id, run.root_workflow_run_id, self.worker)
-        limits = Limits(run.execution_timeout_s, run.memory_limit_bytes, run.retries)
+        limits = replace(
+            Limits.of(self.experiment.options),
+            execution_timeout_s=run.execution_timeout_s,
+            memory_limit_bytes=run.memory_limit_bytes,
+            retries=run.retries,
+        )
         try:
             return await self._execute(context, limits, table)
         except EntrypointError as error:
@@ -175,12 +180,11 @@ class LeafRunner:
 
     async def _run_by_itself(self, task_input: Mapping[str, Any], ctx: Context) -> LeafOutput:
         """Run a spec that belongs to no run: it was triggered by hand, and nothing goes to any ledger."""
-        options = self.experiment.options
         table = self._table_of(task_input)
         table = _replaced(table, "workflow_run_id", array_of([ctx.workflow_run_id], pa.string()))
         experiment_id = task_input.get("experiment_id") or f"{self.experiment.name}/by-hand/{ctx.workflow_run_id}"
         context = RunContext(self.default_storage, str(experiment_id), ctx.workflow_run_id, self.worker)
-        limits = Limits(options.execution_timeout.total_seconds(), options.memory_limit_bytes, options.retries)
+        limits = Limits.of(self.experiment.options)
         tables = await self._execute(context, limits, table)
         row = next(row for t in tables for row in t.filter(t.column("final")).to_pylist())
         if row["state"] != State.SUCCEEDED.value:

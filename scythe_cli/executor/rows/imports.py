@@ -1,0 +1,52 @@
+"""How long a row imports modules: its function imports them when it is called, and later rows find them loaded."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+import time
+from typing import Any
+
+__all__ = ["ImportClock"]
+
+
+class ImportClock:
+    """Measures what `import` statements take between `start` and `stop`.
+
+    Modules that C code or `importlib.import_module` loads are not seen. Only the first row of a process is measured:
+    an `import` of what is loaded already costs a function more then.
+    """
+
+    def __init__(self) -> None:
+        self._total_s = 0.0
+        self._depth = 0
+        self._import: Any = None
+
+    def start(self) -> None:
+        """Begin to measure."""
+        if self._import is None:
+            self._import = builtins.__import__
+            builtins.__import__ = self._measure
+
+    def stop(self) -> None:
+        """Measure no longer; what a row has put in place of the built-in function stays."""
+        if self._import is not None and builtins.__import__ == self._measure:
+            builtins.__import__ = self._import
+        self._import = None
+
+    def take_s(self) -> float:
+        """The seconds since the last call."""
+        total_s, self._total_s = self._total_s, 0.0
+        return total_s
+
+    def _measure(self, name: str, *arguments: Any, **options: Any) -> Any:
+        begin = self._import or builtins.__import__
+        if self._depth or name in sys.modules:
+            return begin(name, *arguments, **options)
+        self._depth += 1
+        started_s = time.monotonic()
+        try:
+            return begin(name, *arguments, **options)
+        finally:
+            self._depth -= 1
+            self._total_s += time.monotonic() - started_s

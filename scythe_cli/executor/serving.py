@@ -1,0 +1,328 @@
+"""Serving: what a process does that runs specs, from the rows that the parent sends to the outcomes that it gets.
+
+A process runs rows by itself, or forks a process for each one or few of them. It then has never run any: what it forks
+is as fresh as it is itself, and what a row does to its process is gone with it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from scythe_cli.arrow.build import array_of
+from scythe_cli.core.states import State
+from scythe_cli.executor.attribution import failure_of_lateness
+from scythe_cli.executor.forking import end_like, fork, kill_orphans, wait_for
+from scythe_cli.executor.protocol import (
+    ATTEMPT,
+    TRIES_REMAINING,
+    Board,
+    Connection,
+    Message,
+    Phase,
+    from_ipc,
+    to_ipc,
+)
+from scythe_cli.executor.rows.call import Leaf, RunContext
+from scythe_cli.executor.rows.capture import Capture, log_line
+from scythe_cli.executor.rows.failure import Failure, failure_from
+from scythe_cli.executor.rows.imports import ImportClock
+from scythe_cli.executor.rows.outcomes import Attempts, OutcomeBatch
+from scythe_cli.model.experiment import RegisteredExperiment
+from scythe_cli.model.spec_rows import spec_factory, workflow_run_id, workflow_run_ids
+
+__all__ = ["Server"]
+
+
+_FLUSH_S = 0.25
+_FLUSH_ROWS = 10_000
+_FLUSH_BYTES = 8_000_000
+_BUILD_ROWS = 64
+
+# how a process ends that was forked for some rows: all are finished, or it has handed back the others
+_EXIT_DONE = 85
+_EXIT_GAVE_BACK = 86
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """The rows of a chunk, ready to be run.
+
+    Attributes:
+        chunk: Its number.
+        rows: The specs' own columns.
+        run_ids: By row, the id of its execution.
+        retryable: By row, whether it is run again when it did not succeed.
+    """
+
+    chunk: int
+    rows: pa.RecordBatch
+    run_ids: list[Any]
+    retryable: list[bool]
+
+    @property
+    def n(self) -> int:
+        """The number of rows."""
+        return self.rows.num_rows
+
+
+class Server:
+    """Runs the rows that the parent sends, and sends back outcomes.
+
+    Args:
+        connection: To the parent.
+        board: What the parent sees of what is going on.
+        capture: What rows print.
+        experiment: What to call.
+        context: The run.
+        scratch: Where temporary folders are made.
+        execution_timeout_s: How long one attempt may take, for messages.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        board: Board,
+        capture: Capture,
+        experiment: RegisteredExperiment[Any, Any],
+        context: RunContext,
+        scratch: Path,
+        execution_timeout_s: float,
+    ) -> None:
+        self._connection = connection
+        self._board = board
+        self._capture = capture
+        self._context = context
+        self._model = experiment.input_validator_type
+        self._leaf = Leaf(experiment, context, scratch=scratch, log_sink=log_line)
+        self._batch = OutcomeBatch(experiment.output_validator_type, context.worker)
+        self._schema: pa.Schema | None = None
+        self._build: Any = None
+        self._forked = False
+        self._moved = False
+        self._home = os.open(".", os.O_RDONLY)
+        self._flushed_s = 0.0
+        self._timeout_s = execution_timeout_s
+        self._n_run = 0
+        self._is_worn = False
+        self._quota = 0
+        self._gave_back = False
+        self._imports = ImportClock()
+        os.register_at_fork(after_in_child=self._note_fork)
+        os.chdir = self._noting_moves(os.chdir)
+        os.fchdir = self._noting_moves(os.fchdir)
+
+    def _note_fork(self) -> None:
+        self._forked = True
+
+    def _noting_moves(self, change: Callable[..., None]) -> Callable[..., None]:
+        """Take note when a spec changes the working directory: the next one starts from where the first did."""
+
+        @functools.wraps(change)
+        def noting(*arguments: Any, **options: Any) -> None:
+            self._moved = True
+            change(*arguments, **options)
+
+        return noting
+
+    def serve(self) -> None:
+        """Run rows until the parent closes its end."""
+        while (message := self._connection.receive()) is not None:
+            if message.kind == "rows":
+                fields = message.fields
+                self._run(fields["chunk"], from_ipc(message.blobs[0]), fields["per_process"], forks=fields["forks"])
+
+    def _run(self, chunk: int, table: pa.Table, per_process: int, *, forks: bool) -> None:
+        """Run the rows of one chunk, as many in one process as there may be; 0 for any number."""
+        if self._board.give_back or self._is_worn:
+            self._send(chunk, 0, [], n=0, back=True)
+            return
+        chunk_rows = self._begin(chunk, table)
+        if not forks:
+            self._quota = per_process
+            self._run_rows(chunk_rows, 0, chunk_rows.n)
+            return
+        for start in range(0, chunk_rows.n, per_process):
+            if start and self._board.give_back:
+                self._send(chunk, start, [], n=0, back=True)
+                return
+            if not self._fork_for(chunk_rows, start, min(start + per_process, chunk_rows.n)):
+                return
+
+    def _fork_for(self, rows: _Rows, start: int, stop: int) -> bool:
+        """Run some rows of a chunk in a process of their own; tells whether the chunk goes on.
+
+        This process ends as that one does, when it has not ended as it should: the parent sees what became of it.
+        """
+        pid = fork()
+        if not pid:
+            self._board.words[Board.RUNNER] = os.getpid()
+            self._forked = False
+            self._flushed_s = time.monotonic()
+            self._batch.clock_offset_s = time.time() - self._flushed_s
+            self._run_rows(rows, start, stop)
+            self._capture.flush()
+            os._exit(_EXIT_GAVE_BACK if self._gave_back else _EXIT_DONE)
+        status = wait_for(pid)
+        self._board.words[Board.RUNNER] = 0
+        kill_orphans()
+        if status not in (_EXIT_DONE, _EXIT_GAVE_BACK):
+            end_like(status)
+        return status == _EXIT_DONE
+
+    def _run_rows(self, chunk_rows: _Rows, start: int, stop: int) -> None:
+        """Run some rows of a chunk in this process."""
+        chunk, rows, run_ids, retryable = chunk_rows.chunk, chunk_rows.rows, chunk_rows.run_ids, chunk_rows.retryable
+        words, clock, batch = self._board.words, self._board.clock, self._batch
+        prepare, run, take, add, now = self._leaf.prepare, self._leaf.run, self._capture.take, batch.add, time.monotonic
+        idle, running = int(Phase.IDLE), int(Phase.RUNNING)
+        words[Board.CHUNK] = chunk
+        row_word, phase_word, back_word = Board.ROW, Board.PHASE, Board.GIVE_BACK
+        late_row_word, late_chunk_word = Board.LATE_ROW, Board.LATE_CHUNK
+        specs: list[Any] = []
+        first = built = sent = start
+        if not self._n_run:
+            self._imports.start()
+        for row in range(start, stop):
+            if row == built:
+                first = built
+                built = min(stop, first + _BUILD_ROWS)
+                specs = self._build_specs(rows, first, built)
+            spec = specs[row - first]
+            run_id = run_ids[row]
+            clock[0] = begin_s = now()
+            words[row_word] = row
+            words[phase_word] = running
+            if isinstance(spec, BaseException):
+                result = failure_from(spec)
+            else:
+                prepare(spec, run_id)
+                result = run(spec)
+            if self._forked:
+                # a process that the spec has forked, and that came back from its function
+                os._exit(1 if isinstance(result, Failure) else 0)
+            end_s = now()
+            if words[late_row_word] == row and words[late_chunk_word] == chunk:
+                # the signal for its stack may have cut short what it waited for
+                result = failure_of_lateness(self._timeout_s)
+            is_worn = isinstance(result, Failure) and result.state is State.CRASHED
+            if is_worn and self._n_run:
+                # earlier specs may have used up the memory: this one has another chance, in a process of its own
+                words[phase_word] = idle
+                take()
+                self._flush(chunk, row, retryable, back=True, worn=True)
+                return
+            if not self._n_run:
+                self._imports.stop()
+            self._n_run += 1
+            is_worn = is_worn or self._n_run == self._quota
+            # what fails here, because the spec has closed what is not its own, is to be its fault and no other's
+            if self._moved:
+                os.fchdir(self._home)
+                self._moved = False
+            add(row, begin_s, end_s - begin_s, take(), result)
+            words[phase_word] = idle
+            if is_worn or (words[back_word] and row + 1 < chunk_rows.n):
+                self._flush(chunk, row + 1, retryable, back=row + 1 < chunk_rows.n, worn=is_worn)
+                return
+            if end_s - self._flushed_s >= _FLUSH_S or row - sent >= _FLUSH_ROWS or batch.n_bytes >= _FLUSH_BYTES:
+                self._flush(chunk, row + 1, retryable)
+                sent = row
+        if len(batch):
+            self._flush(chunk, stop, retryable)
+
+    def _begin(self, chunk: int, table: pa.Table) -> _Rows:
+        """Prepare for the rows of a chunk: the specs' own columns, their ids, and whether each is tried again."""
+        started_s = self._flushed_s = time.monotonic()
+        self._batch.clock_offset_s = time.time() - started_s
+        tries: list[Any] = table.column(TRIES_REMAINING).to_pylist()
+        attempts = self._batch.attempts = self._attempts_of(table)
+        rows = table.drop_columns([ATTEMPT, TRIES_REMAINING]).combine_chunks().to_batches()[0]
+        self._choose_factory(rows.schema)
+        return _Rows(chunk, rows, attempts.workflow_run_id.to_pylist(), [n_tries > 0 for n_tries in tries])
+
+    def _attempts_of(self, table: pa.Table) -> Attempts:
+        sort_index, attempt, own_ids = (
+            table.column(name).combine_chunks() for name in ("sort_index", ATTEMPT, "workflow_run_id")
+        )
+        root = self._context.root_workflow_run_id
+        if own_ids.null_count == len(own_ids):
+            run_ids = workflow_run_ids(root, sort_index)
+        else:
+            indices: list[Any] = sort_index.to_pylist()
+            pairs = zip(own_ids.to_pylist(), indices, strict=True)
+            run_ids = array_of([own or workflow_run_id(root, index) for own, index in pairs], pa.string())
+        return Attempts(sort_index, attempt, run_ids)
+
+    def _choose_factory(self, schema: pa.Schema) -> None:
+        if self._schema is None or not self._schema.equals(schema):
+            self._schema = schema
+            self._build = spec_factory(self._model, schema)
+
+    def _build_specs(self, rows: pa.RecordBatch, first: int, end: int) -> list[Any]:
+        """Make the specs of some rows; a row that the model refuses becomes the error."""
+        board = self._board
+        board.clock[0] = time.monotonic()
+        board.words[Board.ROW], board.words[Board.END] = first, end
+        board.words[Board.PHASE] = Phase.BUILDING
+        try:
+            specs: list[Any] = self._build(rows.slice(first, end - first))
+        except BaseException as error:  # noqa: BLE001 - validators are the user's code
+            if end - first == 1:
+                specs = [error]
+            else:
+                specs = [spec for row in range(first, end) for spec in self._build_specs(rows, row, row + 1)]
+        board.words[Board.PHASE] = Phase.IDLE
+        return specs
+
+    def _flush(self, chunk: int, done: int, retryable: list[bool], *, back: bool = False, worn: bool = False) -> None:
+        """Send the outcomes at hand.
+
+        Args:
+            chunk: The chunk that they are of.
+            done: How many of its rows are finished.
+            retryable: By row of the chunk, whether it is run again when it did not succeed.
+            back: Whether the rows that are not finished are given back.
+            worn: Whether this process has so little memory left that it gives back all that it gets from now on.
+        """
+        self._is_worn = worn
+        self._gave_back = back
+        n = len(self._batch)
+        if not n:
+            self._send(chunk, done, [], n=0, back=back, worn=worn)
+            return
+        outcomes = self._batch.finish(retryable)
+        blobs = [to_ipc(table) for table in outcomes.tables]
+        self._send(chunk, done, blobs, n=n, back=back, worn=worn, failed=outcomes.failed)
+        self._flushed_s = time.monotonic()
+        self._batch.clock_offset_s = time.time() - self._flushed_s
+
+    def _send(
+        self,
+        chunk: int,
+        done: int,
+        blobs: list[memoryview],
+        *,
+        n: int,
+        back: bool,
+        worn: bool = False,
+        failed: Sequence[int] = (),
+    ) -> None:
+        busy_s = time.monotonic() - self._flushed_s
+        fields = {
+            "chunk": chunk,
+            "done": done,
+            "n": n,
+            "failed": failed,
+            "busy_s": max(0.0, busy_s - self._imports.take_s()),
+            "back": back,
+            "worn": worn,
+        }
+        self._connection.send(Message("done", fields, blobs))

@@ -1,0 +1,322 @@
+"""The template process of a pool, as the parent holds it: loads the experiment once, and is forked for each process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any
+
+from scythe_cli.core.folders import owned_prefix
+from scythe_cli.errors import EngineError, EntrypointError
+from scythe_cli.executor.rows.capture import read_output
+from scythe_cli.model.experiment import StartMethod
+from scythe_cli.model.function_ref import ExperimentTarget
+
+__all__ = ["Template", "TemplateLostError", "TemplateState", "Templates", "can_fork", "start_python"]
+
+
+_ANSWER_S = 60.0
+_EXIT_GRACE_S = 1.0
+_MAX_LOST = 3
+_MESSAGE_BYTES = 1 << 18
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
+
+
+class TemplateLostError(Exception):
+    """The template process has ended, or does not answer."""
+
+
+class TemplateState(Enum):
+    """What a template can do."""
+
+    LOADING = auto()
+    READY = auto()
+    UNFIT = auto()  # the experiment can be loaded, and not be forked
+    LOST = auto()  # it has ended before it was ready
+
+
+def can_fork() -> bool:
+    """Whether processes can be forked from a template on this system: Linux, where the kernel tells of their ends."""
+    return sys.platform == "linux" and hasattr(os, "pidfd_open") and hasattr(os, "memfd_create")
+
+
+def start_python(
+    module: str, arguments: Sequence[object], fds: Sequence[int], *, output: int, target: ExperimentTarget, threads: int
+) -> subprocess.Popen[bytes]:
+    """Start an interpreter in a session of its own.
+
+    Args:
+        module: What it runs.
+        arguments: What that is told.
+        fds: Descriptors that it inherits.
+        output: The descriptor of the file that it prints to.
+        target: The experiment, whose working directory it has.
+        threads: How many threads libraries should start in it, unless the user's environment says so.
+
+    Raises:
+        EngineError: If it cannot be started.
+    """
+    try:
+        return subprocess.Popen(
+            # -P: a file of the user's named like a module of the standard library must not take its place here
+            [sys.executable, "-P", "-m", module, *map(str, arguments)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            pass_fds=fds,
+            start_new_session=True,
+            cwd=target.cwd,
+            env={**{name: str(threads) for name in _THREAD_VARIABLES}, **os.environ},
+        )
+    except OSError as error:
+        raise EngineError(f"no process can be started: {error}") from error
+
+
+class Template:
+    """A process that has loaded the experiment; may be used by several threads.
+
+    Args:
+        target: What it loads.
+        threads: See `start_python`.
+        needs_s3: Whether rows will use S3.
+        is_forced: Whether it is forked even where that may do harm.
+
+    Attributes:
+        state: What it can do.
+        unfit_reason: Why it cannot be forked, where that is so.
+        fork_s: What a fork and the end of the new process take, in seconds.
+        started_s: When it was started, on the monotonic clock.
+
+    Raises:
+        EngineError: If no process can be started.
+    """
+
+    def __init__(self, target: ExperimentTarget, threads: int, *, needs_s3: bool, is_forced: bool = False) -> None:
+        self.state = TemplateState.LOADING
+        self.unfit_reason: str | None = None
+        self.fork_s = 0.0
+        self.started_s = time.monotonic()
+        self._target = target
+        self._lock = threading.Lock()
+        with contextlib.ExitStack() as undo, contextlib.ExitStack() as theirs:
+            self._folder = Path(tempfile.mkdtemp(prefix=owned_prefix("template")))
+            undo.callback(shutil.rmtree, self._folder, ignore_errors=True)
+            self._control, their_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            undo.callback(self._control.close)
+            theirs.callback(their_control.close)
+            lifeline, self._lifeline = os.pipe()
+            undo.callback(os.close, self._lifeline)
+            theirs.callback(os.close, lifeline)
+            target_fd = _file_of(target.to_bytes())
+            theirs.callback(os.close, target_fd)
+            self._output = self._folder / "output.txt"
+            output = os.open(self._output, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            theirs.callback(os.close, output)
+            fds = (their_control.fileno(), lifeline, target_fd)
+            self._process = start_python(
+                "scythe_cli.executor.template_process",
+                (*fds, int(needs_s3), int(is_forced)),
+                fds,
+                output=output,
+                target=target,
+                threads=threads,
+            )
+            self._control.settimeout(_ANSWER_S)
+            undo.pop_all()
+
+    def fileno(self) -> int:
+        """Readable when it has loaded the experiment, or has failed to."""
+        return self._control.fileno()
+
+    def poll(self) -> TemplateState:
+        """See whether it is ready.
+
+        Raises:
+            EntrypointError: If it cannot load the experiment.
+        """
+        with self._lock:
+            if self.state is not TemplateState.LOADING:
+                return self.state
+            self._control.setblocking(False)
+            try:
+                answer = json.loads(self._control.recv(_MESSAGE_BYTES) or b"{}")
+            except BlockingIOError:
+                return self.state
+            except OSError:
+                answer = {}
+            finally:
+                self._control.settimeout(_ANSWER_S)
+            if not answer:
+                self.state = TemplateState.LOST
+            elif "broken" in answer:
+                raise EntrypointError(answer["broken"], hint=answer["hint"])
+            else:
+                self.fork_s = answer["fork_s"]
+                self.unfit_reason = answer["unfit"]
+                self.state = TemplateState.READY if self.unfit_reason is None else TemplateState.UNFIT
+            return self.state
+
+    def fork(self, fds: Sequence[int]) -> int:
+        """Fork a process that runs specs, and return its id.
+
+        Args:
+            fds: Its socket, board, lifeline and output.
+
+        Raises:
+            TemplateLostError: If the template is gone.
+        """
+        return int(self._ask({"fork": True}, fds)["pid"])
+
+    def reap(self, pid: int) -> int | None:
+        """Wait for the end of a forked process that is dead or about to be; None where the template is gone.
+
+        Returns:
+            Its exit code, negative for a signal.
+        """
+        try:
+            return int(self._ask({"reap": pid}, ())["code"])
+        except TemplateLostError:
+            return None
+
+    def _ask(self, request: dict[str, Any], fds: Sequence[int]) -> dict[str, Any]:
+        with self._lock:
+            try:
+                socket.send_fds(self._control, [json.dumps(request).encode()], fds)
+                answer = self._control.recv(_MESSAGE_BYTES)
+            except OSError as error:
+                raise TemplateLostError from error
+            if not answer:
+                raise TemplateLostError
+            return json.loads(answer)
+
+    def exit_code(self) -> int:
+        """How it ended, when it is `LOST`."""
+        return self._process.wait()
+
+    def output(self) -> str | None:
+        """What it has printed while it loaded the experiment."""
+        return read_output(self._output)
+
+    def close(self) -> None:
+        """End the process, and with it all that were forked from it."""
+        with contextlib.ExitStack() as steps:
+            steps.callback(shutil.rmtree, self._folder, ignore_errors=True)
+            steps.callback(os.close, self._lifeline)
+            steps.callback(self._end)
+            self._control.close()
+            # handlers that run at exit are the user's code, and may take a while
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_EXIT_GRACE_S if self.state is TemplateState.READY else 0)
+
+    def _end(self) -> None:
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+        self._process.wait()
+
+
+class Templates:
+    """The template of one experiment and run: started when it is needed, and anew when it is lost.
+
+    Args:
+        target: The experiment.
+        threads: See `start_python`.
+        needs_s3: Whether rows will use S3.
+        start_method: `fork` or `spawn` by hand; `auto` for a fork wherever it does no harm.
+
+    Attributes:
+        threads: See `start_python`.
+        fork_s: What a fork takes, in seconds; None where processes are not forked, or it is not known yet.
+        notices: For the user: why processes are not forked.
+    """
+
+    def __init__(self, target: ExperimentTarget, threads: int, *, needs_s3: bool, start_method: StartMethod) -> None:
+        self.threads = threads
+        self.fork_s: float | None = None
+        self.notices: list[str] = []
+        self._target = target
+        self._needs_s3 = needs_s3
+        self._is_forced = start_method == "fork"
+        self._forks = start_method != "spawn" and can_fork()
+        self._template: Template | None = None
+        self._spent: list[Template] = []
+        self._n_lost = 0
+        self._lock = threading.Lock()
+
+    @property
+    def forks(self) -> bool:
+        """Whether processes are forked, as far as it is known."""
+        return self._forks
+
+    def current(self) -> Template | None:
+        """The template, which may still be loading; None where processes are started by themselves.
+
+        Raises:
+            EngineError: If no process can be started.
+            EntrypointError: If the experiment cannot be loaded.
+        """
+        with self._lock:
+            if not self._forks:
+                return None
+            if self._template is None:
+                self._template = Template(
+                    self._target, self.threads, needs_s3=self._needs_s3, is_forced=self._is_forced
+                )
+            template = self._template
+            match template.poll():
+                case TemplateState.READY:
+                    self.fork_s = template.fork_s
+                case TemplateState.UNFIT:
+                    self._forks = False
+                    self.notices.append(
+                        f"each process loads {self._target.describe()} by itself: {template.unfit_reason}, "
+                        'and is not forked; `start_method = "fork"` does so all the same'
+                    )
+                    self._retire()
+                    return None
+                case TemplateState.LOADING | TemplateState.LOST:
+                    pass
+            return template
+
+    def lose(self) -> Template | None:
+        """Do without the present template, which has ended; returns it. After some, processes are not forked."""
+        with self._lock:
+            lost = self._template
+            self._n_lost += 1
+            if self._n_lost >= _MAX_LOST:
+                self._forks = False
+            self._retire()
+            return lost
+
+    def _retire(self) -> None:
+        if self._template is not None:
+            self._spent.append(self._template)  # those that were forked from it may live on
+            self._template = None
+
+    def close(self) -> None:
+        """End the templates, when no process needs them any more."""
+        with self._lock, contextlib.ExitStack() as steps:
+            self._retire()
+            for template in self._spent:
+                steps.callback(template.close)
+            self._spent = []
+
+
+def _file_of(data: bytes) -> int:
+    """A file without a name that holds this, and whose descriptor can be inherited."""
+    fd = os.memfd_create("scythe-target")
+    with os.fdopen(os.dup(fd), "wb") as file:
+        file.write(data)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd

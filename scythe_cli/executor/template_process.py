@@ -1,0 +1,160 @@
+"""The template: a process that loads the experiment once, and from which those that run specs are forked.
+
+`python -m scythe_cli.executor.template_process CONTROL LIFELINE TARGET S3 FORCED` (inherited descriptors; TARGET is a file
+with the bytes of an `ExperimentTarget`, S3 is 1 where the client of S3 is loaded as well, FORCED where
+it is forked even though that may do harm). It never runs a spec.
+
+Requests and answers are JSON, a datagram each:
+
+| from | says |
+| --- | --- |
+| template | `{"ready": true, "unfit": REASON or null, "fork_s": SECONDS}` or `{"broken": MESSAGE, "hint": HINT}`; the first |
+| parent | `{"fork": true}` with four descriptors: socket, board, lifeline and output of the new process |
+| template | `{"pid": PID}` |
+| parent | `{"reap": PID}`, of a process that is dead or about to be |
+| template | `{"code": CODE}`, negative for a signal |
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from typing import Any
+
+from scythe_cli.errors import ScytheError
+from scythe_cli.executor.child import broken, end_with_pipe, load, run_forked
+from scythe_cli.executor.forking import adopt_orphans, fork, fork_cost_s, kill_orphans, unfit_reason, wait_for
+from scythe_cli.executor.rows.capture import Capture
+from scythe_cli.executor.rows.failure import cut_middle
+from scythe_cli.model.experiment import RegisteredExperiment
+
+__all__ = ["main"]
+
+
+_POLL_S = 10.0
+_MESSAGE_BYTES = 1 << 16
+_TEXT_CHARS = 20_000
+
+
+def main(arguments: list[str]) -> int:
+    """Load the experiment, and fork when the parent asks for it, until it closes its end."""
+    control_fd, lifeline_fd, target_fd, needs_s3, is_forced = (int(argument) for argument in arguments)
+    for fd in (control_fd, lifeline_fd, target_fd):
+        os.set_inheritable(fd, False)
+    end_with_pipe(lifeline_fd)
+    output_fd = os.dup(1)
+    faulthandler.enable(output_fd, all_threads=False)
+    control = socket.socket(fileno=control_fd)
+    capture = Capture(output_fd)
+    with os.fdopen(target_fd, "rb") as file:
+        target = file.read()
+    try:
+        experiment = load(target)
+    except ScytheError as error:
+        fields = broken(error).fields
+        _answer(control, broken=cut_middle(fields["message"], _TEXT_CHARS), hint=fields["hint"])
+        return 1
+    capture.install_logging()
+    capture.take()
+    _warm_up(needs_s3=bool(needs_s3))
+    # what is loaded stays loaded: the collector need not look at it, nor copy its pages, again and again
+    gc.collect()
+    gc.freeze()
+    first_s = fork_cost_s()
+    unfit = None if is_forced else unfit_reason()
+    _answer(control, ready=True, unfit=unfit, fork_s=min(first_s, fork_cost_s()))
+    if unfit is not None:
+        return 0
+    return _Template(control, [lifeline_fd, output_fd], capture, experiment).serve()
+
+
+def _warm_up(*, needs_s3: bool) -> None:
+    """Load what rows will need of this package and its libraries, so that none of them waits for it."""
+    if "pandas" in sys.modules:
+        import pandas as pd
+
+        from scythe_cli.executor.rows.frames import convert_frames
+
+        frame = pd.DataFrame({"x": [1.0], "text": ["a"]})
+        convert_frames({"frame": frame}, frozenset())
+    if needs_s3:
+        with contextlib.suppress(ImportError):
+            import s3fs  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
+
+def _answer(control: socket.socket, **fields: Any) -> None:
+    control.send(json.dumps(fields).encode())
+
+
+class _Template:
+    def __init__(
+        self,
+        control: socket.socket,
+        own_fds: list[int],
+        capture: Capture,
+        experiment: RegisteredExperiment[Any, Any],
+    ) -> None:
+        self._control = control
+        self._own_fds = own_fds
+        self._capture = capture
+        self._experiment = experiment
+        self._children: set[int] = set()
+        self._parent = os.getppid()
+
+    def serve(self) -> int:
+        adopt_orphans()
+        while True:
+            if not select.select([self._control], [], [], _POLL_S)[0]:
+                if os.getppid() == self._parent:
+                    continue
+                break  # another process keeps the parent's end open
+            data, fds, _, _ = socket.recv_fds(self._control, _MESSAGE_BYTES, 4)
+            if not data:
+                break
+            request = json.loads(data)
+            if "fork" in request:
+                pid = self._fork(fds)
+                if not pid:
+                    return run_forked(fds, self._capture, self._experiment)
+                self._children.add(pid)
+                _answer(self._control, pid=pid)
+            else:
+                pid = request["reap"]
+                code = wait_for(pid)
+                self._children.discard(pid)
+                kill_orphans(self._children)
+                _answer(self._control, code=code)
+        for pid in self._children:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+        kill_orphans()
+        return 0
+
+    def _fork(self, fds: list[int]) -> int:
+        """Fork; returns in both processes as `os.fork` does, when the new one has a session of its own."""
+        started_read, started_write = os.pipe()
+        pid = fork()
+        if not pid:
+            os.setsid()
+            os.write(started_write, b"x")
+            self._control.close()
+            for fd in (started_read, started_write, *self._own_fds):
+                os.close(fd)
+            return 0
+        os.close(started_write)
+        for fd in fds:
+            os.close(fd)
+        os.read(started_read, 1)
+        os.close(started_read)
+        return pid
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
