@@ -14,6 +14,7 @@ import time
 from collections import deque
 from pathlib import Path
 
+from scythe_cli.core.cores import share_of_cores, thread_settings
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.errors import EngineError
 from scythe_cli.executor.attribution import Termination
@@ -28,7 +29,6 @@ __all__ = ["ChildProcess", "ChildProcesses"]
 
 
 _EXIT_GRACE_S = 1.0
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
 class ChildProcess:
@@ -104,7 +104,7 @@ class ChildProcess:
                     pass_fds=fds,
                     start_new_session=True,
                     cwd=target.cwd,
-                    env={**{name: str(threads) for name in _THREAD_VARIABLES}, **os.environ},
+                    env={**os.environ, **thread_settings(threads, os.environ)},
                 )
             except OSError as error:
                 raise EngineError(f"no process can be started: {error}") from error
@@ -263,7 +263,7 @@ class ChildProcesses:
         self.workers = workers
         self.all: list[ChildProcess] = []
         self._context = context
-        self._threads = max(1, (os.cpu_count() or 1) // workers)
+        self._threads = share_of_cores(workers)
         self._scratch = Path(tempfile.mkdtemp(prefix=owned_prefix("executor")))
         self._n_started = 0
         self._n_chunks = 0

@@ -180,11 +180,17 @@ def test_experiments_show_fields_and_problems(scythe: Run, project: Path) -> Non
     assert [bool(record["problem"]) for record in scythe("experiments", "--json").json] == [False, True]
 
 
-def test_doctor_exits_with_the_worst_code(scythe: Run, shell: Run, project: Path) -> None:
+def test_doctor_exits_with_the_worst_code(
+    scythe: Run, shell: Run, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     well = scythe("doctor")
     assert well.code == 0, well.out
     assert "✗" not in well.out
     assert all(check["ok"] for check in scythe("doctor", "--json").json)
+    monkeypatch.setenv("NSLOTS", "1")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    (cores,) = (check["detail"] for check in scythe("doctor", "--json").json if check["name"] == "cores")
+    assert re.fullmatch(r"1( of \d+, by NSLOTS)?; 1 thread in each process \(.*OMP_NUM_THREADS=3.* set\)", cores)
 
     (project / "work.py").write_text("import nosuchmodule\n")
     (project / "file").write_text("")
