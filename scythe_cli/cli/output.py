@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
 import os
 import re
+import stat
 import sys
 from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
@@ -14,7 +16,16 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
 
-__all__ = ["Output", "clean", "close_stdout", "configure_logging", "make_console", "prepare_streams", "write_stdout"]
+__all__ = [
+    "Output",
+    "clean",
+    "close_stdout",
+    "configure_logging",
+    "leave_terminal",
+    "make_console",
+    "prepare_streams",
+    "write_stdout",
+]
 
 
 _PIPED_WIDTH = 100_000
@@ -54,9 +65,22 @@ def close_stdout() -> None:
         _discard_stdout()
 
 
+def leave_terminal() -> None:
+    """Write nothing more to a terminal that is gone, where each word would be an error."""
+    for fd in (1, 2):
+        with contextlib.suppress(OSError):
+            # such a one is a device still, but no terminal any more
+            if stat.S_ISCHR(os.fstat(fd).st_mode) and not os.isatty(fd):
+                _discard(fd)
+
+
 def _discard_stdout() -> None:
+    _discard(sys.stdout.fileno())
+
+
+def _discard(fd: int) -> None:
     devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, sys.stdout.fileno())
+    os.dup2(devnull, fd)
     os.close(devnull)
 
 

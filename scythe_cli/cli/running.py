@@ -16,7 +16,7 @@ from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 
 from scythe_cli.cli.framework import INTERRUPTED, Session
-from scythe_cli.cli.output import Output, clean, make_console
+from scythe_cli.cli.output import Output, clean, leave_terminal, make_console
 from scythe_cli.cli.render.run import result_lines
 from scythe_cli.cli.render.text import plural
 from scythe_cli.core.progress import (
@@ -49,6 +49,8 @@ __all__ = [
 _FIRST_LINE_AFTER_S = 2.0
 _GROWTH = 1.6
 _LONGEST_GAP_S = 300.0
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 T = TypeVar("T")
 
@@ -242,10 +244,11 @@ class Stop(Protocol):
 
 
 class Interrupts:
-    """Turns Ctrl-C into what fits the phase of the run.
+    """Turns Ctrl-C into what fits the phase of a run; also the signals that end a job, or come with the terminal's end.
 
     Before specs run, Ctrl-C ends the command. While they run, the first lets running specs finish and the second
-    stops them. While tables are written, the first waits for them. Any further one ends the command where it stands.
+    stops them, as the other signals do at once. While tables are written, the first waits for them. Any further one
+    ends the command where it stands.
 
     Attributes:
         stopped: Whether the user has interrupted.
@@ -264,11 +267,15 @@ class Interrupts:
 
     @contextmanager
     def handled(self) -> Generator[None]:
-        """Handle SIGINT and SIGTERM inside; outside the main thread, where Python allows no handlers, do nothing."""
+        """Handle SIGINT, SIGTERM and SIGHUP inside, but for those that this process was started to ignore, by `nohup`.
+
+        Outside the main thread, where Python allows no handlers, do nothing.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = (number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN)
+        before = {number: signal.signal(number, self._handle) for number in numbers}
         try:
             yield
         finally:
@@ -277,6 +284,8 @@ class Interrupts:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
+        if number == signal.SIGHUP:
+            leave_terminal()
         self._count += 1
         self.stopped = True
         if self._phase in ("checking", "uploading") or self._count > 2:
@@ -285,7 +294,7 @@ class Interrupts:
             if self._count > 1:
                 raise KeyboardInterrupt
             self._output.note("finishing the tables; Ctrl-C again stops at once")
-        elif number == signal.SIGTERM or self._count == 2:
+        elif number != signal.SIGINT or self._count == 2:
             self._stop.kill()
             self._output.note("stopping at once")
         else:

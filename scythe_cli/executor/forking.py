@@ -57,9 +57,9 @@ def unfit_reason() -> str | None:
         names = ", ".join(sorted(set(own or threads)))
         return f"loading it started {len(threads)} thread{'s' * (len(threads) > 1)} ({names})"
     with contextlib.suppress(OSError):
-        for fd in os.listdir("/proc/self/fd"):
+        for fd in Path("/proc/self/fd").iterdir():
             with contextlib.suppress(OSError):
-                if os.readlink(f"/proc/self/fd/{fd}").startswith(_GPU_DEVICES):
+                if str(fd.readlink()).startswith(_GPU_DEVICES):
                     return "loading it opened a GPU"
     return None
 

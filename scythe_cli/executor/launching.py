@@ -22,12 +22,15 @@ class Launched(Protocol):
     Attributes:
         pid: Its id.
         pidfd: A descriptor that is readable once it has ended; None where the system has none.
-        returncode: How it ended; None before `reap`.
     """
 
     pid: int
     pidfd: int | None
-    returncode: int | None
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended; None before `reap`."""
+        ...
 
     def is_dead(self) -> bool:
         """Whether it has ended; its remains are kept until `reap`."""

@@ -222,12 +222,10 @@ class RunLoop:
     def _rows_per_process(self) -> int:
         limits = self._processes.limits
         fork_s = self._processes.templates.fork_s
-        return rows_per_process(
-            limits.isolation, limits.rows_per_process, fork_s=fork_s, row_s=self._dispatch.row_s
-        )
+        return rows_per_process(limits.isolation, limits.rows_per_process, fork_s=fork_s, row_s=self._dispatch.row_s)
 
     def _is_used_up(self, child: ChildProcess) -> bool:
-        """Whether an idle child has so much memory of earlier specs, or may have anything, that the next has another."""
+        """Whether an idle child has too much of earlier specs, in its memory or at all, to run the next."""
         if child.has_run and self._processes.templates.forks and self._rows_per_process():
             return True
         if child.is_worn or self._memory_limit is None:

@@ -7,7 +7,7 @@ blobs whose sizes are in the object. Rows and outcomes are blobs of Arrow IPC. N
 | --- | --- | --- |
 | parent | `start` | the run, and what to load unless it is loaded; the first message |
 | child | `ready`, `broken` | rows can come, or why not |
-| parent | `rows` | rows to run; `per_process` how many in one process at most (0: any), `forks` whether in forked ones |
+| parent | `rows` | rows to run; `per_process`: how many in one process (0: any), `forks`: in forked ones |
 | child | `done` | outcomes of rows, in their order; `back`: the rest of these rows is given back |
 
 The parent never blocks on a socket: a child that does not read, since a spec keeps it busy, must not keep the parent

@@ -17,6 +17,7 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
+from scythe_cli.core.cores import thread_settings
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.errors import EngineError, EntrypointError
 from scythe_cli.executor.rows.capture import read_output
@@ -30,7 +31,6 @@ _ANSWER_S = 60.0
 _EXIT_GRACE_S = 1.0
 _MAX_LOST = 3
 _MESSAGE_BYTES = 1 << 18
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
 class TemplateLostError(Exception):
@@ -77,7 +77,7 @@ def start_python(
             pass_fds=fds,
             start_new_session=True,
             cwd=target.cwd,
-            env={**{name: str(threads) for name in _THREAD_VARIABLES}, **os.environ},
+            env={**os.environ, **thread_settings(threads, os.environ)},
         )
     except OSError as error:
         raise EngineError(f"no process can be started: {error}") from error

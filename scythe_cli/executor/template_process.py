@@ -1,14 +1,14 @@
 """The template: a process that loads the experiment once, and from which those that run specs are forked.
 
-`python -m scythe_cli.executor.template_process CONTROL LIFELINE TARGET S3 FORCED` (inherited descriptors; TARGET is a file
-with the bytes of an `ExperimentTarget`, S3 is 1 where the client of S3 is loaded as well, FORCED where
-it is forked even though that may do harm). It never runs a spec.
+`python -m scythe_cli.executor.template_process CONTROL LIFELINE TARGET S3 FORCED` (inherited descriptors; TARGET is a
+file with the bytes of an `ExperimentTarget`; S3 is 1 where the client of S3 is loaded as well; FORCED is 1 where it is
+forked even though that may do harm). It never runs a spec.
 
 Requests and answers are JSON, a datagram each:
 
 | from | says |
 | --- | --- |
-| template | `{"ready": true, "unfit": REASON or null, "fork_s": SECONDS}` or `{"broken": MESSAGE, "hint": HINT}`; the first |
+| template | at first `{"ready": true, "unfit": REASON or null, "fork_s": SECONDS}` or `{"broken": TEXT, "hint": HINT}` |
 | parent | `{"fork": true}` with four descriptors: socket, board, lifeline and output of the new process |
 | template | `{"pid": PID}` |
 | parent | `{"reap": PID}`, of a process that is dead or about to be |

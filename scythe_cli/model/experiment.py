@@ -270,8 +270,10 @@ def _default_timeout() -> timedelta:
 def _one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> Any:
     if value not in allowed:
         first, last = ", ".join(repr(each) for each in allowed[:-1]), repr(allowed[-1])
-        raise ValueError(f"{name}={value!r} is {'neither' if len(allowed) == 2 else 'none of'} {first} "
-                         f"{'nor' if len(allowed) == 2 else 'and'} {last}")
+        raise ValueError(
+            f"{name}={value!r} is {'neither' if len(allowed) == 2 else 'none of'} {first} "
+            f"{'nor' if len(allowed) == 2 else 'and'} {last}"
+        )
     return value
 
 

@@ -12,6 +12,7 @@ from scythe_cli.model.experiment import (
     Isolation,
     LocalFileLocation,
     RegisteredExperiment,
+    StartMethod,
     experiment_from_function,
     options_of,
     where_is,

@@ -27,6 +27,7 @@ from scythe_cli.arrow.checksum import (
     seal,
     whole_footer,
 )
+from scythe_cli.core.cores import usable_cores
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.errors import StorageError
 from scythe_cli.model.outcome_schema import FRAME, OUTCOME_SCHEMA
@@ -337,7 +338,7 @@ def check_parts(parts: Sequence[PartFile]) -> None:
             if not is_whole:
                 raise damaged_part(part, ValueError("its data are not those that were written"))
 
-    n = min(len(parts), os.cpu_count() or 1)
+    n = min(len(parts), usable_cores())
     with ThreadPoolExecutor(max_workers=max(1, n)) as pool:  # hashing a large block needs no lock of Python
         list(pool.map(check, [parts[i::n] for i in range(n)]))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from scythe_cli.config.file import CONFIG_NAME
 from scythe_cli.config.location import environment_has
 from scythe_cli.config.schema import Config, ExperimentConfig
+from scythe_cli.core.cores import usable_cores
 from scythe_cli.core.text import hint_for
 from scythe_cli.engines.entry_points import check_engine_name, get_engine
 from scythe_cli.errors import ConfigError, EntrypointError, NotFoundError, UsageError
@@ -84,8 +84,8 @@ class ConfiguredProject:
 
     @property
     def cores(self) -> int:
-        """The cores of this machine."""
-        return os.cpu_count() or 1
+        """The cores that this process may use."""
+        return usable_cores()
 
     @property
     def workers(self) -> int:

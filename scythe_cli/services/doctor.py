@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from importlib import metadata
 from pathlib import Path
 
+from scythe_cli.core.cores import THREAD_VARIABLES, core_limits, share_of_cores
 from scythe_cli.errors import ScytheError
 from scythe_cli.services.project import Project, open_project
 from scythe_cli.services.records import DoctorCheck
@@ -36,6 +38,7 @@ def diagnose(config: Path | None = None, storage: str | None = None, engine: str
     checks.append(_configuration(project))
     checks += _experiments(project)
     checks += _storage(project)
+    checks.append(_cores(project))
     checks.append(_engine(project))
     return checks
 
@@ -107,6 +110,18 @@ def _storage_remedy(location: str) -> str:
     if location.startswith("s3://"):
         return "Check that the bucket exists, and AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL."
     return "Check that the folder can be written and that the disk has room, or choose another with --storage."
+
+
+def _cores(project: Project) -> DoctorCheck:
+    """How many cores there are to use and why, and what each process gets of them."""
+    limits = core_limits()
+    machine, least = limits[0], min(limits, key=lambda limit: limit.cores)
+    cores = f"{machine.cores}" if least is machine else f"{least.cores} of {machine.cores}, by {least.source}"
+    share = share_of_cores(project.workers)
+    threads = "1 thread" if share == 1 else f"{share} threads"
+    own = [f"{name}={os.environ[name]}" for name in THREAD_VARIABLES if name in os.environ]
+    detail = f"{cores}; {threads} in each process"
+    return DoctorCheck(name="cores", ok=True, detail=f"{detail} ({', '.join(own)} set)" if own else detail)
 
 
 def _engine(project: Project) -> DoctorCheck:

@@ -7,7 +7,6 @@ serves every registered experiment, and the nodes of scatter/gather. The names a
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from scythe_cli.core.cores import usable_cores
 from scythe_cli.errors import UsageError
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.registration import ExperimentRegistry
@@ -127,7 +127,7 @@ class ScytheWorkerConfig(BaseSettings):
         """The number of specs that run at the same time: one a core, less one on a large machine."""
         if self.SLOTS is not None:
             return self.SLOTS
-        cores = os.cpu_count() or 1
+        cores = usable_cores()
         return cores if cores < 8 else cores - 1
 
     @property

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -180,11 +183,17 @@ def test_experiments_show_fields_and_problems(scythe: Run, project: Path) -> Non
     assert [bool(record["problem"]) for record in scythe("experiments", "--json").json] == [False, True]
 
 
-def test_doctor_exits_with_the_worst_code(scythe: Run, shell: Run, project: Path) -> None:
+def test_doctor_exits_with_the_worst_code(
+    scythe: Run, shell: Run, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     well = scythe("doctor")
     assert well.code == 0, well.out
     assert "✗" not in well.out
     assert all(check["ok"] for check in scythe("doctor", "--json").json)
+    monkeypatch.setenv("NSLOTS", "1")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    (cores,) = (check["detail"] for check in scythe("doctor", "--json").json if check["name"] == "cores")
+    assert re.fullmatch(r"1( of \d+, by NSLOTS)?; 1 thread in each process \(.*OMP_NUM_THREADS=3.* set\)", cores)
 
     (project / "work.py").write_text("import nosuchmodule\n")
     (project / "file").write_text("")
@@ -267,6 +276,34 @@ def test_ctrl_c_keeps_what_is_finished(scythe: Run, project: Path, n_interrupts:
     assert counts["failed"] == counts["crashed"] == counts["timeout"] == 0
     assert sum(counts.values()) == 201
     assert counts["pending"] + counts["cancelled"] > 100
+
+
+def test_a_terminal_that_goes_away_ends_a_run_in_good_order(scythe: Run, project: Path) -> None:
+    (project / "work.py").write_text(SLOW)
+    (project / "slow.csv").write_text("x\n0\n" + "600\n" * 20)
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scythe_cli.cli", "allocate", "slow.csv", "--workers", "2"],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(theirs)
+    try:
+        shown = b""
+        while b"1/21" not in shown:
+            shown += os.read(ours, 10_000)
+        os.close(ours)
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+        process.wait()
+
+    status = scythe("status", "--json").json
+    assert status["counts"] | {"pending": 0, "cancelled": 0} == dict.fromkeys(status["counts"], 0) | {"succeeded": 1}
+    assert scythe("results", "show", "--json").json["n_rows"] == 1
 
 
 def test_a_retry_with_other_code_says_so(scythe: Run, project: Path) -> None:

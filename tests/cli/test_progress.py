@@ -117,27 +117,50 @@ def test_the_third_ctrl_c_ends_the_command() -> None:
         interrupt("running", signal.SIGINT, signal.SIGINT, signal.SIGINT)
 
 
-def test_sigterm_stops_at_once() -> None:
-    assert interrupt("running", signal.SIGTERM)[0] == ["kill"]
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_the_end_of_the_job_or_of_the_terminal_stops_at_once(number: signal.Signals) -> None:
+    assert interrupt("running", number) == (["kill"], "note: stopping at once\n")
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("phase", ["checking", "uploading"])
-def test_before_specs_run_ctrl_c_ends_the_command(phase: Phase) -> None:
+def test_before_specs_run_each_ends_the_command(phase: Phase, number: signal.Signals) -> None:
     with pytest.raises(KeyboardInterrupt):
-        interrupt(phase, signal.SIGINT)
+        interrupt(phase, number)
 
 
-def test_while_tables_are_written_the_first_ctrl_c_waits() -> None:
-    calls, told = interrupt("gathering", signal.SIGINT)
+@pytest.mark.parametrize("number", SIGNALS)
+def test_while_tables_are_written_the_first_waits(number: signal.Signals) -> None:
+    calls, told = interrupt("gathering", number)
     assert calls == []
     assert "finishing the tables" in told
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_what_the_process_was_started_to_ignore_stays_ignored(number: signal.Signals) -> None:
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        stop = Stop()
+        interrupts = Interrupts(stop, Output(as_json=True, quiet=False))
+        with interrupts.handled():
+            os.kill(os.getpid(), number)
+        assert not interrupts.stopped
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+
+
+def test_while_tables_are_written_the_second_ends_the_command() -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupt("gathering", signal.SIGINT, signal.SIGINT)
 
 
 def test_handlers_are_put_back() -> None:
-    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    before = [signal.getsignal(number) for number in SIGNALS]
 
     interrupt("running", signal.SIGINT)
 
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    assert [signal.getsignal(number) for number in SIGNALS] == before

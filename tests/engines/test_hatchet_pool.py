@@ -47,7 +47,6 @@ def executor(monkeypatch: pytest.MonkeyPatch) -> type[FakeExecutor]:
         made: list[FakeExecutor] = []
 
     monkeypatch.setattr(module, "Executor", Fresh)
-    monkeypatch.setattr(module.os, "cpu_count", lambda: 2)
     return Fresh
 
 
@@ -64,7 +63,7 @@ def same_target(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_quick_calls_share_as_many_processes_as_there_are_cores(executor: type[FakeExecutor]) -> None:
-    pool = ProcessPool(8)
+    pool = ProcessPool(8, cores=2)
     with ThreadPoolExecutor(8) as threads:
         for future in [threads.submit(call, pool) for _ in range(200)]:
             future.result()
@@ -76,7 +75,7 @@ def test_quick_calls_share_as_many_processes_as_there_are_cores(executor: type[F
 def test_slow_calls_get_a_process_each(executor: type[FakeExecutor], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_FIRST_WAIT_S", 0.05)
     executor.gate = threading.Event()
-    pool = ProcessPool(6)
+    pool = ProcessPool(6, cores=2)
     with ThreadPoolExecutor(6) as threads:
         calls = [threads.submit(call, pool) for _ in range(6)]
         deadline = time.monotonic() + 20
@@ -91,7 +90,7 @@ def test_slow_calls_get_a_process_each(executor: type[FakeExecutor], monkeypatch
 
 
 def test_processes_of_other_runs_are_ended_where_there_are_too_many(executor: type[FakeExecutor]) -> None:
-    pool = ProcessPool(1)
+    pool = ProcessPool(1, cores=2)
     for second in range(6):
         call(pool, f"a/v1.0.0/2026-01-01_00-00-0{second}")
     assert len(executor.made) == 6
@@ -102,7 +101,7 @@ def test_processes_of_other_runs_are_ended_where_there_are_too_many(executor: ty
 def test_a_process_whose_call_failed_is_not_used_again(
     executor: type[FakeExecutor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool = ProcessPool(1)
+    pool = ProcessPool(1, cores=2)
 
     def fail(self: FakeExecutor, rows: Any, *, stop: StopSignal) -> list[pa.Table]:
         raise OSError("broken")

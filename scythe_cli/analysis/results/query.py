@@ -8,7 +8,6 @@ would let `COPY` overwrite the tables of the run.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ import pyarrow.parquet as pq
 
 from scythe_cli.analysis.records import FetchedFile, QueryColumn, QueryResult
 from scythe_cli.analysis.results.tables import local_copy
+from scythe_cli.core.cores import usable_cores
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.core.text import hint_for
 from scythe_cli.errors import (
@@ -177,7 +177,7 @@ def _limit(connection: duckdb.DuckDBPyConnection, scratch: Path) -> None:
     memory = min(int(psutil.virtual_memory().total * _MEMORY_SHARE), _MAX_MEMORY_BYTES)
     settings: dict[str, str] = {
         "memory_limit": f"{memory // 1_000_000}MB",
-        "threads": str(max(os.cpu_count() or 1, 1)),
+        "threads": str(usable_cores()),
         "temp_directory": str(scratch / "spill"),
         "home_directory": str(scratch),
         "secret_directory": str(scratch / "secrets"),

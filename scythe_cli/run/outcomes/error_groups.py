@@ -28,7 +28,19 @@ __all__ = [
 
 ERROR_COLUMNS = ["sort_index", "state", "attempt", "error_type", "message", "traceback", "duration_s"]
 """What `read_errors` tells of a spec."""
-_FRAME = re.compile(r'^  File "(.+)", line (\d+), in (.+)$', re.MULTILINE)
+_FRAME = re.compile(r'^(?:  \| )?  File "(.+)", line (\d+), in (.+)$', re.MULTILINE)
+_FOLLOWS = re.compile(
+    r"^(?:  \| )?(?:During handling of the above exception, another exception occurred"
+    r"|The above exception was the direct cause of the following exception):$",
+    re.MULTILINE,
+)
+# the lines of frames are indented, and what follows is not; a long text has lost its middle, maybe inside a line
+_STACK = re.compile(
+    r"^(?:  [+] Exception Group )?Traceback \(most recent call last\):\n(?:(?:  .*|… .* left out …\n.*)(?:\n|\Z))*",
+    re.MULTILINE,
+)
+_LIBRARY = re.compile(r"^<frozen |[/\\](?:site-packages|dist-packages|lib(?:64)?[/\\]python3[.]\d+t?)[/\\]")
+_INSTALLED = re.compile(r".*[/\\](?:site-packages|dist-packages)[/\\][^/\\]+")
 
 
 def read_errors(ledger: Ledger, effective: pl.DataFrame) -> pl.DataFrame:
@@ -99,9 +111,34 @@ def alike_key(state: str, error_type: str | None, traceback: str | None) -> Alik
 
 
 def place_of(traceback: str | None) -> str | None:
-    """Where an error was raised: the last frame of a traceback."""
-    frames = _FRAME.findall(traceback or "")
+    """Where an error is to be mended: the last frame of the user's own code, and not a frame deep inside a library.
+
+    Args:
+        traceback: As Python writes it; where errors follow from one another, that of the last one is looked at.
+
+    Returns:
+        File, line and function; the last frame where all are of libraries, None where there is none.
+    """
+    frames = _frames(traceback or "")
     if not frames:
         return None
-    file, line, function = frames[-1]
+    own = [frame for frame in frames if not _LIBRARY.search(frame[0])]
+    if not own:
+        # the function is first: it can be installed as a package itself
+        package = _package_of(frames[0][0])
+        own = [frame for frame in frames if package is not None and _package_of(frame[0]) == package]
+    file, line, function = (own or frames)[-1]
     return f"{file}:{line} in {function}"
+
+
+def _frames(traceback: str) -> list[tuple[str, str, str]]:
+    """File, line and function of the frames of the last error; what a message quotes are no frames."""
+    text = _FOLLOWS.split(traceback)[-1]
+    stack = _STACK.search(text)
+    return _FRAME.findall(text if stack is None else stack[0])
+
+
+def _package_of(file: str) -> str | None:
+    """The folder, or the module, that a file of an installed package belongs to."""
+    match = _INSTALLED.match(file)
+    return None if match is None else match[0]

@@ -163,6 +163,7 @@ ACTS: dict[str, Any] = {
     "start-and-hang": _start_and_hang,
     "fork": _fork_and_return,
     "close-all": _close_all,
+    "threads": lambda spec: print(*(f"{k}={v}" for k, v in sorted(os.environ.items()) if "_THREADS" in k)),
     "move": lambda spec: (print(Path.cwd()), os.chdir(spec.note)),
     "leak-quickly": lambda spec: LEAKED.append(b"x" * int(spec.value)),
     "leak": lambda spec: (LEAKED.append(b"x" * int(spec.value)), time.sleep(0.2)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from scythe_cli.core.cores import usable_cores
 from scythe_cli.executor.limits import Limits, StopSignal
 from scythe_cli.executor.pool import Executor
 from scythe_cli.executor.rows.call import RunContext
@@ -58,9 +58,11 @@ class ProcessPool:
 
     Attributes:
         slots: How many calls there are at the same time.
+        cores: How many processes can be at work at the same time.
     """
 
     slots: int
+    cores: int = field(default_factory=usable_cores)
     _idle: list[_Idle] = field(default_factory=list[_Idle])
     _uses: dict[_Key, _Use] = field(default_factory=dict[_Key, _Use])
     _stops: list[StopSignal] = field(default_factory=list[StopSignal])
@@ -134,7 +136,7 @@ class ProcessPool:
 
     def _patience_s(self, use: _Use) -> float:
         """How long a call waits for a process before it starts a further one."""
-        if use.n < min(self.slots, os.cpu_count() or 1):
+        if use.n < min(self.slots, self.cores):
             return 0.0
         if use.call_s is None:
             return _FIRST_WAIT_S

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scythe_cli.core.cores import share_of_cores, thread_settings
 from scythe_cli.engines.hatchet.nodes.leaf import LeafRunner
 from scythe_cli.engines.hatchet.nodes.process_pool import ProcessPool
 from scythe_cli.engines.hatchet.nodes.shutdown import end_at_once, lifespan_of, stop_at_second_signal
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 
 __all__ = ["WorkerOptions", "serve"]
-
-
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,8 @@ def serve(
     from scythe_cli.engines.hatchet.nodes import tasks
 
     connection = connect(get_hatchet(options.embedded))
-    _share_cores(options.slots)
+    # each slot is a process: together they use the cores once
+    os.environ.update(thread_settings(share_of_cores(options.slots), os.environ))
     warm_up(options.storage)
     specs = SpecStore()
     pool = ProcessPool(options.slots)
@@ -126,12 +125,6 @@ def _run_until_told_to_end(
         if end.code not in (0, None):
             end_at_once()
             raise StoppedError("stopped at once; what was running is run again by another worker") from None
-
-
-def _share_cores(slots: int) -> None:
-    for name in _THREAD_VARIABLES:
-        # each slot is a process: together they use the cores once
-        os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // slots)))
 
 
 def warm_up(storage: str | None) -> None:
