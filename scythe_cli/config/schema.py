@@ -28,6 +28,7 @@ from scythe_cli.config.file import (
     show_path,
 )
 from scythe_cli.core.distribution import ENGINES, entry_point, entry_point_names
+from scythe_cli.core.isolation import Isolation, KeepFiles, StartMethod
 from scythe_cli.core.names import check_experiment_name
 from scythe_cli.core.quantities import parse_duration, parse_size
 from scythe_cli.errors import ConfigError, InvalidInputError
@@ -116,6 +117,33 @@ class ExperimentConfig(_Section):
     )
     retries: int | None = Field(
         default=None, ge=0, le=100, description="How many times a spec that did not succeed is tried again; else once."
+    )
+    isolation: Isolation | None = Field(
+        default=None,
+        description="`row`: each spec has a process of its own; `process`: specs share processes; else `auto`: each "
+        "has its own where that costs less than a twentieth of its time.",
+    )
+    rows_per_process: int | None = Field(
+        default=None, ge=1, description="How many specs one process runs at most; wins over `isolation`."
+    )
+    working_directory: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Where specs run: `row`, a new folder for each that shows the files of this one; `project`, the "
+        "folder of this file; or a path seen from there; else `row`.",
+    )
+    keep_files: KeepFiles | None = Field(
+        default=None,
+        description="Whether files that specs write into their own folders are kept with the run: `failed`, for specs "
+        "that did not succeed, `always`, or `never`; else `never`.",
+    )
+    startup_timeout: _Duration | None = Field(
+        default=None, description="How long a process may take to load the experiment; else 5 minutes."
+    )
+    start_method: StartMethod | None = Field(
+        default=None,
+        description="`fork`: processes are copies of one that has loaded the experiment; `spawn`: each loads it; else "
+        "`auto`: copies where that does no harm.",
     )
     max_depth: int | None = Field(
         default=None, ge=0, le=10, description="On a fleet: how many levels of scatter/gather nodes there are; else 1."

@@ -262,7 +262,9 @@ class Dispatch:
         if again:
             self._backlog.put_again(chunk.rows.take(pa.array(again, pa.int64())))
 
-    def settle(self, death: Death, chunks: Sequence[Chunk], failure: Failure, died_s: float, log: str | None) -> None:
+    def settle(
+        self, death: Death, chunks: Sequence[Chunk], failure: Failure, died_s: float, log: str | None
+    ) -> int | None:
         """Take back the rows of a child that died, and attribute its death to one of them where that is known.
 
         Args:
@@ -271,6 +273,9 @@ class Dispatch:
             failure: What the row becomes that is the cause.
             died_s: When it died, on the monotonic clock.
             log: What that row printed.
+
+        Returns:
+            The `sort_index` of the row that is the cause; None where that is not known.
         """
         chunk = chunks[0]
         evidence = evidence_of(death)
@@ -282,7 +287,8 @@ class Dispatch:
             self._backlog.put_back(chunk.rows.slice(span.start, span.stop - span.start), alone=span.alone)
         if resolution.attributed is not None:
             started_s = death.snapshot.started_s if resolution.has_begun else died_s
-            self._attribute(chunk.rows.slice(resolution.attributed, 1), failure, started_s, died_s, log)
+            return self._attribute(chunk.rows.slice(resolution.attributed, 1), failure, started_s, died_s, log)
+        return None
 
     def _count(self, evidence: Evidence, chunk: Chunk) -> int:
         """How many deaths have been of this kind; see `resolve`."""
@@ -297,8 +303,8 @@ class Dispatch:
 
     def _attribute(
         self, row: pa.RecordBatch, failure: Failure, started_s: float, died_s: float, log: str | None
-    ) -> None:
-        """Make the outcome of a row that ended its process."""
+    ) -> int:
+        """Make the outcome of a row that ended its process; returns its `sort_index`."""
         from scythe_cli.model.spec_rows import workflow_run_id
 
         cells = row.select(["sort_index", "workflow_run_id", ATTEMPT, TRIES_REMAINING]).to_pylist()[0]
@@ -320,3 +326,4 @@ class Dispatch:
         )
         if retries:
             self._backlog.put_again(row, alone=True)
+        return cells["sort_index"]

@@ -82,7 +82,7 @@ class Spawning:
         Raises:
             EngineError: If it cannot be started.
         """
-        module = "scythe_cli.executor.child"
+        module = "scythe_cli.executor.child.main"
         return _Spawned(start_python(module, fds, fds, output=output, target=self._target, threads=self._threads))
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scythe_cli.model.experiment import ExperimentOptions, Isolation, StartMethod
+from scythe_cli.core.isolation import Isolation, KeepFiles, StartMethod
+from scythe_cli.model.experiment import ExperimentOptions
 
 __all__ = ["Limits", "StopSignal", "descendants", "limit_own_memory", "tree_memory_bytes"]
 
@@ -26,6 +27,8 @@ class Limits:
         retries: How often it is run again when it did not succeed.
         isolation: Whether specs share processes; see `Isolation`.
         rows_per_process: How many specs one process runs at most; None for what `isolation` says.
+        working_directory: `row` for a folder of its own for each spec, `project`, or a path.
+        keep_files: Of which specs the files in a folder of their own are kept; see `KeepFiles`.
         start_method: How processes are started; see `StartMethod`.
         startup_timeout_s: How long the experiment may take to be loaded.
     """
@@ -35,6 +38,8 @@ class Limits:
     retries: int
     isolation: Isolation = "auto"
     rows_per_process: int | None = None
+    working_directory: str = "row"
+    keep_files: KeepFiles = "never"
     start_method: StartMethod = "auto"
     startup_timeout_s: float = 300.0
 
@@ -47,6 +52,8 @@ class Limits:
             retries=options.retries,
             isolation=options.isolation,
             rows_per_process=options.rows_per_process,
+            working_directory=options.working_directory,
+            keep_files=options.keep_files,
             start_method=options.start_method,
             startup_timeout_s=options.startup_timeout.total_seconds(),
         )

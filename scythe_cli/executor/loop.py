@@ -8,13 +8,10 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from scythe_cli.core.quantities import format_duration
 from scythe_cli.errors import EngineError, EntrypointError
 from scythe_cli.executor.attribution import (
     Death,
-    describe_exit,
     failure_of_exit,
-    is_start_hopeless,
     over_memory,
     over_time,
 )
@@ -23,7 +20,6 @@ from scythe_cli.executor.limits import StopSignal
 from scythe_cli.executor.process import ChildProcess, ChildProcesses
 from scythe_cli.executor.protocol import from_ipc
 from scythe_cli.executor.rows.capture import has_whole_stack, split_fault
-from scythe_cli.executor.rows.failure import cut_middle
 from scythe_cli.executor.scheduling import (
     HEARTBEAT_S,
     STACK_S,
@@ -38,7 +34,8 @@ from scythe_cli.executor.scheduling import (
     time_action,
     wait_s,
 )
-from scythe_cli.executor.template import Template, TemplateState
+from scythe_cli.executor.startup import Startup
+from scythe_cli.executor.template import Template
 from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
 
 __all__ = ["RunLoop"]
@@ -67,13 +64,11 @@ class RunLoop:
         self._memory_limit = processes.limits.memory_limit_bytes
         self._selector = selectors.DefaultSelector()
         self._events: dict[int, int] = {}  # what is waited for on the channel of a child, by its number
-        self._n_failed_starts = 0
         self._keeps_spare = False
-        self._has_started = any(child.is_ready for child in processes.all)
         self._memory_due_s = 0.0
         self._heeds_drain = True
         self._tick_s = 0.0
-        self._awaited: Template | None = None  # the template, while it loads the experiment
+        self._startup = Startup(processes, self._selector)
 
     def tables(self) -> Iterator[pa.Table]:
         """The outcomes; see `Executor.run`."""
@@ -126,7 +121,7 @@ class RunLoop:
             EngineError: If rows wait and nothing would ever run them, which is a mistake in this package.
         """
         states = [child.state() for child in self._processes.all]
-        waits = not self._stop.draining and not self._dispatch.has_outcomes and self._awaited is None
+        waits = not self._stop.draining and not self._dispatch.has_outcomes and not self._startup.is_loading
         if waits and is_stalled(states, has_rows=self._dispatch.holds(1)):
             raise EngineError(
                 "rows wait, and no process runs any or is being started",
@@ -162,44 +157,18 @@ class RunLoop:
                 children[position].board.give_back = True
 
     def _start_processes(self) -> None:
-        templates = self._processes.templates
         while True:
             states = [child.state() for child in self._processes.all]
             # a fork takes so little time that nothing need be kept ready
-            keeps_spare = self._keeps_spare and not templates.forks
+            keeps_spare = self._keeps_spare and not self._processes.templates.forks
             n = rows_to_start_for(states, self._processes.workers, keeps_spare=keeps_spare)
             if n is None or not self._dispatch.holds(n):
                 return
             child = self._processes.start()
-            if child is None:
-                self._await_template()
+            if child is not None:
+                self._watch(child)
+            elif self._startup.awaits_template():
                 return
-            self._watch(child)
-
-    def _await_template(self) -> None:
-        template = self._processes.templates.current()
-        if template is not None and template.state is TemplateState.LOST:
-            self._processes.templates.lose()
-            output, stack = split_fault(template.output())
-            self._note_failed_start(template.exit_code(), output, stack)
-        elif template is not None and template.state is TemplateState.LOADING and self._awaited is None:
-            self._awaited = template
-            self._selector.register(template, selectors.EVENT_READ, template)
-
-    def _see_template(self, template: Template) -> None:
-        """Go on once the template has loaded the experiment; another run may have seen it first."""
-        if template.poll() is not TemplateState.LOADING:
-            self._selector.unregister(template)
-            self._awaited = None
-        elif time.monotonic() - template.started_s > self._processes.limits.startup_timeout_s:
-            raise self._start_took_too_long()
-
-    def _start_took_too_long(self) -> EntrypointError:
-        limit = format_duration(self._processes.limits.startup_timeout_s)
-        return EntrypointError(
-            f"{self._processes.target.describe()} has not been loaded within {limit}",
-            hint='If that is no mistake, allow more in its table of experiments.toml: `startup_timeout = "30m"`.',
-        )
 
     def _next_to_feed(self) -> ChildProcess | None:
         states = [child.state() for child in self._processes.all]
@@ -265,12 +234,11 @@ class RunLoop:
             execution_timeout_s=self._timeout_s,
             memory_due_s=None if self._memory_limit is None else self._memory_due_s,
         )
-        if self._awaited is not None:
+        if self._startup.is_loading:
             timeout_s = min(timeout_s, _TEMPLATE_POLL_S)
         ready = self._selector.select(timeout_s)
         self._note_pause(timeout_s)
-        if self._awaited is not None:
-            self._see_template(self._awaited)
+        self._startup.poll()
         for key, events in ready:
             child: ChildProcess | Template | None = key.data
             if isinstance(child, Template):
@@ -322,10 +290,10 @@ class RunLoop:
                 if self._dispatch.add_outcomes(child.chunks[0], outcomes, message.fields):
                     child.chunks.popleft()
             elif message.kind == "ready":
-                child.is_ready = self._has_started = True
+                child.is_ready = True
+                self._startup.note_success()
                 if self._memory_limit is not None:
                     child.baseline_bytes = child.memory_bytes(self._memory_limit)
-                self._n_failed_starts = 0
             else:
                 raise EntrypointError(message.fields["message"], hint=message.fields["hint"])
         if child.channel.at_end and child.eof_s is None:
@@ -341,8 +309,8 @@ class RunLoop:
         for child in self._processes.all:
             if child.termination is not None:
                 continue
-            if not child.is_ready and now_s - child.started_s > self._processes.limits.startup_timeout_s:
-                raise self._start_took_too_long()
+            if not child.is_ready:
+                self._startup.check_time(child.started_s)
             if not child.chunks:
                 child.overdue = None  # its spec has finished at the last moment
                 continue
@@ -389,7 +357,7 @@ class RunLoop:
         self._receive_rest(child)
         output, stack = split_fault(child.output())
         if not child.is_ready:
-            self._note_failed_start(code, output, stack)
+            self._startup.note_failure(code, output, stack)
         elif child.chunks:
             # from now on, one more is kept ready to take the place of the next that dies
             self._keeps_spare = True
@@ -403,15 +371,7 @@ class RunLoop:
                 terminated_at=None if child.termination is None else child.termination.snapshot,
             )
             failure = failure_of_exit(code, child.termination, is_mute=child.is_mute, stack=stack)
-            self._dispatch.settle(death, list(child.chunks), failure, died_s, output)
+            row = self._dispatch.settle(death, list(child.chunks), failure, died_s, output)
+            if row is not None and self._processes.limits.keep_files != "never":
+                self._processes.keep_files(child, row)
         self._drop(child)
-
-    def _note_failed_start(self, code: int, output: str | None, stack: str | None) -> None:
-        self._n_failed_starts += 1
-        if not is_start_hopeless(self._n_failed_starts, has_started=self._has_started):
-            return
-        text = "\n".join(part.rstrip() for part in (output, stack) if part)
-        raise EntrypointError(
-            f"{self._processes.target.describe()} cannot be loaded: {describe_exit(code)[1]}"
-            + (f"\n{cut_middle(text, 5_000)}" if text else "")
-        )

@@ -20,6 +20,7 @@ from scythe_cli.executor.limits import Limits, descendants, tree_memory_bytes
 from scythe_cli.executor.protocol import DUMP_SIGNAL, Board, Channel, Message, Snapshot, make_board_file, to_ipc
 from scythe_cli.executor.rows.call import RunContext
 from scythe_cli.executor.rows.capture import read_output
+from scythe_cli.executor.rows.workdir import keep_files
 from scythe_cli.executor.scheduling import ChildState, Overdue
 from scythe_cli.executor.template import TemplateLostError, Templates, TemplateState
 from scythe_cli.model.function_ref import ExperimentTarget
@@ -75,6 +76,9 @@ class ChildProcess:
                 "memory_limit_bytes": limits.memory_limit_bytes,
                 "execution_timeout_s": limits.execution_timeout_s,
                 "scratch": str(folder / "scratch"),
+                "working_directory": limits.working_directory,
+                "keep_files": limits.keep_files,
+                "row_folders": str(folder / "rows"),
             }
             self.channel.send(Message("start", fields, [context, *launcher.blobs]))
             undo.pop_all()
@@ -153,7 +157,7 @@ class ChildProcess:
 
     def memory_bytes(self, limit_bytes: int) -> int:
         """The memory that it uses, or the process that it has forked for its row; see `tree_memory_bytes`."""
-        return tree_memory_bytes(self.board.words[Board.RUNNER] or self.pid, limit_bytes)
+        return tree_memory_bytes(self.board.runner or self.pid, limit_bytes)
 
     def terminate(self, why: Termination) -> None:
         """End it for a limit that its spec has reached."""
@@ -196,11 +200,18 @@ class ChildProcess:
             return
         self.overdue = overdue
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self.board.words[Board.RUNNER] or self.pid, DUMP_SIGNAL)
+            os.kill(self.board.runner or self.pid, DUMP_SIGNAL)
 
     def output(self) -> str | None:
         """What its last spec has printed."""
         return read_output(self._output)
+
+    def row_folder(self) -> Path | None:
+        """The working directory of the spec that it has died of; None where specs have none of their own."""
+        with contextlib.suppress(OSError):
+            folders = sorted((self._folder / "rows").iterdir(), key=lambda path: path.stat().st_ctime_ns)
+            return folders[-1] if folders else None
+        return None
 
     def close(self, *, grace_s: float = 0.0) -> None:
         """End the process and let go of everything.
@@ -252,7 +263,7 @@ class ChildProcesses:
         self.workers = workers
         self.templates = templates
         self.all: list[ChildProcess] = []
-        self._context = context.to_bytes()
+        self._context = context
         self._spawning = Spawning(target, templates.threads)
         self._scratch = Path(tempfile.mkdtemp(prefix=owned_prefix("executor")))
         self._n_started = 0
@@ -270,7 +281,9 @@ class ChildProcesses:
         launcher = self._spawning if template is None else Forking(template)
         self._n_started += 1
         try:
-            child = ChildProcess(launcher, self._context, self.limits, self._scratch / f"child-{self._n_started}")
+            child = ChildProcess(
+                launcher, self._context.to_bytes(), self.limits, self._scratch / f"child-{self._n_started}"
+            )
         except TemplateLostError:
             self.templates.lose()
             return None
@@ -281,6 +294,16 @@ class ChildProcesses:
         """A number for a chunk, which no other one of any run has: boards of processes outlive runs."""
         self._n_chunks += 1
         return self._n_chunks
+
+    def keep_files(self, child: ChildProcess, sort_index: int) -> None:
+        """Store what the spec that a child has died of had written into a folder of its own.
+
+        Raises:
+            StorageError: If it cannot be stored.
+        """
+        folder = child.row_folder()
+        if folder is not None:
+            keep_files(folder, Path(self.target.cwd), self._context, sort_index)
 
     def drop(self, child: ChildProcess) -> None:
         """End a process that is of no more use."""

@@ -308,6 +308,12 @@ class Board:
                 return Snapshot(Phase(phase), chunk, row, end, started_s)
 
     @property
+    def runner(self) -> int | None:
+        """The process that the child has forked for its row; None where it runs it by itself."""
+        pid = self.words[Board.RUNNER]
+        return pid if pid > 0 else None
+
+    @property
     def give_back(self) -> bool:
         """Whether the child is to give back what it has not begun."""
         return bool(self.words[Board.GIVE_BACK])

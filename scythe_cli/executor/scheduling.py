@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from scythe_cli.core.isolation import Isolation
 from scythe_cli.executor.protocol import Phase, Snapshot
-from scythe_cli.model.experiment import Isolation
 
 __all__ = [
     "HEARTBEAT_S",

@@ -19,9 +19,9 @@ from typing import Any
 
 from scythe_cli.core.cores import thread_settings
 from scythe_cli.core.folders import owned_prefix
+from scythe_cli.core.isolation import StartMethod
 from scythe_cli.errors import EngineError, EntrypointError
 from scythe_cli.executor.rows.capture import read_output
-from scythe_cli.model.experiment import StartMethod
 from scythe_cli.model.function_ref import ExperimentTarget
 
 __all__ = ["Template", "TemplateLostError", "TemplateState", "Templates", "can_fork", "start_python"]
@@ -95,7 +95,7 @@ class Template:
     Attributes:
         state: What it can do.
         unfit_reason: Why it cannot be forked, where that is so.
-        fork_s: What a fork and the end of the new process take, in seconds.
+        fork_s: The time of the processor that a fork and the end of the new process take, in seconds.
         started_s: When it was started, on the monotonic clock.
 
     Raises:
@@ -125,7 +125,7 @@ class Template:
             theirs.callback(os.close, output)
             fds = (their_control.fileno(), lifeline, target_fd)
             self._process = start_python(
-                "scythe_cli.executor.template_process",
+                "scythe_cli.executor.child.template",
                 (*fds, int(needs_s3), int(is_forced)),
                 fds,
                 output=output,

@@ -12,6 +12,7 @@ from typing import Any, Generic, Literal, TypeVar, get_args
 
 from pydantic import ValidationError
 
+from scythe_cli.core.isolation import Isolation, KeepFiles, StartMethod
 from scythe_cli.core.names import check_experiment_name
 from scythe_cli.core.quantities import Duration, parse_duration, parse_size
 from scythe_cli.errors import ConfigError, InvalidInputError, RegistrationError
@@ -22,10 +23,8 @@ from scythe_cli.model.signature import signature_of
 __all__ = [
     "ExperimentFunction",
     "ExperimentOptions",
-    "Isolation",
     "LocalFileLocation",
     "RegisteredExperiment",
-    "StartMethod",
     "experiment_from_function",
     "options_of",
     "where_is",
@@ -40,14 +39,6 @@ ExperimentFunction = Callable[..., Any]
 """`(input_spec) -> output` or `(input_spec, tempdir: Path) -> output`."""
 
 LocalFileLocation = Literal["cache", "copied-to-tempdir"]
-
-Isolation = Literal["auto", "row", "process"]
-"""Whether each spec has a process of its own (`row`), shares it with others (`process`), or has its own where it takes
-so long that this costs next to nothing (`auto`)."""
-
-StartMethod = Literal["auto", "fork", "spawn"]
-"""Whether processes are forked from one that has loaded the experiment (`fork`), each load it (`spawn`), or are forked
-where that does no harm (`auto`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +57,8 @@ class ExperimentOptions:
         task_config: Further options that are passed on to the engine.
         isolation: Whether specs share processes.
         rows_per_process: How many specs one process runs at most; None for what `isolation` says.
+        working_directory: `row` for a folder of its own for each spec, `project` for the project's, or a path.
+        keep_files: Whose files are kept, where each spec has a folder of its own.
         start_method: How processes are started.
         startup_timeout: How long loading the experiment may take in a process.
     """
@@ -81,6 +74,8 @@ class ExperimentOptions:
     task_config: Mapping[str, Any] = field(default_factory=dict[str, Any])
     isolation: Isolation = "auto"
     rows_per_process: int | None = None
+    working_directory: str = "row"
+    keep_files: KeepFiles = "never"
     start_method: StartMethod = "auto"
     startup_timeout: timedelta = timedelta(minutes=5)
 
@@ -215,6 +210,8 @@ def options_of(
     memory_limit: str | int | None,
     isolation: Isolation = "auto",
     rows_per_process: int | None = None,
+    working_directory: str = "row",
+    keep_files: KeepFiles = "never",
     start_method: StartMethod = "auto",
     startup_timeout: Duration | None = None,
     **others: Any,
@@ -230,6 +227,8 @@ def options_of(
         memory_limit: Memory that one spec may use, such as `4GB`.
         isolation: Whether specs share processes.
         rows_per_process: How many specs one process runs at most.
+        working_directory: Where specs run.
+        keep_files: Whose files are kept.
         start_method: How processes are started.
         startup_timeout: How long loading the experiment may take; None for 5 minutes.
         others: Options that need no check.
@@ -247,6 +246,8 @@ def options_of(
             local_file_location=_one_of("local_file_location", local_file_location, get_args(LocalFileLocation)),
             isolation=_one_of("isolation", isolation, get_args(Isolation)),
             rows_per_process=_check_rows(rows_per_process),
+            working_directory=_check_directory(working_directory),
+            keep_files=_one_of("keep_files", keep_files, get_args(KeepFiles)),
             start_method=_one_of("start_method", start_method, get_args(StartMethod)),
             startup_timeout=timedelta(minutes=5) if startup_timeout is None else parse_duration(startup_timeout),
             **others,
@@ -281,6 +282,12 @@ def _check_rows(rows: int | None) -> int | None:
     if rows is not None and (isinstance(rows, bool) or not isinstance(rows, int) or rows < 1):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValueError(f"rows_per_process={rows!r} is not a whole number from 1 on")
     return rows
+
+
+def _check_directory(directory: str) -> str:
+    if not isinstance(directory, (str, Path)) or not str(directory):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f"working_directory={directory!r} is not 'row', 'project' or a path")
+    return str(directory)
 
 
 def _check_retries(retries: int) -> int:

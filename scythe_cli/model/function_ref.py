@@ -50,7 +50,7 @@ class ExperimentTarget:
         attribute: Where in the module the function is; None: it is registered as `registered_name`.
         registered_name: The name in the registry, if it is there.
         sys_path: The places to import from.
-        cwd: The working directory.
+        cwd: The project's folder, or else the working directory.
         retries: See `ExperimentOptions`, as the following.
         execution_timeout_s: How long one attempt of a spec may take.
         memory_limit_bytes: Memory that one spec may use.
@@ -136,7 +136,7 @@ def target_of(experiment: RegisteredExperiment[Any, Any], *, root: Path | None) 
         attribute=place.attribute,
         registered_name=place.registered_name,
         sys_path=sys_path,
-        cwd=str(Path.cwd()),
+        cwd=str(Path.cwd() if root is None else root.absolute()),
         retries=options.retries,
         execution_timeout_s=options.execution_timeout.total_seconds(),
         memory_limit_bytes=options.memory_limit_bytes,

@@ -6,13 +6,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
 
+from scythe_cli.core.isolation import Isolation, KeepFiles, StartMethod
 from scythe_cli.core.quantities import Duration
 from scythe_cli.errors import InvalidInputError, RegistrationError
 from scythe_cli.model.experiment import (
-    Isolation,
     LocalFileLocation,
     RegisteredExperiment,
-    StartMethod,
     experiment_from_function,
     options_of,
     where_is,
@@ -82,6 +81,8 @@ class ExperimentRegistry:
         memory_limit: str | int | None = None,
         isolation: Isolation = "auto",
         rows_per_process: int | None = None,
+        working_directory: str = "row",
+        keep_files: KeepFiles = "never",
         start_method: StartMethod = "auto",
         startup_timeout: Duration | None = None,
         **task_config: Any,
@@ -102,11 +103,12 @@ class ExperimentRegistry:
             auto_fetch_files: Whether file references are fetched and replaced by local paths.
             local_file_location: `cache`, or `copied-to-tempdir` to get copies that may be changed.
             memory_limit: Memory that one spec may use, such as `4GB`.
-            isolation: `row` for a process for each spec, `process` for specs that share processes, `auto` for a
-                process for each where that costs next to nothing.
-            rows_per_process: How many specs one process runs at most; wins over `isolation`.
-            start_method: `fork` or `spawn` to decide by hand how processes are started.
-            startup_timeout: How long loading the experiment may take in a process; 5 minutes by default.
+            isolation: Whether specs share processes; see `Isolation`.
+            rows_per_process: Of how many specs at most; wins over `isolation`.
+            working_directory: `row` for a new folder for each spec, `project` for the project's, or a path.
+            keep_files: Of which specs the files in such a folder are kept; see `KeepFiles`.
+            start_method: How processes are started; see `StartMethod`.
+            startup_timeout: How long loading the experiment may take; 5 minutes by default.
             task_config: Further options that are passed on to the engine.
 
         Returns:
@@ -116,26 +118,11 @@ class ExperimentRegistry:
             RegistrationError: If function, models or options cannot be an experiment's, or the name is taken.
             ConfigError: If the environment variable is no duration.
         """
+        values = {key: value for key, value in locals().items() if key not in {"cls", "name", "description"}}
 
         def decorate(fn: Callable[..., TOutput]) -> RegisteredExperiment[Any, TOutput]:
-            options = options_of(
-                fn,
-                retries=retries,
-                schedule_timeout=schedule_timeout,
-                execution_timeout=execution_timeout,
-                desired_worker_labels=desired_worker_labels,
-                inject_workflow_run_id=inject_workflow_run_id,
-                auto_fetch_files=auto_fetch_files,
-                local_file_location=local_file_location,
-                memory_limit=memory_limit,
-                isolation=isolation,
-                rows_per_process=rows_per_process,
-                start_method=start_method,
-                startup_timeout=startup_timeout,
-                task_config=task_config,
-            )
-            experiment = experiment_from_function(fn, name=name, description=description, options=options)
-            cls._add(experiment)
+            options = options_of(fn, **values)
+            cls._add(experiment := experiment_from_function(fn, name=name, description=description, options=options))
             return experiment
 
         return decorate

@@ -132,6 +132,10 @@ class RunLayout:
         """An output file of one spec."""
         return self.key("results", field, f"{stem}{suffix}")
 
+    def files_of(self, sort_index: int) -> str:
+        """The folder of what a spec has written into its working directory, where that is kept."""
+        return self.key("files", f"{sort_index:08d}")
+
     @property
     def final(self) -> str:
         """The folder of the final tables."""

@@ -162,6 +162,12 @@ class ConfiguredProject:
             schedule_timeout=settings.schedule_timeout,
             memory_limit_bytes=settings.memory_limit,
             retries=settings.retries,
+            isolation=settings.isolation,
+            rows_per_process=settings.rows_per_process,
+            working_directory=settings.working_directory,
+            keep_files=settings.keep_files,
+            startup_timeout=settings.startup_timeout,
+            start_method=settings.start_method,
         )
         return name, experiment.configured(name=name, options=options)
 

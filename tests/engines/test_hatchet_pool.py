@@ -25,7 +25,7 @@ class FakeExecutor:
     call_s = 0.0
     gate: threading.Event | None = None
 
-    def __init__(self, *key: Any, workers: int) -> None:
+    def __init__(self, *key: Any, workers: int, templates: object) -> None:
         assert workers == 1
         self.key = key
         self.closed = False

@@ -57,10 +57,11 @@ def make(target: ExperimentTarget) -> Iterator[Make]:
         retries: int = 0,
         workers: int = 1,
         what: ExperimentTarget | None = None,
+        directory: str = "row",
     ) -> Executor:
-        key = (timeout_s, memory, retries, workers, what)
+        key = (timeout_s, memory, retries, workers, what, directory)
         if key not in made:
-            limits = Limits(timeout_s, memory, retries)
+            limits = Limits(timeout_s, memory, retries, working_directory=directory)
             made[key] = Executor(what or target, RunContext("runs", RUN, "root", "here"), limits, workers=workers)
         return made[key]
 
@@ -381,8 +382,10 @@ def test_output_is_kept_with_its_spec(make: Make) -> None:
 
 
 def test_each_spec_starts_in_the_same_folder(make: Make, tmp_path: Path) -> None:
-    rows = _run(make(), *[("move", 0.0, str(tmp_path))] * 3)
+    rows = _run(make(directory="project"), *[("move", 0.0, str(tmp_path))] * 3)
     assert {row["log"] for row in rows} == {f"{Path.cwd()}\n"}
+    rows = _run(make(), *[("move", 0.0, str(tmp_path))] * 3)
+    assert len({row["log"] for row in rows}) == 1
 
 
 def test_slow_rows_are_spread_over_the_processes(make: Make) -> None:
@@ -490,7 +493,7 @@ def test_no_process_outlives_a_killed_parent(tmp_path: Path) -> None:
 
         def both_run() -> bool:
             children[:] = descendants(parent.pid)
-            return len(children) == 2 and any(path.name.isdigit() for path in tmp_path.iterdir())
+            return len(children) >= 3 and any(path.name.isdigit() for path in tmp_path.iterdir())
 
         try:
             _wait_for(both_run, 120.0)

@@ -44,10 +44,17 @@ class Capture:
                 stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
         _make_c_stdio_line_buffered()
         self._expected = (sys.stdout, sys.stderr)
+        self.has_seen = False
+        self._watched: int | None = None
         # tells of descriptors that are closed, and of nothing else, with one call of the system for both
         self._closed = select.poll()
         for number in (1, 2):
             self._closed.register(number, 0)
+
+    def watch(self, fd: int) -> None:
+        """Look at another descriptor as well, in the same call of the system: `has_seen` tells that it is readable."""
+        self._watched = fd
+        self._closed.register(fd, select.POLLIN)
 
     def install_logging(self) -> None:
         """Send what goes through `logging` there too, unless the user's module has set up logging itself."""
@@ -79,9 +86,13 @@ class Capture:
         try:
             stdout.flush()
             stderr.flush()
-            is_open = not self._closed.poll(0)
+            events = self._closed.poll(0)
         except (ValueError, OSError):
-            is_open = False  # closed by the user, or a full disk
+            events = [(1, 0)]  # closed by the user, or a full disk
+        is_open = not events
+        if events:
+            self.has_seen = any(fd == self._watched for fd, _ in events)
+            is_open = all(fd == self._watched for fd, _ in events)
         if not is_open:
             self._reopen()
         if sys.stdout is not self._expected[0] or sys.stderr is not self._expected[1]:

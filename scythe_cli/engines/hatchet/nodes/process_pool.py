@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from scythe_cli.core.cores import usable_cores
 from scythe_cli.executor.limits import Limits, StopSignal
-from scythe_cli.executor.pool import Executor
+from scythe_cli.executor.pool import Executor, templates_for
 from scythe_cli.executor.rows.call import RunContext
+from scythe_cli.executor.template import Templates
 from scythe_cli.model.function_ref import ExperimentTarget
 from scythe_cli.run.ledger import merge_outcomes
 
@@ -40,10 +41,12 @@ class _Use:
     """The processes of one experiment and run.
 
     Attributes:
+        templates: What they are forked from.
         n: How many there are, at work or idle.
         call_s: How long the last call took; None before the first has ended.
     """
 
+    templates: Templates
     n: int = 0
     call_s: float | None = None
 
@@ -67,6 +70,7 @@ class ProcessPool:
     _uses: dict[_Key, _Use] = field(default_factory=dict[_Key, _Use])
     _stops: list[StopSignal] = field(default_factory=list[StopSignal])
     _changed: threading.Condition = field(default_factory=threading.Condition)
+    _unused: list[Templates] = field(default_factory=list[Templates])
     _is_closed: bool = False
 
     def run(
@@ -114,7 +118,9 @@ class ProcessPool:
         while True:
             with self._changed:
                 executor = self._idle_one(key)
-                use = self._uses.setdefault(key, _Use())
+                use = self._uses.get(key)
+                if use is None:
+                    use = self._uses[key] = _Use(templates_for(*key, self.slots))
                 now_s = time.monotonic()
                 if until_s is None:
                     until_s = now_s + self._patience_s(use)
@@ -126,7 +132,8 @@ class ProcessPool:
                 surplus = self._surplus()
             for idle in surplus:
                 idle.executor.close()
-            return executor or Executor(*key, workers=1)
+            self._close_unused()
+            return executor or Executor(*key, workers=1, templates=use.templates)
 
     def _idle_one(self, key: _Key) -> Executor | None:
         for position in reversed(range(len(self._idle))):
@@ -158,6 +165,14 @@ class ProcessPool:
         use.n -= 1
         if not use.n:
             del self._uses[key]
+            self._unused.append(use.templates)
+
+    def _close_unused(self) -> None:
+        """End the templates that no process needs any more; not while others wait for the lock."""
+        with self._changed:
+            unused, self._unused = self._unused, []
+        for templates in unused:
+            templates.close()
 
     def _give_back(self, key: _Key, executor: Executor, call_s: float) -> None:
         with self._changed:
@@ -170,12 +185,14 @@ class ProcessPool:
                 return
             self._forget(key)
         executor.close()
+        self._close_unused()
 
     def _drop(self, key: _Key, executor: Executor) -> None:
         with self._changed:
             self._forget(key)
             self._changed.notify_all()
         executor.close()
+        self._close_unused()
 
     def kill(self) -> None:
         """End what runs at once; its calls return without the outcomes of specs that were running."""
@@ -194,3 +211,4 @@ class ProcessPool:
             self._changed.notify_all()
         for each in idle:
             each.executor.close()
+        self._close_unused()

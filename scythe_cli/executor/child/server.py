@@ -17,9 +17,10 @@ from typing import Any
 import pyarrow as pa
 
 from scythe_cli.arrow.build import array_of
+from scythe_cli.core.isolation import KeepFiles
 from scythe_cli.core.states import State
 from scythe_cli.executor.attribution import failure_of_lateness
-from scythe_cli.executor.forking import end_like, fork, kill_orphans, wait_for
+from scythe_cli.executor.child.forking import end_like, fork, kill_orphans, wait_for
 from scythe_cli.executor.protocol import (
     ATTEMPT,
     TRIES_REMAINING,
@@ -30,11 +31,12 @@ from scythe_cli.executor.protocol import (
     from_ipc,
     to_ipc,
 )
-from scythe_cli.executor.rows.call import Leaf, RunContext
+from scythe_cli.executor.rows.call import Leaf, LeafResult, RunContext
 from scythe_cli.executor.rows.capture import Capture, log_line
 from scythe_cli.executor.rows.failure import Failure, failure_from
 from scythe_cli.executor.rows.imports import ImportClock
 from scythe_cli.executor.rows.outcomes import Attempts, OutcomeBatch
+from scythe_cli.executor.rows.workdir import RowFolder, keep_files
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.spec_rows import spec_factory, workflow_run_id, workflow_run_ids
 
@@ -46,9 +48,18 @@ _FLUSH_ROWS = 10_000
 _FLUSH_BYTES = 8_000_000
 _BUILD_ROWS = 64
 
-# how a process ends that was forked for some rows: all are finished, or it has handed back the others
-_EXIT_DONE = 85
-_EXIT_GAVE_BACK = 86
+_PHASE, _ROW, _GIVE_BACK, _LATE_ROW, _LATE_CHUNK = (
+    Board.PHASE,
+    Board.ROW,
+    Board.GIVE_BACK,
+    Board.LATE_ROW,
+    Board.LATE_CHUNK,
+)
+_IDLE, _RUNNING = int(Phase.IDLE), int(Phase.RUNNING)
+
+# what a process that was forked for some rows leaves on the board: all are finished, or it has handed back the others
+_DONE = 0
+_GAVE_BACK = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +95,8 @@ class Server:
         context: The run.
         scratch: Where temporary folders are made.
         execution_timeout_s: How long one attempt may take, for messages.
+        folder: The working directory of specs; None for the present one.
+        keeps: Of which specs the files there are kept.
     """
 
     def __init__(
@@ -95,6 +108,8 @@ class Server:
         context: RunContext,
         scratch: Path,
         execution_timeout_s: float,
+        folder: RowFolder | None = None,
+        keeps: KeepFiles = "never",
     ) -> None:
         self._connection = connection
         self._board = board
@@ -105,9 +120,15 @@ class Server:
         self._batch = OutcomeBatch(experiment.output_validator_type, context.worker)
         self._schema: pa.Schema | None = None
         self._build: Any = None
-        self._forked = False
+        self._forked = False  # a spec has forked this process, which is not to go on
+        self._is_fork = False  # this process was forked for some rows
         self._moved = False
-        self._home = os.open(".", os.O_RDONLY)
+        self._folder = folder
+        self._keeps = keeps
+        self._home = os.open("." if folder is None else folder.path, os.O_RDONLY)
+        os.fchdir(self._home)
+        if folder is not None and folder.watch_fd is not None:
+            capture.watch(folder.watch_fd)
         self._flushed_s = 0.0
         self._timeout_s = execution_timeout_s
         self._n_run = 0
@@ -131,6 +152,35 @@ class Server:
             change(*arguments, **options)
 
         return noting
+
+    def _renew_folder(self) -> None:
+        """Give the next spec a folder of its own."""
+        folder = self._folder
+        self._capture.has_seen = False
+        if folder is None:
+            return
+        folder.renew()
+        home = os.open(folder.path, os.O_RDONLY)
+        os.close(self._home)
+        self._home = home
+        os.fchdir(home)
+        self._moved = False
+
+    def _settle_folder(self, result: LeafResult | Failure, sort_index: int, *, is_last: bool) -> None:
+        """Keep what a spec has written, if that is wanted, and make a new folder for the next if it has changed this.
+
+        Args:
+            result: What became of the spec.
+            sort_index: Its number.
+            is_last: Whether this process ends now.
+        """
+        folder = self._folder
+        if folder is None or not folder.is_changed():
+            return
+        if self._keeps == "always" or (self._keeps == "failed" and isinstance(result, Failure)):
+            keep_files(folder.path, folder.project, self._context, sort_index)
+        if not is_last:
+            self._renew_folder()
 
     def serve(self) -> None:
         """Run rows until the parent closes its end."""
@@ -164,28 +214,31 @@ class Server:
         pid = fork()
         if not pid:
             self._board.words[Board.RUNNER] = os.getpid()
-            self._forked = False
+            self._is_fork, self._forked = True, False
             self._flushed_s = time.monotonic()
             self._batch.clock_offset_s = time.time() - self._flushed_s
             self._run_rows(rows, start, stop)
             self._capture.flush()
-            os._exit(_EXIT_GAVE_BACK if self._gave_back else _EXIT_DONE)
+            self._board.words[Board.RUNNER] = _GAVE_BACK if self._gave_back else _DONE
+            os._exit(0)
         status = wait_for(pid)
+        end = self._board.words[Board.RUNNER]
         self._board.words[Board.RUNNER] = 0
         kill_orphans()
-        if status not in (_EXIT_DONE, _EXIT_GAVE_BACK):
+        if status or end not in (_DONE, _GAVE_BACK):
             end_like(status)
-        return status == _EXIT_DONE
+        if self._folder is not None and (stop - start > 1 or self._folder.is_changed()):
+            self._renew_folder()
+        return end == _DONE
 
     def _run_rows(self, chunk_rows: _Rows, start: int, stop: int) -> None:
         """Run some rows of a chunk in this process."""
         chunk, rows, run_ids, retryable = chunk_rows.chunk, chunk_rows.rows, chunk_rows.run_ids, chunk_rows.retryable
         words, clock, batch = self._board.words, self._board.clock, self._batch
-        prepare, run, take, add, now = self._leaf.prepare, self._leaf.run, self._capture.take, batch.add, time.monotonic
-        idle, running = int(Phase.IDLE), int(Phase.RUNNING)
+        capture, sort_index = self._capture, batch.attempts.sort_index
+        prepare, run, take, add, now = self._leaf.prepare, self._leaf.run, capture.take, batch.add, time.monotonic
+        watches_times = self._folder is not None and self._folder.watch_fd is None
         words[Board.CHUNK] = chunk
-        row_word, phase_word, back_word = Board.ROW, Board.PHASE, Board.GIVE_BACK
-        late_row_word, late_chunk_word = Board.LATE_ROW, Board.LATE_CHUNK
         specs: list[Any] = []
         first = built = sent = start
         if not self._n_run:
@@ -196,26 +249,25 @@ class Server:
                 built = min(stop, first + _BUILD_ROWS)
                 specs = self._build_specs(rows, first, built)
             spec = specs[row - first]
-            run_id = run_ids[row]
             clock[0] = begin_s = now()
-            words[row_word] = row
-            words[phase_word] = running
+            words[_ROW] = row
+            words[_PHASE] = _RUNNING
             if isinstance(spec, BaseException):
                 result = failure_from(spec)
             else:
-                prepare(spec, run_id)
+                prepare(spec, run_ids[row])
                 result = run(spec)
             if self._forked:
                 # a process that the spec has forked, and that came back from its function
                 os._exit(1 if isinstance(result, Failure) else 0)
             end_s = now()
-            if words[late_row_word] == row and words[late_chunk_word] == chunk:
+            if words[_LATE_ROW] == row and words[_LATE_CHUNK] == chunk:
                 # the signal for its stack may have cut short what it waited for
                 result = failure_of_lateness(self._timeout_s)
             is_worn = isinstance(result, Failure) and result.state is State.CRASHED
             if is_worn and self._n_run:
                 # earlier specs may have used up the memory: this one has another chance, in a process of its own
-                words[phase_word] = idle
+                words[_PHASE] = _IDLE
                 take()
                 self._flush(chunk, row, retryable, back=True, worn=True)
                 return
@@ -228,8 +280,10 @@ class Server:
                 os.fchdir(self._home)
                 self._moved = False
             add(row, begin_s, end_s - begin_s, take(), result)
-            words[phase_word] = idle
-            if is_worn or (words[back_word] and row + 1 < chunk_rows.n):
+            if capture.has_seen or watches_times:
+                self._settle_folder(result, sort_index[row].as_py(), is_last=self._is_fork and row + 1 == stop)
+            words[_PHASE] = _IDLE
+            if is_worn or (words[_GIVE_BACK] and row + 1 < chunk_rows.n):
                 self._flush(chunk, row + 1, retryable, back=row + 1 < chunk_rows.n, worn=is_worn)
                 return
             if end_s - self._flushed_s >= _FLUSH_S or row - sent >= _FLUSH_ROWS or batch.n_bytes >= _FLUSH_BYTES:

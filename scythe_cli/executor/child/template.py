@@ -1,6 +1,6 @@
 """The template: a process that loads the experiment once, and from which those that run specs are forked.
 
-`python -m scythe_cli.executor.template_process CONTROL LIFELINE TARGET S3 FORCED` (inherited descriptors; TARGET is a
+`python -m scythe_cli.executor.child.template CONTROL LIFELINE TARGET S3 FORCED` (inherited descriptors; TARGET is a
 file with the bytes of an `ExperimentTarget`; S3 is 1 where the client of S3 is loaded as well; FORCED is 1 where it is
 forked even though that may do harm). It never runs a spec.
 
@@ -8,7 +8,7 @@ Requests and answers are JSON, a datagram each:
 
 | from | says |
 | --- | --- |
-| template | at first `{"ready": true, "unfit": REASON or null, "fork_s": SECONDS}` or `{"broken": TEXT, "hint": HINT}` |
+| template | first `{"ready": true, "unfit": REASON or null, "fork_s": SECONDS}` or `{"broken": TEXT, "hint": HINT}` |
 | parent | `{"fork": true}` with four descriptors: socket, board, lifeline and output of the new process |
 | template | `{"pid": PID}` |
 | parent | `{"reap": PID}`, of a process that is dead or about to be |
@@ -29,8 +29,8 @@ import sys
 from typing import Any
 
 from scythe_cli.errors import ScytheError
-from scythe_cli.executor.child import broken, end_with_pipe, load, run_forked
-from scythe_cli.executor.forking import adopt_orphans, fork, fork_cost_s, kill_orphans, unfit_reason, wait_for
+from scythe_cli.executor.child.forking import adopt_orphans, fork, fork_cost_s, kill_orphans, unfit_reason, wait_for
+from scythe_cli.executor.child.main import broken, end_with_pipe, load, run_forked
 from scythe_cli.executor.rows.capture import Capture
 from scythe_cli.executor.rows.failure import cut_middle
 from scythe_cli.model.experiment import RegisteredExperiment
@@ -67,9 +67,9 @@ def main(arguments: list[str]) -> int:
     # what is loaded stays loaded: the collector need not look at it, nor copy its pages, again and again
     gc.collect()
     gc.freeze()
-    first_s = fork_cost_s()
+    fork_s = fork_cost_s(5)
     unfit = None if is_forced else unfit_reason()
-    _answer(control, ready=True, unfit=unfit, fork_s=min(first_s, fork_cost_s()))
+    _answer(control, ready=True, unfit=unfit, fork_s=fork_s)
     if unfit is not None:
         return 0
     return _Template(control, [lifeline_fd, output_fd], capture, experiment).serve()

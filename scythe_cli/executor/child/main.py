@@ -1,6 +1,7 @@
-"""The process that runs specs: `python -m scythe_cli.executor.child SOCKET BOARD LIFELINE` (inherited descriptors).
+"""The process that runs specs.
 
-Or one that `template_process` has forked, which has loaded the experiment by then.
+`python -m scythe_cli.executor.child.main SOCKET BOARD LIFELINE` (inherited descriptors), or one that `template` has
+forked, which has loaded the experiment by then.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from scythe_cli.errors import EntrypointError, ScytheError
-from scythe_cli.executor.forking import adopt_orphans
+from scythe_cli.executor.child.forking import adopt_orphans
+from scythe_cli.executor.child.server import Server
 from scythe_cli.executor.limits import limit_own_memory
 from scythe_cli.executor.protocol import DUMP_SIGNAL, EXIT_BAD_DESCRIPTOR, Board, Connection, Message
 from scythe_cli.executor.rows.call import RunContext
 from scythe_cli.executor.rows.capture import Capture
-from scythe_cli.executor.serving import Server
+from scythe_cli.executor.rows.workdir import RowFolder
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.function_loading import enter_worker, load_target
 from scythe_cli.model.function_ref import ExperimentTarget
@@ -111,6 +113,14 @@ def _serve(
     os.close(board_fd)
     if start.fields["memory_limit_bytes"] is not None:
         limit_own_memory(start.fields["memory_limit_bytes"])
+    folder: RowFolder | None = None
+    match start.fields["working_directory"]:
+        case "row":
+            folder = RowFolder(Path.cwd(), Path(start.fields["row_folders"]))
+        case "project":
+            pass
+        case directory:
+            os.chdir(directory)
     server = Server(
         connection,
         board,
@@ -119,6 +129,8 @@ def _serve(
         RunContext.from_bytes(bytes(start.blobs[0])),
         Path(start.fields["scratch"]),
         start.fields["execution_timeout_s"],
+        folder,
+        start.fields["keep_files"],
     )
     connection.send(Message("ready", {}))
     try:
