@@ -248,7 +248,7 @@ def test_memory_that_specs_leave_behind_ends_none(make: Make) -> None:
 
 
 def test_memory_that_many_quick_specs_leave_behind_ends_none(make: Make) -> None:
-    rows = _run(make(memory=500_000_000, workers=2), *[("leak-quickly", 2_000_000.0, "")] * 600)
+    rows = _run(make(memory=500_000_000), *[("leak-quickly", 2_000_000.0, "")] * 600)
     assert {row["state"] for row in rows} == {"succeeded"}
     assert len(rows) == 600
 
