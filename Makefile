@@ -10,7 +10,8 @@ JOBS ?= auto
 # make test ORDER=random; what it prints as "Using --randomly-seed=5" is repeated by ORDER=5
 ORDER ?= file
 RANDOMLY = $(if $(ORDER:file=),-p randomly $(if $(ORDER:random=),--randomly-seed=$(ORDER)))
-PYTEST = $(RUN) pytest -n $(JOBS) $(RANDOMLY)
+# pytest keeps what it compiles, whatever the environment says
+PYTEST = PYTHONDONTWRITEBYTECODE= $(RUN) pytest -n $(JOBS) $(RANDOMLY)
 SERVERS_DIR := $(CURDIR)/.servers/bin
 SERVERS := hatchet-migrate hatchet-admin versitygw
 HATCHET := github.com/hatchet-dev/hatchet/cmd
@@ -21,8 +22,10 @@ HATCHET_VERSION := v0.91.5
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
+# compiled once and not in each of the hundreds of processes that tests start
 sync: ## install everything that is needed to work on the project into .venv
-	$(UV) sync --quiet --all-extras
+	$(UV) sync --quiet --all-extras --compile-bytecode
+	@$(RUN) python -m compileall -q scythe_cli
 
 demo: ## run the solar example: 300 systems, their yield printed
 	$(UV) sync --quiet --inexact --no-dev --extra solar

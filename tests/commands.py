@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,3 +77,45 @@ def run_alone(
         timeout=timeout_s,
     )
     return Ran(done.returncode, done.stdout.decode(charset), done.stderr.decode(charset))
+
+
+_SEVERAL = """
+import json, os, sys
+from scythe_cli.cli.app import app
+
+folder, lines = sys.argv[1], json.loads(sys.argv[2])
+for number, line in enumerate(lines):
+    for descriptor, name in ((1, "out"), (2, "err")):
+        file = os.open(f"{folder}/{number}.{name}", os.O_WRONLY | os.O_CREAT)
+        os.dup2(file, descriptor)
+        os.close(file)
+    code = 0
+    try:
+        app(line)
+    except SystemExit as ended:
+        code = ended.code or 0
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with open(f"{folder}/{number}.code", "w") as file:
+        file.write(str(code))
+"""
+
+
+def run_several_alone(
+    *lines: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None, charset: str = "utf-8"
+) -> list[Ran]:
+    """Run command lines one after the other in one process, for what is true of each process; output is piped."""
+    with tempfile.TemporaryDirectory(prefix="scythe-lines-") as folder:
+        subprocess.run(
+            [sys.executable, "-c", _SEVERAL, folder, json.dumps(lines)],
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            check=True,
+            timeout=300,
+        )
+
+        def of(number: int, what: str) -> str:
+            return (Path(folder) / f"{number}.{what}").read_bytes().decode(charset)
+
+        return [Ran(int(of(i, "code")), of(i, "out"), of(i, "err")) for i in range(len(lines))]

@@ -94,7 +94,7 @@ class RunLoop:
                 yield from self._dispatch.take_outcomes()
                 last_s = self._tick_s = time.monotonic()
             elif time.monotonic() - last_s >= HEARTBEAT_S:
-                yield OUTCOME_SCHEMA.empty_table()
+                yield pa.Table.from_batches([], OUTCOME_SCHEMA)  # without pandas
                 last_s = self._tick_s = time.monotonic()
 
     def close(self) -> None:

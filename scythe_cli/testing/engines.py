@@ -43,8 +43,9 @@ import os
 import time
 from pathlib import Path
 
-import polars as pl
+import pyarrow as pa
 
+from scythe_cli.arrow.build import array_of
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
 from scythe_cli.registry import ExperimentRegistry
 
@@ -74,9 +75,10 @@ def contract(case: Case) -> Answer:
             time.sleep(0.01)
     if case.does == "recover" and (Path(case.folder) / f"calls-{case.sort_index}").read_text() == "x":
         raise ValueError("not yet")
-    if case.does == "slow":
+    if case.does == "slow" and not (Path(case.folder) / "hurry").exists():
         time.sleep(0.2)
-    months = pl.DataFrame({"month": [1, 2], "kwh": [case.x, 2 * case.x]})
+    kwh = array_of([case.x, 2 * case.x], pa.float64())
+    months = pa.Table.from_arrays([array_of([1, 2], pa.int64()), kwh], ["month", "kwh"])
     return Answer(y=case.x**2, dataframes={"monthly": months})
 '''
 """The module of the project that the contract runs: one experiment, `contract`."""
@@ -94,7 +96,7 @@ def write_contract_project(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "contract_module.py").write_text(CONTRACT_MODULE)
     (folder / "experiments.toml").write_text(
-        '[scythe]\nworkers = 2\n\n[experiments.contract]\nentrypoint = "contract_module:contract"\n'
+        '[scythe]\nworkers = 1\n\n[experiments.contract]\nentrypoint = "contract_module:contract"\n'
     )
     return folder
 
@@ -131,7 +133,7 @@ class EngineContract:
 
     def test_every_row_gives_what_a_direct_call_gives(self, allocate: Any) -> None:
         """Scalars and frames of all rows, in the order of the file."""
-        result, run = allocate([{"x": i / 3} for i in range(30)])
+        result, run = allocate([{"x": i / 3} for i in range(30)], workers=2)
         assert result.ok
         scalars = run.scalars().sort("sort_index")
         assert scalars["sort_index"].to_list() == list(range(30))
@@ -143,7 +145,7 @@ class EngineContract:
         """One raises, one takes its process along, one never ends; the others succeed."""
         does = {3: "raise", 7: "abort", 11: "loop"}
         cases = [{"x": float(i), "does": does.get(i, "well")} for i in range(16)]
-        result, run = allocate(cases, execution_timeout_s=2.0)
+        result, run = allocate(cases, execution_timeout_s=2.0, workers=2)
         assert (result.counts.succeeded, result.counts.total) == (13, 16)
         assert _errors(run) == {3: "failed", 7: "crashed", 11: "timeout"}
 
@@ -184,9 +186,9 @@ class EngineContract:
         assert moments
         assert {moment.counts.total for moment in moments} == {12}
 
-    def test_a_stop_leaves_the_rest_pending(self, contract_project: Path, engine: Engine) -> None:
+    def test_a_stop_leaves_the_rest_pending(self, contract_project: Path, engine: Engine, tmp_path: Path) -> None:
         """What runs is finished, what has not begun stays pending and can be retried; a fleet goes on."""
-        cases = [{"x": float(i), "does": "slow"} for i in range(40)]
+        cases = [{"x": float(i), "does": "slow", "folder": str(tmp_path)} for i in range(40)]
         _, project, submission = _submitted(contract_project, engine, cases)
         stop = StopSignal()
 
@@ -199,8 +201,9 @@ class EngineContract:
         assert result.counts.succeeded >= 1
         if not engine.outlives_client:
             assert result.counts.pending > 0
+            (tmp_path / "hurry").touch()
             run = Run(project.storage, submission.job.run)
-            again = retry_run(run, project.experiment("contract")[1], engine, root=contract_project, workers=2)
+            again = retry_run(run, project.experiment("contract")[1], engine, root=contract_project, workers=1)
             assert again.ok
 
     def test_too_many_failures_end_it(self, contract_project: Path, engine: Engine) -> None:
@@ -231,6 +234,7 @@ def _submitted(
     execution_timeout_s: float | None = None,
     retries: int | None = None,
     max_failures: int | None = None,
+    workers: int = 1,
 ) -> tuple[Job, Project, Any]:
     from datetime import timedelta
 
@@ -243,7 +247,7 @@ def _submitted(
         execution_timeout=None if execution_timeout_s is None else timedelta(seconds=execution_timeout_s),
         retries=retries,
     )
-    request = intake.request(project, AllocateOptions(workers=2, max_failures=max_failures))
+    request = intake.request(project, AllocateOptions(workers=workers, max_failures=max_failures))
     experiment = intake.experiment.configured(name="contract", options=options)
     submission = submit(replace(request, experiment=experiment, engine=engine))
     return submission.job, project, submission

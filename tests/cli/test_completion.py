@@ -18,8 +18,9 @@ from scythe_cli.services.completions import (
     remember_runs,
 )
 from scythe_cli.storage.opening import open_storage
+from tests.commands import run_alone, run_here
 
-from .conftest import Run
+from .conftest import Ran, Run
 from .test_startup import EVERYTHING, RUN, loaded
 
 S3 = "s3://bucket/some/prefix"
@@ -46,30 +47,25 @@ def remote(odd: Path) -> Path:
     return odd
 
 
-def asked(shell: str, line: str) -> subprocess.CompletedProcess[str]:
-    """What the command answers when a shell asks how a line goes on."""
+def asked(shell: str, line: str, *, alone: bool = False) -> Ran:
+    """What the command answers when a shell asks how a line goes on; `alone` in a process of its own."""
     words = line.split(" ")
     variables = {
         "bash": {"COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)},
         "zsh": {"_TYPER_COMPLETE_ARGS": line},
         "fish": {"_TYPER_COMPLETE_ARGS": line, "_TYPER_COMPLETE_FISH_ACTION": "get-args"},
     }[shell]
-    return subprocess.run(
-        [sys.executable, "-m", "scythe_cli.cli"],
-        env={**os.environ, **variables, "_SCYTHE_COMPLETE": f"complete_{shell}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    env = {**variables, "_SCYTHE_COMPLETE": f"complete_{shell}"}
+    return run_alone(env=env) if alone else run_here(env=env)
 
 
-def offered(shell: str, line: str) -> list[str]:
-    done = asked(shell, line)
-    assert done.stderr == ""
+def offered(shell: str, line: str, *, alone: bool = False) -> list[str]:
+    done = asked(shell, line, alone=alone)
+    assert done.err == ""
     if shell == "zsh":
-        inside = done.stdout.partition("((")[2].rpartition("))")[0]
+        inside = done.out.partition("((")[2].rpartition("))")[0]
         return [each.strip('"') for each in inside.splitlines()]
-    return done.stdout.split()
+    return done.out.split()
 
 
 @pytest.mark.parametrize(
@@ -82,7 +78,7 @@ def offered(shell: str, line: str) -> list[str]:
 )
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_each_shell_gets_names_that_are_known(remote: Path, shell: str, line: str, names: list[str]) -> None:
-    assert offered(shell, line) == names
+    assert offered(shell, line, alone=line == "scythe status ") == names
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from scythe_cli import errors
 from scythe_cli.errors import ScytheError
 from scythe_cli.services import project
 
-from .conftest import Run
+from .conftest import Run, RunSeveral
 
 BRANCHES = [
     (error, error.exit_code)
@@ -111,19 +111,19 @@ def test_a_broken_config_is_told_with_file_and_key(scythe: Run, odd: Path) -> No
 
 
 @pytest.mark.parametrize("variables", [{}, {"NO_COLOR": "1", "FORCE_COLOR": "1"}, {"GITHUB_ACTIONS": "true"}])
-def test_no_ansi_when_it_is_no_terminal(shell: Run, odd: Path, variables: dict[str, str]) -> None:
-    for arguments in (["--help"], ["nosuch"], ["runs"], ["doctor"]):
-        ran = shell(*arguments, env=variables)
+def test_no_ansi_when_it_is_no_terminal(shells: RunSeveral, odd: Path, variables: dict[str, str]) -> None:
+    for ran in shells(["--help"], ["nosuch"], ["runs"], ["doctor"], env=variables):
         assert "\x1b" not in ran.out + ran.err
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_any_encoding_will_do(shell: Run, scaffolded: Path, encoding: str) -> None:
-    ran = shell("doctor", env={"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}, charset=encoding)
-    assert "Traceback" not in ran.err
-
-    as_json = shell(
-        "experiments", "heating", "--json", env={"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}, charset=encoding
+def test_any_encoding_will_do(shells: RunSeveral, scaffolded: Path, encoding: str) -> None:
+    ran, as_json = shells(
+        ["doctor"],
+        ["experiments", "heating", "--json"],
+        env={"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+        charset=encoding,
     )
+    assert "Traceback" not in ran.err
     assert as_json.code == 0
     assert as_json.json["inputs"][1]["bounds"] == "20 ≤ x ≤ 2000"

@@ -61,9 +61,8 @@ def test_init_to_results(scythe: Run, scaffolded: Path) -> None:
     assert pl.read_csv(fetched.json[0]["path"]).height == 36
 
 
-def test_versions_of_results(scythe: Run, project: Path) -> None:
-    for bump in ("minor", "minor", "keep"):
-        assert scythe("allocate", "good.csv", "--bump", bump, "--quiet").code == 0
+def test_versions_of_results(scythe: Run, with_runs: Path) -> None:
+    assert scythe("allocate", "good.csv", "--bump", "keep", "--quiet").code == 0
 
     assert (
         scythe("results", "show", "--version", "v1.0.0", "--json").json["experiment_id"].startswith("squares/v1.0.0/")
@@ -306,9 +305,8 @@ def test_a_terminal_that_goes_away_ends_a_run_in_good_order(scythe: Run, project
     assert scythe("results", "show", "--json").json["n_rows"] == 1
 
 
-def test_a_retry_with_other_code_says_so(scythe: Run, project: Path) -> None:
-    assert scythe("allocate", "bad.csv").code == 1
-    code = project / "work.py"
+def test_a_retry_with_other_code_says_so(scythe: Run, with_runs: Path) -> None:
+    code = with_runs / "work.py"
     code.write_text(code.read_text().replace('if case.mode == "raise":', 'if case.mode == "raises":'))
 
     ran = scythe("retry")

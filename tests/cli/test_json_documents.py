@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,12 @@ from scythe_cli.services.records import (
     SubmitResult,
     WorkerStart,
 )
+from tests.commands import run_here
 
-from .conftest import EXPERIMENT, Ran, Run
+from .conftest import ODD, Ran, RunSeveral
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = ROOT / "docs" / "schemas"
-MODULE = "squares_as_json"
 
 # command lines by the command that they stand for; {run} is a run with failures
 LINES = {
@@ -90,32 +90,19 @@ ELSEWHERE: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(squares_with_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with two versions, of which the newer has two failures among four specs."""
-    made = tmp_path_factory.mktemp("a [b] 'ç' $1 😀")
-    (made / "experiments.toml").write_text(
-        f'[scythe]\nworkers = 1\n[experiments.squares]\nentrypoint = "{MODULE}:simulate"\n'
-    )
-    (made / f"{MODULE}.py").write_text(EXPERIMENT)
-    (made / "good.csv").write_text("x\n1\n2\n3\n")
-    (made / "bad.csv").write_text("x,mode\n1,fine\n2,raise\n3,fine\n4,raise\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(made)
-        for file, code in (("good.csv", 0), ("bad.csv", 1)):
-            assert CliRunner().invoke(app, ["allocate", file, "--quiet"]).exit_code == code
+    made = tmp_path_factory.mktemp("made") / ODD
+    shutil.copytree(squares_with_runs, made)
     # `allocate --bump keep` adds another run to this version
     (made / "failed").write_text(next((made / "runs" / "squares" / "v1.1.0").iterdir()).name)
-    yield made
-    sys.modules.pop(MODULE, None)
+    return made
 
 
 def run_line(name: str, folder: Path, *, as_json: bool = True) -> Ran:
     run = f"squares/v1.1.0/{(folder / 'failed').read_text()}"
     arguments = [part.format(run=run) for part in LINES[name]]
-    result = CliRunner().invoke(app, ["--json", *arguments] if as_json else arguments)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return Ran(result.exit_code, result.stdout, result.stderr)
+    return run_here(*(["--json", *arguments] if as_json else arguments))
 
 
 def check(document: Any, schema_name: str) -> None:
@@ -205,10 +192,9 @@ def test_tables_show_the_numbers_of_the_records(folder: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize("no_color", [{}, {"NO_COLOR": "1"}], ids=["plain", "NO_COLOR"])
 def test_nothing_is_coloured_where_it_is_piped(
-    shell: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, no_color: dict[str, str]
+    shells: RunSeveral, folder: Path, monkeypatch: pytest.MonkeyPatch, no_color: dict[str, str]
 ) -> None:
     monkeypatch.chdir(folder)
-    for arguments in (["errors", "squares/v1.1.0"], ["--help"]):
-        ran = shell(*arguments, env={"TERM": "xterm-256color", **no_color})
+    for ran in shells(["errors", "squares/v1.1.0"], ["--help"], env={"TERM": "xterm-256color", **no_color}):
         assert ran.code == 0
         assert "\x1b" not in ran.out + ran.err

@@ -4,32 +4,27 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from .conftest import EXPERIMENT, Run
+from tests.commands import run_here
+
+from .conftest import EXPERIMENT, ODD, Run, RunSeveral, write_squares
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two versions of a project: the second gives another answer for one case, and lacks another case."""
-    folder = tmp_path_factory.mktemp("a [b] 'ç' $1 😀")
-    (folder / "experiments.toml").write_text(
-        '[scythe]\nworkers = 1\n[experiments.squares]\nentrypoint = "work:simulate"\n'
-    )
-    (folder / "work.py").write_text(EXPERIMENT)
-    (folder / "good.csv").write_text("x\n1\n2\n3\n")
+    folder = tmp_path_factory.mktemp(ODD)
+    write_squares(folder)
+    env = {"SCYTHE_CACHE_DIR": str(tmp_path_factory.mktemp("cache"))}
     (folder / "fewer.csv").write_text("x\n2\n1\n4\n")
     for file, result in (("good.csv", "case.x**2,"), ("fewer.csv", "case.x**2 + (case.x == 2),")):
         (folder / "work.py").write_text(EXPERIMENT.replace("square=case.x**2,", f"square={result}"))
-        done = subprocess.run(
-            [sys.executable, "-m", "scythe_cli.cli", "allocate", file], cwd=folder, capture_output=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
+        done = run_here("allocate", file, cwd=folder, env=env)
+        assert done.code == 0, done.err
     return folder
 
 
@@ -139,12 +134,12 @@ def test_export_fetch_and_report(two_runs: Path, scythe: Run) -> None:
     assert result["size_bytes"] == Path("old.html").stat().st_size
 
 
-def test_piped_output_has_no_colors(two_runs: Path, shell: Run) -> None:
-    for arguments in (
-        ["query", "select * from scalars"],
-        ["diff", "v1.0.0", "v1.1.0"],
-        ["plot", "-x", "x", "-y", "square", "--color", "mode"],
+def test_piped_output_has_no_colors(two_runs: Path, shells: RunSeveral) -> None:
+    for ran in shells(
+        ["results", "query", "select * from scalars"],
+        ["results", "diff", "v1.0.0", "v1.1.0"],
+        ["results", "plot", "-x", "x", "-y", "square", "--color", "mode"],
+        env={"TERM": "xterm-256color", "COLUMNS": "80"},
     ):
-        ran = shell("results", *arguments, env={"TERM": "xterm-256color", "COLUMNS": "80"})
         assert ran.code in (0, 1)
         assert "\x1b" not in ran.out

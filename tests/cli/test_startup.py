@@ -55,16 +55,12 @@ def loaded(code: str, forbidden: Iterable[str], folder: Path) -> list[str]:
         (["versions"], EVERYTHING | {"scythe_cli.services.project", "scythe_cli.core.records"}),
         (["versions", "squares"], EVERYTHING | {"scythe_cli.services.project", "scythe_cli.core.records"}),
         (["runs"], (EVERYTHING | {"scythe_cli.services.project"}) - {"pydantic", "ruamel"}),
-        (["experiments"], CLIENTS | SCIENCE),  # the module of this project takes Polars itself
+        (["experiments"], CLIENTS | SCIENCE),
         (["status"], CLIENTS | SCIENCE),
     ],
 )
-def test_a_command_loads_only_what_it_needs(
-    scythe: Run, project: Path, arguments: list[str], forbidden: set[str]
-) -> None:
-    assert scythe("allocate", "good.csv").code == 0
-
-    assert loaded(RUN.format(arguments=arguments), forbidden, project) == []
+def test_a_command_loads_only_what_it_needs(with_runs: Path, arguments: list[str], forbidden: set[str]) -> None:
+    assert loaded(RUN.format(arguments=arguments), forbidden, with_runs) == []
 
 
 @pytest.mark.parametrize(
@@ -81,11 +77,8 @@ def test_a_module_loads_only_what_it_needs(tmp_path: Path, module: str, forbidde
     assert loaded(f"import {module}", forbidden, tmp_path) == []
 
 
-def test_values_of_options_are_what_typer_makes_of_them(scythe: Run, project: Path) -> None:
+def test_values_of_options_are_what_typer_makes_of_them(scythe: Run, with_runs: Path) -> None:
     """Only values that need no conversion skip it."""
-    assert scythe("allocate", "good.csv").code == 0
-    assert scythe("allocate", "good.csv").code == 0
-
     assert [run["version"] for run in scythe("runs", "--json").json] == ["v1.1.0", "v1.0.0"]
     assert [run["version"] for run in scythe("runs", "--json", "--limit", "1").json] == ["v1.1.0"]
     assert len(scythe("runs", "squares", "--json", "--limit=2").json) == 2

@@ -371,10 +371,8 @@ def test_a_run_of_another_process_is_watched_to_its_end(scythe: Run, project: Pa
     assert documents[-1]["gathered"]
 
 
-def test_a_run_that_is_done_is_one_document(scythe: Run, project: Path) -> None:
-    scythe("allocate", "good.csv")
-
-    ran = scythe("status", "--watch", "--json")
+def test_a_run_that_is_done_is_one_document(scythe: Run, with_runs: Path) -> None:
+    ran = scythe("status", "squares/v1.0.0", "--watch", "--json")
     assert ran.code == 0
     assert ran.json["counts"]["succeeded"] == 3
     assert scythe("status", "--timeout", "3s").code == 2

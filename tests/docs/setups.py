@@ -2,15 +2,54 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 import scythe_cli
+from scythe_cli.registry import ExperimentRegistry
 from scythe_cli.services.scaffold import write_project
 
 from .blocks import read_blocks
 
 Setup = Callable[[Path, Path], None]
+"""Writes what is there into a folder, which is the working directory, for a page."""
+
+
+def make(setup: Setup, folder: Path, page: Path, places: pytest.TempPathFactory) -> None:
+    """Have in a folder what a page begins with; what has runs is made once, and copied."""
+    if setup in WITH_RUNS:
+        if setup not in _made:
+            _made[setup] = _make_first(setup, places)
+        shutil.copytree(_made[setup], folder, dirs_exist_ok=True)
+    else:
+        setup(folder, page)
+
+
+_made: dict[Setup, Path] = {}
+
+
+def _make_first(setup: Setup, places: pytest.TempPathFactory) -> Path:
+    folder = places.mktemp(setup.__name__)
+    with contextlib.chdir(folder):
+        setup(folder, folder)  # none of these looks at the page
+        forget_modules()
+    ExperimentRegistry.clear()
+    return folder
+
+
+def forget_modules() -> None:
+    """Let modules of the project be imported afresh, since a page may have written them again."""
+    here = Path.cwd()
+    for name, module in list(sys.modules.items()):
+        # a folder without __init__.py is a package that has no file
+        places = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
+        if any(place and Path(place).is_relative_to(here) for place in places):
+            del sys.modules[name]
 
 
 def empty(folder: Path, page: Path) -> None:
@@ -20,12 +59,6 @@ def empty(folder: Path, page: Path) -> None:
 def heating(folder: Path, page: Path) -> None:
     """What `scythe init` writes."""
     write_project(folder)
-
-
-def heating_with_a_run(folder: Path, page: Path) -> None:
-    """The same, with a run."""
-    write_project(folder)
-    scythe_cli.allocate("cases.csv")
 
 
 def heating_with_runs(folder: Path, page: Path) -> None:
@@ -120,3 +153,6 @@ SETUPS: dict[str, Setup] = {
     "notebooks.md": heating,
 }
 """By the name of the page; others begin in an empty folder."""
+
+WITH_RUNS = (heating_with_runs, energy)
+"""What takes long to make."""

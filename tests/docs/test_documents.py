@@ -27,14 +27,14 @@ from scythe_cli.registry import ExperimentRegistry
 
 from .blocks import Block, read_blocks
 from .expected import difference
-from .setups import SETUPS, empty
-from .terminal import run_at_terminal
+from .setups import SETUPS, empty, forget_modules, make
+from .terminal import run_app_at_terminal, run_at_terminal
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 
 AT_A_TERMINAL = {"README.md", "tutorial.md"}
-"""Pages that show what a terminal shows; of others, commands are run in this process, which is quicker."""
+"""Pages that show what a terminal shows; of others, tables are as wide as they are."""
 
 NIGHTLY = {"results.md"}
 """Pages with so many commands that they are run at night."""
@@ -52,8 +52,11 @@ def _pages() -> list[object]:
 
 
 @pytest.mark.parametrize("page", _pages())
-@pytest.mark.filterwarnings("default")
-def test_what_a_page_shows_is_true(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+# the SDK uses what its own dependencies have deprecated
+@pytest.mark.filterwarnings("default", "ignore::DeprecationWarning:hatchet_sdk.*")
+def test_what_a_page_shows_is_true(
+    page: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "my project"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -61,7 +64,9 @@ def test_what_a_page_shows_is_true(page: Path, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("TERM", "xterm")
     # the command of this environment, whatever else is installed
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    SETUPS.get(page.name, empty)(folder, page)
+    # one process of the executor is enough to see what is shown
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    make(SETUPS.get(page.name, empty), folder, page, tmp_path_factory)
     module = ModuleType("page")  # where the annotations of the page's classes are looked up
     monkeypatch.setitem(sys.modules, "page", module)
     reader = Reader(page, module.__dict__)
@@ -73,7 +78,7 @@ def test_what_a_page_shows_is_true(page: Path, tmp_path: Path, monkeypatch: pyte
                 error.add_note(f"in the block of {page.relative_to(ROOT)}, line {block.line}")
                 raise
             finally:
-                _forget_modules()
+                forget_modules()
 
 
 class Reader:
@@ -105,7 +110,7 @@ class Reader:
             _write(block)
             return
         ExperimentRegistry.clear()
-        _forget_modules()
+        forget_modules()
         with contextlib.redirect_stdout(io.StringIO()):
             exec(compile(textwrap.dedent(block.text), f"{self.page.name}:{block.line}", "exec"), self.names)
 
@@ -127,7 +132,7 @@ class Reader:
 
     def _run(self, line: str, expected: list[str]) -> None:
         at_terminal = self.page.name in AT_A_TERMINAL
-        code, out = _at_terminal(line) if at_terminal else _here(line)
+        code, out = _run(line, at_terminal=at_terminal)
         # 1 is the answer of a run with failures, and of a diff that differs
         assert code in (0, 1), f"{line}\ngave code {code}\n{out}"
         if any(text.strip() for text in expected):
@@ -197,32 +202,22 @@ def _screen(code: int, out: str, err: str) -> str:
     return out + "".join(notes) if code == 0 or (code == 1 and out) else out + err
 
 
-def _at_terminal(line: str) -> tuple[int, str]:
-    shown = run_at_terminal(_without_missing_programs(line), cwd=Path.cwd(), env=os.environ)
-    return shown.code, _screen(shown.code, shown.out, shown.err)
-
-
-def _here(line: str) -> tuple[int, str]:
-    """Run a command line of `scythe` in this process; anything else at a terminal."""
+def _run(line: str, *, at_terminal: bool) -> tuple[int, str]:
+    """Run a command line of `scythe` in this process, which saves the time of a start; anything else in a shell."""
+    line = _without_missing_programs(line)
     words = shlex.split(line, comments=True)
     if words[0] != "scythe" or {"|", ">", "&&", ";"} & set(words):
-        return _at_terminal(line)
+        shown = run_at_terminal(line, cwd=Path.cwd(), env=os.environ)
+        return shown.code, _screen(shown.code, shown.out, shown.err)
     ExperimentRegistry.clear()
-    _forget_modules()
+    forget_modules()
+    if at_terminal:
+        shown = run_app_at_terminal(words[1:])
+        return shown.code, _screen(shown.code, shown.out, shown.err)
     result = CliRunner().invoke(app, words[1:])
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result.exit_code, _screen(result.exit_code, result.stdout, result.stderr)
-
-
-def _forget_modules() -> None:
-    """Let modules of the project be imported afresh, since a page may have written them again."""
-    here = Path.cwd()
-    for name, module in list(sys.modules.items()):
-        # a folder without __init__.py is a package that has no file
-        places = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
-        if any(place and Path(place).is_relative_to(here) for place in places):
-            del sys.modules[name]
 
 
 def _write(block: Block) -> None:

@@ -15,7 +15,8 @@ CONFIG = '[scythe]\nstorage = "runs"\nworkers = 1\n[experiments.energy]\nentrypo
 
 RECORDED = '''
 import os, time
-import polars as pl
+import pyarrow as pa
+from scythe_cli.arrow.build import array_of
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
 from scythe_cli.registry import ExperimentRegistry
 
@@ -39,7 +40,8 @@ def simulate(spec: Case) -> Answer:
     time.sleep(spec.pause_s)
     if spec.x % 97 == 96:
         raise ValueError(f"bad case {spec.x:.0f}")
-    steps = pl.DataFrame({"step": [0, 1], "e": [spec.x, spec.x / 3]})
+    e = array_of([spec.x, spec.x / 3], pa.float64())
+    steps = pa.Table.from_arrays([array_of([0, 1], pa.int64()), e], ["step", "e"])
     return Answer(y=spec.x**2, name=f"case {spec.x:.0f}", dataframes={"steps": steps})
 '''
 

@@ -20,8 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-import polars as pl
+import pyarrow as pa
 
+from scythe_cli.arrow.build import array_of
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec, FileReference
 from scythe_cli.registry import ExperimentRegistry
 
@@ -298,5 +299,6 @@ def simulate(spec: Case, tempdir: Path) -> Answer:
     if report:
         report.write_text(f"report of {spec.x:.0f}")
     y = float(spec.act) if spec.act in ("nan", "inf", "-inf") else spec.x**2
-    steps = pl.DataFrame({"step": [0, 1], "e": [spec.x, spec.x / 3]})
+    e = array_of([spec.x, spec.x / 3], pa.float64())
+    steps = pa.Table.from_arrays([array_of([0, 1], pa.int64()), e], ["step", "e"])
     return Answer(y=y, n=int(spec.x), report=report, dataframes={"steps": steps})

@@ -81,7 +81,8 @@ def test_experiment_ids_that_climb_are_no_runs() -> None:
 HARMFUL = """
 import os
 from pathlib import Path
-import polars as pl
+import pyarrow as pa
+from scythe_cli.arrow.build import array_of
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec, FileReference
 from scythe_cli.registry import ExperimentRegistry
 
@@ -96,7 +97,7 @@ class Answer(ExperimentOutputSpec):
 def simulate(spec: Case, tempdir: Path) -> Answer:
     path = tempdir / "x.txt"
     if spec.do == "frame":
-        return Answer(dataframes={spec.name: pl.DataFrame({"a": [1]})})
+        return Answer(dataframes={spec.name: pa.Table.from_arrays([array_of([1], pa.int64())], ["a"])})
     if spec.do == "link to file":
         path.symlink_to(os.environ["OUTSIDE"])
     elif spec.do == "link to folder":

@@ -25,8 +25,9 @@ from .conftest import CONFIG, Inside, nightly
 CODE = """
 import os
 from pathlib import Path
-import polars as pl
+import pyarrow as pa
 from pydantic import Field
+from scythe_cli.arrow.build import array_of
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec, FileReference
 from scythe_cli.registry import ExperimentRegistry
 
@@ -46,7 +47,8 @@ def simulate(spec: Case, tempdir: Path) -> Answer:
         raise KeyError("lpd")
     report = tempdir / "r.txt"
     report.write_text(spec.weather.read_text() if spec.weather else "none")
-    return Answer(y=spec.x**2, report=report, dataframes={"steps": pl.DataFrame({"a": [1, 2]})})
+    steps = pa.Table.from_arrays([array_of([1, 2], pa.int64())], ["a"])
+    return Answer(y=spec.x**2, report=report, dataframes={"steps": steps})
 """
 
 

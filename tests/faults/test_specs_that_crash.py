@@ -35,14 +35,9 @@ memory_limit = "600MB"
 SIGKILL = "the process was killed by SIGKILL"
 FEW: dict[str, tuple[str, str, str]] = {
     # what the function does → state, type of the error, pattern of the message
-    "abort": ("crashed", "SIGABRT", "the process died of SIGABRT"),
+    # what else ends a process is in the tests of the executor as well
     "segfault": ("crashed", "SIGSEGV", "the process died of SIGSEGV"),
-    "exit 3": ("crashed", "ProcessExit", "the process exited with code 3 by itself"),
-    "stack": ("crashed", "SIGSEGV", "the process died of SIGSEGV"),
     "grow": ("crashed", "MemoryLimit|MemoryError", r"used \d+ MB, the limit is 600 MB|out of memory"),
-    "giant": ("crashed", "MemoryError", "out of memory"),
-    "loop": ("timeout", "Timeout", r"still running after 10(\.0)? s"),
-    "killed": ("crashed", "SIGKILL", SIGKILL),
     "close all": ("crashed", "FileDescriptors", "file descriptors were closed"),
     "unpicklable": ("failed", r"models\.building\.Unpicklable", "cannot be pickled"),
     "unspeakable": ("failed", r"models\.building\.Unspeakable", "its message cannot be shown: __str__ raised Runtime"),
@@ -57,6 +52,12 @@ FEW: dict[str, tuple[str, str, str]] = {
     "hollow": ("failed", "AttributeError", "'Answer' object has no attribute 'y'"),
 }
 MANY = FEW | {
+    "abort": ("crashed", "SIGABRT", "the process died of SIGABRT"),
+    "exit 3": ("crashed", "ProcessExit", "the process exited with code 3 by itself"),
+    "stack": ("crashed", "SIGSEGV", "the process died of SIGSEGV"),
+    "giant": ("crashed", "MemoryError", "out of memory"),
+    "loop": ("timeout", "Timeout", r"still running after 10(\.0)? s"),
+    "killed": ("crashed", "SIGKILL", SIGKILL),
     "exit 0": ("crashed", "ProcessExit", "the process exited with code 0 by itself"),
     "terminated": ("crashed", "SIGTERM", "the process was killed by SIGTERM"),
     "stopped": ("timeout", "Timeout", "still running"),

@@ -361,7 +361,8 @@ def _frame_column(
     for frame in frames:
         offsets.append(None if frame is None else end)
         end += 0 if frame is None else frame.table.num_rows
-    stacked = pa.concat_tables([schema.empty_table(), *tables], promote_options="permissive")
+    # not `schema.empty_table()`, which imports pandas
+    stacked = pa.concat_tables([pa.Table.from_batches([], schema), *tables], promote_options="permissive")
     values = pa.StructArray.from_arrays([column.combine_chunks() for column in stacked.columns], fields=list(schema))
     ends: Any = array_of([*offsets, end], pa.int32())
     array = pa.ListArray.from_arrays(ends, values)

@@ -12,8 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from pydantic import field_validator
 
+from scythe_cli.arrow.build import array_of
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
 
 
@@ -78,6 +80,9 @@ def simulate(spec: Case) -> Result:
     act = ACTS.get(spec.kind)
     if act is not None:
         act(spec)
+    if spec.kind == "frame":
+        frame = pa.Table.from_arrays([array_of([1, 2], pa.int64())], ["step"])
+        return Result(double=1.0, dataframes={"steps": frame})
     if spec.kind == "wrong-type":
         return {"double": 1.0}  # type: ignore[return-value]
     if spec.kind == "nothing":
@@ -159,6 +164,7 @@ ACTS: dict[str, Any] = {
     "grow": lambda spec: _grow(),
     "print-much": lambda spec: sys.stdout.write("head\n" + "x" * 1_000_000 + "\ntail\n"),
     "log": _log,
+    "pandas": lambda spec: print("pandas" in sys.modules),
     "attempts": _count_then_fail,
     "start-and-hang": _start_and_hang,
     "fork": _fork_and_return,
