@@ -62,7 +62,7 @@ def spread_outcomes(storage: Storage, run: RunLayout) -> int:
     writer = LedgerWriter(storage, run, f"duplicates-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:8]}")
     given = 0
     with Ledger.open(storage, run) as ledger:
-        outcomes = ledger.outcomes().filter(pl.col("final"))
+        outcomes = ledger.outcomes(manifest.n_specs if manifest else None).filter(pl.col("final"))
         known = outcomes.select("sort_index", "attempt", "state")
         missing = (
             duplicates.rename({"sort_index": "to", "same_as": "sort_index"})

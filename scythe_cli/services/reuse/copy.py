@@ -310,7 +310,7 @@ def _succeeded(
             return pl.DataFrame(schema={**dict.fromkeys(KEYS, pl.UInt64), "source_index": pl.Int64})
         canonical, unknown = by_content(specs.read(0, specs.n_specs), content_hashes(storage, run, files))
         keys = row_keys(canonical, names).with_row_index("source_index")
-        effective = effective_outcomes(ledger.outcomes())
+        effective = effective_outcomes(ledger.outcomes(specs.n_specs))
     good = effective.filter(pl.col("state") == State.SUCCEEDED.value)
     if own_only:
         good = good.filter(pl.col("started_at").is_not_null())

@@ -185,7 +185,7 @@ def _compare(
         with SpecFile.open(storage, earlier.run) as specs, Ledger.open(storage, earlier.run) as ledger:
             shared = [name for name in names if name in specs.input_names]
             canonical, _ = by_content(specs.read(0, specs.n_specs), content_hashes(storage, earlier.run, files))
-            states = effective_outcomes(ledger.outcomes()).select("sort_index", "state")
+            states = effective_outcomes(ledger.outcomes(specs.n_specs)).select("sort_index", "state")
             lacking = [name for name in {*names, *specs.input_names} if name not in shared]
     except StorageError:
         return [], None
