@@ -258,8 +258,8 @@ class LocalStorage:
 
     def rename(self, key: str, to: str) -> None:
         """Give a file another key."""
-        path = self._path(key)
-        with self._reading(path), self._inside(key) as inside, self._writing(to) as target:
+        self.size(key)  # what is not there is said so
+        with self._reading(self._path(key)), self._inside(key) as inside, self._writing(to) as target:
             try:
                 # exclusively: what has appeared there meanwhile keeps its name
                 os.link(

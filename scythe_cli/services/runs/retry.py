@@ -36,7 +36,7 @@ from scythe_cli.run.outcomes.duplicates import read_duplicates, spread_outcomes
 from scythe_cli.run.outcomes.effective import counts_of, effective_outcomes
 from scythe_cli.run.outcomes.part_files import is_part_name
 from scythe_cli.run.specs_file import SpecFile
-from scythe_cli.services.allocation.execution import at_work, conclude, run_job
+from scythe_cli.services.allocation.execution import at_work, conclude, left_alone, run_job
 from scythe_cli.services.records import AllocateResult
 from scythe_cli.services.reuse.code_hash import code_of, differing_code
 from scythe_cli.storage.base import Storage
@@ -97,7 +97,7 @@ def retry_run(
             outcomes = ledger.outcomes(run.manifest.n_specs if run.manifest else None)
             own, foreign = ledger.own_and_foreign()
         job = _job(run, experiment, outcomes, only, root=root, workers=workers, max_failures=max_failures)
-        notices = _set_aside(run, own) + _told_of(foreign)
+        notices = _set_aside(run, own) + [left_alone(name) for name in foreign]
         if job.todo is not None and not job.todo.num_rows:
             notices.append(_nothing_to_do(run, job.counts, only))
             if not own and run.tables_are_current():
@@ -147,10 +147,6 @@ def _set_aside(run: Run, damaged: Sequence[str]) -> list[str]:
         aside = next(free for free in names if free not in taken)
         run.storage.rename(run.layout.key("outcomes", name), run.layout.key("outcomes", aside))
     return [f"part {name} of the ledger is damaged: the specs that were in it are run again" for name in damaged]
-
-
-def _told_of(foreign: Sequence[str]) -> list[str]:
-    return [f"{name} among the parts of the ledger is none of this program: it is left as it is" for name in foreign]
 
 
 def _remove_parts_set_aside(run: Run) -> None:
