@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from scythe_cli.cli.output import clean
 from scythe_cli.errors import ScytheError
+from scythe_cli.storage.atomic_files import TEMP_PREFIX
 
 NIGHTLY_CASES = 10_000
 
@@ -57,6 +58,8 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
         path = arguments[position]
         if not isinstance(path, (str, bytes, os.PathLike)):
             continue
+        if event == "open" and isinstance(path, str) and path.startswith(TEMP_PREFIX):
+            continue  # in a folder that the event does not tell; where it goes is told when it is renamed
         fd = -1 if folder is None else arguments[folder]
         # abspath, not resolve: links stay as they are written
         base = os.readlink(f"/proc/self/fd/{fd}") if fd >= 0 else os.getcwd()  # noqa: PTH109, PTH115

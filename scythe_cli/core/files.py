@@ -15,7 +15,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["ForeignFileError", "open_below", "open_folder", "open_regular", "read_all", "read_regular"]
+__all__ = [
+    "ForeignFileError",
+    "append_regular",
+    "open_below",
+    "open_folder",
+    "open_regular",
+    "read_all",
+    "read_regular",
+]
 
 
 # what a system does not have is not needed there
@@ -96,6 +104,27 @@ def read_regular(path: str | Path, *, max_bytes: int, follow: bool = False) -> b
     """
     with open_regular(path, follow=follow) as file:
         return read_all(file, max_bytes)
+
+
+def append_regular(path: Path, text: str) -> None:
+    """Add to a file, which is made when it is missing; never to one that has another name elsewhere.
+
+    Raises:
+        ForeignFileError: If it is a link, no regular file, or one that has several names.
+        OSError: If the system refuses.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | (_CAREFULLY & ~os.O_RDONLY) | _NO_LINK
+    try:
+        fd = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP or error.errno in {errno.ENXIO, errno.ENODEV}:  # a pipe that nobody reads
+            raise ForeignFileError(f"{path.name} is not a regular file") from error
+        raise
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            raise ForeignFileError(f"{path.name} is not a regular file of its own")
+        file.write(text)
 
 
 def open_folder(path: str | Path, *, dir_fd: int | None = None, follow: bool = True) -> int:

@@ -16,10 +16,11 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from scythe_cli.analysis.results.fetch_folder import FetchFolder
 from scythe_cli.analysis.run import Run
 from scythe_cli.core.records import StateCounts
 from scythe_cli.core.states import State
-from scythe_cli.errors import StorageError
+from scythe_cli.errors import StorageError, UsageError
 from scythe_cli.registry import ExperimentRegistry, RegisteredExperiment
 from scythe_cli.run.final.gather import gather
 from scythe_cli.services.runs.retry import retry_run
@@ -293,3 +294,45 @@ def test_what_another_user_puts_into_a_run(
     assert sorted(path.name for path in victim.iterdir()) == ["thesis.pq"]
     assert (folder / "outcomes" / "link.pq").is_symlink()
     assert not (folder / "final" / "scalars.pq").is_symlink()
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "dangling", "pipe", "folder", "sparse", "becomes a link"])
+def test_fetch_remembers_nothing_in_a_file_of_somebody_else(
+    local: Run, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gather(local.storage, local.layout)
+    victim = tmp_path / "victim"
+    victim.write_bytes(THESIS)
+    dest = tmp_path / "dest"
+    dest.mkdir()
+    receipts = dest / ".scythe-fetched"
+
+    def put() -> None:
+        receipts.symlink_to(victim)
+
+    if kind == "link":
+        put()
+    elif kind == "hard link":
+        receipts.hardlink_to(victim)
+    elif kind == "dangling":
+        receipts.symlink_to(tmp_path / "none")
+    elif kind == "pipe":
+        os.mkfifo(receipts)
+    elif kind == "folder":
+        receipts.mkdir()
+    elif kind == "sparse":
+        with receipts.open("wb") as file:
+            file.truncate(1 << 40)
+    else:
+        placed = FetchFolder._write_receipt  # pyright: ignore[reportPrivateUsage]
+
+        def late(self: FetchFolder, *arguments: Any) -> None:
+            if not receipts.exists():
+                put()
+            placed(self, *arguments)
+
+        monkeypatch.setattr(FetchFolder, "_write_receipt", late)
+    with time_limit(20), pytest.raises((UsageError, StorageError), match=r"\.scythe-fetched|cannot be written"):
+        local.fetch(dest)
+    assert victim.read_bytes() == THESIS
+    assert not (tmp_path / "none").exists()

@@ -5,11 +5,12 @@ A part that is damaged is told from a file that somebody else has put beside the
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 from scythe_cli.arrow.checksum import bears_mark, has_whole_pages, whole_footer
 from scythe_cli.core.files import ForeignFileError, open_regular
 from scythe_cli.errors import StorageError
-from scythe_cli.model.outcome_schema import FRAME, OUTCOME_SCHEMA
+from scythe_cli.model.outcome_schema import FRAME, LEVELS_KEY, OUTCOME_SCHEMA
 
 __all__ = [
     "FIRST_KEY",
@@ -94,6 +95,8 @@ def open_part(name: str, path: Path, *, whole: bool, ours: pa.Schema | None) -> 
             metadata: Any = file.metadata
             if (ours is None or not schema.equals(ours)) and not _has_outcomes(schema):
                 return None
+            if not all(_is_frame(field) for field in schema if field.name.startswith(FRAME)):
+                return None
             # not from the sizes of the columns: asking for these in a damaged footer can end the process
             stored = schema.metadata or {}
             frame_bytes, first = (int(stored.get(key, b"0")) for key in (FRAME_BYTES_KEY, FIRST_KEY))
@@ -104,6 +107,18 @@ def open_part(name: str, path: Path, *, whole: bool, ours: pa.Schema | None) -> 
     except (pa.ArrowException, OSError, ValueError) as error:
         raise_if_refused(error, path)
         return None
+
+
+def _is_frame(field: pa.Field[Any]) -> bool:
+    """Whether a column can be one of user dataframes: a list of rows, and names of levels that are such."""
+    type_: Any = field.type
+    if not (pa.types.is_list(type_) or pa.types.is_large_list(type_)) or not pa.types.is_struct(type_.value_type):
+        return False
+    try:
+        levels: Any = json.loads((field.metadata or {}).get(LEVELS_KEY, b"[]"))
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(levels, list) and all(isinstance(level, str) for level in cast("list[Any]", levels))
 
 
 def _row_groups(metadata: Any, first: int) -> tuple[RowGroup, ...]:
