@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -44,7 +45,7 @@ class ForeignFileError(OSError):
         return self.what
 
 
-def open_regular(path: str | Path, *, dir_fd: int | None = None, follow: bool = False) -> BinaryIO:
+def open_regular(path: str | Path, *, dir_fd: int | None = None, follow: bool = False) -> BufferedReader:
     """Open a regular file for reading, without waiting.
 
     Args:

@@ -321,7 +321,7 @@ def _fetch(cache: ArtifactCache, uri: str) -> _Hashed | str:
 
 
 def _targets(found: Mapping[str, _Hashed | str]) -> dict[str, str]:
-    """Where each file goes: `<start of its hash>/<name>`, one place for one content.
+    """Where each file goes: `<its hash>/<name>`, one place for one content, and no two contents in one.
 
     The name is the first one that the content has. A content under names with different suffixes gets a place for
     each suffix, since programs go by the suffix.
@@ -332,7 +332,7 @@ def _targets(found: Mapping[str, _Hashed | str]) -> dict[str, str]:
         if isinstance(file, _Hashed):
             name = safe_name(value)
             kept = names.setdefault((file.sha256, Path(name).suffix.lower()), name)
-            targets[value] = f"{file.sha256[:16]}/{kept}"
+            targets[value] = f"{file.sha256}/{kept}"
     return targets
 
 

@@ -18,15 +18,17 @@ import pytest
 
 from scythe_cli.analysis.results.fetch_folder import FetchFolder
 from scythe_cli.analysis.run import Run
+from scythe_cli.config.file import find_config
 from scythe_cli.core.records import StateCounts
 from scythe_cli.core.states import State
-from scythe_cli.errors import StorageError, UsageError
+from scythe_cli.errors import ConfigError, StorageError, UsageError
 from scythe_cli.registry import ExperimentRegistry, RegisteredExperiment
 from scythe_cli.run.final.gather import gather
 from scythe_cli.services.runs.retry import retry_run
 from scythe_cli.storage.base import ForeignKeyError, Storage
 from scythe_cli.storage.opening import open_storage
 from tests import servers
+from tests.commands import run_here
 from tests.fuzzing import time_limit
 from tests.made_runs import LAYOUT, Answer, Case, make_run, outcomes, write_part
 from tests.services.test_retry import PART, ToldEngine
@@ -336,3 +338,72 @@ def test_fetch_remembers_nothing_in_a_file_of_somebody_else(
         local.fetch(dest)
     assert victim.read_bytes() == THESIS
     assert not (tmp_path / "none").exists()
+
+
+PLANTED = """
+[experiments.energy]
+entrypoint = "planted:simulate"
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments", [["doctor"], ["experiments"], ["validate", "c.csv"], ["allocate", "c.csv"], ["runs"]]
+)
+def test_a_configuration_of_another_user_is_not_found_but_only_named(
+    open_place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    as_nobody(f"printf '{PLANTED}' > experiments.toml; echo 'open(\"ran\", \"w\")' > planted.py", open_place)
+    mine = open_place / "mine"
+    mine.mkdir()
+    (mine / "c.csv").write_text("x\n1\n")
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    ran = run_here(*arguments, cwd=mine)
+    assert ran.code == 3
+    said = ran.out + ran.err
+    assert "belongs to another user" in said
+    assert "--config" in said
+    assert not list(open_place.rglob("ran"))
+    named = run_here("--config", str(open_place / "experiments.toml"), "runs", cwd=mine)
+    assert named.code == 0, named.err
+
+
+@pytest.mark.parametrize("owner", ["own", "root", "other", "sudo"])
+def test_whose_configuration_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: str) -> None:
+    (tmp_path / "experiments.toml").write_text("")
+    (tmp_path / "inner").mkdir()
+    uid = (tmp_path / "experiments.toml").stat().st_uid
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    if owner == "other" or (owner == "root" and uid):
+        monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
+    if owner == "sudo":
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        monkeypatch.setenv("SUDO_UID", str(uid))
+    if owner == "other" and uid:
+        with pytest.raises(ConfigError, match=r"belongs to another user(.|\n)*--config"):
+            find_config(tmp_path / "inner")
+    elif owner != "root" or uid == 0:
+        assert find_config(tmp_path / "inner") == tmp_path / "experiments.toml"
+
+
+READING = [
+    ["status"],
+    ["runs"],
+    ["versions"],
+    ["results", "ls"],
+    ["results", "show"],
+    ["errors"],
+    ["logs", "--row", "0"],
+]
+
+
+@pytest.mark.parametrize("arguments", READING, ids=" ".join)
+def test_commands_that_only_read_import_nothing_of_the_user(tmp_path: Path, arguments: list[str]) -> None:
+    storage = open_storage(tmp_path / "runs")
+    layout = make_run(storage, tmp_path / "scratch", 3)
+    write_part(storage, layout, PART, outcomes(range(3)))
+    gather(storage, layout)
+    (tmp_path / "experiments.toml").write_text(PLANTED)
+    (tmp_path / "planted.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    ran = run_here(*arguments, cwd=tmp_path)
+    assert ran.code == 0, ran.err
+    assert not (tmp_path / "ran").exists()
