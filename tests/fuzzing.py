@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 import unicodedata
@@ -11,11 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from scythe_cli.cli.output import clean
 from scythe_cli.errors import ScytheError
+from scythe_cli.storage.atomic_files import TEMP_PREFIX
 
 NIGHTLY_CASES = 10_000
 
@@ -55,6 +58,8 @@ def _watch(event: str, arguments: tuple[Any, ...]) -> None:
         path = arguments[position]
         if not isinstance(path, (str, bytes, os.PathLike)):
             continue
+        if event == "open" and isinstance(path, str) and path.startswith(TEMP_PREFIX):
+            continue  # in a folder that the event does not tell; where it goes is told when it is renamed
         fd = -1 if folder is None else arguments[folder]
         # abspath, not resolve: links stay as they are written
         base = os.readlink(f"/proc/self/fd/{fd}") if fd >= 0 else os.getcwd()  # noqa: PTH109, PTH115
@@ -79,6 +84,22 @@ def writes_only_below(*folders: Path) -> Generator[None]:
         assert not strange, f"written to {strange[:3]}"
     finally:
         _written = None
+
+
+@contextmanager
+def time_limit(seconds: int) -> Generator[None]:
+    """Fail when a block waits for something that never comes; only in the main thread."""
+
+    def late(*_: object) -> None:
+        pytest.fail(f"it waits for longer than {seconds} s")
+
+    old = signal.signal(signal.SIGALRM, late)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, old)
 
 
 def check_message(error: ScytheError, *, longest: int = 20_000) -> None:

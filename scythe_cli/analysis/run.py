@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 import polars as pl
+import pyarrow as pa
 
 from scythe_cli.analysis.records import (
     DiffResult,
@@ -16,6 +18,8 @@ from scythe_cli.analysis.records import (
     TableRecord,
     TableSummary,
 )
+from scythe_cli.errors import ScytheError, StorageError, first_line
+from scythe_cli.run.ledger import POLARS_ERRORS
 from scythe_cli.run.stored_run import StoredRun
 
 if TYPE_CHECKING:
@@ -26,6 +30,28 @@ if TYPE_CHECKING:
 
 
 __all__ = ["Run"]
+
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _reading_this_run(method: Callable[Concatenate[Run, _P], _T]) -> Callable[Concatenate[Run, _P], _T]:
+    """Turn what libraries raise at files of wrong shape into a StorageError; some even panic."""
+
+    @wraps(method)
+    def told(self: Run, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return method(self, *args, **kwargs)
+        except ScytheError:
+            raise
+        except (pa.ArrowException, *POLARS_ERRORS, ArithmeticError, ValueError, RecursionError) as error:
+            raise StorageError(
+                f"{self.experiment_id} has a file that cannot be read: {first_line(error)}",
+                hint="--verbose tells where that was seen.",
+            ) from error
+
+    return told
 
 
 @dataclass(frozen=True)
@@ -43,6 +69,7 @@ class Run(StoredRun):
 
         return run_html(self)
 
+    @_reading_this_run
     def tables(self) -> list[TableRecord]:
         """The final tables."""
         from scythe_cli.analysis.results.tables import describe_tables
@@ -77,6 +104,7 @@ class Run(StoredRun):
 
         return scan_table(self.storage, self.table_key(name))
 
+    @_reading_this_run
     def scalars(self) -> pl.DataFrame:
         """`scalars.pq`: one row per spec that succeeded; index levels are the first columns."""
         from scythe_cli.analysis.results.tables import reading
@@ -84,18 +112,21 @@ class Run(StoredRun):
         with reading(self.storage, self.table_key("scalars")):
             return self.table("scalars").collect()
 
+    @_reading_this_run
     def to_pandas(self, name: str = "scalars") -> pd.DataFrame:
         """A final table as pandas, with its MultiIndex."""
         from scythe_cli.analysis.results.tables import read_pandas
 
         return read_pandas(self.storage, self.table_key(name))
 
+    @_reading_this_run
     def show(self, table: str = "scalars", rows: int = 10) -> TableSummary:
         """A table's head, and a summary of its columns."""
         from scythe_cli.analysis.results.summary import summarise_table
 
         return summarise_table(self, table, rows)
 
+    @_reading_this_run
     def fetch(
         self,
         dest: Path,
@@ -145,6 +176,7 @@ class Run(StoredRun):
             progress=progress,
         )
 
+    @_reading_this_run
     def query(self, sql: str, *, also: Sequence[StoredRun] = ()) -> pl.DataFrame:
         """Ask the tables of the run in SQL; DuckDB answers.
 
@@ -179,6 +211,7 @@ class Run(StoredRun):
 
         return tidy_frame(self, table).frame
 
+    @_reading_this_run
     def export(
         self,
         path: Path,
@@ -206,6 +239,7 @@ class Run(StoredRun):
 
         return export_run(self, Path(path), table, ids=ids, overwrite=overwrite, raw_cells=raw_cells)
 
+    @_reading_this_run
     def diff(
         self,
         other: StoredRun,
@@ -239,6 +273,7 @@ class Run(StoredRun):
 
         return diff_runs(self, other, rtol=rtol, atol=atol, tables=tables, ignore=ignore, limit=limit)
 
+    @_reading_this_run
     def plot(
         self,
         x: str | None = None,
@@ -275,6 +310,7 @@ class Run(StoredRun):
 
         return make_figure(self, x=x, y=y, color=color, kind=kind, columns=columns, table=table, bins=bins, seed=seed)
 
+    @_reading_this_run
     def report(self, path: Path, *, overwrite: bool = False) -> ReportResult:
         """Write the run on one page: an HTML file that needs no network.
 

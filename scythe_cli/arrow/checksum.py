@@ -10,10 +10,14 @@ byte of the file belongs to one of the two; a footer whose seal cannot be found 
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 
-__all__ = ["UNSEALED", "has_seal", "has_whole_pages", "seal", "seal_footer", "whole_footer"]
+from scythe_cli.core.files import open_regular
+
+__all__ = ["UNSEALED", "bears_mark", "has_seal", "has_whole_pages", "seal", "seal_footer", "whole_footer"]
 
 
 _HASH_BYTES = 16
@@ -21,6 +25,7 @@ _HEX = 2 * _HASH_BYTES
 _WORD = b"scythe-seal:"
 _CHUNK_BYTES = 1 << 20
 _TAIL_BYTES = 1 << 16
+_MAX_FOOTER_BYTES = 256_000_000
 _END_BYTES = 8  # the footer's length and PAR1
 
 UNSEALED = {b"scythe:seal": _WORD + b"0" * (2 * _HEX)}
@@ -76,6 +81,27 @@ def has_seal(path: Path) -> bool:
     return footer is not None and _place(footer) is not None
 
 
+def bears_mark(path: Path, marks: Sequence[bytes] = ()) -> bool:
+    """Whether a file holds, anywhere, what only a file that was written to be sealed does: so it was, and is damaged.
+
+    Args:
+        path: The file.
+        marks: Further words that tell as much.
+
+    Raises:
+        OSError: If the file cannot be read.
+    """
+    words = [*UNSEALED, _WORD, *marks]
+    overlap = max(map(len, words))
+    with open_regular(path) as file:
+        before = b""
+        while chunk := file.read(_CHUNK_BYTES):
+            if any(word in before + chunk for word in words):
+                return True
+            before = chunk[-overlap:]
+    return False
+
+
 def whole_footer(path: Path) -> bytes | None:
     """The file from its footer on, if that is what it was sealed with; None if it is not.
 
@@ -104,8 +130,8 @@ def has_whole_pages(path: Path) -> bool:
     if footer is None or place is None:
         return False
     digest = blake2b(digest_size=_HASH_BYTES)
-    with path.open("rb") as file:
-        n_remaining = path.stat().st_size - len(footer)
+    with open_regular(path) as file:
+        n_remaining = os.fstat(file.fileno()).st_size - len(footer)
         while n_remaining and (chunk := file.read(min(n_remaining, _CHUNK_BYTES))):
             digest.update(chunk)
             n_remaining -= len(chunk)
@@ -114,14 +140,14 @@ def has_whole_pages(path: Path) -> bool:
 
 def _footer(path: Path) -> bytes | None:
     """The file from its footer on; None when there is none."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - _TAIL_BYTES))
         tail = file.read()
         if len(tail) < _END_BYTES:
             return None
         length = int.from_bytes(tail[-_END_BYTES:-4], "little") + _END_BYTES
-        if length > size:
+        if length > min(size, _MAX_FOOTER_BYTES):
             return None
         if length > len(tail):
             file.seek(size - length)

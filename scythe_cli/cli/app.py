@@ -74,6 +74,10 @@ class ScytheGroup(HelpfulGroup):
             code = returned if isinstance(returned, int) else 0
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one place that maps every error
             code = report(error, options)
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # which Polars and pydantic raise when their own code gives up
+                raise
+            code = report(error, options)
         close_stdout()
         if standalone_mode:
             sys.exit(code)

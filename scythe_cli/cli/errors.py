@@ -13,7 +13,7 @@ from typer.exceptions import TyperException
 
 from scythe_cli.cli.help import usage_line
 from scythe_cli.cli.output import Output, write_stdout
-from scythe_cli.errors import ScytheError
+from scythe_cli.errors import ScytheError, first_line
 
 if TYPE_CHECKING:
     from scythe_cli.cli.framework import Options
@@ -52,6 +52,9 @@ def describe(error: BaseException, *, verbose: bool = False) -> Failure:
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         return Failure("StoppedError", "interrupted", None, 130)
     said = str(error).strip()
+    if name == "PanicException":
+        hint = "A file may be damaged." if verbose else "A file may be damaged; --verbose tells where it happened."
+        return Failure(name, f"a library gave up: {first_line(error)}", hint, 1)
     what = f"{name}: {said}" if said else name
     hint = None if verbose else "Run again with --verbose for the traceback."
     return Failure(name, f"unexpected error: {what}", hint, 1)

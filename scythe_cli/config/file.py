@@ -21,12 +21,41 @@ _MAX_CONFIG_BYTES = 1_000_000
 
 
 def find_config(start: Path) -> Path | None:
-    """Look for experiments.toml in a folder and in those above it."""
+    """Look for experiments.toml in a folder and in those above it.
+
+    Raises:
+        ConfigError: If the one that is found is neither the user's own nor root's.
+    """
     for folder in (start, *start.parents):
         candidate = folder / CONFIG_NAME
         if candidate.is_file():
+            _check_owner(candidate)
             return candidate
     return None
+
+
+def _check_owner(path: Path) -> None:
+    """Refuse a file that was found and not named, when it is somebody else's: it says which code is run.
+
+    In a folder such as /tmp, anybody can put one above the folders of others. As git does, root is trusted, and who
+    has become root by sudo trusts the own files as before.
+    """
+    if not hasattr(os, "geteuid"):
+        return
+    trusted = {0, os.geteuid()}
+    sudo = os.environ.get("SUDO_UID", "")
+    if os.geteuid() == 0 and sudo.isascii() and sudo.isdigit():
+        trusted.add(int(sudo))
+    for place in (path, path.parent):
+        try:
+            owner = place.stat().st_uid
+        except OSError:
+            continue  # it is gone; whoever reads it says so
+        if owner not in trusted:
+            raise ConfigError(
+                f"{show_path(path)} belongs to another user, and so would the code that it names",
+                hint=f"If you trust it, name it: --config {show_path(path)}",
+            )
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -175,8 +175,18 @@ def run_record(storage: Storage, run: RunLayout) -> RunRecord:
         uri=storage.uri(run.experiment_id),
         n_specs=manifest.n_specs if manifest else None,
         engine=manifest.engine if manifest else None,
-        complete=storage.exists(run.table("scalars")),
+        complete=_is_complete(storage, run),
     )
+
+
+def _is_complete(storage: Storage, run: RunLayout) -> bool:
+    from scythe_cli.storage.base import ForeignKeyError
+
+    try:
+        return storage.exists(run.table("scalars"))
+    except ForeignKeyError as error:
+        logger.warning("%s", error.message)
+        return False
 
 
 def runs_by_version(storage: Storage, experiment: str | None = None) -> list[tuple[str, str, list[datetime]]]:

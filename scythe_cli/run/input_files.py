@@ -8,21 +8,24 @@ import re
 import stat
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl, urlsplit
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scythe_cli.errors import StorageError
+from scythe_cli.run.manifest import read_yaml
 from scythe_cli.storage.cache import ArtifactCache
 from scythe_cli.storage.download import safe_name, uri_scheme
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from scythe_cli.run.layout import RunLayout
     from scythe_cli.storage.base import Storage
 
 
@@ -30,9 +33,11 @@ __all__ = [
     "ArtifactPlan",
     "ArtifactProblem",
     "InputArtifact",
+    "ListedFile",
     "PlannedArtifact",
     "UploadedArtifacts",
     "collect_artifacts",
+    "read_listed_files",
     "upload_artifacts",
 ]
 
@@ -53,6 +58,40 @@ class InputArtifact(BaseModel):
     uri: str
     size_bytes: int
     sha256: str
+
+
+class ListedFile(BaseModel):
+    """What a run's list of input files says of one: also that of an older program, which says less."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    uri: str
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    source_name: str | None = None
+    size_bytes: int | None = Field(default=None, ge=0)
+
+
+def read_listed_files(storage: Storage, run: RunLayout) -> list[ListedFile]:
+    """The input files of a run, wherever its list has them; entries that are of no such shape are passed over.
+
+    Raises:
+        StorageError: If the list cannot be read, or is no YAML.
+    """
+    listed: list[ListedFile] = []
+    nodes: list[Any] = [read_yaml(storage, run.input_artifacts)]
+    seen: set[int] = set()
+    while nodes:
+        node = nodes.pop()
+        if id(node) in seen or not isinstance(node, (dict, list)):
+            continue
+        seen.add(id(node))  # a document can hold itself
+        inner = cast("list[Any]", node)
+        if isinstance(node, dict):
+            with suppress(ValidationError):
+                listed.append(ListedFile.model_validate(node))
+            inner = list(cast("dict[Any, Any]", node).values())
+        nodes.extend(reversed(inner))
+    return listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +321,7 @@ def _fetch(cache: ArtifactCache, uri: str) -> _Hashed | str:
 
 
 def _targets(found: Mapping[str, _Hashed | str]) -> dict[str, str]:
-    """Where each file goes: `<start of its hash>/<name>`, one place for one content.
+    """Where each file goes: `<its hash>/<name>`, one place for one content, and no two contents in one.
 
     The name is the first one that the content has. A content under names with different suffixes gets a place for
     each suffix, since programs go by the suffix.
@@ -293,7 +332,7 @@ def _targets(found: Mapping[str, _Hashed | str]) -> dict[str, str]:
         if isinstance(file, _Hashed):
             name = safe_name(value)
             kept = names.setdefault((file.sha256, Path(name).suffix.lower()), name)
-            targets[value] = f"{file.sha256[:16]}/{kept}"
+            targets[value] = f"{file.sha256}/{kept}"
     return targets
 
 

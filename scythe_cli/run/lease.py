@@ -10,6 +10,8 @@ What it guarantees, with a storage that can create exclusively, read, replace an
 - An owner that has lost its lease, because it was suspended or cut off for longer than the lease holds, finds out when
   it next renews, and stops. Until then, at most `RENEW_S`, both can be at work.
 
+- A lease that says that it holds for longer than any does is believed no longer than one that was written when it was.
+
 What it does not: a clock that is wrong by more than `GRACE_S` makes a living owner look like one that is gone, and an
 owner that renews in the very moment in which it is replaced can win against who replaces it, who then stops. Neither
 can spoil a run: parts of the ledger have names of their own, and of two outcomes of a spec one counts.
@@ -18,6 +20,7 @@ can spoil a run: parts of the ledger have names of their own, and of two outcome
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import threading
@@ -32,7 +35,7 @@ from uuid import uuid4
 from scythe_cli.core.processes import is_alive, machine, start_of
 from scythe_cli.errors import StorageError, UsageError
 from scythe_cli.run.layout import RunLayout
-from scythe_cli.storage.base import MissingKeyError, Storage
+from scythe_cli.storage.base import ForeignKeyError, MissingKeyError, Storage
 
 __all__ = ["GRACE_S", "LEASE_S", "RENEW_S", "Lease", "LeaseRecord", "abandoned_claims", "hold_lease", "read_owner"]
 
@@ -52,6 +55,9 @@ _held: set[str] = set()
 _NAME = ".lease"
 _SETTLE_S = 0.5
 _MAX_CLAIMS = 100
+_MAX_BYTES = 65_536
+_MAX_PID = 2**31
+_YEARS = range(1970, 3000)
 
 
 def abandoned_claims(storage: Storage, run: RunLayout) -> list[str]:
@@ -93,20 +99,22 @@ class LeaseRecord:
         try:
             fields: dict[str, Any] = json.loads(data)
             moments = {name: datetime.fromisoformat(fields[name]) for name in ("since", "expires")}
-            if any(moment.tzinfo is None for moment in moments.values()):
+            if any(moment.tzinfo is None or moment.year not in _YEARS for moment in moments.values()):
                 return None
             record = cls(
                 token=str(fields["token"]),
-                host=str(fields["host"]),
+                host=str(fields["host"])[:200],
                 machine=str(fields["machine"]),
                 pid=int(fields["pid"]),
                 process_start=float(fields["process_start"]),
                 **moments,
             )
-        except (ValueError, TypeError, LookupError):
+        except (ValueError, TypeError, LookupError, OverflowError, RecursionError):
             return None
         # the token becomes part of a key
-        return record if record.token.isalnum() and len(record.token) <= 64 else None
+        is_token = record.token.isascii() and record.token.isalnum() and len(record.token) <= 64
+        is_process = 0 < record.pid < _MAX_PID and math.isfinite(record.process_start)
+        return record if is_token and is_process else None
 
     def owner_is_gone(self, now: datetime) -> bool:
         """Whether the lease has run out, or its owner is known to be dead, or to have tried to give it back."""
@@ -185,8 +193,9 @@ class Lease:
         for _ in range(3):
             if self._create(self._key):
                 return
-            found = self._read(self._key)
-            if found is None and not self._storage.exists(self._key):
+            try:
+                found = _read_record(self._storage, self._key)
+            except MissingKeyError:
                 continue  # given back in this moment
             if found is not None and not found.owner_is_gone(datetime.now(UTC)):
                 raise self._refusal(found)
@@ -209,6 +218,11 @@ class Lease:
                 return False
             # who made it died while taking over. It is not removed: who looked at the same time could then remove
             # the claim of somebody who is alive
+        else:
+            raise StorageError(
+                f"{self._run.experiment_id} has {_MAX_CLAIMS - 1} claims that nobody uses",
+                hint=f"Remove the files in its folder whose names begin with {_NAME}-.",
+            )
         try:
             if _token_of(self._read(self._key)) != token:
                 claims = claims[-1:]  # the others are not ours to remove
@@ -229,7 +243,8 @@ class Lease:
 
     def _refusal(self, owner: LeaseRecord | None) -> UsageError:
         who = owner.describe() if owner else "its owner cannot be read"
-        until = f" It can be taken over at {owner.expires + timedelta(seconds=GRACE_S):%H:%M:%S} UTC" if owner else ""
+        free_at = owner.expires + timedelta(seconds=GRACE_S) if owner else None
+        until = f" It can be taken over at {free_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if free_at else ""
         return UsageError(
             f"another process is at work on {self._run.experiment_id}: {who}",
             hint=f"Wait until it is done, or stop it.{until}{' if it is dead.' if owner else ''}",
@@ -237,7 +252,7 @@ class Lease:
 
     def _read(self, key: str) -> LeaseRecord | None:
         try:
-            return LeaseRecord.from_bytes(self._storage.read_bytes(key))
+            return _read_record(self._storage, key)
         except MissingKeyError:
             return None
 
@@ -282,10 +297,31 @@ def read_owner(storage: Storage, run: RunLayout) -> LeaseRecord | None:
         StorageError: If the storage cannot be read.
     """
     try:
-        found = LeaseRecord.from_bytes(storage.read_bytes(run.key(_NAME)))
+        found = _read_record(storage, run.key(_NAME))
     except MissingKeyError:
         return None
     return None if found is None or found.owner_is_gone(datetime.now(UTC)) else found
+
+
+def _read_record(storage: Storage, key: str) -> LeaseRecord | None:
+    """What a lease or a claim says; None where it is nothing that an owner could have written.
+
+    Raises:
+        MissingKeyError: If there is none.
+    """
+    try:
+        record = LeaseRecord.from_bytes(storage.read_bytes(key, max_bytes=_MAX_BYTES))
+    except ForeignKeyError:
+        return None
+    now = datetime.now(UTC)
+    if record is None or record.expires <= now + timedelta(seconds=LEASE_S + GRACE_S):
+        return record
+    # no owner whose clock is right writes that: how long it holds is told by when it was written
+    folder, _, name = key.rpartition("/")
+    written = [file.modified for file in storage.list_files(folder, starting=name) if file.name == name]
+    if not written or written[0] > now + timedelta(seconds=GRACE_S):
+        return None
+    return replace(record, expires=written[0] + timedelta(seconds=LEASE_S))
 
 
 def _token_of(record: LeaseRecord | None) -> str:

@@ -25,13 +25,23 @@ from scythe_cli.arrow.checksum import (
     UNSEALED,
     has_whole_pages,
     seal,
-    whole_footer,
 )
 from scythe_cli.core.cores import usable_cores
+from scythe_cli.core.files import open_regular
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.errors import StorageError
 from scythe_cli.model.outcome_schema import FRAME, OUTCOME_SCHEMA
 from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.outcomes.domain import impossible_row, possible_times
+from scythe_cli.run.outcomes.part_files import (
+    FIRST_KEY,
+    FRAME_BYTES_KEY,
+    PartFile,
+    RowGroup,
+    is_own_part,
+    open_part,
+    raise_if_refused,
+)
 from scythe_cli.storage.base import MissingKeyError, Storage
 
 __all__ = [
@@ -55,8 +65,6 @@ _MAX_PART_BYTES = 64_000_000
 _MAX_PART_ROWS = 500_000
 _MAX_GROUP_ROWS = 100_000
 _GROUP_FRAME_BYTES = 8_000_000
-_FRAME_BYTES_KEY = b"scythe:frame_bytes"
-_FIRST_KEY = b"scythe:first"
 
 
 @dataclass(slots=True)
@@ -134,8 +142,8 @@ def write_part(storage: Storage, run: RunLayout, name: str, outcomes: pa.Table) 
     first: Any = pc.min(outcomes.column("sort_index"))
     metadata = {
         **(outcomes.schema.metadata or {}),
-        _FRAME_BYTES_KEY: str(frame_bytes).encode(),
-        _FIRST_KEY: str(first.as_py() or 0).encode(),
+        FRAME_BYTES_KEY: str(frame_bytes).encode(),
+        FIRST_KEY: str(first.as_py() or 0).encode(),
         **UNSEALED,
     }
     pq.write_table(
@@ -151,58 +159,18 @@ def write_part(storage: Storage, run: RunLayout, name: str, outcomes: pa.Table) 
 
 
 @dataclass(frozen=True, slots=True)
-class RowGroup:
-    """Rows of a part that can be read by themselves.
-
-    Attributes:
-        n_rows: Their number.
-        first: The lowest `sort_index` among them.
-    """
-
-    n_rows: int
-    first: int
-
-
-@dataclass(frozen=True, slots=True)
-class PartFile:
-    """A readable part of the ledger.
-
-    Attributes:
-        name: The part's file name.
-        path: A local file with its content.
-        schema: Its columns.
-        n_rows: Its number of outcomes.
-        frame_bytes: The size of its user dataframes in memory.
-        first: The lowest `sort_index` in it.
-        row_groups: What it consists of; of parts with user dataframes only.
-    """
-
-    name: str
-    path: Path
-    schema: pa.Schema
-    n_rows: int
-    frame_bytes: int
-    first: int
-    row_groups: tuple[RowGroup, ...] = ()
-
-    @property
-    def has_frames(self) -> bool:
-        """Whether it has columns of user dataframes."""
-        return any(name.startswith(FRAME) for name in self.schema.names)
-
-
-@dataclass(frozen=True, slots=True)
 class Ledger:
     """The parts of a run as they are at one moment, on this machine.
 
     Attributes:
         parts: The readable parts, by name.
         damaged: The names of parts that cannot be read; the specs in them count as pending. `outcomes` adds those
-            that turn out to be damaged further inside.
+            that turn out to be damaged further inside. What was never a part, such as a link, is among them.
     """
 
     parts: list[PartFile]
     damaged: list[str]
+    _paths: dict[str, Path] = field(default_factory=dict[str, Path])
 
     @classmethod
     @contextmanager
@@ -223,19 +191,35 @@ class Ledger:
         """
         with TemporaryDirectory(prefix=owned_prefix("ledger")) as folder:
             parts: list[PartFile] = []
-            damaged: list[str] = []
+            damaged = [
+                n for n in storage.list_others(run.outcomes) if n.endswith(".pq") and (names is None or n in names)
+            ]
+            paths: dict[str, Path] = {}
             ours: pa.Schema | None = None
             for name, path in _local_parts(storage, run, Path(folder), names):
-                part = _open_part(name, path, whole=thorough or path.parent == Path(folder), ours=ours)
+                paths[name] = path
+                part = open_part(name, path, whole=thorough or path.parent == Path(folder), ours=ours)
                 if part is None:
                     damaged.append(name)
                 elif part.n_rows:
                     parts.append(part)
                     ours = part.schema
-            yield cls(parts, damaged)
+            yield cls(parts, damaged, paths)
 
-    def outcomes(self) -> pl.DataFrame:
+    def own_and_foreign(self) -> tuple[list[str], list[str]]:
+        """The names of damaged parts, apart: files that were written here, as name and content tell, and others.
+
+        Raises:
+            StorageError: If one cannot be read.
+        """
+        own = [name for name in self.damaged if name in self._paths and is_own_part(name, self._paths[name])]
+        return own, [name for name in self.damaged if name not in own]
+
+    def outcomes(self, n_specs: int | None = None) -> pl.DataFrame:
         """The columns that tell what became of each spec, of all outcomes.
+
+        Args:
+            n_specs: The number of specs of the run; a part with outcomes of others is damaged.
 
         Returns:
             A frame with `sort_index`, `state`, `attempt`, `final`, `started_at`, `duration_s`, and where each comes
@@ -253,8 +237,11 @@ class Ledger:
             schema = pa.schema([OUTCOME_SCHEMA.field(name) for name in columns])
             plain: Any = pl.from_arrow(pa.Table.from_arrays(read.columns, schema=schema))
             table = cast("pl.DataFrame", plain)
+            if impossible_row(table, n_specs) is not None:
+                self.damaged.append(part.name)
+                continue
             frames.append(
-                table.with_columns(
+                possible_times(table).with_columns(
                     pl.lit(position, pl.UInt32).alias("part"),
                     pl.int_range(0, pl.len(), dtype=pl.UInt32).alias("row"),
                 )
@@ -273,7 +260,7 @@ def _local_parts(
 
     here = storage.local_path(run.outcomes)
     if here is not None:
-        yield from ((name, here / name) for name in names if (here / name).exists())
+        yield from ((name, here / name) for name in names if storage.exists(run.key("outcomes", name)))
         return
 
     def bring(name: str) -> tuple[str, Path] | None:
@@ -285,41 +272,6 @@ def _local_parts(
 
     with ThreadPoolExecutor(max_workers=8) as pool:
         yield from (found for found in pool.map(bring, names) if found is not None)
-
-
-def _open_part(name: str, path: Path, *, whole: bool, ours: pa.Schema | None) -> PartFile | None:
-    """Open a part; None when it is damaged, or not one of ours. `ours` are the columns of another part that is."""
-    try:
-        footer = whole_footer(path)
-        if footer is None or (whole and not has_whole_pages(path)):
-            return None
-        with pq.ParquetFile(pa.BufferReader(footer)) as file:
-            schema = file.schema_arrow
-            metadata: Any = file.metadata
-            if (ours is None or not schema.equals(ours)) and not _has_outcomes(schema):
-                return None
-            # not from the sizes of the columns: asking for these in a damaged footer can end the process
-            stored = schema.metadata or {}
-            frame_bytes, first = (int(stored.get(key, b"0")) for key in (_FRAME_BYTES_KEY, _FIRST_KEY))
-            groups = _row_groups(metadata, first) if frame_bytes else ()
-            return PartFile(name, path, schema, int(metadata.num_rows), frame_bytes, first, groups)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        _raise_if_refused(error, path)
-        return None
-
-
-def _row_groups(metadata: Any, first: int) -> tuple[RowGroup, ...]:
-    position = next(i for i in range(metadata.num_columns) if metadata.schema.column(i).path == "sort_index")
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    known = [group.column(position).statistics for group in groups]
-    return tuple(
-        RowGroup(int(group.num_rows), int(stats.min) if stats is not None and stats.has_min_max else first)
-        for group, stats in zip(groups, known, strict=True)
-    )
-
-
-def _has_outcomes(schema: pa.Schema) -> bool:
-    return all(schema.get_field_index(c.name) >= 0 and schema.field(c.name).type == c.type for c in OUTCOME_SCHEMA)
 
 
 def check_parts(parts: Sequence[PartFile]) -> None:
@@ -359,7 +311,10 @@ def read_part(
     """
     try:
         # not `read_table`, which loads pandas
-        with pq.ParquetFile(part.path, page_checksum_verification=not checked) as file:
+        with (
+            open_regular(part.path) as opened,
+            pq.ParquetFile(opened, page_checksum_verification=not checked) as file,
+        ):
             names = list(columns)
             table = file.read(columns=names) if row_group is None else file.read_row_group(row_group, columns=names)
             return table.select(names)
@@ -369,16 +324,9 @@ def read_part(
 
 def damaged_part(part: PartFile, error: Exception) -> StorageError:
     """What is raised for a part whose beginning and end are well and whose inside is not."""
-    _raise_if_refused(error, part.path)
+    raise_if_refused(error, part.path)
     said = str(error).splitlines()
     return StorageError(
         f"part {part.name} of the ledger is damaged: {said[0] if said else type(error).__name__}",
         hint="`scythe retry` sets it aside and runs its specs again.",
     )
-
-
-def _raise_if_refused(error: Exception, path: Path) -> None:
-    """Tell a file that the system does not let us read from one whose content is wrong."""
-    number = getattr(error, "errno", None)
-    if number is not None:
-        raise StorageError(f"cannot read {path}: {os.strerror(number)}") from error

@@ -13,16 +13,17 @@ from datetime import datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scythe_cli.errors import StorageError, first_line
 from scythe_cli.run.design_record import DesignRecord
 from scythe_cli.run.layout import RunLayout
-from scythe_cli.storage.base import MissingKeyError, Storage
+from scythe_cli.storage.base import ForeignKeyError, MissingKeyError, Storage
 
 __all__ = [
+    "IoSchema",
     "Provenance",
     "RecursionRecord",
     "ReuseRecord",
@@ -31,11 +32,15 @@ __all__ = [
     "dump_yaml",
     "load_yaml",
     "provenance",
+    "read_io_schema",
     "read_manifest",
+    "read_yaml",
 ]
 
 
 _MAX_YAML_BYTES = 50_000_000
+_MAX_MANIFEST_BYTES = 20_000_000
+_MAX_BRIEF_BYTES = 1_000_000
 _MAX_FLOW_DEPTH = 100
 # those inside quotes are no brackets
 _BRACKETS = re.compile(rb"""\"(?:[^\"\\]|\\.)*\"|'[^']*'|[\[{\]}]""", re.DOTALL)
@@ -50,10 +55,13 @@ _LEASED_ENGINES = {"local"}
 """Engines of the runs whose manifests do not say whether they are leased: those of 0.1."""
 
 
+Count = Annotated[int, Field(ge=0, le=10**12)]
+
+
 class Provenance(BaseModel):
     """Where a run comes from: enough to run it again, and no secret."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
     git_commit: str | None = None
     git_dirty: bool | None = None
@@ -66,15 +74,19 @@ class Provenance(BaseModel):
 class RecursionRecord(BaseModel):
     """The shape of scatter/gather."""
 
-    factor: int
-    max_depth: int
+    model_config = ConfigDict(extra="ignore")
+
+    factor: Count
+    max_depth: Count
 
 
 class ReuseRecord(BaseModel):
     """What a run took over from earlier ones."""
 
-    n_reused: int
-    runs: dict[str, int] = {}
+    model_config = ConfigDict(extra="ignore")
+
+    n_reused: Count
+    runs: dict[str, Count] = {}
     searched: list[str] = []
     ignore_code: bool = False
 
@@ -82,7 +94,7 @@ class ReuseRecord(BaseModel):
 class RunManifest(BaseModel):
     """What a run is. The first six fields are also those of scythe-engine's manifests, which have no others."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
     workflow_run_id: str
     experiment_id: str
@@ -97,13 +109,13 @@ class RunManifest(BaseModel):
     engine: str | None = None
     leased: bool | None = None
     recursion: RecursionRecord | None = None
-    specs_per_task: int | str | None = None
-    n_specs: int | None = None
+    specs_per_task: Count | str | None = None
+    n_specs: Count | None = None
     specs_sha256: str | None = None
     entrypoint: str | None = None
-    retries: int | None = None
-    execution_timeout_s: float | None = None
-    memory_limit_bytes: int | None = None
+    retries: Count | None = None
+    execution_timeout_s: Annotated[float, Field(ge=0, le=1e12)] | None = None
+    memory_limit_bytes: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     sampling_file: str | None = None
     # from here on, what `read_manifest` leaves out of a brief one
     provenance: Provenance | None = None
@@ -111,7 +123,7 @@ class RunManifest(BaseModel):
     file_fields: list[str] | None = None
     code: dict[str, str] | None = None
     reuse: ReuseRecord | None = None
-    n_duplicates: int | None = None
+    n_duplicates: Count | None = None
 
     @property
     def needs_lease(self) -> bool:
@@ -157,6 +169,61 @@ def load_yaml(data: bytes, name: str) -> dict[str, Any]:
     return {str(key): value for key, value in document.items()}
 
 
+def read_yaml(storage: Storage, key: str) -> dict[str, Any]:
+    """Read a YAML document of a run; an empty one where there is none.
+
+    Raises:
+        StorageError: If it cannot be read, is not YAML, too large, or not a mapping.
+    """
+    try:
+        return load_yaml(storage.read_bytes(key, max_bytes=_MAX_YAML_BYTES), storage.uri(key))
+    except MissingKeyError:
+        return {}
+
+
+class IoSchema(BaseModel):
+    """`experiment_io_spec.yml`: the JSON schemas of input and output, as far as they have the shape of such."""
+
+    definitions: dict[str, dict[str, Any]]
+    sides: dict[str, dict[str, Any]]
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> IoSchema:
+        """Take from a document what is a schema."""
+        sides = _mappings(document.get("properties"))
+        return cls(definitions=_mappings(document.get("$defs")), sides=sides)
+
+    def properties_of(self, schema: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """The fields of a schema, by name."""
+        return _mappings(schema.get("properties"))
+
+    def resolved(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """The definition that a schema refers to; the schema itself when it refers to none."""
+        parts = [schema]
+        for word in ("allOf", "anyOf"):
+            inner = schema.get(word)
+            parts += [part for part in inner if isinstance(part, dict)] if isinstance(inner, list) else []
+        reference = next((part["$ref"] for part in parts if isinstance(part.get("$ref"), str)), None)
+        return schema if reference is None else self.definitions.get(reference.rsplit("/", 1)[-1], schema)
+
+
+def read_io_schema(storage: Storage, run: RunLayout) -> IoSchema:
+    """The schemas of input and output of a run; without any where it has no such document.
+
+    Raises:
+        StorageError: If the document cannot be read, or is no YAML.
+    """
+    return IoSchema.of(read_yaml(storage, run.io_spec))
+
+
+def _mappings(value: object) -> dict[str, dict[str, Any]]:
+    """The values of a mapping that are mappings themselves."""
+    if not isinstance(value, dict):
+        return {}
+    items = cast("dict[object, object]", value).items()
+    return {str(name): cast("dict[str, Any]", inner) for name, inner in items if isinstance(inner, dict)}
+
+
 def _flow_depth(data: bytes) -> int:
     """How deep brackets are nested: the time that the parser takes grows with the square of that."""
     depth = deepest = 0
@@ -183,14 +250,18 @@ def read_manifest(storage: Storage, run: RunLayout, *, brief: bool = False) -> R
         UnreadableManifestError: If it is no manifest.
         StorageError: If it is there and cannot be read.
     """
+    uri = storage.uri(run.manifest)
     try:
-        data = storage.read_bytes(run.manifest)
+        data = storage.read_bytes(run.manifest, max_bytes=_MAX_MANIFEST_BYTES)
     except MissingKeyError:
         return None
-    uri = storage.uri(run.manifest)
+    except ForeignKeyError as error:
+        raise UnreadableManifestError(error.message, hint=error.hint) from None
     if brief:
         # no line inside of a value begins in the first column
         data = data.partition(b"\nprovenance:")[0]
+        if len(data) > _MAX_BRIEF_BYTES:  # it would take minutes, and others of the list wait for it
+            raise UnreadableManifestError(f"{uri}: larger than any manifest")
     try:
         return RunManifest.model_validate(load_yaml(data, uri))
     except ValidationError as error:

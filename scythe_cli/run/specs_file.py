@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,7 @@ from scythe_cli.arrow.checksum import (
     seal_footer,
     whole_footer,
 )
+from scythe_cli.core.files import open_regular
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.errors import StorageError
 from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
@@ -166,8 +167,9 @@ class SpecFile:
                 # that of an older program has no seal
                 if has_seal(local) and whole_footer(local) is None:
                     raise pa.ArrowInvalid("its description of the columns was changed")
-                with pq.ParquetFile(local) as file:
+                with open_regular(local) as source, pq.ParquetFile(source) as file:
                     opened = cls(local, file.schema_arrow, int(file.metadata.num_rows))
+                _check_columns(opened.schema)
             except (FileNotFoundError, MissingKeyError):
                 raise StorageError(
                     f"{run.experiment_id} has no specs.pq", hint="Its allocation did not finish; allocate it again."
@@ -180,7 +182,10 @@ class SpecFile:
     def index_names(self) -> list[str]:
         """The input columns that are levels of the index of final tables."""
         with self._reading():
-            return json.loads((self.schema.metadata or {}).get(_INDEX_KEY, b"[]"))
+            names: Any = json.loads((self.schema.metadata or {}).get(_INDEX_KEY, b"[]"))
+            if not isinstance(names, list) or not all(name in self.input_names for name in cast("list[Any]", names)):
+                raise ValueError("its index has levels that are no columns")
+            return cast("list[str]", names)
 
     @property
     def input_names(self) -> list[str]:
@@ -192,7 +197,10 @@ class SpecFile:
         """The schema of outcomes."""
         stored = (self.schema.metadata or {}).get(_OUTPUTS_KEY)
         with self._reading():
-            return OUTCOME_SCHEMA if stored is None else pa.ipc.read_schema(pa.py_buffer(base64.b64decode(stored)))
+            schema = OUTCOME_SCHEMA if stored is None else pa.ipc.read_schema(pa.py_buffer(base64.b64decode(stored)))
+            if len(set(schema.names)) < len(schema.names):
+                raise ValueError("its outputs have a name twice")
+            return schema
 
     def read(self, start: int, stop: int, *, repeats: Sequence[str] = ()) -> pa.Table:
         """The specs `start` … `stop − 1`, reading only the row groups that hold them.
@@ -246,8 +254,19 @@ class SpecFile:
     def _reading(self) -> Generator[None]:
         try:
             yield
-        except (pa.ArrowException, OSError, ValueError) as error:
+        except (pa.ArrowException, OSError, ValueError, TypeError, RecursionError) as error:
             raise _unreadable(str(self.path), error) from error
+
+
+def _check_columns(schema: pa.Schema) -> None:
+    """Refuse what is Parquet, and no specs."""
+    missing = [field.name for field in META_SCHEMA if schema.get_all_field_indices(field.name) == []]
+    if missing:
+        raise pa.ArrowInvalid(f"it has no column {missing[0]}")
+    if len(set(schema.names)) < len(schema.names):
+        raise pa.ArrowInvalid("it has a column twice")
+    if schema.field("sort_index").type != pa.int64():
+        raise pa.ArrowInvalid("its column sort_index holds no int64")
 
 
 def _unreadable(place: str, error: Exception) -> StorageError:

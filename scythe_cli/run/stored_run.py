@@ -76,7 +76,7 @@ class StoredRun:
         if self.manifest is None or self.manifest.n_specs is None:
             return self.status_from(None)
         with Ledger.open(self.storage, self.layout) as ledger:
-            outcomes = ledger.outcomes()
+            outcomes = ledger.outcomes(self.manifest.n_specs)
             damaged = ledger.damaged
         return self.status_from(effective_outcomes(outcomes), damaged)
 
@@ -105,7 +105,7 @@ class StoredRun:
         if n_specs is None:
             raise UsageError(f"{self.experiment_id} is an older run, which kept no errors")
         with Ledger.open(self.storage, self.layout) as ledger:
-            effective = effective_outcomes(ledger.outcomes())
+            effective = effective_outcomes(ledger.outcomes(n_specs))
             frame = read_errors(ledger, effective)
         return RunErrors(
             experiment_id=self.experiment_id,

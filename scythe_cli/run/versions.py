@@ -23,7 +23,7 @@ from scythe_cli.core.names import parse_version
 from scythe_cli.core.processes import is_alive, machine, start_of
 from scythe_cli.errors import StorageError
 from scythe_cli.run.layout import RunLayout, parse_timestamp, version_claim_key
-from scythe_cli.storage.base import MissingKeyError, Storage
+from scythe_cli.storage.base import ForeignKeyError, MissingKeyError, Storage
 
 if TYPE_CHECKING:
     from scythe_cli.core.semver import Bump, SemVer
@@ -34,6 +34,7 @@ __all__ = ["claim_run", "latest_run", "list_runs", "list_versions", "run_times",
 
 _MAX_TRIES = 1000
 _MAX_CLAIMS = 100
+_MAX_CLAIM_BYTES = 65_536
 _ABANDONED_AFTER = timedelta(minutes=10)
 _CLAIM = re.compile(r"\.(v[0-9.]+)\.claim(-\d+)?", re.ASCII)
 
@@ -175,13 +176,14 @@ def _claim() -> bytes:
 def _is_abandoned(storage: Storage, key: str) -> bool:
     """Whether the process that holds a claim is gone: a claim is held for a moment only."""
     try:
-        fields: Any = json.loads(storage.read_bytes(key))
+        fields: Any = json.loads(storage.read_bytes(key, max_bytes=_MAX_CLAIM_BYTES))
         held_since = datetime.fromisoformat(fields["held_since"])
         owner = str(fields["machine"]), int(fields["pid"]), float(fields["process_start"])
-        old = datetime.now(UTC) - held_since > _ABANDONED_AFTER
+        # one of the future is of no clock that is right
+        old = abs(datetime.now(UTC) - held_since) > _ABANDONED_AFTER
     except MissingKeyError:
         return False  # removed in this moment: its version has a run now
-    except (ValueError, TypeError, LookupError, RecursionError):
+    except (ForeignKeyError, ValueError, TypeError, LookupError, OverflowError, RecursionError):
         return True  # of an object that cannot be read nobody can be the owner
     return old or (owner[0] == machine() and not is_alive(owner[1], owner[2]))
 

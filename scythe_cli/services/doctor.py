@@ -84,7 +84,7 @@ def _experiments(project: Project) -> list[DoctorCheck]:
             checks.append(_failed(f"experiment {name}", error))
             continue
         models = f"{experiment.input_validator_type.__name__} → {experiment.output_validator_type.__name__}"
-        checks.append(DoctorCheck(name=f"experiment {name}", ok=True, detail=models))
+        checks.append(DoctorCheck(name=f"experiment {name}", ok=True, detail=f"{models}; its module was imported"))
     return checks
 
 

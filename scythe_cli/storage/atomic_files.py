@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
+from scythe_cli.core.files import ForeignFileError, open_folder
 from scythe_cli.errors import StorageError
+from scythe_cli.storage.base import ForeignKeyError
 
-__all__ = ["TEMP_PREFIX", "atomic_file", "storage_errors", "temp_file"]
+__all__ = ["TEMP_PREFIX", "atomic_file", "atomic_file_in", "storage_errors", "temp_file"]
 
 
 TEMP_PREFIX = ".scythe-tmp-"
@@ -41,39 +43,57 @@ def storage_errors(action: str, place: str | Path) -> Generator[None, None, None
     """Turn errors of the operating system into StorageError: `cannot <action> <place>: <reason>`."""
     try:
         yield
+    except ForeignFileError as error:
+        raise ForeignKeyError(
+            f"cannot {action} {place}: {error.what}", hint="Somebody else has put it there. Look at it, and remove it."
+        ) from error
     except OSError as error:
         reason, hint = _explain(error)
         raise StorageError(f"cannot {action} {place}: {reason}", hint=hint) from error
 
 
 @contextmanager
-def temp_file(folder: Path) -> Generator[tuple[BinaryIO, Path], None, None]:
-    """An unfinished file in a folder, which is made when it is missing; the file is gone afterwards.
+def temp_file(folder: int) -> Generator[tuple[BinaryIO, str], None, None]:
+    """An unfinished file and its name, in an open folder; the file is gone afterwards.
 
-    To flush and sync it is for the caller: see `atomic_file`.
+    To flush and sync it is for the caller: see `atomic_file_in`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     # short, so that the name fits wherever the final one does
-    path = folder / f"{TEMP_PREFIX}{uuid4().hex[:16]}"
+    name = f"{TEMP_PREFIX}{uuid4().hex[:16]}"
     try:
-        with path.open("xb") as file:
-            yield file, path
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666, dir_fd=folder)
+        with os.fdopen(fd, "wb") as file:
+            yield file, name
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=folder)
 
 
 @contextmanager
-def atomic_file(target: Path, *, mode: int | None = None) -> Generator[BinaryIO, None, None]:
-    """A file to write to, which takes its name only when the block ends well.
+def atomic_file_in(folder: int, name: str, *, mode: int | None = None) -> Generator[BinaryIO, None, None]:
+    """A file to write to, which takes its name in an open folder only when the block ends well.
 
     Args:
-        target: The final name; a file that is there is replaced.
+        folder: The open folder.
+        name: The final name; a file, or a link, that is there is replaced.
         mode: Permissions; those of a new file unless given.
     """
-    with temp_file(target.parent) as (file, path):
+    with temp_file(folder) as (file, temp):
         yield file
         file.flush()
         os.fsync(file.fileno())
         if mode is not None:
-            path.chmod(mode)
-        path.replace(target)
+            os.fchmod(file.fileno(), mode)
+        os.replace(temp, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+@contextmanager
+def atomic_file(target: Path, *, mode: int | None = None) -> Generator[BinaryIO, None, None]:
+    """The same for a path, whose folder is made when it is missing."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = open_folder(target.parent)
+    try:
+        with atomic_file_in(folder, target.name, mode=mode) as file:
+            yield file
+    finally:
+        os.close(folder)

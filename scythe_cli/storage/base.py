@@ -12,7 +12,9 @@ from typing import Protocol
 from scythe_cli.errors import StorageError
 
 __all__ = [
+    "MAX_READ_BYTES",
     "FileInfo",
+    "ForeignKeyError",
     "InvalidKeyError",
     "MissingKeyError",
     "RemoteFile",
@@ -27,12 +29,20 @@ __all__ = [
 _NOT_IN_KEYS = re.compile(r"[\\\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
+MAX_READ_BYTES = 256_000_000
+"""The most that is read of a file at once, unless more is asked for."""
+
+
 class MissingKeyError(StorageError):
     """There is nothing under this key."""
 
 
 class InvalidKeyError(StorageError, ValueError):
     """A key that could lead out of the storage, or that not every storage can hold."""
+
+
+class ForeignKeyError(StorageError):
+    """What lies under this key is none of the files that are kept here: a link, a pipe, a device, or far too large."""
 
 
 class TransferInterruptedError(StorageError):
@@ -95,6 +105,9 @@ class Storage(Protocol):
 
     Every method raises StorageError when the place cannot be used, and InvalidKeyError, before it touches anything,
     for a key that is absolute or climbs out.
+
+    Nothing is read, written, renamed or removed through a symbolic link below the location; nobody waits for a named
+    pipe that lies there, and files that are larger than what asks for them can use are refused: ForeignKeyError.
     """
 
     @property
@@ -111,11 +124,14 @@ class Storage(Protocol):
         ...
 
     def local_path(self, key: str) -> Path | None:
-        """The file itself, so that it can be read without a copy; None when it is not on this machine."""
+        """The file or folder itself, so that it can be read without a copy; None when it is not on this machine.
+
+        ForeignKeyError when something else lies there.
+        """
         ...
 
-    def read_bytes(self, key: str) -> bytes:
-        """The content; MissingKeyError when there is none."""
+    def read_bytes(self, key: str, *, max_bytes: int = MAX_READ_BYTES) -> bytes:
+        """The content; MissingKeyError when there is none, ForeignKeyError when it is larger than the limit."""
         ...
 
     def write_bytes(self, key: str, data: bytes) -> None:
@@ -163,6 +179,10 @@ class Storage(Protocol):
         """The sorted keys of all files in a folder and the folders below."""
         ...
 
+    def list_others(self, prefix: str) -> list[str]:
+        """The sorted names in a folder of what is neither a file nor a folder: links, pipes, devices."""
+        ...
+
     def exists(self, key: str) -> bool:
         """Whether there is a file."""
         ...
@@ -173,6 +193,14 @@ class Storage(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove a file; nothing happens when there is none."""
+        ...
+
+    def rename(self, key: str, to: str) -> None:
+        """Give a file another key, under which there is nothing yet; MissingKeyError when there is none."""
+        ...
+
+    def delete_unfinished(self, prefix: str) -> None:
+        """Remove what processes that were killed have left of unfinished files in a folder and the folders below."""
         ...
 
     def delete_tree(self, prefix: str) -> None:

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from urllib.parse import unquote
 
+from scythe_cli.core.files import open_regular
 from scythe_cli.core.text import redact_uri
 from scythe_cli.errors import ConfigError, StorageError
 from scythe_cli.storage.atomic_files import atomic_file, storage_errors
@@ -22,6 +23,7 @@ from scythe_cli.storage.base import (
     Storage,
     TransferInterruptedError,
 )
+from scythe_cli.storage.local import OpenLocalFile
 from scythe_cli.storage.opening import open_storage
 
 if TYPE_CHECKING:
@@ -170,10 +172,18 @@ def open_uri(uri: str) -> Generator[RemoteFile, None, None]:
             yield remote
     elif scheme in {None, "file"}:
         path = Path(uri) if scheme is None else _file_path(uri)
-        with open_storage(path.absolute().parent).open_remote(path.name) as remote:
-            yield remote
+        with _open_path(path) as file:
+            yield OpenLocalFile.of(file, str(path))
     else:
         raise StorageError(f"cannot fetch {redact_uri(uri)}: {scheme}:// is not supported")
+
+
+def _open_path(path: Path) -> BinaryIO:
+    with storage_errors("read", path):
+        try:
+            return open_regular(path, follow=True)  # links of the user's own are followed
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            raise MissingKeyError(f"cannot read {path}: it does not exist") from error
 
 
 def _file_path(uri: str) -> Path:

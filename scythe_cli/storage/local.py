@@ -6,21 +6,25 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+import stat
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from scythe_cli.core.files import ForeignFileError, open_below, open_regular, read_all
 from scythe_cli.errors import StorageError
 from scythe_cli.storage.atomic_files import (
     TEMP_PREFIX,
     atomic_file,
+    atomic_file_in,
     storage_errors,
     temp_file,
 )
 from scythe_cli.storage.base import (
+    MAX_READ_BYTES,
     FileInfo,
     MissingKeyError,
     StorageCheck,
@@ -42,18 +46,42 @@ class OpenLocalFile:
     """A local file that is being read."""
 
     file: BinaryIO
+    name: str
     size_bytes: int | None
     version: str | None
 
+    @classmethod
+    def of(cls, file: BinaryIO, name: str) -> OpenLocalFile:
+        """An open file, with its name for messages."""
+        status = os.fstat(file.fileno())
+        return cls(file, name, status.st_size, f"{status.st_mtime_ns}")
+
     def read(self) -> bytes:
         """The next chunk; empty at the end."""
-        with storage_errors("read", self.file.name):
+        with storage_errors("read", self.name):
             return self.file.read(_CHUNK_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class _Inside:
+    """A name in an open folder of the storage, which was reached through no link."""
+
+    folder: int
+    name: str
+
+    def open(self) -> BinaryIO:
+        return open_regular(self.name, dir_fd=self.folder)
+
+    def status(self) -> os.stat_result:
+        return os.stat(self.name, dir_fd=self.folder, follow_symlinks=False)
 
 
 @dataclass(frozen=True, slots=True)
 class LocalStorage:
     """A storage in a folder, which is made on the first write.
+
+    Each key is reached from the root, one open folder after the other, so that no link that somebody puts there, at
+    whatever moment, leads elsewhere. The root itself may be reached through links.
 
     Attributes:
         root: The absolute path of the folder.
@@ -81,49 +109,51 @@ class LocalStorage:
             return None
 
     def local_path(self, key: str) -> Path | None:
-        """The file of a key, whether it exists or not."""
-        return self._path(key)
-
-    def read_bytes(self, key: str) -> bytes:
-        """The content of a file."""
+        """The file or folder of a key, whether it exists or not."""
         path = self._path(key)
-        with self._reading(path):
-            return path.read_bytes()
+        with storage_errors("read", path), suppress(FileNotFoundError, NotADirectoryError), self._inside(key) as inside:
+            mode = os.stat(inside.name, dir_fd=inside.folder, follow_symlinks=False).st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                raise ForeignFileError("it is a link" if stat.S_ISLNK(mode) else "it is not a regular file")
+        return path
+
+    def read_bytes(self, key: str, *, max_bytes: int = MAX_READ_BYTES) -> bytes:
+        """The content of a file."""
+        with self._reading(self._path(key)), self._inside(key) as inside, inside.open() as file:
+            return read_all(file, max_bytes)
 
     def write_bytes(self, key: str, data: bytes) -> None:
         """Write or replace a file in one step."""
-        path = self._path(key)
-        with storage_errors("write", path), atomic_file(path) as file:
+        with self._writing(key) as inside, atomic_file_in(inside.folder, inside.name) as file:
             file.write(data)
 
     def create(self, key: str, data: bytes) -> bool:
         """Write a file only if there is none."""
-        path = self._path(key)
-        with storage_errors("write", path), temp_file(path.parent) as (file, temp):
+        with self._writing(key) as inside, temp_file(inside.folder) as (file, temp):
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
             try:
                 # a link, unlike a rename, fails when the name is taken, and what appears is complete
-                os.link(temp, path)
+                os.link(temp, inside.name, src_dir_fd=inside.folder, dst_dir_fd=inside.folder)
             except FileExistsError:
                 return False
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
-                return _create_without_link(path, data)
+                return _create_without_link(inside, data)
         return True
 
     def put_file(self, local_path: Path, key: str, *, sha256: str | None = None) -> None:
-        """Copy a local file here in one step."""
-        path = self._path(key)
+        """Copy a local file here in one step; nobody may read the copy who may not read the file."""
         digest = hashlib.sha256()
         with (
             storage_errors("read", local_path),
-            local_path.open("rb") as source,
-            storage_errors("write", path),
-            atomic_file(path) as file,
+            open_regular(local_path, follow=True) as source,
+            self._writing(key) as inside,
+            atomic_file_in(inside.folder, inside.name) as file,
         ):
+            _narrow(file, source)
             while chunk := source.read(_CHUNK_BYTES):
                 if sha256 is not None:
                     digest.update(chunk)
@@ -133,12 +163,14 @@ class LocalStorage:
 
     def take_file(self, local_path: Path, key: str) -> None:
         """Move a local file here in one step; from another file system it is copied."""
-        path = self._path(key)
-        with storage_errors("read", local_path), local_path.open("rb") as file, storage_errors("write", path):
+        with (
+            storage_errors("read", local_path),
+            open_regular(local_path) as file,
+            self._writing(key) as inside,
+        ):
             os.fsync(file.fileno())
-            path.parent.mkdir(parents=True, exist_ok=True)
             try:
-                local_path.replace(path)
+                os.replace(local_path, inside.name, dst_dir_fd=inside.folder)
                 return
             except OSError as error:
                 if error.errno != errno.EXDEV:
@@ -147,10 +179,10 @@ class LocalStorage:
 
     def get_file(self, key: str, local_path: Path) -> None:
         """Copy a file to elsewhere on this machine in one step."""
-        path = self._path(key)
         with (
-            self._reading(path),
-            path.open("rb") as source,
+            self._reading(self._path(key)),
+            self._inside(key) as inside,
+            inside.open() as source,
             storage_errors("write", local_path),
             atomic_file(local_path) as file,
         ):
@@ -159,89 +191,112 @@ class LocalStorage:
     @contextmanager
     def open_remote(self, key: str) -> Generator[OpenLocalFile, None, None]:
         """Read a file in chunks."""
-        path = self._path(key)
-        with self._reading(path):
-            file = path.open("rb")
+        with self._reading(self._path(key)), self._inside(key) as inside:
+            file = inside.open()
         # what the caller's own block raises is not about this file
         with file:
-            stat = os.fstat(file.fileno())
-            yield OpenLocalFile(file, stat.st_size, f"{stat.st_mtime_ns}")
+            yield OpenLocalFile.of(file, self.uri(key))
 
     def list_folders(self, prefix: str) -> list[str]:
-        """Names of the folders in a folder."""
-        return sorted(entry.name for entry in self._entries(prefix) if _holds(entry.is_dir))
+        """Names of the folders in a folder; links to folders are somebody else's."""
+        return [name for name, status in self._entries(prefix) if stat.S_ISDIR(status.st_mode)]
 
     def list_files(self, prefix: str, *, starting: str = "") -> list[FileInfo]:
         """The files in a folder."""
-        files: list[FileInfo] = []
-        for entry in self._entries(prefix):
-            try:
-                if entry.name.startswith(starting) and entry.is_file():
-                    stat = entry.stat()
-                    files.append(FileInfo(entry.name, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC)))
-            except OSError:
-                continue  # removed since it was listed, or a link that leads to nothing
-        return sorted(files, key=lambda file: file.name)
+        return [
+            FileInfo(name, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+            for name, status in self._entries(prefix, starting)
+            if stat.S_ISREG(status.st_mode)
+        ]
+
+    def list_others(self, prefix: str) -> list[str]:
+        """The names of what is neither a file nor a folder."""
+        return [
+            name
+            for name, status in self._entries(prefix)
+            if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode)
+        ]
 
     def list_tree(self, prefix: str) -> list[str]:
         """The keys of all files in a folder and below."""
-        prefix = check_prefix(prefix)
         keys: list[str] = []
-        folders = [prefix]
+        folders = [check_prefix(prefix)]
         while folders:
             folder = folders.pop()
-            for entry in self._entries(folder):
-                key = f"{folder}/{entry.name}" if folder else entry.name
-                if entry.is_dir(follow_symlinks=False):
+            for name, status in self._entries(folder):
+                key = f"{folder}/{name}" if folder else name
+                if stat.S_ISDIR(status.st_mode):
                     folders.append(key)
-                elif _holds(entry.is_file):
+                elif stat.S_ISREG(status.st_mode):
                     keys.append(key)
         return sorted(keys)
 
     def exists(self, key: str) -> bool:
         """Whether there is a file."""
-        path = self._path(key)
-        with storage_errors("read", path):
-            try:
-                path.stat()
-            except OSError as error:
-                if not _is_missing(error):
-                    raise
-                self._check_root()
-                return False
-            return path.is_file()
+        try:
+            return stat.S_ISREG(self._status(key).st_mode)
+        except MissingKeyError:
+            return False
 
     def size(self, key: str) -> int:
         """The size of a file."""
-        path = self._path(key)
-        with self._reading(path):
-            if path.is_dir():
-                raise IsADirectoryError
-            return path.stat().st_size
+        status = self._status(key)
+        if not stat.S_ISREG(status.st_mode):
+            raise MissingKeyError(f"cannot read {self._path(key)}: it does not exist")
+        return status.st_size
 
     def delete(self, key: str) -> None:
         """Remove a file."""
         path = self._path(key)
         with storage_errors("delete", path):
             try:
-                if not path.is_dir() or path.is_symlink():
-                    path.unlink(missing_ok=True)
-            except NotADirectoryError:
+                with self._inside(key) as inside:
+                    if not stat.S_ISDIR(inside.status().st_mode):
+                        os.unlink(inside.name, dir_fd=inside.folder)
+            except (FileNotFoundError, NotADirectoryError):
+                self._check_root()
+
+    def rename(self, key: str, to: str) -> None:
+        """Give a file another key."""
+        self.size(key)  # what is not there is said so
+        with self._reading(self._path(key)), self._inside(key) as inside, self._writing(to) as target:
+            try:
+                # exclusively: what has appeared there meanwhile keeps its name
+                os.link(
+                    inside.name, target.name, src_dir_fd=inside.folder, dst_dir_fd=target.folder, follow_symlinks=False
+                )
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                os.rename(inside.name, target.name, src_dir_fd=inside.folder, dst_dir_fd=target.folder)
+                return
+            os.unlink(inside.name, dir_fd=inside.folder)
+
+    def delete_unfinished(self, prefix: str) -> None:
+        """Remove unfinished files in a folder and below."""
+        with storage_errors("delete", self.root / check_prefix(prefix)):
+            try:
+                with open_below(self.root, prefix.split("/")) as folder:
+                    for *_, names, inner in os.fwalk(dir_fd=folder, follow_symlinks=False):
+                        for name in names:
+                            if name.startswith(TEMP_PREFIX):
+                                with suppress(OSError):  # a process that is about to die may remove its own
+                                    os.unlink(name, dir_fd=inner)
+            except (FileNotFoundError, NotADirectoryError):
                 self._check_root()
 
     def delete_tree(self, prefix: str) -> None:
-        """Remove a folder."""
+        """Remove a folder; of a link, the link alone."""
         path = self._path(prefix)
         with storage_errors("delete", path):
-            if path.is_symlink():
-                path.unlink()
-                return
             try:
-                shutil.rmtree(path)
-            except FileNotFoundError:
-                if path.exists():
-                    raise
-            except NotADirectoryError:
+                with self._inside(prefix) as inside:
+                    mode = inside.status().st_mode
+                    if stat.S_ISDIR(mode):
+                        shutil.rmtree(inside.name, dir_fd=inside.folder)
+                    elif stat.S_ISLNK(mode):
+                        os.unlink(inside.name, dir_fd=inside.folder)
+            except (FileNotFoundError, NotADirectoryError):
                 self._check_root()
 
     def check(self) -> list[StorageCheck]:
@@ -263,15 +318,29 @@ class LocalStorage:
         if self.root.exists() and not self.root.is_dir():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
-    def _entries(self, prefix: str) -> list[os.DirEntry[str]]:
-        folder = self.root / check_prefix(prefix)
-        with storage_errors("list", folder):
+    @contextmanager
+    def _inside(self, key: str, *, make: bool = False) -> Generator[_Inside, None, None]:
+        *folders, name = check_key(key).split("/")
+        with open_below(self.root, folders, make=make) as folder:
+            yield _Inside(folder, name)
+
+    @contextmanager
+    def _writing(self, key: str) -> Generator[_Inside, None, None]:
+        with storage_errors("write", self._path(key)), self._inside(key, make=True) as inside:
+            yield inside
+
+    def _status(self, key: str) -> os.stat_result:
+        with self._reading(self._path(key)), self._inside(key) as inside:
+            return inside.status()
+
+    def _entries(self, prefix: str, starting: str = "") -> list[tuple[str, os.stat_result]]:
+        """What is in a folder, sorted, with what each is."""
+        path = self.root / check_prefix(prefix)
+        with storage_errors("list", path):
             try:
-                with os.scandir(folder) as entries:
-                    return [entry for entry in entries if not entry.name.startswith(TEMP_PREFIX)]
-            except OSError as error:
-                if not _is_missing(error):
-                    raise
+                with open_below(self.root, prefix.split("/") if prefix else []) as folder:
+                    return _listed(folder, starting)
+            except (FileNotFoundError, NotADirectoryError):
                 self._check_root()
                 return []
 
@@ -281,37 +350,47 @@ class LocalStorage:
             try:
                 yield
             except OSError as error:
-                if not _is_missing(error) and not isinstance(error, IsADirectoryError):
+                if not isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError)):
                     raise
                 self._check_root()
                 raise MissingKeyError(f"cannot read {path}: it does not exist") from error
 
 
-def _is_missing(error: OSError) -> bool:
-    """Whether there is nothing under a name, or nothing that it leads to: links can lead in circles."""
-    return isinstance(error, (FileNotFoundError, NotADirectoryError)) or error.errno == errno.ELOOP
-
-
-def _holds(question: Callable[[], bool]) -> bool:
-    """Ask an entry what it is; a link whose end cannot be seen is nothing."""
+def _listed(folder: int, starting: str) -> list[tuple[str, os.stat_result]]:
+    found: list[tuple[str, os.stat_result]] = []
+    fd = os.open(".", os.O_RDONLY, dir_fd=folder)
     try:
-        return question()
-    except OSError:
-        return False
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                if entry.name.startswith(starting) and not entry.name.startswith(TEMP_PREFIX):
+                    with suppress(FileNotFoundError):  # removed since it was listed
+                        found.append((entry.name, entry.stat(follow_symlinks=False)))
+    finally:
+        os.close(fd)
+    return sorted(found, key=lambda each: each[0])
 
 
-def _create_without_link(path: Path, data: bytes) -> bool:
+def _narrow(copy: BinaryIO, source: BinaryIO) -> None:
+    """Take from a copy the rights that its source does not give; the owner may always read and write it."""
+    mode = stat.S_IMODE(os.fstat(copy.fileno()).st_mode)
+    allowed = mode & (os.fstat(source.fileno()).st_mode | 0o600)
+    if allowed != mode:
+        os.fchmod(copy.fileno(), allowed)
+
+
+def _create_without_link(inside: _Inside, data: bytes) -> bool:
     """Create exclusively where there are no hard links; a reader may see the file before it is complete."""
     try:
-        file = path.open("xb")
+        fd = os.open(inside.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=inside.folder)
     except FileExistsError:
         return False
     try:
-        with file:
+        with os.fdopen(fd, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
     except BaseException:
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(inside.name, dir_fd=inside.folder)
         raise
     return True

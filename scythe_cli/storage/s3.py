@@ -14,10 +14,13 @@ from typing import Any, BinaryIO
 from urllib.parse import unquote
 from uuid import uuid4
 
+from scythe_cli.core.files import open_regular
 from scythe_cli.errors import StorageError
 from scythe_cli.storage.atomic_files import atomic_file, storage_errors
 from scythe_cli.storage.base import (
+    MAX_READ_BYTES,
     FileInfo,
+    ForeignKeyError,
     MissingKeyError,
     StorageCheck,
     TransferInterruptedError,
@@ -127,12 +130,14 @@ class S3Storage:
         """None: nothing here is a local file."""
         check_key(key)
 
-    def read_bytes(self, key: str) -> bytes:
+    def read_bytes(self, key: str, *, max_bytes: int = MAX_READ_BYTES) -> bytes:
         """The content of an object."""
         check_key(key)
 
         def once() -> bytes:
             with self._open(key) as remote:
+                if (remote.size_bytes or 0) > max_bytes:  # a body never comes with more than that
+                    raise ForeignKeyError(f"cannot read {self.uri(key)}: it has more than {max_bytes:,} bytes")
                 return b"".join(iter(remote.read, b""))
 
         return self._patiently("read", key, once)
@@ -173,7 +178,7 @@ class S3Storage:
     def put_file(self, local_path: Path, key: str, *, sha256: str | None = None) -> None:
         """Send a local file; a large one in parts, which appear all at once."""
         name = self._object(key)
-        with storage_errors("read", local_path), local_path.open("rb") as file:
+        with storage_errors("read", local_path), open_regular(local_path, follow=True) as file:
             size = os.fstat(file.fileno()).st_size
             if size > SINGLE_PUT_BYTES:
                 self._put_parts(file, size, key, sha256)
@@ -224,6 +229,11 @@ class S3Storage:
         ]
         return sorted((file for file in files if file.name and "/" not in file.name), key=lambda file: file.name)
 
+    def list_others(self, prefix: str) -> list[str]:
+        """Nothing: there are objects alone."""
+        check_prefix(prefix)
+        return []
+
     def list_tree(self, prefix: str) -> list[str]:
         """The keys of all objects below a prefix."""
         inside = len(f"{self.prefix}/") if self.prefix else 0
@@ -252,6 +262,16 @@ class S3Storage:
     def delete(self, key: str) -> None:
         """Remove an object."""
         self._call("delete", key, "delete_object", Key=self._object(key))
+
+    def rename(self, key: str, to: str) -> None:
+        """Give an object another key."""
+        source = {"Bucket": self.bucket, "Key": self._object(key)}
+        self._call("read", key, "copy_object", Key=self._object(to), CopySource=source)
+        self.delete(key)
+
+    def delete_unfinished(self, prefix: str) -> None:
+        """Nothing: no object is unfinished."""
+        check_prefix(prefix)
 
     def delete_tree(self, prefix: str) -> None:
         """Remove all objects below a prefix."""

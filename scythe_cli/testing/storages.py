@@ -27,7 +27,7 @@ from typing import Any
 import pytest
 
 from scythe_cli.errors import StorageError
-from scythe_cli.storage.base import InvalidKeyError, MissingKeyError, Storage
+from scythe_cli.storage.base import ForeignKeyError, InvalidKeyError, MissingKeyError, Storage
 from scythe_cli.storage.local import LocalStorage
 from scythe_cli.storage.opening import open_storage
 
@@ -138,6 +138,27 @@ class StorageContract:
         assert len(storage.list_tree("many")) == len(names)
         storage.delete_tree("many")
         assert storage.list_tree("") == []
+
+    def test_rename(self, storage: Storage) -> None:
+        storage.write_bytes("a/b c", b"1")
+        storage.rename("a/b c", "a/d%e")
+        assert storage.list_tree("") == ["a/d%e"]
+        assert storage.read_bytes("a/d%e") == b"1"
+        with pytest.raises(MissingKeyError):
+            storage.rename("a/none", "a/other")
+
+    def test_no_more_is_read_than_was_asked_for(self, storage: Storage) -> None:
+        storage.write_bytes("a", b"12345")
+        assert storage.read_bytes("a", max_bytes=5) == b"12345"
+        with pytest.raises(ForeignKeyError, match=r"cannot read .*more than 4 bytes"):
+            storage.read_bytes("a", max_bytes=4)
+
+    def test_all_that_was_written_is_a_file(self, storage: Storage) -> None:
+        storage.write_bytes("a/b", b"1")
+        assert storage.list_others("a") == storage.list_others("") == storage.list_others("none") == []
+        storage.delete_unfinished("a")
+        storage.delete_unfinished("none")
+        assert storage.list_tree("") == ["a/b"]
 
     def test_delete_tree_keeps_the_neighbours(self, storage: Storage) -> None:
         for key in ("run/a", "run/b/c", "run2/a", "run-x"):

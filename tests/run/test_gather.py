@@ -160,15 +160,13 @@ def test_repeated_text_is_stored_once_and_read_as_text(tmp_path: Path) -> None:
     assert frame.index.get_level_values("label").unique().to_list() == ["q"]
 
 
-def test_outcomes_of_other_specs_are_passed_over(tmp_path: Path) -> None:
+def test_outcomes_of_other_specs_are_refused(tmp_path: Path) -> None:
     storage = open_storage(tmp_path / "runs")
     run = make_run(storage, tmp_path, 3)
     write_part(storage, run, "a", outcomes([5, 1, 0, -1, 9]))
 
-    result = gather(storage, run)
-
-    assert result.counts == StateCounts(succeeded=2, pending=1)
-    assert pl.read_parquet(result.tables["scalars"])["sort_index"].to_list() == [0, 1]
+    with pytest.raises(StorageError, match=r"part a\.pq of the ledger is damaged: .* no spec of this run"):
+        gather(storage, run)
 
 
 def test_a_range_is_done_before_later_parts_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from scythe_cli.storage.cache import ArtifactCache
 from scythe_cli.storage.download import safe_name
 from scythe_cli.storage.opening import open_storage
 from tests import servers
+from tests.fuzzing import time_limit
 
 
 def _sha(data: bytes) -> str:
@@ -48,8 +49,8 @@ class TestCollect:
         assert plan.total_bytes == len(b"weather") + len(b"model")
         storage = open_storage(tmp_path / "runs")
         uploaded = upload_artifacts(plan, storage, "e/v1.0.0/t/artifacts")
-        weather_key = f"e/v1.0.0/t/artifacts/{_sha(b'weather')[:16]}/a.epw"
-        model_key = f"e/v1.0.0/t/artifacts/{_sha(b'model')[:16]}/ü b.idf"
+        weather_key = f"e/v1.0.0/t/artifacts/{_sha(b'weather')}/a.epw"
+        model_key = f"e/v1.0.0/t/artifacts/{_sha(b'model')}/ü b.idf"
         assert storage.list_tree("") == sorted([weather_key, model_key])
         assert storage.read_bytes(model_key) == b"model"
         references = ["a.epw", "./a.epw", absolute, "sub/same.epw"]
@@ -292,6 +293,46 @@ class TestFetch:
         assert "secret" not in str(error.value)
         assert _kept(cache) == ["a.epw"]
 
+    @pytest.mark.parametrize("how", ["changed", "changed with its time", "cut", "link", "pipe"])
+    def test_what_lies_in_the_cache_is_checked_against_the_hash(
+        self, web: str, cache: ArtifactCache, tmp_path: Path, how: str
+    ) -> None:
+        sha = _sha(_Handler.content)
+        path = cache.fetch(f"{web}/file/a.epw", sha256=sha)
+        before = path.stat()
+        path.chmod(0o644)
+        if how in ("link", "pipe"):
+            path.unlink()
+            (tmp_path / "theirs").write_bytes(b"theirs")
+            path.symlink_to(tmp_path / "theirs") if how == "link" else os.mkfifo(path)
+        else:
+            path.write_bytes(b"X" * (10 if how == "cut" else before.st_size))
+            if how == "changed with its time":
+                os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        for again in (ArtifactCache(cache.root), cache):
+            with time_limit(20):
+                assert again.fetch(f"{web}/file/a.epw", sha256=sha).read_bytes() == _Handler.content
+        assert not path.is_symlink()
+        assert not (tmp_path / "theirs").exists() or (tmp_path / "theirs").read_bytes() == b"theirs"
+
+    def test_files_whose_hashes_begin_alike_are_two(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As two that somebody has made to share the 64 bits that names once had."""
+        real = hashlib.file_digest
+
+        class Alike:
+            def __init__(self, digest: str) -> None:
+                self.digest = digest
+
+            def hexdigest(self) -> str:
+                return "0" * 16 + self.digest[16:]
+
+        monkeypatch.setattr(hashlib, "file_digest", lambda file, name: Alike(real(file, name).hexdigest()))
+        for folder in ("a", "b"):
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / "x.epw").write_text(folder)
+        plan = collect_artifacts({"weather": pl.Series(["a/x.epw", "b/x.epw"])}, tmp_path)
+        assert sorted(file.path.read_text() for file in plan.uploads.values()) == ["a", "b"]
+
     @pytest.mark.processes
     def test_many_at_once_download_once(self, web: str, cache: ArtifactCache) -> None:
         with ThreadPoolExecutor(6) as pool:
@@ -387,7 +428,7 @@ class TestFetch:
         (record,) = uploaded.records
         assert record.source_name == "a.epw"
         assert uploaded.uris["weather"][signed] == record.uri
-        assert storage.list_tree("") == [f"e/artifacts/{_sha(_Handler.content)[:16]}/a.epw"]
+        assert storage.list_tree("") == [f"e/artifacts/{_sha(_Handler.content)}/a.epw"]
 
 
 @pytest.fixture(scope="module")

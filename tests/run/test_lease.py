@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -18,11 +20,13 @@ import pytest
 from scythe_cli.core.processes import start_of
 from scythe_cli.errors import StorageError, UsageError
 from scythe_cli.run import lease as lease_module
+from scythe_cli.run.active import read_running
 from scythe_cli.run.lease import (
     Lease,
     LeaseRecord,
     abandoned_claims,
     hold_lease,
+    read_owner,
 )
 from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage
@@ -151,6 +155,108 @@ def test_unreadable_lease_has_no_owner(tmp_path: Path, content: bytes) -> None:
     assert storage.list_tree(LAYOUT.experiment_id) == []
 
 
+ABSURD: list[dict[str, Any]] = [
+    {"expires": "2099-01-01T00:00:00+00:00"},
+    {"expires": "9999-12-31T23:59:59+00:00"},
+    {"expires": "0001-01-01T00:00:00+14:00"},
+    {"since": "0001-01-01T00:00:00+14:00"},
+    {"since": "9999-12-31T23:59:59-14:00"},
+    {"pid": 0},
+    {"pid": -1},
+    {"pid": 10**30},
+    {"pid": float("inf")},
+    {"process_start": float("nan")},
+    {"process_start": float("inf")},
+    {"process_start": -1e308},
+    {"host": "x" * 1_000_000},
+    {"token": "é"},
+]
+
+
+@pytest.mark.parametrize("fields", ABSURD, ids=str)
+@pytest.mark.parametrize("here", [True, False], ids=["here", "elsewhere"])
+def test_absurd_times_and_numbers_lock_nobody_out(tmp_path: Path, fields: dict[str, Any], here: bool) -> None:
+    """A lease that was written long ago holds no longer than any, whatever it says; nor does a claim."""
+    storage = open_storage(tmp_path / "runs")
+    record = expired() if here else foreign()
+    document = json.loads(record.to_bytes()) | ({"machine": lease_module.machine()} if here else {}) | fields
+    data = json.dumps(document).encode()
+    for key in (KEY, f"{KEY}-{document['token']}-1", f"{KEY}-unreadable-1"):
+        storage.write_bytes(key, data)
+        path = storage.local_path(key)
+        assert path is not None
+        long_ago = time.time() - 3600
+        os.utime(path, (long_ago, long_ago))
+    owner = read_owner(storage, LAYOUT)
+    if owner is not None:
+        assert "expires" not in fields
+        assert len(owner.describe()) < 300
+        read_running(owner, LAYOUT.experiment_id)
+        with pytest.raises(UsageError, match="another process is at work"):
+            Lease(storage, LAYOUT)
+        return
+    with hold_lease(storage, LAYOUT):
+        pass
+
+
+def test_a_fresh_lease_of_a_wrong_clock_holds_until_it_is_not_renewed(storage: Storage) -> None:
+    storage.write_bytes(KEY, foreign(expires=datetime(2099, 1, 1, tzinfo=UTC)).to_bytes())
+    soon = re.compile(r"It can be taken over at (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) UTC if it is dead")
+    with pytest.raises(UsageError) as refused:
+        Lease(storage, LAYOUT)
+    found = soon.search(refused.value.hint or "")
+    assert found is not None
+    at = datetime.fromisoformat(f"{found[1]}+00:00")
+    assert at - datetime.now(UTC) < timedelta(seconds=75)
+
+
+def test_claims_without_end_are_told(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path)
+    storage.write_bytes(KEY, b"")
+    for number in range(1, 100):
+        storage.write_bytes(f"{KEY}-unreadable-{number}", b"")
+    with pytest.raises(StorageError, match=r"99 claims that nobody uses(.|\n)*begin with \.lease-"):
+        Lease(storage, LAYOUT)
+
+
+def _take_over_with_a_wrong_clock(location: str, shift_s: float, start: Any, results: Any) -> None:
+    class Shifted(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(seconds=shift_s)
+
+    lease_module.datetime = Shifted  # type: ignore[misc]
+    storage = open_storage(location)
+    start.wait()
+    try:
+        Lease(storage, LAYOUT)
+    except UsageError:
+        results.put(False)
+    else:
+        results.put(True)
+        time.sleep(1)  # it is held while the others try
+
+
+@pytest.mark.processes
+def test_eight_processes_with_skewed_clocks_take_over_once(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path / "runs")
+    storage.write_bytes(KEY, expired().to_bytes())
+    context = multiprocessing.get_context("fork")
+    start, results = context.Barrier(8), context.Queue()
+    shifts = [-9.0, -6.0, -3.0, 0.0, 0.5, 3.0, 6.0, 9.0]
+    processes = [
+        context.Process(target=_take_over_with_a_wrong_clock, args=(storage.location, shift, start, results))
+        for shift in shifts
+    ]
+    for process in processes:
+        process.start()
+    assert sum(results.get(timeout=60) for _ in processes) == 1
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    assert LeaseRecord.from_bytes(storage.read_bytes(KEY)) is not None
+
+
 @pytest.mark.parametrize("abandoned", [True, False])
 def test_exactly_one_takes_an_expired_lease_over(storage: Storage, abandoned: bool) -> None:
     old = expired()
@@ -226,7 +332,7 @@ def test_storage_that_fails_for_a_while_does_not_cost_the_lease(
         with monkeypatch.context() as patch:
             tries: list[str] = []
 
-            def refuse(self: object, key: str) -> bytes:
+            def refuse(self: object, key: str, **_: object) -> bytes:
                 tries.append(key)
                 raise StorageError("no")
 

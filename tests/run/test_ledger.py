@@ -167,6 +167,6 @@ def test_a_refused_read_is_not_taken_for_damage(storage: Storage, monkeypatch: p
     def refuse(*_: object, **__: object) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(ledger_module.pq, "ParquetFile", refuse)
+    monkeypatch.setattr(pq, "ParquetFile", refuse)
     with pytest.raises(StorageError, match="Input/output error"), Ledger.open(storage, LAYOUT):
         pass

@@ -35,6 +35,8 @@ from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage
 from tests.made_runs import LAYOUT, Answer, Case, make_run, outcomes, write_part
 
+PART = "local-20260101T000000-0a1b2c3d-000001"
+
 
 class Other(ExperimentOutputSpec):
     z: float
@@ -84,7 +86,7 @@ def storage(tmp_path: Path) -> Storage:
 def run(storage: Storage, tmp_path: Path) -> Run:
     """Ten specs: 0–3 succeeded, 4 failed twice, 5 timed out, 6 was cancelled, 7 is to be run again, 8–9 pending."""
     layout = make_run(storage, tmp_path / "scratch", 10)
-    write_part(storage, layout, "a", outcomes(range(4)))
+    write_part(storage, layout, PART, outcomes(range(4)))
     write_part(storage, layout, "b", outcomes([4, 7], "failed", final=False))
     write_part(storage, layout, "c", outcomes([4], "failed", attempt=2))
     write_part(storage, layout, "d", outcomes([5], "timeout"))
@@ -187,13 +189,13 @@ def test_fleet_needs_no_lease(run: Run, storage: Storage, experiment: Registered
 def test_damaged_part_is_kept_until_its_specs_have_an_outcome_again(
     run: Run, storage: Storage, experiment: RegisteredExperiment[Case, Answer]
 ) -> None:
-    key = run.layout.outcome_part("a")
+    key = run.layout.outcome_part(PART)
     content = storage.read_bytes(key)[:-9]
     storage.write_bytes(key, content)
 
     partly = retry_run(run, experiment, ToldEngine(), only={State.TIMEOUT})
 
-    assert partly.notices == ["part a.pq of the ledger is damaged: the specs that were in it are run again"]
+    assert partly.notices == [f"part {PART}.pq of the ledger is damaged: the specs that were in it are run again"]
     assert partly.counts.pending == 7
     assert storage.read_bytes(f"{key}.damaged") == content
     assert run.status().damaged_parts == []
@@ -202,7 +204,7 @@ def test_damaged_part_is_kept_until_its_specs_have_an_outcome_again(
 
 
 def test_damage_inside_a_part_stops_the_gather_and_names_the_remedy(run: Run, storage: Storage) -> None:
-    key = run.layout.outcome_part("a")
+    key = run.layout.outcome_part(PART)
     content = bytearray(storage.read_bytes(key))
     # the outputs come after the columns that the counting reads
     metadata = pq.read_metadata(pa.BufferReader(bytes(content))).row_group(0)
@@ -211,7 +213,7 @@ def test_damage_inside_a_part_stops_the_gather_and_names_the_remedy(run: Run, st
     content[output.dictionary_page_offset or output.data_page_offset] ^= 0xFF
     storage.write_bytes(key, bytes(content))
     assert run.status().counts is not None
-    with pytest.raises(StorageError, match=r"part a\.pq of the ledger is damaged(.|\n)*`scythe retry`"):
+    with pytest.raises(StorageError, match=rf"part {PART}\.pq of the ledger is damaged(.|\n)*`scythe retry`"):
         gather(storage, run.layout)
 
 

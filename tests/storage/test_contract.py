@@ -92,7 +92,7 @@ class TestLocal:
         def full(*args: object, **kwargs: object) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        monkeypatch.setattr(*{"fsync": (os, "fsync"), "replace": (Path, "replace"), "link": (os, "link")}[step], full)
+        monkeypatch.setattr(*{"fsync": (os, "fsync"), "replace": (os, "replace"), "link": (os, "link")}[step], full)
         if step != "link":
             with pytest.raises(StorageError, match=r"cannot write .*no space is left") as error:
                 storage.write_bytes("a", b"new")

@@ -29,12 +29,11 @@ from scythe_cli.analysis.results.summary import summarise_table
 from scythe_cli.analysis.results.tables import describe_tables
 from scythe_cli.core.states import State
 from scythe_cli.errors import NotFoundError, ScytheError, UsageError
-from scythe_cli.run.input_files import InputArtifact
+from scythe_cli.run.input_files import read_listed_files
 from scythe_cli.run.ledger import Ledger
-from scythe_cli.run.manifest import RunManifest, load_yaml
+from scythe_cli.run.manifest import RunManifest
 from scythe_cli.run.outcomes.effective import effective_outcomes
 from scythe_cli.run.records import RunErrors, RunStatus
-from scythe_cli.storage.base import MissingKeyError
 
 if TYPE_CHECKING:
     from scythe_cli.run.stored_run import StoredRun
@@ -153,20 +152,9 @@ def read_content(run: StoredRun) -> Content:
 
 def _input_files(run: StoredRun) -> tuple[int, int]:
     """How many input files were uploaded, and how many bytes they are."""
-    try:
-        document = load_yaml(run.storage.read_bytes(run.layout.input_artifacts), run.layout.input_artifacts)
-    except MissingKeyError:
-        return 0, 0
-    listed = document.get("files")
-    if not isinstance(listed, list):
-        return 0, 0
-    sizes: dict[str, int] = {}
-    for each in listed:
-        try:
-            file = InputArtifact.model_validate(each)
-        except ValueError:
-            continue  # written by an older program
-        sizes[file.uri] = file.size_bytes
+    listed = read_listed_files(run.storage, run.layout)
+    # that of an older program tells no sizes
+    sizes = {file.uri: file.size_bytes for file in listed if file.size_bytes is not None}
     return len(sizes), sum(sizes.values())
 
 

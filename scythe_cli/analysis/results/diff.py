@@ -112,7 +112,7 @@ def _states(side: DiffSide) -> pl.DataFrame | None:
     if manifest is None or manifest.n_specs is None:
         return None
     with Ledger.open(side.run.storage, side.run.layout) as ledger:
-        return effective_outcomes(ledger.outcomes()).select(SORT, "state")
+        return effective_outcomes(ledger.outcomes(manifest.n_specs)).select(SORT, "state")
 
 
 def _spec_values(side: DiffSide, inputs: Sequence[str], rows: set[int]) -> dict[int, dict[str, Any]]:

@@ -7,7 +7,6 @@ the second with the second, and so on.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -15,9 +14,8 @@ import pyarrow.parquet as pq
 from scythe_cli.analysis.results.tables import index_levels, local_copy, reading, scan_table
 from scythe_cli.errors import NotFoundError, UsageError
 from scythe_cli.model.spec_rows import META_SCHEMA
-from scythe_cli.run.manifest import load_yaml
+from scythe_cli.run.input_files import read_listed_files
 from scythe_cli.run.stored_run import StoredRun
-from scythe_cli.storage.base import MissingKeyError
 
 __all__ = [
     "NTH",
@@ -67,14 +65,8 @@ class DiffSide:
 
     def contents(self) -> dict[str, str]:
         """URI to the hash of the content, of all uploaded files."""
-        storage, run = self.run.storage, self.run.layout
-        try:
-            document = load_yaml(storage.read_bytes(run.input_artifacts), run.input_artifacts)
-        except MissingKeyError:
-            return {}
-        hashes: dict[str, str] = {}
-        _collect_hashes(document, hashes)
-        return hashes
+        listed = read_listed_files(self.run.storage, self.run.layout)
+        return {file.uri: f"sha256:{file.sha256}" for file in listed if file.sha256 is not None}
 
     def canonical(self) -> pl.DataFrame:
         """The specs with each file named by its content, nested values as JSON, and -0.0 as 0.0."""
@@ -102,19 +94,6 @@ class DiffSide:
         key = self.keys[name]
         with reading(self.run.storage, key):
             return index_levels(pq.read_schema(local_copy(self.run.storage, key)))
-
-
-def _collect_hashes(node: Any, hashes: dict[str, str]) -> None:
-    """Find the records of files, wherever the document has them."""
-    if isinstance(node, dict):
-        uri, digest = node.get("uri"), node.get("sha256")
-        if isinstance(uri, str) and isinstance(digest, str):
-            hashes[uri] = f"sha256:{digest}"
-        for value in node.values():
-            _collect_hashes(value, hashes)
-    elif isinstance(node, list):
-        for value in node:
-            _collect_hashes(value, hashes)
 
 
 def _nested_text(column: pl.Expr, dtype: pl.DataType, hashes: Mapping[str, str]) -> pl.Expr:

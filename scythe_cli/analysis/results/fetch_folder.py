@@ -18,6 +18,7 @@ from typing import Any
 
 from scythe_cli.analysis.files import placing
 from scythe_cli.analysis.records import FetchedFile
+from scythe_cli.core.files import ForeignFileError, append_regular, read_regular
 from scythe_cli.errors import StorageError, UsageError
 from scythe_cli.storage.base import FileInfo, MissingKeyError, Storage
 
@@ -25,6 +26,7 @@ __all__ = ["Convert", "FetchFolder", "FetchJob", "FetchProgress", "ProgressOfFet
 
 
 _RECEIPTS = ".scythe-fetched"
+_MAX_RECEIPT_BYTES = 500_000_000
 _THREADS = 8
 
 
@@ -112,14 +114,19 @@ class FetchFolder:
             raise UsageError(f"{path} is not a folder")
         receipts: dict[str, dict[str, Any]] = {}
         try:
-            lines = (path / _RECEIPTS).read_text(encoding="utf-8").splitlines()
+            lines = read_regular(path / _RECEIPTS, max_bytes=_MAX_RECEIPT_BYTES).decode().splitlines()
+        except (ForeignFileError, IsADirectoryError) as error:
+            raise UsageError(
+                f"{path / _RECEIPTS} is not what an earlier fetch has left: {error}",
+                hint="Remove it, or choose another folder.",
+            ) from None
         except (OSError, UnicodeDecodeError):
             lines = []
         for line in lines:
             try:
                 receipt = json.loads(line)
                 receipts[str(receipt["file"])] = receipt
-            except (ValueError, TypeError, KeyError):
+            except (ValueError, TypeError, LookupError, RecursionError):
                 continue  # cut when an earlier fetch was killed: the file is fetched again
         return cls(path, overwrite, receipts)
 
@@ -199,8 +206,8 @@ class FetchFolder:
         }
         # the new line comes first: what was cut when an earlier fetch was killed ends there
         line = "\n" + json.dumps(receipt)
-        with self._lock, (self.path / _RECEIPTS).open("a", encoding="utf-8") as receipts:
-            receipts.write(line)
+        with self._lock:
+            append_regular(self.path / _RECEIPTS, line)
 
     def _record(self, job: FetchJob, *, skipped: bool) -> FetchedFile:
         target = self.path / job.file

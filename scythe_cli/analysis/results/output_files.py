@@ -16,7 +16,7 @@ from scythe_cli.core.text import hint_for
 from scythe_cli.errors import NotFoundError, StorageError
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.stored_run import StoredRun
-from scythe_cli.storage.base import FileInfo, Storage, check_key
+from scythe_cli.storage.base import FileInfo, ForeignKeyError, Storage, check_key
 
 __all__ = ["fetch_output_files"]
 
@@ -101,11 +101,10 @@ def _result_key(storage: Storage, run: RunLayout, uri: str) -> str | None:
         check_key(key)
     except StorageError:
         return None
-    path = storage.local_path(key)
-    if path is not None:
-        root = storage.local_path(run.key("results"))
-        if root is None or not path.resolve().is_relative_to(root.resolve()):
-            return None  # a link that leads out of the run
+    try:
+        storage.local_path(key)
+    except ForeignKeyError:
+        return None  # a link, which could lead out of the run
     return key
 
 

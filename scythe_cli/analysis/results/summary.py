@@ -69,14 +69,15 @@ def summarise_table(run: StoredRun, name: str = "scalars", rows: int = 10) -> Ta
             facts = _facts(file, head.schema)
             exact = n_rows <= _EXACT_ROWS
             values = _exact(frame, head.schema) if exact else _estimated(path, file, head.schema, facts)
-    columns = [_column(c, t, facts[c], values.get(c, {}), c in levels, texts) for c, t in head.schema.items()]
+        cells = head.to_dicts()
+        columns = [_column(c, t, facts[c], values.get(c, {}), c in levels, texts) for c, t in head.schema.items()]
     return TableSummary(
         experiment_id=run.experiment_id,
         name=name,
         uri=run.storage.uri(key),
         n_rows=n_rows,
         columns=columns,
-        head=head.to_dicts(),
+        head=cells,
     )
 
 

@@ -22,7 +22,7 @@ from scythe_cli.core.text import hint_for
 from scythe_cli.errors import NotFoundError, StorageError, first_line
 from scythe_cli.model.columns import unit_of
 from scythe_cli.run.ledger import POLARS_ERRORS
-from scythe_cli.run.manifest import load_yaml
+from scythe_cli.run.manifest import IoSchema, read_io_schema
 from scythe_cli.run.stored_run import StoredRun
 from scythe_cli.storage.base import MissingKeyError, Storage
 
@@ -80,7 +80,7 @@ def reading(storage: Storage, key: str) -> Generator[None]:
     """Turn what goes wrong while a table is read into a StorageError that names it."""
     try:
         yield
-    except (pa.ArrowException, *POLARS_ERRORS, OSError, ValueError) as error:
+    except (pa.ArrowException, *POLARS_ERRORS, OSError, ValueError, ArithmeticError, RecursionError) as error:
         if isinstance(error, FileNotFoundError):
             raise MissingKeyError(f"{storage.uri(key)} is no longer there") from error
         raise StorageError(f"{storage.uri(key)} cannot be read: {first_line(error)}") from error
@@ -166,8 +166,12 @@ def describe_tables(run: StoredRun) -> list[TableRecord]:
 def index_levels(schema: pa.Schema) -> list[str]:
     """The columns that are levels of the table's index when pandas reads it."""
     stored = (schema.metadata or {}).get(b"pandas")
-    levels: list[Any] = json.loads(stored).get("index_columns", []) if stored else []
-    return [level for level in levels if isinstance(level, str)]
+    try:
+        described: Any = json.loads(stored or b"{}")
+    except (ValueError, RecursionError):
+        return []
+    levels: Any = described.get("index_columns") if isinstance(described, dict) else None
+    return [level for level in levels if isinstance(level, str)] if isinstance(levels, list) else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,42 +191,32 @@ class FieldText:
 
 def field_texts(run: StoredRun) -> dict[str, FieldText]:
     """Units and descriptions of input and output fields, from the run's own schema; nested ones with dotted names."""
-    try:
-        document = load_yaml(run.storage.read_bytes(run.layout.io_spec), run.layout.io_spec)
-    except MissingKeyError:
-        return {}
-    definitions: dict[str, Any] = document.get("$defs") or {}
+    document = read_io_schema(run.storage, run.layout)
     texts: dict[str, FieldText] = {}
     for side in ("input", "output"):
-        model: Any = (document.get("properties") or {}).get(side) or {}
-        _add_texts(texts, _resolved(model, definitions), definitions, is_input=side == "input", prefix="", depth=0)
+        model = document.resolved(document.sides.get(side, {}))
+        _add_texts(texts, model, document, is_input=side == "input", prefix="", depth=0)
     return texts
 
 
 _DEEPEST = 5
+_MAX_TEXTS = 100_000
 
 
 def _add_texts(
-    texts: dict[str, FieldText], model: Any, definitions: dict[str, Any], *, is_input: bool, prefix: str, depth: int
+    texts: dict[str, FieldText],
+    model: dict[str, Any],
+    document: IoSchema,
+    *,
+    is_input: bool,
+    prefix: str,
+    depth: int,
 ) -> None:
-    properties: Any = model.get("properties") if isinstance(model, dict) else None
-    if not isinstance(properties, dict):
-        return
-    for name, details in properties.items():
-        if not isinstance(details, dict):
-            continue
+    for name, details in document.properties_of(model).items():
         text: Any = details.get("description")
         known = str(text) if text else None
         texts.setdefault(f"{prefix}{name}", FieldText(unit_of(known), known, is_input))
-        nested = _resolved(details, definitions)
-        if nested is not details and depth < _DEEPEST:
-            _add_texts(texts, nested, definitions, is_input=is_input, prefix=f"{prefix}{name}.", depth=depth + 1)
-
-
-def _resolved(schema: Any, definitions: dict[str, Any]) -> Any:
-    """The definition that a schema refers to; the schema itself when it refers to none."""
-    if not isinstance(schema, dict):
-        return schema
-    parts: list[Any] = [schema, *(schema.get("allOf") or []), *(schema.get("anyOf") or [])]
-    reference = next((part["$ref"] for part in parts if isinstance(part, dict) and "$ref" in part), None)
-    return definitions.get(str(reference).rsplit("/", 1)[-1], schema) if reference else schema
+        nested = document.resolved(details)
+        # definitions can refer to each other without end
+        if nested is not details and depth < _DEEPEST and len(texts) < _MAX_TEXTS:
+            _add_texts(texts, nested, document, is_input=is_input, prefix=f"{prefix}{name}.", depth=depth + 1)

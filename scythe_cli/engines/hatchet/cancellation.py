@@ -88,7 +88,7 @@ def write_cancelled(storage: Storage, run: RunLayout) -> int:
     manifest = read_manifest(storage, run)
     n_specs = manifest.n_specs if manifest and manifest.n_specs else 0
     with Ledger.open(storage, run) as ledger:
-        outcomes = ledger.outcomes()
+        outcomes = ledger.outcomes(n_specs)
     known = effective_outcomes(outcomes).select("sort_index")
     last = outcomes.group_by("sort_index").agg(pl.col("attempt").max())
     missing = (

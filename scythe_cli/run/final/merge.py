@@ -20,8 +20,9 @@ import polars as pl
 import pyarrow as pa
 
 from scythe_cli.core.states import State
-from scythe_cli.run.final.sources import KEYS, ORDINAL, Columns, Rows, read_ahead, sources_of
+from scythe_cli.run.final.sources import KEYS, ORDINAL, Columns, Rows, Source, read_ahead, sources_of
 from scythe_cli.run.ledger import PartFile, damaged_part
+from scythe_cli.run.outcomes.domain import impossible_row
 from scythe_cli.run.outcomes.effective import effective_outcomes
 
 __all__ = ["Range", "ranges_of"]
@@ -56,7 +57,7 @@ def ranges_of(parts: Sequence[PartFile], n_specs: int, size: int, scratch: Path)
 
     Args:
         parts: Its parts, by name.
-        n_specs: The number of specs; outcomes of others are passed over.
+        n_specs: The number of specs.
         size: The number of specs in a range.
         scratch: A folder for temporary files.
 
@@ -76,6 +77,7 @@ def ranges_of(parts: Sequence[PartFile], n_specs: int, size: int, scratch: Path)
         pending[position - 1] = min(pending[position], sources[position].first)
     with _Store(columns, scratch) as store:
         for source, rows, first_pending in zip(sources, read_ahead(sources, columns), pending, strict=True):
+            _check_domain(source, rows, n_specs)
             for number, piece in _split(rows, size, n_specs):
                 if number < done:
                     raise damaged_part(source.parts[0], ValueError("it has other specs than it says"))
@@ -89,6 +91,17 @@ def ranges_of(parts: Sequence[PartFile], n_specs: int, size: int, scratch: Path)
         if not sources:
             for number, start in enumerate(starts):
                 yield store.settle(number, start, min(start + size, n_specs))
+
+
+def _check_domain(source: Source, rows: Rows, n_specs: int) -> None:
+    """Refuse a part with outcomes that no spec of the run can have, as whoever counts them does."""
+    row = impossible_row(rows.plain, n_specs)
+    if row is None:
+        return
+    for part in source.parts:
+        if row < part.n_rows:
+            raise damaged_part(part, ValueError("it holds outcomes that no spec of this run can have"))
+        row -= part.n_rows
 
 
 def _split(rows: Rows, size: int, n_specs: int) -> Iterator[tuple[int, Rows]]:

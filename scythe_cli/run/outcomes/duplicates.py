@@ -14,10 +14,12 @@ from uuid import uuid4
 import polars as pl
 import pyarrow as pa
 
+from scythe_cli.errors import StorageError, first_line
 from scythe_cli.model.outcome_schema import REUSED_FROM
 from scythe_cli.model.spec_rows import workflow_run_ids
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.ledger import (
+    POLARS_ERRORS,
     Ledger,
     LedgerWriter,
     read_part,
@@ -39,10 +41,26 @@ def write_duplicates(storage: Storage, run: RunLayout, duplicates: pl.DataFrame)
 
 
 def read_duplicates(storage: Storage, run: RunLayout) -> pl.DataFrame:
-    """Which specs of a run are not run themselves; without any, an empty frame."""
+    """Which specs of a run are not run themselves; without any, an empty frame.
+
+    Raises:
+        StorageError: If it cannot be read, or says what cannot be.
+    """
     if not storage.exists(run.duplicates):
         return pl.DataFrame(schema=_SCHEMA)
-    return pl.read_parquet(io.BytesIO(storage.read_bytes(run.duplicates)))
+    data = storage.read_bytes(run.duplicates)
+    try:
+        duplicates = pl.read_parquet(io.BytesIO(data))
+    except (*POLARS_ERRORS, OSError) as error:
+        raise StorageError(f"{storage.uri(run.duplicates)} cannot be read: {first_line(error)}") from error
+    # each is the same as one before it, which is run
+    same_as = pl.col("same_as")
+    if dict(duplicates.schema) != _SCHEMA or not (
+        duplicates.select((same_as >= 0).and_(same_as < pl.col("sort_index")).fill_null(value=False).all()).item()
+        and duplicates["sort_index"].is_unique().all()
+    ):
+        raise StorageError(f"{storage.uri(run.duplicates)} says what no run says of specs that are the same")
+    return duplicates
 
 
 def spread_outcomes(storage: Storage, run: RunLayout) -> int:
@@ -62,7 +80,7 @@ def spread_outcomes(storage: Storage, run: RunLayout) -> int:
     writer = LedgerWriter(storage, run, f"duplicates-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:8]}")
     given = 0
     with Ledger.open(storage, run) as ledger:
-        outcomes = ledger.outcomes().filter(pl.col("final"))
+        outcomes = ledger.outcomes(manifest.n_specs if manifest else None).filter(pl.col("final"))
         known = outcomes.select("sort_index", "attempt", "state")
         missing = (
             duplicates.rename({"sort_index": "to", "same_as": "sort_index"})

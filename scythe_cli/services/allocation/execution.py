@@ -60,7 +60,12 @@ def run_job(
         if progress and execution.gathered is None:
             progress(Progress("gathering", job.counts, detail="final tables"))
         result = conclude(job, engine.name, execution, started=started)
-    return result.model_copy(update={"notices": [*notices, *result.notices]})
+    return result.model_copy(update={"notices": list(dict.fromkeys([*notices, *result.notices]))})
+
+
+def left_alone(name: str) -> str:
+    """What is said of a file among the parts of a ledger that is none."""
+    return f"{name} among the parts of the ledger is no whole part of this program: it is left as it is"
 
 
 def conclude(
@@ -79,7 +84,7 @@ def conclude(
         StorageError: If outcomes cannot be read, or tables cannot be written.
     """
     gathered = execution.gathered or gather(job.storage, job.run)
-    damaged = [f"part {name} of the ledger cannot be read; its specs are pending" for name in gathered.damaged]
+    damaged = [left_alone(name) for name in gathered.damaged]
     n_bad = gathered.counts.unsuccessful
     return AllocateResult(
         experiment_id=job.run.experiment_id,

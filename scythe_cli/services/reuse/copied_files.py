@@ -15,7 +15,7 @@ from scythe_cli.arrow.build import array_of
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.model.outcome_schema import FILE
 from scythe_cli.run.layout import RunLayout
-from scythe_cli.storage.base import MissingKeyError, Storage
+from scythe_cli.storage.base import ForeignKeyError, MissingKeyError, Storage
 
 __all__ = ["with_copied_files"]
 
@@ -75,8 +75,8 @@ class _Copier:
         if uri is None or key is None:
             return uri
         target = self.run.result_file(self.field_name, stem, PurePosixPath(key).suffix)
-        local = self.storage.local_path(key)
         try:
+            local = self.storage.local_path(key)
             if local is not None:
                 if not local.is_file():
                     return None
@@ -86,6 +86,6 @@ class _Copier:
                 self.storage.get_file(key, copy)
                 self.storage.put_file(copy, target)
                 copy.unlink()
-        except MissingKeyError:
+        except (ForeignKeyError, MissingKeyError):
             return None
         return self.storage.uri(target)

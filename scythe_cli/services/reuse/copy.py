@@ -30,9 +30,10 @@ from scythe_cli.model.columns import input_columns, outcome_schema, schema_of
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.spec_rows import META_SCHEMA
 from scythe_cli.run.catalog import find_run
+from scythe_cli.run.input_files import read_listed_files
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.ledger import Ledger, LedgerWriter, read_part
-from scythe_cli.run.manifest import RunManifest, load_yaml, read_manifest
+from scythe_cli.run.manifest import RunManifest, read_manifest
 from scythe_cli.run.outcomes.duplicates import moved_outcomes
 from scythe_cli.run.outcomes.effective import effective_outcomes
 from scythe_cli.run.specs_file import SpecFile
@@ -234,13 +235,14 @@ def content_hashes(storage: Storage, run: RunLayout, fields: Sequence[str]) -> d
     """The content of a run's input files: by field, from where a file is to its SHA-256."""
     hashes: dict[str, dict[str, str]] = {name: {} for name in fields}
     try:
-        listed = load_yaml(storage.read_bytes(run.input_artifacts), run.input_artifacts).get("files", [])
+        listed = read_listed_files(storage, run)
     except StorageError:
         return hashes
-    for item in listed if isinstance(listed, list) else []:
+    for file in listed:
         # one content has one place for all fields
         for known in hashes.values():
-            known[str(item["uri"])] = str(item["sha256"])
+            if file.sha256 is not None:
+                known[file.uri] = file.sha256
     return hashes
 
 
@@ -310,7 +312,7 @@ def _succeeded(
             return pl.DataFrame(schema={**dict.fromkeys(KEYS, pl.UInt64), "source_index": pl.Int64})
         canonical, unknown = by_content(specs.read(0, specs.n_specs), content_hashes(storage, run, files))
         keys = row_keys(canonical, names).with_row_index("source_index")
-        effective = effective_outcomes(ledger.outcomes())
+        effective = effective_outcomes(ledger.outcomes(specs.n_specs))
     good = effective.filter(pl.col("state") == State.SUCCEEDED.value)
     if own_only:
         good = good.filter(pl.col("started_at").is_not_null())

@@ -16,9 +16,9 @@ from scythe_cli.core.records import Record
 from scythe_cli.core.states import State
 from scythe_cli.errors import NotFoundError, StorageError, UsageError
 from scythe_cli.model.outcome_schema import REUSED_FROM
+from scythe_cli.run.input_files import read_listed_files
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.ledger import Ledger, read_part
-from scythe_cli.run.manifest import load_yaml
 from scythe_cli.run.outcomes.duplicates import read_duplicates
 from scythe_cli.run.outcomes.effective import effective_outcomes
 from scythe_cli.run.specs_file import SpecFile
@@ -185,7 +185,7 @@ def _compare(
         with SpecFile.open(storage, earlier.run) as specs, Ledger.open(storage, earlier.run) as ledger:
             shared = [name for name in names if name in specs.input_names]
             canonical, _ = by_content(specs.read(0, specs.n_specs), content_hashes(storage, earlier.run, files))
-            states = effective_outcomes(ledger.outcomes()).select("sort_index", "state")
+            states = effective_outcomes(ledger.outcomes(specs.n_specs)).select("sort_index", "state")
             lacking = [name for name in {*names, *specs.input_names} if name not in shared]
     except StorageError:
         return [], None
@@ -305,10 +305,9 @@ def _cell(table: pa.Table, name: str) -> Any:
 def _source_names(storage: Storage, run: RunLayout) -> dict[str, str]:
     """The names that input files were given under, by where they are."""
     try:
-        listed = load_yaml(storage.read_bytes(run.input_artifacts), run.input_artifacts).get("files", [])
+        return {file.uri: file.source_name for file in read_listed_files(storage, run) if file.source_name}
     except StorageError:
         return {}
-    return {str(item["uri"]): str(item["source_name"]) for item in listed} if isinstance(listed, list) else {}
 
 
 def _shown(content: Any, uri: Any, names: Mapping[str, str]) -> Any:

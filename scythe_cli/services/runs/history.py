@@ -76,7 +76,7 @@ def spec_history(run: Run, row: int) -> SpecHistory:
     _check_row(run, row, n_specs)
     attempts: list[Attempt] = []
     with Ledger.open(run.storage, run.layout) as ledger:
-        mine = ledger.outcomes().filter(pl.col("sort_index") == row)
+        mine = ledger.outcomes(n_specs).filter(pl.col("sort_index") == row)
         effective = effective_outcomes(mine)
         what_counts = effective.select("part", "row").row(0) if effective.height else None
         for part, position in mine.select("part", "row").iter_rows():

@@ -2,13 +2,15 @@
 
 A part of the ledger that is damaged is set aside first, under a name that no reader takes for a part, and its specs
 count as pending. It is removed once every spec has an outcome again: then it says nothing that is not said elsewhere.
+Both is done only with a file that this program has written, as its name and its content tell. Whatever else lies among
+the parts belongs to somebody: it is named, and left as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +34,11 @@ from scythe_cli.run.ledger import Ledger
 from scythe_cli.run.manifest import RunManifest
 from scythe_cli.run.outcomes.duplicates import read_duplicates, spread_outcomes
 from scythe_cli.run.outcomes.effective import counts_of, effective_outcomes
+from scythe_cli.run.outcomes.part_files import is_part_name
 from scythe_cli.run.specs_file import SpecFile
-from scythe_cli.services.allocation.execution import at_work, conclude, run_job
+from scythe_cli.services.allocation.execution import at_work, conclude, left_alone, run_job
 from scythe_cli.services.records import AllocateResult
 from scythe_cli.services.reuse.code_hash import code_of, differing_code
-from scythe_cli.storage.atomic_files import TEMP_PREFIX
 from scythe_cli.storage.base import Storage
 
 __all__ = ["RETRIED", "remove_leftovers", "retry_job", "retry_run"]
@@ -92,13 +94,13 @@ def retry_run(
         spread_outcomes(run.storage, run.layout)
         # every page is read before it is decided what has an outcome; only then is anything run
         with Ledger.open(run.storage, run.layout, thorough=True) as ledger:
-            outcomes = ledger.outcomes()
-            damaged = list(ledger.damaged)
+            outcomes = ledger.outcomes(run.manifest.n_specs if run.manifest else None)
+            own, foreign = ledger.own_and_foreign()
         job = _job(run, experiment, outcomes, only, root=root, workers=workers, max_failures=max_failures)
-        notices = _set_aside(run, damaged)
+        notices = _set_aside(run, own) + [left_alone(name) for name in foreign]
         if job.todo is not None and not job.todo.num_rows:
             notices.append(_nothing_to_do(run, job.counts, only))
-            if not notices[:-1] and run.tables_are_current():
+            if not own and run.tables_are_current():
                 return _result_as_it_is(run, job, engine, notices)
         elif job.counts.succeeded:
             notices += _code_changed(run, experiment, root)
@@ -135,25 +137,22 @@ def remove_leftovers(storage: Storage, run: RunLayout) -> None:
     """Remove what killed processes left in a run's folder; only for who holds its lease."""
     for key in abandoned_claims(storage, run):
         storage.delete(key)
-    folder = storage.local_path(run.experiment_id)
-    if folder is None:
-        return  # an object store has no unfinished objects
-    for path in folder.rglob(f"{TEMP_PREFIX}*"):
-        with suppress(OSError):  # a process that is about to die may remove its own
-            path.unlink()
+    storage.delete_unfinished(run.experiment_id)
 
 
 def _set_aside(run: Run, damaged: Sequence[str]) -> list[str]:
+    taken = {file.name for file in run.storage.list_files(run.layout.outcomes)} if damaged else set[str]()
     for name in damaged:
-        key = run.layout.key("outcomes", name)
-        run.storage.write_bytes(f"{key}{_ASIDE}", run.storage.read_bytes(key))
-        run.storage.delete(key)
+        names = (f"{name}{f'.{n}' if n else ''}{_ASIDE}" for n in count())
+        aside = next(free for free in names if free not in taken)
+        run.storage.rename(run.layout.key("outcomes", name), run.layout.key("outcomes", aside))
     return [f"part {name} of the ledger is damaged: the specs that were in it are run again" for name in damaged]
 
 
 def _remove_parts_set_aside(run: Run) -> None:
     for file in run.storage.list_files(run.layout.outcomes):
-        if file.name.endswith(_ASIDE):
+        # the mark was seen when it was set aside
+        if file.name.endswith(_ASIDE) and is_part_name(file.name.partition(".pq")[0]):
             run.storage.delete(run.layout.key("outcomes", file.name))
 
 
@@ -186,7 +185,7 @@ def retry_job(
     """
     _resumable_manifest(run, only)
     with Ledger.open(run.storage, run.layout) as ledger:
-        outcomes = ledger.outcomes()
+        outcomes = ledger.outcomes(run.manifest.n_specs if run.manifest else None)
     return _job(run, experiment, outcomes, only, root=root, workers=workers, max_failures=max_failures)
 
 
@@ -204,6 +203,11 @@ def _job(
     with SpecFile.open(run.storage, run.layout) as specs:
         _check_models(specs, experiment, run)
         n_specs = specs.n_specs
+    if n_specs != manifest.n_specs:
+        raise StorageError(
+            f"{run.experiment_id} has {n_specs:,} specs, and its manifest says {manifest.n_specs:,}",
+            hint="One of them was changed; allocate the sampling file again.",
+        )
     effective = effective_outcomes(outcomes)
     counts = counts_of(effective, n_specs)
     return Job(

@@ -66,8 +66,11 @@ class LedgerReader:
     _sizes: dict[str, int] = field(default_factory=dict[str, int])
     _effective: pl.DataFrame | None = None
 
-    def effective(self) -> pl.DataFrame:
+    def effective(self, n_specs: int | None = None) -> pl.DataFrame:
         """The outcomes that count, as `effective_outcomes` tells them, without `part` and `row`.
+
+        Args:
+            n_specs: The number of specs of the run.
 
         Raises:
             StorageError: If the ledger cannot be listed or read.
@@ -80,8 +83,9 @@ class LedgerReader:
             for name in gone:
                 del self._frames[name]
             if new:
-                self._read(new)
-            self.damaged = sorted(sizes.keys() - self._frames.keys())
+                self._read(new, n_specs)
+            others = {name for name in self.storage.list_others(self.run.outcomes) if name.endswith(".pq")}
+            self.damaged = sorted(others | sizes.keys() - self._frames.keys())
             self._sizes = {name: size for name, size in sizes.items() if name in self._frames}
             if self._frames:
                 self._effective = effective_outcomes(pl.concat(self._frames.values()))
@@ -93,9 +97,9 @@ class LedgerReader:
             self.failures = [error for error in self.failures if error.sort_index in bad]
         return self._effective
 
-    def _read(self, names: list[str]) -> None:
+    def _read(self, names: list[str], n_specs: int | None) -> None:
         with Ledger.open(self.storage, self.run, names=names) as ledger:
-            outcomes = ledger.outcomes()
+            outcomes = ledger.outcomes(n_specs)
             for position, part in enumerate(ledger.parts):
                 if part.name not in ledger.damaged:
                     self._frames[part.name] = outcomes.filter(pl.col("part") == position).select(_ROWS)
@@ -174,7 +178,7 @@ class RunWatch:
             manifest = self.run.manifest
         if manifest is None or manifest.n_specs is None:
             return self.run.status()
-        status = self.run.status_from(reader.effective(), reader.damaged)
+        status = self.run.status_from(reader.effective(manifest.n_specs), reader.damaged)
         status = status.model_copy(update={"last_failures": reader.failures, **self._pace(status)})
         return self._with_workers(status)
 
