@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+from typing import Any
+
 import pyarrow as pa
 
-__all__ = ["FEATURE", "FILE", "FRAME", "LEVELS_KEY", "OUTCOME_SCHEMA", "REUSED_FROM", "SCALAR"]
+__all__ = [
+    "FEATURE",
+    "FILE",
+    "FRAME",
+    "LEVELS_KEY",
+    "OUTCOME_SCHEMA",
+    "REUSED_FROM",
+    "SCALAR",
+    "WARNINGS",
+    "levels_of",
+    "merged_fields",
+    "with_levels",
+]
 
 
 SCALAR = "out:"
@@ -23,6 +39,10 @@ order of the frame's columns. The frame's own index levels come first and are na
 
 LEVELS_KEY = b"scythe:levels"
 """Key in the metadata of a frame column's Arrow field: the names of the frame's own index levels, a JSON list."""
+
+WARNINGS = FRAME + ":warnings"
+"""The column of what could not be kept as it was: a list of structs of `field`, `what` and `why`, texts, for each
+spec. No user dataframe can have its name; there is none where no spec has any."""
 
 REUSED_FROM = ("reused:run", "reused:sort_index", "reused:attempt")
 """Further columns of the ledger, in outcomes that were taken over: from which run, spec and attempt."""
@@ -44,3 +64,25 @@ OUTCOME_SCHEMA = pa.schema(
     ]
 )
 """The columns that every part of the ledger has."""
+
+
+def levels_of(field: pa.Field[Any]) -> list[str]:
+    """The names of the own index levels of a frame, from its column."""
+    return json.loads((field.metadata or {}).get(LEVELS_KEY, b"[]"))
+
+
+def with_levels(field: pa.Field[Any], levels: Iterable[str]) -> pa.Field[Any]:
+    """The column of a frame that has these levels."""
+    metadata: Any = dict(field.metadata or {})
+    return field.with_metadata(metadata | {LEVELS_KEY: json.dumps(list(levels)).encode()})
+
+
+def merged_fields(schemas: Iterable[pa.Schema]) -> dict[str, pa.Field[Any]]:
+    """The columns of outcomes that are stacked, by name, with the levels that a frame has in any of them."""
+    merged: dict[str, pa.Field[Any]] = {}
+    for schema in schemas:
+        for f in schema:
+            known = merged.setdefault(f.name, f)
+            if known is not f and f.name.startswith(FRAME) and levels_of(f) != levels_of(known):
+                merged[f.name] = with_levels(f, dict.fromkeys([*levels_of(known), *levels_of(f)]))
+    return merged

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from scythe_cli.arrow.plain import plain_type
+from scythe_cli.arrow.unify import convert_column
 from scythe_cli.errors import ScytheError
 from scythe_cli.model.models import RESERVED_TABLES
 
@@ -93,7 +95,7 @@ def _convert(frame: Any, taken: frozenset[str]) -> Frame:
         else:
             raise FrameError(f"it is a {type(frame).__name__}, not a pandas, Polars or Arrow table")
     _check_columns(table.column_names, taken)
-    columns = [_plain_column(name, column) for name, column in zip(table.column_names, table.columns, strict=True)]
+    columns = [convert_column(column, plain_type(column.type)) for column in table.columns]
     return Frame(pa.Table.from_arrays(columns, names=table.column_names) if columns else pa.table({}), levels)
 
 
@@ -175,47 +177,3 @@ def _level_name(name: object, position: int | None, frame: pd.DataFrame) -> str:
     if not isinstance(name, str):
         raise FrameError(f"names of index levels must be text, and {name!r} is a {type(name).__name__}")
     return name
-
-
-def _plain_column(name: str, column: pa.ChunkedArray[Any]) -> pa.ChunkedArray[Any]:
-    try:
-        type_ = _plain(column.type)
-    except FrameError as error:
-        raise FrameError(f"column {name!r} is of type {column.type}, which {error}") from None
-    if column.type == type_:
-        return column
-    if isinstance(column.type, pa.BaseExtensionType):
-        column = column.cast(column.type.storage_type)
-    return column.cast(type_)
-
-
-def _plain(type_: pa.DataType) -> pa.DataType:
-    """The type to store instead: the same for pandas, Polars and Arrow, and one that Parquet has."""
-    is_ = pa.types
-    if isinstance(type_, pa.BaseExtensionType):
-        return _plain(type_.storage_type)
-    if is_.is_dictionary(type_):
-        return _plain(type_.value_type)
-    if is_.is_large_string(type_) or is_.is_string_view(type_):
-        return pa.string()
-    if is_.is_large_binary(type_) or is_.is_binary_view(type_):
-        return pa.binary()
-    if (
-        is_.is_list(type_)
-        or is_.is_large_list(type_)
-        or is_.is_list_view(type_)
-        or is_.is_large_list_view(type_)
-        or is_.is_fixed_size_list(type_)
-    ):
-        return pa.list_(_plain(type_.value_type))
-    if is_.is_struct(type_):
-        if not type_.num_fields:
-            raise FrameError("has no fields")
-        return pa.struct([pa.field(f.name, _plain(f.type)) for f in type_])
-    if is_.is_map(type_):
-        return pa.map_(_plain(type_.key_type), _plain(type_.item_type))
-    if is_.is_run_end_encoded(type_):
-        return _plain(type_.value_type)
-    if is_.is_union(type_) or is_.is_interval(type_):
-        raise FrameError("Parquet cannot hold")
-    return type_

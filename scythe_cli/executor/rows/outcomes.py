@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,13 +12,14 @@ import numpy as np
 import pyarrow as pa
 
 from scythe_cli.arrow.build import array_of, numbers, repeated
+from scythe_cli.arrow.unify import agree, common_type, stack_tables
 from scythe_cli.core.states import State
 from scythe_cli.executor.rows.failure import Failure, failure_from
 from scythe_cli.executor.rows.frames import Frame
 from scythe_cli.model.columns import Column, outcome_schema, output_columns, output_files
 from scythe_cli.model.kinds import ColumnError
 from scythe_cli.model.models import ExperimentOutputSpec
-from scythe_cli.model.outcome_schema import FEATURE, FILE, FRAME, LEVELS_KEY, OUTCOME_SCHEMA, SCALAR
+from scythe_cli.model.outcome_schema import FEATURE, FILE, FRAME, OUTCOME_SCHEMA, SCALAR, with_levels
 
 if TYPE_CHECKING:
     from scythe_cli.executor.rows.call import LeafResult
@@ -28,6 +29,8 @@ __all__ = ["Attempts", "OutcomeBatch", "Outcomes", "outcome_of_failure"]
 
 
 _FEATURE_TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
+
+_MAX_APART = 8
 
 _Took = tuple[int, float, float, str | None]
 """Position in the chunk, start and duration in seconds, and log."""
@@ -230,12 +233,13 @@ class OutcomeBatch:
         for name, (type_, levels) in extras.items():
             if name.startswith(FEATURE):
                 key = name.removeprefix(FEATURE)
-                values = [_of(result, "features").get(key) for result in results]
-                table = table.append_column(pa.field(name, type_), array_of(values, type_))
+                column = _feature_column([_of(result, "features").get(key) for result in results])
+                table = table.append_column(pa.field(name, column.type), column)
             else:
                 key = name.removeprefix(FRAME)
                 frames = [_of(result, "frames").get(key) for result in results]
-                table = table.append_column(*_frame_column(name, type_, levels, frames))
+                field, column = _frame_column(name, type_, frames)
+                table = table.append_column(with_levels(field, levels), column)
         return table
 
     def _table_of_bad(self, retryable: Sequence[bool] | None) -> pa.Table:
@@ -319,50 +323,55 @@ def _class_of(value: object) -> type:
 
 
 def _fit(groups: list[Extras], extras: Extras) -> int:
-    """The first group that can hold these columns too, widened to do so; or a new one."""
+    """The first group that can hold these columns too, widened to do so; or a new one, unless there are many."""
     for position, types in enumerate(groups):
-        merged = dict(types)
-        for name, (type_, levels) in extras.items():
-            known, known_levels = merged.get(name, (type_, levels))
+        if len(groups) >= _MAX_APART or all(
             # the levels of a table are the same for all of its rows
-            common = _common_type(known, type_) if levels == known_levels else None
-            if common is None:
-                break
-            merged[name] = common, levels
-        else:
-            groups[position] = merged
+            name not in types or (types[name][1] == levels and agree(_schema(types[name][0]), _schema(type_)))
+            for name, (type_, levels) in extras.items()
+        ):
+            groups[position] = types | {
+                name: (common_type(types[name][0], type_), tuple(dict.fromkeys((*types[name][1], *levels))))
+                if name in types
+                else (type_, levels)
+                for name, (type_, levels) in extras.items()
+            }
             return position
     groups.append(dict(extras))
     return len(groups) - 1
 
 
-def _common_type(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
-    if a == b:
-        return a
-    try:
-        if isinstance(a, pa.StructType) and isinstance(b, pa.StructType):
-            # a column that one of the two lacks is null there
-            schemas = [pa.schema(list(a)), pa.schema(list(b))]
-            return pa.struct(list(pa.unify_schemas(schemas, promote_options="permissive")))
-        schemas = [pa.schema([("x", a)]), pa.schema([("x", b)])]
-        return pa.unify_schemas(schemas, promote_options="permissive").field("x").type
-    except (pa.ArrowTypeError, pa.ArrowInvalid):
-        return None
+def _schema(type_: pa.DataType) -> pa.Schema:
+    return pa.schema([("x", type_)])
+
+
+def _feature_column(values: Sequence[Any]) -> pa.Array[Any]:
+    """The column of a feature, of the type that its values have in common."""
+    tables: list[pa.Table] = []
+    for cls, run in groupby(values, lambda value: None if value is None else _class_of(value)):
+        type_ = pa.null() if cls is None else _FEATURE_TYPES[cls]
+        tables.append(pa.Table.from_arrays([array_of(list(run), type_)], names=["x"]))
+    return _one_chunk(stack_tables(tables).column(0))
+
+
+def _one_chunk(column: Any) -> Any:
+    combined = column.combine_chunks()
+    return pa.concat_arrays(combined.chunks) if isinstance(combined, pa.ChunkedArray) else combined
 
 
 def _frame_column(
-    name: str, type_: pa.StructType, levels: Sequence[str], frames: Sequence[Frame | None]
+    name: str, type_: pa.StructType, frames: Sequence[Frame | None]
 ) -> tuple[pa.Field[Any], pa.ListArray[Any]]:
     """The column of one frame: a list of structs for each spec, null where it made none."""
-    schema = pa.schema(list(type_))
-    tables = [frame.table for frame in frames if frame is not None]
     offsets: list[int | None] = []
     end = 0
     for frame in frames:
         offsets.append(None if frame is None else end)
         end += 0 if frame is None else frame.table.num_rows
-    stacked = pa.concat_tables([schema.empty_table(), *tables], promote_options="permissive")
-    values = pa.StructArray.from_arrays([column.combine_chunks() for column in stacked.columns], fields=list(schema))
+    tables = [pa.schema(list(type_)).empty_table(), *(frame.table for frame in frames if frame is not None)]
+    stacked = stack_tables(tables)
+    columns = [_one_chunk(column) for column in stacked.columns]
+    values = pa.StructArray.from_arrays(columns, fields=list(stacked.schema))
     ends: Any = array_of([*offsets, end], pa.int32())
     array = pa.ListArray.from_arrays(ends, values)
-    return pa.field(name, array.type, metadata={LEVELS_KEY: json.dumps(list(levels)).encode()}), array
+    return pa.field(name, array.type), array
