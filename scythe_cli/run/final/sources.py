@@ -82,7 +82,8 @@ class Columns:
         notices = _mixtures(schemas, types)
         for name, type_ in _with_their_values(parts, types).items():
             if not type_.equals(types[name]):
-                notices.append(f"{_label(name)} has values that no type holds besides the others; it is stored as text")
+                inner = [t.value_type if name.startswith(FRAME) else t for t in (types[name], type_)]
+                notices += mixtures(inner, _label(name))
                 types[name] = type_
         return cls(
             pa.schema([*keys, *(f.with_type(types[f.name]) for f in outputs)]),
