@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import pyarrow as pa
@@ -12,11 +12,13 @@ __all__ = [
     "FEATURE",
     "FILE",
     "FRAME",
+    "LABELS_KEY",
     "LEVELS_KEY",
     "OUTCOME_SCHEMA",
     "REUSED_FROM",
     "SCALAR",
     "WARNINGS",
+    "labels_of",
     "levels_of",
     "merged_fields",
     "with_levels",
@@ -39,6 +41,9 @@ order of the frame's columns. The frame's own index levels come first and are na
 
 LEVELS_KEY = b"scythe:levels"
 """Key in the metadata of a frame column's Arrow field: the names of the frame's own index levels, a JSON list."""
+
+LABELS_KEY = b"scythe:labels"
+"""Key in the same metadata: the part of pandas' metadata that tells the labels of columns, where they are no text."""
 
 WARNINGS = FRAME + ":warnings"
 """The column of what could not be kept as it was: a list of structs of `field`, `what` and `why`, texts, for each
@@ -71,10 +76,19 @@ def levels_of(field: pa.Field[Any]) -> list[str]:
     return json.loads((field.metadata or {}).get(LEVELS_KEY, b"[]"))
 
 
-def with_levels(field: pa.Field[Any], levels: Iterable[str]) -> pa.Field[Any]:
-    """The column of a frame that has these levels."""
-    metadata: Any = dict(field.metadata or {})
-    return field.with_metadata(metadata | {LEVELS_KEY: json.dumps(list(levels)).encode()})
+def labels_of(field: pa.Field[Any]) -> str | None:
+    """What pandas says of the labels of a frame's columns, from its column; None where they are plain text."""
+    stored = (field.metadata or {}).get(LABELS_KEY)
+    return None if stored is None else stored.decode()
+
+
+def with_levels(field: pa.Field[Any], levels: Iterable[str], labels: Collection[str | None] = (None,)) -> pa.Field[Any]:
+    """The column of a frame that has these levels, and labels of these kinds: where there are several, plain text."""
+    metadata: Any = {LEVELS_KEY: json.dumps(list(levels)).encode()}
+    only = next(iter(labels), None)
+    if len(labels) == 1 and only is not None:
+        metadata[LABELS_KEY] = only.encode()
+    return field.with_metadata(metadata)
 
 
 def merged_fields(schemas: Iterable[pa.Schema]) -> dict[str, pa.Field[Any]]:
@@ -83,6 +97,7 @@ def merged_fields(schemas: Iterable[pa.Schema]) -> dict[str, pa.Field[Any]]:
     for schema in schemas:
         for f in schema:
             known = merged.setdefault(f.name, f)
-            if known is not f and f.name.startswith(FRAME) and levels_of(f) != levels_of(known):
-                merged[f.name] = with_levels(f, dict.fromkeys([*levels_of(known), *levels_of(f)]))
+            if known is not f and f.name.startswith(FRAME) and f.metadata != known.metadata:
+                levels = dict.fromkeys([*levels_of(known), *levels_of(f)])
+                merged[f.name] = with_levels(f, levels, {labels_of(known), labels_of(f)})
     return merged

@@ -19,7 +19,7 @@ from scythe_cli.arrow.unify import convert_column, unify_types
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.core.records import StateCounts
 from scythe_cli.core.states import State
-from scythe_cli.model.outcome_schema import FEATURE, FILE, FRAME, OUTCOME_SCHEMA, SCALAR, WARNINGS, levels_of
+from scythe_cli.model.outcome_schema import FEATURE, FILE, FRAME, OUTCOME_SCHEMA, SCALAR, WARNINGS, labels_of, levels_of
 from scythe_cli.model.spec_rows import META_SCHEMA
 from scythe_cli.run.final.merge import Range, ranges_of
 from scythe_cli.run.final.sources import Columns
@@ -210,13 +210,18 @@ def _stripped(fields: Iterable[pa.Field[Any]], prefix: str) -> list[pa.Field[Any
 
 def _frame_plan(frame: pa.Field[Any], parts: Sequence[PartFile], index: pa.Schema) -> FramePlan:
     levels: dict[str, None] = {}
+    labels: set[str | None] = set()
     for part in parts:
         position = part.schema.get_field_index(FRAME + frame.name)
         if position >= 0:
             levels.update(dict.fromkeys(levels_of(part.schema.field(position))))
+            labels.add(labels_of(part.schema.field(position)))
     struct = frame.type.value_type
-    names = [f.name for f in struct]
-    return FramePlan([level for level in levels if level in names], struct, _free_names(names, index.names))
+    own = [f.name for f in struct]
+    names = _free_names(own, index.names)
+    # labels are made again from the names of all columns, so that none may have another
+    only = next(iter(labels)) if len(labels) == 1 and not names else None
+    return FramePlan([level for level in levels if level in own], struct, names, only)
 
 
 def _range_size(parts: Sequence[PartFile]) -> int:

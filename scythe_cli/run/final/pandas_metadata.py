@@ -14,12 +14,13 @@ import pyarrow as pa
 __all__ = ["pandas_metadata"]
 
 
-def pandas_metadata(schema: pa.Schema, levels: Sequence[str]) -> str:
+def pandas_metadata(schema: pa.Schema, levels: Sequence[str], labels: str | None = None) -> str:
     """The metadata of a table, as JSON.
 
     Args:
         schema: The columns.
         levels: Those that are levels of the index.
+        labels: The part that tells the labels of the other columns; None where they are plain text.
     """
     columns: list[dict[str, Any]] = [
         {
@@ -34,7 +35,7 @@ def pandas_metadata(schema: pa.Schema, levels: Sequence[str]) -> str:
     return json.dumps(
         {
             "index_columns": list(levels),
-            "column_indexes": [],
+            "column_indexes": [] if labels is None else json.loads(labels),
             "columns": columns,
             "creator": {"library": "scythe-cli", "version": "0"},
             "pandas_version": "2.2.0",

@@ -82,7 +82,8 @@ class Columns:
         notices = _mixtures(schemas, types)
         for name, type_ in _with_their_values(parts, types).items():
             if not type_.equals(types[name]):
-                inner = [t.value_type if name.startswith(FRAME) else t for t in (types[name], type_)]
+                pair: list[Any] = [types[name], type_]
+                inner = [t.value_type if name.startswith(FRAME) else t for t in pair]
                 notices += mixtures(inner, _label(name))
                 types[name] = type_
         return cls(

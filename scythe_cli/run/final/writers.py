@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from scythe_cli.arrow.build import integer_cells, numbers
@@ -46,11 +47,13 @@ class FramePlan:
         levels: Its own levels.
         struct: Its columns, levels included, and their types.
         names: What the final table calls those whose name it has already.
+        labels: What pandas' metadata say of the labels of its columns; None for plain text.
     """
 
     levels: list[str]
     struct: pa.StructType
     names: dict[str, str]
+    labels: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,12 +202,19 @@ class _File:
         levels: Those that are levels of the index in pandas.
         repeats: Columns of text whose values repeat: they come as dictionaries, which are written as they are,
             so that values need not be looked for among millions of texts. Readers see plain text.
+        labels: See `FramePlan`.
     """
 
     def __init__(
-        self, path: Path, schema: pa.Schema, levels: Sequence[str], repeats: frozenset[str] = frozenset()
+        self,
+        path: Path,
+        schema: pa.Schema,
+        levels: Sequence[str],
+        repeats: frozenset[str] = frozenset(),
+        labels: str | None = None,
     ) -> None:
         self.path = path
+        self._labels = labels
         self.schema = schema
         self.levels = list(levels)
         self._taken = pa.schema(
@@ -233,7 +243,7 @@ class _File:
         options: dict[str, Any] = {"compression": _CODEC, "store_schema": False, **encodings}
         writer = pq.ParquetWriter(self.path, self._taken, **options)
         # what the writer would store itself, but for the schema that readers are to see
-        metadata = {"pandas": pandas_metadata(self.schema, self.levels)}
+        metadata = {"pandas": pandas_metadata(self.schema, self.levels, self._labels)}
         stored = self.schema.with_metadata(metadata).serialize().to_pybytes()
         writer.add_key_value_metadata({**metadata, "ARROW:schema": base64.b64encode(stored).decode()})
         return writer
@@ -307,7 +317,7 @@ class _FrameFile:
         data = _renamed([f for f in plan.struct if f.name not in plan.levels], plan.names)
         sub = [pa.field(_SUBINDEX, pa.int64())] if self._has_subindex else []
         levels = [*self._index.names, *own.names, *(f.name for f in sub)]
-        return _File(path, pa.schema([*self._index, *own, *sub, *data]), levels, self._repeats)
+        return _File(path, pa.schema([*self._index, *own, *sub, *data]), levels, self._repeats, plan.labels)
 
     def write(self, rows: FrameRows) -> None:
         index = rows.index
@@ -333,12 +343,15 @@ class _FrameFile:
                 # not the values themselves as the dictionary: in one with nulls or repetitions they are not written so
                 values = values.dictionary_encode()
             arrays[f.name] = values.take(at)
+        before = np.cumsum(lengths, dtype=np.int64) - lengths
+        subindex: Any = numbers(np.arange(len(structs), dtype=np.int64) - np.repeat(before, lengths), pa.int64())
         for f, values in zip(structs.type, structs.flatten(), strict=True):
+            if f.name == "index" in self._plan.levels and values.null_count and values.type == pa.int64():
+                # tables whose rows pandas numbers, among others from which rows were taken
+                values = pc.coalesce(values, subindex)
             arrays[str(self._plan.names.get(f.name, f.name))] = values
         if self._has_subindex:
-            before = np.cumsum(lengths, dtype=np.int64) - lengths
-            subindex = np.arange(len(structs), dtype=np.int64) - np.repeat(before, lengths)
-            arrays[_SUBINDEX] = numbers(subindex, pa.int64())
+            arrays[_SUBINDEX] = subindex
         self._file.write(pa.table(arrays))
 
     def _add_subindex(self) -> None:
