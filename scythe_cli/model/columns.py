@@ -87,6 +87,11 @@ class Column:
     decode: Convert | None
 
     @property
+    def is_nullable(self) -> bool:
+        """Whether the model can do without a value."""
+        return not self.info.is_required() or type(None) in get_args(self.info.annotation)
+
+    @property
     def field(self) -> pa.Field[Any]:
         """The Arrow field, nullable, with the encoding in its metadata."""
         return pa.field(self.name, self.type, metadata={ENCODING_KEY: b"json"} if self.is_json else None)
@@ -100,7 +105,7 @@ class Column:
         encode = self.encode
         try:
             cells = values if encode is None else [None if v is None else encode(v) for v in values]
-            return array_of(cells, self.type)
+            return _array_of(cells, self.type)
         except _MISFITS as error:
             raise ColumnError(f"{self.name}: {self._misfit(values) or error}") from error
 
@@ -109,7 +114,7 @@ class Column:
         for value in values:
             try:
                 cell = value if value is None or self.encode is None else self.encode(value)
-                array_of([cell], self.type)
+                _array_of([cell], self.type)
             except ColumnError as error:
                 return f"{_short(value)}: {error}"
             except _MISFITS as error:
@@ -117,6 +122,13 @@ class Column:
                     return f"{_short(value)} cannot be written as JSON: {error}"
                 return f"{_short(value)} does not fit a column of type {self.type}"
         return None
+
+
+def _array_of(cells: Sequence[Any], type_: pa.DataType) -> pa.Array[Any]:
+    # pandas' missing time is a datetime to Python, and the year 1 to Arrow
+    if pa.types.is_temporal(type_) and any(type(cell).__name__ == "NaTType" for cell in cells):
+        raise TypeError("NaT is no time")
+    return array_of(cells, type_)
 
 
 _MISFITS = (pa.ArrowException, OverflowError, RecursionError, ValueError, TypeError, AttributeError)

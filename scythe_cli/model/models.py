@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 
-RESERVED_TABLES = frozenset({"scalars", "result_file_refs", "errors"})
+RESERVED_TABLES = frozenset({"scalars", "result_file_refs", "errors", "warnings"})
 """Names that a user's dataframe cannot have."""
 
 logger = logging.getLogger(__name__)
@@ -248,8 +248,11 @@ class ExperimentOutputSpec(_FileReferences):
 
     _frame_modules: ClassVar[tuple[tuple[str, str], ...]] = (
         ("pandas", "DataFrame"),
+        ("pandas", "Series"),
         ("polars", "DataFrame"),
         ("polars", "LazyFrame"),
+        ("polars", "Series"),
+        ("numpy", "ndarray"),
         ("pyarrow", "Table"),
         ("pyarrow", "RecordBatch"),
     )

@@ -6,7 +6,6 @@ replayed it. `outcomes.effective` chooses the one that counts.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,11 +25,12 @@ from scythe_cli.arrow.checksum import (
     has_whole_pages,
     seal,
 )
+from scythe_cli.arrow.unify import agree, stack_tables
 from scythe_cli.core.cores import usable_cores
 from scythe_cli.core.files import open_regular
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.errors import StorageError
-from scythe_cli.model.outcome_schema import FRAME, OUTCOME_SCHEMA
+from scythe_cli.model.outcome_schema import FRAME, OUTCOME_SCHEMA, merged_fields
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.outcomes.domain import impossible_row, possible_times
 from scythe_cli.run.outcomes.part_files import (
@@ -64,6 +64,7 @@ POLARS_ERRORS = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 _MAX_PART_BYTES = 64_000_000
 _MAX_PART_ROWS = 500_000
 _MAX_GROUP_ROWS = 100_000
+_MAX_APART = 8
 _GROUP_FRAME_BYTES = 8_000_000
 
 
@@ -116,23 +117,31 @@ class LedgerWriter:
 
 
 def merge_outcomes(tables: Sequence[pa.Table]) -> list[pa.Table]:
-    """Stack tables of outcomes whose columns differ; tables whose columns contradict each other stay apart."""
-    merged: list[list[pa.Table]] = []
-    schemas: list[pa.Schema] = []
+    """Stack tables of outcomes whose columns differ.
+
+    Tables whose columns contradict each other stay apart, as they are, until there are too many of them.
+    """
+    groups: list[list[pa.Table]] = []
     for table in tables:
         if not table.num_rows:
             continue
-        for position, schema in enumerate(schemas):
-            try:
-                schemas[position] = pa.unify_schemas([schema, table.schema], promote_options="permissive")
-            except (pa.ArrowTypeError, pa.ArrowInvalid):
-                continue
-            merged[position].append(table)
-            break
+        for group in groups:
+            if len(groups) >= _MAX_APART or agree(group[0].schema, table.schema):
+                group.append(table)
+                break
         else:
-            schemas.append(table.schema)
-            merged.append([table])
-    return [pa.concat_tables(group, promote_options="permissive") for group in merged]
+            groups.append([table])
+    return [_stacked(group) for group in groups]
+
+
+def _stacked(tables: Sequence[pa.Table]) -> pa.Table:
+    first = tables[0].schema
+    if all(table.schema.equals(first, check_metadata=True) for table in tables):
+        return pa.concat_tables(tables)
+    stacked = stack_tables(tables)
+    described = merged_fields(table.schema for table in tables)
+    fields = [described[f.name].with_type(f.type) for f in stacked.schema]
+    return pa.Table.from_arrays(stacked.columns, schema=pa.schema(fields))
 
 
 def write_part(storage: Storage, run: RunLayout, name: str, outcomes: pa.Table) -> None:

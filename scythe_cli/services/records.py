@@ -51,6 +51,9 @@ class AllocateResult(Record):
     duration_s: float
     n_reused: int = Field(default=0, description="specs whose outcome was taken over from an earlier run")
     n_duplicates: int = Field(default=0, description="specs that got the outcome of another one that is the same")
+    n_warnings: int = Field(
+        default=0, description="what specs that succeeded made and could not be kept as it was: the rows of `warnings`"
+    )
     tables: dict[str, str] = Field(description="final tables: name to path or URI")
     errors: list[ErrorGroup] = Field(default=[])
     notices: list[str] = Field(default=[])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,10 @@ class Out(ExperimentOutputSpec):
     text: str = ""
 
 
+class Needing(Out):
+    need: float
+
+
 class Featured(In):
     @property
     def computed_features(self) -> dict[str, Any]:
@@ -68,7 +74,9 @@ def _outcomes(leaf: Leaf, *results: LeafResult | Failure) -> list[pa.Table]:
     return outcomes.tables
 
 
-def _frames_of(tmp_path: Path, *frames: dict[str, Any], model: Any = In) -> list[LeafResult | Failure]:
+def _frames_of(
+    tmp_path: Path, *frames: dict[str, Any], model: Any = In, spec: In | None = None
+) -> list[LeafResult | Failure]:
     waiting = list(frames)
 
     def simulate(spec: In) -> Out:
@@ -76,25 +84,18 @@ def _frames_of(tmp_path: Path, *frames: dict[str, Any], model: Any = In) -> list
 
     simulate.__annotations__["spec"] = model
     leaf = _leaf(simulate, tmp_path)
-    return [_run(leaf, model()) for _ in frames]
+    return [_run(leaf, spec or model()) for _ in frames]
 
 
-def _frame(tmp_path: Path, frame: Any) -> tuple[list[dict[str, Any]], list[str]]:
+def _frame(tmp_path: Path, frame: Any, spec: In | None = None) -> tuple[list[dict[str, Any]], list[str]]:
     """The rows of a dataframe as the outcome holds them, and its levels."""
-    (result,) = _frames_of(tmp_path, {"hourly": frame})
+    (result,) = _frames_of(tmp_path, {"hourly": frame}, spec=spec)
     assert isinstance(result, LeafResult), result
     batch = OutcomeBatch(Out, "here", Attempts.of([0], [1], ["id"]))
     batch.add(0, 0.0, 0.0, None, result)
     (table,) = batch.finish().tables
     field = table.schema.field("frame:hourly")
     return table.column("frame:hourly").to_pylist()[0], json.loads(field.metadata[LEVELS_KEY])
-
-
-def _refused(tmp_path: Path, name: Any, frame: Any) -> str:
-    (result,) = _frames_of(tmp_path, {name: frame})
-    assert isinstance(result, Failure)
-    assert result.state is State.FAILED
-    return result.message
 
 
 def test_what_the_function_sees(tmp_path: Path) -> None:
@@ -141,28 +142,37 @@ def test_outcomes_of_successes_and_failures(tmp_path: Path) -> None:
 
 def test_values_that_do_not_fit_cost_their_rows_only(tmp_path: Path) -> None:
     values = [
-        Out(n=1),
-        Out(n=2**64),
-        Out(n=3),
-        Out.model_construct(y="text", n=1, day=None, text=""),
-        Out(text="\udcff"),
+        Needing(need=1, n=1),
+        Needing(need=1, n=2**64),
+        Needing.model_construct(need="text", n=1, day=None, text=""),
+        Needing.model_construct(need=1.0, n=3, day=pd.NaT, text=""),
+        Needing(need=1, text="\udcff"),
     ]
 
-    def simulate(spec: In) -> Out:
+    def simulate(spec: In) -> Needing:
         return values[int(spec.angle)]
 
     leaf = _leaf(simulate, tmp_path)
-    batch = OutcomeBatch(Out, "here", Attempts.of(range(10, 15), [1] * 5, ["id"] * 5))
+    batch = OutcomeBatch(Needing, "here", Attempts.of(range(10, 15), [1] * 5, ["id"] * 5))
     for i in range(5):
         batch.add(i, 0.0, 0.0, None, _run(leaf, In(angle=float(i))))
     outcomes = batch.finish([True] * 5)
     (table,) = outcomes.tables
     rows = {row["sort_index"]: row for row in table.to_pylist()}
-    assert [rows[i]["state"] for i in range(10, 15)] == ["succeeded", "failed", "succeeded", "failed", "failed"]
-    assert [rows[i]["final"] for i in range(10, 15)] == [True, False, True, False, False]
-    assert sorted(outcomes.failed) == [1, 3, 4]
-    assert "18446744073709551616 does not fit a column of type int64" in rows[11]["message"]
-    assert rows[13]["message"].startswith("the output field y: 'text'")
+    assert [rows[i]["state"] for i in range(10, 15)] == ["succeeded"] * 2 + ["failed", "succeeded", "succeeded"]
+    assert outcomes.failed == [2]
+    assert rows[12]["message"].startswith("the output field need: 'text' does not fit a column of type double")
+    assert [rows[i]["out:n"] for i in (10, 11, 13)] == [1, None, 3]
+    assert [rows[i]["out:day"] for i in (10, 11, 13, 14)] == [None] * 4
+    assert rows[10]["frame::warnings"] is None
+    (warned,) = rows[11]["frame::warnings"]
+    assert warned == {
+        "field": "n",
+        "what": "null instead of its value",
+        "why": "18446744073709551616 does not fit a column of type int64",
+    }
+    assert rows[13]["frame::warnings"] is None, "NaT says that there is no date"
+    assert [each["field"] for each in rows[14]["frame::warnings"]] == ["text"]
 
 
 def test_memory_error_is_a_crash(tmp_path: Path) -> None:
@@ -305,7 +315,10 @@ def test_indexes_of_pandas(tmp_path: Path) -> None:
         data,
         index=pd.MultiIndex.from_arrays([[7.0, 7.0], [0, 1], ["p", "q"]], names=["angle", "sort_subindex", "room"]),
     )
-    assert _frame(tmp_path, specs) == ([{"room": "p", "load": 1.0}, {"room": "q", "load": 2.0}], ["room"])
+    assert _frame(tmp_path, specs, In(angle=7.0)) == (
+        [{"room": "p", "load": 1.0}, {"room": "q", "load": 2.0}],
+        ["room"],
+    )
     dated = pd.DataFrame(data, index=pd.date_range("2025-01-01", periods=2, freq="h", name="time"))
     assert _frame(tmp_path, dated)[0][1]["time"] == pd.Timestamp("2025-01-01 01:00")
     kinds = pd.DataFrame({"kind": pd.Categorical(["a", "b"]), "for": [timedelta(hours=1), timedelta(0)]})
@@ -329,33 +342,81 @@ def test_make_multiindex_is_taken_off(tmp_path: Path) -> None:
     assert table.column("feature:double").to_pylist() == [8.0]
 
 
-def test_frames_that_cannot_be_stored(tmp_path: Path) -> None:
+def _kept(tmp_path: Path, frame: Any, name: Any = "x") -> tuple[str, list[dict[str, Any]], list[tuple[str, str]]]:
+    """The name and the rows that a table gets, and what is said of it."""
+    (result,) = _frames_of(tmp_path, {name: frame})
+    assert isinstance(result, LeafResult), result
+    ((kept, made),) = (result.frames or {}).items()
+    return kept, made.table.to_pylist(), [(w.field, w.what) for w in result.warnings or []]
+
+
+def test_tables_whose_name_is_none_for_a_file_get_one(tmp_path: Path) -> None:
     ok = pl.DataFrame({"a": [1]})
-    assert "made from all specs" in _refused(tmp_path, "scalars", ok)
-    assert "cannot be named '../up'" in _refused(tmp_path, "../up", ok)
-    assert "cannot be named ''" in _refused(tmp_path, "", ok)
-    assert "'angle' has the name of an index level" in _refused(tmp_path, "x", pl.DataFrame({"angle": [1.0]}))
-    assert "'sort_index' has the name" in _refused(tmp_path, "x", pd.DataFrame({"sort_index": [1]}))
-    assert "column names must be text, and 0 is a int" in _refused(tmp_path, "x", pd.DataFrame([[1, 2]]))
-    twice = pd.DataFrame([[1, 2]], columns=["a", "a"])
-    assert "dataframe 'x': it has two columns named 'a'" in _refused(tmp_path, "x", twice)
-    assert "two columns named 'a'" in _refused(tmp_path, "x", pd.DataFrame({"a": [1]}, index=pd.Index([1], name="a")))
-    mixed = pd.DataFrame({"a": [1, "x", object()]})
-    assert "dataframe 'x': " in _refused(tmp_path, "x", mixed)
-    values = pd.DataFrame({"a": [1, 2]}, index=pd.Index([1.0, 2.0], name="angle"))
-    assert "more than one value" in _refused(tmp_path, "x", values)
-    assert "rows but no columns" in _refused(tmp_path, "x", pd.DataFrame(index=pd.RangeIndex(2)))
+    assert _kept(tmp_path, ok, "scalars")[::2] == ("output_scalars", [("scalars", "called output_scalars")])
+    assert _kept(tmp_path, ok, "../up")[::2] == ("_up", [("../up", "called _up")])
+    assert _kept(tmp_path, ok, "")[0] == "table"
+    assert _kept(tmp_path, ok, "energy use (kWh)")[0] == "energy_use_kWh_"
 
 
-def test_a_frame_of_no_known_library(tmp_path: Path) -> None:
+class Roof(Enum):
+    FLAT = "flat"
+
+
+def test_tables_of_any_form_are_kept(tmp_path: Path) -> None:
+    def rows(frame: Any) -> Any:
+        name, made, _ = _kept(tmp_path, frame)
+        assert name == "x"
+        return made
+
+    def said(frame: Any) -> list[tuple[str, str]]:
+        return _kept(tmp_path, frame)[2]
+
+    assert rows(pl.DataFrame({"angle": [1.0]})) == [{"angle": 1.0}], "the final table gives it another name"
+    assert rows(pd.DataFrame([[1, 2]])) == [{"0": 1, "1": 2}]
+    assert rows(pd.DataFrame([[1, 2]], columns=["a", "a"])) == [{"a": 1, "a_2": 2}]
+    assert said(pd.DataFrame([[1, 2]], columns=["a", "a"])) == [("x.a", "called a_2")]
+    assert rows(pd.DataFrame({"a": [1]}, index=pd.Index([2], name="a"))) == [{"a_2": 2, "a": 1}]
+    assert rows(pd.DataFrame({"a": [1, "x", None, 2.5]})) == [{"a": "1"}, {"a": "x"}, {"a": None}, {"a": "2.5"}]
+    assert said(pd.DataFrame({"a": [1, "x"]})) == [("x.a", "stored as text")]
+    differing = pd.DataFrame({"a": [1, 2]}, index=pd.Index([1.0, 2.0], name="angle"))
+    assert rows(differing) == [{"angle": 1.0, "a": 1}, {"angle": 2.0, "a": 2}]
+    assert rows(pd.DataFrame({"a": [1]}, index=pd.Index([3.0], name="angle"))) == [{"angle": 3.0, "a": 1}]
+    assert rows(pd.DataFrame({"a": [1]}, index=pd.Index([1.0], name="angle"))) == [{"a": 1}], "the spec's own"
+    assert rows(pd.DataFrame(index=pd.RangeIndex(2))) == [{"index": 0}, {"index": 1}]
+    assert rows(pd.Series([1, 2], name="load")) == [{"load": 1}, {"load": 2}]
+    assert rows(pl.Series([1])) == [{"value": 1}]
+    assert rows(np.array([[1, 2]])) == [{"0": 1, "1": 2}]
+    assert rows(pd.DataFrame({"a": np.array([1.5], np.float16)})) == [{"a": 1.5}]
+    assert rows(pd.DataFrame({"a": pd.arrays.SparseArray([0, 1])})) == [{"a": 0}, {"a": 1}]
+    assert rows(pd.DataFrame({"a": [1 + 2j]})) == [{"a": {"real": 1.0, "imag": 2.0}}]
+    assert rows(pd.DataFrame({"a": [Path("b/c"), None]})) == [{"a": "b/c"}, {"a": None}]
+    assert rows(pd.DataFrame({"a": [Roof.FLAT]})) == [{"a": "flat"}]
+    assert rows(pd.DataFrame({"a": [np.ones((1, 2)), np.ones(1)]})) == [{"a": "[[1.0, 1.0]]"}, {"a": "[1.0]"}]
+    assert rows(pd.DataFrame({"a": [np.ones((1, 2))]})) == [{"a": [[1.0, 1.0]]}]
+    assert rows(pd.DataFrame({"a": [2**70, 1]})) == [{"a": Decimal(2**70)}, {"a": Decimal(1)}]
+    assert rows(pd.DataFrame({"a": [True, 2]}, dtype=object)) == [{"a": 1}, {"a": 2}]
+    assert rows(pl.DataFrame({"a": pl.Series([2**100], dtype=pl.Int128)})) == [{"a": Decimal(2**100)}]
+    assert rows(pl.DataFrame({"a": pl.Series([Roof.FLAT], dtype=pl.Object)})) == [{"a": "flat"}]
+    months = pd.DataFrame({"a": [1]}, index=pd.period_range("2026-01", periods=1, freq="M", name="month"))
+    assert rows(months) == [{"month": "2026-01", "a": 1}]
+    assert said(months) == [("x.month", "stored as text")]
+    loads = pd.DataFrame({"v": [1.0, 2.0, 9.0]})
+    by_class = loads.groupby(pd.cut(loads.v, [0, 5, 10]), observed=True).size().to_frame("n")
+    assert rows(by_class) == [{"v": "(0, 5]", "n": 2}, {"v": "(5, 10]", "n": 1}]
+    times: Any = [datetime(2026, 1, 1, 5), date(2026, 1, 2)]
+    assert rows(pd.DataFrame({"a": pd.Series(times, dtype=object)}))[0] == {"a": datetime(2026, 1, 1, 5)}
+
+
+def test_a_table_that_is_none_costs_only_itself(tmp_path: Path) -> None:
     def simulate(spec: In) -> Out:
-        output = Out()
+        output = Out(dataframes={"y": pl.DataFrame({"a": [1]})})
         output.dataframes["x"] = [1, 2, 3]
         return output
 
     result = _run(_leaf(simulate, tmp_path), In())
-    assert isinstance(result, Failure)
-    assert "it is a list, not a pandas, Polars or Arrow table" in result.message
+    assert isinstance(result, LeafResult)
+    assert list(result.frames or {}) == ["y"]
+    assert result.warnings == [("x", "not kept", "it is a list, not a pandas, Polars or Arrow table")]
 
 
 # files
@@ -402,11 +463,14 @@ def test_output_files_that_are_not_uploaded(tmp_path: Path) -> None:
     remote = _run(leaf, In())
     assert isinstance(remote, LeafResult)
     assert remote.files == {"report": "s3://other/key.csv", "extra": None}
-    for path, message in ((Path("no.csv"), "the output file report is not there: no.csv"), (tmp_path, "is a folder")):
+    for path, message in ((Path("no.csv"), "no.csv is not there"), (tmp_path, "is a folder")):
         where[:] = [path]
         result = _run(leaf, In())
-        assert isinstance(result, Failure)
-        assert message in result.message
+        assert isinstance(result, LeafResult)
+        assert result.files == {"report": None, "extra": None}
+        ((field, what, why),) = result.warnings or []
+        assert (field, what) == ("report", "null instead of a file")
+        assert message in why
 
 
 def test_input_files(tmp_path: Path) -> None:

@@ -81,9 +81,6 @@ MANY = FEW | {
     "class": ("failed", "OutputError", "simulate returned a ModelMetaclass"),
     "too large": ("failed", "ColumnError", "the output field n: 1180591620717411303424 does not fit"),
     "unchecked": ("failed", "ColumnError", "the output field y: 'text' does not fit"),
-    "no file": ("failed", "OutputError", "the output file report is not there"),
-    "folder": ("failed", "OutputError", "the output file report is a folder"),
-    "frame of objects": ("failed", "FrameError", "dataframe 'steps': it is a list"),
     "feature": ("failed", "ZeroDivisionError", "no such feature"),
 }
 HARMLESS = [

@@ -176,7 +176,7 @@ def test_a_range_is_done_before_later_parts_are_read(tmp_path: Path, monkeypatch
     for name, rows in (("a", range(12)), ("b", range(12, 20)), ("c", range(20, 30))):
         write_part(storage, run, name, outcomes(rows))
     with Ledger.open(storage, run) as ledger:
-        ranges = merge_module.ranges_of(ledger.parts, 30, 10, tmp_path)
+        ranges = merge_module.ranges_of(ledger.parts, sources_module.Columns.of(ledger.parts), 30, 10, tmp_path)
         part = storage.local_path(run.outcome_part("c"))
         assert part is not None
         part.write_bytes(part.read_bytes()[:-100])

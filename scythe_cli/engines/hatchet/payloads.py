@@ -147,6 +147,8 @@ class NodeOutput(_Payload):
         default={}, description="All specs of the run by state, when the tables were made; of the root only."
     )
     damaged: list[str] = Field(default=[], description="Parts of the ledger that it could not read; of the root only.")
+    table_notices: list[str] = Field(default=[], description="What is to be said of the tables; of the root only.")
+    n_warnings: int = Field(default=0, description="The rows of the table warnings; of the root only.")
 
 
 class RowSet(_Payload):

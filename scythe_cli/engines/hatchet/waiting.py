@@ -175,7 +175,11 @@ def _ending(job: Job, state: RunState) -> Execution:
         if not output.totals:
             return Execution(output.notices)  # a worker of an older version
         tables = {name: job.storage.uri(job.run.table(name)) for name in output.tables}
-        return Execution(output.notices, GatherResult(tables, StateCounts(**output.totals), output.damaged))
+        totals = StateCounts(**output.totals)
+        return Execution(
+            output.notices,
+            GatherResult(tables, totals, output.damaged, output.table_notices, output.n_warnings),
+        )
     if state.status == "CANCELLED":
         return Execution(["the run was cancelled; what had not been run is pending or cancelled"])
     first, *_ = (state.error or "").strip().splitlines() or ["no reason is known"]

@@ -14,7 +14,7 @@ from typing import Any
 
 from scythe_cli.errors import ScytheError
 from scythe_cli.executor.rows.failure import Failure, failure_from
-from scythe_cli.executor.rows.frames import Frame, convert_frames
+from scythe_cli.executor.rows.frames import Frame, Warned, convert_frames
 from scythe_cli.model.columns import SPEC_LEVELS, columns_of, index_columns, input_columns, output_columns, output_files
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.models import ExperimentInputSpec, ExperimentOutputSpec
@@ -80,12 +80,14 @@ class LeafResult:
         files: The URI of each output file, by field; None for an experiment without any.
         features: The computed features; None for an experiment without any.
         frames: The converted tables; None when there are none.
+        warnings: What could not be kept as it was; None for nothing.
     """
 
     output: ExperimentOutputSpec
     files: dict[str, str | None] | None = None
     features: dict[str, Feature] | None = None
     frames: dict[str, Frame] | None = None
+    warnings: list[Warned] | None = None
 
 
 class Leaf:
@@ -162,7 +164,7 @@ class Leaf:
                 output = self._fn(spec)
                 if type(output) is self._output_type and not output.dataframes:
                     return LeafResult(output)
-                return self._result_of(output)
+                return self._result_of(spec, output)
             return self.execute(spec)
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt cost one spec too
             return failure_from(error)
@@ -175,7 +177,7 @@ class Leaf:
             InputFileError: If an input file is missing.
         """
         if self._is_plain:
-            return self._result_of(self._fn(spec))
+            return self._result_of(spec, self._fn(spec))
         # before the call, so that the function cannot change what they are computed from
         features = self._features_of(spec) if self._has_features else None
         with self.localised(spec) as (local, arguments):
@@ -183,17 +185,33 @@ class Leaf:
             if not isinstance(output, self._output_type):
                 raise self._wrong_type(output)
             taken = self._levels if not features else self._levels | features.keys()
-            frames = convert_frames(output.dataframes, taken) if output.dataframes else None
-            files = self._upload_files(spec, output, arguments.get("tempdir")) if self._output_files else None
-        return LeafResult(output, files, features, frames)
+            warnings: list[Warned] = []
+            frames = self._frames_of(spec, output, taken, features or {}, warnings)
+            files = self._upload_files(spec, output, arguments.get("tempdir"), warnings) if self._output_files else None
+        return LeafResult(output, files, features, frames, warnings or None)
 
-    def _result_of(self, output: object) -> LeafResult:
+    def _frames_of(
+        self,
+        spec: ExperimentInputSpec,
+        output: ExperimentOutputSpec,
+        taken: frozenset[str],
+        features: dict[str, Feature],
+        warnings: list[Warned],
+    ) -> dict[str, Frame] | None:
+        def own() -> dict[str, Any]:
+            return spec.model_dump(mode="json", include=set(taken), by_alias=False, warnings=False) | features
+
+        return convert_frames(output.dataframes, taken, own, warnings) if output.dataframes else None
+
+    def _result_of(self, spec: ExperimentInputSpec, output: object) -> LeafResult:
         """The result of a function that has nothing but scalars and tables."""
         if not isinstance(output, self._output_type):
             raise self._wrong_type(output)
         if not output.dataframes:
             return LeafResult(output)
-        return LeafResult(output, frames=convert_frames(output.dataframes, self._levels))
+        warnings: list[Warned] = []
+        frames = self._frames_of(spec, output, self._levels, {}, warnings)
+        return LeafResult(output, frames=frames, warnings=warnings or None)
 
     @contextlib.contextmanager
     def localised(self, spec: ExperimentInputSpec) -> Generator[tuple[ExperimentInputSpec, dict[str, Any]]]:
@@ -271,7 +289,7 @@ class Leaf:
         return features
 
     def _upload_files(
-        self, spec: ExperimentInputSpec, output: ExperimentOutputSpec, tempdir: Path | None
+        self, spec: ExperimentInputSpec, output: ExperimentOutputSpec, tempdir: Path | None, warnings: list[Warned]
     ) -> dict[str, str | None]:
         uris: dict[str, str | None] = {}
         for name in self._output_files:
@@ -282,7 +300,9 @@ class Leaf:
             path = _resolve(reference, tempdir)
             if not path.is_file():
                 what = "is a folder, not a file" if path.is_dir() else "is not there"
-                raise OutputError(f"the output file {name} {what}: {reference}")
+                warnings.append(Warned(name, "null instead of a file", f"{reference} {what}"))
+                uris[name] = None
+                continue
             if self._storage is None:
                 from scythe_cli.storage.opening import open_storage
 

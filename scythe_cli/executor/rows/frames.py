@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
-from scythe_cli.errors import ScytheError
+from scythe_cli.errors import ScytheError, first_line
+from scythe_cli.executor.rows.cells import array_of_pandas, array_of_polars, plain_column
 from scythe_cli.model.models import RESERVED_TABLES
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-__all__ = ["Frame", "FrameError", "convert_frames"]
+__all__ = ["Frame", "FrameError", "Warned", "convert_frames"]
 
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
+_MAX_NAME = 128
 
 
 class FrameError(ScytheError):
     """A table of a spec's output that cannot be stored."""
+
+
+class Warned(NamedTuple):
+    """What of an output could not be kept as it was.
+
+    Attributes:
+        field: The field, or the table and its column.
+        what: What was done instead.
+        why: Why.
+    """
+
+    field: str
+    what: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,124 +52,205 @@ class Frame:
     Attributes:
         table: The rows; the table's own index levels are its first columns.
         levels: The names of these.
+        labels: What pandas' metadata say of the labels of columns, as JSON; None for plain text.
     """
 
     table: pa.Table
     levels: tuple[str, ...]
+    labels: str | None = None
 
 
-def convert_frames(frames: Mapping[Any, Any], taken: frozenset[str]) -> dict[str, Frame]:
+class _Names:
+    """The names of a table's columns, none twice."""
+
+    def __init__(self, table: str, warn: Callable[[str, str, str], None]) -> None:
+        self._table = table
+        self._warn = warn
+        self._known: set[str] = set()
+
+    def take(self, name: object) -> str:
+        text = str(name)
+        free, n = text, 1
+        while free in self._known:
+            n += 1
+            free = f"{text}_{n}"
+        if free != text:
+            self._warn(f"{self._table}.{text}", f"called {free}", "the table has another column of that name")
+        self._known.add(free)
+        return free
+
+
+def convert_frames(
+    frames: Mapping[Any, Any],
+    taken: frozenset[str],
+    own: Callable[[], Mapping[str, Any]] = dict,
+    warnings: list[Warned] | None = None,
+) -> dict[str, Frame]:
     """Convert the tables of an output.
 
     Args:
         frames: The tables by name.
         taken: The names of the spec's own levels, which the final table gets without the user's doing.
+        own: Gives the values of these.
+        warnings: Gets what could not be kept as it was.
 
     Returns:
-        The tables by name; one that has neither columns nor rows is not among them.
-
-    Raises:
-        FrameError: If a name or a table cannot be stored; the message names both.
+        The tables by name; one that has neither columns nor rows is not among them, nor one that cannot be kept.
     """
+    said: dict[Warned, None] = {}
     converted: dict[str, Frame] = {}
-    for name, frame in frames.items():
-        _check_name(name)
+
+    def warn(field: str, what: str, why: str) -> None:
+        said[Warned(field, what, why)] = None
+
+    for given_name, frame in frames.items():
+        name = _name_of(given_name, converted, warn)
         try:
-            result = _convert(frame, taken)
-        except (pa.ArrowException, FrameError, ValueError, TypeError, OverflowError) as error:
-            raise FrameError(f"dataframe {name!r}: {error}") from error
+            result = _convert(name, frame, taken, own, warn)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a table is like, the other outputs are kept
+            warn(name, "not kept", first_line(error))
+            continue
         if result.table.num_columns:
             converted[name] = result
-        elif result.table.num_rows:
-            raise FrameError(f"dataframe {name!r} has rows but no columns")
+    if warnings is not None:
+        warnings += said
     return converted
 
 
-def _check_name(name: object) -> None:
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > 128:
-        raise FrameError(
-            f"a dataframe cannot be named {name!r}", hint="Use letters, digits, '_', '-' and '.'; it names a file."
-        )
-    if name in RESERVED_TABLES:
-        raise FrameError(f"a dataframe cannot be named {name!r}: that table is made from all specs")
+def _name_of(name: object, known: Mapping[str, Frame], warn: Callable[[str, str, str], None]) -> str:
+    """The name of a table's file."""
+    text = name if isinstance(name, str) else str(name)
+    free = text
+    if not _NAME.fullmatch(text) or len(text) > _MAX_NAME:
+        free = re.sub(r"[^A-Za-z0-9_.-]+", "_", text, flags=re.ASCII)[:_MAX_NAME].lstrip(".-") or "table"
+        warn(text[:_MAX_NAME], f"called {free}", "it names a file, of letters, digits, '_', '-' and '.'")
+    if free in RESERVED_TABLES:
+        warn(free, f"called output_{free}", "that table is made from all specs")
+        free = f"output_{free}"
+    n, base = 1, free
+    while free in known:
+        n += 1
+        free = f"{base}_{n}"
+    if n > 1:
+        warn(text, f"called {free}", "there is another table of that name")
+    return free
 
 
-def _convert(frame: Any, taken: frozenset[str]) -> Frame:
-    levels: tuple[str, ...] = ()
+def _convert(
+    name: str,
+    frame: Any,
+    taken: frozenset[str],
+    own: Callable[[], Mapping[str, Any]],
+    warn: Callable[[str, str, str], None],
+) -> Frame:
+    names = _Names(name, warn)
+    pandas, polars = sys.modules.get("pandas"), sys.modules.get("polars")
     if isinstance(frame, pa.RecordBatch):
-        table = pa.Table.from_batches([frame])
-    elif isinstance(frame, pa.Table):
-        table = frame
-    else:
-        pandas, polars = sys.modules.get("pandas"), sys.modules.get("polars")
-        if pandas is not None and isinstance(frame, pandas.DataFrame):
-            table, levels = _from_pandas(frame, taken)
-        elif polars is not None and isinstance(frame, polars.LazyFrame):
-            table = frame.collect().to_arrow()
-        elif polars is not None and isinstance(frame, polars.DataFrame):
-            table = frame.to_arrow()
-        else:
-            raise FrameError(f"it is a {type(frame).__name__}, not a pandas, Polars or Arrow table")
-    _check_columns(table.column_names, taken)
-    columns = [_plain_column(name, column) for name, column in zip(table.column_names, table.columns, strict=True)]
-    return Frame(pa.Table.from_arrays(columns, names=table.column_names) if columns else pa.table({}), levels)
+        frame = pa.Table.from_batches([frame])
+    if isinstance(frame, np.ndarray):
+        import pandas
+
+        frame = pandas.DataFrame(frame)
+    if pandas is not None and isinstance(frame, pandas.Series):
+        frame = frame.to_frame("value" if frame.name is None else frame.name)
+    if pandas is not None and isinstance(frame, pandas.DataFrame):
+        return _from_pandas(name, frame, taken, own, names, warn)
+    if polars is not None and isinstance(frame, polars.LazyFrame):
+        frame = frame.collect()
+    if polars is not None and isinstance(frame, polars.Series):
+        frame = frame.to_frame(frame.name or "value")
+    if polars is not None and isinstance(frame, polars.DataFrame):
+        columns = {
+            names.take(series.name): array_of_polars(series, _of_column(f"{name}.{series.name}", warn))
+            for series in frame.get_columns()
+        }
+        return Frame(_table(columns, frame.height), ())
+    if isinstance(frame, pa.Table):
+        columns = {
+            names.take(f.name): plain_column(column, _of_column(f"{name}.{f.name}", warn))
+            for f, column in zip(frame.schema, frame.columns, strict=True)
+        }
+        return Frame(_table(columns, frame.num_rows), ())
+    raise FrameError(f"it is a {type(frame).__name__}, not a pandas, Polars or Arrow table")
 
 
-def _check_columns(names: Sequence[object], taken: frozenset[str]) -> None:
-    seen: set[object] = set()
-    for name in names:
-        if not isinstance(name, str):
-            raise FrameError(f"column names must be text, and {name!r} is a {type(name).__name__}; rename the columns")
-        if name in seen:
-            raise FrameError(f"it has two columns named {name!r}")
-        if name in taken:
-            raise FrameError(
-                f"the column {name!r} has the name of an index level that every final table has; rename or drop it"
-            )
-        seen.add(name)
+def _of_column(field: str, warn: Callable[[str, str, str], None]) -> Callable[[str, str], None]:
+    return lambda what, why: warn(field, what, why)
 
 
-def _from_pandas(frame: pd.DataFrame, taken: frozenset[str]) -> tuple[pa.Table, tuple[str, ...]]:
-    # before the conversion, which would make text of other names without a word
-    _check_columns(list(frame.columns), taken)
-    levels = _own_levels(frame, taken)
-    _check_columns([*levels, *frame.columns], taken)
-    data = pa.Table.from_pandas(frame, preserve_index=False, nthreads=1)
-    columns = [pa.chunked_array([_array_of(values)]) for values in levels.values()]
-    names = [*levels, *data.column_names]
-    if not names:
-        return pa.table({}) if not len(frame) else _raise_no_columns(), ()
-    return pa.Table.from_arrays([*columns, *data.columns], names=names), tuple(levels)
+def _table(columns: Mapping[str, Any], n_rows: int) -> pa.Table:
+    if not columns and n_rows:  # rows are known by their numbers
+        columns = {"index": pa.array(np.arange(n_rows))}
+    return pa.Table.from_arrays(list(columns.values()), names=list(columns))
 
 
-def _raise_no_columns() -> pa.Table:
-    raise FrameError("it has rows but no columns")
+def _from_pandas(
+    name: str,
+    frame: pd.DataFrame,
+    taken: frozenset[str],
+    own: Callable[[], Mapping[str, Any]],
+    names: _Names,
+    warn: Callable[[str, str, str], None],
+) -> Frame:
+    flat, labels = _labels(frame.columns)
+    data_names = [names.take(label) for label in flat]
+    if data_names != flat:
+        labels = None
+    levels = {
+        names.take(level): array_of_pandas(values, _of_column(f"{name}.{level}", warn))
+        for level, values in _own_levels(frame, taken, own)
+    }
+    columns: dict[str, Any] = dict(levels)
+    for position, column in enumerate(data_names):
+        columns[column] = array_of_pandas(frame.iloc[:, position], _of_column(f"{name}.{column}", warn))
+    table = _table(columns, len(frame))
+    return Frame(table, tuple(levels) if columns else tuple(table.column_names), labels)
 
 
-def _array_of(values: Any) -> pa.Array[Any]:
-    array = pa.array(values, from_pandas=True)
-    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+def _labels(index: Any) -> tuple[list[str], str | None]:
+    """The labels of columns as text, and what pandas needs to make them again, where they are no plain text."""
+    import pandas as pd
+
+    flat = [str(label) for label in index]
+    if not isinstance(index, pd.MultiIndex) and index.name is None and set(map(type, index)) <= {str}:
+        return flat, None
+    try:
+        schema: Any = pa.Table.from_pandas(pd.DataFrame(columns=index)).schema
+        described = schema.pandas_metadata["column_indexes"]
+    except (pa.ArrowException, ValueError, TypeError, AttributeError, KeyError):
+        return flat, None
+    if not all(_is_restored(level) for level in described):
+        return flat, None
+    return [name for name in schema.names if not name.startswith("__index_level")], json.dumps(described)
 
 
-def _own_levels(frame: pd.DataFrame, taken: frozenset[str]) -> dict[str, Any]:
+def _is_restored(level: Mapping[str, Any]) -> bool:
+    """Whether pandas makes labels of this kind again, and not something else of them."""
+    numpy_type = str(level["numpy_type"])
+    if numpy_type in ("object", "str", "string"):
+        return level["pandas_type"] in ("unicode", "string", "empty")
+    return numpy_type.startswith(("int", "uint", "float")) or re.fullmatch(r"datetime64\[\w+\]", numpy_type) is not None
+
+
+def _own_levels(
+    frame: pd.DataFrame, taken: frozenset[str], own: Callable[[], Mapping[str, Any]]
+) -> list[tuple[str, Any]]:
     """The levels of the frame's index that are its own, not the spec's, with their values."""
     import pandas as pd
 
     index: Any = frame.index
     if not isinstance(index, pd.MultiIndex):
-        if index.name is None and _counts_rows(index):
-            return {}
-        return {} if _is_specs(index.name, index, taken) else {_level_name(index.name, None, frame): index}
-    levels: dict[str, Any] = {}
-    for position, level in enumerate(index.names):
-        # a level of the spec holds one value; looking at the level, not at its rows, makes that cheap
-        if _is_specs(level, index.levels[position], taken):
-            continue
-        name = _level_name(level, position, frame)
-        if name in levels:
-            raise FrameError(f"it has two index levels named {name!r}")
-        levels[name] = index.get_level_values(position)
-    return levels
+        if (index.name is None and _counts_rows(index)) or _is_specs(index.name, index, taken, own):
+            return []
+        return [(_level_name(index.name, None, frame), index)]
+    # a level of the spec holds one value; looking at the level, not at its rows, makes that cheap
+    return [
+        (_level_name(level, position, frame), index.get_level_values(position))
+        for position, level in enumerate(index.names)
+        if not _is_specs(level, index.levels[position], taken, own)
+    ]
 
 
 def _counts_rows(index: Any) -> bool:
@@ -160,62 +259,26 @@ def _counts_rows(index: Any) -> bool:
     return bool(isinstance(index, pd.RangeIndex) and index.start == 0 and index.step == 1) or len(index) == 0
 
 
-def _is_specs(name: object, values: Any, taken: frozenset[str]) -> bool:
+def _is_specs(name: object, values: Any, taken: frozenset[str], own: Callable[[], Mapping[str, Any]]) -> bool:
     """Whether a level is one that `make_multiindex` put there; the final table has it anyway."""
     if name not in taken:
         return False
-    if name != "sort_subindex" and values.nunique(dropna=False) > 1:
-        raise FrameError(f"the index level {name!r} has the name of a level of the spec, but more than one value")
-    return True
+    if name == "sort_subindex":
+        return True
+    distinct: Sequence[Any] = values.unique().tolist()
+    if len(distinct) > 1:
+        return False
+    known = own()
+    return not distinct or name not in known or _is_same(distinct[0], known[str(name)])
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    if a is None or b is None or a != a or b != b:
+        return (a is None or a != a) and (b is None or b != b)
+    return bool(a == b) or str(a) == str(b)
 
 
 def _level_name(name: object, position: int | None, frame: pd.DataFrame) -> str:
     if name is None:  # as pandas.DataFrame.reset_index names them
-        name = "index" if position is None and "index" not in frame.columns else f"level_{position or 0}"
-    if not isinstance(name, str):
-        raise FrameError(f"names of index levels must be text, and {name!r} is a {type(name).__name__}")
-    return name
-
-
-def _plain_column(name: str, column: pa.ChunkedArray[Any]) -> pa.ChunkedArray[Any]:
-    try:
-        type_ = _plain(column.type)
-    except FrameError as error:
-        raise FrameError(f"column {name!r} is of type {column.type}, which {error}") from None
-    if column.type == type_:
-        return column
-    if isinstance(column.type, pa.BaseExtensionType):
-        column = column.cast(column.type.storage_type)
-    return column.cast(type_)
-
-
-def _plain(type_: pa.DataType) -> pa.DataType:
-    """The type to store instead: the same for pandas, Polars and Arrow, and one that Parquet has."""
-    is_ = pa.types
-    if isinstance(type_, pa.BaseExtensionType):
-        return _plain(type_.storage_type)
-    if is_.is_dictionary(type_):
-        return _plain(type_.value_type)
-    if is_.is_large_string(type_) or is_.is_string_view(type_):
-        return pa.string()
-    if is_.is_large_binary(type_) or is_.is_binary_view(type_):
-        return pa.binary()
-    if (
-        is_.is_list(type_)
-        or is_.is_large_list(type_)
-        or is_.is_list_view(type_)
-        or is_.is_large_list_view(type_)
-        or is_.is_fixed_size_list(type_)
-    ):
-        return pa.list_(_plain(type_.value_type))
-    if is_.is_struct(type_):
-        if not type_.num_fields:
-            raise FrameError("has no fields")
-        return pa.struct([pa.field(f.name, _plain(f.type)) for f in type_])
-    if is_.is_map(type_):
-        return pa.map_(_plain(type_.key_type), _plain(type_.item_type))
-    if is_.is_run_end_encoded(type_):
-        return _plain(type_.value_type)
-    if is_.is_union(type_) or is_.is_interval(type_):
-        raise FrameError("Parquet cannot hold")
-    return type_
+        return "index" if position is None and "index" not in frame.columns else f"level_{position or 0}"
+    return str(name)

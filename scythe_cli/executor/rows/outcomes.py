@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from scythe_cli.arrow.build import array_of, numbers, repeated
 from scythe_cli.core.states import State
+from scythe_cli.executor.rows.extras import Extras, extras_of, feature_column, fit, frame_column, part_of
 from scythe_cli.executor.rows.failure import Failure, failure_from
-from scythe_cli.executor.rows.frames import Frame
+from scythe_cli.executor.rows.frames import Warned
 from scythe_cli.model.columns import Column, outcome_schema, output_columns, output_files
 from scythe_cli.model.kinds import ColumnError
 from scythe_cli.model.models import ExperimentOutputSpec
-from scythe_cli.model.outcome_schema import FEATURE, FILE, FRAME, LEVELS_KEY, OUTCOME_SCHEMA, SCALAR
+from scythe_cli.model.outcome_schema import FEATURE, FILE, FRAME, OUTCOME_SCHEMA, SCALAR, WARNINGS, with_levels
 
 if TYPE_CHECKING:
     from scythe_cli.executor.rows.call import LeafResult
@@ -27,14 +27,10 @@ if TYPE_CHECKING:
 __all__ = ["Attempts", "OutcomeBatch", "Outcomes", "outcome_of_failure"]
 
 
-_FEATURE_TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
+_WARNINGS_TYPE = pa.list_(pa.struct([(name, pa.string()) for name in Warned._fields]))
 
 _Took = tuple[int, float, float, str | None]
 """Position in the chunk, start and duration in seconds, and log."""
-
-Extras = dict[str, tuple[Any, tuple[str, ...]]]
-"""The columns that the model does not know, of features and of frames: type, and index levels of a frame. The type of
-a frame is the struct of its columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +122,7 @@ class OutcomeBatch:
             return
         self._good.append(took)
         self._values.append(values)
-        if result.frames is None and result.features is None and result.files is None:
+        if result.frames is None and result.features is None and result.files is None and result.warnings is None:
             self._results.append(None)
             return
         self._results.append(result)
@@ -179,17 +175,35 @@ class OutcomeBatch:
                 return arrays
 
     def _reject(self, column: Column, values: Sequence[Any]) -> None:
+        """Null for values that do not fit a column which can be null; the others' rows have not succeeded."""
         keep: list[int] = []
         for row, value in enumerate(values):
             try:
                 column.array([value])
-                keep.append(row)
             except ColumnError as error:
-                self._bad.append(self._good[row])
-                self._failures.append(Failure(State.FAILED, "ColumnError", f"the output field {error}"))
+                if not column.is_nullable:
+                    self._bad.append(self._good[row])
+                    self._failures.append(Failure(State.FAILED, "ColumnError", f"the output field {error}"))
+                    continue
+                self._set_null(row, column, None if _is_missing(value) else str(error))
+            keep.append(row)
         self._good = [self._good[row] for row in keep]
         self._values = [self._values[row] for row in keep]
         self._results = [self._results[row] for row in keep]
+
+    def _set_null(self, row: int, column: Column, why: str | None) -> None:
+        from scythe_cli.executor.rows.call import LeafResult
+
+        if len(self._scalars) == 1:
+            self._values[row] = None
+        else:
+            values = list(self._values[row])
+            values[self._scalars.index(column)] = None
+            self._values[row] = tuple(values)
+        if why is not None:
+            result: Any = self._results[row] or LeafResult(None)  # pyright: ignore[reportArgumentType]
+            warned = Warned(column.name, "null instead of its value", why.removeprefix(f"{column.name}: "))
+            self._results[row] = replace(result, warnings=[*(result.warnings or []), warned])
 
     def _groups(self) -> list[tuple[Sequence[int], Extras]]:
         """The rows that go into one table, with the types of its further columns."""
@@ -201,11 +215,11 @@ class OutcomeBatch:
         types: list[Extras] = []
         seen: dict[Any, int] = {}
         for row, result in enumerate(self._results):
-            extras = {} if result is None else _extras_of(result)
+            extras = {} if result is None else extras_of(result)
             key = tuple(extras.items())
             group = seen.get(key)
             if group is None:
-                group = _fit(types, extras)
+                group = fit(types, extras)
                 if group == len(rows):
                     rows.append([])
                 seen[key] = group
@@ -225,17 +239,23 @@ class OutcomeBatch:
             arrays[SCALAR + column.name] = array
         results = self._results if everything else [self._results[row] for row in rows]
         for name in self._files:
-            arrays[FILE + name] = array_of([_of(result, "files").get(name) for result in results], pa.string())
+            arrays[FILE + name] = array_of([part_of(result, "files").get(name) for result in results], pa.string())
         table = _table(arrays, self._schema)
         for name, (type_, levels) in extras.items():
             if name.startswith(FEATURE):
                 key = name.removeprefix(FEATURE)
-                values = [_of(result, "features").get(key) for result in results]
-                table = table.append_column(pa.field(name, type_), array_of(values, type_))
+                column = feature_column([part_of(result, "features").get(key) for result in results])
+                table = table.append_column(pa.field(name, column.type), column)
             else:
                 key = name.removeprefix(FRAME)
-                frames = [_of(result, "frames").get(key) for result in results]
-                table = table.append_column(*_frame_column(name, type_, levels, frames))
+                frames = [part_of(result, "frames").get(key) for result in results]
+                field, column = frame_column(name, type_, frames)
+                labels = {frame.labels for frame in frames if frame is not None}
+                table = table.append_column(with_levels(field, levels, labels), column)
+        warnings = [None if result is None else result.warnings for result in results]
+        if any(warnings):
+            cells = [None if each is None else [warned._asdict() for warned in each] for each in warnings]
+            table = table.append_column(WARNINGS, pa.array(cells, _WARNINGS_TYPE))
         return table
 
     def _table_of_bad(self, retryable: Sequence[bool] | None) -> pa.Table:
@@ -299,71 +319,6 @@ def _table(arrays: dict[str, pa.Array[Any]], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def _of(result: LeafResult | None, what: Literal["files", "features", "frames"]) -> dict[str, Any]:
-    return {} if result is None else getattr(result, what) or {}
-
-
-def _extras_of(result: LeafResult) -> Extras:
-    extras: Extras = {}
-    for name, value in (result.features or {}).items():
-        if value is not None:
-            extras[FEATURE + name] = _FEATURE_TYPES[_class_of(value)], ()
-    for name, frame in (result.frames or {}).items():
-        extras[FRAME + name] = pa.struct(list(frame.table.schema)), frame.levels
-    return extras
-
-
-def _class_of(value: object) -> type:
-    """The plain class of a value: the scalars of NumPy are of subclasses."""
-    return next(cls for cls in _FEATURE_TYPES if isinstance(value, cls))
-
-
-def _fit(groups: list[Extras], extras: Extras) -> int:
-    """The first group that can hold these columns too, widened to do so; or a new one."""
-    for position, types in enumerate(groups):
-        merged = dict(types)
-        for name, (type_, levels) in extras.items():
-            known, known_levels = merged.get(name, (type_, levels))
-            # the levels of a table are the same for all of its rows
-            common = _common_type(known, type_) if levels == known_levels else None
-            if common is None:
-                break
-            merged[name] = common, levels
-        else:
-            groups[position] = merged
-            return position
-    groups.append(dict(extras))
-    return len(groups) - 1
-
-
-def _common_type(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
-    if a == b:
-        return a
-    try:
-        if isinstance(a, pa.StructType) and isinstance(b, pa.StructType):
-            # a column that one of the two lacks is null there
-            schemas = [pa.schema(list(a)), pa.schema(list(b))]
-            return pa.struct(list(pa.unify_schemas(schemas, promote_options="permissive")))
-        schemas = [pa.schema([("x", a)]), pa.schema([("x", b)])]
-        return pa.unify_schemas(schemas, promote_options="permissive").field("x").type
-    except (pa.ArrowTypeError, pa.ArrowInvalid):
-        return None
-
-
-def _frame_column(
-    name: str, type_: pa.StructType, levels: Sequence[str], frames: Sequence[Frame | None]
-) -> tuple[pa.Field[Any], pa.ListArray[Any]]:
-    """The column of one frame: a list of structs for each spec, null where it made none."""
-    schema = pa.schema(list(type_))
-    tables = [frame.table for frame in frames if frame is not None]
-    offsets: list[int | None] = []
-    end = 0
-    for frame in frames:
-        offsets.append(None if frame is None else end)
-        end += 0 if frame is None else frame.table.num_rows
-    # not `schema.empty_table()`, which imports pandas
-    stacked = pa.concat_tables([pa.Table.from_batches([], schema), *tables], promote_options="permissive")
-    values = pa.StructArray.from_arrays([column.combine_chunks() for column in stacked.columns], fields=list(schema))
-    ends: Any = array_of([*offsets, end], pa.int32())
-    array = pa.ListArray.from_arrays(ends, values)
-    return pa.field(name, array.type, metadata={LEVELS_KEY: json.dumps(list(levels)).encode()}), array
+def _is_missing(value: object) -> bool:
+    """Whether it is a value of pandas that says that there is none."""
+    return type(value).__name__ in ("NaTType", "NAType")

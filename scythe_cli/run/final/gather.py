@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,14 +14,15 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from scythe_cli.arrow.build import numbers
-from scythe_cli.arrow.unify import unify_types
+from scythe_cli.arrow.build import integer_cells, numbers
+from scythe_cli.arrow.unify import convert_column, unify_types
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.core.records import StateCounts
 from scythe_cli.core.states import State
-from scythe_cli.model.outcome_schema import FEATURE, FILE, FRAME, LEVELS_KEY, OUTCOME_SCHEMA, SCALAR
+from scythe_cli.model.outcome_schema import FEATURE, FILE, FRAME, OUTCOME_SCHEMA, SCALAR, WARNINGS, labels_of, levels_of
 from scythe_cli.model.spec_rows import META_SCHEMA
 from scythe_cli.run.final.merge import Range, ranges_of
+from scythe_cli.run.final.sources import Columns
 from scythe_cli.run.final.writers import RUN_LEVELS, FinalPlan, FinalTables, FramePlan, FrameRows
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.ledger import Ledger, PartFile
@@ -35,6 +35,8 @@ __all__ = ["GatherResult", "gather"]
 
 _ROWS_AT_ONCE = 262_144
 _FRAME_BYTES_AT_ONCE = 8_000_000
+_MAX_KINDS = 1_000  # of warnings that are counted by themselves
+_MAX_SAID = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +47,15 @@ class GatherResult:
         tables: Where each final table is: name to path or URI.
         counts: Specs by state at that moment.
         damaged: Parts of the ledger that could not be read.
+        notices: What is to be said of the tables, such as that one could not be made.
+        n_warnings: The number of things that could not be kept as they were, the rows of `warnings`.
     """
 
     tables: dict[str, str]
     counts: StateCounts
     damaged: list[str]
+    notices: list[str] = field(default_factory=list[str])
+    n_warnings: int = 0
 
 
 def gather(
@@ -80,16 +86,20 @@ def gather(
         TemporaryDirectory(prefix=owned_prefix("gather")) as scratch,
     ):
         folder = into or Path(scratch)
-        plan = _plan_of(specs, ledger.parts)
+        columns = Columns.of(ledger.parts)
+        plan, notices = _plan_of(specs, ledger.parts, columns)
         counts: Counter[str] = Counter()
+        kept_otherwise = _Kept()
         size = _range_size(ledger.parts)
         with (
-            closing(ranges_of(ledger.parts, specs.n_specs, size, Path(scratch))) as ranges,
+            closing(ranges_of(ledger.parts, columns, specs.n_specs, size, Path(scratch))) as ranges,
             FinalTables(folder, plan) as tables,
         ):
             for outcomes in ranges:
                 inputs = specs.read(outcomes.start, outcomes.stop, repeats=sorted(RUN_LEVELS))
-                tables.write(_rows_of(plan, inputs, outcomes))
+                rows = _rows_of(plan, inputs, outcomes)
+                kept_otherwise.add(rows.get("warnings"))
+                tables.write(rows)
                 counts[State.SUCCEEDED] += outcomes.good.height
                 counts.update(outcomes.bad["state"].drop_nulls().to_list())
                 if on_rows:
@@ -99,55 +109,119 @@ def gather(
             **{state.value: counts[state.value] for state in State if state is not State.PENDING},
             pending=specs.n_specs - counts.total(),
         )
+        failed = [f"the table {name} cannot be made: {why}" for name, why in tables.failed.items()]
+        notices = [*failed, *columns.notices, *notices, *kept_otherwise.notices()]
         if into is not None:
-            return GatherResult({name: str(path) for name, path in paths.items()}, total, ledger.damaged)
-        # scalars come last: where they are, and not older than the ledger, the other tables are as well
-        for name in sorted(paths, key=lambda name: name == "scalars"):
-            storage.take_file(paths[name], run.table(name))
-        return GatherResult({name: storage.uri(run.table(name)) for name in paths}, total, ledger.damaged)
+            uris = {name: str(path) for name, path in paths.items()}
+        else:
+            _put(storage, run, paths)
+            uris = {name: storage.uri(run.table(name)) for name in paths}
+        return GatherResult(uris, total, ledger.damaged, notices, kept_otherwise.n)
 
 
-def _plan_of(specs: SpecFile, parts: Sequence[PartFile]) -> FinalPlan:
-    """What the tables of a run look like, from its specs and the schemas of its ledger."""
-    features = pa.schema(_stripped(unify_types((p.schema for p in parts), _begins(FEATURE)), FEATURE))
+def _put(storage: Storage, run: RunLayout, paths: Mapping[str, Path]) -> None:
+    """Put the tables into the run, and remove those of an earlier gather that there are no more."""
+    stale = [file.name for file in storage.list_files(run.final) if file.name.removesuffix(".pq") not in paths]
+    for name in stale:
+        storage.delete(run.key("final", name))
+    # scalars come last: where they are, and not older than the ledger, the other tables are as well
+    for name in sorted(paths, key=lambda name: name == "scalars"):
+        storage.take_file(paths[name], run.table(name))
+
+
+class _Kept:
+    """Counts what could not be kept as it was."""
+
+    def __init__(self) -> None:
+        self.n = 0
+        self._groups: Counter[tuple[str, str, str]] = Counter()
+
+    def add(self, warnings: pa.Table | FrameRows | None) -> None:
+        """Count rows of `warnings`."""
+        if not isinstance(warnings, pa.Table) or "why" not in warnings.column_names:
+            return
+        self.n += warnings.num_rows
+        table: Any = pl.from_arrow(warnings)
+        for field_name, what, why, n in table.group_by("field", "what", "why", maintain_order=True).len().iter_rows():
+            if (field_name, what, why) in self._groups or len(self._groups) < _MAX_KINDS:
+                self._groups[field_name, what, why] += n
+
+    def notices(self) -> list[str]:
+        """What is said of them: the most frequent ones."""
+        said = [
+            f"{field_name}: {what}, since {why} ({n:,} {'spec' if n == 1 else 'specs'})"
+            for (field_name, what, why), n in self._groups.most_common(_MAX_SAID)
+        ]
+        n_more = self.n - sum(n for _, n in self._groups.most_common(_MAX_SAID))
+        return [*said, f"{n_more:,} more warnings are in the table warnings"] if n_more else said
+
+
+def _plan_of(specs: SpecFile, parts: Sequence[PartFile], columns: Columns) -> tuple[FinalPlan, list[str]]:
+    """What the tables of a run look like, from its specs and the schemas of its ledger, and what is said of that."""
+    features = _stripped(columns.plain, FEATURE)
     index_fields = [*META_SCHEMA]
     index_fields += [specs.schema.field(name).remove_metadata() for name in specs.index_names]
-    index_fields += list(features)
-    outputs = [f.remove_metadata() for f in specs.output_schema if f.name not in OUTCOME_SCHEMA.names]
+    index_fields += [f for f in features if f.name not in specs.index_names]
+    index = pa.schema(index_fields)
+    # those of the model first, in its order; types as all parts of the ledger have them
+    outputs = unify_types([specs.output_schema, columns.plain], lambda name: name.startswith((SCALAR, FILE)))
     inputs = {name: f"input_{name}" if name in ERROR_COLUMNS else name for name in specs.input_names}
-    frames = _stripped(unify_types((p.schema for p in parts), _begins(FRAME)), FRAME)
-    return FinalPlan(
-        index=pa.schema(index_fields),
-        features=features,
+    frames = _stripped([f for f in columns.frames if f.name != WARNINGS], FRAME)
+    frame_plans = {f.name: _frame_plan(f, parts, index) for f in frames}
+    plan = FinalPlan(
+        index=index,
+        features=pa.schema(features),
         scalars=pa.schema(_stripped(outputs, SCALAR)),
         files=pa.schema(_stripped(outputs, FILE)),
-        frames={f.name: _frame_plan(f, parts) for f in frames},
+        frames=frame_plans,
         errors=pa.schema(
             [OUTCOME_SCHEMA.field(name).with_nullable(True) for name in ERROR_COLUMNS]
             + [specs.schema.field(name).remove_metadata().with_name(to) for name, to in inputs.items()]
         ),
         inputs=inputs,
+        names=_free_names([f.name.partition(":")[2] for f in outputs], index.names),
     )
+    renamed = {"scalars": plan.names} | {name: frame.names for name, frame in frame_plans.items()}
+    notices = [
+        f"the column {old} of {table} is called {new}: {old} is a level of its index"
+        for table, names in renamed.items()
+        for old, new in names.items()
+    ]
+    return plan, notices
 
 
-def _begins(prefix: str) -> Callable[[str], bool]:
-    return lambda name: name.startswith(prefix)
+def _free_names(names: Sequence[str], taken: Sequence[str]) -> dict[str, str]:
+    """Other names for those that are taken."""
+    known = {*names, *taken, "sort_subindex"}
+    free: dict[str, str] = {}
+    for name in names:
+        if name in taken or name == "sort_subindex":
+            new = f"output_{name}"
+            while new in known:
+                new = f"output_{new}"
+            known.add(new)
+            free[name] = new
+    return free
 
 
-def _stripped(fields: Sequence[pa.Field[Any]], prefix: str) -> list[pa.Field[Any]]:
+def _stripped(fields: Iterable[pa.Field[Any]], prefix: str) -> list[pa.Field[Any]]:
     return [f.with_name(f.name.removeprefix(prefix)) for f in fields if f.name.startswith(prefix)]
 
 
-def _frame_plan(frame: pa.Field[Any], parts: Sequence[PartFile]) -> FramePlan:
+def _frame_plan(frame: pa.Field[Any], parts: Sequence[PartFile], index: pa.Schema) -> FramePlan:
     levels: dict[str, None] = {}
+    labels: set[str | None] = set()
     for part in parts:
         position = part.schema.get_field_index(FRAME + frame.name)
         if position >= 0:
-            metadata = part.schema.field(position).metadata or {}
-            levels.update(dict.fromkeys(json.loads(metadata.get(LEVELS_KEY, b"[]"))))
+            levels.update(dict.fromkeys(levels_of(part.schema.field(position))))
+            labels.add(labels_of(part.schema.field(position)))
     struct = frame.type.value_type
-    names = [f.name for f in struct]
-    return FramePlan([level for level in levels if level in names], struct)
+    own = [f.name for f in struct]
+    names = _free_names(own, index.names)
+    # labels are made again from the names of all columns, so that none may have another
+    only = next(iter(labels)) if len(labels) == 1 and not names else None
+    return FramePlan([level for level in levels if level in own], struct, names, only)
 
 
 def _range_size(parts: Sequence[PartFile]) -> int:
@@ -164,15 +238,31 @@ def _rows_of(plan: FinalPlan, inputs: pa.Table, outcomes: Range) -> dict[str, pa
     if good.height:
         rows = good.to_arrow(compat_level=pl.CompatLevel.oldest())
         index = _index_of(plan, _inputs_of(inputs, good["sort_index"], outcomes.start), rows)
-        added["scalars"] = _beside(index, rows, plan.scalars, SCALAR)
+        added["scalars"] = _beside(index, rows, plan.scalars, SCALAR, plan.names)
         if len(plan.files):
-            added["result_file_refs"] = _beside(index, rows, plan.files, FILE)
+            added["result_file_refs"] = _beside(index, rows, plan.files, FILE, plan.names)
         if outcomes.frames is not None:
             for name in plan.frames:
                 added[name] = FrameRows(index, outcomes.frames.column(FRAME + name))
+            if WARNINGS in outcomes.frames.column_names and "warnings" not in plan.frames:
+                added["warnings"] = _warnings_of(rows.column("sort_index"), outcomes.frames.column(WARNINGS))
     if good.height < outcomes.stop - outcomes.start:
         added["errors"] = _errors_of(plan, inputs, outcomes)
     return added
+
+
+def _warnings_of(sort_index: pa.ChunkedArray[Any], warnings: Any) -> pa.Table:
+    """A row for each warning of the specs."""
+    tables: list[pa.Table] = []
+    for chunk in warnings.chunks:
+        lengths = integer_cells(chunk.value_lengths())
+        own: Any = sort_index.slice(0, len(chunk)).combine_chunks()
+        sort_index = sort_index.slice(len(chunk))
+        at: Any = numbers(np.repeat(np.arange(len(lengths), dtype=np.int64), lengths), pa.int64())
+        structs = chunk.flatten()
+        columns = {f.name: values for f, values in zip(structs.type, structs.flatten(), strict=True)}
+        tables.append(pa.table({"sort_index": own.take(at), **columns}))
+    return pa.concat_tables(tables)
 
 
 def _inputs_of(inputs: pa.Table, sort_index: pl.Series, start: int) -> pa.Table:
@@ -192,14 +282,14 @@ def _index_of(plan: FinalPlan, inputs: pa.Table, rows: pa.Table) -> pa.Table:
             column = rows.column(FEATURE + f.name)
         else:
             column = inputs.column(f.name)
-        columns.append(column if f.name in RUN_LEVELS else column.cast(f.type))
+        columns.append(column if f.name in RUN_LEVELS else convert_column(column, f.type))
     return pa.Table.from_arrays(columns, names=plan.index.names)
 
 
-def _beside(index: pa.Table, rows: pa.Table, more: pa.Schema, prefix: str) -> pa.Table:
+def _beside(index: pa.Table, rows: pa.Table, more: pa.Schema, prefix: str, names: Mapping[str, str]) -> pa.Table:
     for f in more:
         if prefix + f.name in rows.column_names:
-            index = index.append_column(f.name, rows.column(prefix + f.name))
+            index = index.append_column(names.get(f.name, f.name), rows.column(prefix + f.name))
     return index
 
 

@@ -52,11 +52,12 @@ class Range:
     bad: pl.DataFrame
 
 
-def ranges_of(parts: Sequence[PartFile], n_specs: int, size: int, scratch: Path) -> Generator[Range]:
+def ranges_of(parts: Sequence[PartFile], columns: Columns, n_specs: int, size: int, scratch: Path) -> Generator[Range]:
     """Read a ledger.
 
     Args:
         parts: Its parts, by name.
+        columns: Their columns.
         n_specs: The number of specs.
         size: The number of specs in a range.
         scratch: A folder for temporary files.
@@ -67,7 +68,6 @@ def ranges_of(parts: Sequence[PartFile], n_specs: int, size: int, scratch: Path)
     Raises:
         StorageError: If a part is damaged.
     """
-    columns = Columns.of(parts)
     starts = range(0, max(n_specs, 1), size)
     done = 0
     sources = sources_of(parts)

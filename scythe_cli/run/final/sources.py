@@ -6,7 +6,7 @@ caller is busy with those before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,7 +16,14 @@ import polars as pl
 import pyarrow as pa
 
 from scythe_cli.arrow.build import numbers
-from scythe_cli.arrow.unify import cast_table, unify_types
+from scythe_cli.arrow.unify import (
+    always_fits,
+    cast_table,
+    common_type,
+    convert_column,
+    mixtures,
+    unify_types,
+)
 from scythe_cli.core.states import State
 from scythe_cli.errors import StorageError, first_line
 from scythe_cli.model.outcome_schema import FEATURE, FILE, FRAME, OUTCOME_SCHEMA, SCALAR
@@ -48,18 +55,74 @@ _MAX_AHEAD_BYTES = 16_000_000
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What is read of each part, under one type for all."""
+    """What is read of each part, under one type for all.
+
+    Attributes:
+        plain: The columns of states, outputs and features.
+        frames: The columns of user dataframes.
+        notices: What is to be said of columns that have no such type but text.
+    """
 
     plain: pa.Schema
     frames: pa.Schema
+    notices: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, parts: Sequence[PartFile]) -> Columns:
-        """The columns that any of the parts has, each under a type that holds the values of all."""
+        """The columns that any of the parts has, each under a type that holds the values of all.
+
+        Raises:
+            StorageError: If a part is damaged.
+        """
         keys = [OUTCOME_SCHEMA.field(name) for name in (*KEYS, _ID)]
-        outputs = unify_types((part.schema for part in parts), lambda name: name.startswith((SCALAR, FILE, FEATURE)))
-        frames = unify_types((part.schema for part in parts), lambda name: name.startswith(FRAME))
-        return cls(pa.schema([*keys, *outputs]), pa.schema(frames))
+        schemas = [part.schema for part in parts]
+        outputs = unify_types(schemas, lambda name: name.startswith((SCALAR, FILE, FEATURE)))
+        frames = unify_types(schemas, lambda name: name.startswith(FRAME))
+        types = {f.name: f.type for f in (*outputs, *frames)}
+        notices = _mixtures(schemas, types)
+        for name, type_ in _with_their_values(parts, types).items():
+            if not type_.equals(types[name]):
+                pair: list[Any] = [types[name], type_]
+                inner = [t.value_type if name.startswith(FRAME) else t for t in pair]
+                notices += mixtures(inner, _label(name))
+                types[name] = type_
+        return cls(
+            pa.schema([*keys, *(f.with_type(types[f.name]) for f in outputs)]),
+            pa.schema([f.with_type(types[f.name]) for f in frames]),
+            tuple(notices),
+        )
+
+
+def _label(name: str) -> str:
+    """How a column of the ledger is called where users read of it."""
+    return name.partition(":")[2]
+
+
+def _mixtures(schemas: Sequence[pa.Schema], types: Mapping[str, pa.DataType]) -> list[str]:
+    """What is to be said of the types that columns have in different parts."""
+    notices: list[str] = []
+    for name in types:
+        own: list[Any] = []
+        for schema in schemas:
+            position = schema.get_field_index(name)
+            if position >= 0 and schema.field(position).type not in own:
+                own.append(schema.field(position).type)
+        if len(own) > 1:
+            inner = [type_.value_type if name.startswith(FRAME) else type_ for type_ in own]
+            notices += mixtures(inner, _label(name))
+    return notices
+
+
+def _with_their_values(parts: Sequence[PartFile], types: Mapping[str, pa.DataType]) -> dict[str, pa.DataType]:
+    """The types, with text where a value does not fit; only where types alone do not tell, values are read."""
+    types = dict(types)
+    for part in parts:
+        names = [f.name for f in part.schema if f.name in types and not always_fits(f.type, types[f.name])]
+        for row_group in range(len(part.row_groups)) if names and part.row_groups else [None] if names else []:
+            table = read_part(part, names, row_group=row_group)
+            for name in names:
+                types[name] = common_type(types[name], convert_column(table.column(name), types[name]).type)
+    return types
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,26 +1,29 @@
 """The final tables of a run as files: their schemas, and writers that take them range by range.
 
-They are Parquet with pandas' own metadata, so that `pandas.read_parquet` gives them their MultiIndex
-(https://pandas.pydata.org/docs/development/developer.html describes the format); other readers see plain columns.
+They are Parquet with pandas' own metadata, so that `pandas.read_parquet` gives them their MultiIndex; other readers see
+plain columns.
 """
 
 from __future__ import annotations
 
 import base64
-import json
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from scythe_cli.arrow.build import integer_cells, numbers
 from scythe_cli.arrow.unify import cast_table
+from scythe_cli.errors import first_line
+from scythe_cli.run.final.pandas_metadata import pandas_metadata
 
 __all__ = ["RUN_LEVELS", "FinalPlan", "FinalTables", "FramePlan", "FrameRows"]
 
@@ -38,10 +41,19 @@ _GROUP_BYTES = 8_000_000
 
 @dataclass(frozen=True, slots=True)
 class FramePlan:
-    """A user dataframe over all parts: its own levels, its columns, and their types."""
+    """A user dataframe over all parts.
+
+    Attributes:
+        levels: Its own levels.
+        struct: Its columns, levels included, and their types.
+        names: What the final table calls those whose name it has already.
+        labels: What pandas' metadata say of the labels of its columns; None for plain text.
+    """
 
     levels: list[str]
     struct: pa.StructType
+    names: dict[str, str]
+    labels: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +68,7 @@ class FinalPlan:
         frames: The user dataframes by name.
         errors: The table of what did not succeed.
         inputs: From columns of specs.pq to their names in the table of errors.
+        names: From scalar outputs and output files to their names in the tables.
     """
 
     index: pa.Schema
@@ -65,6 +78,7 @@ class FinalPlan:
     frames: dict[str, FramePlan]
     errors: pa.Schema
     inputs: dict[str, str]
+    names: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +97,8 @@ class FrameRows:
 class FinalTables:
     """The files of all final tables, written in a thread of their own while the next rows are read.
 
+    Each is made by itself: one that cannot be made is left out, and `failed` says why.
+
     Args:
         folder: Where they go, as `<name>.pq`.
         plan: Their schemas.
@@ -93,15 +109,16 @@ class FinalTables:
         self._plan = plan
         self._files: dict[str, _File] = {}
         self._frames: dict[str, _FrameFile] = {}
+        self.failed: dict[str, str] = {}
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scythe-gather")
         self._jobs: deque[Future[None]] = deque()
         levels = plan.index.names
-        self._open("scalars", levels, pa.schema([*plan.index, *plan.scalars]), RUN_LEVELS)
+        self._open("scalars", levels, _renamed([*plan.index, *plan.scalars], plan.names), RUN_LEVELS)
         if len(plan.files):
-            self._open("result_file_refs", levels, pa.schema([*plan.index, *plan.files]), RUN_LEVELS)
+            self._open("result_file_refs", levels, _renamed([*plan.index, *plan.files], plan.names), RUN_LEVELS)
+        self._open("errors", [], plan.errors)
         for name, frame in plan.frames.items():
             self._frames[name] = _FrameFile(folder / f"{name}.pq", plan.index, frame)
-        self._open("errors", [], plan.errors)
 
     def _open(self, name: str, levels: Sequence[str], schema: pa.Schema, repeats: frozenset[str] = frozenset()) -> None:
         self._files[name] = _File(self._folder / f"{name}.pq", schema, levels, repeats)
@@ -118,10 +135,27 @@ class FinalTables:
 
     def _write(self, rows: Mapping[str, pa.Table | FrameRows]) -> None:
         for name, added in rows.items():
-            if isinstance(added, FrameRows):
-                self._frames[name].write(added)
-            elif added.num_rows:
-                self._files[name].write(added)
+            if name in self.failed:
+                continue
+            with self._alone(name):
+                if isinstance(added, FrameRows):
+                    self._frames[name].write(added)
+                elif added.num_rows:
+                    if name not in self._files:
+                        self._open(name, [], added.schema)
+                    self._files[name].write(added)
+
+    @contextmanager
+    def _alone(self, name: str) -> Generator[None]:
+        """Keep what goes wrong with one table from the others, unless it is the disk."""
+        try:
+            yield
+        except (OSError, MemoryError) as error:
+            if getattr(error, "errno", None) is not None or isinstance(error, MemoryError):
+                raise
+            self.failed[name] = first_line(error)
+        except Exception as error:  # noqa: BLE001 - whatever a table is like, the others are made
+            self.failed[name] = first_line(error)
 
     def finish(self) -> dict[str, Path]:
         """Write the rows that remain, and close the files.
@@ -135,11 +169,14 @@ class FinalTables:
         while self._jobs:
             self._jobs.popleft().result()
         for name, frame in self._frames.items():
-            self._files[name] = frame.finish()
-        for file in self._files.values():
-            file.close()
-        order = ["scalars", "result_file_refs", *self._frames, "errors"]
-        return {name: self._files[name].path for name in order if name in self._files}
+            with self._alone(name):
+                self._files[name] = frame.finish()
+        for name, file in self._files.items():
+            if name not in self.failed:
+                with self._alone(name):
+                    file.close()
+        order = ["scalars", "result_file_refs", *self._frames, "errors", "warnings"]
+        return {name: self._files[name].path for name in order if name in self._files and name not in self.failed}
 
     def __enter__(self) -> FinalTables:
         return self
@@ -147,9 +184,13 @@ class FinalTables:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
         for frame in self._frames.values():
-            frame.close()
+            frame.abandon()
         for file in self._files.values():
-            file.close()
+            file.abandon()
+
+
+def _renamed(fields: Sequence[pa.Field[Any]], names: Mapping[str, str]) -> pa.Schema:
+    return pa.schema([f.with_name(names.get(f.name, f.name)) for f in fields])
 
 
 class _File:
@@ -161,12 +202,19 @@ class _File:
         levels: Those that are levels of the index in pandas.
         repeats: Columns of text whose values repeat: they come as dictionaries, which are written as they are,
             so that values need not be looked for among millions of texts. Readers see plain text.
+        labels: See `FramePlan`.
     """
 
     def __init__(
-        self, path: Path, schema: pa.Schema, levels: Sequence[str], repeats: frozenset[str] = frozenset()
+        self,
+        path: Path,
+        schema: pa.Schema,
+        levels: Sequence[str],
+        repeats: frozenset[str] = frozenset(),
+        labels: str | None = None,
     ) -> None:
         self.path = path
+        self._labels = labels
         self.schema = schema
         self.levels = list(levels)
         self._taken = pa.schema(
@@ -195,7 +243,7 @@ class _File:
         options: dict[str, Any] = {"compression": _CODEC, "store_schema": False, **encodings}
         writer = pq.ParquetWriter(self.path, self._taken, **options)
         # what the writer would store itself, but for the schema that readers are to see
-        metadata = {"pandas": _pandas_metadata(self.schema, self.levels)}
+        metadata = {"pandas": pandas_metadata(self.schema, self.levels, self._labels)}
         stored = self.schema.with_metadata(metadata).serialize().to_pybytes()
         writer.add_key_value_metadata({**metadata, "ARROW:schema": base64.b64encode(stored).decode()})
         return writer
@@ -205,6 +253,13 @@ class _File:
         if self._writer is None:
             self._writer = self._open({})  # a table without rows has its columns
         self._writer.close()
+
+    def abandon(self) -> None:
+        """Close the file, if it is still open, whatever is in it."""
+        self._held.clear()
+        if self._writer is not None:
+            with suppress(pa.ArrowException, OSError):
+                self._writer.close()
 
 
 def _encodings(schema: pa.Schema, first: pa.Table) -> dict[str, Any]:
@@ -258,11 +313,11 @@ class _FrameFile:
 
     def _new(self, path: Path) -> _File:
         plan = self._plan
-        own = [plan.struct.field(level) for level in plan.levels]
-        data = [f for f in plan.struct if f.name not in plan.levels]
+        own = _renamed([plan.struct.field(level) for level in plan.levels], plan.names)
+        data = _renamed([f for f in plan.struct if f.name not in plan.levels], plan.names)
         sub = [pa.field(_SUBINDEX, pa.int64())] if self._has_subindex else []
-        levels = [*self._index.names, *plan.levels, *(f.name for f in sub)]
-        return _File(path, pa.schema([*self._index, *own, *sub, *data]), levels, self._repeats)
+        levels = [*self._index.names, *own.names, *(f.name for f in sub)]
+        return _File(path, pa.schema([*self._index, *own, *sub, *data]), levels, self._repeats, plan.labels)
 
     def write(self, rows: FrameRows) -> None:
         index = rows.index
@@ -288,12 +343,15 @@ class _FrameFile:
                 # not the values themselves as the dictionary: in one with nulls or repetitions they are not written so
                 values = values.dictionary_encode()
             arrays[f.name] = values.take(at)
+        before = np.cumsum(lengths, dtype=np.int64) - lengths
+        subindex: Any = numbers(np.arange(len(structs), dtype=np.int64) - np.repeat(before, lengths), pa.int64())
         for f, values in zip(structs.type, structs.flatten(), strict=True):
-            arrays[f.name] = values
+            if f.name == "index" in self._plan.levels and values.null_count and values.type == pa.int64():
+                # tables whose rows pandas numbers, among others from which rows were taken
+                values = pc.coalesce(values, subindex)
+            arrays[str(self._plan.names.get(f.name, f.name))] = values
         if self._has_subindex:
-            before = np.cumsum(lengths, dtype=np.int64) - lengths
-            subindex = np.arange(len(structs), dtype=np.int64) - np.repeat(before, lengths)
-            arrays[_SUBINDEX] = numbers(subindex, pa.int64())
+            arrays[_SUBINDEX] = subindex
         self._file.write(pa.table(arrays))
 
     def _add_subindex(self) -> None:
@@ -316,53 +374,6 @@ class _FrameFile:
             self._file = self._new(self._path)
         return self._file
 
-    def close(self) -> None:
+    def abandon(self) -> None:
         if self._file is not None:
-            self._file.close()
-
-
-def _pandas_metadata(schema: pa.Schema, levels: Sequence[str]) -> str:
-    """What pandas reads to restore an index; see the module's docstring for the format."""
-    columns: list[dict[str, Any]] = [
-        {
-            "name": f.name,
-            "field_name": f.name,
-            "pandas_type": _pandas_type(f.type),
-            "numpy_type": _numpy_type(f.type),
-            "metadata": {"timezone": f.type.tz} if pa.types.is_timestamp(f.type) and f.type.tz else None,
-        }
-        for f in schema
-    ]
-    return json.dumps(
-        {
-            "index_columns": list(levels),
-            "column_indexes": [],
-            "columns": columns,
-            "creator": {"library": "scythe-cli", "version": "0"},
-            "pandas_version": "2.2.0",
-        }
-    )
-
-
-def _pandas_type(type_: pa.DataType) -> str:
-    if pa.types.is_string(type_) or pa.types.is_large_string(type_):
-        return "unicode"
-    if pa.types.is_timestamp(type_):
-        return "datetimetz" if type_.tz else "datetime"
-    if pa.types.is_floating(type_):
-        return _numpy_type(type_)
-    if pa.types.is_date(type_):
-        return "date"
-    if pa.types.is_nested(type_):
-        return "object"
-    return str(type_)
-
-
-def _numpy_type(type_: pa.DataType) -> str:
-    if pa.types.is_integer(type_) or pa.types.is_boolean(type_):
-        return str(type_)
-    if pa.types.is_floating(type_):
-        return {"double": "float64", "float": "float32"}.get(str(type_), "float16")
-    if pa.types.is_timestamp(type_):
-        return "datetime64[us]"
-    return "object"
+            self._file.abandon()

@@ -99,7 +99,8 @@ def conclude(
         duration_s=max(0.0, (datetime.now(UTC) - started).total_seconds()),
         tables=gathered.tables,
         errors=groups_of_run(job.storage, job.run) if n_bad else [],
-        notices=[*execution.notices, *damaged],
+        notices=[*execution.notices, *damaged, *gathered.notices],
+        n_warnings=gathered.n_warnings,
     )
 
 

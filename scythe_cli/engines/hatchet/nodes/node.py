@@ -88,7 +88,13 @@ class Node:
             gathered = await asyncio.to_thread(gather, self._storage, self.run.layout)
             totals = {state.value: gathered.counts.of(state) for state in State}
             output = output.model_copy(
-                update={"tables": sorted(gathered.tables), "totals": totals, "damaged": gathered.damaged}
+                update={
+                    "tables": sorted(gathered.tables),
+                    "totals": totals,
+                    "damaged": gathered.damaged,
+                    "table_notices": gathered.notices,
+                    "n_warnings": gathered.n_warnings,
+                }
             )
         return output
 

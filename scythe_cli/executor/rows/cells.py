@@ -1,0 +1,200 @@
+"""Columns of a user's table as Arrow arrays, whatever objects they hold.
+
+What has no type of its own in a table gets the nearest form that has: paths and enums their text or value, complex
+numbers their two parts, periods and intervals text. Values of several types in one column get a common one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from scythe_cli.arrow.plain import plain_type
+from scythe_cli.arrow.unify import convert_column, stack_tables
+
+__all__ = ["Say", "array_of_objects", "array_of_pandas", "array_of_polars", "plain_column"]
+
+
+Say = Callable[[str, str], None]
+"""Called with what was done with values, and why."""
+
+_PLAIN = (str, bool, int, float, bytes, Decimal)
+_INT64 = 2**63
+_MAX_DIGITS = 38
+
+
+def plain_column(column: pa.ChunkedArray[Any], say: Say) -> pa.ChunkedArray[Any]:
+    """A column in a type that all readers know."""
+    type_ = plain_type(column.type)
+    if column.type == type_:
+        return column
+    plain = convert_column(column, type_)
+    if pa.types.is_string(plain.type) and not _is_text(column.type):
+        say("stored as text", f"not all readers of Parquet know {column.type}, or its values")
+    elif pa.types.is_timestamp(column.type) and getattr(plain.type, "tz", None) != column.type.tz:
+        say("stored in UTC", f"not all readers know the time zone {column.type.tz}")
+    return plain
+
+
+def _is_text(type_: Any) -> bool:
+    if pa.types.is_dictionary(type_) or pa.types.is_run_end_encoded(type_):
+        return _is_text(type_.value_type)
+    return (
+        pa.types.is_large_string(type_)
+        or pa.types.is_string_view(type_)
+        or pa.types.is_string(type_)
+        or getattr(type_, "extension_name", "") in ("arrow.uuid", "arrow.json")
+    )
+
+
+def array_of_pandas(values: Any, say: Say) -> pa.ChunkedArray[Any]:
+    """The column of a pandas Series or Index."""
+    import pandas as pd
+
+    dtype = values.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        categories = array_of_pandas(dtype.categories, say)
+        codes = np.asarray(values.cat.codes if isinstance(values, pd.Series) else values.codes).astype(np.int64)
+        return categories.take(pa.array(codes, pa.int64(), mask=codes < 0))
+    if isinstance(dtype, (pd.PeriodDtype, pd.IntervalDtype)):
+        what = "periods" if isinstance(dtype, pd.PeriodDtype) else "intervals"
+        say("stored as text", f"a table has no column of {what}")
+        missing = np.asarray(pd.isna(values))
+        texts = [None if null else str(value) for value, null in zip(values, missing, strict=True)]
+        return pa.chunked_array([pa.array(texts, pa.string())])
+    if isinstance(dtype, pd.SparseDtype):
+        values = pd.Series(np.asarray(values))
+        dtype = values.dtype
+    if dtype.kind == "c":
+        say("stored as a struct of real and imag", "a table has no column of complex numbers")
+        cells: Any = np.asarray(values)
+        return pa.chunked_array([pa.StructArray.from_arrays([cells.real, cells.imag], names=["real", "imag"])])
+    if dtype.kind == "O" and isinstance(dtype, np.dtype):
+        return array_of_objects(list(values), say)
+    try:
+        array: Any = pa.array(values, from_pandas=True)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError, AttributeError):
+        return array_of_objects(list(values), say)
+    return plain_column(array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array]), say)
+
+
+def array_of_polars(series: Any, say: Say) -> pa.ChunkedArray[Any]:
+    """The column of a Polars Series."""
+    import polars as pl
+
+    if series.dtype in (pl.Int128, pl.UInt128) or series.dtype == pl.Object:
+        return array_of_objects(series.to_list(), say)
+    try:
+        array = series.to_arrow()
+    except (pa.ArrowException, pl.exceptions.PolarsError):
+        return array_of_objects(series.to_list(), say)
+    return plain_column(pa.chunked_array([array]), say)
+
+
+def array_of_objects(cells: Sequence[Any], say: Say) -> pa.ChunkedArray[Any]:
+    """The column of Python values, in a type that all of them have in common."""
+    if len(set(map(type, cells)) - {type(None)}) == 1 and type(next(filter(_is_there, cells))) in _PLAIN:
+        try:
+            return plain_column(pa.chunked_array([pa.array(cells, from_pandas=True)]), say)
+        except (pa.ArrowException, OverflowError):
+            pass  # integers that are too large, and texts that are not of Unicode
+    positions: dict[Any, list[int]] = {}
+    for position, cell in enumerate(cells):
+        positions.setdefault(_kind_of(cell), []).append(position)
+    missing = positions.pop(None, [])
+    tables: list[pa.Table] = []
+    order: list[int] = []
+    for own in positions.values():
+        column = plain_column(_of_one_class([cells[position] for position in own], say), say)
+        tables.append(pa.Table.from_arrays([column], names=["x"]))
+        order += own
+    if missing or not tables:
+        tables.append(pa.Table.from_arrays([pa.nulls(len(missing))], names=["x"]))
+        order += missing
+    stacked = stack_tables(tables).column("x")
+    if len(tables) > 1 and pa.types.is_string(stacked.type) and len(positions) > 1:
+        say("stored as text", "it has values of several types")
+    if len(positions) <= 1 and not missing:
+        return stacked
+    places = np.empty(len(cells), np.int64)
+    places[order] = np.arange(len(cells))
+    return stacked.take(pa.array(places, pa.int64()))
+
+
+def _is_there(cell: Any) -> bool:
+    return cell is not None
+
+
+def _kind_of(cell: Any) -> Any:
+    """What values are of one kind: their class, and whether times have a zone; None for what is missing."""
+    if cell is None or (isinstance(cell, float) and cell != cell) or type(cell).__name__ in ("NaTType", "NAType"):
+        return None
+    return type(cell), getattr(cell, "tzinfo", None) is None
+
+
+def _of_one_class(cells: list[Any], say: Say) -> pa.ChunkedArray[Any]:
+    """A column of values of one class."""
+    cls = type(cells[0])
+    if cls.__module__.startswith("pandas") and cls.__name__ in ("Timestamp", "Timedelta"):
+        import pandas as pd
+
+        # not from the objects themselves, of which Arrow takes microseconds
+        made = pd.DatetimeIndex(cells) if cls is pd.Timestamp else pd.TimedeltaIndex(cells)
+        return pa.chunked_array([pa.array(made)])
+    for prepare in (_as_it_is, _nearest, _text):
+        try:
+            array = pa.array([prepare(cell) for cell in cells], from_pandas=True)
+        except (pa.ArrowException, ValueError, TypeError, OverflowError, AttributeError, RecursionError):
+            continue
+        if prepare is _text or (prepare is _nearest and not issubclass(cls, (dict, list, tuple, int, np.ndarray))):
+            say(f"stored as {'text' if pa.types.is_string(array.type) else array.type}", _no_column_of(cls))
+        return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
+    say("stored as null", _no_column_of(cls))
+    return pa.chunked_array([pa.nulls(len(cells))])
+
+
+def _no_column_of(cls: type) -> str:
+    return f"a table has no column of {cls.__name__}"
+
+
+def _as_it_is(cell: Any) -> Any:
+    if isinstance(cell, Enum):
+        raise TypeError  # those that are texts and numbers as well become these, as others do
+    return cell
+
+
+def _nearest(cell: Any) -> Any:
+    """A value that Arrow knows, inside of lists and dicts too."""
+    if isinstance(cell, Enum):
+        return _nearest(cell.value)
+    if isinstance(cell, (PurePath, str)):
+        return str(cell)
+    if isinstance(cell, complex):
+        return {"real": cell.real, "imag": cell.imag}
+    if isinstance(cell, np.ndarray):
+        return _nearest(cell.tolist())
+    if isinstance(cell, np.generic):
+        return _nearest(cell.item())
+    if isinstance(cell, int) and not isinstance(cell, bool) and not -_INT64 <= cell < 2 * _INT64:
+        return Decimal(cell) if len(str(abs(cell))) <= _MAX_DIGITS else str(cell)
+    if isinstance(cell, (list, tuple)):
+        return [_nearest(item) for item in cell]
+    if isinstance(cell, (set, frozenset)):
+        return [_nearest(item) for item in sorted(cell, key=repr)]
+    if isinstance(cell, dict):
+        return {str(_nearest(key)): _nearest(value) for key, value in cell.items()}
+    return cell
+
+
+def _text(cell: Any) -> str:
+    """Text of what has no type: JSON of what is nested."""
+    if isinstance(cell, (dict, list, tuple, set, frozenset, np.ndarray)):
+        return json.dumps(_nearest(cell), default=str, ensure_ascii=False)
+    return str(cell)

@@ -1,0 +1,91 @@
+"""Columns of any types become one, and each value can be found again in it."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+
+from scythe_cli.arrow.plain import plain_type
+from scythe_cli.arrow.texts import texts_of
+from scythe_cli.arrow.unify import common_type, convert_column, stack_tables
+from tests.arrow.odd_arrays import ARRAYS, meanings, odd_columns
+from tests.fuzzing import cases
+
+
+def _table(array: Any) -> pa.Table:
+    return pa.Table.from_arrays([array], names=["x"])
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_a_plain_column_has_the_values_of_any_other_and_fits_into_parquet(name: str) -> None:
+    array = ARRAYS[name]
+    plain = convert_column(pa.chunked_array([array]), plain_type(array.type))
+    plain.validate(full=True)
+    assert meanings(plain) == meanings(array)
+    pq.write_table(pa.table({"x": plain}), pa.BufferOutputStream())
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_any_two_types_have_a_common_one(name: str) -> None:
+    a = ARRAYS[name]
+    for b in ARRAYS.values():
+        common = common_type(a.type, b.type)
+        assert common == plain_type(common)
+        assert str(common_type(common, a.type)) == str(common), "it holds what it was made for"
+
+
+@given(odd_columns(3))
+@cases(400)
+def test_stacked_columns_have_all_values(arrays: list[pa.Array[Any]]) -> None:
+    stacked = stack_tables([_table(array) for array in arrays]).column("x")
+    stacked.validate(full=True)
+    assert meanings(stacked) == [value for array in arrays for value in meanings(array)]
+
+
+def test_what_is_widened_and_what_is_text() -> None:
+    def common(*names: str) -> str:
+        return str(stack_tables([_table(ARRAYS[name]) for name in names]).column("x").type)
+
+    assert common("bool", "int8") == "int8"
+    assert common("bool", "float64") == "double"
+    assert common("int8", "uint8") == "int16"
+    assert common("int64", "uint64") == "decimal128(20, 0)"
+    assert common("decimal", "small int64") == "decimal128(21, 2)"
+    assert common("small int64", "float64") == "double"
+    assert common("int64", "float64") == "string", "2**53 + 1 is no double"
+    assert common("usual date32", "usual timestamp") == "timestamp[us]"
+    assert common("date32", "usual timestamp") == "string"
+    assert common("Zurich", "usual UTC") == "timestamp[us, tz=UTC]"
+    assert common("usual timestamp", "UTC") == "string", "nobody knows the zone of the former"
+    assert common("list", "string") == "string"
+    assert common("struct", "other struct") == "struct<a: string, b: string, c: double>"
+
+
+def test_no_pair_at_the_top_is_left_out() -> None:
+    for a, b in product(list(ARRAYS)[::3], list(ARRAYS)[1::3]):
+        stacked = stack_tables([_table(ARRAYS[a]), _table(ARRAYS[b])]).column("x")
+        assert meanings(stacked) == [*meanings(ARRAYS[a]), *meanings(ARRAYS[b])], (a, b)
+
+
+def test_text_of_values() -> None:
+    def text(name: str) -> list[str | None]:
+        return texts_of(ARRAYS[name]).to_pylist()
+
+    assert text("float64") == ["0.5", "Infinity", "-Infinity", "5e-324", None, "0.1"]
+    assert text("decimal") == ["1.10", None, "-9.99"]
+    assert text("string")[:2] == ["n/a", '"q"\n']
+    assert text("binary") == ["/wA=", "a", None]
+    assert text("usual date32") == ["2024-10-04", "1970-01-01"]
+    assert text("usual timestamp") == ["2001-09-09T01:46:40"]
+    assert text("half an hour") == ["1970-01-01T00:00:00+00:00", None]
+    assert text("duration ns") == ["-PT4611686018.427387905S", "PT0.000000001S", None]
+    assert text("interval") == ["P1M2DT0.000000003S", None, "P-1M0DT-0.000000005S"]
+    assert text("struct") == [None, '{"a": null, "b": null}']
+    assert text("map") == ['{"a": 1, "a": null}', None, "{}"]
+    assert text("dense union") == ["x", "2"]
+    assert text("uuid") == ["00000000-0000-0000-0000-000000000007", None]
