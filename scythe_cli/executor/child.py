@@ -40,6 +40,7 @@ from scythe_cli.executor.rows.call import Leaf, RunContext
 from scythe_cli.executor.rows.capture import Capture, log_line
 from scythe_cli.executor.rows.failure import Failure, failure_from
 from scythe_cli.executor.rows.outcomes import Attempts, OutcomeBatch
+from scythe_cli.executor.rows.randomness import SharedGenerators
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.function_loading import enter_worker, load_target
 from scythe_cli.model.function_ref import ExperimentTarget
@@ -72,6 +73,8 @@ def main(arguments: list[str]) -> int:
     if start is None:
         return 0
     target, context = (bytes(blob) for blob in start.blobs)
+    generators = SharedGenerators(RunContext.from_bytes(context).seed)
+    generators.install()
     try:
         experiment = load_target(ExperimentTarget.from_bytes(target))
     except EntrypointError as error:
@@ -95,6 +98,7 @@ def main(arguments: list[str]) -> int:
         RunContext.from_bytes(context),
         Path(start.fields["scratch"]),
         start.fields["execution_timeout_s"],
+        generators,
     )
     connection.send(Message("ready", {}))
     try:
@@ -144,13 +148,14 @@ class _Server:
         context: RunContext,
         scratch: Path,
         execution_timeout_s: float,
+        generators: SharedGenerators,
     ) -> None:
         self._connection = connection
         self._board = board
         self._capture = capture
         self._context = context
         self._model = experiment.input_validator_type
-        self._leaf = Leaf(experiment, context, scratch=scratch, log_sink=log_line)
+        self._leaf = Leaf(experiment, context, scratch=scratch, log_sink=log_line, generators=generators)
         self._batch = OutcomeBatch(experiment.output_validator_type, context.worker)
         self._schema: pa.Schema | None = None
         self._build: Any = None
@@ -252,6 +257,7 @@ class _Server:
         attempts = self._batch.attempts = self._attempts_of(table)
         rows = table.drop_columns([ATTEMPT, TRIES_REMAINING]).combine_chunks().to_batches()[0]
         self._choose_factory(rows.schema)
+        self._leaf.begin(rows)
         return rows, attempts.workflow_run_id.to_pylist(), [n_tries > 0 for n_tries in tries]
 
     def _attempts_of(self, table: pa.Table) -> Attempts:

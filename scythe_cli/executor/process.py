@@ -104,7 +104,7 @@ class ChildProcess:
                     pass_fds=fds,
                     start_new_session=True,
                     cwd=target.cwd,
-                    env={**os.environ, **thread_settings(threads, os.environ)},
+                    env={"PYTHONHASHSEED": "0", **os.environ, **thread_settings(threads, os.environ)},
                 )
             except OSError as error:
                 raise EngineError(f"no process can be started: {error}") from error

@@ -105,6 +105,7 @@ class RunManifest(BaseModel):
     execution_timeout_s: float | None = None
     memory_limit_bytes: int | None = None
     sampling_file: str | None = None
+    seed: int | None = None
     # from here on, what `read_manifest` leaves out of a brief one
     provenance: Provenance | None = None
     design: DesignRecord | None = None

@@ -76,6 +76,7 @@ class Intake:
             wait_timeout_s=options.wait_timeout_s,
             reuse=options.reuse_request,
             dedupe=options.dedupe,
+            seed=0 if options.seed == "new" else options.seed,
         )
 
     def design(self) -> tuple[DesignRecord | None, list[str]]:
@@ -175,9 +176,12 @@ def _submitted(
     project: ConfiguredProject, cases: Intake, options: AllocateOptions, progress: ProgressCallback | None = None
 ) -> tuple[Submission, list[str]]:
     """Claim a run and write its folder, once the engine is known to be there; and what there is to tell of the file."""
-    request = cases.request(project, options)
+    chosen = options.with_seed()
+    request = cases.request(project, chosen)
     project.engine.check()
     design, notices = cases.design()
+    if chosen is not options:
+        notices.append(f"the seed is {chosen.seed}; --seed {chosen.seed} gives the same random numbers again")
     submission = submit(replace(request, design=design), progress)
     remember_run(project.storage.location, submission.job.run.experiment_id)
     record = describe_experiment(cases.name, "", cases.experiment)
