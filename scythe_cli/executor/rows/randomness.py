@@ -6,8 +6,8 @@ number that a row draws from it: until then, a hook stands where the number woul
 `numpy.random` they are the pointers through which all functions of its hidden instance draw, also where other libraries
 hold it; where these cannot be found, the generator is seeded before each row.
 
-The state is what `random.seed(spec.seed)` and `numpy.random.seed([spec.seed % 2**32, spec.seed // 2**32, 1])` give. A row
-that seeds a generator itself has its way until it ends.
+The state is what `random.seed(spec.seed)` and `numpy.random.seed([spec.seed % 2**32, spec.seed // 2**32, 1])` give. A
+row that seeds a generator itself has its way until it ends.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ import importlib.machinery
 import random
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scythe_cli.model.models import ExperimentInputSpec
 
-__all__ = ["SharedGenerators", "seed_generators"]
+__all__ = ["SharedGenerators", "module_generators", "seed_generators"]
 
 
 def seed_generators(seed: int) -> None:
@@ -37,6 +38,28 @@ def seed_generators(seed: int) -> None:
 def _words(seed: int) -> list[int]:
     """A seed as words of 32 bits for `numpy.random.seed`; with the two alone, `random` would give the same numbers."""
     return [seed % 2**32, seed // 2**32, 1]
+
+
+def module_generators(root: Path) -> list[str]:
+    """The generators that a project's loaded modules have made: all rows of a process draw from the same one.
+
+    Args:
+        root: The project's folder.
+
+    Returns:
+        `module.name` of each.
+    """
+    numpy: Any = sys.modules.get("numpy.random")
+    kinds = (random.Random, *((numpy.Generator, numpy.RandomState) if numpy is not None else ()))
+    names: list[str] = []
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        if not isinstance(file, str) or "site-packages" in file or not Path(file).is_relative_to(root):
+            continue
+        for name, value in list(vars(module).items()):
+            if isinstance(value, kinds) and not isinstance(value, random.SystemRandom):
+                names.append(f"{module.__name__}.{name}")
+    return sorted(names)
 
 
 class SharedGenerators:
@@ -99,12 +122,29 @@ class _Standard:
     def __init__(self, use: Callable[[], int]) -> None:
         self._use = use
         self._instance: Any = vars(random)["_inst"]
-        self._real: dict[str, Any] = {name: getattr(self._instance, name) for name in ("random", "getrandbits")}
-        self._hooks = {name: _before(function, self.draw) for name, function in self._real.items()}
+        self._hooks = self._make_hooks(self._instance.random, self._instance.getrandbits)
         self._is_armed = False
+        # in the module they stay for good: whatever takes one of these two may keep it, at any time
+        random.__dict__.update(self._hooks)
         self._seed = random.seed
         for name, first in (("seed", self._release), ("setstate", self._release), ("getstate", self.draw)):
             setattr(random, name, _before(getattr(random, name), first))
+
+    def _make_hooks(self, real: Callable[[], float], real_bits: Callable[[int], int]) -> dict[str, Any]:
+        # each with the arguments that it has: a loop of a simulation calls them millions of times
+        @functools.wraps(real)
+        def draw() -> float:
+            if self._is_armed:
+                self.draw()
+            return real()
+
+        @functools.wraps(real_bits)
+        def draw_bits(k: int, /) -> int:
+            if self._is_armed:
+                self.draw()
+            return real_bits(k)
+
+        return {"random": draw, "getrandbits": draw_bits}
 
     def arm(self) -> None:
         self._instance.gauss_next = None  # the half of a pair of numbers that was not asked for
@@ -112,7 +152,6 @@ class _Standard:
             self._is_armed = True
             # the methods of the instance find these instead of its class's own
             vars(self._instance).update(self._hooks)
-            random.__dict__.update(self._hooks)
 
     def draw(self) -> None:
         """A number is about to be drawn."""
@@ -126,7 +165,6 @@ class _Standard:
             self._is_armed = False
             for name in self._hooks:
                 vars(self._instance).pop(name, None)
-            random.__dict__.update(self._real)
         return seed
 
 

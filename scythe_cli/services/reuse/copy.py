@@ -35,7 +35,7 @@ from scythe_cli.run.catalog import find_run
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.ledger import Ledger, LedgerWriter, read_part
 from scythe_cli.run.manifest import RunManifest, load_yaml, read_manifest
-from scythe_cli.run.outcomes.duplicates import moved_outcomes
+from scythe_cli.run.outcomes.duplicates import moved_outcomes, read_duplicates
 from scythe_cli.run.outcomes.effective import effective_outcomes
 from scythe_cli.run.specs_file import SpecFile
 from scythe_cli.run.versions import list_runs, list_versions
@@ -57,6 +57,7 @@ __all__ = [
 
 
 _MAX_RUNS = 100
+_COUNTED = pl.int_range(pl.len(), dtype=pl.Int32)
 _VERSION_LIKE = re.compile(r"v?[0-9.]+", re.ASCII)
 
 
@@ -263,6 +264,7 @@ def find_reusable(
     earlier: Sequence[Earlier],
     *,
     ignore_code: bool = False,
+    as_one: bool = False,
 ) -> Reusable:
     """Find the specs that were run before.
 
@@ -272,12 +274,13 @@ def find_reusable(
         hashes: By file column, from each reference to the SHA-256 of the file.
         earlier: Where to look, the preferred first.
         ignore_code: Whether runs of other code count.
+        as_one: Whether all specs that say the same get one outcome, instead of that of the same repetition.
     """
     names = [name for name in inputs.column_names if name not in NOT_INPUT]
     canonical, unknown = by_content(inputs, hashes)
     wanted = (
         row_keys(canonical, names)
-        .with_columns(pl.int_range(pl.len(), dtype=pl.Int32).over(KEYS).alias(REPETITION))
+        .with_columns((pl.lit(0, pl.Int32) if as_one else _COUNTED.over(KEYS)).alias(REPETITION))
         .with_row_index("sort_index")
         .with_columns(pl.col("sort_index").cast(pl.Int64))
         .filter(~pl.Series(unknown))
@@ -292,6 +295,8 @@ def find_reusable(
         if not _counts(each, ignore_code=ignore_code):
             continue
         known = _succeeded(storage, each.run, names, list(hashes), own_only=each.is_mixed and not ignore_code)
+        if as_one:
+            known = known.filter(pl.col(REPETITION) == 0)
         found = wanted.join(known, on=[*KEYS, REPETITION], how="inner")
         if found.height:
             source = pl.lit(len(runs), pl.UInt32).alias("source")
@@ -331,7 +336,8 @@ def _succeeded(
     good = effective.filter(pl.col("state") == State.SUCCEEDED.value)
     if own_only:
         good = good.filter(pl.col("started_at").is_not_null())
-    good = good.select(source_index="sort_index")
+    # what was given the outcome of the first of its kind is no repetition of it
+    good = good.join(read_duplicates(storage, run), on="sort_index", how="anti").select(source_index="sort_index")
     return (
         keys.with_columns(pl.col("source_index").cast(pl.Int64))
         .filter(~pl.Series(unknown))

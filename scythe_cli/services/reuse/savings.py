@@ -150,7 +150,7 @@ def find_savings(
             models=Models.of(experiment),
             seed=seed,
         )
-        reusable = find_reusable(storage, inputs, hashes, earlier, ignore_code=reuse.ignore_code)
+        reusable = find_reusable(storage, inputs, hashes, earlier, ignore_code=reuse.ignore_code, as_one=dedupe)
     names = [name for name in inputs.column_names if name not in NOT_INPUT]
     return Savings(
         n_specs=inputs.num_rows,
