@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -27,6 +27,7 @@ __all__ = [
     "VersionOption",
     "WorkersOption",
     "column_option",
+    "parse_seed",
     "parse_timeout",
     "table_option",
     "timeout_option",
@@ -87,6 +88,21 @@ MaxFailuresOption = Annotated[
     int | None,
     typer.Option("--max-failures", metavar="N", min=1, help="Stop once N specs have not succeeded."),
 ]
+
+
+def parse_seed(text: str) -> int | Literal["new"]:
+    """The seed of a run: a number, or `new` for one that is drawn.
+
+    Raises:
+        UsageError: If it is neither.
+    """
+    from scythe_cli.errors import UsageError
+
+    if text == "new":
+        return "new"
+    if not text.isdecimal():
+        raise UsageError(f"--seed {text}: it must be a whole number from 0, or new")
+    return int(text)
 
 
 def timeout_option(text: str) -> typer.models.OptionInfo:

@@ -28,9 +28,9 @@ from scythe_cli.config.file import (
     show_path,
 )
 from scythe_cli.core.distribution import ENGINES, entry_point, entry_point_names
-from scythe_cli.core.isolation import Isolation, KeepFiles, StartMethod
 from scythe_cli.core.names import check_experiment_name
 from scythe_cli.core.quantities import parse_duration, parse_size
+from scythe_cli.core.states import Isolation, KeepFiles, StartMethod
 from scythe_cli.errors import ConfigError, InvalidInputError
 
 __all__ = ["Config", "ExperimentConfig", "load_config"]

@@ -58,6 +58,7 @@ class Job:
         workers: The number of processes.
         max_failures: Stop when that many specs have ended without success; None for never.
         wait_timeout_s: How long to wait for a fleet; the run goes on after that. None for as long as it takes.
+        seed: The seed of the run.
     """
 
     storage: Storage
@@ -71,6 +72,7 @@ class Job:
     workers: int
     max_failures: int | None = None
     wait_timeout_s: float | None = None
+    seed: int = 0
 
     @property
     def n_rows(self) -> int:
@@ -124,6 +126,7 @@ class Job:
             experiment_id=self.run.experiment_id,
             root_workflow_run_id=self.workflow_run_id,
             worker=worker or socket.gethostname(),
+            seed=self.seed,
         )
         limits = Limits.of(self.experiment.options)
         return Executor(target_of(self.experiment, root=self.root), context, limits, workers=self.workers)

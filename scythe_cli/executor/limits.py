@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scythe_cli.core.isolation import Isolation, KeepFiles, StartMethod
+from scythe_cli.core.states import Isolation, KeepFiles, StartMethod
 from scythe_cli.model.experiment import ExperimentOptions
 
 __all__ = ["Limits", "StopSignal", "descendants", "limit_own_memory", "tree_memory_bytes"]

@@ -30,6 +30,7 @@ def templates_for(target: ExperimentTarget, context: RunContext, limits: Limits,
     return Templates(
         target,
         share_of_cores(workers),
+        context.seed,
         needs_s3=context.storage_location.startswith("s3://"),
         start_method=limits.start_method,
     )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from scythe_cli.core.isolation import Isolation
+from scythe_cli.core.states import Isolation
 from scythe_cli.executor.protocol import Phase, Snapshot
 
 __all__ = [

@@ -19,7 +19,7 @@ from typing import Any
 
 from scythe_cli.core.cores import thread_settings
 from scythe_cli.core.folders import owned_prefix
-from scythe_cli.core.isolation import StartMethod
+from scythe_cli.core.states import StartMethod
 from scythe_cli.errors import EngineError, EntrypointError
 from scythe_cli.executor.rows.capture import read_output
 from scythe_cli.model.function_ref import ExperimentTarget
@@ -77,7 +77,7 @@ def start_python(
             pass_fds=fds,
             start_new_session=True,
             cwd=target.cwd,
-            env={**os.environ, **thread_settings(threads, os.environ)},
+            env={"PYTHONHASHSEED": "0", **os.environ, **thread_settings(threads, os.environ)},
         )
     except OSError as error:
         raise EngineError(f"no process can be started: {error}") from error
@@ -89,6 +89,7 @@ class Template:
     Args:
         target: What it loads.
         threads: See `start_python`.
+        seed: The run's.
         needs_s3: Whether rows will use S3.
         is_forced: Whether it is forked even where that may do harm.
 
@@ -102,7 +103,9 @@ class Template:
         EngineError: If no process can be started.
     """
 
-    def __init__(self, target: ExperimentTarget, threads: int, *, needs_s3: bool, is_forced: bool = False) -> None:
+    def __init__(
+        self, target: ExperimentTarget, threads: int, seed: int, *, needs_s3: bool, is_forced: bool = False
+    ) -> None:
         self.state = TemplateState.LOADING
         self.unfit_reason: str | None = None
         self.fork_s = 0.0
@@ -126,7 +129,7 @@ class Template:
             fds = (their_control.fileno(), lifeline, target_fd)
             self._process = start_python(
                 "scythe_cli.executor.child.template",
-                (*fds, int(needs_s3), int(is_forced)),
+                (*fds, int(needs_s3), int(is_forced), seed),
                 fds,
                 output=output,
                 target=target,
@@ -232,6 +235,7 @@ class Templates:
     Args:
         target: The experiment.
         threads: See `start_python`.
+        seed: The run's.
         needs_s3: Whether rows will use S3.
         start_method: `fork` or `spawn` by hand; `auto` for a fork wherever it does no harm.
 
@@ -241,12 +245,15 @@ class Templates:
         notices: For the user: why processes are not forked.
     """
 
-    def __init__(self, target: ExperimentTarget, threads: int, *, needs_s3: bool, start_method: StartMethod) -> None:
+    def __init__(
+        self, target: ExperimentTarget, threads: int, seed: int, *, needs_s3: bool, start_method: StartMethod
+    ) -> None:
         self.threads = threads
         self.fork_s: float | None = None
         self.notices: list[str] = []
         self._target = target
         self._needs_s3 = needs_s3
+        self._seed = seed
         self._is_forced = start_method == "fork"
         self._forks = start_method != "spawn" and can_fork()
         self._template: Template | None = None
@@ -271,7 +278,7 @@ class Templates:
                 return None
             if self._template is None:
                 self._template = Template(
-                    self._target, self.threads, needs_s3=self._needs_s3, is_forced=self._is_forced
+                    self._target, self.threads, self._seed, needs_s3=self._needs_s3, is_forced=self._is_forced
                 )
             template = self._template
             match template.poll():

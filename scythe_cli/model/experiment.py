@@ -12,9 +12,9 @@ from typing import Any, Generic, Literal, TypeVar, get_args
 
 from pydantic import ValidationError
 
-from scythe_cli.core.isolation import Isolation, KeepFiles, StartMethod
 from scythe_cli.core.names import check_experiment_name
 from scythe_cli.core.quantities import Duration, parse_duration, parse_size
+from scythe_cli.core.states import Isolation, KeepFiles, StartMethod
 from scythe_cli.errors import ConfigError, InvalidInputError, RegistrationError
 from scythe_cli.model.models import ExperimentInputSpec, ExperimentOutputSpec
 from scythe_cli.model.settings import TimeoutSettings

@@ -12,6 +12,7 @@ This module reads and writes nothing, and loads neither pandas nor a client of a
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import sys
@@ -19,14 +20,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from scythe_cli.model.columns import SPEC_LEVELS, columns_of, index_columns
+from scythe_cli.arrow.build import array_of
+from scythe_cli.arrow.content import row_contents
+from scythe_cli.arrow.seeds import row_seed
+from scythe_cli.model.columns import SPEC_LEVELS, columns_of, extra_column, index_columns, input_columns
 from scythe_cli.model.settings import ScytheStorageSettings
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+
+    from scythe_cli.arrow.seeds import RowSeeds
 
 
 __all__ = [
@@ -136,6 +144,45 @@ class ExperimentInputSpec(BaseSpec):
     def _log_sink(self, sink: Callable[[str], None] | None) -> None:
         vars(self)["_log_sink"] = sink
 
+    if TYPE_CHECKING:  # at runtime a property would be in the way of a field `seed` of a user's model
+
+        @property
+        def seed(self) -> int:
+            """A number of 63 bits for what is random in this row; see `rng`.
+
+            It follows from the run's seed, from what the row says, and from how many rows before it say the same. So it
+            is the same on a retry, on any engine and with any number of workers, and for the same row of another run
+            with the same seed. Outside of a run it is that of the first such row of a run whose seed is 0.
+            """
+            ...
+
+    else:
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "seed" and "seed" not in (self.__pydantic_extra__ or ()):
+                return self._row_seed()
+            return super().__getattr__(name)
+
+    def rng(self) -> np.random.Generator:
+        """A new generator of random numbers that begins with `seed`: each call gives the same numbers again."""
+        import numpy as np
+
+        return np.random.default_rng(self._row_seed())
+
+    def _row_seed(self) -> int:
+        """What `seed` is, unless the model has a field of this name."""
+        seeds: RowSeeds | int | None = vars(self).get("_seeds")
+        if seeds is None:
+            return _seed_outside_of_runs(self)
+        return seeds if isinstance(seeds, int) else seeds.of(self.sort_index)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        state = super().__getstate__()
+        if "_seeds" in state["__dict__"]:
+            # they are of many rows, and one is enough for another process
+            state = {**state, "__dict__": {**state["__dict__"], "_seeds": self._row_seed()}}
+        return state
+
     @property
     def computed_features(self) -> dict[str, ComputedFeatureValue]:
         """Values derived from the fields, which become index levels after them; override to add some.
@@ -226,6 +273,26 @@ class ExperimentInputSpec(BaseSpec):
     def result_stem(self) -> str:
         """The name, without suffix, of this spec's output files."""
         return self.workflow_run_id or f"{self.sort_index:08d}"
+
+
+def _seed_outside_of_runs(spec: ExperimentInputSpec) -> int:
+    original = spec if spec._original_spec is None else spec._original_spec  # pyright: ignore[reportPrivateUsage]
+    extra = original.model_extra or {}
+    columns = [*input_columns(type(original)), *map(extra_column, extra)]
+    cells = [(column, getattr(original, column.name)) for column in columns]
+    arrays = [column.array([_content_of(value) if column.is_file else value]) for column, value in cells]
+    # a table without columns has no rows
+    arrays.append(array_of([0], pa.int64()))
+    names = [*(column.name for column in columns), "sort_index"]
+    return row_seed(0, int(row_contents(pa.table(arrays, names=names), leave_out=SPEC_LEVELS)[0]), 0)
+
+
+def _content_of(reference: object) -> object:
+    """What the reference to a file counts as: the beginning of the hash of a file that is at hand."""
+    if isinstance(reference, Path) and reference.is_file():
+        with reference.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return reference
 
 
 def _add_levels(levels: dict[str, Any], more: dict[str, Any]) -> None:

@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
 
-from scythe_cli.core.isolation import Isolation, KeepFiles, StartMethod
 from scythe_cli.core.quantities import Duration
+from scythe_cli.core.states import Isolation, KeepFiles, StartMethod
 from scythe_cli.errors import InvalidInputError, RegistrationError
 from scythe_cli.model.experiment import (
     LocalFileLocation,

@@ -10,6 +10,7 @@ import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
 
 from scythe_cli.arrow.build import array_of, integer_cells, numbers, repeated, texts_of_width
+from scythe_cli.arrow.seeds import HIDDEN
 from scythe_cli.errors import SpecsError
 from scythe_cli.model.columns import Column, columns_of, decoder_of, extra_column, input_columns, schema_of
 from scythe_cli.model.kinds import ColumnError, Convert
@@ -17,6 +18,8 @@ from scythe_cli.model.models import ExperimentInputSpec
 
 __all__ = [
     "META_SCHEMA",
+    "NOT_INPUT",
+    "artifacts_mark",
     "build_specs",
     "spec_factory",
     "specs_schema",
@@ -38,6 +41,9 @@ META_SCHEMA = pa.schema(
     ]
 )
 """The first columns of `specs.pq`; the names are `SPEC_LEVELS`."""
+
+NOT_INPUT = frozenset({*META_SCHEMA.names, *HIDDEN})
+"""The columns of `specs.pq` that are no input of a spec."""
 
 
 def specs_schema(model: type[ExperimentInputSpec]) -> pa.Schema:
@@ -115,8 +121,9 @@ def spec_factory(
     model is left out of the rows where it is null.
     """
     known = columns_of(model)
-    decoders = [known[field.name].decode if field.name in known else decoder_of(field) for field in schema]
-    names = list(schema.names)
+    shown = [field for field in schema if field.name not in HIDDEN]
+    decoders = [known[field.name].decode if field.name in known else decoder_of(field) for field in shown]
+    names = [field.name for field in shown]
     validate = model.__pydantic_validator__.validate_python
     validate_all = TypeAdapter[Any](list[model]).validator.validate_python  # pyright: ignore[reportInvalidTypeForm]
 
@@ -135,8 +142,8 @@ def spec_factory(
 
     def build(batch: pa.RecordBatch) -> list[ExperimentInputSpec | ValidationError]:
         cells: list[list[Any]] = []
-        for column, decode in zip(batch.columns, decoders, strict=True):
-            values = column.to_pylist()
+        for name, decode in zip(names, decoders, strict=True):
+            values = batch.column(name).to_pylist()
             cells.append(values if decode is None else [None if v is None else _decoded(v, decode) for v in values])
         try:
             # one call for all is faster than one for each
@@ -175,6 +182,11 @@ def build_specs(table: pa.Table, model: type[ExperimentInputSpec]) -> list[Exper
                 raise spec
             specs.append(spec)
     return specs
+
+
+def artifacts_mark(experiment_id: str) -> str:
+    """What a reference to a file that was uploaded to a run has before the hash of the file, for seeds of rows."""
+    return f"{experiment_id}/artifacts/"
 
 
 def workflow_run_id(root_workflow_run_id: str, sort_index: int) -> str:

@@ -117,6 +117,7 @@ class RunManifest(BaseModel):
     execution_timeout_s: Annotated[float, Field(ge=0, le=1e12)] | None = None
     memory_limit_bytes: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     sampling_file: str | None = None
+    seed: int | None = None
     # from here on, what `read_manifest` leaves out of a brief one
     provenance: Provenance | None = None
     design: DesignRecord | None = None

@@ -28,7 +28,7 @@ from scythe_cli.core.files import open_regular
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.errors import StorageError
 from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
-from scythe_cli.model.spec_rows import META_SCHEMA, with_meta
+from scythe_cli.model.spec_rows import META_SCHEMA, NOT_INPUT, with_meta
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.storage.base import MissingKeyError, Storage
 
@@ -126,7 +126,7 @@ def _pieces(table: pa.Table) -> Iterator[pa.Table]:
 def specs_hash(specs: pa.Table) -> str:
     """A hash of what the specs say: the input columns, as Arrow IPC, without what belongs to the run."""
     digest = hashlib.sha256()
-    inputs = specs.drop_columns([name for name in META_SCHEMA.names if name in specs.column_names])
+    inputs = specs.drop_columns([name for name in specs.column_names if name in NOT_INPUT])
     digest.update(repr([(f.name, str(f.type)) for f in inputs.schema]).encode())
     for piece in _pieces(inputs):
         # taken, and not cut: what IPC writes of a part of an array ends with bytes of the next part
@@ -190,7 +190,7 @@ class SpecFile:
     @property
     def input_names(self) -> list[str]:
         """All input columns."""
-        return [name for name in self.schema.names if name not in META_SCHEMA.names]
+        return [name for name in self.schema.names if name not in NOT_INPUT]
 
     @property
     def output_schema(self) -> pa.Schema:

@@ -170,7 +170,7 @@ class Project(ConfiguredProject):
         file: str | Path,
         *,
         pilot: int | None = None,
-        pilot_seed: int = 0,
+        pilot_seed: int | None = None,
         progress: ProgressCallback | None = None,
         stop: StopSignal | None = None,
         **options: Unpack[AllocateOptionsDict],
@@ -180,7 +180,7 @@ class Project(ConfiguredProject):
         Args:
             file: A CSV or Parquet file, one case per row.
             pilot: How many random rows to run on this machine, to see how long they take; their results are discarded.
-            pilot_seed: Chooses them.
+            pilot_seed: Chooses them; the seed of the run unless given.
             progress: Called as the pilot goes on.
             stop: Stops the pilot.
             options: See `scythe_cli.services.allocation.options.AllocateOptions`.
@@ -193,14 +193,14 @@ class Project(ConfiguredProject):
         from scythe_cli.services.allocation.options import AllocateOptions
         from scythe_cli.services.allocation.plan import plan_allocation
 
-        chosen = AllocateOptions(**options)
+        chosen = AllocateOptions(**options).with_seed()
         cases = read_cases(self, file, chosen.experiment)
         return plan_allocation(
             cases.request(self, chosen),
             file=str(file),
             defaulted=cases.table.defaulted,
             pilot=pilot,
-            pilot_seed=pilot_seed,
+            pilot_seed=int(chosen.seed) if pilot_seed is None else pilot_seed,
             stop=stop,
             progress=progress,
         )

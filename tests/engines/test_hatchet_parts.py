@@ -15,11 +15,13 @@ import pyarrow as pa
 import pytest
 
 from scythe_cli.analysis.run import Run
+from scythe_cli.arrow.content import row_contents
+from scythe_cli.arrow.seeds import CONTENT, REPETITION
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
 from scythe_cli.core.states import State
 from scythe_cli.engines.base import Job
 from scythe_cli.engines.hatchet.engine import _node_input
-from scythe_cli.engines.hatchet.nodes.children import Child, inline_specs
+from scythe_cli.engines.hatchet.nodes.children import Child, inline_specs, with_contents
 from scythe_cli.engines.hatchet.nodes.node import Node
 from scythe_cli.engines.hatchet.nodes.plan import (
     Measured,
@@ -37,6 +39,7 @@ from scythe_cli.engines.hatchet.payloads import (
     LeafOutput,
     NodeInput,
     RowSet,
+    RunPointer,
     pack_outcomes,
     unpack_outcomes,
 )
@@ -155,6 +158,16 @@ def test_values_that_json_changes_are_not_inlined(value: float) -> None:
 def test_text_with_nul_and_bytes_that_are_no_text_are_not_inlined() -> None:
     assert inline_specs(pa.table({"a": ["x\0y"]})) == [None]
     assert inline_specs(pa.table({"a": [b"\xff\xfe"]})) == [None]
+
+
+def test_what_a_seed_follows_from_goes_with_the_spec() -> None:
+    table = pa.table({"sort_index": [0, 1], "x": [0.5, 0.5], REPETITION: pa.array([0, 1], pa.int32())})
+    run = RunPointer.model_construct(experiment_id="a/v1.0.0/2026-01-01_00-00-00", is_workflow=False)
+    first, second = (json.loads(text or "") for text in inline_specs(with_contents(table, run)))
+    assert first[CONTENT] == second[CONTENT] == f"{row_contents(table.select(['x']))[0]:016x}"
+    assert (first[REPETITION], second[REPETITION]) == (0, 1)
+    workflow = run.model_copy(update={"is_workflow": True})
+    assert set(json.loads(inline_specs(with_contents(table, workflow))[0] or "")) == {"sort_index", "x"}
 
 
 # nodes

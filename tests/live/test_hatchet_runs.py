@@ -200,3 +200,42 @@ def test_clear_errors_within_seconds(live: LiveProject, monkeypatch: pytest.Monk
     monkeypatch.setenv("HATCHET_CLIENT_TOKEN", token)
     monkeypatch.setenv("HATCHET_CLIENT_HOST_PORT", "127.0.0.1:9")
     fails("does not answer")
+
+
+_DRAWING = """
+import random
+import numpy as np
+from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec, FileReference
+from scythe_cli.registry import ExperimentRegistry
+
+class Case(ExperimentInputSpec):
+    x: float
+    weather: FileReference
+
+class Draws(ExperimentOutputSpec):
+    seed: str
+    own: float
+    shared: float
+
+@ExperimentRegistry.Register()
+def simulate(spec: Case) -> Draws:
+    return Draws(seed=str(spec.seed), own=spec.rng().random(), shared=random.random() + np.random.rand())
+"""
+
+
+@pytest.mark.parametrize("specs_per_task", [1, 7])
+def test_random_numbers_are_those_of_the_local_engine(live: LiveProject, specs_per_task: int) -> None:
+    live.configure(specs_per_task=specs_per_task)
+    live.write_module(lambda _: _DRAWING)
+    (live.root / "mild.epw").write_text("mild")
+    cases = live.root / "cases.csv"
+    cases.write_text("\n".join(["x,weather", *(f"{n % 15 / 7},mild.epw" for n in range(40)), ""]))
+    live.start_worker("--slots", "2")
+    tables: list[pl.DataFrame] = []
+    for engine in ("hatchet", "local"):
+        project = live.open(engine)
+        result = project.allocate(cases, seed=11)
+        assert result.counts == StateCounts(succeeded=40)
+        tables.append(project.run(result.experiment_id).table("scalars").collect())
+    assert tables[0]["seed"].n_unique() == 40
+    assert_frame_equal(_without_ids(tables[0]), _without_ids(tables[1]))

@@ -8,12 +8,14 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from scythe_cli.arrow.seeds import REPETITION, RowSeeds
 from scythe_cli.base import (
     RESERVED_INPUT_FIELDS,
     SPEC_LEVELS,
@@ -30,6 +32,7 @@ from scythe_cli.base import (
     output_columns,
     output_files,
 )
+from scythe_cli.model.spec_rows import with_meta
 from scythe_cli.settings import ScytheStorageSettings
 
 RUN = "energy/v1.0.0/2024-01-01_00-00-00"
@@ -299,3 +302,50 @@ def test_a_library_that_is_not_there_is_no_matter(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delitem(sys.modules, "polars")
     with pytest.raises(ValidationError, match="'x' is a int"):
         Output(dataframes={"x": 1})
+
+
+class Drawn(ExperimentInputSpec):
+    x: float
+    name: str = "a"
+    file: Path | None = None
+
+
+def test_a_spec_has_a_seed_that_follows_from_what_it_says(tmp_path: Path) -> None:
+    spec = Drawn(x=1.0)
+    assert 0 <= spec.seed < 2**63
+    placed = Drawn(x=1.0, sort_index=4, experiment_id="a/v1.0.0/2026-01-01_00-00-00", workflow_run_id="w")
+    assert placed.seed == spec.seed
+    assert Drawn(x=1.0, extra=3).seed not in (spec.seed, Drawn(x=2.0).seed)
+    assert spec.model_copy(update={"x": 2.0}).seed == Drawn(x=2.0).seed
+    for name in "ab":
+        (tmp_path / name).write_text("same")
+    assert Drawn(x=1.0, file=tmp_path / "a").seed == Drawn(x=1.0, file=tmp_path / "b").seed
+    assert spec.rng().random(3).tolist() == spec.rng().random(3).tolist()
+    assert spec.rng().random() == np.random.default_rng(spec.seed).random()
+    with pytest.raises(AttributeError, match="nothing"):
+        spec.nothing  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_a_field_of_this_name_is_the_user_s_own() -> None:
+    class Own(ExperimentInputSpec):
+        seed: int
+        x: float = 1.0
+
+    own = Own(seed=5)
+    assert own.seed == 5
+    assert own.model_dump()["seed"] == 5
+    assert own.rng().random() != Own(seed=6).rng().random()
+    assert Drawn(x=1.0, seed=7).seed == 7  # a value beyond the fields
+
+
+def test_the_seed_of_a_row_goes_to_other_processes() -> None:
+    rows = with_meta(pa.table({"x": [1.0, 1.0], REPETITION: pa.array([0, 1], pa.int32())}), "run", "root")
+    seeds = RowSeeds(rows, 3, leave_out=SPEC_LEVELS, artifacts="")
+    spec = Drawn(x=1.0, sort_index=1)
+    vars(spec)["_seeds"] = seeds
+    assert spec.seed == seeds.of(1) != seeds.of(0)
+    for copied in (pickle.loads(pickle.dumps(spec)), deepcopy(spec), spec.model_copy(update={"x": 9.0})):
+        assert copied.seed == spec.seed
+    assert len(pickle.dumps(spec)) < 2_000
+    assert "_seeds" not in spec.model_dump_json()
+    assert spec == Drawn(x=1.0, sort_index=1)

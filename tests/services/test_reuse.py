@@ -536,3 +536,28 @@ def test_nodes_of_a_plan_are_those_of_the_tree() -> None:
             counted, above = _nodes(n, factor, depth)
             assert sorted(counted.elements()) == sorted(base)
             assert above == inner
+
+
+# --- seeds --------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_of_another_seed_is_left_aside(bench: Bench) -> None:
+    first, _, _ = bench.allocate(cases(1, 2), seed=3)
+    result, run, ran = bench.allocate(cases(1, 2), reuse=REUSE)
+    assert ran == [1, 2]
+    assert result.notices[-1] == "1 earlier run is left aside, since the seed is another; --seed says which it is"
+    told = explain_row(run, 0)
+    assert (told.reason, told.earlier_run) == ("seed", first.experiment_id)
+    assert bench.allocate(cases(2, 1), reuse=REUSE, seed=3)[2] == []
+
+
+def test_a_repetition_is_taken_over_by_the_same_repetition_only(bench: Bench) -> None:
+    bench.allocate(cases(5, 5))
+    result, _, ran = bench.allocate(cases(5, 5, 5), reuse=REUSE)
+    assert (ran, result.n_reused) == ([5], 2)
+
+
+def test_what_was_given_to_duplicates_is_no_repetition(bench: Bench) -> None:
+    assert bench.allocate(cases(5, 5), dedupe=True)[2] == [5]
+    result, _, ran = bench.allocate(cases(5, 5), reuse=REUSE)
+    assert (ran, result.n_reused) == ([5], 1)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from scythe_cli.analysis.results.tables import index_levels, local_copy, reading, scan_table
 from scythe_cli.errors import NotFoundError, UsageError
-from scythe_cli.model.spec_rows import META_SCHEMA
+from scythe_cli.model.spec_rows import NOT_INPUT
 from scythe_cli.run.input_files import read_listed_files
 from scythe_cli.run.stored_run import StoredRun
 
@@ -60,7 +60,7 @@ class DiffSide:
             frame = scan_table(run.storage, run.layout.specs).collect()
         if SORT not in frame.columns:
             frame = frame.with_row_index(SORT).with_columns(pl.col(SORT).cast(pl.Int64))
-        self.inputs = [name for name in frame.columns if name not in META_SCHEMA.names]
+        self.inputs = [name for name in frame.columns if name not in NOT_INPUT]
         self.specs = frame.select(SORT, *self.inputs)
 
     def contents(self) -> dict[str, str]:

@@ -17,7 +17,7 @@ from scythe_cli.analysis.results.tables import (
     table_key,
 )
 from scythe_cli.errors import UsageError
-from scythe_cli.model.spec_rows import META_SCHEMA
+from scythe_cli.model.spec_rows import NOT_INPUT
 
 if TYPE_CHECKING:
     from scythe_cli.run.stored_run import StoredRun
@@ -119,7 +119,7 @@ def _specs(run: StoredRun) -> tuple[list[str], pl.LazyFrame | None]:
         names = list(specs.collect_schema())
     if _SORT not in names:
         return [], None
-    return [name for name in names if name not in META_SCHEMA.names], specs
+    return [name for name in names if name not in NOT_INPUT], specs
 
 
 def _joined(

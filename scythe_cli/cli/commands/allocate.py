@@ -15,6 +15,7 @@ from scythe_cli.cli.arguments import (
     FileArgument,
     MaxFailuresOption,
     WorkersOption,
+    parse_seed,
     parse_timeout,
     timeout_option,
 )
@@ -96,7 +97,12 @@ _PilotOption = Annotated[
     ),
 ]
 _SeedOption = Annotated[
-    int, typer.Option("--seed", metavar="S", min=0, help="Chooses the rows of the pilot.", rich_help_panel=_PLAN)
+    str,
+    typer.Option(
+        "--seed",
+        metavar="N|new",
+        help="What random numbers of rows follow from, and the choice of a pilot's rows; new draws one.",
+    ),
 ]
 
 
@@ -131,7 +137,7 @@ def allocate(
     dedupe: _DedupeOption = False,
     plan: _PlanOption = False,
     pilot: _PilotOption = None,
-    seed: _SeedOption = 0,
+    seed: _SeedOption = "0",
 ) -> int:
     """Run an experiment for every row of a sampling file.
 
@@ -149,10 +155,11 @@ def allocate(
         "reuse": reuse_from or reuse,
         "ignore_code": ignore_code,
         "dedupe": dedupe,
+        "seed": parse_seed(seed),
     }
     project = session.project(engine=engine)
     if plan:
-        make = partial(project.plan, file, pilot=pilot, pilot_seed=seed, **options)
+        make = partial(project.plan, file, pilot=pilot, **options)
         return plan_and_show(session, lambda progress, stop: make(progress=progress, stop=stop))
     _check_waiting(project, wait=wait, timeout=timeout)
     if project.engine.outlives_client and not wait:

@@ -185,6 +185,7 @@ def _node_input(job: Job) -> NodeInput:
         session=f"hatchet-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:8]}",
         n_specs=job.n_specs,
         is_workflow=isinstance(job.experiment, WorkflowExperiment),
+        seed=job.seed,
     )
     return NodeInput(
         run=run,

@@ -73,6 +73,7 @@ class RunPointer(_Payload):
     execution_timeout_s: float
     memory_limit_bytes: int | None = None
     retries: int = 0
+    seed: int = Field(default=0, description="The seed of the run.")
     schedule_timeout_s: float | None = Field(default=None, description="How long a task may wait for a worker.")
 
     @property
@@ -106,6 +107,7 @@ def pointer_of(
     session: str,
     n_specs: int,
     is_workflow: bool = False,
+    seed: int = 0,
 ) -> RunPointer:
     """Point to a run of an experiment, with the limits and fingerprints that it has here."""
     options = experiment.options
@@ -122,6 +124,7 @@ def pointer_of(
         execution_timeout_s=options.execution_timeout.total_seconds(),
         memory_limit_bytes=options.memory_limit_bytes,
         retries=options.retries,
+        seed=seed,
         schedule_timeout_s=None if options.schedule_timeout is None else options.schedule_timeout.total_seconds(),
     )
 

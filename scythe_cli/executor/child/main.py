@@ -26,6 +26,7 @@ from scythe_cli.executor.limits import limit_own_memory
 from scythe_cli.executor.protocol import DUMP_SIGNAL, EXIT_BAD_DESCRIPTOR, Board, Connection, Message
 from scythe_cli.executor.rows.call import RunContext
 from scythe_cli.executor.rows.capture import Capture
+from scythe_cli.executor.rows.randomness import SharedGenerators
 from scythe_cli.executor.rows.workdir import RowFolder
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.function_loading import enter_worker, load_target
@@ -48,6 +49,8 @@ def main(arguments: list[str]) -> int:
     start = connection.receive()
     if start is None:
         return 0
+    generators = SharedGenerators(RunContext.from_bytes(bytes(start.blobs[0])).seed)
+    generators.install()
     try:
         experiment = load(bytes(start.blobs[1]))
     except ScytheError as error:
@@ -58,16 +61,19 @@ def main(arguments: list[str]) -> int:
     # what is loaded stays loaded: the collector need not look at it again and again
     gc.collect()
     gc.freeze()
-    return _serve(connection, board_fd, capture, experiment, start)
+    return _serve(connection, board_fd, capture, experiment, generators, start)
 
 
-def run_forked(fds: Sequence[int], capture: Capture, experiment: RegisteredExperiment[Any, Any]) -> int:
+def run_forked(
+    fds: Sequence[int], capture: Capture, experiment: RegisteredExperiment[Any, Any], generators: SharedGenerators
+) -> int:
     """Run specs until the parent has no more, in a process that was forked for that just now.
 
     Args:
         fds: Socket, board, lifeline and output of this process.
         capture: What takes its output so far.
         experiment: The experiment, loaded.
+        generators: Those of this process, as it was loaded under.
     """
     socket_fd, board_fd, lifeline_fd, output_fd = fds
     end_with_pipe(lifeline_fd)
@@ -77,7 +83,7 @@ def run_forked(fds: Sequence[int], capture: Capture, experiment: RegisteredExper
     capture.move_to(output_fd)
     connection = Connection(socket.socket(fileno=socket_fd))
     start = connection.receive()
-    return 0 if start is None else _serve(connection, board_fd, capture, experiment, start)
+    return 0 if start is None else _serve(connection, board_fd, capture, experiment, generators, start)
 
 
 def load(target: bytes) -> RegisteredExperiment[Any, Any]:
@@ -106,7 +112,12 @@ def _write_stacks_to(output_fd: int) -> None:
 
 
 def _serve(
-    connection: Connection, board_fd: int, capture: Capture, experiment: RegisteredExperiment[Any, Any], start: Message
+    connection: Connection,
+    board_fd: int,
+    capture: Capture,
+    experiment: RegisteredExperiment[Any, Any],
+    generators: SharedGenerators,
+    start: Message,
 ) -> int:
     adopt_orphans()
     board = Board(board_fd)
@@ -129,6 +140,7 @@ def _serve(
         RunContext.from_bytes(bytes(start.blobs[0])),
         Path(start.fields["scratch"]),
         start.fields["execution_timeout_s"],
+        generators,
         folder,
         start.fields["keep_files"],
     )

@@ -17,8 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from scythe_cli.arrow.build import array_of
-from scythe_cli.core.isolation import KeepFiles
-from scythe_cli.core.states import State
+from scythe_cli.core.states import KeepFiles, State
 from scythe_cli.executor.attribution import failure_of_lateness
 from scythe_cli.executor.child.forking import end_like, fork, kill_orphans, wait_for
 from scythe_cli.executor.protocol import (
@@ -36,6 +35,7 @@ from scythe_cli.executor.rows.capture import Capture, log_line
 from scythe_cli.executor.rows.failure import Failure, failure_from
 from scythe_cli.executor.rows.imports import ImportClock
 from scythe_cli.executor.rows.outcomes import Attempts, OutcomeBatch
+from scythe_cli.executor.rows.randomness import SharedGenerators
 from scythe_cli.executor.rows.workdir import RowFolder, keep_files
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.spec_rows import spec_factory, workflow_run_id, workflow_run_ids
@@ -95,6 +95,7 @@ class Server:
         context: The run.
         scratch: Where temporary folders are made.
         execution_timeout_s: How long one attempt may take, for messages.
+        generators: What gives `random` and `numpy.random` the seed of a row.
         folder: The working directory of specs; None for the present one.
         keeps: Of which specs the files there are kept.
     """
@@ -108,6 +109,7 @@ class Server:
         context: RunContext,
         scratch: Path,
         execution_timeout_s: float,
+        generators: SharedGenerators,
         folder: RowFolder | None = None,
         keeps: KeepFiles = "never",
     ) -> None:
@@ -116,7 +118,7 @@ class Server:
         self._capture = capture
         self._context = context
         self._model = experiment.input_validator_type
-        self._leaf = Leaf(experiment, context, scratch=scratch, log_sink=log_line)
+        self._leaf = Leaf(experiment, context, scratch=scratch, log_sink=log_line, generators=generators)
         self._batch = OutcomeBatch(experiment.output_validator_type, context.worker)
         self._schema: pa.Schema | None = None
         self._build: Any = None
@@ -300,6 +302,7 @@ class Server:
         attempts = self._batch.attempts = self._attempts_of(table)
         rows = table.drop_columns([ATTEMPT, TRIES_REMAINING]).combine_chunks().to_batches()[0]
         self._choose_factory(rows.schema)
+        self._leaf.begin(rows)
         return _Rows(chunk, rows, attempts.workflow_run_id.to_pylist(), [n_tries > 0 for n_tries in tries])
 
     def _attempts_of(self, table: pa.Table) -> Attempts:

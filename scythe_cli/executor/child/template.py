@@ -1,8 +1,8 @@
 """The template: a process that loads the experiment once, and from which those that run specs are forked.
 
-`python -m scythe_cli.executor.child.template CONTROL LIFELINE TARGET S3 FORCED` (inherited descriptors; TARGET is a
-file with the bytes of an `ExperimentTarget`; S3 is 1 where the client of S3 is loaded as well; FORCED is 1 where it is
-forked even though that may do harm). It never runs a spec.
+`python -m scythe_cli.executor.child.template CONTROL LIFELINE TARGET S3 FORCED SEED` (inherited descriptors; TARGET is
+a file with the bytes of an `ExperimentTarget`; S3 is 1 where the client of S3 is loaded as well; FORCED is 1 where it is
+forked even though that may do harm; SEED is the run's). It never runs a spec.
 
 Requests and answers are JSON, a datagram each:
 
@@ -33,6 +33,7 @@ from scythe_cli.executor.child.forking import adopt_orphans, fork, fork_cost_s, 
 from scythe_cli.executor.child.main import broken, end_with_pipe, load, run_forked
 from scythe_cli.executor.rows.capture import Capture
 from scythe_cli.executor.rows.failure import cut_middle
+from scythe_cli.executor.rows.randomness import SharedGenerators
 from scythe_cli.model.experiment import RegisteredExperiment
 
 __all__ = ["main"]
@@ -45,7 +46,7 @@ _TEXT_CHARS = 20_000
 
 def main(arguments: list[str]) -> int:
     """Load the experiment, and fork when the parent asks for it, until it closes its end."""
-    control_fd, lifeline_fd, target_fd, needs_s3, is_forced = (int(argument) for argument in arguments)
+    control_fd, lifeline_fd, target_fd, needs_s3, is_forced, seed = (int(argument) for argument in arguments)
     for fd in (control_fd, lifeline_fd, target_fd):
         os.set_inheritable(fd, False)
     end_with_pipe(lifeline_fd)
@@ -55,6 +56,8 @@ def main(arguments: list[str]) -> int:
     capture = Capture(output_fd)
     with os.fdopen(target_fd, "rb") as file:
         target = file.read()
+    generators = SharedGenerators(seed)
+    generators.install()
     try:
         experiment = load(target)
     except ScytheError as error:
@@ -72,7 +75,7 @@ def main(arguments: list[str]) -> int:
     _answer(control, ready=True, unfit=unfit, fork_s=fork_s)
     if unfit is not None:
         return 0
-    return _Template(control, [lifeline_fd, output_fd], capture, experiment).serve()
+    return _Template(control, [lifeline_fd, output_fd], capture, experiment, generators).serve()
 
 
 def _warm_up(*, needs_s3: bool) -> None:
@@ -100,11 +103,13 @@ class _Template:
         own_fds: list[int],
         capture: Capture,
         experiment: RegisteredExperiment[Any, Any],
+        generators: SharedGenerators,
     ) -> None:
         self._control = control
         self._own_fds = own_fds
         self._capture = capture
         self._experiment = experiment
+        self._generators = generators
         self._children: set[int] = set()
         self._parent = os.getppid()
 
@@ -122,7 +127,7 @@ class _Template:
             if "fork" in request:
                 pid = self._fork(fds)
                 if not pid:
-                    return run_forked(fds, self._capture, self._experiment)
+                    return run_forked(fds, self._capture, self._experiment, self._generators)
                 self._children.add(pid)
                 _answer(self._control, pid=pid)
             else:

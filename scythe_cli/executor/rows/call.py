@@ -12,13 +12,18 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
+import pyarrow as pa
+
+from scythe_cli.arrow.seeds import RowSeeds
 from scythe_cli.errors import ScytheError
 from scythe_cli.executor.rows.failure import Failure, failure_from
 from scythe_cli.executor.rows.frames import Frame, Warned, convert_frames
+from scythe_cli.executor.rows.randomness import SharedGenerators
 from scythe_cli.model.columns import SPEC_LEVELS, columns_of, index_columns, input_columns, output_columns, output_files
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.models import ExperimentInputSpec, ExperimentOutputSpec
 from scythe_cli.model.settings import ScytheStorageSettings
+from scythe_cli.model.spec_rows import META_SCHEMA, artifacts_mark
 
 __all__ = ["InputFileError", "Leaf", "LeafResult", "OutputError", "RunContext"]
 
@@ -45,12 +50,14 @@ class RunContext:
         experiment_id: The run.
         root_workflow_run_id: The id of the execution as a whole.
         worker: The name of what runs the specs, as outcomes tell it.
+        seed: The seed of the run.
     """
 
     storage_location: str
     experiment_id: str
     root_workflow_run_id: str
     worker: str
+    seed: int = 0
 
     def to_bytes(self) -> bytes:
         """As JSON."""
@@ -98,6 +105,7 @@ class Leaf:
         context: The run.
         scratch: Where temporary folders are made.
         log_sink: What `spec.log` calls; None leaves it to `logging`.
+        generators: What gives `random` and `numpy.random` the seed of a row; None leaves them alone.
     """
 
     def __init__(
@@ -107,12 +115,15 @@ class Leaf:
         *,
         scratch: Path | None = None,
         log_sink: Callable[[str], None] | None = None,
+        generators: SharedGenerators | None = None,
     ) -> None:
         self.experiment = experiment
         self.context = context
         self.settings = context.storage_settings
         self._scratch = scratch or Path(gettempdir())
         self._log_sink = log_sink
+        self._generators = generators or SharedGenerators(context.seed)
+        self._seeds: RowSeeds | None = None
         self._fn: Callable[..., Any] = experiment.fn
         self._output_type: type[ExperimentOutputSpec] = experiment.output_validator_type
         self._inject_id = experiment.options.inject_workflow_run_id
@@ -142,6 +153,11 @@ class Leaf:
         self._cache: Any = None
         self._count = 0
 
+    def begin(self, rows: pa.RecordBatch) -> None:
+        """Take note of the rows that the next specs are made of."""
+        mark = artifacts_mark(self.context.experiment_id)
+        self._seeds = RowSeeds(rows, self.context.seed, leave_out=META_SCHEMA.names, artifacts=mark)
+
     def prepare(self, spec: ExperimentInputSpec, run_id: str | None) -> None:
         """Set on a spec what belongs to its execution.
 
@@ -156,6 +172,10 @@ class Leaf:
         if values.get("root_workflow_run_id") is None:
             values["root_workflow_run_id"] = self.context.root_workflow_run_id
         values["_log_sink"] = self._log_sink
+        values["_seeds"] = self._seeds
+        self._generators.spec = spec
+        if self._generators.is_used:
+            self._generators.rearm()
 
     def run(self, spec: ExperimentInputSpec) -> LeafResult | Failure:
         """Run a prepared spec; whatever the user's code raises becomes a `Failure`."""

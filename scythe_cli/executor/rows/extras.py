@@ -97,7 +97,10 @@ def frame_column(
         offsets.append(None if frame is None else end)
         end += 0 if frame is None else frame.table.num_rows
     # not `empty_table()`, which imports pandas
-    tables = [pa.Table.from_batches([], pa.schema(list(type_))), *(frame.table for frame in frames if frame is not None)]
+    tables = [
+        pa.Table.from_batches([], pa.schema(list(type_))),
+        *(frame.table for frame in frames if frame is not None),
+    ]
     stacked = stack_tables(tables)
     columns = [_one_chunk(column) for column in stacked.columns]
     values = pa.StructArray.from_arrays(columns, fields=list(stacked.schema))

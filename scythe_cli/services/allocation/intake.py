@@ -14,6 +14,7 @@ from scythe_cli.analysis.notebook import notebook_progress
 from scythe_cli.core.progress import Progress
 from scythe_cli.core.records import StateCounts
 from scythe_cli.errors import UsageError
+from scythe_cli.executor.rows.randomness import module_generators
 from scythe_cli.model.describe import describe_experiment
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.run.design_record import DesignRecord
@@ -76,6 +77,7 @@ class Intake:
             wait_timeout_s=options.wait_timeout_s,
             reuse=options.reuse_request,
             dedupe=options.dedupe,
+            seed=0 if options.seed == "new" else options.seed,
         )
 
     def design(self) -> tuple[DesignRecord | None, list[str]]:
@@ -175,9 +177,17 @@ def _submitted(
     project: ConfiguredProject, cases: Intake, options: AllocateOptions, progress: ProgressCallback | None = None
 ) -> tuple[Submission, list[str]]:
     """Claim a run and write its folder, once the engine is known to be there; and what there is to tell of the file."""
-    request = cases.request(project, options)
+    chosen = options.with_seed()
+    request = cases.request(project, chosen)
     project.engine.check()
     design, notices = cases.design()
+    if chosen is not options:
+        notices.append(f"the seed is {chosen.seed}; --seed {chosen.seed} gives the same random numbers again")
+    if shared := module_generators(project.root):
+        notices.append(
+            f"{', '.join(shared)}: a generator of random numbers that is made with its module is shared by rows, whose "
+            "numbers then depend on which rows ran before; `spec.rng()` gives a row one of its own"
+        )
     submission = submit(replace(request, design=design), progress)
     remember_run(project.storage.location, submission.job.run.experiment_id)
     record = describe_experiment(cases.name, "", cases.experiment)

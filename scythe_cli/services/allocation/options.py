@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+import secrets
+from typing import Any, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict
 
+from scythe_cli.arrow.seeds import MAX_SEED
 from scythe_cli.core.semver import Bump
 from scythe_cli.errors import UsageError
 from scythe_cli.services.reuse.copy import ReuseRequest
@@ -27,6 +29,7 @@ class AllocateOptions(BaseModel):
         ignore_code: Whether outcomes of other code are taken over as well.
         dedupe: Whether rows that are the same are run once, and the outcome given to all of them.
         wait_timeout_s: How long to wait for a fleet, in seconds.
+        seed: What the seeds of rows follow from, beside what a row says: 0 to 2⁶³ − 1; `new` draws one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,14 +43,21 @@ class AllocateOptions(BaseModel):
     ignore_code: bool = False
     dedupe: bool = False
     wait_timeout_s: float | None = None
+    seed: int | Literal["new"] = 0
 
     def model_post_init(self, context: Any) -> None:
         """Check the numbers.
 
         Raises:
-            UsageError: If one is less than 1.
+            UsageError: If one is less than 1, or the seed has more than 63 bits.
         """
         check_numbers(self.workers, self.max_failures)
+        if self.seed != "new" and not 0 <= self.seed <= MAX_SEED:
+            raise UsageError(f"seed is {self.seed}; it must be from 0 to {MAX_SEED}, or 'new'")
+
+    def with_seed(self) -> AllocateOptions:
+        """The options with a number as the seed: where one is to be drawn, it is short enough to be typed again."""
+        return self.model_copy(update={"seed": secrets.randbelow(10**9)}) if self.seed == "new" else self
 
     @property
     def reuse_request(self) -> ReuseRequest | None:
@@ -69,6 +79,7 @@ class AllocateOptionsDict(TypedDict, total=False):
     ignore_code: bool
     dedupe: bool
     wait_timeout_s: float | None
+    seed: int | Literal["new"]
 
 
 def check_numbers(workers: int | None, max_failures: int | None) -> None:

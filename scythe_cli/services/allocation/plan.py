@@ -23,7 +23,7 @@ from scythe_cli.engines.outline import Outline
 from scythe_cli.errors import ScytheError, StorageError, UsageError
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.model.experiment import RegisteredExperiment
-from scythe_cli.model.spec_rows import META_SCHEMA
+from scythe_cli.model.spec_rows import NOT_INPUT
 from scythe_cli.run.input_files import ArtifactPlan
 from scythe_cli.run.ledger import Ledger
 from scythe_cli.run.versions import list_runs, list_versions
@@ -186,7 +186,7 @@ def _count_duplicates(request: AllocationRequest, files: ArtifactPlan, savings: 
     if savings.duplicates is not None:
         return savings.duplicates.height
     hashes = {name: {value: file.sha256 for value, file in refs.items()} for name, refs in files.files.items()}
-    names = [name for name in request.inputs.column_names if name not in META_SCHEMA.names]
+    names = [name for name in request.inputs.column_names if name not in NOT_INPUT]
     return find_duplicates(request.inputs, names, hashes).height
 
 

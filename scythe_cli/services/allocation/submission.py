@@ -19,6 +19,7 @@ import polars as pl
 import pyarrow as pa
 from pydantic import BaseModel, Field, create_model
 
+from scythe_cli.arrow.seeds import REPETITION, repetitions
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.core.progress import Progress, ProgressCallback
 from scythe_cli.core.records import StateCounts
@@ -30,7 +31,7 @@ from scythe_cli.executor.limits import StopSignal
 from scythe_cli.model.columns import index_columns, input_columns, outcome_schema
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.models import ExperimentInputSpec
-from scythe_cli.model.spec_rows import build_specs, with_meta
+from scythe_cli.model.spec_rows import NOT_INPUT, artifacts_mark, build_specs, with_meta
 from scythe_cli.run.design_record import DesignRecord
 from scythe_cli.run.input_files import (
     ArtifactPlan,
@@ -88,6 +89,7 @@ class AllocationRequest:
         design: How the sampling file was made, for the manifest.
         reuse: What is taken over from earlier runs; None for nothing.
         dedupe: Whether specs that are the same are run once.
+        seed: The seed of the run, from which those of rows follow.
     """
 
     experiment: RegisteredExperiment[Any, Any]
@@ -111,6 +113,7 @@ class AllocationRequest:
     design: DesignRecord | None = None
     reuse: ReuseRequest | None = None
     dedupe: bool = False
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +212,7 @@ def submit(request: AllocationRequest, progress: ProgressCallback | None = None)
         workers=request.workers,
         max_failures=request.max_failures,
         wait_timeout_s=request.wait_timeout_s,
+        seed=request.seed,
     )
     return Submission(job, request.storage.uri(run.experiment_id), left)
 
@@ -233,6 +237,7 @@ def savings_of(request: AllocationRequest, plan: ArtifactPlan) -> Savings:
         request.inputs,
         hashes,
         request.root or Path.cwd(),
+        seed=request.seed,
         reuse=request.reuse,
         dedupe=request.dedupe,
     )
@@ -280,6 +285,7 @@ def _manifest(request: AllocationRequest, workflow_run_id: str) -> RunManifest:
         execution_timeout_s=options.execution_timeout.total_seconds(),
         memory_limit_bytes=options.memory_limit_bytes,
         sampling_file=request.source,
+        seed=request.seed,
         provenance=provenance(request.root or Path.cwd()),
         design=request.design,
         file_fields=[c.name for c in input_columns(request.experiment.input_validator_type) if c.is_file],
@@ -331,6 +337,9 @@ def _texts(name: str, column: pa.ChunkedArray[Any]) -> pl.Series:
 def _write_specs(request: AllocationRequest, run: RunLayout, inputs: pa.Table, workflow_run_id: str) -> None:
     model = request.experiment.input_validator_type
     names = [column.name for column in index_columns(model)]
+    repeated = repetitions(inputs, leave_out=NOT_INPUT, artifacts=artifacts_mark(run.experiment_id))
+    if repeated is not None:
+        inputs = inputs.append_column(REPETITION, repeated)
     with TemporaryDirectory(prefix=owned_prefix("specs")) as folder:
         path = Path(folder) / "specs.pq"
         outputs = outcome_schema(request.experiment.output_validator_type)

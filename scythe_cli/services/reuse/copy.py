@@ -4,6 +4,7 @@ Which earlier runs are looked at: those of the same experiment whose version has
 or those of a version that was named. An outcome is taken over when
 
 - the spec is the same: every input, and the content of every file that it refers to,
+- both have the same seed: the runs have, and as many specs before each say the same,
 - the earlier one succeeded,
 - the experiment's code is the same, unless that was waived, and its models give the same columns.
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -23,18 +24,19 @@ from uuid import uuid4
 import polars as pl
 import pyarrow as pa
 
+from scythe_cli.arrow.seeds import REPETITION
 from scythe_cli.core.semver import SemVer
 from scythe_cli.core.states import State
 from scythe_cli.errors import NotFoundError, StorageError, UsageError
 from scythe_cli.model.columns import input_columns, outcome_schema, schema_of
 from scythe_cli.model.experiment import RegisteredExperiment
-from scythe_cli.model.spec_rows import META_SCHEMA
+from scythe_cli.model.spec_rows import NOT_INPUT
 from scythe_cli.run.catalog import find_run
 from scythe_cli.run.input_files import read_listed_files
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.ledger import Ledger, LedgerWriter, read_part
 from scythe_cli.run.manifest import RunManifest, read_manifest
-from scythe_cli.run.outcomes.duplicates import moved_outcomes
+from scythe_cli.run.outcomes.duplicates import moved_outcomes, read_duplicates
 from scythe_cli.run.outcomes.effective import effective_outcomes
 from scythe_cli.run.specs_file import SpecFile
 from scythe_cli.run.versions import list_runs, list_versions
@@ -56,6 +58,7 @@ __all__ = [
 
 
 _MAX_RUNS = 100
+_COUNTED = pl.int_range(pl.len(), dtype=pl.Int32)
 _VERSION_LIKE = re.compile(r"v?[0-9.]+", re.ASCII)
 
 
@@ -110,12 +113,14 @@ class Earlier:
         code: The source files that differ; empty where none does, None where the code of one is not known.
         same_models: Whether its inputs and outputs are the same columns.
         is_mixed: Whether it took over outcomes of other code than its own.
+        same_seed: Whether its seed is that of the new run.
     """
 
     run: RunLayout
     code: list[str] | None
     same_models: bool
     is_mixed: bool = False
+    same_seed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +133,7 @@ class Reusable:
         runs: The runs that outcomes are taken from.
         searched: All runs that were looked at, newest first.
         changed: Runs that were left out, since their code or models are not the same.
+        seeded: Runs that were left out, since their seed is another.
         unknown: Specs with a file whose content is not known.
     """
 
@@ -136,6 +142,7 @@ class Reusable:
     searched: list[RunLayout]
     changed: list[RunLayout]
     unknown: int
+    seeded: list[RunLayout] = field(default_factory=list[RunLayout])
 
     @property
     def n(self) -> int:
@@ -156,6 +163,9 @@ class Reusable:
         if self.changed:
             runs = "1 earlier run is" if len(self.changed) == 1 else f"{len(self.changed)} earlier runs are"
             told.append(f"{runs} left aside, since the code or the models have changed since")
+        if self.seeded:
+            runs = "1 earlier run is" if len(self.seeded) == 1 else f"{len(self.seeded)} earlier runs are"
+            told.append(f"{runs} left aside, since the seed is another; --seed says which it is")
         if self.unknown:
             told.append(
                 f"{self.unknown:,} specs refer to files elsewhere, whose content is not known, and are run; "
@@ -172,6 +182,7 @@ def earlier_runs(
     *,
     code: dict[str, str] | None,
     models: Models,
+    seed: int = 0,
     before: datetime | None = None,
 ) -> list[Earlier]:
     """The runs whose outcomes may be taken over, newest first.
@@ -183,6 +194,7 @@ def earlier_runs(
         source: A version or a run to look at instead of all of the same major version.
         code: The code of the new run, as `code_of` gives it.
         models: The models of the new run.
+        seed: The seed of the new run.
         before: Only runs that were allocated before.
 
     Raises:
@@ -201,7 +213,8 @@ def earlier_runs(
         except StorageError:
             continue  # damaged, or removed just now
         is_mixed = manifest.reuse is not None and manifest.reuse.ignore_code
-        found.append(Earlier(run, differing_code(code, manifest.code), same, is_mixed))
+        same_seed = (manifest.seed or 0) == seed
+        found.append(Earlier(run, differing_code(code, manifest.code), same, is_mixed, same_seed))
         if len(found) == _MAX_RUNS:
             break
     return found
@@ -253,6 +266,7 @@ def find_reusable(
     earlier: Sequence[Earlier],
     *,
     ignore_code: bool = False,
+    as_one: bool = False,
 ) -> Reusable:
     """Find the specs that were run before.
 
@@ -262,25 +276,30 @@ def find_reusable(
         hashes: By file column, from each reference to the SHA-256 of the file.
         earlier: Where to look, the preferred first.
         ignore_code: Whether runs of other code count.
+        as_one: Whether all specs that say the same get one outcome, instead of that of the same repetition.
     """
-    names = [name for name in inputs.column_names if name not in META_SCHEMA.names]
+    names = [name for name in inputs.column_names if name not in NOT_INPUT]
     canonical, unknown = by_content(inputs, hashes)
     wanted = (
         row_keys(canonical, names)
+        .with_columns((pl.lit(0, pl.Int32) if as_one else _COUNTED.over(KEYS)).alias(REPETITION))
         .with_row_index("sort_index")
         .with_columns(pl.col("sort_index").cast(pl.Int64))
         .filter(~pl.Series(unknown))
     )
     matches: list[pl.DataFrame] = []
     runs: list[RunLayout] = []
-    changed = [each.run for each in earlier if not _counts(each, ignore_code=ignore_code)]
+    seeded = [each.run for each in earlier if not each.same_seed]
+    changed = [each.run for each in earlier if each.same_seed and not _counts(each, ignore_code=ignore_code)]
     for each in earlier:
         if not wanted.height:
             break
         if not _counts(each, ignore_code=ignore_code):
             continue
         known = _succeeded(storage, each.run, names, list(hashes), own_only=each.is_mixed and not ignore_code)
-        found = wanted.join(known, on=list(KEYS), how="inner")
+        if as_one:
+            known = known.filter(pl.col(REPETITION) == 0)
+        found = wanted.join(known, on=[*KEYS, REPETITION], how="inner")
         if found.height:
             source = pl.lit(len(runs), pl.UInt32).alias("source")
             matches.append(found.select("sort_index", source, "source_index"))
@@ -293,36 +312,48 @@ def find_reusable(
         searched=[each.run for each in earlier],
         changed=changed,
         unknown=int(pl.Series(unknown).sum()),
+        seeded=seeded,
     )
 
 
 def _counts(earlier: Earlier, *, ignore_code: bool) -> bool:
-    return earlier.same_models and (ignore_code or earlier.code == [])
+    return earlier.same_seed and earlier.same_models and (ignore_code or earlier.code == [])
 
 
 def _succeeded(
     storage: Storage, run: RunLayout, names: Sequence[str], files: Sequence[str], *, own_only: bool
 ) -> pl.DataFrame:
-    """The specs of a run that have succeeded: `KEYS`, and `source_index`, one for each key.
+    """The specs of a run that have succeeded: `KEYS`, `REPETITION` and `source_index`, one for each spec that differs.
 
     With `own_only`, without those that were not run there: their code is not known to be the run's.
     """
     with SpecFile.open(storage, run) as specs, Ledger.open(storage, run) as ledger:
         if set(names) != set(specs.input_names):  # values beyond the model's fields
-            return pl.DataFrame(schema={**dict.fromkeys(KEYS, pl.UInt64), "source_index": pl.Int64})
+            return pl.DataFrame(
+                schema={**dict.fromkeys(KEYS, pl.UInt64), REPETITION: pl.Int32, "source_index": pl.Int64}
+            )
         canonical, unknown = by_content(specs.read(0, specs.n_specs), content_hashes(storage, run, files))
-        keys = row_keys(canonical, names).with_row_index("source_index")
+        keys = row_keys(canonical, names).with_columns(_repetitions(canonical)).with_row_index("source_index")
         effective = effective_outcomes(ledger.outcomes(specs.n_specs))
     good = effective.filter(pl.col("state") == State.SUCCEEDED.value)
     if own_only:
         good = good.filter(pl.col("started_at").is_not_null())
-    good = good.select(source_index="sort_index")
+    # what was given the outcome of the first of its kind is no repetition of it
+    good = good.join(read_duplicates(storage, run), on="sort_index", how="anti").select(source_index="sort_index")
     return (
         keys.with_columns(pl.col("source_index").cast(pl.Int64))
         .filter(~pl.Series(unknown))
         .join(good, on="source_index", how="semi")
-        .unique(list(KEYS), keep="first", maintain_order=True)
+        .unique([*KEYS, REPETITION], keep="first", maintain_order=True)
     )
+
+
+def _repetitions(specs: pa.Table) -> pl.Series:
+    """Which repetition each spec is of what it says; the first where that is not kept, as older runs do not."""
+    if REPETITION in specs.column_names:
+        kept: Any = pl.from_arrow(specs.column(REPETITION))
+        return kept.alias(REPETITION)
+    return pl.zeros(specs.num_rows, pl.Int32, eager=True).alias(REPETITION)
 
 
 def take_over(storage: Storage, run: RunLayout, workflow_run_id: str, reusable: Reusable) -> pl.Series:

@@ -35,7 +35,17 @@ __all__ = ["Explanation", "FieldDifference", "Reason", "explain_row"]
 
 
 Reason = Literal[
-    "reused", "duplicate", "no earlier run", "inputs", "state", "code", "models", "unknown file", "not asked", "gone"
+    "reused",
+    "duplicate",
+    "no earlier run",
+    "inputs",
+    "state",
+    "code",
+    "models",
+    "seed",
+    "unknown file",
+    "not asked",
+    "gone",
 ]
 
 
@@ -112,6 +122,7 @@ def explain_row(run: Run, row: int) -> Explanation:
         None,
         code=manifest.code,
         models=models,
+        seed=manifest.seed or 0,
         before=run.layout.timestamp,
     )
     if not earlier:
@@ -239,8 +250,10 @@ def _of_same_inputs(run: Run, row: int, likes: Sequence[_Like]) -> Explanation:
     """There is an earlier spec with the same inputs: what else is it?"""
     reuse = run.manifest.reuse if run.manifest else None
 
-    def rank(like: _Like) -> tuple[bool, bool, bool]:
-        return (like.state is not State.SUCCEEDED, not like.earlier.same_models, like.earlier.code != [])
+    def rank(like: _Like) -> tuple[bool, bool, bool, bool]:
+        earlier = like.earlier
+        is_good = like.state is State.SUCCEEDED
+        return (not is_good, not earlier.same_models, earlier.code != [], not earlier.same_seed)
 
     like = min(likes, key=rank)
     source = like.earlier.run.experiment_id
@@ -255,6 +268,8 @@ def _of_same_inputs(run: Run, row: int, likes: Sequence[_Like]) -> Explanation:
     if like.earlier.code and not (reuse and reuse.ignore_code):
         files = ", ".join(like.earlier.code)
         return _told(run, row, "code", f"{what}, but the code differs: {files}", code=like.earlier.code, **more)
+    if not like.earlier.same_seed:
+        return _told(run, row, "seed", f"{what}, but the seed of that run is another", **more)
     if reuse is None:
         return _told(run, row, "not asked", f"{what}, but this run was allocated without --reuse", **more)
     if source not in reuse.searched:
@@ -263,7 +278,8 @@ def _of_same_inputs(run: Run, row: int, likes: Sequence[_Like]) -> Explanation:
         run,
         row,
         "gone",
-        f"{what}, but it had not succeeded yet, came from other code itself, or its output files are gone",
+        f"{what}, but it had not succeeded yet, came from other code itself, was another repetition, "
+        "or its output files are gone",
         **more,
     )
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from scythe_cli.core.records import StateCounts
 from scythe_cli.core.semver import Bump, SemVer, next_version
 from scythe_cli.model.experiment import RegisteredExperiment
-from scythe_cli.model.spec_rows import META_SCHEMA
+from scythe_cli.model.spec_rows import NOT_INPUT
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.manifest import ReuseRecord
 from scythe_cli.run.outcomes.duplicates import write_duplicates
@@ -116,6 +116,7 @@ def find_savings(
     hashes: Mapping[str, Mapping[str, str]],
     root: Path,
     *,
+    seed: int = 0,
     reuse: ReuseRequest | None = None,
     dedupe: bool = False,
 ) -> Savings:
@@ -129,6 +130,7 @@ def find_savings(
         inputs: Its input columns.
         hashes: By file column, from each reference to the SHA-256 of the file.
         root: The project's folder.
+        seed: The seed of the new run.
         reuse: What is to be taken over.
         dedupe: Whether specs that are the same are run once.
 
@@ -146,9 +148,10 @@ def find_savings(
             reuse.source,
             code=code_of(experiment, root),
             models=Models.of(experiment),
+            seed=seed,
         )
-        reusable = find_reusable(storage, inputs, hashes, earlier, ignore_code=reuse.ignore_code)
-    names = [name for name in inputs.column_names if name not in META_SCHEMA.names]
+        reusable = find_reusable(storage, inputs, hashes, earlier, ignore_code=reuse.ignore_code, as_one=dedupe)
+    names = [name for name in inputs.column_names if name not in NOT_INPUT]
     return Savings(
         n_specs=inputs.num_rows,
         reusable=reusable,

@@ -18,6 +18,7 @@ from scythe_cli.core.records import Record
 from scythe_cli.core.states import State
 from scythe_cli.errors import InvalidInputError, NotFoundError, UsageError
 from scythe_cli.executor.rows.call import Leaf, OutputError, RunContext
+from scythe_cli.executor.rows.randomness import seed_generators
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.models import ExperimentOutputSpec
 from scythe_cli.model.spec_rows import spec_factory, workflow_run_id
@@ -122,10 +123,13 @@ def rerun_spec(
     if isinstance(spec, ValidationError):
         raise InvalidInputError(f"the input model of {experiment.name!r} refuses row {row}: {spec}")
     root = run.manifest.workflow_run_id if run.manifest else ""
-    context = RunContext(run.storage.location, run.experiment_id, root, "rerun")
+    seed = run.manifest.seed if run.manifest else None
+    context = RunContext(run.storage.location, run.experiment_id, root, "rerun", seed or 0)
     with TemporaryDirectory(prefix=owned_prefix("rerun")) as scratch:
         leaf = Leaf(experiment, context, scratch=Path(scratch))
+        leaf.begin(batch)
         leaf.prepare(spec, workflow_run_id(root, row))
+        seed_generators(spec._row_seed())  # pyright: ignore[reportPrivateUsage]
         with leaf.localised(spec) as (local, arguments):
             try:
                 output: Any = experiment.fn(local, **arguments)

@@ -221,6 +221,7 @@ def _job(
         counts=_counts_at_start(counts, only),
         workers=workers,
         max_failures=max_failures,
+        seed=manifest.seed or 0,
     )
 
 

@@ -14,10 +14,14 @@ from typing import Any, Protocol
 import pyarrow as pa
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from scythe_cli.arrow.build import array_of
+from scythe_cli.arrow.content import row_contents
+from scythe_cli.arrow.seeds import CONTENT, HIDDEN
 from scythe_cli.engines.hatchet.nodes.results import ChildError, Lost
-from scythe_cli.engines.hatchet.payloads import META_LEAF, NODE_NAME, ROWS_KEY, LeafAssignment, NodeInput
+from scythe_cli.engines.hatchet.payloads import META_LEAF, NODE_NAME, ROWS_KEY, LeafAssignment, NodeInput, RunPointer
 from scythe_cli.executor.rows.call import RunContext
 from scythe_cli.model.columns import decoder_of
+from scythe_cli.model.spec_rows import NOT_INPUT, artifacts_mark
 
 __all__ = [
     "LIMIT_BYTES",
@@ -29,6 +33,7 @@ __all__ = [
     "messages",
     "node_child",
     "task_children",
+    "with_contents",
 ]
 
 
@@ -115,6 +120,17 @@ def _with_storage_settings(text: str, assignment: LeafAssignment) -> str:
     spec = json.loads(text)
     spec["storage_settings"] = context.storage_settings.model_dump(mode="json")
     return json.dumps(spec)
+
+
+def with_contents(rows: pa.Table, run: RunPointer) -> pa.Table:
+    """Rows with what their seeds follow from: the cells that a task makes of JSON may be others in form.
+
+    The tasks of a workflow are the user's own, and get the fields of the spec alone.
+    """
+    if run.is_workflow:
+        return rows.drop_columns([name for name in rows.column_names if name in HIDDEN])
+    contents = row_contents(rows, leave_out=NOT_INPUT, artifacts=artifacts_mark(run.experiment_id))
+    return rows.append_column(CONTENT, array_of([f"{content:016x}" for content in contents.tolist()], pa.string()))
 
 
 def inline_specs(rows: pa.Table) -> list[str | None]:

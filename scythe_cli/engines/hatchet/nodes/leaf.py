@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from pydantic_core import to_jsonable_python
 
 from scythe_cli.arrow.build import array_of
+from scythe_cli.arrow.seeds import CONTENT, HIDDEN, REPETITION
 from scythe_cli.core.states import State
 from scythe_cli.engines.hatchet.fingerprint import mismatch, schema_fingerprint
 from scythe_cli.engines.hatchet.nodes.process_pool import ProcessPool
@@ -143,7 +144,7 @@ class LeafRunner:
             # the id that the dashboard shows
             table = _replaced(table, "workflow_run_id", array_of([ctx.workflow_run_id], pa.string()))
         table = table.append_column(_ATTEMPT, array_of(rows.attempt_numbers, pa.int32()))
-        context = RunContext(run.storage, run.experiment_id, run.root_workflow_run_id, self.worker)
+        context = RunContext(run.storage, run.experiment_id, run.root_workflow_run_id, self.worker, run.seed)
         limits = replace(
             Limits.of(self.experiment.options),
             execution_timeout_s=run.execution_timeout_s,
@@ -171,8 +172,13 @@ class LeafRunner:
     def _table_of(self, spec: Mapping[str, Any]) -> pa.Table:
         model: type[ExperimentInputSpec] = self.experiment.input_validator_type
         # as JSON, and not as Python objects: a strict model takes a date as text only from JSON
-        instance = model.model_validate_json(json.dumps(dict(spec)), by_alias=True, by_name=True)
+        cells = {name: value for name, value in spec.items() if name not in HIDDEN}
+        instance = model.model_validate_json(json.dumps(cells), by_alias=True, by_name=True)
         table = with_meta(table_from_specs([instance], model), instance.experiment_id, instance.root_workflow_run_id)
+        if CONTENT in spec:
+            table = table.append_column(CONTENT, array_of([spec[CONTENT]], pa.string()))
+        if REPETITION in spec:
+            table = table.append_column(REPETITION, array_of([spec[REPETITION]], pa.int32()))
         return _replaced(table, "sort_index", array_of([instance.sort_index], pa.int64()))
 
     def _failed(self, run: RunPointer, rows: RowSet, failure: Failure) -> pa.Table:

@@ -10,7 +10,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from scythe_cli.engines.hatchet.nodes.children import Child, Spawner, inline_specs, messages, task_children
+from scythe_cli.engines.hatchet.nodes.children import (
+    Child,
+    Spawner,
+    inline_specs,
+    messages,
+    task_children,
+    with_contents,
+)
 from scythe_cli.engines.hatchet.nodes.results import (
     ChildError,
     Collected,
@@ -81,7 +88,7 @@ class WaveRunner:
         name = f"{self.run.session}-{self.place}-w{number:06d}"
         row_sets = [RowSet.of(list(rows), [attempts.get(row, 1) for row in rows]) for rows in tasks]
         singles = [rows.indices[0] for rows in row_sets if rows.n == 1]
-        texts = inline_specs(self.specs.read(self.run, singles)) if singles else []
+        texts = inline_specs(with_contents(self.specs.read(self.run, singles), self.run)) if singles else []
         assignments = [
             LeafAssignment(run=self.run, rows=rows, part=f"{name}-t{position:04d}")
             for position, rows in enumerate(row_sets)

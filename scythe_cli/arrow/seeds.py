@@ -1,0 +1,109 @@
+"""The seeds of rows: one for each, from the run's seed, what the row says, and which repetition of that it is.
+
+Neither the place of a row counts, nor what runs it or how often. Rows that say the same are repetitions of one another,
+counted in their order; the count is made once for all rows of a run, and stored with them where there is a repetition.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+
+from scythe_cli.arrow.build import numbers
+from scythe_cli.arrow.content import row_contents
+
+__all__ = ["CONTENT", "HIDDEN", "MAX_SEED", "REPETITION", "RowSeeds", "repetitions", "row_seed"]
+
+
+REPETITION = "__repetition__"
+"""Column of rows, int32: how many rows before say the same; not there where no row says what another one does."""
+
+CONTENT = "__content__"
+"""Column of rows, text: what `row_contents` gives for the row, as hexadecimal digits; there where the cells at hand may
+not be those that are stored."""
+
+HIDDEN = frozenset({REPETITION, CONTENT})
+"""Columns of rows that are no input."""
+
+MAX_SEED = 2**63 - 1
+
+
+def row_seed(run_seed: int, content: int, repetition: int) -> int:
+    """The seed of a row: 63 bits of the BLAKE2b of three little-endian integers of 64 bits.
+
+    Args:
+        run_seed: The seed of the run, 0 to `MAX_SEED`.
+        content: What `row_contents` gives for the row.
+        repetition: How many rows before it say the same.
+    """
+    packed = struct.pack("<QQQ", run_seed, content, repetition)
+    return int.from_bytes(hashlib.blake2b(packed, digest_size=8, person=b"scythe-seed").digest(), "little") >> 1
+
+
+def repetitions(rows: pa.Table, *, leave_out: Iterable[str], artifacts: str) -> pa.Array[Any] | None:
+    """How many rows before each say the same, int32; None where no two do.
+
+    Args:
+        rows: All rows of a run, in their order.
+        leave_out: See `row_contents`.
+        artifacts: See `row_contents`.
+    """
+    import polars as pl
+
+    contents = pl.Series("content", row_contents(rows, leave_out=leave_out, artifacts=artifacts))
+    if contents.n_unique() == len(contents):
+        return None
+    counted = contents.to_frame().select(pl.int_range(pl.len(), dtype=pl.Int32).over("content"))
+    return numbers(counted.to_series().to_numpy(), pa.int32())
+
+
+class RowSeeds:
+    """The seeds of some rows of a run, made when the first is asked for.
+
+    Args:
+        rows: The rows as `specs.pq` has them, or with a column `CONTENT`.
+        run_seed: The seed of the run.
+        leave_out: Names of columns that say nothing of a row beside `HIDDEN`, `sort_index` among them.
+        artifacts: See `row_contents`.
+    """
+
+    def __init__(
+        self, rows: pa.Table | pa.RecordBatch, run_seed: int, *, leave_out: Iterable[str], artifacts: str
+    ) -> None:
+        self._rows = rows
+        self._run_seed = run_seed
+        self._leave_out = leave_out
+        self._artifacts = artifacts
+        self._known: dict[int, tuple[int, int]] | None = None
+
+    def of(self, sort_index: int) -> int:
+        """The seed of a row.
+
+        Raises:
+            LookupError: If it is none of these rows.
+        """
+        if self._known is None:
+            self._known = self._find()
+        return row_seed(self._run_seed, *self._known[sort_index])
+
+    def _find(self) -> dict[int, tuple[int, int]]:
+        """Content and repetition, by `sort_index`."""
+        rows = self._rows
+        n = rows.num_rows
+        names = rows.schema.names
+        contents: list[int]
+        if CONTENT in names:
+            contents = [int(str(text), 16) for text in rows.column(CONTENT).to_pylist()]
+        else:
+            leave_out = {*self._leave_out, *HIDDEN}
+            contents = row_contents(rows, leave_out=leave_out, artifacts=self._artifacts).tolist()
+        counts: list[Any] = rows.column(REPETITION).to_pylist() if REPETITION in names else [0] * n
+        indices: list[Any] = rows.column("sort_index").to_pylist()
+        return dict(zip(indices, zip(contents, counts, strict=True), strict=True))
+
+    def __deepcopy__(self, memo: object) -> RowSeeds:
+        return self  # it does not change, and holds many rows
