@@ -1,8 +1,8 @@
 """The template: a process that loads the experiment once, and from which those that run specs are forked.
 
 `python -m scythe_cli.executor.child.template CONTROL LIFELINE TARGET S3 FORCED SEED` (inherited descriptors; TARGET is
-a file with the bytes of an `ExperimentTarget`; S3 is 1 where the client of S3 is loaded as well; FORCED is 1 where it is
-forked even though that may do harm; SEED is the run's). It never runs a spec.
+a file with the bytes of an `ExperimentTarget`; S3 is 1 where the client of S3 is loaded as well; FORCED is 1 where it
+is forked even though that may do harm; SEED is the run's). It never runs a spec.
 
 Requests and answers are JSON, a datagram each:
 
