@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import platform
 import signal
 import sys
 from collections.abc import Generator, Iterator
@@ -61,6 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(GroupsPlugin(config), "groups")
     for group, what in GROUPS.items():
         config.addinivalue_line("markers", f"{group}: {what}")
+    platform.platform()  # it asks a process, once: not in the first test that writes a manifest
 
 
 @contextmanager
