@@ -94,9 +94,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Let tests write no bytecode: that of a module which is written again within a second would be taken for new."""
+    """Prepare for the tests once all libraries and tests are loaded."""
+    # the bytecode of a module which a test writes again within a second would be taken for that of the new one
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    # what is loaded stays loaded: the collector need not look at it again and again
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)
