@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import platform
 import signal
 import sys
 from collections.abc import Generator, Iterator
@@ -61,6 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(GroupsPlugin(config), "groups")
     for group, what in GROUPS.items():
         config.addinivalue_line("markers", f"{group}: {what}")
+    platform.platform()  # it asks a process, once: not in the first test that writes a manifest
 
 
 @contextmanager
@@ -92,9 +94,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """Let tests write no bytecode: that of a module which is written again within a second would be taken for new."""
+    """Prepare for the tests once all libraries and tests are loaded."""
+    # the bytecode of a module which a test writes again within a second would be taken for that of the new one
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    # what is loaded stays loaded: the collector need not look at it again and again
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

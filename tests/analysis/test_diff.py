@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scythe_cli.analysis.results.diff_tables import Tolerance, changed_cells
@@ -16,6 +16,7 @@ from scythe_cli.core.states import State
 from scythe_cli.errors import NotFoundError, UsageError
 from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage
+from tests.fuzzing import cases
 from tests.result_runs import Case, Wall, finished_run, layout
 
 NAN = float("nan")
@@ -191,7 +192,7 @@ def test_output_files_differ_where_only_one_run_has_one(storage: Storage, tmp_pa
 ROWS = st.lists(st.tuples(st.integers(0, 3), st.one_of(st.none(), st.floats(width=32))), min_size=1, max_size=8)
 
 
-@settings(max_examples=10)
+@cases(4, at_night=200)
 @given(old=ROWS, new=ROWS)
 def test_counts_agree_with_a_plain_comparison(
     tmp_path_factory: pytest.TempPathFactory, old: list[Any], new: list[Any]

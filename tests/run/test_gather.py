@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scythe_cli.core.records import StateCounts
@@ -21,6 +21,7 @@ from scythe_cli.run.final.gather import gather
 from scythe_cli.run.ledger import Ledger
 from scythe_cli.run.outcomes.effective import counts_of, effective_outcomes
 from scythe_cli.storage.opening import open_storage
+from tests.fuzzing import cases
 from tests.made_runs import LAYOUT, make_run, outcomes, write_part
 
 LEVELS = ["experiment_id", "sort_index", "workflow_run_id", "root_workflow_run_id", "x", "label"]
@@ -248,7 +249,7 @@ def test_run_without_specs_is_refused(tmp_path: Path) -> None:
         gather(open_storage(tmp_path / "runs"), LAYOUT)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@cases(15, at_night=400)
 @given(data=st.data())
 def test_any_mix_of_parts_gives_each_spec_one_row(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal, Optional, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator
 
@@ -34,10 +34,11 @@ from scythe_cli.sampling import file_validator, sharing
 from scythe_cli.sampling.helper import serve
 from scythe_cli.sampling.problems import BadCellsError
 from scythe_cli.sampling.reading import Helpers, read_sampling_file
+from tests.fuzzing import cases
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
-many = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+many = cases(60, at_night=1000)
 
 
 class Colour(enum.Enum):
@@ -383,7 +384,7 @@ def one_row_a_piece(model: type[ExperimentInputSpec]) -> Generator[Helpers]:
         yield Helpers(experiment=cast("Any", None), root=None, n=2, worth_s=0)
 
 
-@settings(many, max_examples=100)
+@cases(40, at_night=500)
 @given(st.data())
 def test_rows_that_are_shared_are_validated_alike(data: st.DataObject) -> None:
     model, bases = data.draw(st.one_of(models(), nested_models()))

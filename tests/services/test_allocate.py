@@ -53,6 +53,12 @@ class SeeingEngine(Engine):
         return Execution(["a notice"])
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin outside of the repository, which would be the project: all that the function imports would be read."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def experiment() -> RegisteredExperiment[Input, Output]:
     @ExperimentRegistry.Register(name="energy")

@@ -67,6 +67,12 @@ class ToldFleet(ToldEngine):
     needs_lease = False
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin outside of the repository, which would be the project: all that the function imports would be read."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def experiment() -> RegisteredExperiment[Case, Answer]:
     @ExperimentRegistry.Register(name="energy")
