@@ -24,11 +24,11 @@ help: ## list the targets
 
 # compiled once and not in each of the hundreds of processes that tests start
 sync: ## install everything that is needed to work on the project into .venv
-	$(UV) sync --quiet --all-extras --compile-bytecode
+	$(UV) sync --quiet --locked --all-extras --compile-bytecode
 	@$(RUN) python -m compileall -q scythe_cli
 
 demo: ## run the solar example: 300 systems, their yield printed
-	$(UV) sync --quiet --inexact --no-dev --extra solar
+	$(UV) sync --quiet --locked --inexact --no-dev --extra solar
 	$(RUN) python examples/solar/make_cases.py
 	$(RUN) scythe allocate examples/solar/cases.csv --experiment solar
 	$(RUN) scythe results show solar --rows 5
@@ -65,7 +65,7 @@ bench-quick: sync ## the same with small sizes: two minutes
 	$(RUN) python -m bench --quick
 
 docs: ## build the documents as a site into site/, and check their links; no network is needed for it
-	$(UV) sync --quiet --inexact --all-extras --group docs
+	$(UV) sync --quiet --locked --inexact --all-extras --group docs
 	$(RUN) python scripts/check_links.py
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet
 	@echo "open site/index.html"

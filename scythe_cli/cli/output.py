@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
 import math
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "CleanedStream",
     "Output",
     "clean",
     "close_stdout",
@@ -31,13 +33,45 @@ __all__ = [
 _PIPED_WIDTH = 100_000
 """Columns of what is no terminal: tables take the width that they need, and nothing is wrapped or cut."""
 
-# C0 and C1 controls but tab and newline: they could move the cursor, or write to the terminal's title
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# C0 and C1 controls but tab and newline: they could move the cursor, or write to the terminal's title; and marks by
+# which text is shown in another order than it is written
+_HIDDEN = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
+_CONTROLS = re.compile(f"[\x00-\x08\x0b-\x1f{_HIDDEN}]")
+_NOT_IN_JSON = re.compile(f"[{_HIDDEN}]")
 
 
 def clean(text: object) -> str:
     """Text that may come from anywhere, made safe for a terminal: control characters are shown, not sent."""
     return _CONTROLS.sub(lambda match: f"\\x{ord(match.group()):02x}", str(text))
+
+
+class CleanedStream(io.TextIOBase):
+    """Takes the text that a function of the user writes, and writes it safe for a terminal."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    @property
+    def encoding(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """That of the stream."""
+        return self._stream.encoding
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def fileno(self) -> int:
+        """That of the stream."""
+        return self._stream.fileno()
+
+    def write(self, text: str, /) -> int:
+        """Write; a line may be written anew from its beginning."""
+        self._stream.write("\r".join(map(clean, text.split("\r"))))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        self._stream.flush()
 
 
 def prepare_streams() -> None:
@@ -153,7 +187,9 @@ class Output:
         jsonable = to_jsonable_python(dumped, bytes_mode="base64", fallback=str, serialize_unknown=True)
         plain = _finite(jsonable if isinstance(value, list) else jsonable[0])
         utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
-        write_stdout(json.dumps(plain, indent=indent, ensure_ascii=not utf8, allow_nan=False) + "\n")
+        text = json.dumps(plain, indent=indent, ensure_ascii=not utf8, allow_nan=False)
+        # JSON need not escape these, but a terminal would obey them
+        write_stdout(_NOT_IN_JSON.sub(lambda match: f"\\u{ord(match.group()):04x}", text) + "\n")
 
     def note(self, message: str) -> None:
         """Tell something that is worth knowing, on stderr."""

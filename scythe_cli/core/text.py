@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
-__all__ = ["hint_for", "redact_uri", "visible"]
+__all__ = ["gives_access", "hint_for", "redact_text", "redact_uri", "visible"]
 
 
 # controls, which end the process of the library that draws; and what changes the direction of the text that follows,
@@ -24,18 +24,53 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 def redact_uri(uri: str) -> str:
-    """A URI without user, password, query and fragment, as it can be shown; a path stays as it is.
+    """A URI without user, password, parameters, query and fragment, as it can be shown; a path stays as it is.
 
     The query of a presigned URL gives access, just as a password does.
     """
     scheme = _SCHEME.match(uri)
     if scheme is None:
         return uri
-    # in a key of S3 these two characters are ordinary
-    cut = None if scheme[1].lower() == "s3" else re.search(r"[?#]", uri)
+    # in a key of S3 these characters are ordinary
+    cut = None if scheme[1].lower() == "s3" else re.search(r"[?#;]", uri)
     shown = uri[scheme.end() : cut.start() if cut else None]
     host, slash, path = shown.partition("/")
-    return f"{scheme[0]}{host.rpartition('@')[2]}{slash}{path}{'?…' if cut else ''}"
+    return f"{scheme[0]}{host.rpartition('@')[2]}{slash}{path}{f'{cut[0]}…' if cut else ''}"
+
+
+_PLAIN_PARAMETERS = frozenset({"day", "download", "format", "lang", "month", "raw", "v", "version", "year"})
+
+
+def gives_access(uri: str, plain: Collection[str] = ()) -> bool:
+    """Whether what a URL of the web says beside its host and path may be a secret.
+
+    There are too many names for secrets to know them all: so whatever it says is one, but a query that consists of
+    parameters that are known to be none.
+
+    Args:
+        uri: The URL, or anything else, which holds none.
+        plain: The names of further parameters, in small letters, that are no secrets.
+    """
+    scheme = _SCHEME.match(uri)
+    if scheme is None or scheme[1].lower() == "s3":
+        return False
+    rest = uri[scheme.end() :]
+    host = re.split(r"[/?#;]", rest, maxsplit=1)[0]
+    if "@" in host or "#" in rest:
+        return True
+    before, _, query = rest.partition("?")
+    if ";" in before or ";" in query:
+        return True
+    names = {pair.partition("=")[0].lower() for pair in query.split("&") if pair}
+    return not names <= _PLAIN_PARAMETERS.union(plain)
+
+
+_URLS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"]+")
+
+
+def redact_text(text: str) -> str:
+    """The text with each URL in it as it can be shown."""
+    return _URLS.sub(lambda match: redact_uri(match[0]), text)
 
 
 _LISTED = 12

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
-import stat
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -13,10 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from scythe_cli.core.files import ForeignFileError, open_regular
+from scythe_cli.core.text import gives_access
 from scythe_cli.errors import StorageError
 from scythe_cli.run.manifest import read_yaml
 from scythe_cli.storage.cache import ArtifactCache
@@ -43,7 +42,7 @@ __all__ = [
 
 
 _REMOTE_SCHEMES = {"s3", "http", "https"}
-_SECRET_NAME = re.compile(r"sig$|signature|token|credential|secret|passw|auth|key", re.IGNORECASE)
+_SYSTEM = (Path("/proc"), Path("/sys"), Path("/dev"))
 _HASHING_THREADS = 4
 _TRANSFER_THREADS = 4
 
@@ -119,6 +118,7 @@ class PlannedArtifact:
         size_bytes: Its size.
         sha256: The hash (hex) of its content.
         target: Where it goes below the run's folder of artifacts.
+        is_fetched: Whether it was brought here from elsewhere.
     """
 
     path: Path
@@ -126,6 +126,7 @@ class PlannedArtifact:
     size_bytes: int
     sha256: str
     target: str
+    is_fetched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,12 @@ class ArtifactPlan:
     def uploads(self) -> dict[str, PlannedArtifact]:
         """One file for each place that something is uploaded to."""
         return {file.target: file for references in self.files.values() for file in references.values()}
+
+    def outside(self, folder: Path) -> list[Path]:
+        """The files that do not lie in a folder, which somebody may not know of who did not write the references."""
+        base = Path(os.path.realpath(folder))
+        local = {file.path for file in self.uploads.values() if not file.is_fetched}
+        return sorted(path for path in local if not Path(os.path.realpath(path)).is_relative_to(base))
 
     @property
     def total_bytes(self) -> int:
@@ -171,14 +178,6 @@ class _Hashed:
     sha256: str
 
 
-def _gives_access(uri: str) -> bool:
-    """Whether a URL of the web holds a secret: user and password, or a query that is signed or holds a token."""
-    if uri_scheme(uri) not in {"http", "https"}:
-        return False
-    parts = urlsplit(uri)
-    return "@" in parts.netloc or any(_SECRET_NAME.search(name) for name, _ in parse_qsl(parts.query))
-
-
 def collect_artifacts(
     columns: Mapping[str, pl.Series],
     base_dir: Path,
@@ -191,8 +190,8 @@ def collect_artifacts(
     Args:
         columns: By field, the references of all specs: paths or URLs, String, null where there is none.
         base_dir: The folder that relative paths are taken from.
-        copy_inputs: Whether files in S3 and on web servers are copied into the run as well. Those whose URL holds a
-            password or a signature always are: the URL must not be kept, and would not work for long.
+        copy_inputs: Whether files in S3 and on web servers are copied into the run as well. Those whose URL may hold
+            a secret always are: the URL must not be kept, and would not work for long.
         cache: Where these are fetched to; the user's cache unless given.
 
     Returns:
@@ -205,8 +204,11 @@ def collect_artifacts(
     }
     wanted = sorted({value for values in references.values() for value in values})
     local = [value for value in wanted if uri_scheme(value) is None]
+    plain = _plain_parameters()
     remote = [
-        value for value in wanted if uri_scheme(value) in _REMOTE_SCHEMES and (copy_inputs or _gives_access(value))
+        value
+        for value in wanted
+        if uri_scheme(value) in _REMOTE_SCHEMES and (copy_inputs or gives_access(value, plain))
     ]
     found: dict[str, _Hashed | str] = {
         value: f"{scheme}:// is not supported"
@@ -231,11 +233,22 @@ def collect_artifacts(
             result = found.get(value)
             if isinstance(result, _Hashed):
                 files[field][value] = PlannedArtifact(
-                    result.path, _source_name(value), result.size_bytes, result.sha256, targets[value]
+                    result.path,
+                    _source_name(value),
+                    result.size_bytes,
+                    result.sha256,
+                    targets[value],
+                    is_fetched=uri_scheme(value) is not None,
                 )
             elif result is not None:
                 problems.append(ArtifactProblem(field, value, result))
     return ArtifactPlan(files, problems)
+
+
+def _plain_parameters() -> frozenset[str]:
+    """The names of parameters of URLs that the user says are no secrets."""
+    text = os.environ.get("SCYTHE_PLAIN_URL_PARAMETERS", "")
+    return frozenset(name.strip().lower() for name in text.split(",") if name.strip())
 
 
 def upload_artifacts(plan: ArtifactPlan, storage: Storage, prefix: str) -> UploadedArtifacts:
@@ -293,15 +306,17 @@ def _hash(path: Path) -> _Hashed | str:
     if path == Path():
         return "the reference is empty"
     try:
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            return "it is a folder"
-        # opening a named pipe would wait for somebody to write to it
-        if not stat.S_ISREG(mode):
-            return "it is not a regular file"
-        with path.open("rb") as file:
+        # also behind links: what the system tells of itself is no input, and may be secret
+        real = Path(os.path.realpath(path))
+        if any(real.is_relative_to(folder) for folder in _SYSTEM):
+            return f"it is in {real.parts[0]}{real.parts[1]}, where the system tells of itself"
+        with open_regular(real) as file:
             digest = hashlib.file_digest(file, "sha256")
             return _Hashed(path, file.tell(), digest.hexdigest())
+    except IsADirectoryError:
+        return "it is a folder"
+    except ForeignFileError:
+        return "it is not a regular file"
     except (FileNotFoundError, NotADirectoryError):
         return "it does not exist"
     except PermissionError:

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from scythe_cli.core.text import redact_text
 from scythe_cli.errors import StorageError, first_line
 from scythe_cli.run.design_record import DesignRecord
 from scythe_cli.run.layout import RunLayout
@@ -44,7 +45,6 @@ _MAX_BRIEF_BYTES = 1_000_000
 _MAX_FLOW_DEPTH = 100
 # those inside quotes are no brackets
 _BRACKETS = re.compile(rb"""\"(?:[^\"\\]|\\.)*\"|'[^']*'|[\[{\]}]""", re.DOTALL)
-_USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 
 
 class UnreadableManifestError(StorageError):
@@ -301,14 +301,21 @@ def _packages() -> dict[str, str]:
 
 def _command() -> str:
     words = [Path(sys.argv[0]).name, *sys.argv[1:]] if sys.argv else []
-    return _USERINFO.sub("", " ".join(words))
+    return redact_text(" ".join(words))
+
+
+_NO_PROGRAMS = [
+    *("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}", "-c", "core.pager=cat"),
+    *("-c", "core.alternateRefsCommand=true", "-c", "core.sshCommand=false", "-c", "credential.helper="),
+]
 
 
 def _git_state(folder: Path) -> tuple[str | None, bool | None]:
     def git(*arguments: str) -> str | None:
         try:
             done = subprocess.run(
-                ["git", "-C", str(folder), *arguments],
+                # a repository says what to run in its own configuration, and it may be anybody's
+                ["git", *_NO_PROGRAMS, "-C", str(folder), *arguments],
                 capture_output=True,
                 text=True,
                 timeout=10,
@@ -322,5 +329,9 @@ def _git_state(folder: Path) -> tuple[str | None, bool | None]:
     commit = git("rev-parse", "HEAD")
     if commit is None:
         return None, None
-    status = git("status", "--porcelain", "--untracked-files=no")
+    # a filter of the repository's own runs for each file that was touched
+    filters = git("config", "--show-scope", "--get-regexp", r"^filter\..*\.(clean|process)$") or ""
+    if any(line.startswith(("local", "worktree")) for line in filters.splitlines()):
+        return commit, None
+    status = git("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
     return commit, None if status is None else bool(status)

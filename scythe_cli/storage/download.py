@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
+import socket
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -72,7 +74,7 @@ def safe_name(uri: str) -> str:
         # after the host, of which a URL may have nothing else
         path = uri.partition("://")[2].partition("/")[2]
     if scheme in {"http", "https"}:
-        path = re.split(r"[?#]", path, maxsplit=1)[0]
+        path = re.split(r"[?#;]", path, maxsplit=1)[0]
     last = path.rstrip("/").rpartition("/")[2]
     if scheme is not None:
         last = unquote(last)
@@ -261,6 +263,28 @@ class _HttpFile:
         return chunk
 
 
+def reach_of(host: str) -> int:
+    """How far inside a host is: 0 on the internet, 1 in a private network, 2 this machine, 3 the link it is on.
+
+    What answers on a link is also the service that tells machines of a cloud their credentials.
+    """
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return 0  # whoever asks it finds that out
+    return max((_reach_of_address(str(address[0])) for *_, address in found), default=0)
+
+
+def _reach_of_address(text: str) -> int:
+    address = ipaddress.ip_address(text.partition("%")[0])
+    inner = getattr(address, "ipv4_mapped", None) or address
+    if inner.is_link_local:
+        return 3
+    if inner.is_loopback or inner.is_unspecified:
+        return 2
+    return 0 if inner.is_global else 1
+
+
 @contextmanager
 def _open_http(uri: str) -> Generator[_HttpFile, None, None]:
     import httpx
@@ -301,6 +325,13 @@ def _get(client: httpx.Client, uri: str, shown: str) -> httpx.Response:
             raise StorageError(f"cannot fetch {shown}: it is redirected to an invalid address") from None
         if joined.scheme not in {"http", "https"}:
             raise StorageError(f"cannot fetch {shown}: it is redirected to {joined.scheme}://, which is not followed")
+        if request.url.scheme == "https" and joined.scheme == "http":
+            raise StorageError(f"cannot fetch {shown}: it is redirected from https to http, which is not followed")
+        if joined.host != request.url.host and reach_of(joined.host) > reach_of(request.url.host):
+            raise StorageError(
+                f"cannot fetch {shown}: it is redirected to a host of an inner network, which is not followed",
+                hint="If the file is there, give that address itself.",
+            )
         address = str(joined)
     raise StorageError(f"cannot fetch {shown}: it is redirected more than {_MAX_REDIRECTS} times")
 

@@ -85,3 +85,42 @@ def test_commit_and_whether_it_is_all(tmp_path: Path) -> None:
     found = provenance(tmp_path)
     assert found.git_dirty is True
     assert len(found.git_commit or "") == 40
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("how", ["fsmonitor", "filter", "process filter", "hook", "alternates", "none"])
+def test_no_program_of_a_repository_is_run(tmp_path: Path, how: str) -> None:
+    """Its configuration may be anybody's, as that of a project that was downloaded."""
+    repository = tmp_path / "repository"
+    repository.mkdir()
+
+    def git(*arguments: str) -> None:
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", "-C", str(repository), *who, *arguments], check=True, capture_output=True)
+
+    git("init", "-q")
+    (repository / "a.txt").write_text("a")
+    (repository / ".gitattributes").write_text("*.txt filter=mine\n")
+    git("add", ".")
+    git("commit", "-qm", "a")
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ntouch '{tmp_path}/ran'\ncat\n")
+    program.chmod(0o755)
+    if how == "fsmonitor":
+        git("config", "core.fsmonitor", str(program))
+    elif how == "filter":
+        git("config", "filter.mine.clean", str(program))
+    elif how == "process filter":
+        (tmp_path / "more").write_text(f'[filter "mine"]\n process = {program}\n')
+        git("config", "include.path", str(tmp_path / "more"))
+    elif how == "hook":
+        for name in ("post-index-change", "fsmonitor-watchman"):
+            (repository / ".git" / "hooks" / name).write_text(program.read_text())
+            (repository / ".git" / "hooks" / name).chmod(0o755)
+    elif how == "alternates":
+        git("config", "core.alternateRefsCommand", str(program))
+    (repository / "a.txt").write_text("b")
+    found = provenance(repository)
+    assert found.git_commit is not None
+    assert found.git_dirty is (None if "filter" in how else True)
+    assert not (tmp_path / "ran").exists()

@@ -21,9 +21,18 @@ from scythe_cli.errors import UsageError
 __all__ = ["MAX_SHEET_ROWS", "check_fits_sheet", "write_csv", "write_workbook"]
 
 
+# what a spreadsheet passes over before a formula: blanks, controls, marks of direction and of byte order
+_BLANK = r"[\s\x00-\x1f\x7f-\xa0\x{ad}\x{200b}-\x{200f}\x{2028}-\x{202f}\x{2060}-\x{206f}\x{feff}]*"
+# signs of half and full width
+_SIGN = r"[=@\x{ff1d}\x{ff20}\x{ff0b}\x{ff0d}\x{fe62}\x{fe63}\x{fe66}\x{fe6b}]"
+_CALCULATION = r"[+\-](?:[^0-9.;\r\n]|[0-9.]+(?:[eE][+\-]?[0-9]+)?[^0-9.,eE;\s])"
+_FORMULA_START = rf"^(?:{_BLANK}(?:{_SIGN}|[+\-])|[\t\r])"
+# where a spreadsheet of another country, or one that reads line by line, begins a cell
+_FORMULA_INSIDE = rf"([;|\t\r\n\x0b\x0c\x{{85}}\x{{2028}}\x{{2029}}]{_BLANK})({_SIGN}|{_CALCULATION})"
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _NUMBER_TEXT = re.compile(_NUMBER)
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_START = re.compile(re.sub(r"\\x\{(\w+)\}", lambda m: f"\\u{m[1]:0>4}", _FORMULA_START))
+_INSIDE = re.compile(re.sub(r"\\x\{(\w+)\}", lambda m: f"\\u{m[1]:0>4}", _FORMULA_INSIDE))
 
 MAX_SHEET_ROWS = 1_048_576
 """Rows of a sheet, the header included; https://support.microsoft.com/office/1672b34d-7043-467e-8e27-269d656771c3."""
@@ -37,7 +46,19 @@ _ROWS_AT_ONCE = 20_000
 
 
 def _is_formula(text: str) -> bool:
-    return text.startswith(_FORMULA_STARTS) and not _NUMBER_TEXT.match(text)
+    return _START.match(text) is not None and not _NUMBER_TEXT.match(text)
+
+
+def _disarmed(text: str) -> str:
+    quoted = _INSIDE.sub(r"\1'\2", text)
+    return f"'{quoted}" if _is_formula(text) else quoted
+
+
+def _disarm(column: pl.Expr) -> pl.Expr:
+    # a number is none, whatever sign it begins with
+    starts = column.str.contains(_FORMULA_START) & ~column.str.contains(_NUMBER)
+    quoted = column.str.replace_all(_FORMULA_INSIDE, "${1}'${2}")
+    return pl.when(starts).then(pl.lit("'") + quoted).otherwise(quoted)
 
 
 def _plain_columns(schema: Mapping[str, pl.DataType], *, disarm: bool) -> list[pl.Expr]:
@@ -51,16 +72,14 @@ def _plain_columns(schema: Mapping[str, pl.DataType], *, disarm: bool) -> list[p
             column = column.map_elements(_json, return_dtype=pl.String)
         elif isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
             column = column.cast(pl.String)
-            if disarm:
-                starts = pl.any_horizontal(*(column.str.starts_with(start) for start in _FORMULA_STARTS))
-                # a number is none, whatever sign it begins with
-                starts &= ~column.str.contains(_NUMBER)
-                column = pl.when(starts).then(pl.lit("'") + column).otherwise(column)
         elif dtype == pl.Binary:
             column = column.bin.encode("base64")
         elif dtype == pl.Duration:
             column = column.dt.total_seconds(fractional=True)
-        columns.append(column.alias(f"'{name}" if disarm and _is_formula(name) else name))
+        is_text = dtype.is_nested() or isinstance(dtype, pl.String | pl.Categorical | pl.Enum)
+        if disarm and is_text:
+            column = _disarm(column)
+        columns.append(column.alias(_disarmed(name) if disarm else name))
     return columns
 
 

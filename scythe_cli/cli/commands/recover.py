@@ -150,29 +150,33 @@ def _rerun(session: Session, reference: str, row: int, *, debug: bool) -> int:
     import pdb
     import traceback
 
+    from scythe_cli.cli.output import CleanedStream, clean
     from scythe_cli.errors import ScytheError
     from scythe_cli.services.runs.history import rerun_spec
 
     project = session.project()
     run = project.run(reference)
     experiment = project.experiment_of(run)
-    stdout = sys.stdout
+    stdout, stderr = sys.stdout, sys.stderr
 
     def post_mortem(error: BaseException) -> None:
         if debug and isinstance(error, Exception):
             traceback.print_exception(error)
-            with contextlib.redirect_stdout(stdout):
+            with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
                 pdb.post_mortem(error.__traceback__)
 
     try:
         # what the function prints must not get into the document
-        with contextlib.redirect_stdout(sys.stderr):
+        with (
+            contextlib.redirect_stdout(CleanedStream(sys.stderr)),
+            contextlib.redirect_stderr(CleanedStream(sys.stderr)),
+        ):
             output = rerun_spec(run, experiment, row, on_error=post_mortem)
     except ScytheError:
         raise
     except Exception as error:  # noqa: BLE001 - the user's function may raise anything
         if not debug:
-            traceback.print_exception(error)
+            sys.stderr.write(clean("".join(traceback.format_exception(error))))
         return _FAILED
     _show_output(session, output)
     return 0

@@ -192,6 +192,7 @@ def submit(request: AllocationRequest, progress: ProgressCallback | None = None)
             spec = build_specs(specs, request.experiment.input_validator_type)[0]
             request.storage.write_bytes(run.workflow_spec, dump_yaml(spec.model_dump(mode="json")))
         left = work_left(request.storage, run, workflow_run_id, savings)
+        left.notices.extend(_from_outside(plan, request.base_dir))
         final = _of_run(manifest, request.storage, run).model_copy(
             update={
                 "specs_sha256": specs_hash(inputs),
@@ -215,6 +216,15 @@ def submit(request: AllocationRequest, progress: ProgressCallback | None = None)
         seed=request.seed,
     )
     return Submission(job, request.storage.uri(run.experiment_id), left)
+
+
+def _from_outside(plan: ArtifactPlan, folder: Path) -> list[str]:
+    """That files were copied into the run which whoever got the sampling file from elsewhere may not know of."""
+    outside = plan.outside(folder)
+    if not outside:
+        return []
+    first = ", ".join(map(str, outside[:3])) + (f" and {len(outside) - 3:,} more" if len(outside) > 3 else "")
+    return [f"copied into the run from outside of {folder}: {first}"]
 
 
 def savings_of(request: AllocationRequest, plan: ArtifactPlan) -> Savings:

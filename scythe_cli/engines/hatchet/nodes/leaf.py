@@ -104,7 +104,8 @@ class LeafRunner:
 
         Raises:
             SpecFailedError: If the spec was triggered by itself, and did not succeed.
-            StorageError: If specs cannot be read, or large outcomes cannot be written; the engine tries again.
+            StorageError: If this worker takes no runs at that place, specs cannot be read, or large outcomes cannot be
+                written; the engine tries again.
         """
         told = ctx.additional_metadata.get(META_LEAF)
         if ROWS_KEY in task_input:
@@ -114,6 +115,7 @@ class LeafRunner:
         else:
             return await self._run_by_itself(task_input, ctx)
         run, rows = assignment.run, assignment.rows
+        self.specs.admit(run)
         needed = leaf_timeout(run.execution_timeout_s, run.retries, rows.n)
         if needed > self.timeout:
             await ctx.aio_refresh_timeout(needed)

@@ -57,6 +57,7 @@ class Node:
     _counts: list[dict[str, int]] = field(default_factory=list[dict[str, int]])
 
     def __post_init__(self) -> None:
+        self.specs.admit(self.run)
         self._storage = self.run.open_storage()
         self._attempts = None if self.node_input.todo is None else unpack_todo(self.node_input.todo)
         self._cancel = CancelWatch(self._storage, self.run.layout, self.run.session)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -14,10 +15,13 @@ import pyarrow as pa
 
 from scythe_cli.arrow.build import array_of
 from scythe_cli.core.folders import owned_prefix
+from scythe_cli.core.text import redact_uri
 from scythe_cli.engines.hatchet.payloads import RunPointer
+from scythe_cli.errors import ConfigError, StorageError
 from scythe_cli.run.specs_file import SpecFile
+from scythe_cli.storage.opening import open_storage
 
-__all__ = ["SpecStore"]
+__all__ = ["SpecStore", "allowed_places"]
 
 
 _RUNS_KEPT = 4
@@ -37,10 +41,40 @@ class _Copy:
         self.folder.cleanup()
 
 
-class SpecStore:
-    """Gives rows of runs, from any thread."""
+def allowed_places(own: str | None) -> list[str]:
+    """The places that a worker works at: those of the same bucket, or in the same folder, as its own storage.
 
-    def __init__(self) -> None:
+    Args:
+        own: The storage that the worker is configured with; without one, nothing is bounded but by
+            `SCYTHE_WORKER_STORAGES`, a list of further places.
+    """
+    named = [place.strip() for place in os.environ.get("SCYTHE_WORKER_STORAGES", "").split(",") if place.strip()]
+    if own is not None and own.startswith("s3://"):
+        bucket = own.removeprefix("s3://").partition("/")[0]
+        return [f"s3://{bucket}", *named]
+    return [own, *named] if own is not None else named
+
+
+def is_within(place: str, allowed: str) -> bool:
+    """Whether a place is another one, or inside of it."""
+    return place == allowed or place.startswith(f"{allowed.rstrip('/')}/")
+
+
+def _place_of(location: str) -> str:
+    """A location in its one form; of a folder, where its links lead."""
+    place = open_storage(location).location
+    return place if "://" in place else os.path.realpath(place)
+
+
+class SpecStore:
+    """Gives rows of runs, from any thread.
+
+    Args:
+        allowed: The places that tasks may name, as `allowed_places` tells them; any without.
+    """
+
+    def __init__(self, allowed: Sequence[str] = ()) -> None:
+        self._allowed = [_place_of(place) for place in allowed]
         self._copies: OrderedDict[tuple[str, str], _Copy] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -64,6 +98,24 @@ class SpecStore:
                     batches.append(copy.reader.get_batch(number).take(chosen))
             schema: pa.Schema = copy.reader.schema
         return pa.Table.from_batches(batches, schema).replace_schema_metadata(None)
+
+    def admit(self, run: RunPointer) -> None:
+        """See that a run lies where this worker's own configuration lets tasks lead it.
+
+        Raises:
+            StorageError: If it does not, or names no run.
+        """
+        try:
+            place = _place_of(run.storage)
+            inside = not self._allowed or any(is_within(place, allowed) for allowed in self._allowed)
+            run.layout  # noqa: B018 - it is refused when it is none
+        except (ConfigError, ValueError) as error:
+            raise StorageError(f"the task names no run: {error}") from None
+        if not inside:
+            raise StorageError(
+                f"this worker takes no runs at {redact_uri(run.storage)}: its own are at {', '.join(self._allowed)}",
+                hint="To take them, name the place in SCYTHE_WORKER_STORAGES where the worker runs.",
+            )
 
     def output_schema(self, run: RunPointer) -> pa.Schema:
         """The schema of the run's outcomes.

@@ -16,7 +16,7 @@ from scythe_cli.core.cores import share_of_cores, thread_settings
 from scythe_cli.engines.hatchet.nodes.leaf import LeafRunner
 from scythe_cli.engines.hatchet.nodes.process_pool import ProcessPool
 from scythe_cli.engines.hatchet.nodes.shutdown import end_at_once, lifespan_of, stop_at_second_signal
-from scythe_cli.engines.hatchet.nodes.specstore import SpecStore
+from scythe_cli.engines.hatchet.nodes.specstore import SpecStore, allowed_places
 from scythe_cli.errors import StoppedError, StorageError
 from scythe_cli.model.experiment import RegisteredExperiment
 
@@ -79,7 +79,7 @@ def serve(
     # each slot is a process: together they use the cores once
     os.environ.update(thread_settings(share_of_cores(options.slots), os.environ))
     warm_up(options.storage)
-    specs = SpecStore()
+    specs = SpecStore(allowed_places(options.storage))
     pool = ProcessPool(options.slots)
     with ThreadPoolExecutor(options.slots, thread_name_prefix="scythe-slot") as threads:
         served: list[Any] = [tasks.node_task(connection.hatchet, specs)] if options.runs_nodes else []
