@@ -41,6 +41,7 @@ __all__ = [
     "SPEC_LEVELS",
     "Column",
     "columns_of",
+    "computed_columns",
     "decoder_of",
     "dotted_fields",
     "extra_column",
@@ -232,8 +233,24 @@ def index_columns(model: type[BaseModel]) -> list[Column]:
 
 
 def output_columns(model: type[BaseModel]) -> list[Column]:
-    """The columns of `scalars.pq`: every output field but files and dataframes."""
-    return [column for name, column in columns_of(model).items() if name != "dataframes" and not column.is_file]
+    """The columns of `scalars.pq`: every output field but files and dataframes, and what the model computes."""
+    fields = [column for name, column in columns_of(model).items() if name != "dataframes" and not column.is_file]
+    return fields + computed_columns(model)
+
+
+@cache
+def computed_columns(model: type[BaseModel]) -> list[Column]:
+    """The columns of a model's computed fields."""
+    columns: list[Column] = []
+    for name, info in model.model_computed_fields.items():
+        # not required: what cannot be computed, or fits no cell, is null
+        field = FieldInfo(annotation=info.return_type, description=info.description, default=None)
+        try:
+            kind = kind_of(info.return_type, (model,))
+        except ColumnError:
+            kind = json_kind(Any)
+        columns.append(_column(name, field, kind))
+    return columns
 
 
 def output_files(model: type[BaseModel]) -> list[Column]:

@@ -38,6 +38,7 @@ from pydantic import (
     AnyUrl,
     AwareDatetime,
     BaseModel,
+    ConfigDict,
     HttpUrl,
     NaiveDatetime,
     RootModel,
@@ -321,7 +322,7 @@ def json_kind(annotation: Any, *, scalar: bool = False) -> Kind:
         ColumnError: If pydantic cannot write it as JSON.
     """
     try:
-        adapter = TypeAdapter[Any](annotation)
+        adapter = _adapter(annotation)
     except (PydanticUserError, PydanticUndefinedAnnotation):
         name = getattr(annotation, "__name__", annotation)
         raise ColumnError(f"a value of type {name} fits no cell, and pydantic cannot write it as JSON") from None
@@ -332,6 +333,16 @@ def json_kind(annotation: Any, *, scalar: bool = False) -> Kind:
         return json.dumps(to_jsonable_python(plain))
 
     return Kind(pa.string(), encode, json.loads, json=True, scalar=scalar)
+
+
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    try:
+        # as pydantic writes JSON unless told otherwise, NaN and infinities in it are lost
+        return TypeAdapter[Any](annotation, config=ConfigDict(ser_json_inf_nan="constants"))
+    except PydanticUserError as error:
+        if error.code != "type-adapter-config-unused":
+            raise
+    return TypeAdapter[Any](annotation)  # a class that has a configuration of its own
 
 
 _FILE_TYPES = {S3Url, HttpUrl, AnyUrl, AnyHttpUrl, Path}

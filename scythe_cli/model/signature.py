@@ -134,7 +134,7 @@ def _check_output_model(
         _check_field_name(output_type, name, ExperimentOutputSpec, where)
     levels = {*SPEC_LEVELS, "sort_subindex", "storage_settings", *(c.name for c in index_columns(input_type))}
     for column in (*output_columns(output_type), *output_files(output_type)):
-        if column.name in levels:
+        if column.name in levels and column.name in output_type.model_fields:
             reserved = column.name in RESERVED_INPUT_FIELDS
             what = "a name that is reserved for the run" if reserved else "the name of an input field"
             raise RegistrationError(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -742,3 +743,15 @@ def test_nan_survives(case: Case) -> None:
     cells = case.csv('x,y\nnan,"{""a"": null}"\n', Loose).inputs.to_pylist()
     assert str(cells[0]["x"]) == "nan"
     assert json.loads(cells[0]["y"]) == {"a": None}
+
+
+def test_a_named_range_index_of_pandas_is_a_column(tmp_path: Path) -> None:
+    class Numbered(ExperimentInputSpec):
+        a: float
+        case: int = 0
+
+    path = tmp_path / "c.pq"
+    pd.DataFrame({"a": [1.0, 2.0]}, index=pd.RangeIndex(5, 7, name="case")).to_parquet(path)
+    assert read_sampling_file(path, Numbered).inputs.column("case").to_pylist() == [5, 6]
+    pd.DataFrame({"a": [1.0, 2.0]}).to_parquet(path)
+    assert read_sampling_file(path, Numbered).inputs.column("case").to_pylist() == [0, 0]

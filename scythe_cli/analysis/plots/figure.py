@@ -173,7 +173,7 @@ def _pointed(run: StoredRun, source: Source, error: NotFoundError, names: Sequen
 
     unknown = [name for name in names if name and name not in source.tidy.columns]
     for table, key in run.table_keys().items():
-        if source.table is None and table not in ("errors", "result_file_refs", "scalars"):
+        if source.table is None and table not in ("errors", "result_file_refs", "scalars", "warnings"):
             matches = [name for name in unknown if name in pq.read_schema(local_copy(run.storage, key)).names]
             if matches:
                 return NotFoundError(error.message, hint=f"The table {table} has it: --table {table} draws its rows.")

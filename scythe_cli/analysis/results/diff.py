@@ -20,7 +20,7 @@ from scythe_cli.run.stored_run import StoredRun
 __all__ = ["diff_runs"]
 
 
-_ERRORS = "errors"
+_NOT_COMPARED = {"errors", "warnings"}
 
 
 def diff_runs(
@@ -79,7 +79,7 @@ def diff_runs(
 
 def _tables(sides: tuple[DiffSide, DiffSide], requested: Sequence[str] | None) -> list[str]:
     """The tables to compare: scalars first, then output files, then the experiment's own."""
-    there = {*sides[0].keys, *sides[1].keys} - {_ERRORS}
+    there = {*sides[0].keys, *sides[1].keys} - _NOT_COMPARED
     for name in requested or ():
         if name not in there:
             raise NotFoundError(f"neither run has a table {name!r} to compare", hint=hint_for(name, sorted(there)))

@@ -28,7 +28,7 @@ __all__ = ["TidyFrame", "tidy_frame"]
 
 _SORT = "sort_index"
 _SUB = "sort_subindex"
-_NOT_JOINED = ("errors", "result_file_refs", "scalars")
+_NOT_JOINED = ("errors", "result_file_refs", "scalars", "warnings")
 _DEEPEST = 6
 
 

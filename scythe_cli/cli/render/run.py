@@ -193,6 +193,7 @@ def result_lines(result: AllocateResult) -> list[RenderableType]:
                 ("run", result.experiment_id),
                 ("folder", place(result.uri)),
                 ("tables", ", ".join(result.tables)),
+                *([("warnings", f"{result.n_warnings:,}, see the table warnings")] if result.n_warnings else []),
                 ("engine", result.engine),
             ]
         ),

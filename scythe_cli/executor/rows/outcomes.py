@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from scythe_cli.arrow.build import array_of, numbers, repeated
 from scythe_cli.core.states import State
+from scythe_cli.executor.rows.cells import array_of_objects
 from scythe_cli.executor.rows.extras import Extras, extras_of, feature_column, fit, frame_column, part_of
 from scythe_cli.executor.rows.failure import Failure, failure_from
 from scythe_cli.executor.rows.frames import Warned
@@ -94,12 +95,17 @@ class OutcomeBatch:
     _has_extras: bool = False
     _scalars: list[Column] = field(init=False)
     _files: list[str] = field(init=False)
+    _computed: frozenset[str] = field(init=False)
+    _allows_extra: bool = field(init=False)
+    _extra: dict[str, dict[int, Any]] = field(default_factory=dict[str, dict[int, Any]])
     _schema: pa.Schema = field(init=False)
     _get_values: Callable[[ExperimentOutputSpec], Any] = field(init=False)
 
     def __post_init__(self) -> None:
         self._scalars = output_columns(self.model)
         self._files = [column.name for column in output_files(self.model)]
+        self._computed = frozenset(self.model.model_computed_fields)
+        self._allows_extra = self.model.model_config.get("extra") == "allow"
         self._schema = outcome_schema(self.model)
         names = [column.name for column in self._scalars]
         self._get_values = attrgetter(*names) if names else lambda _: ()
@@ -118,10 +124,19 @@ class OutcomeBatch:
         try:
             values = self._get_values(result.output)
         except BaseException as error:  # noqa: BLE001 - an output that was not validated may lack a field, or do anything
-            self._add_failure(took, failure_from(error))
-            return
+            if not self._computed:
+                self._add_failure(took, failure_from(error))
+                return
+            try:
+                values, result = self._values_one_by_one(result)
+            except BaseException as error:  # noqa: BLE001 - as above
+                self._add_failure(took, failure_from(error))
+                return
         self._good.append(took)
         self._values.append(values)
+        if self._allows_extra:
+            for name, value in (result.output.model_extra or {}).items():
+                self._extra.setdefault(name, {})[row] = value
         if result.frames is None and result.features is None and result.files is None and result.warnings is None:
             self._results.append(None)
             return
@@ -129,6 +144,20 @@ class OutcomeBatch:
         if result.frames or result.features:
             self._has_extras = True
             self.n_bytes += sum(frame.table.nbytes for frame in (result.frames or {}).values())
+
+    def _values_one_by_one(self, result: LeafResult) -> tuple[Any, LeafResult]:
+        """The values of an output some of whose computed fields cannot be computed: these are null."""
+        values: list[Any] = []
+        warnings = list(result.warnings or [])
+        for column in self._scalars:
+            try:
+                values.append(getattr(result.output, column.name))
+            except Exception as error:
+                if column.name not in self._computed:
+                    raise
+                warnings.append(Warned(column.name, "null instead of its value", f"{type(error).__name__}: {error}"))
+                values.append(None)
+        return values[0] if len(values) == 1 else tuple(values), replace(result, warnings=warnings)
 
     def _add_failure(self, took: _Took, failure: Failure) -> None:
         self._bad.append(took)
@@ -154,6 +183,7 @@ class OutcomeBatch:
         outcomes = Outcomes(tables, [took[0] for took in self._bad])
         self._good, self._values, self._results, self._bad, self._failures = [], [], [], [], []
         self._has_extras = False
+        self._extra = {}
         self.n_bytes = 0
         return outcomes
 
@@ -252,9 +282,18 @@ class OutcomeBatch:
                 field, column = frame_column(name, type_, frames)
                 labels = {frame.labels for frame in frames if frame is not None}
                 table = table.append_column(with_levels(field, levels, labels), column)
-        warnings = [None if result is None else result.warnings for result in results]
+        warnings = [list((result and result.warnings) or []) for result in results]
+        for name, values in self._extra.items():
+            cells = [values.get(took[0]) for took in good]
+            said: list[Warned] = []
+            column = array_of_objects(
+                cells, lambda what, why, name=name, said=said: said.append(Warned(name, what, why))
+            )
+            table = table.append_column(SCALAR + name, column)
+            for own, cell in zip(warnings, cells, strict=True):
+                own += said if cell is not None else ()
         if any(warnings):
-            cells = [None if each is None else [warned._asdict() for warned in each] for each in warnings]
+            cells = [[warned._asdict() for warned in each] or None for each in warnings]
             table = table.append_column(WARNINGS, pa.array(cells, _WARNINGS_TYPE))
         return table
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,11 +43,28 @@ def read_parquet(path: Path) -> RawFile:
         except (pa.ArrowException, OSError, ValueError, TypeError, NotImplementedError) as error:
             reason = first_line(error)
             raise SamplingFileError(f"{path}: not a Parquet file, or a damaged one: {reason}") from error
+    table = _with_range_index(table)
     names = [name.strip() for name in table.column_names]
     kept = [position for position, name in enumerate(names) if not _is_pandas_index(name)]
     check_names(path, [names[position] for position in kept])
     columns = [_simplified(path, names[position], table.column(position)) for position in kept]
     return RawFile(path, [names[position] for position in kept], columns, table.num_rows, _RowLabel())
+
+
+def _with_range_index(table: pa.Table) -> pa.Table:
+    """With the index that pandas describes in its metadata, and not as a column, where it has a name."""
+    try:
+        described = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
+    except (ValueError, AttributeError):
+        return table  # what others have written there
+    for level in described:
+        if not isinstance(level, dict) or level.get("kind") != "range" or not isinstance(level.get("name"), str):
+            continue
+        numbers = range(int(level["start"]), int(level["stop"]), int(level["step"]))
+        # after others have taken rows from the table, it tells of rows that are not there
+        if len(numbers) == table.num_rows and level["name"] not in table.column_names:
+            table = table.add_column(0, level["name"], pa.array(numbers, pa.int64()))
+    return table
 
 
 def _is_pandas_index(name: str) -> bool:
