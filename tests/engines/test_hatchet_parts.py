@@ -39,6 +39,7 @@ from scythe_cli.engines.hatchet.payloads import (
     LeafOutput,
     NodeInput,
     RowSet,
+    RunPointer,
     pack_outcomes,
     unpack_outcomes,
 )
