@@ -31,7 +31,7 @@ COMMANDS = {
     "commands.sample": ("sample",),
     "commands.doctor": ("doctor",),
     "commands.allocate": ("validate", "allocate"),
-    "commands.recover": ("retry", "logs", "rerun"),
+    "commands.recover": ("retry", "logs", "rerun", "verify"),
     "commands.worker": ("cancel", "worker"),
     "commands.runs": ("status", "errors", "runs", "versions"),
     "commands.explain": ("explain",),

@@ -120,6 +120,11 @@ class RunLayout:
         return self.key("duplicates.pq")
 
     @property
+    def verification(self) -> str:
+        """When some of the run's rows were run again, and whether they gave the same; only where that was done."""
+        return self.key("verification.yml")
+
+    @property
     def outcomes(self) -> str:
         """The folder of the ledger's parts."""
         return self.key("outcomes")

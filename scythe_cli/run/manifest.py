@@ -30,12 +30,15 @@ __all__ = [
     "ReuseRecord",
     "RunManifest",
     "UnreadableManifestError",
+    "Verification",
     "dump_yaml",
     "load_yaml",
     "provenance",
     "read_io_schema",
     "read_manifest",
+    "read_verification",
     "read_yaml",
+    "write_verification",
 ]
 
 
@@ -89,6 +92,16 @@ class ReuseRecord(BaseModel):
     runs: dict[str, Count] = {}
     searched: list[str] = []
     ignore_code: bool = False
+
+
+class Verification(BaseModel):
+    """When some rows of a run were run again, and whether they gave the same."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    verified_at: datetime
+    rows: list[int]
+    n_differing_rows: int
 
 
 class RunManifest(BaseModel):
@@ -271,6 +284,29 @@ def read_manifest(storage: Storage, run: RunLayout, *, brief: bool = False) -> R
         raise UnreadableManifestError(f"{uri}: {place}: {first['msg']}") from None
     except StorageError as error:
         raise UnreadableManifestError(error.message, hint=error.hint) from None
+
+
+def write_verification(storage: Storage, run: RunLayout, record: Verification) -> None:
+    """Keep that a run was verified, in place of what was known of it.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    storage.write_bytes(run.verification, dump_yaml(record.model_dump(mode="json")))
+
+
+def read_verification(storage: Storage, run: RunLayout) -> Verification | None:
+    """When a run was verified for the last time; None where it never was.
+
+    Raises:
+        StorageError: If that cannot be read.
+    """
+    try:
+        return Verification.model_validate(load_yaml(storage.read_bytes(run.verification), run.verification))
+    except MissingKeyError:
+        return None
+    except ValidationError:
+        raise StorageError(f"{storage.uri(run.verification)} cannot be understood") from None
 
 
 def provenance(folder: Path) -> Provenance:

@@ -41,6 +41,7 @@ from scythe_cli.services.records import (
 )
 from scythe_cli.services.reuse.explanation import Explanation
 from scythe_cli.services.runs.history import SpecHistory
+from scythe_cli.services.runs.verify import VerifyResult
 from scythe_cli.services.scaffold import ScaffoldResult
 
 __all__ = ["DOCUMENTS", "Document", "schema_of"]
@@ -78,6 +79,7 @@ DOCUMENTS = [
     Document("plan", "scythe allocate FILE --plan", AllocationPlan),
     Document("allocate", "scythe retry", AllocateResult),
     Document("rerun", "scythe rerun --row N", dict[str, Any]),
+    Document("verify", "scythe verify", VerifyResult),
     Document("cancel", "scythe cancel", CancelResult),
     Document("worker", "scythe worker", WorkerStart),
     Document("status", "scythe status", RunStatus),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from scythe_cli.services.allocation.plan import AllocationPlan
     from scythe_cli.services.records import AllocateResult, CancelResult, SubmitResult, ValidationReport
     from scythe_cli.services.reuse.explanation import Explanation
+    from scythe_cli.services.runs.verify import VerifyResult
 
 __all__ = ["Project", "open_project"]
 
@@ -307,6 +308,26 @@ class Project(ConfiguredProject):
             stop=stop,
             progress=notebook_progress(progress),
         )
+
+    def verify(self, reference: str = "latest", *, n: int = 10, stop: StopSignal | None = None) -> VerifyResult:
+        """Run random rows again, each in a fresh process, and compare them bit by bit with what the run holds.
+
+        Scalars, features and tables are compared; of the run, only the note of when it was verified is written.
+
+        Args:
+            reference: The run.
+            n: How many rows, of those that succeeded.
+            stop: Stops it when it is triggered.
+
+        Raises:
+            NotFoundError: If there is no such run, or no row of it succeeded.
+            InvalidInputError: If the experiment's models have changed since.
+            StoppedError: If it was stopped.
+        """
+        from scythe_cli.services.runs.verify import verify_run
+
+        run = self.run(reference)
+        return verify_run(run, self.experiment_of(run), n=n, root=self.root, workers=self.workers, stop=stop)
 
     def runs(self, experiment: str | None = None, *, limit: int | None = None) -> list[RunRecord]:
         """All runs, or those of one experiment, newest first; at most `limit` of them."""

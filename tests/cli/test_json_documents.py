@@ -43,6 +43,7 @@ LINES = {
     "scythe allocate FILE --plan": ["allocate", "good.csv", "--plan"],
     "scythe retry": ["retry", "{run}"],
     "scythe rerun --row N": ["rerun", "{run}", "--row", "0"],
+    "scythe verify": ["verify", "{run}", "-n", "1"],
     "scythe status": ["status", "{run}"],
     "scythe status --watch": ["status", "{run}", "--watch"],
     "scythe errors": ["errors", "{run}"],

@@ -31,7 +31,7 @@ from scythe_cli.core.states import State
 from scythe_cli.errors import NotFoundError, ScytheError, UsageError
 from scythe_cli.run.input_files import read_listed_files
 from scythe_cli.run.ledger import Ledger
-from scythe_cli.run.manifest import RunManifest
+from scythe_cli.run.manifest import RunManifest, Verification, read_verification
 from scythe_cli.run.outcomes.effective import effective_outcomes
 from scythe_cli.run.records import RunErrors, RunStatus
 
@@ -107,6 +107,7 @@ class Content:
     scatters: list[Picture]
     input_files: int
     input_bytes: int
+    verification: Verification | None = None
     notices: list[str] = field(default_factory=list[str])
 
 
@@ -146,6 +147,7 @@ def read_content(run: StoredRun) -> Content:
         scatters=drawn.scatters,
         input_files=n_files,
         input_bytes=n_bytes,
+        verification=read_verification(run.storage, run.layout),
         notices=notices,
     )
 

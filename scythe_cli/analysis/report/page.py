@@ -199,6 +199,7 @@ def _facts(content: Content) -> list[tuple[str, str | None]]:
             ("entrypoint", manifest.entrypoint),
             ("sampling file", manifest.sampling_file),
             ("design", _design(manifest)),
+            ("seed", None if manifest.seed is None else str(manifest.seed)),
             ("hash of the specs", manifest.specs_sha256),
             ("retries", None if manifest.retries is None else str(manifest.retries)),
             ("time limit", format_duration(manifest.execution_timeout_s) if manifest.execution_timeout_s else None),
@@ -215,6 +216,10 @@ def _facts(content: Content) -> list[tuple[str, str | None]]:
                 ("Python", origin.python or None),
                 ("platform", origin.platform or None),
             ]
+    if (verification := content.verification) is not None:
+        n, n_bad = len(verification.rows), verification.n_differing_rows
+        found = f"{n_bad:,} of {n:,} rows differed" if n_bad else f"{n:,} rows gave the same, bit by bit"
+        facts.append(("verified", f"{_when(verification.verified_at)}: {found}"))
     return facts
 
 

@@ -1,4 +1,4 @@
-"""`scythe retry`, `logs` and `rerun`: going on with a run, and looking into one of its specs."""
+"""`scythe retry`, `logs`, `rerun` and `verify`: going on with a run, looking into a spec, running some again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from scythe_cli.services.runs.history import Attempt, SpecHistory
 
 
-__all__ = ["app", "logs", "rerun", "retry"]
+__all__ = ["app", "logs", "rerun", "retry", "verify"]
 
 
 app = typer.Typer()
@@ -93,6 +93,28 @@ def rerun(
     Its inputs and files are those of the run, to which nothing is written. Its output is printed.
     """
     return _rerun(session, run, row, debug=pdb)
+
+
+@command(app, "verify", panel=_PANEL)
+def verify(
+    session: Session,
+    run: RunArgument = "latest",
+    n: Annotated[int, typer.Option("-n", metavar="N", min=1, help="How many rows.")] = 10,
+) -> int:
+    """Run random rows again, each in a fresh process, and compare.
+
+    Exits with 0 when every value is bit by bit what the run holds, with 1 when one differs.
+    """
+    from scythe_cli.cli.render.run import verify_lines
+
+    result = session.project().verify(run, n=n)
+    if session.options.json:
+        session.output.document(result)
+    else:
+        session.output.print(*verify_lines(result))
+    for notice in result.notices:
+        session.output.note(notice)
+    return 0 if result.ok else 1
 
 
 def _states(text: str) -> Collection[State]:

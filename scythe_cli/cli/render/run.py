@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scythe_cli.run.catalog import VersionRecord
     from scythe_cli.run.records import ErrorGroup, RunningSpec, RunRecord, RunStatus, SpecError
     from scythe_cli.services.records import AllocateResult, SubmitResult
+    from scythe_cli.services.runs.verify import VerifyResult
 
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "states_line",
     "status_lines",
     "submitted_lines",
+    "verify_lines",
     "versions_table",
 ]
 
@@ -241,3 +243,21 @@ def runs_table(runs: Sequence[RunRecord]) -> Table:
         tables = Text("yes", style="green") if run.complete else Text("not yet", style="dim")
         add_row(table, run.experiment_id, specs, run.engine, tables)
     return table
+
+
+def verify_lines(result: VerifyResult) -> list[RenderableType]:
+    """What came of running some rows again: a line, and the cells that differ."""
+    n = len(result.rows)
+    what = f"{plural(n, 'row')} of {result.n_succeeded:,} run again"
+    if result.ok:
+        return [heading(f"{result.experiment_id}: {what}, the same bit by bit")]
+    table = borderless_table("row", "table", "column", "line", "stored", "again", right=("row", "line"))
+    for cell in result.differences:
+        texts = (cell.table, cell.column, "" if cell.line is None else str(cell.line), cell.stored, cell.again)
+        add_row(table, str(cell.sort_index), *map(clean, texts))
+    hidden = result.n_differing_cells - len(result.differences)
+    lines: list[RenderableType] = [
+        heading(f"{result.experiment_id}: {what}, {plural(result.n_differing_rows, 'row')} not the same"),
+        table,
+    ]
+    return [*lines, f"and {plural(hidden, 'cell')} more"] if hidden else lines

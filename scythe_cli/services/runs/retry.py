@@ -41,7 +41,7 @@ from scythe_cli.services.records import AllocateResult
 from scythe_cli.services.reuse.code_hash import code_of, differing_code
 from scythe_cli.storage.base import Storage
 
-__all__ = ["RETRIED", "remove_leftovers", "retry_job", "retry_run"]
+__all__ = ["RETRIED", "code_changed", "remove_leftovers", "retry_job", "retry_run"]
 
 
 pc: Any = pyarrow.compute  # its stubs do not know the types that its functions take
@@ -103,7 +103,7 @@ def retry_run(
             if not own and run.tables_are_current():
                 return _result_as_it_is(run, job, engine, notices)
         elif job.counts.succeeded:
-            notices += _code_changed(run, experiment, root)
+            notices += [f"{changed}; what succeeded is kept" for changed in code_changed(run, experiment, root)]
         result = run_job(job, engine, stop=stop, progress=progress, notices=notices)
         if not result.counts.pending:
             _remove_parts_set_aside(run)
@@ -117,14 +117,14 @@ def _nothing_to_do(run: Run, counts: StateCounts, only: Collection[State]) -> st
     return f"nothing to run: no spec of {run.experiment_id} is {states.replace(', ', ' or ')}"
 
 
-def _code_changed(run: Run, experiment: RegisteredExperiment[Any, Any], root: Path | None) -> list[str]:
-    """That the table will hold results of more than one state of the code."""
+def code_changed(run: Run, experiment: RegisteredExperiment[Any, Any], root: Path | None) -> list[str]:
+    """That the code is not what the run was allocated with: a sentence, or none."""
     then = run.manifest.code if run.manifest is not None else None
     changed = differing_code(code_of(experiment, root or Path.cwd()), then)
     if not changed:
         return []
     files = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
-    return [f"changed since the run was allocated: {files}; what succeeded is kept"]
+    return [f"changed since the run was allocated: {files}"]
 
 
 def _result_as_it_is(run: Run, job: Job, engine: Engine, notices: list[str]) -> AllocateResult:
