@@ -65,7 +65,7 @@ class ListedFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     uri: str
-    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    sha256: str | None = Field(default=None, min_length=1, max_length=128)
     source_name: str | None = None
     size_bytes: int | None = Field(default=None, ge=0)
 
