@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ class ListedFile(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     uri: str
-    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    sha256: str | None = Field(default=None, min_length=1, max_length=128)
     source_name: str | None = None
     size_bytes: int | None = Field(default=None, ge=0)
 
@@ -224,6 +224,10 @@ def collect_artifacts(
         fetch = partial(_fetch, cache or ArtifactCache())
         with ThreadPoolExecutor(_TRANSFER_THREADS, thread_name_prefix="scythe-fetch") as pool:
             found.update(zip(remote, pool.map(fetch, remote), strict=True))
+    return _plan_of(references, found)
+
+
+def _plan_of(references: Mapping[str, Sequence[str]], found: Mapping[str, _Hashed | str]) -> ArtifactPlan:
     targets = _targets(found)
     files: dict[str, dict[str, PlannedArtifact]] = {}
     problems: list[ArtifactProblem] = []

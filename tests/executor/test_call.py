@@ -504,7 +504,7 @@ def test_input_files(tmp_path: Path) -> None:
 def test_remote_input_files_go_through_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fetched: list[str] = []
 
-    def fetch(self: object, uri: str) -> Path:
+    def fetch(self: object, uri: str, **_: object) -> Path:
         fetched.append(uri)
         path = tmp_path / "cached.epw"
         path.write_text("rain")

@@ -24,6 +24,7 @@ from scythe_cli.core.states import State
 from scythe_cli.errors import ConfigError, StorageError, UsageError
 from scythe_cli.registry import ExperimentRegistry, RegisteredExperiment
 from scythe_cli.run.final.gather import gather
+from scythe_cli.services.project import open_project
 from scythe_cli.services.runs.retry import retry_run
 from scythe_cli.storage.base import ForeignKeyError, Storage
 from scythe_cli.storage.opening import open_storage
@@ -31,6 +32,7 @@ from tests import servers
 from tests.commands import run_here
 from tests.fuzzing import time_limit
 from tests.made_runs import LAYOUT, Answer, Case, make_run, outcomes, write_part
+from tests.projects import make_project
 from tests.services.test_retry import PART, ToldEngine
 
 OUTCOMES = LAYOUT.outcomes
@@ -407,3 +409,80 @@ def test_commands_that_only_read_import_nothing_of_the_user(tmp_path: Path, argu
     ran = run_here(*arguments, cwd=tmp_path)
     assert ran.code == 0, ran.err
     assert not (tmp_path / "ran").exists()
+
+
+SPOILING = '''
+import os
+from pathlib import Path
+from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec, FileReference
+from scythe_cli.registry import ExperimentRegistry
+
+
+class Building(ExperimentInputSpec):
+    area: float
+    mode: str = "well"
+    weather: FileReference
+
+
+class Demand(ExperimentOutputSpec):
+    n: int
+
+
+@ExperimentRegistry.Register(retries=0)
+def simulate(spec: Building) -> Demand:
+    """Count the characters of the weather, and spoil it."""
+    path = Path(spec.weather)
+    n = len(path.read_text())
+    if spec.mode != "well":
+        os.chmod(path, 0o644)
+        before = path.stat()
+        if spec.mode == "replace":
+            path.unlink()
+        with path.open("a") as file:
+            file.write("spoiled!")
+        if spec.mode == "hide":
+            path.write_text("rainy!!")
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    return Demand(n=n)
+'''
+
+
+@pytest.mark.parametrize("where", ["local", "s3"])
+def test_a_row_that_writes_to_its_input_file_changes_no_other_row(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    if where == "s3":
+        server: servers.S3Server = request.getfixturevalue("s3")
+        for name, value in server.env.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("SCYTHE_STORAGE_URI", f"s3://shared/{uuid4().hex}")
+    folder = make_project(tmp_path / "p", code=SPOILING)
+    (folder / "w.epw").write_text("sunny!!")
+    modes = ["well", "append", "well", "replace", "well", "hide", "well"]
+    rows = "".join(f"{i},{mode},w.epw\n" for i, mode in enumerate(modes))
+    (folder / "cases.csv").write_text(f"area,mode,weather\n{rows}")
+
+    ran = run_here("allocate", "cases.csv", "--workers", "1", cwd=folder)
+
+    assert ran.code == 1, ran.err
+    run = open_project(start=folder).run()
+    assert run.scalars()["n"].to_list() == [7] * 4
+    errors = run.errors().errors
+    assert [error.sort_index for error in errors] == [1, 3, 5]
+    for error in errors:
+        assert "has changed its input file weather" in (error.message or "") or error.error_type == "PermissionError"
+    (key,) = run.storage.list_tree(run.layout.artifacts)
+    assert run.storage.read_bytes(key) == b"sunny!!"
+    assert (folder / "w.epw").read_text() == "sunny!!"
+
+    # the stored file itself is changed, by somebody else
+    run.storage.write_bytes(key, b"rainy!!")
+    if where == "s3":
+        shutil.rmtree(os.environ["SCYTHE_CACHE_DIR"], ignore_errors=True)
+    again = run_here("retry", "--only", "failed", cwd=folder)
+    assert again.code == 1
+    for error in open_project(start=folder).run().errors().errors:
+        assert "not what it was" in (error.message or ""), error.message
+    rerun = run_here("rerun", "--row", "0", cwd=folder)
+    assert rerun.code != 0
+    assert "not what it was when the run was allocated" in rerun.err

@@ -288,12 +288,17 @@ def test_tables_of_three_libraries_are_taken_as_they_are(frame: Any) -> None:
     assert "dataframes" not in output.model_json_schema()["properties"]
 
 
-@pytest.mark.parametrize("frame", [FRAME, [1], None, pd.Series([1]), pl.Series([1]), pa.array([1]), "x", pd.DataFrame])
+@pytest.mark.parametrize("frame", [FRAME, [1], None, pa.array([1]), "x", pd.DataFrame])
 def test_anything_else_is_no_table(frame: Any) -> None:
     with pytest.raises(
         ValidationError, match=f"'bad' is a {type(frame).__name__}, not a pandas, Polars or Arrow table"
     ):
         Output(dataframes={"good": pd.DataFrame(FRAME), "bad": frame})
+
+
+@pytest.mark.parametrize("frame", [pd.Series([1]), pl.Series([1]), np.ones((2, 2))])
+def test_what_becomes_a_table_by_itself_is_taken(frame: Any) -> None:
+    assert Output(dataframes={"x": frame}).dataframes["x"] is frame
 
 
 def test_a_library_that_is_not_there_is_no_matter(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from scythe_cli.arrow.seeds import RowSeeds
 from scythe_cli.errors import ScytheError
 from scythe_cli.executor.rows.failure import Failure, failure_from
 from scythe_cli.executor.rows.frames import Frame, Warned, convert_frames
+from scythe_cli.executor.rows.inputs import InputCopies, InputFileError, stored_hash
 from scythe_cli.executor.rows.randomness import SharedGenerators
 from scythe_cli.model.columns import SPEC_LEVELS, columns_of, index_columns, input_columns, output_columns, output_files
 from scythe_cli.model.experiment import RegisteredExperiment
@@ -31,10 +32,7 @@ __all__ = ["InputFileError", "Leaf", "LeafResult", "OutputError", "RunContext"]
 Feature = int | float | str | bool | None
 
 _INT64 = 2**63
-
-
-class InputFileError(ScytheError):
-    """An input file of a spec is not where it should be."""
+_SHA256_HEX = 64
 
 
 class OutputError(ScytheError):
@@ -151,6 +149,7 @@ class Leaf:
         )
         self._storage: Any = None
         self._cache: Any = None
+        self._copies_of_inputs: InputCopies | None = None
         self._count = 0
 
     def begin(self, rows: pa.RecordBatch) -> None:
@@ -242,6 +241,7 @@ class Leaf:
         """
         if not self.experiment.accepts_tempdir:
             yield self._fetch_files(spec, None), {}
+            self._check_inputs()
             return
         self._count += 1
         pid = os.getpid()
@@ -249,6 +249,7 @@ class Leaf:
         tempdir.mkdir(parents=True)
         try:
             yield self._fetch_files(spec, tempdir), {"tempdir": tempdir}
+            self._check_inputs()
         finally:
             if os.getpid() == pid:  # and not a process that the function has forked
                 shutil.rmtree(tempdir, ignore_errors=True)
@@ -278,15 +279,36 @@ class Leaf:
         return copy
 
     def _fetch(self, name: str, reference: object) -> Path:
+        expected = stored_hash(str(reference), self.context.storage_location)
         if isinstance(reference, Path):
             if not reference.is_file():
                 raise InputFileError(f"the input file {name} is not there: {reference}")
-            return reference
-        if self._cache is None:
-            from scythe_cli.storage.cache import ArtifactCache
+            if expected is None:
+                return reference  # of a spec that belongs to no run
+            source = reference
+        else:
+            if self._cache is None:
+                from scythe_cli.storage.cache import ArtifactCache
 
-            self._cache = ArtifactCache()
-        return self._cache.fetch(str(reference))
+                self._cache = ArtifactCache()
+            whole = expected if expected is not None and len(expected) == _SHA256_HEX else None
+            source = self._cache.fetch(str(reference), sha256=whole)
+        if self._copies_of_inputs is None:
+            self._copies_of_inputs = InputCopies(self._scratch / f"inputs-{os.getpid()}")
+        return self._copies_of_inputs.local(name, source, expected)
+
+    def _check_inputs(self) -> None:
+        """Tell of a spec that has written to its input file.
+
+        Raises:
+            InputFileError: If it has.
+        """
+        changed = self._copies_of_inputs.changed() if self._copies_of_inputs is not None else []
+        if changed:
+            raise InputFileError(
+                f"the function has changed its input file {changed[0]}, which other specs read as well",
+                hint='Write to a copy: `local_file_location="copied-to-tempdir"` of Register() makes one.',
+            )
 
     def _features_of(self, spec: ExperimentInputSpec) -> dict[str, Feature]:
         features: dict[str, Feature] = {}

@@ -93,6 +93,7 @@ class OutcomeBatch:
     _bad: list[_Took] = field(default_factory=list[_Took])
     _failures: list[Failure] = field(default_factory=list[Failure])
     _has_extras: bool = False
+    _has_warnings: bool = False
     _scalars: list[Column] = field(init=False)
     _files: list[str] = field(init=False)
     _computed: frozenset[str] = field(init=False)
@@ -141,6 +142,7 @@ class OutcomeBatch:
             self._results.append(None)
             return
         self._results.append(result)
+        self._has_warnings |= bool(result.warnings)
         if result.frames or result.features:
             self._has_extras = True
             self.n_bytes += sum(frame.table.nbytes for frame in (result.frames or {}).values())
@@ -182,7 +184,7 @@ class OutcomeBatch:
                 tables.append(bad)
         outcomes = Outcomes(tables, [took[0] for took in self._bad])
         self._good, self._values, self._results, self._bad, self._failures = [], [], [], [], []
-        self._has_extras = False
+        self._has_extras = self._has_warnings = False
         self._extra = {}
         self.n_bytes = 0
         return outcomes
@@ -233,6 +235,7 @@ class OutcomeBatch:
         if why is not None:
             result: Any = self._results[row] or LeafResult(None)  # pyright: ignore[reportArgumentType]
             warned = Warned(column.name, "null instead of its value", why.removeprefix(f"{column.name}: "))
+            self._has_warnings = True
             self._results[row] = replace(result, warnings=[*(result.warnings or []), warned])
 
     def _groups(self) -> list[tuple[Sequence[int], Extras]]:
@@ -282,6 +285,13 @@ class OutcomeBatch:
                 field, column = frame_column(name, type_, frames)
                 labels = {frame.labels for frame in frames if frame is not None}
                 table = table.append_column(with_levels(field, levels, labels), column)
+        if self._extra or self._has_warnings:
+            table = self._with_extra_and_warnings(table, good, results)
+        return table
+
+    def _with_extra_and_warnings(
+        self, table: pa.Table, good: Sequence[_Took], results: Sequence[LeafResult | None]
+    ) -> pa.Table:
         warnings = [list((result and result.warnings) or []) for result in results]
         for name, values in self._extra.items():
             cells = [values.get(took[0]) for took in good]
