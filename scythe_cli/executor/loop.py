@@ -267,8 +267,9 @@ class RunLoop:
         pause_s = now_s - self._tick_s - timeout_s
         if pause_s >= _PAUSE_S:
             for child in self._processes.all:
-                if child.chunks and child.snapshot().started_s <= self._tick_s:
-                    child.add_pause(pause_s)
+                if child.chunks:
+                    # a spec may have begun since the last look, before the pause or after it
+                    child.add_pause(min(pause_s, max(0.0, now_s - child.snapshot().started_s)))
         self._tick_s = now_s
 
     # taking outcomes
