@@ -134,7 +134,7 @@ class _Hasher:
             if b"{" in data:
                 array = _replaced(array, _canonical_json)
             if self._artifacts and self._artifacts.encode() in data:
-                mark = re.compile(rf".*{re.escape(self._artifacts)}([0-9a-f]{{16}})/[^/]+")
+                mark = re.compile(rf".*{re.escape(self._artifacts)}([0-9a-f]{{16}})[0-9a-f]*/[^/]+")
                 array = _replaced(array, lambda text: match[1] if (match := mark.fullmatch(text)) else text)
         return _hashed_bytes(array, _salt(name, _TEXT))
 

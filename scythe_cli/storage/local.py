@@ -258,7 +258,7 @@ class LocalStorage:
 
     def rename(self, key: str, to: str) -> None:
         """Give a file another key."""
-        self.size(key)  # what is not there is said so
+        self._status(key)  # what is not there is said so
         with self._reading(self._path(key)), self._inside(key) as inside, self._writing(to) as target:
             try:
                 # exclusively: what has appeared there meanwhile keeps its name

@@ -318,7 +318,7 @@ WAIT = """
     if case.mode == "wait":
         import time
         from pathlib import Path
-        while not Path("go").exists():
+        while not Path(__file__).with_name("go").exists():
             time.sleep(0.05)
 """
 

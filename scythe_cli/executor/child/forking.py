@@ -18,8 +18,9 @@ __all__ = ["adopt_orphans", "end_like", "fork", "fork_cost_s", "kill_orphans", "
 
 _PR_SET_CHILD_SUBREAPER = 36
 _TASKS = Path("/proc/self/task")
-_HARMLESS = frozenset({"jemalloc_bg_thd"})
-"""Threads that a fork does no harm to: jemalloc, in PyArrow, starts its own again."""
+_HARMLESS = frozenset({"jemalloc_bg_thd", "polars-ooc-clea"})
+"""Threads that a fork does no harm to: jemalloc, in PyArrow, starts its own again; the one of Polars removes temporary
+files, while the threads that compute start at the first use."""
 
 _GPU_DEVICES = ("/dev/nvidia", "/dev/kfd", "/dev/dri/render")
 
