@@ -30,7 +30,8 @@ def test_a_fleet_runs_what_is_new_and_once(live: LiveProject) -> None:
     assert scalars["y"].to_list()[-3:] == [201.0] * 3
 
     (live.root / "calls.txt").unlink()
-    again = scythe("allocate", "cases.csv", "--no-wait", "--reuse", "--json", cwd=live.root)
+    # without --dedupe, rows that say the same are repetitions, and draw numbers of their own
+    again = scythe("allocate", "cases.csv", "--no-wait", "--reuse", "--dedupe", "--json", cwd=live.root)
     assert again.returncode == 0, again.stderr
     assert live.calls() == []
     tables = pl.read_parquet(f"{json.loads(again.stdout)['uri']}/final/scalars.pq", glob=False)
