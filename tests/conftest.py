@@ -28,6 +28,9 @@ settings.load_profile("scythe")
 # a shell that starts the tests in the background has them ignore SIGINT, and with them every process that they start
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# and so does `nohup` with SIGHUP
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 _SETTINGS = ("SCYTHE_", "AWS_", "HATCHET_CLIENT_")
 _KEPT = ("SCYTHE_SERVERS_DIR", "SCYTHE_REQUIRE_LIVE", "AWS_CA_BUNDLE")
