@@ -119,7 +119,7 @@ def test_worker_of_other_code_refuses(live: LiveProject) -> None:
     elsewhere = live.root.with_name("elsewhere")
     shutil.copytree(live.root, elsewhere)
     (elsewhere / "live_module.py").write_text((live.root / "live_module.py").read_text() + "\n# changed\n")
-    live.start_worker("--slots", "1", cwd=elsewhere)
+    live.start_worker("--slots", "1", cwd=elsewhere, env={"SCYTHE_WORKER_STORAGES": str(live.root / "runs")})
     result = live.open().allocate(cases)
     assert result.counts == StateCounts(failed=8)
     assert result.errors[0].error_type == "SchemaMismatch"
