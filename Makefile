@@ -51,8 +51,8 @@ check: sync ## lint, format, types, structure, lock file, what documents say
 	$(RUN) lint-imports --no-cache --no-logo
 	$(RUN) python scripts/structure.py --check
 	$(RUN) python scripts/check_links.py
-	$(RUN) python scripts/make_schemas.py --check
-	$(RUN) python scripts/make_architecture.py --check
+	$(RUN) python -m scripts.make_schemas --check
+	$(RUN) python -m scripts.make_architecture --check
 
 format: sync ## format the code
 	$(RUN) ruff check --fix

@@ -1,7 +1,7 @@
 """Write the parts of docs/architecture.md that the code says itself, and its pictures.
 
-python scripts/make_architecture.py            # writes docs/architecture.md and docs/images/way-*.svg
-python scripts/make_architecture.py --check    # only tells what is not as it would be written
+python -m scripts.make_architecture            # writes docs/architecture.md and docs/images/way-*.svg
+python -m scripts.make_architecture --check    # only tells what is not as it would be written
 
 The order of the layers is that of the contract in pyproject.toml, what a room is for is the docstring of its
 `__init__`, what a module is for the first line of its docstring, and the pictures are drawn from `scripts/ways.toml`.
@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import Any
+
+from scripts.made_files import write_or_check
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "scythe_cli"
@@ -261,18 +263,8 @@ def _cell(text: str) -> str:
 def main() -> int:
     """Write, or check."""
     wanted = texts()
-    stray = set(IMAGES.glob("way-*.svg")) - wanted.keys()
-    wrong = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
-    if "--check" in sys.argv[1:]:
-        for path in sorted([*wrong, *stray]):
-            print(f"{path.relative_to(ROOT)} is not what `python scripts/make_architecture.py` writes", file=sys.stderr)
-        return 1 if wrong or stray else 0
-    for path in stray:
-        path.unlink()
-    for path in wrong:
-        path.write_text(wanted[path], encoding="utf-8")
-    print(f"{PAGE.relative_to(ROOT)} and {len(wanted) - 1} pictures")
-    return 0
+    made = f"{PAGE.relative_to(ROOT)} and {len(wanted) - 1} pictures"
+    return write_or_check("scripts.make_architecture", wanted, IMAGES.glob("way-*.svg"), made=made)
 
 
 if __name__ == "__main__":

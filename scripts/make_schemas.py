@@ -1,7 +1,7 @@
 """Write the JSON schemas of what commands print with `--json`, and the list of them in docs/json.md.
 
-python scripts/make_schemas.py            # writes docs/schemas/*.json and the table in docs/json.md
-python scripts/make_schemas.py --check    # only tells what is not as it would be written
+python -m scripts.make_schemas            # writes docs/schemas/*.json and the table in docs/json.md
+python -m scripts.make_schemas --check    # only tells what is not as it would be written
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import sys
 from pathlib import Path
 
+from scripts.made_files import write_or_check
 from scythe_cli.services.json_documents import DOCUMENTS, schema_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,19 +47,8 @@ def table() -> str:
 def main() -> int:
     """Write, or check."""
     wanted = texts()
-    stray = set(FOLDER.glob("*.json")) - wanted.keys()
-    wrong = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
-    if "--check" in sys.argv[1:]:
-        for path in sorted([*wrong, *stray]):
-            print(f"{path.relative_to(ROOT)} is not what `python scripts/make_schemas.py` writes", file=sys.stderr)
-        return 1 if wrong or stray else 0
-    FOLDER.mkdir(exist_ok=True)
-    for path in stray:
-        path.unlink()
-    for path in wrong:
-        path.write_text(wanted[path], encoding="utf-8")
-    print(f"{len(wanted) - 1} schemas in {FOLDER.relative_to(ROOT)}")
-    return 0
+    made = f"{len(wanted) - 1} schemas in {FOLDER.relative_to(ROOT)}"
+    return write_or_check("scripts.make_schemas", wanted, FOLDER.glob("*.json"), made=made)
 
 
 if __name__ == "__main__":

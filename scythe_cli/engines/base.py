@@ -133,6 +133,8 @@ class Job:
 
 
 def _with_attempts(batches: Iterator[pa.RecordBatch], todo: pa.Table | None) -> Iterator[pa.RecordBatch]:
+    from scythe_cli.executor.protocol import ATTEMPT  # on use, as all that runs specs
+
     first = pa.array([1], pa.int32())
     wanted = None if todo is None else todo.column("sort_index").combine_chunks()
     attempts = first if todo is None else todo.column("attempt").combine_chunks()
@@ -141,7 +143,7 @@ def _with_attempts(batches: Iterator[pa.RecordBatch], todo: pa.Table | None) -> 
             at: Any = pa.array([0] * batch.num_rows, pa.int32())
         else:
             at = pc.index_in(batch.column("sort_index"), value_set=wanted)
-        yield batch.append_column("__attempt__", attempts.take(at))
+        yield batch.append_column(ATTEMPT, attempts.take(at))
 
 
 @dataclass(frozen=True, slots=True)

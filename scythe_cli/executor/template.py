@@ -24,7 +24,7 @@ from scythe_cli.errors import EngineError, EntrypointError
 from scythe_cli.executor.rows.capture import read_output
 from scythe_cli.model.function_ref import ExperimentTarget
 
-__all__ = ["Template", "TemplateLostError", "TemplateState", "Templates", "can_fork", "start_python"]
+__all__ = ["Template", "TemplateLostError", "TemplateState", "Templates", "start_python"]
 
 
 _ANSWER_S = 60.0
@@ -46,7 +46,7 @@ class TemplateState(Enum):
     LOST = auto()  # it has ended before it was ready
 
 
-def can_fork() -> bool:
+def _can_fork() -> bool:
     """Whether processes can be forked from a template on this system: Linux, where the kernel tells of their ends."""
     return sys.platform == "linux" and hasattr(os, "pidfd_open") and hasattr(os, "memfd_create")
 
@@ -241,6 +241,7 @@ class Templates:
 
     Attributes:
         threads: See `start_python`.
+        forks: Whether processes are forked, as far as it is known.
         fork_s: What a fork takes, in seconds; None where processes are not forked, or it is not known yet.
         notices: For the user: why processes are not forked.
     """
@@ -255,16 +256,11 @@ class Templates:
         self._needs_s3 = needs_s3
         self._seed = seed
         self._is_forced = start_method == "fork"
-        self._forks = start_method != "spawn" and can_fork()
+        self.forks = start_method != "spawn" and _can_fork()
         self._template: Template | None = None
         self._spent: list[Template] = []
         self._n_lost = 0
         self._lock = threading.Lock()
-
-    @property
-    def forks(self) -> bool:
-        """Whether processes are forked, as far as it is known."""
-        return self._forks
 
     def current(self) -> Template | None:
         """The template, which may still be loading; None where processes are started by themselves.
@@ -274,7 +270,7 @@ class Templates:
             EntrypointError: If the experiment cannot be loaded.
         """
         with self._lock:
-            if not self._forks:
+            if not self.forks:
                 return None
             if self._template is None:
                 self._template = Template(
@@ -285,7 +281,7 @@ class Templates:
                 case TemplateState.READY:
                     self.fork_s = template.fork_s
                 case TemplateState.UNFIT:
-                    self._forks = False
+                    self.forks = False
                     self.notices.append(
                         f"each process loads {self._target.describe()} by itself: {template.unfit_reason}, "
                         'and is not forked; `start_method = "fork"` does so all the same'
@@ -296,15 +292,13 @@ class Templates:
                     pass
             return template
 
-    def lose(self) -> Template | None:
-        """Do without the present template, which has ended; returns it. After some, processes are not forked."""
+    def lose(self) -> None:
+        """Do without the present template, which has ended; after some, processes are not forked."""
         with self._lock:
-            lost = self._template
             self._n_lost += 1
             if self._n_lost >= _MAX_LOST:
-                self._forks = False
+                self.forks = False
             self._retire()
-            return lost
 
     def _retire(self) -> None:
         if self._template is not None:

@@ -135,7 +135,7 @@ def test_what_is_printed_is_one_document_of_its_schema(
 
 def test_schemas_are_what_the_records_are() -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "make_schemas.py", "--check"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "scripts.make_schemas", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -18,6 +18,7 @@ from scythe_cli.errors import EntrypointError
 from scythe_cli.model.function_loading import ImportedInWorker, in_worker, load_target, stop_if_in_worker
 from scythe_cli.model.function_ref import ExperimentTarget, target_of
 from scythe_cli.registry import ExperimentOptions, ExperimentRegistry, RegisteredExperiment, experiment_from_function
+from tests.executor.module_targets import target_of_text
 
 MODULE = """
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
@@ -241,28 +242,8 @@ def test_a_function_that_cannot_be_pickled() -> None:
         target_of(experiment_from_function(simulate), root=None)
 
 
-def _target_in(folder: Path, name: str, text: str) -> ExperimentTarget:
-    (folder / f"{name}.py").write_text(text)
-    return ExperimentTarget(
-        kind="module",
-        name="x",
-        module=name,
-        file=None,
-        attribute="simulate",
-        registered_name=None,
-        sys_path=(str(folder), *sys.path),
-        cwd=str(folder),
-        retries=0,
-        execution_timeout_s=1.0,
-        memory_limit_bytes=None,
-        inject_workflow_run_id=True,
-        auto_fetch_files=True,
-        local_file_location="cache",
-    )
-
-
 def test_modules_that_cannot_be_loaded(tmp_path: Path) -> None:
-    target = _target_in(tmp_path, "failing", "def f():\n    raise KeyError('gone')\n\n\nf()\n")
+    target = target_of_text("def f():\n    raise KeyError('gone')\n\n\nf()\n", tmp_path, "failing")
     with pytest.raises(EntrypointError, match=r"cannot be loaded in a worker") as caught:
         load_target(target)
     lines = caught.value.message.splitlines()
@@ -270,11 +251,11 @@ def test_modules_that_cannot_be_loaded(tmp_path: Path) -> None:
     assert lines[2] == f'  File "{tmp_path}/failing.py", line 5, in <module>'
     assert lines[-1] == "KeyError: 'gone'"
     with pytest.raises(EntrypointError, match="SyntaxError"):
-        load_target(_target_in(tmp_path, "misspelt", "def f(:\n"))
+        load_target(target_of_text("def f(:\n", tmp_path, "misspelt"))
     with pytest.raises(EntrypointError, match="SystemExit: 3"):
-        load_target(_target_in(tmp_path, "exiting", "import sys\nsys.exit(3)\n"))
+        load_target(target_of_text("import sys\nsys.exit(3)\n", tmp_path, "exiting"))
     with pytest.raises(EntrypointError, match="No module named 'not_there'"):
-        load_target(_target_in(tmp_path, "importing", "import not_there\n"))
+        load_target(target_of_text("import not_there\n", tmp_path, "importing"))
 
 
 def test_a_module_that_imports_one_that_starts_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,7 +263,7 @@ def test_a_module_that_imports_one_that_starts_a_run(tmp_path: Path, monkeypatch
     (tmp_path / "starter.py").write_text(
         "from scythe_cli.model.function_loading import stop_if_in_worker\nstop_if_in_worker()\n"
     )
-    target = _target_in(tmp_path, "importer", "import starter\n" + MODULE.format(decorator=""))
+    target = target_of_text("import starter\n" + MODULE.format(decorator=""), tmp_path, "importer")
     with pytest.raises(EntrypointError, match=r"imports a module that starts a run(.|\n)*__main__"):
         load_target(target)
 

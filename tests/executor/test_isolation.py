@@ -19,7 +19,8 @@ from scythe_cli.executor.rows.call import RunContext
 from scythe_cli.model.function_ref import ExperimentTarget, target_of
 from scythe_cli.model.spec_rows import with_meta
 from scythe_cli.registry import experiment_from_function
-from tests.executor.test_pool import CASES, RUN, _is_alive, _wait_for
+from tests.executor.test_pool import CASES, RUN
+from tests.waiting import is_running, wait_for
 
 pytestmark = pytest.mark.processes
 
@@ -141,7 +142,7 @@ def test_what_failed_rows_wrote_is_kept(target: ExperimentTarget, tmp_path: Path
 def test_what_a_row_has_started_ends_with_its_process(target: ExperimentTarget) -> None:
     rows, _ = _run(target, _limits(isolation="row"), "daemon", "orphan", "quick")
     for row in rows[:2]:
-        _wait_for(lambda pid=int(row["out:text"]): not _is_alive(pid))
+        wait_for(lambda pid=int(row["out:text"]): not is_running(pid), 15.0)
 
 
 def test_a_module_with_threads_is_loaded_by_each_process(
@@ -195,7 +196,7 @@ def test_nothing_is_left_behind(target: ExperimentTarget, tmp_path: Path, monkey
     assert template is not None
     pids = [child.pid for child in executor.children] + [template._process.pid]
     executor.close()
-    assert not any(_is_alive(pid) for pid in pids)
+    assert not any(is_running(pid) for pid in pids)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("scythe-")] == []
 
 
@@ -216,9 +217,9 @@ def test_a_template_ends_with_the_process_that_started_it(target: ExperimentTarg
                 time.sleep(1000)
         os._exit(1)
     try:
-        _wait_for(lambda: (tmp_path / "pids").exists() and (tmp_path / "pids").read_text(), 60)
+        wait_for(lambda: (tmp_path / "pids").exists() and (tmp_path / "pids").read_text(), 60)
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
     for own in map(int, (tmp_path / "pids").read_text().split()):
-        _wait_for(lambda own=own: not _is_alive(own))
+        wait_for(lambda own=own: not is_running(own), 15.0)

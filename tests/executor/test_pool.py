@@ -25,9 +25,12 @@ from scythe_cli.model.function_ref import ExperimentTarget, target_of
 from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
 from scythe_cli.model.spec_rows import with_meta
 from scythe_cli.registry import experiment_from_function
+from tests.executor.module_targets import target_of_text
+from tests.waiting import is_running, wait_for
 
 pytestmark = pytest.mark.processes
 
+ROOT = Path(__file__).parents[2]
 CASES = Path(__file__).parent / "executor_cases"
 RUN = "sim/v1.0.0/2025-01-01_00-00-00"
 NIGHTLY = os.environ.get("SCYTHE_NIGHTLY") == "1"  # read here: tests see no such variable
@@ -71,22 +74,7 @@ def make(target: ExperimentTarget) -> Iterator[Make]:
     for executor in made.values():
         pids = [child.pid for child in executor.children]
         executor.close()
-        assert not any(_is_alive(pid) for pid in pids)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False
-    return status.rpartition(")")[2].split()[0] != "Z"
-
-
-def _wait_for(condition: Callable[[], object], timeout_s: float = 15.0) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.01)
+        assert not any(is_running(pid) for pid in pids)
 
 
 def _rows(kinds: Sequence[str | tuple[str, float, str]]) -> pa.RecordBatch:
@@ -244,7 +232,7 @@ def test_what_a_spec_started_ends_with_it(make: Make, tmp_path: Path) -> None:
     rows = _run(make(timeout_s=0.6), ("start-and-hang", 0.0, str(note)))
     assert rows[0]["state"] == "timeout"
     pids = [int(pid) for pid in note.read_text().split()]
-    _wait_for(lambda: not any(_is_alive(pid) for pid in pids))
+    wait_for(lambda: not any(is_running(pid) for pid in pids), 15.0)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit of a single request is Linux only")
@@ -314,7 +302,7 @@ def test_a_process_killed_from_outside_loses_its_running_row(make: Make, tmp_pat
     executor = make()
 
     def kill() -> None:
-        _wait_for(lambda: any(child.chunks for child in executor.children))
+        wait_for(lambda: any(child.chunks for child in executor.children), 15.0)
         time.sleep(0.3)
         busy = next(child for child in executor.children if child.chunks)
         os.kill(busy.pid, signal.SIGKILL)
@@ -470,7 +458,7 @@ def test_the_source_is_read_as_it_is_needed(make: Make) -> None:
     # whatever happens, the next run with these processes is not to find this one
     with contextlib.closing(make(workers=2).run(source(), stop=StopSignal())) as tables:  # type: ignore[type-var]
         next(table for table in tables if table.num_rows)
-    assert asked < 25
+    assert asked < 10
 
 
 def test_a_heartbeat_while_nothing_finishes(make: Make) -> None:
@@ -496,7 +484,11 @@ list(executor.run([rows], stop=StopSignal()))
 
 def test_no_process_outlives_a_killed_parent(tmp_path: Path) -> None:
     script = PARENT.format(cases=str(CASES), runs=str(tmp_path / "runs"), pids=str(tmp_path))
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "TMPDIR": str(tmp_path)}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, (Path(__file__).parent, ROOT))),
+        "TMPDIR": str(tmp_path),
+    }
     children: list[int] = []
     with subprocess.Popen([sys.executable, "-c", script], env=environment) as parent:
 
@@ -505,46 +497,28 @@ def test_no_process_outlives_a_killed_parent(tmp_path: Path) -> None:
             return len(children) >= 3 and any(path.name.isdigit() for path in tmp_path.iterdir())
 
         try:
-            _wait_for(both_run, 120.0)
+            wait_for(both_run, 120.0)
             time.sleep(0.5)
         finally:
             # also where it has not come to that: a process that nobody waits for is told in another test
             parent.kill()
-    _wait_for(lambda: not any(_is_alive(pid) for pid in children), 60.0)
-
-
-def _target_of_text(text: str, folder: Path, name: str) -> ExperimentTarget:
-    (folder / f"{name}.py").write_text(text)
-    fields = {"retries": 0, "execution_timeout_s": 1.0, "memory_limit_bytes": None, "inject_workflow_run_id": True}
-    return ExperimentTarget(
-        kind="module",
-        name="x",
-        module=name,
-        file=None,
-        attribute="simulate",
-        registered_name=None,
-        sys_path=(str(folder), *sys.path),
-        cwd=str(folder),
-        auto_fetch_files=True,
-        local_file_location="cache",
-        **fields,  # type: ignore[arg-type]
-    )
+    wait_for(lambda: not any(is_running(pid) for pid in children), 60.0)
 
 
 def test_a_module_that_cannot_be_imported(make: Make, tmp_path: Path) -> None:
-    what = _target_of_text("import math\n\nmath.no_such_thing\n", tmp_path, "broken_module")
+    what = target_of_text("import math\n\nmath.no_such_thing\n", tmp_path, "broken_module")
     with pytest.raises(EntrypointError, match=r"broken_module.*(\n.*)*line 3, in <module>(\n.*)*no_such_thing"):
         _run(make(what=what), "fine")
 
 
 def test_a_module_that_ends_its_process(make: Make, tmp_path: Path) -> None:
-    what = _target_of_text("import os\nprint('loading')\nos._exit(7)\n", tmp_path, "exiting_module")
+    what = target_of_text("import os\nprint('loading')\nos._exit(7)\n", tmp_path, "exiting_module")
     with pytest.raises(EntrypointError, match=r"exited with code 7 by itself\nloading"):
         _run(make(what=what, workers=2), "fine", "fine")
 
 
 def test_a_module_without_the_function(make: Make, tmp_path: Path) -> None:
-    what = _target_of_text("x = 1\n", tmp_path, "empty_module")
+    what = target_of_text("x = 1\n", tmp_path, "empty_module")
     with pytest.raises(EntrypointError, match="has no experiment 'simulate'"):
         _run(make(what=what), "fine")
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scythe_cli.services.project import Project, open_project
+from tests.waiting import wait_for
 
-__all__ = ["MODULE", "LiveProject", "Worker", "wait_for"]
+__all__ = ["MODULE", "LiveProject", "Worker"]
 
 MODULE = '''
 import os, time
@@ -134,11 +135,3 @@ class LiveProject:
         """The specs that have been run, once for each time."""
         path = self.root / "calls.txt"
         return [int(line) for line in path.read_text().split()] if path.exists() else []
-
-
-def wait_for(condition: Callable[[], bool], timeout_s: float) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not so within {timeout_s} s"
-        time.sleep(0.1)

@@ -8,8 +8,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.live.fleet import LiveProject, wait_for
+from tests.live.fleet import LiveProject
 from tests.projects import scythe
+from tests.waiting import wait_for
 
 
 def test_a_run_is_submitted_watched_cancelled_and_finished(live: LiveProject) -> None:

@@ -13,7 +13,8 @@ import pytest
 from scythe_cli.core.records import StateCounts
 from scythe_cli.services.records import AllocateResult
 from tests.hatchet_servers import HatchetServers
-from tests.live.fleet import LiveProject, wait_for
+from tests.live.fleet import LiveProject
+from tests.waiting import wait_for
 
 
 class _Allocation(threading.Thread):

@@ -17,7 +17,8 @@ from scythe_cli.engines.hatchet.engine import HatchetEngine
 from scythe_cli.errors import EngineError, UsageError
 from scythe_cli.run.ledger import Ledger, read_part
 from scythe_cli.services.runs.fleet import cancel_run, submit_job
-from tests.live.fleet import LiveProject, wait_for
+from tests.live.fleet import LiveProject
+from tests.waiting import wait_for
 
 _IDS = ["experiment_id", "workflow_run_id", "root_workflow_run_id"]
 

@@ -32,6 +32,7 @@ from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage
 from tests import servers
 from tests.made_runs import LAYOUT
+from tests.waiting import wait_for
 
 KEY = LAYOUT.key(".lease")
 
@@ -283,13 +284,6 @@ def test_exactly_one_takes_an_expired_lease_over(storage: Storage, abandoned: bo
     assert abandoned_claims(storage, LAYOUT) == []
 
 
-def wait_for(condition: Any) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_lease_is_renewed_while_it_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease_module, "RENEW_S", 0.02)
     storage = open_storage(tmp_path)
@@ -301,9 +295,9 @@ def test_lease_is_renewed_while_it_is_held(tmp_path: Path, monkeypatch: pytest.M
             now = LeaseRecord.from_bytes(storage.read_bytes(KEY))
             return now is not None and now.token == first.token and now.expires > first.expires
 
-        wait_for(is_later)
+        wait_for(is_later, 10.0)
         storage.delete(KEY)  # somebody tidies up
-        wait_for(lambda: storage.exists(KEY))
+        wait_for(lambda: storage.exists(KEY), 10.0)
 
 
 def test_owner_that_was_away_finds_out_and_leaves_the_new_lease_alone(
@@ -337,6 +331,6 @@ def test_storage_that_fails_for_a_while_does_not_cost_the_lease(
                 raise StorageError("no")
 
             patch.setattr(type(storage), "read_bytes", refuse)
-            wait_for(lambda: len(tries) > 2)
-        wait_for(lambda: storage.read_bytes(KEY) != before)
+            wait_for(lambda: len(tries) > 2, 10.0)
+        wait_for(lambda: storage.read_bytes(KEY) != before, 10.0)
         lease.check()

@@ -55,17 +55,7 @@ class HatchetRunRef:
         progress: ProgressCallback | None = None,
         timeout_s: float | None = None,
     ) -> Execution:
-        """Wait for the end of the run.
-
-        Args:
-            stop: Ends the wait; the run goes on.
-            progress: Called as the run goes on.
-            timeout_s: How long to wait at most.
-
-        Raises:
-            WaitTimeoutError: If the run is not done in time; it goes on.
-            EngineError: If the run's root node failed, or the engine cannot be reached for minutes.
-        """
+        """Wait for the end of the run; see `Submitted.wait`. A run fails as a whole if its root node does."""
         return _Wait(self, stop or StopSignal(), progress, timeout_s).until_done()
 
 

@@ -16,6 +16,7 @@ import socket
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.function_loading import enter_worker, load_target
 from scythe_cli.model.function_ref import ExperimentTarget
 
-__all__ = ["broken", "end_with_pipe", "load", "main", "run_forked"]
+__all__ = ["Loaded", "broken", "end_with_pipe", "freeze", "load", "main", "run_forked"]
 
 
 def main(arguments: list[str]) -> int:
@@ -49,54 +50,72 @@ def main(arguments: list[str]) -> int:
     start = connection.receive()
     if start is None:
         return 0
-    generators = SharedGenerators(RunContext.from_bytes(bytes(start.blobs[0])).seed)
-    generators.install()
     try:
-        experiment = load(bytes(start.blobs[1]))
+        loaded = load(bytes(start.blobs[1]), RunContext.from_bytes(bytes(start.blobs[0])).seed, capture)
     except ScytheError as error:
         connection.send(broken(error))
         return 1
-    capture.install_logging()
-    capture.take()
-    # what is loaded stays loaded: the collector need not look at it again and again
-    gc.collect()
-    gc.freeze()
-    return _serve(connection, board_fd, capture, experiment, generators, start)
+    freeze()
+    return _serve(connection, board_fd, loaded, start)
 
 
-def run_forked(
-    fds: Sequence[int], capture: Capture, experiment: RegisteredExperiment[Any, Any], generators: SharedGenerators
-) -> int:
+def run_forked(fds: Sequence[int], loaded: Loaded) -> int:
     """Run specs until the parent has no more, in a process that was forked for that just now.
 
     Args:
         fds: Socket, board, lifeline and output of this process.
-        capture: What takes its output so far.
-        experiment: The experiment, loaded.
-        generators: Those of this process, as it was loaded under.
+        loaded: What it has been forked with.
     """
     socket_fd, board_fd, lifeline_fd, output_fd = fds
     end_with_pipe(lifeline_fd)
     for number in (1, 2):
         os.dup2(output_fd, number)
     _write_stacks_to(output_fd)
-    capture.move_to(output_fd)
+    loaded.capture.move_to(output_fd)
     connection = Connection(socket.socket(fileno=socket_fd))
     start = connection.receive()
-    return 0 if start is None else _serve(connection, board_fd, capture, experiment, generators, start)
+    return 0 if start is None else _serve(connection, board_fd, loaded, start)
 
 
-def load(target: bytes) -> RegisteredExperiment[Any, Any]:
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a process has once it has loaded the experiment.
+
+    Attributes:
+        experiment: What to call.
+        generators: What gives `random` and `numpy.random` the seed of a row.
+        capture: What takes the output of rows.
+    """
+
+    experiment: RegisteredExperiment[Any, Any]
+    generators: SharedGenerators
+    capture: Capture
+
+
+def load(target: bytes, seed: int, capture: Capture) -> Loaded:
     """Load the experiment, as in a worker process.
 
     Args:
         target: What `ExperimentTarget.to_bytes` gave.
+        seed: The run's.
+        capture: What takes the output of this process.
 
     Raises:
         ScytheError: If it cannot be loaded.
     """
     enter_worker()
-    return load_target(ExperimentTarget.from_bytes(target))
+    generators = SharedGenerators(seed)
+    generators.install()
+    experiment = load_target(ExperimentTarget.from_bytes(target))
+    capture.install_logging()
+    capture.take()
+    return Loaded(experiment, generators, capture)
+
+
+def freeze() -> None:
+    """Let the collector not look, again and again, at what stays loaded; nor copy its pages in a forked process."""
+    gc.collect()
+    gc.freeze()
 
 
 def broken(error: ScytheError) -> Message:
@@ -114,9 +133,7 @@ def _write_stacks_to(output_fd: int) -> None:
 def _serve(
     connection: Connection,
     board_fd: int,
-    capture: Capture,
-    experiment: RegisteredExperiment[Any, Any],
-    generators: SharedGenerators,
+    loaded: Loaded,
     start: Message,
 ) -> int:
     adopt_orphans()
@@ -135,12 +152,12 @@ def _serve(
     server = Server(
         connection,
         board,
-        capture,
-        experiment,
+        loaded.capture,
+        loaded.experiment,
         RunContext.from_bytes(bytes(start.blobs[0])),
         Path(start.fields["scratch"]),
         start.fields["execution_timeout_s"],
-        generators,
+        loaded.generators,
         folder,
         start.fields["keep_files"],
     )

@@ -155,12 +155,9 @@ class Server:
 
         return noting
 
-    def _renew_folder(self) -> None:
+    def _renew_folder(self, folder: RowFolder) -> None:
         """Give the next spec a folder of its own."""
-        folder = self._folder
         self._capture.has_seen = False
-        if folder is None:
-            return
         folder.renew()
         home = os.open(folder.path, os.O_RDONLY)
         os.close(self._home)
@@ -182,7 +179,7 @@ class Server:
         if self._keeps == "always" or (self._keeps == "failed" and isinstance(result, Failure)):
             keep_files(folder.path, folder.project, self._context, sort_index)
         if not is_last:
-            self._renew_folder()
+            self._renew_folder(folder)
 
     def serve(self) -> None:
         """Run rows until the parent closes its end."""
@@ -230,7 +227,7 @@ class Server:
         if status or end not in (_DONE, _GAVE_BACK):
             end_like(status)
         if self._folder is not None and (stop - start > 1 or self._folder.is_changed()):
-            self._renew_folder()
+            self._renew_folder(self._folder)
         return end == _DONE
 
     def _run_rows(self, chunk_rows: _Rows, start: int, stop: int) -> None:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import gc
 import json
 import os
 import select
@@ -30,11 +29,9 @@ from typing import Any
 
 from scythe_cli.errors import ScytheError
 from scythe_cli.executor.child.forking import adopt_orphans, fork, fork_cost_s, kill_orphans, unfit_reason, wait_for
-from scythe_cli.executor.child.main import broken, end_with_pipe, load, run_forked
+from scythe_cli.executor.child.main import Loaded, broken, end_with_pipe, freeze, load, run_forked
 from scythe_cli.executor.rows.capture import Capture
 from scythe_cli.executor.rows.failure import cut_middle
-from scythe_cli.executor.rows.randomness import SharedGenerators
-from scythe_cli.model.experiment import RegisteredExperiment
 
 __all__ = ["main"]
 
@@ -56,26 +53,20 @@ def main(arguments: list[str]) -> int:
     capture = Capture(output_fd)
     with os.fdopen(target_fd, "rb") as file:
         target = file.read()
-    generators = SharedGenerators(seed)
-    generators.install()
     try:
-        experiment = load(target)
+        loaded = load(target, seed, capture)
     except ScytheError as error:
         fields = broken(error).fields
         _answer(control, broken=cut_middle(fields["message"], _TEXT_CHARS), hint=fields["hint"])
         return 1
-    capture.install_logging()
-    capture.take()
     _warm_up(needs_s3=bool(needs_s3))
-    # what is loaded stays loaded: the collector need not look at it, nor copy its pages, again and again
-    gc.collect()
-    gc.freeze()
+    freeze()
     fork_s = fork_cost_s(5)
     unfit = None if is_forced else unfit_reason()
     _answer(control, ready=True, unfit=unfit, fork_s=fork_s)
     if unfit is not None:
         return 0
-    return _Template(control, [lifeline_fd, output_fd], capture, experiment, generators).serve()
+    return _Template(control, [lifeline_fd, output_fd], loaded).serve()
 
 
 def _warm_up(*, needs_s3: bool) -> None:
@@ -97,19 +88,10 @@ def _answer(control: socket.socket, **fields: Any) -> None:
 
 
 class _Template:
-    def __init__(
-        self,
-        control: socket.socket,
-        own_fds: list[int],
-        capture: Capture,
-        experiment: RegisteredExperiment[Any, Any],
-        generators: SharedGenerators,
-    ) -> None:
+    def __init__(self, control: socket.socket, own_fds: list[int], loaded: Loaded) -> None:
         self._control = control
         self._own_fds = own_fds
-        self._capture = capture
-        self._experiment = experiment
-        self._generators = generators
+        self._loaded = loaded
         self._children: set[int] = set()
         self._parent = os.getppid()
 
@@ -127,7 +109,7 @@ class _Template:
             if "fork" in request:
                 pid = self._fork(fds)
                 if not pid:
-                    return run_forked(fds, self._capture, self._experiment, self._generators)
+                    return run_forked(fds, self._loaded)
                 self._children.add(pid)
                 _answer(self._control, pid=pid)
             else:

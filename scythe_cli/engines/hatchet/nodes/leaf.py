@@ -33,6 +33,7 @@ from scythe_cli.engines.hatchet.payloads import (
 )
 from scythe_cli.errors import EntrypointError, ScytheError
 from scythe_cli.executor.limits import Limits, StopSignal
+from scythe_cli.executor.protocol import ATTEMPT
 from scythe_cli.executor.rows.call import RunContext
 from scythe_cli.executor.rows.failure import Failure, failure_from
 from scythe_cli.model.experiment import RegisteredExperiment
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 __all__ = ["LeafRunner", "SpecFailedError", "leaf_timeout"]
 
 
-_ATTEMPT = "__attempt__"
 _GRACE = timedelta(minutes=5)
 
 
@@ -145,7 +145,7 @@ class LeafRunner:
         if rows.n == 1:
             # the id that the dashboard shows
             table = _replaced(table, "workflow_run_id", array_of([ctx.workflow_run_id], pa.string()))
-        table = table.append_column(_ATTEMPT, array_of(rows.attempt_numbers, pa.int32()))
+        table = table.append_column(ATTEMPT, array_of(rows.attempt_numbers, pa.int32()))
         context = RunContext(run.storage, run.experiment_id, run.root_workflow_run_id, self.worker, run.seed)
         limits = replace(
             Limits.of(self.experiment.options),
