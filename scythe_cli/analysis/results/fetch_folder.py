@@ -91,6 +91,8 @@ class FetchJob:
     file: str  # relative to the folder
     source: Source
     convert: Convert
+    facts: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What is remembered of it besides; it can be filled while the file is brought."""
 
 
 @dataclass(slots=True)
@@ -101,6 +103,7 @@ class FetchFolder:
     overwrite: bool
     receipts: dict[str, dict[str, Any]]
     missing: list[str] = field(default_factory=list[str])
+    _own: set[str] = field(default_factory=set[str])  # what has been put there, or seen to be there, by this object
     _lock: Lock = field(default_factory=Lock)
 
     @classmethod
@@ -131,11 +134,15 @@ class FetchFolder:
         return cls(path, overwrite, receipts)
 
     def fetch(self, jobs: Iterable[FetchJob], progress: ProgressOfFetch | None) -> list[FetchedFile]:
-        """Bring files to their places; those that are there in the same state are passed over."""
+        """Bring files to their places; those that are there in the same state are passed over.
+
+        When it is called again, it replaces what it has brought itself, whatever `overwrite` says.
+        """
         all_jobs = list(jobs)
+        self.missing.clear()
         there = {job.file for job in all_jobs if self._is_there(job)}
         todo = [job for job in all_jobs if job.file not in there]
-        taken = [job.file for job in todo if os.path.lexists(self.path / job.file)]
+        taken = [job.file for job in todo if job.file not in self._own and os.path.lexists(self.path / job.file)]
         if taken and not self.overwrite:
             files = ", ".join(taken[:5]) + (f" and {len(taken) - 5:,} more" if len(taken) > 5 else "")
             raise UsageError(
@@ -162,7 +169,12 @@ class FetchFolder:
                     raise
         except OSError as error:
             raise StorageError(f"{self.path} cannot be written: {error.strerror or error}") from error
+        self._own.update(results)
         return [results[job.file] for job in all_jobs if job.file in results]
+
+    def remembered(self, job: FetchJob, fact: str) -> Any:
+        """What is known of a file that was fetched, now or before; None where nothing is."""
+        return job.facts.get(fact) or self.receipts.get(job.file, {}).get(fact)
 
     def _make_folder(self, parent: Path) -> None:
         """Make a folder below this one; a link in its place could lead elsewhere."""
@@ -203,11 +215,13 @@ class FetchFolder:
             "source": job.source.uri,
             "state": job.source.state,
             "placed": [stat.st_size, stat.st_mtime_ns],
+            **job.facts,
         }
         # the new line comes first: what was cut when an earlier fetch was killed ends there
         line = "\n" + json.dumps(receipt)
         with self._lock:
             append_regular(self.path / _RECEIPTS, line)
+            self.receipts[job.file] = receipt
 
     def _record(self, job: FetchJob, *, skipped: bool) -> FetchedFile:
         target = self.path / job.file

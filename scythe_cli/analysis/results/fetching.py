@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import sleep
 from typing import Any, Literal
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scythe_cli.analysis.records import FetchedFile
@@ -28,6 +31,7 @@ from scythe_cli.analysis.results.tables import choose_tables
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.errors import NotFoundError, StorageError, first_line
 from scythe_cli.run.final.gather import gather
+from scythe_cli.run.final.writers import GATHER_KEY
 from scythe_cli.run.ledger import POLARS_ERRORS
 from scythe_cli.run.stored_run import StoredRun
 from scythe_cli.storage.base import MissingKeyError, Storage
@@ -38,6 +42,10 @@ __all__ = ["FetchProgress", "ProgressOfFetch", "TableFormat", "fetch_run"]
 TableFormat = Literal["pq", "csv", "xlsx"]
 
 _WORKBOOK = "results"
+_REFERENCES = "result_file_refs"
+_GATHERS = "gathers"
+_TRIES = 4
+_WAIT_S = 0.5  # between tries: as long as a gather takes to put its tables in place
 
 
 def fetch_run(
@@ -54,32 +62,75 @@ def fetch_run(
 ) -> list[FetchedFile]:
     """Copy tables and output files into a folder; see `Run.fetch`."""
     with TemporaryDirectory(prefix=owned_prefix("fetch")) as scratch:
-        if partial:
-            made = gather(run.storage, run.layout, into=Path(scratch)).tables
-            sources = {name: Source(path, "", _copier(Path(path))) for name, path in made.items()}
-        else:
-            sources = {name: _stored(run.storage, key) for name, key in run.table_keys().items()}
-        chosen = {name: sources[name] for name in choose_tables(tables, sources, run)}
-        refs = sources.get("result_file_refs")
-        if files is not False and refs is None:
-            raise NotFoundError(f"{run.experiment_id} has no output files")
+        made = gather(run.storage, run.layout, into=Path(scratch)).tables if partial else None
         folder = FetchFolder.open(dest, overwrite=overwrite)
-        if format == "xlsx":
-            fetched = [_fetch_workbook(folder, chosen, raw_cells, progress)]
+        references = Path(scratch) / "references.pq"
+        for n_try in range(_TRIES):
+            sleep(_WAIT_S if n_try else 0)
+            if made is None:
+                sources = {name: _stored(run.storage, key) for name, key in run.table_keys().items()}
+            else:
+                sources = {name: Source(path, "", _copier(Path(path))) for name, path in made.items()}
+            chosen = {name: sources[name] for name in choose_tables(tables, sources, run)}
+            if files is not False and _REFERENCES not in sources:
+                raise NotFoundError(f"{run.experiment_id} has no output files")
+            fetched, gathers = _fetch_tables(folder, chosen, format, raw_cells, progress)
+            if files is not False:
+                _noting(sources[_REFERENCES], gathers).get(references)
+            # all are made from the same outcomes, and none came or went meanwhile
+            if made is not None or (len(set(gathers)) < 2 and run.table_keys().keys() == sources.keys()):
+                break
         else:
-            convert = _converter(format, raw_cells)
-            if format == "csv" and raw_cells:
-                chosen = {name: source.marked("raw cells") for name, source in chosen.items()}
-            jobs = [FetchJob(name, f"{name}.{format}", source, convert) for name, source in chosen.items()]
-            fetched = folder.fetch(jobs, progress)
+            raise StorageError(
+                f"the tables of {run.experiment_id} do not belong together: some are made of more outcomes than others",
+                hint="They are being replaced: run the command again. If it stays so, `scythe retry` makes them anew.",
+            )
         if folder.missing:
             raise MissingKeyError(f"{folder.missing[0]} is no longer there", hint="Run the command again.")
-        if files is not False and refs is not None:
-            path = Path(scratch) / "references.pq"
-            refs.get(path)
+        if files is not False:
             fields = None if isinstance(files, bool) else files
-            fetched += fetch_output_files(run, path, folder, fields, progress)
+            fetched += fetch_output_files(run, references, folder, fields, progress)
         return fetched
+
+
+def _fetch_tables(
+    folder: FetchFolder,
+    sources: Mapping[str, Source],
+    format: TableFormat,  # noqa: A002 - as above
+    raw_cells: bool,
+    progress: ProgressOfFetch | None,
+) -> tuple[list[FetchedFile], list[str]]:
+    """Bring tables to the folder; returns the files, and which gathers they are of."""
+    if format == "xlsx":
+        job, notices = _workbook_job(sources, raw_cells, progress)
+        jobs = [job]
+        fetched = [file.model_copy(update={"notices": notices}) for file in folder.fetch(jobs, None)]
+    else:
+        convert = _converter(format, raw_cells)
+        jobs: list[FetchJob] = []
+        for name, source in sources.items():
+            gathers: list[str] = []
+            marked = source.marked("raw cells") if format == "csv" and raw_cells else source
+            facts = {_GATHERS: gathers}
+            jobs.append(FetchJob(name, f"{name}.{format}", _noting(marked, gathers), convert, facts))
+        fetched = folder.fetch(jobs, progress)
+    return fetched, [gather for job in jobs for gather in folder.remembered(job, _GATHERS) or ()]
+
+
+def _noting(source: Source, gathers: list[str]) -> Source:
+    """The same table, which adds the gather that it is of when it is brought."""
+
+    def get(path: Path) -> None:
+        source.get(path)
+        try:
+            metadata: Any = pq.read_metadata(path)
+        except (pa.ArrowException, OSError, ValueError):
+            return  # whoever reads the table says that it is damaged
+        gather_id = (metadata.metadata or {}).get(GATHER_KEY)
+        if gather_id is not None:  # tables of older versions do not say
+            gathers.append(gather_id.decode(errors="replace"))
+
+    return replace(source, get=get)
 
 
 def _copier(source: Path) -> Callable[[Path], None]:
@@ -110,20 +161,21 @@ def _converter(format: TableFormat, raw_cells: bool) -> Convert:  # noqa: A002 -
     return convert
 
 
-def _fetch_workbook(
-    folder: FetchFolder, sources: Mapping[str, Source], raw_cells: bool, progress: ProgressOfFetch | None
-) -> FetchedFile:
-    """Write all tables to one workbook: what is opened in Excel is one file."""
+def _workbook_job(
+    sources: Mapping[str, Source], raw_cells: bool, progress: ProgressOfFetch | None
+) -> tuple[FetchJob, list[str]]:
+    """Write all tables to one workbook: what is opened in Excel is one file. Notices come as it is written."""
     name = next(iter(sources)) if len(sources) == 1 else _WORKBOOK
     names = list(sources)
     notices: list[str] = []
+    gathers: list[str] = []
 
     def make(path: Path) -> None:
         with TemporaryDirectory(prefix=".tables-", dir=path.parent) as scratch:
             frames: dict[str, pl.LazyFrame] = {}
             for position, (table, source) in enumerate(sources.items()):
                 parquet = Path(scratch) / f"{position}.pq"
-                source.get(parquet)
+                _noting(source, gathers).get(parquet)
                 metadata: Any = pq.read_metadata(parquet)
                 check_fits_sheet(table, metadata.num_rows, metadata.num_columns)
                 frames[table] = pl.scan_parquet(parquet, glob=False)
@@ -140,5 +192,4 @@ def _fetch_workbook(
     state = json.dumps([[table, source.uri, source.state, raw_cells] for table, source in sources.items()])
     known = all(source.state for source in sources.values())
     source = Source(json.dumps([source.uri for source in sources.values()]), state if known else "", make)
-    fetched = folder.fetch([FetchJob(name, f"{name}.xlsx", source, as_is)], None)[0]
-    return fetched.model_copy(update={"notices": notices})
+    return FetchJob(name, f"{name}.xlsx", source, as_is, {_GATHERS: gathers}), notices

@@ -156,7 +156,8 @@ def describe_tables(run: StoredRun) -> list[TableRecord]:
             n_rows, n_columns = int(metadata.num_rows), int(metadata.num_columns)
         except (pa.ArrowException, OSError, ValueError):  # names that are no text
             pass
-        size_bytes = path.stat().st_size
+        with reading(run.storage, key):
+            size_bytes = path.stat().st_size
         records.append(
             TableRecord(name=name, uri=run.storage.uri(key), size_bytes=size_bytes, n_rows=n_rows, n_columns=n_columns)
         )

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -180,6 +181,7 @@ def _plan_of(specs: SpecFile, parts: Sequence[PartFile], columns: Columns) -> tu
         ),
         inputs=inputs,
         names=_free_names([f.name.partition(":")[2] for f in outputs], index.names),
+        gather=_gather_of(parts),
     )
     renamed = {"scalars": plan.names} | {name: frame.names for name, frame in frame_plans.items()}
     notices = [
@@ -188,6 +190,11 @@ def _plan_of(specs: SpecFile, parts: Sequence[PartFile], columns: Columns) -> tu
         for old, new in names.items()
     ]
     return plan, notices
+
+
+def _gather_of(parts: Sequence[PartFile]) -> str:
+    """What tables that are made from these parts have in common; parts are never changed, only added."""
+    return sha256("\n".join(sorted(f"{part.name} {part.n_rows}" for part in parts)).encode()).hexdigest()[:16]
 
 
 def _free_names(names: Sequence[str], taken: Sequence[str]) -> dict[str, str]:

@@ -25,7 +25,11 @@ from scythe_cli.arrow.unify import cast_table
 from scythe_cli.errors import first_line
 from scythe_cli.run.final.pandas_metadata import pandas_metadata
 
-__all__ = ["RUN_LEVELS", "FinalPlan", "FinalTables", "FramePlan", "FrameRows"]
+__all__ = ["GATHER_KEY", "RUN_LEVELS", "FinalPlan", "FinalTables", "FramePlan", "FrameRows"]
+
+
+GATHER_KEY = b"scythe:gather"
+"""Where a table's Parquet metadata say which gather it is of: tables of a run that say the same belong together."""
 
 
 RUN_LEVELS = frozenset({"experiment_id", "root_workflow_run_id"})
@@ -69,6 +73,7 @@ class FinalPlan:
         errors: The table of what did not succeed.
         inputs: From columns of specs.pq to their names in the table of errors.
         names: From scalar outputs and output files to their names in the tables.
+        gather: The same for all tables that are made from the same outcomes.
     """
 
     index: pa.Schema
@@ -79,6 +84,7 @@ class FinalPlan:
     errors: pa.Schema
     inputs: dict[str, str]
     names: dict[str, str]
+    gather: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +124,10 @@ class FinalTables:
             self._open("result_file_refs", levels, _renamed([*plan.index, *plan.files], plan.names), RUN_LEVELS)
         self._open("errors", [], plan.errors)
         for name, frame in plan.frames.items():
-            self._frames[name] = _FrameFile(folder / f"{name}.pq", plan.index, frame)
+            self._frames[name] = _FrameFile(folder / f"{name}.pq", plan.index, frame, plan.gather)
 
     def _open(self, name: str, levels: Sequence[str], schema: pa.Schema, repeats: frozenset[str] = frozenset()) -> None:
-        self._files[name] = _File(self._folder / f"{name}.pq", schema, levels, repeats)
+        self._files[name] = _File(self._folder / f"{name}.pq", schema, levels, self._plan.gather, repeats)
 
     def write(self, rows: Mapping[str, pa.Table | FrameRows]) -> None:
         """Write the next rows of each table; returns at once, unless earlier rows are still not begun.
@@ -200,6 +206,7 @@ class _File:
         path: The file.
         schema: Its columns.
         levels: Those that are levels of the index in pandas.
+        gather: See `FinalPlan`.
         repeats: Columns of text whose values repeat: they come as dictionaries, which are written as they are,
             so that values need not be looked for among millions of texts. Readers see plain text.
         labels: See `FramePlan`.
@@ -210,10 +217,12 @@ class _File:
         path: Path,
         schema: pa.Schema,
         levels: Sequence[str],
+        gather: str,
         repeats: frozenset[str] = frozenset(),
         labels: str | None = None,
     ) -> None:
         self.path = path
+        self._gather = gather
         self._labels = labels
         self.schema = schema
         self.levels = list(levels)
@@ -245,7 +254,8 @@ class _File:
         # what the writer would store itself, but for the schema that readers are to see
         metadata = {"pandas": pandas_metadata(self.schema, self.levels, self._labels)}
         stored = self.schema.with_metadata(metadata).serialize().to_pybytes()
-        writer.add_key_value_metadata({**metadata, "ARROW:schema": base64.b64encode(stored).decode()})
+        schema = base64.b64encode(stored).decode()
+        writer.add_key_value_metadata({**metadata, GATHER_KEY.decode(): self._gather, "ARROW:schema": schema})
         return writer
 
     def close(self) -> None:
@@ -303,8 +313,9 @@ class _FrameFile:
     without, and made anew in the rare case that the first rows told nothing.
     """
 
-    def __init__(self, path: Path, index: pa.Schema, plan: FramePlan) -> None:
+    def __init__(self, path: Path, index: pa.Schema, plan: FramePlan, gather: str) -> None:
         self._path = path
+        self._gather = gather
         self._index = index
         self._plan = plan
         self._repeats = frozenset(f.name for f in index if pa.types.is_string(f.type))
@@ -317,7 +328,8 @@ class _FrameFile:
         data = _renamed([f for f in plan.struct if f.name not in plan.levels], plan.names)
         sub = [pa.field(_SUBINDEX, pa.int64())] if self._has_subindex else []
         levels = [*self._index.names, *own.names, *(f.name for f in sub)]
-        return _File(path, pa.schema([*self._index, *own, *sub, *data]), levels, self._repeats, plan.labels)
+        schema = pa.schema([*self._index, *own, *sub, *data])
+        return _File(path, schema, levels, self._gather, self._repeats, plan.labels)
 
     def write(self, rows: FrameRows) -> None:
         index = rows.index
