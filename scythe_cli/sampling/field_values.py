@@ -19,7 +19,8 @@ from scythe_cli.model.kinds import ColumnError
 from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.model.spec_rows import spec_factory
 from scythe_cli.sampling.decoding import MISSING, Partial, Unusable
-from scythe_cli.sampling.file_columns import FieldColumn, FieldGroup, accepts_none
+from scythe_cli.sampling.field_names import accepts_none
+from scythe_cli.sampling.file_columns import FieldColumn, FieldGroup
 from scythe_cli.sampling.problems import show_value
 from scythe_cli.sampling.value_problems import (
     ValueProblem,

@@ -7,7 +7,7 @@ order and in any process; what is wrong is put together in the order of the file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ import pyarrow.compute
 from pydantic.fields import FieldInfo
 
 from scythe_cli.errors import SamplingFileError
-from scythe_cli.model.columns import Column, input_columns, schema_of
+from scythe_cli.model.columns import Column, extra_column, input_columns, schema_of
 from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.sampling.column_rules import fast_accept, fields_are_independent
-from scythe_cli.sampling.decoding import MISSING, Decoder, decode_cells, decode_values, decoder_of
+from scythe_cli.sampling.decoding import MISSING, Decoder, decode_cells, decode_values, decoder_of, is_last_resort
 from scythe_cli.sampling.field_values import FieldValidator, ProblemsByPosition
 from scythe_cli.sampling.file_columns import (
     FieldColumn,
@@ -101,6 +101,7 @@ class FileValidator:
         *,
         is_part: bool = False,
         decoders: dict[str, Decoder | None] | None = None,
+        ignore: Sequence[str] = (),
     ) -> None:
         """Find the field of each column.
 
@@ -109,21 +110,20 @@ class FileValidator:
             model: The model.
             is_part: Whether these are some of the columns of a file whose other columns are known to be right.
             decoders: How the cells of columns are decoded, where that is known from another part of the same file.
+            ignore: Columns to leave out, by name or pattern.
 
         Raises:
             SamplingFileError: If the columns do not fit the model.
         """
         self.raw = raw
-        self.match = match_columns(raw, model, is_part=is_part)
-        self.columns: list[Column] = input_columns(model)
-        self.root = FieldGroup("", FieldInfo(annotation=model), model, self.match.sources)
+        self.match = match_columns(raw, model, is_part=is_part, ignore=ignore)
+        self.columns: list[Column] = [*input_columns(model), *map(extra_column, self.match.extras)]
+        self.root = FieldGroup("", FieldInfo(annotation=model), model, self.match.sources | self.match.extras)
         self.problems = Problems()
         self.decoders: dict[str, Decoder | None] = {} if decoders is None else decoders
-        # the folder as it is written, made absolute: a link to the file's folder stays one
-        folder = Path(raw.path).absolute().parent
         for source in columns_of_source(self.root):
             if source.column not in self.decoders:
-                self.decoders[source.column] = decoder_of(source, folder)
+                self.decoders[source.column] = decoder_of(source, raw)
         self._model = model
         self._field_validators: dict[int, FieldValidator] = {}
         self._row_validator: RowValidator | None = None
@@ -279,7 +279,7 @@ class FileValidator:
         type_ = validator.column.type
         decoder = self.decoders[source.column]
         accept = None
-        if decoder is None:
+        if is_last_resort(decoder):
             accept = fast_accept(validator.column.info, self._model.model_config, source.cells.type)
         accepted: list[_Accepted | None] = []
         rest: list[pa.Array[Any]] = []
@@ -328,7 +328,7 @@ class FileValidator:
         self.problems.add_uncollected(total - (self.problems.count - n_before))
 
 
-def _raise_bad_default(path: Path, column: Column, refused: ProblemsByPosition) -> None:
+def _raise_bad_default(path: str | Path, column: Column, refused: ProblemsByPosition) -> None:
     for problems in refused.values():
         value = "" if column.info.default_factory is not None else f" {show_value(column.info.default)}"
         raise SamplingFileError(

@@ -46,13 +46,13 @@ class BadCellsError(SamplingFileError):
     """Some cells of a sampling file are wrong.
 
     Attributes:
-        path: The file.
+        path: The file, as it is shown.
         problems: The first problems, in the order of the file.
         n_problems: How many there are in all.
     """
 
     def __init__(
-        self, path: Path, problems: Sequence[CellProblem], n_problems: int, *, hint: str | None = None
+        self, path: str | Path, problems: Sequence[CellProblem], n_problems: int, *, hint: str | None = None
     ) -> None:
         noun = "bad cell" if n_problems == 1 else "bad cells"
         super().__init__(listing(f"{path}: {n_problems:,} {noun}", map(str, problems), n_problems), hint=hint)
@@ -122,7 +122,7 @@ class Problems:
         problems.count = data["count"]
         return problems
 
-    def raise_if_any(self, path: Path, *, hint: str | None = None) -> None:
+    def raise_if_any(self, path: str | Path, *, hint: str | None = None) -> None:
         """Raise `BadCellsError` if there are any."""
         if self.count:
             first = sorted(self._kept, key=lambda kept: kept[:2])[:MAX_SHOWN]

@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +53,7 @@ def read_raw(path: Path) -> RawFile:
     else:
         from scythe_cli.sampling.files.parquet_file import read_parquet as read
     try:
-        raw = read(path)
+        raw = replace(read(path), base=str(path.absolute().parent))
     except FileNotFoundError:
         raise SamplingFileError(f"{path}: there is no such file") from None
     except PermissionError:

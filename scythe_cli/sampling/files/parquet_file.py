@@ -48,7 +48,7 @@ def read_parquet(path: Path) -> RawFile:
     kept = [position for position, name in enumerate(names) if not _is_pandas_index(name)]
     check_names(path, [names[position] for position in kept])
     columns = [_simplified(path, names[position], table.column(position)) for position in kept]
-    return RawFile(path, [names[position] for position in kept], columns, table.num_rows, _RowLabel())
+    return RawFile(path, [names[position] for position in kept], columns, table.num_rows, _RowLabel(), is_text=False)
 
 
 def _with_range_index(table: pa.Table) -> pa.Table:
