@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_origin
 
 import pyarrow as pa
+import pyarrow.compute
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -51,6 +52,9 @@ __all__ = [
     "is_last_resort",
     "is_plain",
 ]
+
+
+pc: Any = pyarrow.compute  # its stubs do not know the types that its functions take
 
 
 class Missing:
@@ -102,6 +106,7 @@ _VALIDATORS: Mapping[str, Any] = {
 }
 _NUMBERS = (int, float, Decimal)
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+(?:[eE][+-]?[0-9]+)?\Z")
+_THOUSANDS = re.compile(r"^\s*[+-]?[1-9][0-9]{0,2}(\.[0-9]{3})+(,[0-9]+)?\s*$")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _NO_WHOLE_NUMBER = 2.0**63
 _REMEMBERED = 10_000
@@ -137,6 +142,8 @@ def decoder_of(source: FieldColumn, raw: RawFile) -> Decoder | None:
         if pa.types.is_map(type_):
             return (lambda cell: nulls(dict(cell))) if nulls else dict
         return nulls
+    if source.column in raw.as_json:
+        return json.loads
     takes_text = pa.types.is_string(type_)
     if takes_text and is_file_reference(source.info.rebuild_annotation()):
         return partial(_file_reference, source.column, raw.base)
@@ -150,7 +157,10 @@ def decoder_of(source: FieldColumn, raw: RawFile) -> Decoder | None:
     if source.model.model_config.get("strict"):
         return None
     if takes_text and raw.decimal_comma and any(member in _NUMBERS for member in members_of(annotation)):
-        return IfRefused(_accepting(source), _comma_numbers)
+        numbers = IfRefused(_accepting(source), _comma_numbers)
+        if not pc.any(pc.match_substring_regex(source.cells, _THOUSANDS.pattern)).as_py():
+            return numbers
+        return lambda text: _maybe_thousands(source.column, text) or numbers(text)
     if takes_text and kind.type in (pa.bool_(), pa.duration("us"), pa.time64("us")):
         return IfRefused(_accepting(source), _numbers)
     if _is_text(kind) and (pa.types.is_primitive(type_) or pa.types.is_decimal(type_)):
@@ -301,6 +311,12 @@ def _comma_numbers(value: Any) -> Iterator[Any]:
     yield from _numbers(value)
     if isinstance(value, str) and _DECIMAL_COMMA.match(value.strip()):
         yield value.strip().replace(",", ".")
+
+
+def _maybe_thousands(column: str, text: str) -> Unusable | None:
+    if _THOUSANDS.match(text) is None:
+        return None
+    return Unusable(column, text, "in a file with decimal commas, the dot may mean thousands: leave it out")
 
 
 def _texts(value: Any) -> Iterator[Any]:

@@ -53,6 +53,7 @@ class RawFile:
         base: The folder, or the URL of one, that relative paths in cells start from; None if there is none.
         is_text: Whether all cells are text, as in CSV, whatever they mean.
         decimal_comma: Whether numbers are written with a comma.
+        as_json: The columns whose cells are JSON.
         notices: What there is to tell of the file, a line each.
         problems: Rows that are no cases, such as lines that are too short.
     """
@@ -65,6 +66,7 @@ class RawFile:
     base: str | None = None
     is_text: bool = True
     decimal_comma: bool = False
+    as_json: frozenset[str] = frozenset()
     notices: list[str] = field(default_factory=list[str])
     problems: list[CellProblem] = field(default_factory=list[CellProblem])
 
@@ -112,8 +114,8 @@ class FieldColumn:
     column: str
     cells: pa.ChunkedArray[Any]
     info: FieldInfo
-    model: type[BaseModel]
-    name: str
+    model: type[BaseModel] = BaseModel
+    name: str = ""
 
 
 @dataclass(slots=True)
@@ -216,7 +218,7 @@ def match_columns(
     for source in sources.values():
         mistakes += _missing_parts(source)
     if mistakes:
-        _raise(raw, model, mistakes)
+        _raise(raw, model, [*mistakes, *map(str, raw.problems)])
     return Match(sources, defaulted, ignored, extras, skipped)
 
 

@@ -45,6 +45,7 @@ pc: Any = pyarrow.compute  # its stubs do not know the types that its functions 
 
 _ROWS_AT_ONCE = 20_000
 _VALUES_AT_ONCE = 1_000
+_LINES = -1  # the source of problems that are no field's
 
 _Codes = npt.NDArray[np.int64]
 _Accepted = tuple[pa.BooleanArray, "pa.Array[Any]"]
@@ -120,6 +121,8 @@ class FileValidator:
         self.columns: list[Column] = [*input_columns(model), *map(extra_column, self.match.extras)]
         self.root = FieldGroup("", FieldInfo(annotation=model), model, self.match.sources | self.match.extras)
         self.problems = Problems()
+        for problem in raw.problems:
+            self.problems.add(_LINES, problem)
         self.decoders: dict[str, Decoder | None] = {} if decoders is None else decoders
         for source in columns_of_source(self.root):
             if source.column not in self.decoders:
@@ -151,7 +154,7 @@ class FileValidator:
                 self._forget(position)
         else:
             arrays = self._validate_pieces(None, validate_all)
-        self.problems.raise_if_any(self.raw.path, hint=self._hint())
+        self.problems.raise_if_any(self.raw.path, n_lines=len(self.raw.problems), hint=self._hint())
         return pa.Table.from_arrays(arrays, schema=schema_of(self.columns))
 
     def validate_piece(self, piece: Piece) -> ValidationResult:
@@ -203,6 +206,10 @@ class FileValidator:
             return (
                 f"{self._model.__name__} is strict, so that it takes no text for numbers: use Parquet, or strict=False."
             )
+        if self.raw.problems:
+            return 'A cell that holds a comma must stand in double quotes: "a, b".'
+        if self.raw.is_text and self.raw.n_rows > 1 and self.problems.rows() == {0}:
+            return "If that is a row of units: --units-row."
         return None
 
     def _validate_pieces(self, position: int | None, validate_all: ValidateAll | None) -> list[pa.ChunkedArray[Any]]:

@@ -77,6 +77,7 @@ def _validator_of(
         facts["base"],
         facts["is_text"],
         facts["decimal_comma"],
+        frozenset(facts["as_json"]),
     )
     decoders = None if before is None else before.decoders
     return FileValidator(raw, experiment.input_validator_type, is_part=True, decoders=decoders)

@@ -232,6 +232,7 @@ def file_facts(raw: RawFile) -> dict[str, Any]:
         "base": raw.base,
         "is_text": raw.is_text,
         "decimal_comma": raw.decimal_comma,
+        "as_json": sorted(raw.as_json),
     }
 
 
