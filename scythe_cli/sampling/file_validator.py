@@ -128,6 +128,7 @@ class FileValidator:
             if source.column not in self.decoders:
                 self.decoders[source.column] = decoder_of(source, raw)
         self._model = model
+        self._positions = {name: at for at, name in enumerate(raw.names)}
         self._field_validators: dict[int, FieldValidator] = {}
         self._row_validator: RowValidator | None = None
 
@@ -196,10 +197,10 @@ class FileValidator:
         source = self.root.parts.pop(self.columns[position].name, None)
         if source is None:
             return
-        gone = {each.column for each in columns_of_source(source)}
-        for at, (name, column) in enumerate(zip(self.raw.names, self.raw.columns, strict=True)):
-            if name in gone:
-                self.raw.columns[at] = chunked([], column.type)  # a slice would keep what it is of
+        for each in columns_of_source(source):
+            at = self._positions.get(each.column)
+            if at is not None:  # no part of a struct
+                self.raw.columns[at] = chunked([], self.raw.columns[at].type)  # a slice would keep what it is of
 
     def _hint(self) -> str | None:
         if self._model.model_config.get("strict"):
