@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -11,9 +10,11 @@ from scythe_cli.cli import complete
 
 __all__ = [
     "CheckedEngineOption",
+    "EncodingOption",
     "EngineOption",
     "ExperimentOption",
     "FileArgument",
+    "IgnoreColumnsOption",
     "LatestOption",
     "MaxFailuresOption",
     "NameArgument",
@@ -24,11 +25,13 @@ __all__ = [
     "RowOption",
     "RunArgument",
     "SomeTablesOption",
+    "UnitsRowOption",
     "VersionOption",
     "WorkersOption",
     "column_option",
     "parse_seed",
     "parse_timeout",
+    "split_names",
     "table_option",
     "timeout_option",
 ]
@@ -39,8 +42,49 @@ _RUN_HELP = "latest, <experiment>, <experiment>/<version>, <experiment>/<version
 # what a command works on
 
 FileArgument = Annotated[
-    Path, typer.Argument(metavar="FILE", help="The sampling file: CSV or Parquet, one case per row.")
+    str,
+    typer.Argument(
+        metavar="FILE",
+        help="The sampling file, one case per row: CSV, Parquet, Arrow, JSON Lines, Excel; a path, a URL, or - .",
+    ),
 ]
+
+_SAMPLING_FILE = "The sampling file"
+
+IgnoreColumnsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ignore-columns",
+        metavar="NAMES",
+        help="Columns to leave out, with commas between; * stands for anything.",
+        rich_help_panel=_SAMPLING_FILE,
+        show_default=False,
+    ),
+]
+
+EncodingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--encoding",
+        metavar="NAME",
+        help="How the text of the file is encoded, such as cp1252. Else UTF-8, or UTF-16 by its first bytes.",
+        rich_help_panel=_SAMPLING_FILE,
+        show_default=False,
+    ),
+]
+
+UnitsRowOption = Annotated[
+    bool,
+    typer.Option(
+        "--units-row", help="The row below the header holds units: leave it out.", rich_help_panel=_SAMPLING_FILE
+    ),
+]
+
+
+def split_names(names: list[str] | None) -> list[str]:
+    """The names in an option that may be given again, and that takes several with commas between."""
+    return [name.strip() for text in names or [] for name in text.split(",") if name.strip()]
+
 
 NameArgument = Annotated[
     str | None,

@@ -273,7 +273,7 @@ def _value(leaf: Leaf, option: str, item: Any, *, bounded: bool = True) -> Any:
         UsageError: If it refuses it.
     """
     from scythe_cli.sampling.decoding import Unusable, decoder_of
-    from scythe_cli.sampling.file_columns import FieldColumn
+    from scythe_cli.sampling.file_columns import FieldColumn, RawFile
 
     info = leaf.info
     annotation: Any = info.rebuild_annotation()
@@ -283,7 +283,8 @@ def _value(leaf: Leaf, option: str, item: Any, *, bounded: bool = True) -> Any:
     raw = item
     if isinstance(item, str) and not leaf.column.is_file:
         cells = pa.chunked_array([pa.array([item], pa.string())])
-        decode = decoder_of(FieldColumn(leaf.name, cells, info), Path())
+        source = FieldColumn(leaf.name, cells, info)
+        decode = decoder_of(source, RawFile("", [leaf.name], [cells], 1, str, base=""))
         raw = item if decode is None else decode(item)
         if isinstance(raw, Unusable):
             raise UsageError(f"{option}: {item}: {raw.message}")

@@ -28,10 +28,13 @@ from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.run.design_record import DESIGN_KEY, DesignName, SampleResult, sidecar_of
 from scythe_cli.run.manifest import dump_yaml
 from scythe_cli.sampling.problems import BadCellsError
-from scythe_cli.sampling.reading import SUFFIXES, read_sampling_file
+from scythe_cli.sampling.reading import read_sampling_file
 from scythe_cli.storage.atomic_files import TEMP_PREFIX, atomic_file, storage_errors
 
 __all__ = ["sample_file"]
+
+
+_SUFFIXES = (".csv", ".parquet", ".pq")
 
 
 pc: Any = pyarrow.compute  # its stubs do not know the types that its functions take
@@ -98,9 +101,9 @@ def _check_target(path: Path, *, overwrite: bool) -> None:
     Raises:
         UsageError: If it is there already, or its ending is none of a sampling file.
     """
-    if path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() not in _SUFFIXES:
         actual = f"its ending is {path.suffix!r}" if path.suffix else "it has no ending"
-        raise UsageError(f"{path}: {actual}", hint=f"Sampling files end in {', '.join(SUFFIXES)}.")
+        raise UsageError(f"{path}: {actual}", hint=f"Sampling files end in {', '.join(_SUFFIXES)}.")
     if path.is_dir():
         raise UsageError(f"{path} is a folder, not a file")
     if path.exists() and not overwrite:

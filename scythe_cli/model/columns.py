@@ -22,6 +22,7 @@ from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
 
 from scythe_cli.arrow.build import array_of
+from scythe_cli.model.file_refs import is_file_reference
 from scythe_cli.model.kinds import (
     ENCODING_KEY,
     ColumnError,
@@ -30,7 +31,6 @@ from scythe_cli.model.kinds import (
     annotation_of,
     fields_of,
     is_alias,
-    is_file_reference,
     json_kind,
     kind_of,
 )

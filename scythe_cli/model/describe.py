@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined, to_jsonable_python
 from scythe_cli.core.records import Record
 from scythe_cli.model.columns import RESERVED_INPUT_FIELDS, dotted_fields, unit_of
 from scythe_cli.model.experiment import RegisteredExperiment
-from scythe_cli.model.kinds import is_file_reference
+from scythe_cli.model.file_refs import is_file_reference
 
 __all__ = ["ExperimentRecord", "FieldRecord", "describe_experiment", "describe_fields"]
 

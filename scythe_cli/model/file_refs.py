@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import types
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
 
-from pydantic import AnyUrl, BeforeValidator, HttpUrl, UrlConstraints
+from pydantic import AnyHttpUrl, AnyUrl, BeforeValidator, HttpUrl, UrlConstraints
+from pydantic.types import PathType
+from typing_extensions import TypeAliasType
 
-__all__ = ["FileReference", "OptionalFileReference", "S3Url", "fetch_uri"]
+__all__ = ["FileReference", "OptionalFileReference", "S3Url", "fetch_uri", "is_file_reference"]
 
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -57,3 +60,35 @@ def fetch_uri(uri: AnyUrl | str, local_path: Path, use_cache: bool = True) -> Pa
 
     download(str(uri), local_path)
     return local_path
+
+
+_FILE_TYPES = {S3Url, HttpUrl, AnyUrl, AnyHttpUrl, Path}
+
+
+def is_file_reference(annotation: Any) -> bool:
+    """Whether fields of this type refer to files.
+
+    So do `FileReference`, a path or URL type by itself (`Path`, `FilePath`, `HttpUrl`, `S3Url`, …), and unions of
+    these, optional or annotated. A `DirectoryPath` does not.
+    """
+    members = _members_of(annotation)
+    return bool(members - {type(None)}) and members <= {*_FILE_TYPES, type(None)}
+
+
+def _members_of(annotation: Any) -> set[Any]:
+    """The types of a union, without what annotates them."""
+    if isinstance(annotation, TypeAliasType):
+        return _members_of(annotation.__value__)
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        inner, *metadata = get_args(annotation)
+        if any(isinstance(item, PathType) and item.path_type == "dir" for item in metadata):
+            return {annotation}
+        return _members_of(inner)
+    if origin is Union or origin is types.UnionType:
+        return set[Any]().union(*(_members_of(member) for member in get_args(annotation)))
+    try:
+        hash(annotation)
+    except TypeError:
+        return {object}
+    return {annotation}

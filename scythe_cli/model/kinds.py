@@ -9,7 +9,7 @@ an empty table has the same schema as a full one:
 | `date`, `time`, `timedelta` | date32, time64[us], duration[us] |
 | `datetime`, `AwareDatetime` | timestamp[us] without zone, timestamp[us, UTC] |
 | enums and literals of one kind | the kind of their values |
-| `UUID`, `Decimal`, paths, URLs, file references | string |
+| `UUID`, `Decimal`, `Fraction`, `complex`, time zones, addresses, paths, URLs, file references | string |
 | a nested model, a `RootModel` | struct of its fields, what its root is |
 | `list`, `set`, `tuple[T, ...]` | list |
 | anything else (dicts, mixed unions, `Any`) | string that holds JSON, marked in the field's metadata |
@@ -23,45 +23,46 @@ from __future__ import annotations
 import json
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
-from pathlib import Path, PurePath
-from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
+from functools import cache
+from pathlib import PurePath
+from typing import Any, Literal, Union, cast, get_args, get_origin
 from uuid import UUID
 
 import pyarrow as pa
 from pydantic import (
-    AnyHttpUrl,
-    AnyUrl,
+    AliasChoices,
+    AliasPath,
     AwareDatetime,
     BaseModel,
     ConfigDict,
-    HttpUrl,
+    FutureDate,
     NaiveDatetime,
+    PastDate,
     RootModel,
     TypeAdapter,
 )
 from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 from pydantic.fields import FieldInfo
-from pydantic.types import PathType
 from pydantic_core import to_jsonable_python
-from typing_extensions import TypeAliasType
 
-from scythe_cli.model.file_refs import S3Url
+from scythe_cli.model.file_refs import is_file_reference
 
 __all__ = [
     "ENCODING_KEY",
     "ColumnError",
     "Convert",
     "Kind",
+    "aliases_of",
     "annotation_of",
     "fields_of",
     "is_alias",
-    "is_file_reference",
     "json_kind",
+    "keys_of",
     "kind_of",
 ]
 
@@ -79,12 +80,26 @@ _PLAIN: dict[Any, pa.DataType] = {
     str: pa.string(),
     bytes: pa.binary(),
     date: pa.date32(),
+    PastDate: pa.date32(),
+    FutureDate: pa.date32(),
     time: pa.time64("us"),
     timedelta: pa.duration("us"),
     datetime: pa.timestamp("us"),
     NaiveDatetime: pa.timestamp("us"),
     AwareDatetime: pa.timestamp("us", tz="UTC"),
 }
+
+
+# not the classes, whose modules few models load
+_TEXTS = {
+    ("fractions", "Fraction"),
+    ("zoneinfo", "ZoneInfo"),
+    *(("ipaddress", f"IPv{n}{what}") for n in (4, 6) for what in ("Address", "Interface", "Network")),
+    ("pydantic.networks", "IPvAnyAddress"),
+    ("pydantic.networks", "IPvAnyInterface"),
+    ("pydantic.networks", "IPvAnyNetwork"),
+}
+"""Classes whose values pydantic reads from the text that `str` makes of them."""
 
 
 class ColumnError(ValueError):
@@ -115,6 +130,30 @@ def fields_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
 def annotation_of(info: FieldInfo) -> Any:
     """The field's type with all that annotates it, which `FieldInfo` keeps apart."""
     return typing.Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
+
+
+def aliases_of(info: FieldInfo) -> list[str]:
+    """The other names of a field, in the order in which pydantic looks for them; paths into a value are dotted."""
+    names: list[str] = []
+    for alias in (info.validation_alias, info.alias):
+        for choice in alias.choices if isinstance(alias, AliasChoices) else [alias]:
+            if isinstance(choice, AliasPath):
+                names.append(".".join(map(str, choice.path)))
+            elif choice is not None:
+                names.append(choice)
+    return names
+
+
+@cache
+def keys_of(model: type[BaseModel]) -> Mapping[str, str]:
+    """Under which key pydantic takes the value of each field, from a dict with nothing else in it.
+
+    Its name, unless another field goes by that: pydantic looks for other names first.
+    """
+    fields = fields_of(model)
+    aliases = {name: aliases_of(info) for name, info in fields.items()}
+    is_taken = any(alias in fields and alias != name for name, others in aliases.items() for alias in others)
+    return {name: others[0] if is_taken and others else name for name, others in aliases.items()}
 
 
 def kind_of(annotation: Any, seen: tuple[Any, ...] = ()) -> Kind:
@@ -227,7 +266,9 @@ def _class(annotation: type, seen: tuple[Any, ...]) -> Kind:
         return _root(cast("type[RootModel[Any]]", annotation), seen)
     if issubclass(annotation, BaseModel):
         return _model(annotation, seen)
-    if issubclass(annotation, (UUID, Decimal, PurePath)):
+    if issubclass(annotation, (UUID, Decimal, PurePath)) or annotation is complex:
+        return Kind(pa.string(), str)
+    if (annotation.__module__, annotation.__name__) in _TEXTS:
         return Kind(pa.string(), str)
     if annotation.__module__.startswith("pydantic") and annotation.__name__.endswith(("Url", "Dsn")):
         return Kind(pa.string(), str)
@@ -302,13 +343,16 @@ def _model(model: type[BaseModel], seen: tuple[Any, ...]) -> Kind:
             cells[name] = item if item is None or kind.encode is None else kind.encode(item)
         return cells
 
+    keys = keys_of(model)
+
     def decode(value: Any) -> dict[str, Any]:
         return {
-            name: item if item is None or kind.decode is None else kind.decode(item)
+            keys[name]: item if item is None or kind.decode is None else kind.decode(item)
             for (name, kind), item in zip(kinds.items(), (value[name] for name in kinds), strict=True)
         }
 
-    return Kind(type_, encode, decode if any(k.decode for k in kinds.values()) else None, scalar=False)
+    is_same = all(name == key for name, key in keys.items()) and not any(k.decode for k in kinds.values())
+    return Kind(type_, encode, None if is_same else decode, scalar=False)
 
 
 def json_kind(annotation: Any, *, scalar: bool = False) -> Kind:
@@ -343,35 +387,3 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
         if error.code != "type-adapter-config-unused":
             raise
     return TypeAdapter[Any](annotation)  # a class that has a configuration of its own
-
-
-_FILE_TYPES = {S3Url, HttpUrl, AnyUrl, AnyHttpUrl, Path}
-
-
-def is_file_reference(annotation: Any) -> bool:
-    """Whether fields of this type refer to files.
-
-    So do `FileReference`, a path or URL type by itself (`Path`, `FilePath`, `HttpUrl`, `S3Url`, …), and unions of
-    these, optional or annotated. A `DirectoryPath` does not.
-    """
-    members = _members_of(annotation)
-    return bool(members - {type(None)}) and members <= {*_FILE_TYPES, type(None)}
-
-
-def _members_of(annotation: Any) -> set[Any]:
-    """The types of a union, without what annotates them."""
-    if isinstance(annotation, TypeAliasType):
-        return _members_of(annotation.__value__)
-    origin = get_origin(annotation)
-    if origin is Annotated:
-        inner, *metadata = get_args(annotation)
-        if any(isinstance(item, PathType) and item.path_type == "dir" for item in metadata):
-            return {annotation}
-        return _members_of(inner)
-    if origin is Union or origin is types.UnionType:
-        return set[Any]().union(*(_members_of(member) for member in get_args(annotation)))
-    try:
-        hash(annotation)
-    except TypeError:
-        return {object}
-    return {annotation}

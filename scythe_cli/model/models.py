@@ -45,6 +45,7 @@ __all__ = [
     "ExperimentIndexNotSerializableError",
     "ExperimentInputSpec",
     "ExperimentOutputSpec",
+    "own_extra",
 ]
 
 
@@ -103,10 +104,23 @@ class _FileReferences(BaseModel):
         return {name: value for name, value in self._file_references().items() if not isinstance(value, Path)}
 
 
+class _InheritedExtra(str):
+    """The `extra` of a model that does not say it itself: pydantic hands a configuration down as it is."""
+
+
+_INHERITED_EXTRA: Any = _InheritedExtra("allow")
+
+
+def own_extra(model: type[BaseModel]) -> str | None:
+    """What a model of the user's says itself about values beyond its fields; None if it says nothing."""
+    extra = model.model_config.get("extra")
+    return None if isinstance(extra, _InheritedExtra) else extra
+
+
 class BaseSpec(_FileReferences):
     """What belongs to a run: knows the run's `experiment_id`."""
 
-    model_config = ConfigDict(extra="allow", arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra=_INHERITED_EXTRA, arbitrary_types_allowed=True)
 
     experiment_id: str = Field(default="", description="The run that the spec belongs to; set when it is allocated.")
 

@@ -10,31 +10,51 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Final, Literal, get_origin
+from typing import Annotated, Any, Final, Literal, get_origin
 
 import pyarrow as pa
-from pydantic import TypeAdapter, ValidationError, create_model
+import pyarrow.compute
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    PydanticUserError,
+    TypeAdapter,
+    ValidationError,
+    WrapValidator,
+)
 
-from scythe_cli.model.columns import Column, columns_of
-from scythe_cli.model.kinds import ColumnError, is_file_reference
-from scythe_cli.sampling.file_columns import FieldColumn, FieldGroup, Source, accepts_none, members_of
+from scythe_cli.model.file_refs import is_file_reference
+from scythe_cli.model.kinds import ColumnError, Kind, annotation_of, keys_of, kind_of
+from scythe_cli.sampling.field_names import accepts_none, members_of
+from scythe_cli.sampling.file_columns import FieldColumn, FieldGroup, RawFile, Source
+from scythe_cli.sampling.nulls import without_nulls
 
 __all__ = [
     "MISSING",
+    "Accepts",
     "Decoder",
+    "IfRefused",
     "Missing",
     "Partial",
     "Unusable",
     "decode_cells",
     "decode_values",
     "decoder_of",
+    "is_last_resort",
     "is_plain",
 ]
+
+
+pc: Any = pyarrow.compute  # its stubs do not know the types that its functions take
 
 
 class Missing:
@@ -75,6 +95,18 @@ class Partial:
 Decoder = Callable[[Any], Any]
 """From a raw value that is not missing to what pydantic validates, or `Unusable`."""
 
+Accepts = Callable[[Any], Exception | None]
+"""What a field says against a value; None if it takes it."""
+
+_VALIDATORS: Mapping[str, Any] = {
+    "before": BeforeValidator,
+    "after": AfterValidator,
+    "wrap": WrapValidator,
+    "plain": PlainValidator,
+}
+_NUMBERS = (int, float, Decimal)
+_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+(?:[eE][+-]?[0-9]+)?\Z")
+_THOUSANDS = re.compile(r"^\s*[+-]?[1-9][0-9]{0,2}(\.[0-9]{3})+(,[0-9]+)?\s*$")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _NO_WHOLE_NUMBER = 2.0**63
 _REMEMBERED = 10_000
@@ -96,45 +128,124 @@ def _plain_value(column: str, cell: Any) -> Any:
         return Unusable(column, str(cell.cast(pa.string())) if pa.types.is_date(cell.type) else "?", "out of range")
 
 
-def decoder_of(source: FieldColumn, folder: Path) -> Decoder | None:
+def decoder_of(source: FieldColumn, raw: RawFile) -> Decoder | None:
     """How the cells of a column are decoded; None if they are passed on as they are.
 
     Args:
         source: The column and its field.
-        folder: The folder that relative paths start from.
+        raw: The file.
     """
     type_ = source.cells.type
-    annotation: Any = source.info.annotation
-    if pa.types.is_map(type_):
-        return dict
+    annotation = source.info.annotation
+    if pa.types.is_nested(type_):
+        nulls = without_nulls(annotation, type_)
+        if pa.types.is_map(type_):
+            return (lambda cell: nulls(dict(cell))) if nulls else dict
+        return nulls
+    if source.column in raw.as_json:
+        return json.loads
     takes_text = pa.types.is_string(type_)
     if takes_text and is_file_reference(source.info.rebuild_annotation()):
-        return lambda text: text if _URL.match(text) else os.path.normpath(folder / text)
-    column = _column_of(source)
-    if column is None:
+        return partial(_file_reference, source.column, raw.base)
+    kind = _kind_of(source)
+    if kind is None:
         return None
-    if takes_text and not column.is_scalar:
-        return lambda text: _from_json(source.column, text)
-    if (takes_text or pa.types.is_floating(type_)) and _takes_certain_values(annotation, column):
-        return _number_if_refused(TypeAdapter[Any](annotation))
+    if takes_text and not kind.scalar:
+        return _json_or_text(source, text_first=not raw.is_text)
+    if (takes_text or pa.types.is_floating(type_)) and _takes_certain_values(annotation, kind):
+        return IfRefused(_accepting(source), _numbers)
+    if source.model.model_config.get("strict"):
+        return None
+    if takes_text and raw.decimal_comma and any(member in _NUMBERS for member in members_of(annotation)):
+        numbers = IfRefused(_accepting(source), _comma_numbers)
+        if not pc.any(pc.match_substring_regex(source.cells, _THOUSANDS.pattern)).as_py():
+            return numbers
+        return lambda text: _maybe_thousands(source.column, text) or numbers(text)
+    if takes_text and kind.type in (pa.bool_(), pa.duration("us"), pa.time64("us")):
+        return IfRefused(_accepting(source), _numbers)
+    if _is_text(kind) and (pa.types.is_primitive(type_) or pa.types.is_decimal(type_)):
+        return IfRefused(_accepting(source), _texts)
     return None
 
 
-def _column_of(source: FieldColumn) -> Column | None:
-    """The field as a column of its own; parts of nested models have none yet."""
-    info = source.info
+def _kind_of(source: FieldColumn) -> Kind | None:
     try:
-        fields: dict[str, Any] = {"field": (info.annotation, ...)}
-        model = create_model("Part", __config__={"arbitrary_types_allowed": True}, **fields)
-        return columns_of.__wrapped__(model)["field"]
+        return kind_of(annotation_of(source.info))
     except ColumnError:
         return None
 
 
 def is_plain(source: FieldColumn) -> bool:
     """Whether a cell of the column holds one value, and not a list or a nested model."""
-    column = _column_of(source)
-    return column is not None and column.is_scalar
+    kind = _kind_of(source)
+    return kind is not None and kind.scalar
+
+
+def _is_text(kind: Kind) -> bool:
+    return not kind.json and (pa.types.is_string(kind.type) or pa.types.is_binary(kind.type))
+
+
+def _file_reference(column: str, base: str | None, text: str) -> Any:
+    if _URL.match(text) or Path(text).is_absolute():
+        return text if _URL.match(text) else os.path.normpath(text)
+    if base is None:
+        return Unusable(column, text, "a relative path in a file from the web: give the whole URL or path")
+    if _URL.match(base):
+        return f"{base.rstrip('/')}/{text}"
+    return os.path.normpath(os.path.join(base, text))  # noqa: PTH118 - not a path until pydantic says so
+
+
+def _accepting(source: FieldColumn) -> Accepts:
+    """Whether a field takes a value, validators of the model for this field included."""
+    inner: Any = source.info.annotation
+    metadata: list[Any] = [*source.info.metadata]
+    if source.info.discriminator is not None:
+        metadata.append(Field(discriminator=source.info.discriminator))
+    for decorator in source.model.__pydantic_decorators__.field_validators.values():
+        if source.name in decorator.info.fields or "*" in decorator.info.fields:
+            metadata.append(_VALIDATORS[decorator.info.mode](decorator.func))
+    annotated: Any = Annotated[inner, *metadata] if metadata else inner
+    try:
+        adapter = TypeAdapter[Any](annotated, config=ConfigDict(arbitrary_types_allowed=True))
+    except PydanticUserError as error:
+        if error.code != "type-adapter-config-unused":
+            raise
+        adapter = TypeAdapter[Any](inner)
+    validate = adapter.validator.validate_python
+
+    def accepts(value: Any) -> ValidationError | Exception | None:
+        try:
+            validate(value, by_alias=True, by_name=True)
+        except Exception as error:  # noqa: BLE001 - a validator of the user's can raise anything
+            return error
+        return None
+
+    return accepts
+
+
+def _json_or_text(source: FieldColumn, *, text_first: bool) -> Decoder:
+    """Text that is JSON of a value, or what the type makes a value from by itself, whichever it takes."""
+    accepts = _accepting(source)
+
+    @lru_cache(_REMEMBERED)
+    def is_json(text: str) -> bool:
+        if text_first and accepts(text) is None:
+            return False
+        value = _from_json(source.column, text)
+        if isinstance(value, Unusable):
+            return text_first or _wants_no_text(accepts(text))
+        return text_first or accepts(value) is None or accepts(text) is not None
+
+    # made anew each time: a validator may change it
+    return lambda text: _from_json(source.column, text) if is_json(text) else text
+
+
+def _wants_no_text(error: Exception | None) -> bool:
+    """Whether text was refused since it is text, and not for what it says."""
+    if not isinstance(error, ValidationError):
+        return False
+    kinds = [each["type"] for each in error.errors(include_url=False, include_context=False, include_input=False)]
+    return all(kind.endswith(("_type", "_attributes_type")) for kind in kinds)
 
 
 def _from_json(column: str, text: str) -> Any:
@@ -147,10 +258,10 @@ def _from_json(column: str, text: str) -> Any:
         return Unusable(column, text, f"not JSON: {reason}")
 
 
-def _takes_certain_values(annotation: Any, column: Column) -> bool:
-    if column.is_json:
+def _takes_certain_values(annotation: Any, kind: Kind) -> bool:
+    if kind.json:
         return True
-    if pa.types.is_string(column.type):
+    if pa.types.is_string(kind.type):
         return False
     return any(
         get_origin(member) is Literal or (isinstance(member, type) and issubclass(member, Enum))
@@ -158,29 +269,66 @@ def _takes_certain_values(annotation: Any, column: Column) -> bool:
     )
 
 
-def _number_if_refused(adapter: TypeAdapter[Any]) -> Decoder:
-    def accepts(value: Any) -> bool:
-        try:
-            adapter.validate_python(value)
-        except ValidationError:
-            return False
-        return True
+class IfRefused:
+    """A decoder that passes a value on as it is, unless the field refuses it and takes what else it can mean."""
 
-    # `type` keeps 1 and 1.0 and True apart
-    @lru_cache(_REMEMBERED, typed=True)
-    def decode(value: Any) -> Any:
-        if accepts(value):
-            return value
-        number = _number(value)
-        return number if number is not None and accepts(number) else value
+    def __init__(self, accepts: Accepts, others: Callable[[Any], Iterable[Any]]) -> None:
+        """Prepare.
 
-    return decode
+        Args:
+            accepts: What is wrong with a value, None if the field takes it.
+            others: What else a value can mean.
+        """
+
+        # `type` keeps 1 and 1.0 and True apart
+        @lru_cache(_REMEMBERED, typed=True)
+        def decode(value: Any) -> Any:
+            if accepts(value) is None:
+                return value
+            return next((other for other in others(value) if accepts(other) is None), value)
+
+        self._decode = decode
+
+    def __call__(self, value: Any) -> Any:
+        """What pydantic validates."""
+        return self._decode(value)
+
+
+def is_last_resort(decoder: Decoder | None) -> bool:
+    """Whether cells that a field takes as they are need no decoder."""
+    return decoder is None or isinstance(decoder, IfRefused)
+
+
+def _numbers(value: Any) -> Iterator[Any]:
+    number = _number(value)
+    if number is not None:
+        yield number
+        if isinstance(number, float) and number.is_integer() and abs(number) < _NO_WHOLE_NUMBER:
+            yield int(number)
+
+
+def _comma_numbers(value: Any) -> Iterator[Any]:
+    yield from _numbers(value)
+    if isinstance(value, str) and _DECIMAL_COMMA.match(value.strip()):
+        yield value.strip().replace(",", ".")
+
+
+def _maybe_thousands(column: str, text: str) -> Unusable | None:
+    if _THOUSANDS.match(text) is None:
+        return None
+    return Unusable(column, text, "in a file with decimal commas, the dot may mean thousands: leave it out")
+
+
+def _texts(value: Any) -> Iterator[Any]:
+    yield str(value)
 
 
 def _number(value: Any) -> int | float | bool | None:
     if isinstance(value, float):
         # pydantic takes no float for a whole number from there on, where not every whole number is a float
         return int(value) if value.is_integer() and abs(value) < _NO_WHOLE_NUMBER else None
+    if not isinstance(value, str):
+        return None
     try:
         number = json.loads(value.strip().lower())
     except (ValueError, RecursionError):
@@ -234,7 +382,8 @@ def _joined(source: FieldGroup, names: Sequence[str], row: Sequence[Any], empty:
     for name in names:
         if name not in values and _none_if_empty(source.parts[name]):
             values[name] = None
-    return values
+    keys = keys_of(source.model)
+    return {keys[name]: value for name, value in values.items()}
 
 
 def _when_empty(source: FieldGroup) -> Any:

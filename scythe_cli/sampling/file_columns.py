@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
-import types
-import typing
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Union, cast, get_args, get_origin
+from typing import Any, cast
 
 import pyarrow as pa
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from scythe_cli.errors import SamplingFileError
-from scythe_cli.model.columns import RESERVED_INPUT_FIELDS
-from scythe_cli.model.models import ExperimentInputSpec
-from scythe_cli.sampling.problems import listing
+from scythe_cli.model.columns import RESERVED_INPUT_FIELDS, extra_column
+from scythe_cli.model.models import ExperimentInputSpec, own_extra
+from scythe_cli.sampling.field_names import field_names, find_field, nested_model, suggestion
+from scythe_cli.sampling.problems import CellProblem, listing
 
 __all__ = [
     "FieldColumn",
@@ -26,13 +25,10 @@ __all__ = [
     "Match",
     "RawFile",
     "Source",
-    "accepts_none",
     "check_names",
     "chunked",
     "columns_of_source",
-    "field_of_location",
     "match_columns",
-    "members_of",
     "rows_of_source",
 ]
 
@@ -49,21 +45,33 @@ class RawFile:
     """The cells of a sampling file, before they are validated.
 
     Attributes:
-        path: The file.
+        path: The file, as it is shown.
         names: The names of the columns.
         columns: The columns; null where a cell is missing.
         n_rows: The number of cases.
         row_label: Where a case is, for a person.
+        base: The folder, or the URL of one, that relative paths in cells start from; None if there is none.
+        is_text: Whether all cells are text, as in CSV, whatever they mean.
+        decimal_comma: Whether numbers are written with a comma.
+        as_json: The columns whose cells are JSON.
+        notices: What there is to tell of the file, a line each.
+        problems: Rows that are no cases, such as lines that are too short.
     """
 
-    path: Path
+    path: str | Path
     names: list[str]
     columns: list[pa.ChunkedArray[Any]]
     n_rows: int
     row_label: Callable[[int], str]
+    base: str | None = None
+    is_text: bool = True
+    decimal_comma: bool = False
+    as_json: frozenset[str] = frozenset()
+    notices: list[str] = field(default_factory=list[str])
+    problems: list[CellProblem] = field(default_factory=list[CellProblem])
 
 
-def check_names(path: Path, names: Sequence[str]) -> None:
+def check_names(path: str | Path, names: Sequence[str]) -> None:
     """Check that each column has a name of its own.
 
     Raises:
@@ -99,11 +107,15 @@ class FieldColumn:
         column: The column's name in the file.
         cells: The column; null where the cell is missing.
         info: The field.
+        model: The model that has the field.
+        name: The name of the field.
     """
 
     column: str
     cells: pa.ChunkedArray[Any]
     info: FieldInfo
+    model: type[BaseModel] = BaseModel
+    name: str = ""
 
 
 @dataclass(slots=True)
@@ -134,11 +146,15 @@ class Match:
         sources: What gives each field, by field name, in the order of the model.
         defaulted: The fields that the file lacks.
         ignored: The reserved columns that the file has.
+        extras: The columns beyond the fields of a model that takes such.
+        skipped: The columns that are left out, since the model ignores what it does not know, or by name.
     """
 
     sources: dict[str, Source]
     defaulted: list[str]
     ignored: list[str]
+    extras: dict[str, FieldColumn]
+    skipped: list[str]
 
 
 def columns_of_source(source: Source) -> Iterator[FieldColumn]:
@@ -154,28 +170,40 @@ def rows_of_source(source: Source, start: int, stop: int, rows: Any) -> Source:
     """A field as it is in some rows: those at the positions `rows` of the rows from `start` to `stop`."""
     if isinstance(source, FieldColumn):
         cells: Any = source.cells.slice(start, stop - start).take(rows)
-        return FieldColumn(source.column, cells, source.info)
+        return replace(source, cells=cells)
     parts = {name: rows_of_source(part, start, stop, rows) for name, part in source.parts.items()}
     return FieldGroup(source.column, source.info, source.model, parts)
 
 
-def match_columns(raw: RawFile, model: type[ExperimentInputSpec], *, is_part: bool = False) -> Match:
+def match_columns(
+    raw: RawFile, model: type[ExperimentInputSpec], *, is_part: bool = False, ignore: Sequence[str] = ()
+) -> Match:
     """Find the field of each column.
 
     Args:
         raw: The columns.
         model: The model.
         is_part: Whether these are some of the columns of a file whose other columns are known to be right.
+        ignore: Columns to leave out, by name or pattern (`*` stands for anything).
 
     Raises:
         SamplingFileError: If a column belongs to no field, two to the same, or none to a field that has no default.
     """
     root = FieldGroup("", FieldInfo(annotation=model), model)
     ignored: list[str] = []
-    mistakes: list[str] = []
+    skipped: list[str] = []
+    extras: dict[str, FieldColumn] = {}
+    mistakes = [f"there is no column {name!r} to ignore" for name in ignore if not is_part and not _matching(name, raw)]
     for name, cells in zip(raw.names, raw.columns, strict=True):
         if name.split(".")[0] in RESERVED_INPUT_FIELDS:
             ignored.append(name)
+        elif any(fnmatchcase(name, pattern) for pattern in ignore):
+            skipped.append(name)
+        elif own_extra(model) in ("allow", "ignore") and _is_unknown(model, name, cells):
+            if own_extra(model) == "ignore":
+                skipped.append(name)
+            else:
+                extras[name] = FieldColumn(name, cells, extra_column(name).info, model, name)
         else:
             mistakes += _place(root, name, name, cells, model)
     sources = {name: root.parts[name] for name in model.model_fields if name in root.parts}
@@ -190,12 +218,24 @@ def match_columns(raw: RawFile, model: type[ExperimentInputSpec], *, is_part: bo
     for source in sources.values():
         mistakes += _missing_parts(source)
     if mistakes:
-        _raise(raw, model, mistakes)
-    return Match(sources, defaulted, ignored)
+        _raise(raw, model, [*mistakes, *map(str, raw.problems)])
+    return Match(sources, defaulted, ignored, extras, skipped)
+
+
+def _matching(pattern: str, raw: RawFile) -> bool:
+    return any(fnmatchcase(name, pattern) for name in raw.names)
+
+
+def _is_unknown(model: type[BaseModel], name: str, cells: pa.ChunkedArray[Any]) -> bool:
+    if find_field(model, name)[0] is not None:
+        return False
+    return not (
+        pa.types.is_struct(cells.type) and any(find_field(model, f"{name}.{part.name}")[0] for part in cells.type)
+    )
 
 
 def _raise(raw: RawFile, model: type[BaseModel], mistakes: Sequence[str]) -> None:
-    names = [name for name in _field_names(model) if name.split(".")[0] not in RESERVED_INPUT_FIELDS]
+    names = [name for name in field_names(model) if name.split(".")[0] not in RESERVED_INPUT_FIELDS]
     more = ", ..." if len(names) > _MAX_FIELDS_IN_HINT else ""
     hint = f"The fields of {model.__name__} are {', '.join(names[:_MAX_FIELDS_IN_HINT])}{more}." if names else None
     if len(mistakes) == 1:
@@ -208,22 +248,30 @@ def _place(
     group: FieldGroup, name: str, rest: str, cells: pa.ChunkedArray[Any], root: type[BaseModel], depth: int = 0
 ) -> Iterator[str]:
     """Put a column into the tree; yields what is wrong with it."""
-    field_name, tail = _find(group.model, rest)
+    field_name, tail = find_field(group.model, rest)
+    if field_name is None and pa.types.is_struct(cells.type) and depth <= _MAX_DEPTH:
+        parts = list(zip(cells.type, cells.flatten(), strict=True))
+        if any(find_field(group.model, f"{rest}.{part.name}")[0] for part, _ in parts):  # a path of names
+            for part, column in parts:
+                yield from _place(group, f"{name}.{part.name}", f"{rest}.{part.name}", column, root, depth + 1)
+            return
     if field_name is None or depth > _MAX_DEPTH:
-        yield f"unknown column {name!r}{_suggestion(name, root)}"
+        if group.model.model_config.get("extra") == "ignore" and depth:
+            return
+        yield f"unknown column {name!r}{suggestion(name, root)}"
         return
     info = group.model.model_fields[field_name]
     present = group.parts.get(field_name)
     prefix = name[: len(name) - len(tail) - 1] if tail else name
-    nested = _nested_model(info.annotation)
+    nested = nested_model(info.annotation)
     if not tail and not (nested is not None and pa.types.is_struct(cells.type)):
         if present is not None:
             yield f"columns {_a_column_of(present)!r} and {name!r} are for the same field"
             return
-        group.parts[field_name] = FieldColumn(name, cells, info)
+        group.parts[field_name] = FieldColumn(name, cells, info, group.model, field_name)
         return
     if nested is None:
-        yield f"unknown column {name!r}{_suggestion(name, root)}"
+        yield f"unknown column {name!r}{suggestion(name, root)}"
         return
     if isinstance(present, FieldColumn):
         yield f"columns {_a_column_of(present)!r} and {name!r} are for the same field"
@@ -234,8 +282,7 @@ def _place(
         yield from _place(present, name, tail, cells, root, depth + 1)
         return
     # null in a struct is null in each of its parts
-    parts: list[pa.ChunkedArray[Any]] = cells.flatten()
-    for part, column in zip(cast("pa.StructType", cells.type), parts, strict=True):
+    for part, column in zip(cast("pa.StructType", cells.type), cells.flatten(), strict=True):
         yield from _place(present, f"{name}.{part.name}", part.name, column, root, depth + 1)
 
 
@@ -246,35 +293,6 @@ def _a_column_of(source: Source) -> str:
     return source.column
 
 
-def _find(model: type[BaseModel], dotted: str) -> tuple[str | None, str]:
-    """The field that a dotted name begins with, and what comes after it."""
-    fields = model.model_fields
-    aliases = _aliases(model)
-    for candidate, tail in ((dotted, ""), *((dotted[:i], dotted[i + 1 :]) for i, c in enumerate(dotted) if c == ".")):
-        if candidate in fields:
-            return candidate, tail
-        if candidate in aliases:
-            return aliases[candidate], tail
-    return None, ""
-
-
-def _aliases(model: type[BaseModel]) -> dict[str, str]:
-    """From the other names of fields to their names."""
-    names: dict[str, str] = {}
-    for name, info in model.model_fields.items():
-        for alias in (info.validation_alias, info.alias):
-            if isinstance(alias, str):
-                names.setdefault(alias, name)
-    return names
-
-
-def field_of_location(model: type[BaseModel], part: str | int) -> str | None:
-    """The field that pydantic means by one part of an error's location: it uses aliases there."""
-    if part in model.model_fields:
-        return str(part)
-    return _aliases(model).get(str(part))
-
-
 def _missing_parts(source: Source) -> Iterator[str]:
     if isinstance(source, FieldGroup):
         for name, info in source.model.model_fields.items():
@@ -282,46 +300,3 @@ def _missing_parts(source: Source) -> Iterator[str]:
                 yield from _missing_parts(source.parts[name])
             elif info.is_required():
                 yield f"missing column '{source.column}.{name}': the field has no default"
-
-
-def _suggestion(name: str, model: type[BaseModel]) -> str:
-    names = {candidate.lower(): candidate for candidate in _field_names(model)}
-    names |= {alias.lower(): alias for alias in _aliases(model)}
-    names = {low: n for low, n in names.items() if n.split(".")[0] not in RESERVED_INPUT_FIELDS}
-    nearest = difflib.get_close_matches(name.lower(), names, n=1)
-    return f"; did you mean {names[nearest[0]]!r}?" if nearest else ""
-
-
-def _field_names(model: type[BaseModel], depth: int = 0) -> Iterator[str]:
-    for name, info in model.model_fields.items():
-        nested = _nested_model(info.annotation)
-        if nested is None or depth > 2:
-            yield name
-        else:
-            for inner in _field_names(nested, depth + 1):
-                yield f"{name}.{inner}"
-
-
-def members_of(annotation: Any) -> list[Any]:
-    """The members of a union, without annotations around them; of anything else, itself."""
-    if isinstance(annotation, getattr(typing, "TypeAliasType", ())):
-        return members_of(annotation.__value__)
-    origin = get_origin(annotation)
-    if origin is typing.Annotated:
-        return members_of(get_args(annotation)[0])
-    if origin in (Union, types.UnionType):
-        return [inner for member in get_args(annotation) for inner in members_of(member)]
-    return [annotation]
-
-
-def accepts_none(annotation: Any) -> bool:
-    """Whether None is a value of its own for this annotation."""
-    return any(member is None or member is type(None) for member in members_of(annotation))
-
-
-def _nested_model(annotation: Any) -> type[BaseModel] | None:
-    """The model of a field that holds one, or maybe none."""
-    models = [member for member in members_of(annotation) if member is not None and member is not type(None)]
-    if len(models) == 1 and isinstance(models[0], type) and issubclass(models[0], BaseModel):
-        return models[0]
-    return None

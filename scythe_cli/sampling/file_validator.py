@@ -7,7 +7,7 @@ order and in any process; what is wrong is put together in the order of the file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ import pyarrow.compute
 from pydantic.fields import FieldInfo
 
 from scythe_cli.errors import SamplingFileError
-from scythe_cli.model.columns import Column, input_columns, schema_of
+from scythe_cli.model.columns import Column, extra_column, input_columns, schema_of
 from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.sampling.column_rules import fast_accept, fields_are_independent
-from scythe_cli.sampling.decoding import MISSING, Decoder, decode_cells, decode_values, decoder_of
+from scythe_cli.sampling.decoding import MISSING, Decoder, decode_cells, decode_values, decoder_of, is_last_resort
 from scythe_cli.sampling.field_values import FieldValidator, ProblemsByPosition
 from scythe_cli.sampling.file_columns import (
     FieldColumn,
@@ -45,6 +45,7 @@ pc: Any = pyarrow.compute  # its stubs do not know the types that its functions 
 
 _ROWS_AT_ONCE = 20_000
 _VALUES_AT_ONCE = 1_000
+_LINES = -1  # the source of problems that are no field's
 
 _Codes = npt.NDArray[np.int64]
 _Accepted = tuple[pa.BooleanArray, "pa.Array[Any]"]
@@ -101,6 +102,7 @@ class FileValidator:
         *,
         is_part: bool = False,
         decoders: dict[str, Decoder | None] | None = None,
+        ignore: Sequence[str] = (),
     ) -> None:
         """Find the field of each column.
 
@@ -109,22 +111,24 @@ class FileValidator:
             model: The model.
             is_part: Whether these are some of the columns of a file whose other columns are known to be right.
             decoders: How the cells of columns are decoded, where that is known from another part of the same file.
+            ignore: Columns to leave out, by name or pattern.
 
         Raises:
             SamplingFileError: If the columns do not fit the model.
         """
         self.raw = raw
-        self.match = match_columns(raw, model, is_part=is_part)
-        self.columns: list[Column] = input_columns(model)
-        self.root = FieldGroup("", FieldInfo(annotation=model), model, self.match.sources)
+        self.match = match_columns(raw, model, is_part=is_part, ignore=ignore)
+        self.columns: list[Column] = [*input_columns(model), *map(extra_column, self.match.extras)]
+        self.root = FieldGroup("", FieldInfo(annotation=model), model, self.match.sources | self.match.extras)
         self.problems = Problems()
+        for problem in raw.problems:
+            self.problems.add(_LINES, problem)
         self.decoders: dict[str, Decoder | None] = {} if decoders is None else decoders
-        # the folder as it is written, made absolute: a link to the file's folder stays one
-        folder = Path(raw.path).absolute().parent
         for source in columns_of_source(self.root):
             if source.column not in self.decoders:
-                self.decoders[source.column] = decoder_of(source, folder)
+                self.decoders[source.column] = decoder_of(source, raw)
         self._model = model
+        self._positions = {name: at for at, name in enumerate(raw.names)}
         self._field_validators: dict[int, FieldValidator] = {}
         self._row_validator: RowValidator | None = None
 
@@ -151,7 +155,7 @@ class FileValidator:
                 self._forget(position)
         else:
             arrays = self._validate_pieces(None, validate_all)
-        self.problems.raise_if_any(self.raw.path, hint=self._hint())
+        self.problems.raise_if_any(self.raw.path, n_lines=len(self.raw.problems), hint=self._hint())
         return pa.Table.from_arrays(arrays, schema=schema_of(self.columns))
 
     def validate_piece(self, piece: Piece) -> ValidationResult:
@@ -193,16 +197,20 @@ class FileValidator:
         source = self.root.parts.pop(self.columns[position].name, None)
         if source is None:
             return
-        gone = {each.column for each in columns_of_source(source)}
-        for at, (name, column) in enumerate(zip(self.raw.names, self.raw.columns, strict=True)):
-            if name in gone:
-                self.raw.columns[at] = chunked([], column.type)  # a slice would keep what it is of
+        for each in columns_of_source(source):
+            at = self._positions.get(each.column)
+            if at is not None:  # no part of a struct
+                self.raw.columns[at] = chunked([], self.raw.columns[at].type)  # a slice would keep what it is of
 
     def _hint(self) -> str | None:
         if self._model.model_config.get("strict"):
             return (
                 f"{self._model.__name__} is strict, so that it takes no text for numbers: use Parquet, or strict=False."
             )
+        if self.raw.problems:
+            return 'A cell that holds a comma must stand in double quotes: "a, b".'
+        if self.raw.is_text and self.raw.n_rows > 1 and self.problems.rows() == {0}:
+            return "If that is a row of units: --units-row."
         return None
 
     def _validate_pieces(self, position: int | None, validate_all: ValidateAll | None) -> list[pa.ChunkedArray[Any]]:
@@ -279,7 +287,7 @@ class FileValidator:
         type_ = validator.column.type
         decoder = self.decoders[source.column]
         accept = None
-        if decoder is None:
+        if is_last_resort(decoder):
             accept = fast_accept(validator.column.info, self._model.model_config, source.cells.type)
         accepted: list[_Accepted | None] = []
         rest: list[pa.Array[Any]] = []
@@ -328,7 +336,7 @@ class FileValidator:
         self.problems.add_uncollected(total - (self.problems.count - n_before))
 
 
-def _raise_bad_default(path: Path, column: Column, refused: ProblemsByPosition) -> None:
+def _raise_bad_default(path: str | Path, column: Column, refused: ProblemsByPosition) -> None:
     for problems in refused.values():
         value = "" if column.info.default_factory is not None else f" {show_value(column.info.default)}"
         raise SamplingFileError(

@@ -15,7 +15,7 @@ import gc
 import os
 import socket
 import sys
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -49,26 +49,36 @@ def main(arguments: list[str]) -> int:
         # what is loaded stays loaded: the collector need not look at it again and again
         gc.collect()
         gc.freeze()
-        serve(connection, Path(start.fields["path"]), experiment)
+        serve(connection, start.fields, experiment)
     return 0
 
 
-def serve(connection: Connection, path: Path, experiment: RegisteredExperiment[Any, Any]) -> None:
+def serve(connection: Connection, facts: Mapping[str, Any], experiment: RegisteredExperiment[Any, Any]) -> None:
     """Answer pieces until there are no more."""
     connection.send(Message("ready", {}))
     validator: FileValidator | None = None
     while (message := connection.receive()) is not None:
-        validator = _validator_of(message, path, experiment, validator)
+        validator = _validator_of(message, facts, experiment, validator)
         result = validator.validate_piece(Piece(0, validator.raw.n_rows, message.fields["position"]))
         table = pa.Table.from_arrays(result.arrays, names=[str(i) for i in range(len(result.arrays))])
         connection.send(Message("result", {"problems": result.problems.to_plain()}, [to_ipc(table)]))
 
 
 def _validator_of(
-    message: Message, path: Path, experiment: RegisteredExperiment[Any, Any], before: FileValidator | None
+    message: Message, facts: Mapping[str, Any], experiment: RegisteredExperiment[Any, Any], before: FileValidator | None
 ) -> FileValidator:
     cells = from_ipc(message.blobs[0])
-    raw = RawFile(path, cells.column_names, cells.columns, message.fields["n_rows"], str)
+    raw = RawFile(
+        facts["path"],
+        cells.column_names,
+        cells.columns,
+        message.fields["n_rows"],
+        str,
+        facts["base"],
+        facts["is_text"],
+        facts["decimal_comma"],
+        frozenset(facts["as_json"]),
+    )
     decoders = None if before is None else before.decoders
     return FileValidator(raw, experiment.input_validator_type, is_part=True, decoders=decoders)
 

@@ -17,9 +17,10 @@ from pydantic import RootModel
 from scythe_cli.model.columns import Column, columns_of
 from scythe_cli.model.kinds import ColumnError
 from scythe_cli.sampling.column_rules import FastAccept, fast_accept, is_plain_model
-from scythe_cli.sampling.decoding import MISSING, Decoder, decode_cells
+from scythe_cli.sampling.decoding import MISSING, Decoder, decode_cells, is_last_resort
+from scythe_cli.sampling.field_names import members_of
 from scythe_cli.sampling.field_values import FieldValidator
-from scythe_cli.sampling.file_columns import FieldColumn, FieldGroup, members_of
+from scythe_cli.sampling.file_columns import FieldColumn, FieldGroup
 
 __all__ = ["Accepted", "NestedAccept", "accept_nested"]
 
@@ -118,7 +119,9 @@ def _accept_column(
     empty: pa.Array[Any] | None,
 ) -> NestedAccept | None:
     type_ = source.cells.type
-    accept = None if decoder is not None else fast_accept(validator.column.info, group.model.model_config, type_)
+    accept = (
+        None if not is_last_resort(decoder) else fast_accept(validator.column.info, group.model.model_config, type_)
+    )
     if accept is None:
         if pa.types.is_nested(type_) or pa.types.is_null(type_):
             return None  # these have no dictionaries

@@ -46,19 +46,30 @@ class BadCellsError(SamplingFileError):
     """Some cells of a sampling file are wrong.
 
     Attributes:
-        path: The file.
+        path: The file, as it is shown.
         problems: The first problems, in the order of the file.
         n_problems: How many there are in all.
+        n_lines: How many of them are lines with too few or too many cells.
     """
 
     def __init__(
-        self, path: Path, problems: Sequence[CellProblem], n_problems: int, *, hint: str | None = None
+        self,
+        path: str | Path,
+        problems: Sequence[CellProblem],
+        n_problems: int,
+        *,
+        n_lines: int = 0,
+        hint: str | None = None,
     ) -> None:
-        noun = "bad cell" if n_problems == 1 else "bad cells"
-        super().__init__(listing(f"{path}: {n_problems:,} {noun}", map(str, problems), n_problems), hint=hint)
+        n_cells = n_problems - n_lines
+        cells = f"{n_cells:,} bad {'cell' if n_cells == 1 else 'cells'}"
+        lines = f"{n_lines:,} {'line has' if n_lines == 1 else 'lines have'} not as many cells as the header"
+        title = ", ".join(text for text, n in ((cells, n_cells), (lines, n_lines)) if n)
+        super().__init__(listing(f"{path}: {title}", map(str, problems), n_problems), hint=hint)
         self.path = path
         self.problems = list(problems)
         self.n_problems = n_problems
+        self.n_lines = n_lines
 
 
 def listing(title: str, lines: object, n_lines: int) -> str:
@@ -89,6 +100,10 @@ class Problems:
             self._kept.append((problem.row, source, problem))
             self._n_of_source[source] = self._n_of_source.get(source, 0) + 1
         self.count += 1
+
+    def rows(self) -> set[int]:
+        """The rows of those that are kept; all rows with any, where these are few."""
+        return {problem.row for _, _, problem in self._kept} if len(self._kept) == self.count else {-1}
 
     def add_uncollected(self, n: int) -> None:
         """Count problems that are not wanted any more."""
@@ -122,11 +137,17 @@ class Problems:
         problems.count = data["count"]
         return problems
 
-    def raise_if_any(self, path: Path, *, hint: str | None = None) -> None:
-        """Raise `BadCellsError` if there are any."""
+    def raise_if_any(self, path: str | Path, *, n_lines: int = 0, hint: str | None = None) -> None:
+        """Raise `BadCellsError` if there are any.
+
+        Args:
+            path: The file, as it is shown.
+            n_lines: How many of them are lines with too few or too many cells.
+            hint: What to do about them.
+        """
         if self.count:
             first = sorted(self._kept, key=lambda kept: kept[:2])[:MAX_SHOWN]
-            raise BadCellsError(path, [problem for _, _, problem in first], self.count, hint=hint)
+            raise BadCellsError(path, [problem for _, _, problem in first], self.count, n_lines=n_lines, hint=hint)
 
 
 def show_text(text: str) -> str:

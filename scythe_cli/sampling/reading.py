@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from hashlib import file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,48 +20,58 @@ from scythe_cli.errors import SamplingFileError, StorageError, first_line
 from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.run.design_record import DESIGN_KEY, DesignRecord, sidecar_of
 from scythe_cli.sampling.field_values import ROUND_TRIP_HINT, round_trip_problem, rows_to_try
-from scythe_cli.sampling.file_columns import FieldColumn, RawFile, Source
+from scythe_cli.sampling.file_columns import FieldColumn, RawFile, Source, check_names
 from scythe_cli.sampling.file_validator import FileValidator, ValidateAll, ValidationResult
 
 if TYPE_CHECKING:
     from scythe_cli.model.experiment import RegisteredExperiment
 
-__all__ = ["SUFFIXES", "Helpers", "SamplingTable", "read_design", "read_raw", "read_sampling_file"]
+__all__ = ["Helpers", "ReadOptions", "SamplingTable", "read_design", "read_raw", "read_sampling_file"]
 
 
-SUFFIXES = (".csv", ".parquet", ".pq")
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """What a sampling file does not say of itself.
+
+    Attributes:
+        ignore_columns: Columns to leave out, by name or pattern (`*` stands for anything).
+        encoding: How the characters of a text file are written; from its first bytes, else UTF-8, unless given.
+        units_row: Whether the row below the header holds units.
+    """
+
+    ignore_columns: Sequence[str] = ()
+    encoding: str | None = None
+    units_row: bool = False
 
 
-def read_raw(path: Path) -> RawFile:
+def read_raw(file: str | Path, options: ReadOptions | None = None) -> RawFile:
     """Read a sampling file.
+
+    Args:
+        file: Its path or URL; `-` for standard input.
+        options: What it does not say of itself.
 
     Raises:
         SamplingFileError: If there is no such file, or it is no table with at least one case.
     """
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        actual = f"the suffix {path.suffix!r}" if suffix else "no suffix"
-        raise SamplingFileError(
-            f"{path}: a sampling file is CSV or Parquet; this one has {actual}",
-            hint=f"Allowed suffixes are {', '.join(SUFFIXES)}.",
-        )
-    if path.is_dir():
-        raise SamplingFileError(f"{path}: this is a folder, not a file")
-    # both readers cost an import that only this call needs
-    if suffix == ".csv":
-        from scythe_cli.sampling.files.csv_file import read_csv as read
-    else:
-        from scythe_cli.sampling.files.parquet_file import read_parquet as read
+    # what reads files costs imports that only this call needs
+    from scythe_cli.sampling.files.formats import read_located
+    from scythe_cli.sampling.files.places import located, shown_name
+
+    options = options or ReadOptions()
+    shown = shown_name(file)
     try:
-        raw = read(path)
+        with located(file) as local:
+            raw = read_located(local, encoding=options.encoding, units_row=options.units_row)
     except FileNotFoundError:
-        raise SamplingFileError(f"{path}: there is no such file") from None
+        raise SamplingFileError(f"{shown}: there is no such file") from None
     except PermissionError:
-        raise SamplingFileError(f"{path}: no permission to read it") from None
+        raise SamplingFileError(f"{shown}: no permission to read it") from None
     except OSError as error:
-        raise SamplingFileError(f"{path}: cannot be read: {first_line(error)}") from error
-    if raw.n_rows == 0:
-        raise SamplingFileError(f"{path}: it has no cases", hint="A case is a row below the header.")
+        raise SamplingFileError(f"{shown}: cannot be read: {first_line(error)}") from error
+    check_names(raw.path, raw.names)
+    if raw.n_rows == 0 and not raw.problems:
+        raise SamplingFileError(f"{shown}: it has no cases", hint="A case is a row below the header.")
     return raw
 
 
@@ -93,6 +103,9 @@ class SamplingTable:
         defaulted: The fields that the file lacks and that take their default.
         ignored: The reserved columns that the file has, which are left out.
         row_label: Where a case is in the file: `line 18` (CSV; the header is line 1) or `row 17` (Parquet; from 0).
+        source: What the file is called; secrets of a URL are left out.
+        notices: What there is to tell of the file, a line each.
+        is_local: Whether the path is one of this machine.
     """
 
     path: Path
@@ -100,34 +113,64 @@ class SamplingTable:
     defaulted: list[str]
     ignored: list[str]
     row_label: Callable[[int], str]
+    source: str = ""
+    notices: list[str] = field(default_factory=list[str])
+    is_local: bool = True
+
+    @property
+    def base_dir(self) -> Path:
+        """The folder of the file; the working directory for one that is not on this machine."""
+        return self.path.absolute().parent
 
 
 def read_sampling_file(
-    path: Path, model: type[ExperimentInputSpec], *, helpers: Helpers | None = None
+    path: str | Path,
+    model: type[ExperimentInputSpec],
+    *,
+    options: ReadOptions | None = None,
+    helpers: Helpers | None = None,
 ) -> SamplingTable:
     """Read a sampling file and check all of it.
 
     Args:
-        path: A `.csv`, `.parquet` or `.pq` file.
+        path: The file: its path or URL, or `-` for standard input.
         model: The input model of the experiment.
+        options: What the file does not say of itself.
         helpers: Processes that may help where rows have to be validated one by one.
 
     Raises:
         SamplingFileError: If the file cannot be read or its columns do not fit the model.
         BadCellsError: If cells are bad: a SamplingFileError that has them as data as well.
     """
-    path = Path(path)
-    raw = read_raw(path)
+    options = options or ReadOptions()
+    raw = read_raw(path, options)
     # what a validator prints must not get into the output of a command
     with contextlib.redirect_stdout(sys.stderr):
-        validator = FileValidator(raw, model)
+        validator = FileValidator(raw, model, ignore=options.ignore_columns)
         match = validator.match
         rows = rows_to_try(raw.n_rows, [_first_missing(source) for source in match.sources.values()])
         inputs = validator.validate(_validate_all_with(helpers))
         problem = round_trip_problem(model, inputs.take(rows), lambda row: raw.row_label(rows[row].as_py()))
     if problem is not None:
-        raise SamplingFileError(f"{path}: {problem}", hint=ROUND_TRIP_HINT)
-    return SamplingTable(path, inputs, match.defaulted, match.ignored, raw.row_label)
+        raise SamplingFileError(f"{raw.path}: {problem}", hint=ROUND_TRIP_HINT)
+    notices: list[str] = []
+    if raw.notices:
+        notices.append(f"{raw.path} was read {', '.join(raw.notices)}")
+    if match.skipped:
+        notices.append(f"columns that are left out: {', '.join(match.skipped)}")
+    from scythe_cli.sampling.files.places import is_elsewhere
+
+    elsewhere = is_elsewhere(path)
+    return SamplingTable(
+        Path(Path(str(raw.path)).name) if elsewhere else Path(path),
+        inputs,
+        match.defaulted,
+        match.ignored,
+        raw.row_label,
+        str(raw.path) if elsewhere else Path(path).name,
+        notices,
+        not elsewhere,
+    )
 
 
 def _validate_all_with(helpers: Helpers | None) -> ValidateAll | None:
@@ -164,9 +207,11 @@ def read_design(path: Path) -> tuple[DesignRecord | None, str | None]:
     Returns:
         The record, None when there is none or the file is no longer what it describes; and what to tell the user.
     """
-    if path.suffix.lower() == ".csv":
-        return _from_sidecar(path)
-    return _from_parquet(path)
+    if not path.is_file():
+        return None, None  # it came from elsewhere
+    with path.open("rb") as file:
+        is_parquet = file.read(4) == b"PAR1"
+    return _from_parquet(path) if is_parquet else _from_sidecar(path)
 
 
 def _from_sidecar(path: Path) -> tuple[DesignRecord | None, str | None]:

@@ -13,10 +13,12 @@ import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
 
 from scythe_cli.model.columns import Column
+from scythe_cli.model.kinds import keys_of
 from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.sampling.decoding import MISSING, Decoder, Missing, Partial, Unusable, decode_values
+from scythe_cli.sampling.field_names import accepts_none
 from scythe_cli.sampling.field_values import encode_values, misfit_problem
-from scythe_cli.sampling.file_columns import FieldGroup, accepts_none
+from scythe_cli.sampling.file_columns import FieldGroup
 from scythe_cli.sampling.value_problems import ValueProblem, exception_problem, problems_of_error, unusable_problem
 
 __all__ = ["RowProblem", "RowValidator"]
@@ -64,8 +66,12 @@ class RowValidator:
         self._root = root
         self._decoders = decoders
         self._none_if_missing = {
-            name for name, s in root.parts.items() if s.info.is_required() and accepts_none(s.info.annotation)
+            name
+            for name, s in root.parts.items()
+            if name in model.model_fields and s.info.is_required() and accepts_none(s.info.annotation)
         }
+        self._keys = {name: keys_of(model).get(name, name) for name in root.parts}
+        self._extras = frozenset(root.parts) - frozenset(model.model_fields)
         self._validate = model.__pydantic_validator__.validate_python
         rows: Any = list[model]  # pyright: ignore[reportInvalidTypeForm]
         self._validate_all = TypeAdapter[Any](rows).validator.validate_python
@@ -84,7 +90,10 @@ class RowValidator:
                 specs = self._specs(first, min(first + _SPECS_AT_ONCE, stop), problems)
                 is_whole = type(None) not in set(map(type, specs))
                 for source, (column, done) in enumerate(zip(self._columns, chunks, strict=True), 1):
-                    values = list(map(attrgetter(column.name), specs)) if is_whole else _values(column.name, specs)
+                    if column.name in self._extras:
+                        values = [None if spec is None else spec.model_extra.get(column.name) for spec in specs]
+                    else:
+                        values = list(map(attrgetter(column.name), specs)) if is_whole else _values(column.name, specs)
                     array, misfits = encode_values(column, values)
                     done.append(array)
                     for offset, message in misfits.items():
@@ -118,14 +127,13 @@ class RowValidator:
         self, names: Sequence[str], columns: Sequence[Sequence[Any]], rows: Sequence[Sequence[Any]]
     ) -> list[dict[str, Any]] | None:
         """What pydantic validates of each row; None where cells need a closer look."""
+        keys = [self._keys[name] for name in names]
         marks = [_MARKS.intersection(map(type, values)) for values in columns]
         if not any(marks):
-            return [dict(zip(names, cells, strict=True)) for cells in rows]
+            return [dict(zip(keys, cells, strict=True)) for cells in rows]
         missing = {name for name, marked in zip(names, marks, strict=True) if marked}
         if set().union(*marks) == {Missing} and not missing & self._none_if_missing:
-            return [
-                {name: cell for name, cell in zip(names, cells, strict=True) if cell is not MISSING} for cells in rows
-            ]
+            return [{key: cell for key, cell in zip(keys, cells, strict=True) if cell is not MISSING} for cells in rows]
         return None
 
     def _validate_row(self, cells: dict[str, Any]) -> tuple[Any, list[ValueProblem]]:
@@ -136,12 +144,12 @@ class RowValidator:
             if isinstance(value, Unusable):
                 unusable.append(value)
             elif isinstance(value, Partial):
-                values[name] = value.values
+                values[self._keys[name]] = value.values
                 unusable += value.unusable
             elif value is not MISSING:
-                values[name] = value
+                values[self._keys[name]] = value
             elif name in self._none_if_missing:
-                values[name] = None
+                values[self._keys[name]] = None
         problems = [unusable_problem(value) for value in unusable]
         spec = None
         try:

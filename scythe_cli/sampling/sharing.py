@@ -27,11 +27,11 @@ from scythe_cli.errors import ScytheError
 from scythe_cli.executor.protocol import Channel, Message, from_ipc, to_ipc
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.function_ref import ExperimentTarget, target_of
-from scythe_cli.sampling.file_columns import columns_of_source
+from scythe_cli.sampling.file_columns import RawFile, columns_of_source
 from scythe_cli.sampling.file_validator import FileValidator, Piece, ValidationResult
 from scythe_cli.sampling.problems import Problems
 
-__all__ = ["validate_shared"]
+__all__ = ["file_facts", "validate_shared"]
 
 
 logger = logging.getLogger(__name__)
@@ -148,7 +148,7 @@ class _Shared:
         try:
             target = self._target()
             for _ in range(n):
-                helper = _Helper(target, str(self._validator.raw.path.absolute()))
+                helper = _Helper(target, file_facts(self._validator.raw))
                 self._selector.register(helper.channel, selectors.EVENT_READ, helper)
                 yield helper
         except (ScytheError, OSError) as error:
@@ -191,7 +191,7 @@ class _Shared:
 class _Helper:
     """One process that validates, as the one that asks it holds it."""
 
-    def __init__(self, target: ExperimentTarget, path: str) -> None:
+    def __init__(self, target: ExperimentTarget, facts: dict[str, Any]) -> None:
         self.pieces: deque[Piece] = deque()
         self.is_ready = False
         ours, theirs = socket.socketpair()
@@ -210,7 +210,7 @@ class _Helper:
             ours.close()
             raise
         self.channel = Channel(ours)
-        self.channel.send(Message("start", {"path": path}, [target.to_bytes()]))
+        self.channel.send(Message("start", facts, [target.to_bytes()]))
 
     def send(self, piece: Piece, cells: pa.Table) -> None:
         """Send a piece."""
@@ -223,6 +223,17 @@ class _Helper:
         self.channel.close()
         self._process.kill()
         self._process.wait()
+
+
+def file_facts(raw: RawFile) -> dict[str, Any]:
+    """What another process has to know of a file to validate cells of it."""
+    return {
+        "path": str(raw.path),
+        "base": raw.base,
+        "is_text": raw.is_text,
+        "decimal_comma": raw.decimal_comma,
+        "as_json": sorted(raw.as_json),
+    }
 
 
 def _cells_of(validator: FileValidator, piece: Piece) -> pa.Table:

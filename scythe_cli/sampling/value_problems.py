@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from scythe_cli.sampling.decoding import Unusable, is_plain
-from scythe_cli.sampling.file_columns import FieldColumn, FieldGroup, RawFile, field_of_location
+from scythe_cli.sampling.field_names import field_at
+from scythe_cli.sampling.file_columns import FieldColumn, FieldGroup, RawFile
 from scythe_cli.sampling.problems import CellProblem, show_value
 
 __all__ = [
@@ -66,7 +67,7 @@ def empty_problem(column: str) -> ValueProblem:
 
 def exception_problem(error: Exception, root: FieldGroup, location: Sequence[str | int]) -> ValueProblem:
     """The problem behind an exception of the user's own validator that pydantic does not turn into its own error."""
-    column, cell, _ = _locate(root, location)
+    column, cell, _ = _locate(root, location, len(location))
     return ValueProblem(column, f"{type(error).__name__}: {error}", cell=cell)
 
 
@@ -81,7 +82,8 @@ def problems_of_error(error: ValidationError, root: FieldGroup, prefix: Sequence
     problems: dict[str | None, ValueProblem] = {}
     for detail in error.errors(include_url=False, include_context=False):
         location = (*prefix, *detail["loc"])
-        problem = _problem_of_detail(detail["type"], detail["msg"], location, detail.get("input"), root)
+        place = _locate(root, location, len(prefix))
+        problem = _problem_of_detail(detail["type"], detail["msg"], place, detail.get("input"))
         before = problems.get(problem.column)
         if before is None:
             problems[problem.column] = problem
@@ -92,9 +94,9 @@ def problems_of_error(error: ValidationError, root: FieldGroup, prefix: Sequence
 
 
 def _problem_of_detail(
-    kind: str, message: str, location: Sequence[str | int], value: Any, root: FieldGroup
+    kind: str, message: str, place: tuple[str | None, FieldColumn | None, Sequence[str | int]], value: Any
 ) -> ValueProblem:
-    column, cell, tail = _locate(root, location)
+    column, cell, tail = place
     if kind == "missing":
         if not column:
             return ValueProblem(None, message)
@@ -107,19 +109,28 @@ def _problem_of_detail(
 
 
 def _locate(
-    root: FieldGroup, location: Sequence[str | int]
+    root: FieldGroup, location: Sequence[str | int], n_names: int
 ) -> tuple[str | None, FieldColumn | None, Sequence[str | int]]:
-    """The column that a location is about, its cells, and the way on inside the cell."""
+    """The column that a location is about, its cells, and the way on inside the cell.
+
+    Args:
+        root: The columns of the whole model.
+        location: Fields, and parts of values.
+        n_names: How many of the first parts are names of fields; in the others, pydantic uses other names too.
+    """
     node: FieldGroup | FieldColumn = root
-    for position, part in enumerate(location):
+    position = 0
+    while position < len(location):
         if isinstance(node, FieldColumn):
             return node.column, node, location[position:]
-        name = field_of_location(node.model, part)
-        child = None if name is None else node.parts.get(name)
+        part = location[position]
+        name, n = (str(part), 1) if position < n_names else field_at(node.model, location[position:])
+        child = node.parts.get(str(part) if name is None else name)
         if child is None:
             column = f"{node.column}.{part}" if node.column else str(part)
-            return column, None, location[position + 1 :]
+            return column, None, location[position + n :]
         node = child
+        position += n
     if isinstance(node, FieldColumn):
         return node.column, node, ()
     return node.column or None, None, ()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scythe_cli.config.file import find_config
 from scythe_cli.config.location import locate
 from scythe_cli.config.schema import Config, load_config
+from scythe_cli.core.text import redact_uri
 from scythe_cli.services.configured import ConfiguredProject, engine_name_of
 
 if TYPE_CHECKING:
@@ -129,16 +130,33 @@ class Project(ConfiguredProject):
             drop_refused=drop_refused,
         )
 
-    def validate(self, file: str | Path, experiment: str | None = None) -> ValidationReport:
+    def validate(
+        self,
+        file: str | Path,
+        experiment: str | None = None,
+        *,
+        ignore_columns: Sequence[str] = (),
+        encoding: str | None = None,
+        units_row: bool = False,
+    ) -> ValidationReport:
         """Check a sampling file and the input files that it names; nothing is written.
+
+        Args:
+            file: A sampling file, by its path or URL, or `-` for standard input.
+            experiment: Which experiment; may be left out when there is only one.
+            ignore_columns: Columns to leave out, by name or pattern (`*` stands for anything).
+            encoding: How the characters of a text file are written; found out unless given.
+            units_row: Whether the row below the header holds units.
 
         Raises:
             SamplingFileError: If the file or some of its cells are wrong.
             SpecsError: If it has no cases, or input files are missing.
         """
+        from scythe_cli.sampling.reading import ReadOptions
         from scythe_cli.services.allocation.intake import read_cases, validate_cases
 
-        return validate_cases(self, str(file), read_cases(self, file, experiment))
+        options = ReadOptions(ignore_columns, encoding, units_row)
+        return validate_cases(self, str(file), read_cases(self, file, experiment, options=options))
 
     def allocate(
         self,
@@ -151,7 +169,7 @@ class Project(ConfiguredProject):
         """Run every case of a sampling file, and gather the final tables.
 
         Args:
-            file: A CSV or Parquet file, one case per row.
+            file: A sampling file, by its path or URL, or `-` for standard input.
             progress: Called as the run goes on; in a notebook, a bar below the cell unless given.
             stop: Stops the run when it is triggered.
             options: See `scythe_cli.services.allocation.options.AllocateOptions`.
@@ -179,7 +197,7 @@ class Project(ConfiguredProject):
         """Tell what `allocate` would do; nothing is written to the storage.
 
         Args:
-            file: A CSV or Parquet file, one case per row.
+            file: A sampling file, by its path or URL, or `-` for standard input.
             pilot: How many random rows to run on this machine, to see how long they take; their results are discarded.
             pilot_seed: Chooses them; the seed of the run unless given.
             progress: Called as the pilot goes on.
@@ -195,22 +213,23 @@ class Project(ConfiguredProject):
         from scythe_cli.services.allocation.plan import plan_allocation
 
         chosen = AllocateOptions(**options).with_seed()
-        cases = read_cases(self, file, chosen.experiment)
-        return plan_allocation(
+        cases = read_cases(self, file, chosen.experiment, options=chosen.read_options)
+        plan = plan_allocation(
             cases.request(self, chosen),
-            file=str(file),
+            file=redact_uri(str(file)),
             defaulted=cases.table.defaulted,
             pilot=pilot,
             pilot_seed=int(chosen.seed) if pilot_seed is None else pilot_seed,
             stop=stop,
             progress=progress,
         )
+        return plan.model_copy(update={"notices": [*cases.table.notices, *plan.notices]})
 
     def submit(self, file: str | Path, **options: Unpack[AllocateOptionsDict]) -> SubmitResult:
         """Hand every case of a sampling file to a fleet, and return while it works.
 
         Args:
-            file: A CSV or Parquet file, one case per row.
+            file: A sampling file, by its path or URL, or `-` for standard input.
             options: See `scythe_cli.services.allocation.options.AllocateOptions`.
 
         Raises:

@@ -34,6 +34,7 @@ class ValidationReport(Record):
     ignored: list[str] = Field(description="reserved columns that are overwritten")
     input_files: int = Field(description="distinct local input files")
     input_bytes: int
+    notices: list[str] = Field(default=[], description="how the file was read, and what of it is left out")
 
 
 class AllocateResult(Record):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from scythe_cli.model.file_refs import FileReference, OptionalFileReference, S3Url, fetch_uri
-from scythe_cli.model.kinds import is_file_reference
+from scythe_cli.model.file_refs import FileReference, OptionalFileReference, S3Url, fetch_uri, is_file_reference
 
 __all__ = [
     "FileReference",

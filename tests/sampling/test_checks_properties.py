@@ -353,21 +353,21 @@ def a_validator(draw: Draw, names: list[str]) -> Any:
 class _Thread:
     """Validates as the process does that it stands for, without its start."""
 
-    def __init__(self, model: type[ExperimentInputSpec], path: str) -> None:
+    def __init__(self, model: type[ExperimentInputSpec], facts: dict[str, Any]) -> None:
         self.pieces: deque[sharing.Piece] = deque()
         self.is_ready = False
         ours, theirs = socket.socketpair()
         self.channel = sharing.Channel(ours)
         experiment: Any = SimpleNamespace(input_validator_type=model)
-        self._thread = threading.Thread(target=self._serve, args=(theirs, Path(path), experiment))
+        self._thread = threading.Thread(target=self._serve, args=(theirs, facts, experiment))
         self._thread.start()
 
     send = sharing._Helper.send
 
     @staticmethod
-    def _serve(theirs: socket.socket, path: Path, experiment: Any) -> None:
+    def _serve(theirs: socket.socket, facts: dict[str, Any], experiment: Any) -> None:
         with theirs, contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            serve(Connection(theirs), path, experiment)
+            serve(Connection(theirs), facts, experiment)
 
     def close(self) -> None:
         self.channel.close()

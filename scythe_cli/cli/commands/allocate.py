@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from scythe_cli.cli import complete
 from scythe_cli.cli.arguments import (
+    EncodingOption,
     EngineOption,
     ExperimentOption,
     FileArgument,
+    IgnoreColumnsOption,
     MaxFailuresOption,
+    UnitsRowOption,
     WorkersOption,
     parse_seed,
     parse_timeout,
+    split_names,
     timeout_option,
 )
 from scythe_cli.cli.framework import Session, command
@@ -107,16 +110,25 @@ _SeedOption = Annotated[
 
 
 @command(app, "validate", panel=_PANEL)
-def validate(session: Session, file: FileArgument, experiment: ExperimentOption = None) -> None:
+def validate(
+    session: Session,
+    file: FileArgument,
+    experiment: ExperimentOption = None,
+    ignore_columns: IgnoreColumnsOption = None,
+    encoding: EncodingOption = None,
+    units_row: UnitsRowOption = False,
+) -> None:
     """Check a sampling file; nothing is written.
 
     Every cell is checked against the experiment's inputs, and all mistakes are reported at once.
     """
-    report = session.project().validate(file, experiment)
+    report = session.project().validate(
+        file, experiment, ignore_columns=split_names(ignore_columns), encoding=encoding, units_row=units_row
+    )
     if session.options.json:
         session.output.document(report)
     else:
-        _show_report(session, file, report)
+        _show_report(session, report)
 
 
 @command(app, "allocate", panel=_PANEL)
@@ -138,6 +150,9 @@ def allocate(
     plan: _PlanOption = False,
     pilot: _PilotOption = None,
     seed: _SeedOption = "0",
+    ignore_columns: IgnoreColumnsOption = None,
+    encoding: EncodingOption = None,
+    units_row: UnitsRowOption = False,
 ) -> int:
     """Run an experiment for every row of a sampling file.
 
@@ -156,6 +171,9 @@ def allocate(
         "ignore_code": ignore_code,
         "dedupe": dedupe,
         "seed": parse_seed(seed),
+        "ignore_columns": split_names(ignore_columns),
+        "encoding": encoding,
+        "units_row": units_row,
     }
     project = session.project(engine=engine)
     if plan:
@@ -206,13 +224,13 @@ def _show_submitted(session: Session, submitted: SubmitResult) -> None:
         session.output.note(notice)
 
 
-def _show_report(session: Session, file: Path, report: ValidationReport) -> None:
+def _show_report(session: Session, report: ValidationReport) -> None:
     from scythe_cli.cli.render.text import facts, heading, plural
     from scythe_cli.core.quantities import format_size
 
     files = f"{report.input_files:,}, {format_size(report.input_bytes)}" if report.input_files else None
     session.output.print(
-        heading(f"{file}: {plural(report.n_specs, 'spec')} for {report.experiment}, all valid"),
+        heading(f"{report.file}: {plural(report.n_specs, 'spec')} for {report.experiment}, all valid"),
         facts(
             [
                 ("columns", ", ".join(report.columns)),
@@ -222,3 +240,5 @@ def _show_report(session: Session, file: Path, report: ValidationReport) -> None
             ]
         ),
     )
+    for notice in report.notices:
+        session.output.note(notice)

@@ -1,20 +1,24 @@
-"""Parquet sampling files: typed columns, in the types that the checks know."""
+"""Parquet and Arrow sampling files: typed columns, in the types that the checks know."""
 
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
 from scythe_cli.errors import SamplingFileError, first_line
-from scythe_cli.sampling.file_columns import RawFile, check_names, chunked
+from scythe_cli.sampling.file_columns import RawFile, chunked
 
-__all__ = ["read_parquet"]
+__all__ = ["read_arrow", "read_folder", "read_parquet", "simplified"]
 
 
 pc: Any = pyarrow.compute  # its stubs do not know the types that its functions take
@@ -28,13 +32,85 @@ class _RowLabel:
         return f"row {row}"
 
 
-def read_parquet(path: Path) -> RawFile:
+@dataclass(frozen=True, slots=True)
+class _PartLabel:
+    """`year=2020/part-0.parquet, row 3`: the file of a folder, and the row in it."""
+
+    names: tuple[str, ...]
+    first_rows: tuple[int, ...]
+
+    def __call__(self, row: int) -> str:
+        part = bisect_right(self.first_rows, row) - 1
+        return f"{self.names[part]}, row {row - self.first_rows[part]}"
+
+
+def read_parquet(path: Path, shown: str) -> RawFile:
     """Read a Parquet file.
 
     Raises:
         SamplingFileError: If it is no Parquet file, or a damaged one.
         OSError: If it cannot be opened.
     """
+    return _raw_of(_parquet_table(path, shown), shown, _RowLabel())
+
+
+def read_arrow(path: Path, shown: str) -> RawFile:
+    """Read a file or stream of Arrow, or a Feather file.
+
+    Raises:
+        SamplingFileError: If it is none, or a damaged one.
+        OSError: If it cannot be opened.
+    """
+    from pyarrow import feather
+
+    with path.open("rb") as file:
+        try:
+            if file.read(4) in (b"ARRO", b"FEA1"):
+                file.seek(0)
+                table = feather.read_table(file, memory_map=False)
+            else:
+                file.seek(0)
+                table = pa.ipc.open_stream(file).read_all()
+            table.validate()
+        except (pa.ArrowException, OSError, ValueError, TypeError, NotImplementedError) as error:
+            raise SamplingFileError(f"{shown}: not an Arrow file, or a damaged one: {first_line(error)}") from error
+    return _raw_of(table, shown, _RowLabel())
+
+
+def read_folder(folder: Path, shown: str) -> RawFile:
+    """Read the Parquet files of a folder one after the other; folders named `column=value` are columns of text.
+
+    Raises:
+        SamplingFileError: If there is none, or they do not go together.
+        OSError: If one cannot be opened.
+    """
+    paths = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in (".parquet", ".pq")
+        and not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
+    )
+    if not paths:
+        raise SamplingFileError(f"{shown}: a folder without Parquet files")
+    tables: list[pa.Table] = []
+    for path in paths:
+        table = _with_range_index(_parquet_table(path, f"{shown}/{path.relative_to(folder)}"))
+        for part in path.relative_to(folder).parts[:-1]:
+            name, equals, value = part.partition("=")
+            if equals and name not in table.column_names:
+                cell = None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value)
+                table = table.append_column(unquote(name), pa.array([cell] * table.num_rows, pa.string()))
+        tables.append(table)
+    try:
+        whole = pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise SamplingFileError(f"{shown}: its files do not go together: {first_line(error)}") from error
+    first_rows = tuple(accumulate((table.num_rows for table in tables[:-1]), initial=0))
+    label = _PartLabel(tuple(str(path.relative_to(folder)) for path in paths), first_rows)
+    return _raw_of(whole, shown, label)
+
+
+def _parquet_table(path: Path, shown: str) -> pa.Table:
     with path.open("rb") as file:
         try:
             # ParquetFile and not read_table, which would take folder names such as `version=2` for columns
@@ -42,13 +118,16 @@ def read_parquet(path: Path) -> RawFile:
             table.validate()
         except (pa.ArrowException, OSError, ValueError, TypeError, NotImplementedError) as error:
             reason = first_line(error)
-            raise SamplingFileError(f"{path}: not a Parquet file, or a damaged one: {reason}") from error
+            raise SamplingFileError(f"{shown}: not a Parquet file, or a damaged one: {reason}") from error
+    return table
+
+
+def _raw_of(table: pa.Table, shown: str, label: Callable[[int], str]) -> RawFile:
     table = _with_range_index(table)
     names = [name.strip() for name in table.column_names]
     kept = [position for position, name in enumerate(names) if not _is_pandas_index(name)]
-    check_names(path, [names[position] for position in kept])
-    columns = [_simplified(path, names[position], table.column(position)) for position in kept]
-    return RawFile(path, [names[position] for position in kept], columns, table.num_rows, _RowLabel())
+    columns = [simplified(shown, names[position], table.column(position)) for position in kept]
+    return RawFile(shown, [names[position] for position in kept], columns, table.num_rows, label, is_text=False)
 
 
 def _with_range_index(table: pa.Table) -> pa.Table:
@@ -71,7 +150,7 @@ def _is_pandas_index(name: str) -> bool:
     return name.startswith("__index_level_") and name.endswith("__")
 
 
-def _simplified(path: Path, name: str, column: pa.ChunkedArray[Any]) -> pa.ChunkedArray[Any]:
+def simplified(shown: str, name: str, column: pa.ChunkedArray[Any]) -> pa.ChunkedArray[Any]:
     """Bring types that hold the same values in another way to one type."""
     try:
         for _ in range(4):  # an extension type may hold a dictionary, and so on
@@ -87,7 +166,7 @@ def _simplified(path: Path, name: str, column: pa.ChunkedArray[Any]) -> pa.Chunk
                 # unsafe only as to nanoseconds: Python's times have microseconds
                 column = column.cast(simpler, safe=False)
     except (pa.ArrowException, ValueError) as error:
-        raise SamplingFileError(f"{path}: column {name!r} of type {column.type} cannot be read: {error}") from error
+        raise SamplingFileError(f"{shown}: column {name!r} of type {column.type} cannot be read: {error}") from error
     return column
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from scythe_cli.analysis.notebook import notebook_progress
 from scythe_cli.core.progress import Progress
 from scythe_cli.core.records import StateCounts
+from scythe_cli.core.text import redact_uri
 from scythe_cli.errors import UsageError
 from scythe_cli.executor.rows.randomness import module_generators
 from scythe_cli.model.describe import describe_experiment
@@ -20,7 +21,7 @@ from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.run.design_record import DesignRecord
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.manifest import RecursionRecord
-from scythe_cli.sampling.reading import Helpers, SamplingTable, read_design, read_sampling_file
+from scythe_cli.sampling.reading import Helpers, ReadOptions, SamplingTable, read_design, read_sampling_file
 from scythe_cli.services.allocation.options import AllocateOptions
 from scythe_cli.services.allocation.submission import AllocationRequest, Submission, check_inputs, execute, submit
 from scythe_cli.services.completions import remember_columns, remember_run
@@ -63,9 +64,9 @@ class Intake:
             engine=project.engine,
             version=options.bump,
             root=project.root,
-            base_dir=self.table.path.absolute().parent,
+            base_dir=self.table.base_dir,
             row_label=self.table.row_label,
-            source=self.table.path.name,
+            source=self.table.source,
             copy_inputs=options.copy_inputs,
             workers=options.workers or project.workers,
             recursion=RecursionRecord(
@@ -82,21 +83,27 @@ class Intake:
 
     def design(self) -> tuple[DesignRecord | None, list[str]]:
         """How the file was made, if it says so; and all that there is to tell of the file."""
-        design, notice = read_design(self.table.path)
+        design, notice = read_design(self.table.path) if self.table.is_local else (None, None)
         ignored = self.table.ignored
         notices = [f"reserved columns are overwritten: {', '.join(ignored)}"] if ignored else []
-        return design, [*notices, *([notice] if notice else [])]
+        return design, [*self.table.notices, *notices, *([notice] if notice else [])]
 
 
 def read_cases(
-    project: ConfiguredProject, file: str | Path, experiment: str | None = None, *, prepare_engine: bool = False
+    project: ConfiguredProject,
+    file: str | Path,
+    experiment: str | None = None,
+    *,
+    options: ReadOptions | None = None,
+    prepare_engine: bool = False,
 ) -> Intake:
     """Read a sampling file, and check it against the input model of its experiment.
 
     Args:
         project: The project.
-        file: A CSV or Parquet file, one case per row.
+        file: A sampling file, by its path or URL, or `-` for standard input.
         experiment: Which experiment; may be left out when there is only one.
+        options: What the file does not say of itself.
         prepare_engine: Whether the engine is wanted afterwards, so that its client can be loaded meanwhile.
 
     Raises:
@@ -108,7 +115,8 @@ def read_cases(
         helpers = Helpers(loaded, project.root, min(project.workers, project.cores) - 1)
     if prepare_engine and _is_large(Path(file)):
         threading.Thread(target=_load_clients, args=(project,)).start()
-    return Intake(name, loaded, read_sampling_file(Path(file), loaded.input_validator_type, helpers=helpers))
+    table = read_sampling_file(file, loaded.input_validator_type, options=options, helpers=helpers)
+    return Intake(name, loaded, table)
 
 
 def validate_cases(project: ConfiguredProject, file: str, cases: Intake) -> ValidationReport:
@@ -120,7 +128,7 @@ def validate_cases(project: ConfiguredProject, file: str, cases: Intake) -> Vali
     table = cases.table
     plan = check_inputs(cases.request(project, AllocateOptions()))
     return ValidationReport(
-        file=file,
+        file=redact_uri(file),
         experiment=cases.name,
         n_specs=table.inputs.num_rows,
         columns=[c for c in table.inputs.column_names if c not in table.defaulted],
@@ -128,6 +136,7 @@ def validate_cases(project: ConfiguredProject, file: str, cases: Intake) -> Vali
         ignored=table.ignored,
         input_files=len(plan.uploads),
         input_bytes=plan.total_bytes,
+        notices=table.notices,
     )
 
 
@@ -142,8 +151,8 @@ def allocate_cases(
     """Run every case of a sampling file, and gather the final tables; see `Project.allocate`."""
     progress = notebook_progress(progress)
     if progress:
-        progress(Progress("checking", StateCounts(), detail=Path(file).name))
-    cases = read_cases(project, file, options.experiment, prepare_engine=True)
+        progress(Progress("checking", StateCounts(), detail=Path(redact_uri(str(file))).name))
+    cases = read_cases(project, file, options.experiment, options=options.read_options, prepare_engine=True)
     submission, notices = _submitted(project, cases, options, progress)
     return execute(submission, project.engine, stop=stop, progress=progress, notices=notices)
 
@@ -152,7 +161,7 @@ def submit_cases(project: ConfiguredProject, file: str | Path, options: Allocate
     """Hand every case of a sampling file to a fleet, and return while it works; see `Project.submit`."""
     if not project.engine.outlives_client:
         raise UsageError(f"the {project.engine.label} engine runs specs in this process, and has to be waited for")
-    cases = read_cases(project, file, options.experiment, prepare_engine=True)
+    cases = read_cases(project, file, options.experiment, options=options.read_options, prepare_engine=True)
     submission, notices = _submitted(project, cases, options)
     job = submission.job
     workflow_run_id = job.workflow_run_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from typing import Any, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict
@@ -10,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from scythe_cli.arrow.seeds import MAX_SEED
 from scythe_cli.core.semver import Bump
 from scythe_cli.errors import UsageError
+from scythe_cli.sampling.reading import ReadOptions
 from scythe_cli.services.reuse.copy import ReuseRequest
 
 __all__ = ["AllocateOptions", "AllocateOptionsDict"]
@@ -30,6 +32,9 @@ class AllocateOptions(BaseModel):
         dedupe: Whether rows that are the same are run once, and the outcome given to all of them.
         wait_timeout_s: How long to wait for a fleet, in seconds.
         seed: What the seeds of rows follow from, beside what a row says: 0 to 2⁶³ − 1; `new` draws one.
+        ignore_columns: Columns of the sampling file to leave out, by name or pattern (`*` stands for anything).
+        encoding: How the characters of a text file are written; found out unless given.
+        units_row: Whether the row below the header of the sampling file holds units.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,6 +49,9 @@ class AllocateOptions(BaseModel):
     dedupe: bool = False
     wait_timeout_s: float | None = None
     seed: int | Literal["new"] = 0
+    ignore_columns: Sequence[str] = ()
+    encoding: str | None = None
+    units_row: bool = False
 
     def model_post_init(self, context: Any) -> None:
         """Check the numbers.
@@ -58,6 +66,11 @@ class AllocateOptions(BaseModel):
     def with_seed(self) -> AllocateOptions:
         """The options with a number as the seed: where one is to be drawn, it is short enough to be typed again."""
         return self.model_copy(update={"seed": secrets.randbelow(10**9)}) if self.seed == "new" else self
+
+    @property
+    def read_options(self) -> ReadOptions:
+        """What the sampling file does not say of itself."""
+        return ReadOptions(tuple(self.ignore_columns), self.encoding, self.units_row)
 
     @property
     def reuse_request(self) -> ReuseRequest | None:
@@ -80,6 +93,9 @@ class AllocateOptionsDict(TypedDict, total=False):
     dedupe: bool
     wait_timeout_s: float | None
     seed: int | Literal["new"]
+    ignore_columns: Sequence[str]
+    encoding: str | None
+    units_row: bool
 
 
 def check_numbers(workers: int | None, max_failures: int | None) -> None:
