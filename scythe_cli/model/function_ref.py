@@ -68,7 +68,7 @@ class ExperimentTarget:
     registered_name: str | None
     sys_path: tuple[str, ...]
     cwd: str
-    retries: int
+    retries: int | None
     execution_timeout_s: float
     memory_limit_bytes: int | None
     inject_workflow_run_id: bool

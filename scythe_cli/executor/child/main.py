@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scythe_cli.core.states import RetryRule
 from scythe_cli.errors import EntrypointError, ScytheError
 from scythe_cli.executor.child.forking import adopt_orphans
 from scythe_cli.executor.child.server import Server
@@ -160,6 +161,7 @@ def _serve(
         loaded.generators,
         folder,
         start.fields["keep_files"],
+        RetryRule(start.fields["retries"], tuple(start.fields["retry_on"])),
     )
     connection.send(Message("ready", {}))
     try:

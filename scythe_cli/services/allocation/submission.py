@@ -292,6 +292,7 @@ def _manifest(request: AllocationRequest, workflow_run_id: str) -> RunManifest:
         n_specs=request.inputs.num_rows,
         entrypoint=request.entrypoint,
         retries=options.retries,
+        retry_on=list(options.retry_rule.states),
         execution_timeout_s=options.execution_timeout.total_seconds(),
         memory_limit_bytes=options.memory_limit_bytes,
         sampling_file=request.source,
