@@ -116,8 +116,10 @@ class ExperimentConfig(_Section):
         default=None, description="What the process of one spec may take: `500MB`, `4GB`; else all there is."
     )
     retries: int | None = Field(
-        default=None, ge=0, le=100, description="How many times a spec that did not succeed is tried again; else once, "
-        "after a crash or a timeout."
+        default=None,
+        ge=0,
+        le=100,
+        description="How many times a spec that did not succeed is tried again; else once, after a crash or a timeout.",
     )
     retry_on: list[RetryOn] | None = Field(
         default=None,

@@ -222,4 +222,3 @@ def resolve(death: Death, evidence: Evidence, n_times: int) -> Resolution:
             again, attributed = [], 0
     spans = tuple(span for span in again if span.start < span.stop)
     return Resolution(spans, attributed, has_begun=evidence is not Evidence.NONE_ALONE)
-

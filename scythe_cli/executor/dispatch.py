@@ -110,7 +110,7 @@ class Backlog:
             self._n += rows.num_rows
 
     def put_again(self, rows: pa.RecordBatch, *, alone: bool = False) -> None:
-        """Put rows to the front that are to be attempted once more: what fails shows at once, and not after all rows."""
+        """Put rows to the front that are to be attempted once more: what goes on failing shows at once."""
         import pyarrow.compute as pc  # on use: most runs retry nothing
 
         attempt = pc.add(rows.column(ATTEMPT), pa.scalar(1, pa.int32()))

@@ -27,9 +27,7 @@ def indices(batch: pa.RecordBatch) -> list[Any]:
     return batch.column("sort_index").to_pylist()
 
 
-def dispatch(
-    *batches: pa.RecordBatch, retries: int = 0, retry_on: tuple[RetryOn, ...] = get_args(RetryOn)
-) -> Dispatch:
+def dispatch(*batches: pa.RecordBatch, retries: int = 0, retry_on: tuple[RetryOn, ...] = get_args(RetryOn)) -> Dispatch:
     context = RunContext("runs", "a/v1.0.0/2025-01-01_00-00-00", "root", "here")
     return Dispatch(batches, RetryRule(retries, retry_on), context, workers=2)
 

@@ -85,7 +85,8 @@ def conclude(
     """
     gathered = execution.gathered or gather(job.storage, job.run)
     damaged = [left_alone(name) for name in gathered.damaged]
-    n_bad = gathered.counts.unsuccessful
+    is_whole = gathered.counts.succeeded == job.n_specs
+    errors, failing = ([], []) if is_whole else groups_of_run(job.storage, job.run)
     return AllocateResult(
         experiment_id=job.run.experiment_id,
         experiment=job.run.experiment,
@@ -98,7 +99,8 @@ def conclude(
         counts=gathered.counts,
         duration_s=max(0.0, (datetime.now(UTC) - started).total_seconds()),
         tables=gathered.tables,
-        errors=groups_of_run(job.storage, job.run) if n_bad else [],
+        errors=errors,
+        failing=failing,
         notices=[*execution.notices, *damaged, *gathered.notices],
         n_warnings=gathered.n_warnings,
     )
