@@ -10,6 +10,7 @@ from scythe_cli.core.quantities import Duration
 from scythe_cli.core.states import Isolation, KeepFiles, RetryOn, StartMethod
 from scythe_cli.errors import InvalidInputError, RegistrationError
 from scythe_cli.model.experiment import (
+    ExperimentOptions,
     LocalFileLocation,
     RegisteredExperiment,
     experiment_from_function,
@@ -122,12 +123,14 @@ class ExperimentRegistry:
         """
         values = {key: value for key, value in locals().items() if key not in {"cls", "name", "description"}}
 
-        def decorate(fn: Callable[..., TOutput]) -> RegisteredExperiment[Any, TOutput]:
-            options = options_of(fn, **values)
-            cls._add(experiment := experiment_from_function(fn, name=name, description=description, options=options))
-            return experiment
+        return lambda fn: cls._registered(fn, name, description, options_of(fn, **values))
 
-        return decorate
+    @classmethod
+    def _registered(
+        cls, fn: Callable[..., TOutput], name: str | None, description: str | None, options: ExperimentOptions
+    ) -> RegisteredExperiment[Any, TOutput]:
+        cls._add(experiment := experiment_from_function(fn, name=name, description=description, options=options))
+        return experiment
 
     @classmethod
     def Include(cls, task: Any) -> Any:  # noqa: N802 - the name that scythe-engine gave it
