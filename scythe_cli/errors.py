@@ -7,6 +7,7 @@ ScytheError                        1
 ├── InvalidInputError              3   something that the user wrote is wrong
 │   ├── ConfigError                3   experiments.toml or an environment variable
 │   ├── EntrypointError            3   the module or function of an experiment
+│   │   ├── CodeChangedError       3   the code is not what a run was allocated with
 │   │   └── RegistrationError      3   a function or model that cannot be an experiment
 │   ├── SamplingFileError          3   the file as a whole, or its cells
 │   └── SpecsError                 3   specs given from Python
@@ -26,6 +27,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
+    "CodeChangedError",
     "ConfigError",
     "EngineError",
     "EntrypointError",
@@ -85,6 +87,10 @@ class ConfigError(InvalidInputError):
 
 class EntrypointError(InvalidInputError):
     """The module of an experiment cannot be imported, or the function is not in it."""
+
+
+class CodeChangedError(EntrypointError):
+    """The code of an experiment is not what a run was allocated with."""
 
 
 class RegistrationError(EntrypointError):

@@ -54,7 +54,7 @@ def notebook_progress(requested: ProgressCallback | None) -> ProgressCallback | 
 
 def _words(progress: Progress) -> str:
     if progress.phase == "running":
-        return progress_line(progress)
+        return " · ".join(filter(None, [progress_line(progress), progress.notice]))
     return " ".join([progress.phase, progress.detail or ""]).strip()
 
 
@@ -71,7 +71,7 @@ class NotebookProgress:
         self._stream = stream
         self._is_display = in_notebook()
         self._id: str | None = None
-        self._shown: tuple[str, int] | None = None
+        self._shown: tuple[str, int, int] | None = None
         self._due_s = 0.0
         self._done = 0
 
@@ -80,7 +80,7 @@ class NotebookProgress:
         now_s = time.monotonic()
         counts = progress.counts
         is_last = progress.phase == "running" and counts.total > 0 and counts.pending == 0
-        what = progress.phase, counts.pending
+        what = progress.phase, counts.pending, progress.failing
         is_new = self._shown is None or self._shown[0] != progress.phase
         if (now_s < self._due_s and not is_new and not is_last) or what == self._shown:
             return

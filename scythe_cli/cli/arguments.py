@@ -130,7 +130,9 @@ WorkersOption = Annotated[
 
 MaxFailuresOption = Annotated[
     int | None,
-    typer.Option("--max-failures", metavar="N", min=1, help="Stop once N specs have not succeeded."),
+    typer.Option(
+        "--max-failures", metavar="N", min=1, help="Stop once N specs have failed, also those to be tried again."
+    ),
 ]
 
 

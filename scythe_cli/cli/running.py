@@ -112,10 +112,14 @@ def _watched(output: Output, work: Callable[[ProgressCallback, StopSignal], T]) 
     stop = StopSignal()
     interrupts = Interrupts(stop, output)
     with interrupts.handled(), shown_progress(output) as show:
+        told: set[str] = set()
 
         def progress(moment: Progress) -> None:
             interrupts.watch(moment)
             show(moment)
+            if moment.notice is not None and moment.notice not in told:
+                told.add(moment.notice)
+                output.note(moment.notice)
 
         result = work(PhaseCallback(progress) if output.quiet else progress, stop)
     return result, interrupts.stopped

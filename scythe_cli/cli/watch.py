@@ -139,7 +139,11 @@ def watch_frame(status: RunStatus, width: int) -> RenderableType:
         # all done is said only when it is so
         share = f"{int(done / counts.total * 100) if counts.total else 100} %"
         said = f"  {done:,}/{counts.total:,}  {share}"
-        lines += [Text.assemble(progress_bar(counts, max(width - len(said) - 1, 10)), said), states_line(counts), ""]
+        lines += [
+            Text.assemble(progress_bar(counts, max(width - len(said) - 1, 10)), said),
+            states_line(counts, status.failing),
+            "",
+        ]
     eta_s = None if counts is None or not counts.pending or is_idle(status) else status.eta_s
     last = f"{format_duration(seconds_ago(status.last_outcome_at))} ago" if status.last_outcome_at else None
     pairs = [
@@ -187,18 +191,19 @@ class PlainWatch:
     def __call__(self, status: RunStatus) -> None:
         """Write a line when it is time and there is something to tell."""
         counts = status.counts
-        what = (counts, status.notice, status.gathered)
+        what = (counts, status.failing, status.notice, status.gathered)
         now = self._clock()
         if counts is None or what == self._told or now < self._next:
             return
         self._told = what
         self._next = now + _LEAST_GAP_S
         rate_per_s, eta_s = (None, None) if is_idle(status) else (status.rate_per_s, status.eta_s)
-        line = progress_line(Progress("running", counts, rate_per_s, eta_s))
+        line = progress_line(Progress("running", counts, rate_per_s, eta_s, failing=status.failing))
         parts = [f"{status.experiment_id}: {line}"]
-        if counts.unsuccessful > self._failed and status.last_failures:
+        failed = counts.unsuccessful + status.failing
+        if failed > self._failed and status.last_failures:
             parts.append(f"last failure: {failure_line(status.last_failures[0])}")
-        self._failed = counts.unsuccessful
+        self._failed = failed
         if status.notice and status.notice != self._notice:
             parts.append(clean(status.notice))
         self._notice = status.notice

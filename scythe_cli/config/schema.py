@@ -30,7 +30,7 @@ from scythe_cli.config.file import (
 from scythe_cli.core.distribution import ENGINES, entry_point, entry_point_names
 from scythe_cli.core.names import check_experiment_name
 from scythe_cli.core.quantities import parse_duration, parse_size
-from scythe_cli.core.states import Isolation, KeepFiles, StartMethod
+from scythe_cli.core.states import Isolation, KeepFiles, RetryOn, StartMethod
 from scythe_cli.errors import ConfigError, InvalidInputError
 
 __all__ = ["Config", "ExperimentConfig", "load_config"]
@@ -116,7 +116,15 @@ class ExperimentConfig(_Section):
         default=None, description="What the process of one spec may take: `500MB`, `4GB`; else all there is."
     )
     retries: int | None = Field(
-        default=None, ge=0, le=100, description="How many times a spec that did not succeed is tried again; else once."
+        default=None,
+        ge=0,
+        le=100,
+        description="How many times a spec that did not succeed is tried again; else once, after a crash or a timeout.",
+    )
+    retry_on: list[RetryOn] | None = Field(
+        default=None,
+        description="After what a spec is tried again, a list: `failed` (an exception), `timeout`, `crashed`, and on a "
+        "fleet `lost` (its worker is gone); else all of them where `retries` is set.",
     )
     isolation: Isolation | None = Field(
         default=None,

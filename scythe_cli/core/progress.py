@@ -28,6 +28,8 @@ class Progress:
         eta_s: Seconds to the end at this rate; None when unknown.
         elapsed_s: Seconds since the phase began.
         detail: What the phase is at, for people.
+        failing: Specs of which an attempt failed and another is to come; they are pending.
+        notice: What is to be said at once, and once.
     """
 
     phase: Phase
@@ -36,6 +38,8 @@ class Progress:
     eta_s: float | None = None
     elapsed_s: float = 0.0
     detail: str | None = None
+    failing: int = 0
+    notice: str | None = None
 
 
 ProgressCallback = Callable[[Progress], None]
@@ -103,6 +107,8 @@ def progress_line(progress: Progress) -> str:
     parts = [f"{counts.total - counts.pending:,}/{counts.total:,}"]
     if counts.unsuccessful:
         parts.append(f"{counts.unsuccessful:,} failed")
+    if progress.failing:
+        parts.append(f"{progress.failing:,} failing")
     if progress.rate_per_s:
         parts.append(format_rate(progress.rate_per_s))
     if progress.eta_s is not None and counts.pending:

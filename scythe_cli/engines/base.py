@@ -59,6 +59,8 @@ class Job:
         max_failures: Stop when that many specs have ended without success; None for never.
         wait_timeout_s: How long to wait for a fleet; the run goes on after that. None for as long as it takes.
         seed: The seed of the run.
+        code: What the code has to be, as `executor.code.code_of` tells it; None where that is not known.
+        is_other_code: Whether that is not the code that the run was allocated with: outcomes tell it then.
     """
 
     storage: Storage
@@ -73,6 +75,8 @@ class Job:
     max_failures: int | None = None
     wait_timeout_s: float | None = None
     seed: int = 0
+    code: Mapping[str, str] | None = None
+    is_other_code: bool = False
 
     @property
     def n_rows(self) -> int:
@@ -96,6 +100,13 @@ class Job:
         wanted = self.todo.column("sort_index").combine_chunks()
         return _with_attempts(specs.batches(wanted), self.todo)
 
+    @property
+    def code_mark(self) -> str | None:
+        """What outcomes tell of their code; None where it is that of the run."""
+        from scythe_cli.executor.code import code_hash
+
+        return code_hash(self.code) if self.is_other_code and self.code is not None else None
+
     def writer(self, engine: str) -> LedgerWriter:
         """What writes outcomes to the run's ledger, in parts of a name that no other session has.
 
@@ -105,7 +116,7 @@ class Job:
         from scythe_cli.run.ledger import LedgerWriter
 
         session = f"{engine}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:8]}"
-        return LedgerWriter(self.storage, self.run, session)
+        return LedgerWriter(self.storage, self.run, session, code=self.code_mark)
 
     def executor(self, *, worker: str | None = None) -> Executor:
         """A pool of processes of this machine for these specs, with the experiment's limits; use it with `with`.
@@ -114,12 +125,13 @@ class Job:
             worker: The name by which outcomes tell what ran them; this machine's unless given.
 
         Raises:
+            CodeChangedError: If the code is not what it has to be.
             EntrypointError: If the experiment cannot be loaded where specs run.
             EngineError: If no process can be started.
         """
+        from scythe_cli.executor.code import target_of_code
         from scythe_cli.executor.pool import Executor
         from scythe_cli.executor.rows.call import RunContext
-        from scythe_cli.model.function_ref import target_of
 
         context = RunContext(
             storage_location=self.storage.location,
@@ -129,7 +141,8 @@ class Job:
             seed=self.seed,
         )
         limits = Limits.of(self.experiment.options)
-        return Executor(target_of(self.experiment, root=self.root), context, limits, workers=self.workers)
+        target = target_of_code(self.experiment, self.root, self.code)
+        return Executor(target, context, limits, workers=self.workers)
 
 
 def _with_attempts(batches: Iterator[pa.RecordBatch], todo: pa.Table | None) -> Iterator[pa.RecordBatch]:

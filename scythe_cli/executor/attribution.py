@@ -25,7 +25,6 @@ __all__ = [
     "failure_of_exit",
     "failure_of_lateness",
     "is_start_hopeless",
-    "may_retry",
     "over_memory",
     "over_time",
     "resolve",
@@ -223,8 +222,3 @@ def resolve(death: Death, evidence: Evidence, n_times: int) -> Resolution:
             again, attributed = [], 0
     spans = tuple(span for span in again if span.start < span.stop)
     return Resolution(spans, attributed, has_begun=evidence is not Evidence.NONE_ALONE)
-
-
-def may_retry(tries_remaining: int) -> bool:
-    """Whether a row that did not succeed is run again, and so whether that attempt is not its last."""
-    return tries_remaining > 0

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from scythe_cli.executor.attribution import Death, Evidence, evidence_of, may_retry, resolve
+from scythe_cli.core.states import RetryRule
+from scythe_cli.executor.attribution import Death, Evidence, evidence_of, resolve
 from scythe_cli.executor.protocol import ATTEMPT, TRIES_REMAINING
 from scythe_cli.executor.rows.outcomes import outcome_of_failure
 
@@ -109,14 +110,13 @@ class Backlog:
             self._n += rows.num_rows
 
     def put_again(self, rows: pa.RecordBatch, *, alone: bool = False) -> None:
-        """Put rows to the end that are to be attempted once more."""
+        """Put rows to the front that are to be attempted once more: what goes on failing shows at once."""
         import pyarrow.compute as pc  # on use: most runs retry nothing
 
         attempt = pc.add(rows.column(ATTEMPT), pa.scalar(1, pa.int32()))
         remaining = pc.subtract(rows.column(TRIES_REMAINING), pa.scalar(1, pa.int32()))
         rows = _with_column(_with_column(rows, ATTEMPT, attempt), TRIES_REMAINING, remaining)
-        self._pieces.append(_Piece(rows, alone))
-        self._n += rows.num_rows
+        self.put_back(rows, alone=alone)
 
     def _numbered(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         n = batch.num_rows
@@ -175,7 +175,7 @@ class Dispatch:
 
     Args:
         source: Batches of rows, see `Executor.run`.
-        retries: How often a row is run again.
+        retry: How often a row is run again, and after what.
         context: The run.
         workers: How many processes run rows at the same time.
         pace: What is known of the time that rows take; it is changed.
@@ -184,14 +184,14 @@ class Dispatch:
     def __init__(
         self,
         source: Iterable[pa.RecordBatch],
-        retries: int,
+        retry: RetryRule,
         context: RunContext,
         workers: int,
         pace: Pace | None = None,
     ) -> None:
-        self._backlog = Backlog(source, retries)
+        self._backlog = Backlog(source, retry.times)
         self._pace = Pace() if pace is None else pace
-        self._retries = retries
+        self._retry = retry
         self._context = context
         self._workers = workers
         self._outcomes: list[pa.Table] = []
@@ -247,20 +247,12 @@ class Dispatch:
             self._pace.record(fields["n"], fields["busy_s"])
         if fields["failed"]:
             self.has_failures = True
-            self._retry(chunk, fields["failed"])
         chunk.done = fields["done"]
         if fields["back"]:
             self._backlog.put_back(chunk.rows.slice(chunk.done))
-            return True
-        return not chunk.n_remaining
-
-    def _retry(self, chunk: Chunk, failed: Sequence[int]) -> None:
-        if not self._retries:
-            return
-        tries: Any = chunk.rows.column(TRIES_REMAINING)
-        again = [row for row in failed if may_retry(tries[row].as_py())]
-        if again:
-            self._backlog.put_again(chunk.rows.take(pa.array(again, pa.int64())))
+        if fields["again"]:
+            self._backlog.put_again(chunk.rows.take(pa.array(fields["again"], pa.int64())))
+        return fields["back"] or not chunk.n_remaining
 
     def settle(
         self, death: Death, chunks: Sequence[Chunk], failure: Failure, died_s: float, log: str | None
@@ -308,7 +300,7 @@ class Dispatch:
         from scythe_cli.model.spec_rows import workflow_run_id
 
         cells = row.select(["sort_index", "workflow_run_id", ATTEMPT, TRIES_REMAINING]).to_pylist()[0]
-        retries = may_retry(cells[TRIES_REMAINING])
+        retries = self._retry.allows(failure.state, cells[TRIES_REMAINING])
         run_id = cells["workflow_run_id"] or workflow_run_id(self._context.root_workflow_run_id, cells["sort_index"])
         self.has_failures = True
         self._outcomes.append(

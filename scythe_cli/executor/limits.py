@@ -6,9 +6,9 @@ import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from scythe_cli.core.states import Isolation, KeepFiles, StartMethod
+from scythe_cli.core.states import Isolation, KeepFiles, RetryOn, RetryRule, StartMethod
 from scythe_cli.model.experiment import ExperimentOptions
 
 __all__ = ["Limits", "StopSignal", "descendants", "limit_own_memory", "tree_memory_bytes"]
@@ -31,6 +31,7 @@ class Limits:
         keep_files: Of which specs the files in a folder of their own are kept; see `KeepFiles`.
         start_method: How processes are started; see `StartMethod`.
         startup_timeout_s: How long the experiment may take to be loaded.
+        retry_on: After what it is run again.
     """
 
     execution_timeout_s: float
@@ -42,6 +43,12 @@ class Limits:
     keep_files: KeepFiles = "never"
     start_method: StartMethod = "auto"
     startup_timeout_s: float = 300.0
+    retry_on: tuple[RetryOn, ...] = get_args(RetryOn)
+
+    @property
+    def retry(self) -> RetryRule:
+        """How often one is run again, and after what."""
+        return RetryRule(self.retries, self.retry_on)
 
     @classmethod
     def of(cls, options: ExperimentOptions) -> Limits:
@@ -49,7 +56,8 @@ class Limits:
         return cls(
             execution_timeout_s=options.execution_timeout.total_seconds(),
             memory_limit_bytes=options.memory_limit_bytes,
-            retries=options.retries,
+            retries=options.retry_rule.times,
+            retry_on=options.retry_rule.states,
             isolation=options.isolation,
             rows_per_process=options.rows_per_process,
             working_directory=options.working_directory,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 
-from scythe_cli.errors import EngineError, EntrypointError
+from scythe_cli.errors import EngineError
 from scythe_cli.executor.attribution import (
     Death,
     failure_of_exit,
@@ -18,7 +18,7 @@ from scythe_cli.executor.attribution import (
 from scythe_cli.executor.dispatch import Chunk, Dispatch
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.executor.process import ChildProcess, ChildProcesses
-from scythe_cli.executor.protocol import from_ipc
+from scythe_cli.executor.protocol import from_ipc, loading_error
 from scythe_cli.executor.rows.capture import has_whole_stack, split_fault
 from scythe_cli.executor.scheduling import (
     HEARTBEAT_S,
@@ -296,7 +296,7 @@ class RunLoop:
                 if self._memory_limit is not None:
                     child.baseline_bytes = child.memory_bytes(self._memory_limit)
             else:
-                raise EntrypointError(message.fields["message"], hint=message.fields["hint"])
+                raise loading_error(message.fields)
         if child.channel.at_end and child.eof_s is None:
             self._selector.unregister(child.channel)
             child.eof_s = time.monotonic()

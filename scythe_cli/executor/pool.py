@@ -97,7 +97,7 @@ class Executor:
         """
         if self._is_closed:
             raise ValueError("the executor is closed")
-        dispatch = Dispatch(rows, self.limits.retries, self.context, self.workers, self._pace)
+        dispatch = Dispatch(rows, self.limits.retry, self.context, self.workers, self._pace)
         with RunLoop(self._processes, dispatch, stop) as loop:
             yield from loop.tables()
 

@@ -78,6 +78,8 @@ class ChildProcess:
                 "scratch": str(folder / "scratch"),
                 "working_directory": limits.working_directory,
                 "keep_files": limits.keep_files,
+                "retries": limits.retries,
+                "retry_on": limits.retry_on,
                 "row_folders": str(folder / "rows"),
             }
             self.channel.send(Message("start", fields, [context, *launcher.blobs]))

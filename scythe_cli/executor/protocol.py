@@ -28,12 +28,14 @@ import socket
 import struct
 import tempfile
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
 import pyarrow as pa
+
+from scythe_cli.errors import CodeChangedError, EntrypointError
 
 __all__ = [
     "ATTEMPT",
@@ -47,6 +49,7 @@ __all__ = [
     "Phase",
     "Snapshot",
     "from_ipc",
+    "loading_error",
     "make_board_file",
     "to_ipc",
 ]
@@ -336,3 +339,9 @@ class Board:
         self.clock.release()
         self._view.release()
         self._map.close()
+
+
+def loading_error(fields: Mapping[str, Any]) -> EntrypointError:
+    """What is raised for a process that cannot load the experiment, from the fields of its message `broken`."""
+    kind = CodeChangedError if fields["changed"] else EntrypointError
+    return kind(fields["message"], hint=fields["hint"])

@@ -20,7 +20,8 @@ from typing import Any
 from scythe_cli.core.cores import thread_settings
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.core.states import StartMethod
-from scythe_cli.errors import EngineError, EntrypointError
+from scythe_cli.errors import EngineError
+from scythe_cli.executor.protocol import loading_error
 from scythe_cli.executor.rows.capture import read_output
 from scythe_cli.model.function_ref import ExperimentTarget
 
@@ -163,7 +164,7 @@ class Template:
             if not answer:
                 self.state = TemplateState.LOST
             elif "broken" in answer:
-                raise EntrypointError(answer["broken"], hint=answer["hint"])
+                raise loading_error(answer["broken"])
             else:
                 self.fork_s = answer["fork_s"]
                 self.unfit_reason = answer["unfit"]

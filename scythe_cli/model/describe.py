@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined, to_jsonable_python
 
 from scythe_cli.core.records import Record
+from scythe_cli.core.states import RetryOn
 from scythe_cli.model.columns import RESERVED_INPUT_FIELDS, dotted_fields, unit_of
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.file_refs import is_file_reference
@@ -46,7 +47,8 @@ class ExperimentRecord(Record):
     outputs: list[FieldRecord] = Field(default=[])
     execution_timeout_s: float
     memory_limit_bytes: int | None = None
-    retries: int
+    retries: int | None = Field(description="None where it is not said: once, after what `retry_on` names")
+    retry_on: list[RetryOn] = Field(default=[], description="after what a spec is run again")
     problem: str | None = Field(default=None, description="why it cannot be loaded")
 
 
@@ -63,6 +65,7 @@ def describe_experiment(name: str, entrypoint: str, experiment: RegisteredExperi
         execution_timeout_s=options.execution_timeout.total_seconds(),
         memory_limit_bytes=options.memory_limit_bytes,
         retries=options.retries,
+        retry_on=list(options.retry_rule.states),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from scythe_cli.core.names import check_experiment_name
 from scythe_cli.core.quantities import Duration, parse_duration, parse_size
-from scythe_cli.core.states import Isolation, KeepFiles, StartMethod
+from scythe_cli.core.states import Isolation, KeepFiles, RetryOn, RetryRule, StartMethod
 from scythe_cli.errors import ConfigError, InvalidInputError, RegistrationError
 from scythe_cli.model.models import ExperimentInputSpec, ExperimentOutputSpec
 from scythe_cli.model.settings import TimeoutSettings
@@ -46,7 +46,7 @@ class ExperimentOptions:
     """What an experiment runs under.
 
     Attributes:
-        retries: How often a spec that did not succeed is run again.
+        retries: How often a spec that did not succeed is run again; None where nobody has said it: see `retry_rule`.
         execution_timeout: How long one attempt of a spec may take.
         schedule_timeout: How long a task may wait for a worker (Hatchet); None: derived from the work ahead.
         memory_limit_bytes: Memory that the process of one spec may use; None for no limit.
@@ -61,9 +61,10 @@ class ExperimentOptions:
         keep_files: Whose files are kept, where each spec has a folder of its own.
         start_method: How processes are started.
         startup_timeout: How long loading the experiment may take in a process.
+        retry_on: After what a spec is run again; None where nobody has said it: see `retry_rule`.
     """
 
-    retries: int = 1
+    retries: int | None = None
     execution_timeout: timedelta = timedelta(hours=1)
     schedule_timeout: timedelta | None = None
     memory_limit_bytes: int | None = None
@@ -78,6 +79,20 @@ class ExperimentOptions:
     keep_files: KeepFiles = "never"
     start_method: StartMethod = "auto"
     startup_timeout: timedelta = timedelta(minutes=5)
+    retry_on: tuple[RetryOn, ...] | None = None
+
+    @property
+    def retry_rule(self) -> RetryRule:
+        """How often a spec is run again, and after what.
+
+        Where nobody has said it, once after what may have come by chance: an exception would come again. What is said
+        is for all that can become of a spec, unless `retry_on` names some.
+        """
+        if self.retry_on is not None:
+            return RetryRule(1 if self.retries is None else self.retries, self.retry_on)
+        if self.retries is None:
+            return RetryRule(1, ("timeout", "crashed", "lost"))
+        return RetryRule(self.retries)
 
 
 class RegisteredExperiment(Generic[TInput, TOutput]):
@@ -203,7 +218,7 @@ def with_options(options: ExperimentOptions, **changes: Any) -> ExperimentOption
 def options_of(
     fn: Callable[..., Any],
     *,
-    retries: int,
+    retries: int | None,
     schedule_timeout: Duration | None,
     execution_timeout: Duration | None,
     local_file_location: LocalFileLocation,
@@ -214,13 +229,14 @@ def options_of(
     keep_files: KeepFiles = "never",
     start_method: StartMethod = "auto",
     startup_timeout: Duration | None = None,
+    retry_on: Sequence[RetryOn] | None = None,
     **others: Any,
 ) -> ExperimentOptions:
     """Check what a function is registered with.
 
     Args:
         fn: The function, for messages.
-        retries: How often a spec that did not succeed is run again.
+        retries: How often a spec that did not succeed is run again; None where it is not said.
         schedule_timeout: How long a task may wait for a worker.
         execution_timeout: How long one attempt of a spec may take; None for what the environment says.
         local_file_location: Where the function gets its files.
@@ -231,6 +247,7 @@ def options_of(
         keep_files: Whose files are kept.
         start_method: How processes are started.
         startup_timeout: How long loading the experiment may take; None for 5 minutes.
+        retry_on: After what a spec is run again; None where it is not said.
         others: Options that need no check.
 
     Raises:
@@ -250,6 +267,7 @@ def options_of(
             keep_files=_one_of("keep_files", keep_files, get_args(KeepFiles)),
             start_method=_one_of("start_method", start_method, get_args(StartMethod)),
             startup_timeout=timedelta(minutes=5) if startup_timeout is None else parse_duration(startup_timeout),
+            retry_on=_check_retry_on(retry_on),
             **others,
         )
     except (ValueError, TypeError) as error:
@@ -290,7 +308,19 @@ def _check_directory(directory: str) -> str:
     return str(directory)
 
 
-def _check_retries(retries: int) -> int:
+def _check_retry_on(states: Sequence[RetryOn] | None) -> tuple[RetryOn, ...] | None:
+    if states is None:
+        return None
+    allowed = get_args(RetryOn)
+    if isinstance(states, str) or not all(state in allowed for state in states):
+        names = ", ".join(repr(each) for each in allowed)
+        raise ValueError(f"retry_on={states!r} is not a list of some of {names}")
+    return tuple(dict.fromkeys(states))
+
+
+def _check_retries(retries: int | None) -> int | None:
+    if retries is None:
+        return None
     if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= 100:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ValueError(f"retries={retries!r} is not a whole number from 0 to 100")
     return retries

@@ -58,6 +58,8 @@ class ExperimentTarget:
         auto_fetch_files: Whether file references are fetched.
         local_file_location: Where fetched files are put.
         pickled: The function and its models, base64 of a pickle, for `value`.
+        sources: The source files and what they have to be, for `executor.code`: path, name, hash, time in nanoseconds
+            and size; none where that is not known.
     """
 
     kind: _Kind
@@ -68,13 +70,14 @@ class ExperimentTarget:
     registered_name: str | None
     sys_path: tuple[str, ...]
     cwd: str
-    retries: int
+    retries: int | None
     execution_timeout_s: float
     memory_limit_bytes: int | None
     inject_workflow_run_id: bool
     auto_fetch_files: bool
     local_file_location: Literal["cache", "copied-to-tempdir"]
     pickled: str | None = None
+    sources: tuple[tuple[str, str, str, int, int], ...] = ()
 
     @property
     def is_by_value(self) -> bool:
@@ -90,6 +93,7 @@ class ExperimentTarget:
         """Read what `to_bytes` wrote."""
         fields: dict[str, Any] = json.loads(data)
         fields["sys_path"] = tuple(fields["sys_path"])
+        fields["sources"] = tuple(map(tuple, fields["sources"]))
         return cls(**fields)
 
     @property

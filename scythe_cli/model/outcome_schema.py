@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 __all__ = [
+    "CODE",
     "FEATURE",
     "FILE",
     "FRAME",
@@ -21,6 +22,7 @@ __all__ = [
     "labels_of",
     "levels_of",
     "merged_fields",
+    "with_code",
     "with_levels",
 ]
 
@@ -51,6 +53,9 @@ spec. No user dataframe can have its name; there is none where no spec has any."
 
 REUSED_FROM = ("reused:run", "reused:sort_index", "reused:attempt")
 """Further columns of the ledger, in outcomes that were taken over: from which run, spec and attempt."""
+
+CODE = "code"
+"""Further column of the ledger: the hash of the code that an outcome is of, where that is not the code of the run."""
 
 OUTCOME_SCHEMA = pa.schema(
     [
@@ -89,6 +94,13 @@ def with_levels(field: pa.Field[Any], levels: Iterable[str], labels: Collection[
     if len(labels) == 1 and only is not None:
         metadata[LABELS_KEY] = only.encode()
     return field.with_metadata(metadata)
+
+
+def with_code(outcomes: pa.Table, code: str | None) -> pa.Table:
+    """Outcomes that tell what code they are of; None where it is that of the run, which need not be told."""
+    if code is None or CODE in outcomes.column_names:
+        return outcomes
+    return outcomes.append_column(pa.field(CODE, pa.string()), pa.repeat(code, outcomes.num_rows))
 
 
 def merged_fields(schemas: Iterable[pa.Schema]) -> dict[str, pa.Field[Any]]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
 
 from scythe_cli.core.quantities import Duration
-from scythe_cli.core.states import Isolation, KeepFiles, StartMethod
+from scythe_cli.core.states import Isolation, KeepFiles, RetryOn, StartMethod
 from scythe_cli.errors import InvalidInputError, RegistrationError
 from scythe_cli.model.experiment import (
+    ExperimentOptions,
     LocalFileLocation,
     RegisteredExperiment,
     experiment_from_function,
@@ -71,7 +72,7 @@ class ExperimentRegistry:
         *,
         name: str | None = None,
         description: str | None = None,
-        retries: int = 1,
+        retries: int | None = None,
         schedule_timeout: Duration | None = None,
         execution_timeout: Duration | None = None,
         desired_worker_labels: Mapping[str, Any] | None = None,
@@ -85,6 +86,7 @@ class ExperimentRegistry:
         keep_files: KeepFiles = "never",
         start_method: StartMethod = "auto",
         startup_timeout: Duration | None = None,
+        retry_on: Sequence[RetryOn] | None = None,
         **task_config: Any,
     ) -> Callable[[Callable[..., TOutput]], RegisteredExperiment[Any, TOutput]]:
         """Make an experiment of a function.
@@ -95,7 +97,7 @@ class ExperimentRegistry:
         Args:
             name: The name to register it under; by default `scythe_experiment_<function>`.
             description: What it does; the docstring by default.
-            retries: How often a spec that did not succeed is run again.
+            retries: How often a spec that did not succeed is run again; by default once after a crash or a timeout.
             schedule_timeout: How long a task may wait for a worker (Hatchet).
             execution_timeout: How long one attempt of a spec may take; `SCYTHE_TIMEOUT_EXPERIMENT_EXECUTION`, or 1 h.
             desired_worker_labels: Which workers may run it (Hatchet).
@@ -109,6 +111,7 @@ class ExperimentRegistry:
             keep_files: Of which specs the files in such a folder are kept; see `KeepFiles`.
             start_method: How processes are started; see `StartMethod`.
             startup_timeout: How long loading the experiment may take; 5 minutes by default.
+            retry_on: After what: a list of some of `failed`, `timeout`, `crashed` and `lost`; see `RetryOn`.
             task_config: Further options that are passed on to the engine.
 
         Returns:
@@ -120,12 +123,14 @@ class ExperimentRegistry:
         """
         values = {key: value for key, value in locals().items() if key not in {"cls", "name", "description"}}
 
-        def decorate(fn: Callable[..., TOutput]) -> RegisteredExperiment[Any, TOutput]:
-            options = options_of(fn, **values)
-            cls._add(experiment := experiment_from_function(fn, name=name, description=description, options=options))
-            return experiment
+        return lambda fn: cls._registered(fn, name, description, options_of(fn, **values))
 
-        return decorate
+    @classmethod
+    def _registered(
+        cls, fn: Callable[..., TOutput], name: str | None, description: str | None, options: ExperimentOptions
+    ) -> RegisteredExperiment[Any, TOutput]:
+        cls._add(experiment := experiment_from_function(fn, name=name, description=description, options=options))
+        return experiment
 
     @classmethod
     def Include(cls, task: Any) -> Any:  # noqa: N802 - the name that scythe-engine gave it

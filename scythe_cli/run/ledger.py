@@ -30,7 +30,7 @@ from scythe_cli.core.cores import usable_cores
 from scythe_cli.core.files import open_regular
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.errors import StorageError
-from scythe_cli.model.outcome_schema import FRAME, OUTCOME_SCHEMA, merged_fields
+from scythe_cli.model.outcome_schema import FRAME, OUTCOME_SCHEMA, merged_fields, with_code
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.outcomes.domain import impossible_row, possible_times
 from scythe_cli.run.outcomes.part_files import (
@@ -79,11 +79,13 @@ class LedgerWriter:
         storage: Where the run is kept.
         run: The run.
         prefix: What the names of the parts begin with; unique to this writer.
+        code: See `with_code`.
     """
 
     storage: Storage
     run: RunLayout
     prefix: str
+    code: str | None = None
     _tables: list[pa.Table] = field(default_factory=list[pa.Table])
     _rows: int = 0
     _bytes: int = 0
@@ -93,6 +95,7 @@ class LedgerWriter:
 
     def add(self, outcomes: pa.Table) -> None:
         """Take outcomes; write a part when it is time."""
+        outcomes = with_code(outcomes, self.code)
         self._tables.append(outcomes)
         self._rows += outcomes.num_rows
         self._bytes += outcomes.nbytes

@@ -127,6 +127,7 @@ class RunManifest(BaseModel):
     specs_sha256: str | None = None
     entrypoint: str | None = None
     retries: Count | None = None
+    retry_on: list[str] | None = None
     execution_timeout_s: Annotated[float, Field(ge=0, le=1e12)] | None = None
     memory_limit_bytes: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     sampling_file: str | None = None

@@ -55,6 +55,12 @@ class RunErrors(Record):
     counts: StateCounts
     groups: list[ErrorGroup]
     errors: list[SpecError] = Field(description="one for each spec that did not succeed, at most the limit asked for")
+    failing: list[ErrorGroup] = Field(
+        default=[], description="failed attempts of specs that are pending, since another attempt is to come"
+    )
+    failing_errors: list[SpecError] = Field(
+        default=[], description="the last attempt of each of these specs, at most the limit asked for"
+    )
 
 
 class RunningSpec(Record):
@@ -75,6 +81,9 @@ class RunStatus(Record):
     engine: str | None
     n_specs: int | None
     counts: StateCounts | None = Field(description="None for an older run without a ledger")
+    failing: int = Field(
+        default=0, description="specs of which an attempt failed and another is to come; part of `pending`"
+    )
     rate_per_s: float | None = Field(description="finished specs a second over the time that the run was at work")
     eta_s: float | None = Field(description="seconds to the end at this rate; None when unknown or done")
     gathered: bool = Field(description="whether the final tables are there")

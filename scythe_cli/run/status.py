@@ -27,6 +27,7 @@ def status_of(
     tables: Collection[str],
     effective: pl.DataFrame | None,
     damaged: Sequence[str] = (),
+    n_failing: int = 0,
 ) -> RunStatus:
     """Tell how far a run is.
 
@@ -37,6 +38,7 @@ def status_of(
         tables: The names of its final tables.
         effective: What `effective_outcomes` makes of its ledger; None for a run that has no ledger.
         damaged: The parts of the ledger that cannot be read.
+        n_failing: How many specs `failing_outcomes` tells.
 
     Raises:
         StorageError: If the run cannot be read.
@@ -67,6 +69,7 @@ def status_of(
         engine=manifest.engine if manifest else None,
         n_specs=n_specs,
         counts=counts,
+        failing=n_failing,
         rate_per_s=rate,
         eta_s=eta,
         gathered=gathered,

@@ -162,6 +162,7 @@ class ConfiguredProject:
             schedule_timeout=settings.schedule_timeout,
             memory_limit_bytes=settings.memory_limit,
             retries=settings.retries,
+            retry_on=None if settings.retry_on is None else tuple(settings.retry_on),
             isolation=settings.isolation,
             rows_per_process=settings.rows_per_process,
             working_directory=settings.working_directory,

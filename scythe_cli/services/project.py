@@ -288,6 +288,7 @@ class Project(ConfiguredProject):
         engine: str | None = None,
         workers: int | None = None,
         max_failures: int | None = None,
+        accept_new_code: bool = False,
         progress: ProgressCallback | None = None,
         stop: StopSignal | None = None,
     ) -> AllocateResult:
@@ -299,13 +300,14 @@ class Project(ConfiguredProject):
             engine: What runs them; the engine that the run was allocated with unless given.
             workers: Processes of the local engine.
             max_failures: Stop when that many specs have ended without success.
+            accept_new_code: Go on although the code has changed since; outcomes tell it then, and are not reused.
             progress: Called as the run goes on; in a notebook, a bar below the cell unless given.
             stop: Stops the run when it is triggered.
 
         Raises:
             NotFoundError: If there is no such run, or the configuration has not its experiment.
             UsageError: If another process is at work on the run.
-            InvalidInputError: If the experiment's models have changed since.
+            InvalidInputError: If the experiment's models, or its code, have changed since.
             UnreachableError: If storage or engine cannot be used.
         """
         from scythe_cli.analysis.notebook import notebook_progress
@@ -324,6 +326,7 @@ class Project(ConfiguredProject):
             root=self.root,
             workers=workers or self.workers,
             max_failures=max_failures,
+            accept_new_code=accept_new_code,
             stop=stop,
             progress=notebook_progress(progress),
         )

@@ -57,6 +57,9 @@ class AllocateResult(Record):
     )
     tables: dict[str, str] = Field(description="final tables: name to path or URI")
     errors: list[ErrorGroup] = Field(default=[])
+    failing: list[ErrorGroup] = Field(
+        default=[], description="failed attempts of specs that are pending, since the run was stopped before another"
+    )
     notices: list[str] = Field(default=[])
 
     @computed_field

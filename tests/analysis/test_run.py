@@ -131,6 +131,20 @@ def test_status_counts_and_notices(store: Storage) -> None:
     assert set(status.tables) == {"errors", "result_file_refs", "scalars"}
 
 
+def test_what_failed_and_is_to_be_tried_again_is_pending_and_failing(store: Storage) -> None:
+    run = Run(store, layout("solar", "v2.0.0", 9))
+    write_part(store, run.layout, "a", outcomes([0, 1, 2], "failed", final=False))
+    write_part(store, run.layout, "b", outcomes([0], attempt=2))
+    write_part(store, run.layout, "c", outcomes([1], "crashed", attempt=2, final=False))
+
+    status, errors = run.status(), run.errors(limit=1)
+
+    assert (status.counts, status.failing) == (StateCounts(succeeded=1, pending=3), 2)
+    assert (errors.groups, errors.errors) == ([], [])
+    assert [(g.state, g.rows) for g in errors.failing] == [("crashed", [1]), ("failed", [2])]
+    assert [(e.sort_index, e.attempt) for e in errors.failing_errors] == [(1, 2)]
+
+
 def test_errors_are_grouped(store: Storage) -> None:
     run = Run(store, layout("solar", "v2.0.0", 9))
     write_part(store, run.layout, "a", outcomes([0, 2], "failed"))

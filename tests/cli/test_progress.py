@@ -26,6 +26,8 @@ def test_the_line_says_done_failed_rate_and_time_left() -> None:
     assert progress_line(moment()) == "40/100 · 2 failed · 4/s · 15 s left"
     assert progress_line(moment(done=100)) == "100/100 · 2 failed · 4/s"
     assert progress_line(Progress("running", StateCounts(pending=12_000))) == "0/12,000"
+    failing = Progress("running", StateCounts(pending=150), failing=3)
+    assert progress_line(failing) == "0/150 · 3 failing"
     slow = Progress("running", StateCounts(pending=10), rate_per_s=0.05, eta_s=200)
     assert progress_line(slow) == "0/10 · 3/min · 3m 20s left"
 

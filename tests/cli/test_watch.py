@@ -98,6 +98,14 @@ def test_what_is_read_bit_by_bit_is_what_is_read_at_once(storage: Storage) -> No
         assert effective is reader.effective()  # nothing new: nothing is read
 
     assert [error.sort_index for error in reader.failures] == [4]
+    write_part(storage, LAYOUT, "d", outcomes([7, 8], "failed", final=False))
+    reader.effective()
+    assert reader.n_failing == 2
+    assert {error.sort_index for error in reader.failures} == {4, 7, 8}
+    write_part(storage, LAYOUT, "e", outcomes([7], attempt=2))
+    reader.effective()
+    assert reader.n_failing == 1
+    assert {error.sort_index for error in reader.failures} == {4, 8}
 
 
 def test_a_damaged_part_is_named_and_the_others_count(storage: Storage) -> None:

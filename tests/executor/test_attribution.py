@@ -17,7 +17,6 @@ from scythe_cli.executor.attribution import (
     evidence_of,
     failure_of_exit,
     is_start_hopeless,
-    may_retry,
     over_memory,
     over_time,
     resolve,
@@ -171,8 +170,3 @@ def test_why_the_parent_ended_a_process() -> None:
 )
 def test_when_no_further_process_is_tried(n_failed: int, has_started: bool, hopeless: bool) -> None:
     assert is_start_hopeless(n_failed, has_started=has_started) == hopeless
-
-
-@pytest.mark.parametrize(("tries", "again"), [(2, True), (1, True), (0, False), (-1, False)])
-def test_whether_a_retry_follows(tries: int, again: bool) -> None:
-    assert may_retry(tries) == again

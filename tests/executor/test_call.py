@@ -156,11 +156,11 @@ def test_values_that_do_not_fit_cost_their_rows_only(tmp_path: Path) -> None:
     batch = OutcomeBatch(Needing, "here", Attempts.of(range(10, 15), [1] * 5, ["id"] * 5))
     for i in range(5):
         batch.add(i, 0.0, 0.0, None, _run(leaf, In(angle=float(i))))
-    outcomes = batch.finish([True] * 5)
+    outcomes = batch.finish([1] * 5)
     (table,) = outcomes.tables
     rows = {row["sort_index"]: row for row in table.to_pylist()}
     assert [rows[i]["state"] for i in range(10, 15)] == ["succeeded"] * 2 + ["failed", "succeeded", "succeeded"]
-    assert outcomes.failed == [2]
+    assert (outcomes.failed, outcomes.again) == ([2], [2])
     assert rows[12]["message"].startswith("the output field need: 'text' does not fit a column of type double")
     assert [rows[i]["out:n"] for i in (10, 11, 13)] == [1, None, 3]
     assert [rows[i]["out:day"] for i in (10, 11, 13, 14)] == [None] * 4

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 
-from scythe_cli.core.states import State
+from scythe_cli.core.states import RetryOn, RetryRule, State
 from scythe_cli.executor.attribution import Death
 from scythe_cli.executor.dispatch import Backlog, Chunk, Dispatch, Pace
 from scythe_cli.executor.protocol import ATTEMPT, TRIES_REMAINING, Phase, Snapshot
@@ -27,8 +27,9 @@ def indices(batch: pa.RecordBatch) -> list[Any]:
     return batch.column("sort_index").to_pylist()
 
 
-def dispatch(*batches: pa.RecordBatch, retries: int = 0) -> Dispatch:
-    return Dispatch(batches, retries, RunContext("runs", "a/v1.0.0/2025-01-01_00-00-00", "root", "here"), workers=2)
+def dispatch(*batches: pa.RecordBatch, retries: int = 0, retry_on: tuple[RetryOn, ...] = get_args(RetryOn)) -> Dispatch:
+    context = RunContext("runs", "a/v1.0.0/2025-01-01_00-00-00", "root", "here")
+    return Dispatch(batches, RetryRule(retries, retry_on), context, workers=2)
 
 
 def chunk_of(run: Dispatch, n: int) -> Chunk:
@@ -66,7 +67,7 @@ def test_rows_wait_in_order_and_are_asked_for_as_they_are_needed() -> None:
     assert not backlog.holds(1)
 
 
-def test_rows_that_come_back_are_run_first_and_those_that_failed_last() -> None:
+def test_rows_that_come_back_are_run_first_and_so_are_those_that_failed() -> None:
     backlog = Backlog([rows(6)], retries=1)
     assert backlog.holds(6)
     batch = backlog.take(4)
@@ -78,9 +79,9 @@ def test_rows_that_come_back_are_run_first_and_those_that_failed_last() -> None:
     while backlog.holds(1):
         taken.append(backlog.take(10))
     # those that are to be alone are
-    assert [indices(each) for each in taken] == [[1], [2], [3], [4, 5, 0]]
-    assert taken[-1].column(ATTEMPT).to_pylist() == [1, 1, 2]
-    assert taken[-1].column(TRIES_REMAINING).to_pylist() == [1, 1, 0]
+    assert [indices(each) for each in taken] == [[1], [2], [3], [0, 4, 5]]
+    assert taken[-1].column(ATTEMPT).to_pylist() == [2, 1, 1]
+    assert taken[-1].column(TRIES_REMAINING).to_pylist() == [0, 1, 1]
 
 
 def test_chunks_grow_as_long_as_rows_are_quick() -> None:
@@ -101,21 +102,22 @@ def test_outcomes_end_a_chunk_and_failures_are_tried_again() -> None:
     run = dispatch(rows(6), retries=1)
     chunk = chunk_of(run, 4)
     table = OUTCOME_SCHEMA.empty_table()
-    done = {"n": 2, "busy_s": 0.1, "failed": [1], "done": 2, "back": False}
+    done = {"n": 2, "busy_s": 0.1, "failed": [1], "again": [1], "done": 2, "back": False}
     assert not run.add_outcomes(chunk, [table], done)
     assert (chunk.n_remaining, run.has_failures, run.has_outcomes) == (2, True, True)
     assert run.take_outcomes() == [table]
     assert (run.has_failures, run.has_outcomes) == (False, False)
     # the child gives back what it has not begun
-    assert run.add_outcomes(chunk, [], {"n": 1, "busy_s": 0.1, "failed": [], "done": 3, "back": True})
+    assert run.add_outcomes(chunk, [], {"n": 1, "busy_s": 0.1, "failed": [], "again": [], "done": 3, "back": True})
     assert not run.has_failures
     assert run.holds(4)
     again = run._backlog.take(4)
-    assert indices(again) == [3, 4, 5, 1]
-    assert again.column(ATTEMPT).to_pylist() == [1, 1, 1, 2]
+    assert indices(again) == [3, 1, 4, 5]
+    assert again.column(ATTEMPT).to_pylist() == [1, 2, 1, 1]
     # it was the last attempt
-    last = Chunk(8, again.slice(3))
-    assert run.add_outcomes(last, [table], {"n": 1, "busy_s": 0.1, "failed": [0], "done": 1, "back": False})
+    last = Chunk(8, again.slice(1, 1))
+    told = {"n": 1, "busy_s": 0.1, "failed": [0], "again": [], "done": 1, "back": False}
+    assert run.add_outcomes(last, [table], told)
     assert not run.holds(1)
 
 
@@ -131,8 +133,16 @@ def test_a_death_is_the_outcome_of_one_row() -> None:
     assert (outcome["state"], outcome["error_type"], outcome["traceback"]) == ("crashed", "SIGABRT", "here")
     assert (outcome["workflow_run_id"], outcome["worker"]) == ("root-00000003", "here")
     assert (outcome["duration_s"], outcome["log"]) == (1.5, "printed")
-    # the retry is alone, and last
-    assert rest(run) == [[1, 2, 4, 5, 6, 7, 8, 9], [3]]
+    # the retry is alone, and first
+    assert rest(run) == [[3], [1, 2, 4, 5, 6, 7, 8, 9]]
+
+
+def test_a_death_is_final_where_nothing_is_tried_again_after_one() -> None:
+    run = dispatch(rows(2), retries=3, retry_on=("failed", "timeout"))
+    run.settle(Death(7, 2, 0, Snapshot(Phase.RUNNING, 7, 0, 0, 5.0)), [chunk_of(run, 2)], CRASH, 6.5, None)
+    (table,) = run.take_outcomes()
+    assert table.column("final").to_pylist() == [True]
+    assert rest(run) == [[1]]
 
 
 def test_rows_that_cannot_be_told_apart_run_alone() -> None:

@@ -117,6 +117,47 @@ def test_doomed_run_stops_early_and_goes_on_once_the_cause_is_gone(
     assert strangers(only_run(project)) == []
 
 
+ALWAYS = CODE.replace("retries=0", "").replace(
+    'print(f"looking',
+    'os.write(os.open(os.environ["CALLS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT), b"x")\n    print(f"looking',
+)
+
+
+def test_what_fails_is_seen_at_once_and_ends_a_run_that_may_not_fail(
+    project: Path, inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "models" / "building.py").write_text(ALWAYS)
+    (project / "cases.csv").write_text("x\n" + "".join(f"{i}\n" for i in range(150)))
+    (project / "experiments.toml").write_text(CONFIG.replace("workers = 1", "workers = 2") + "retries = 1\n")
+    calls = project / "calls"
+    monkeypatch.setenv("CALLS", str(calls))
+    monkeypatch.setenv("BAD_FROM", "0")
+
+    ran = inside(project, "allocate", "cases.csv", "--max-failures", "1")
+    assert ran.code == 1
+    assert 1 <= len(calls.read_text()) <= 1 + 2 * 4  # the chunks that two processes had by then
+    assert "failed, and can be tried again" in ran.out
+    status = json.loads(inside(project, "status", "--json").out)
+    assert 1 <= status["failing"] <= status["counts"]["pending"]
+    assert sum(status["counts"].values()) == 150
+    listed = inside(project, "errors").out
+    assert "another attempt is to come" in listed
+    assert "KeyError" in listed
+    told = json.loads(inside(project, "errors", "--json").out)
+    row = told["failing"][0]["rows"][0]
+    assert "KeyError: 'lpd'" in inside(project, "errors", "--row", str(row)).out
+
+    # where nobody has said how often, an exception is not tried again; that all fail alike is said, and once
+    (project / "experiments.toml").write_text(CONFIG)
+    calls.unlink()
+    ran = inside(project, "retry")
+    assert ran.code == 1
+    assert len(calls.read_text()) == 150
+    assert ran.err.count("note: the first 3 rows all failed alike: KeyError 'lpd', at ") == 1
+    assert "building.py:" in ran.err
+    assert json.loads(inside(project, "status", "--json").out)["failing"] == 0
+
+
 def test_wrong_states_are_told_with_those_that_there_are(project: Path, inside: Inside) -> None:
     allowed = "hint: States are failed, timeout, crashed, cancelled, pending."
     for given, said in (

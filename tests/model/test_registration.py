@@ -15,6 +15,7 @@ import pytest
 from pydantic import BaseModel, SecretStr, create_model
 
 from scythe_cli.base import RESERVED_INPUT_FIELDS, ExperimentInputSpec, ExperimentOutputSpec, FileReference
+from scythe_cli.core.states import RetryRule
 from scythe_cli.errors import (
     ConfigError,
     EntrypointError,
@@ -76,7 +77,7 @@ def test_the_defaults() -> None:
     assert not experiment.accepts_tempdir
     assert experiment.options == ExperimentOptions()
     assert experiment.options == ExperimentOptions(
-        retries=1,
+        retries=None,
         execution_timeout=timedelta(hours=1),
         schedule_timeout=None,
         memory_limit_bytes=None,
@@ -89,6 +90,21 @@ def test_the_defaults() -> None:
     assert ExperimentRegistry.experiments() == [experiment]
     assert ExperimentRegistry.get_runnable("scythe_experiment_simulate") is experiment
     assert ExperimentRegistry.names() == ["scythe_experiment_simulate"]
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ({}, RetryRule(1, ("timeout", "crashed", "lost"))),
+        ({"retries": 0}, RetryRule(0)),
+        ({"retries": 2}, RetryRule(2)),
+        ({"retry_on": ["failed"]}, RetryRule(1, ("failed",))),
+        ({"retries": 4, "retry_on": ("crashed", "timeout", "crashed")}, RetryRule(4, ("crashed", "timeout"))),
+        ({"retry_on": []}, RetryRule(1, ())),
+    ],
+)
+def test_what_is_run_again_and_how_often(options: dict[str, Any], rule: RetryRule) -> None:
+    assert Register(**options)(simulate).options.retry_rule == rule
 
 
 def test_every_option() -> None:
@@ -138,6 +154,8 @@ def test_it_can_be_called_like_the_function() -> None:
         ({"retries": 101}, "retries=101 is not"),
         ({"retries": True}, "retries=True is not"),
         ({"retries": 1.5}, r"retries=1\.5 is not"),
+        ({"retry_on": "failed"}, "retry_on='failed' is not a list of some of 'failed', 'timeout', 'crashed', 'lost'"),
+        ({"retry_on": ["pending"]}, r"retry_on=\['pending'\] is not a list"),
         ({"execution_timeout": "soon"}, "'soon' is not a duration"),
         ({"execution_timeout": 0}, "0 is not longer than zero"),
         ({"execution_timeout": ""}, "'' is not a duration"),

@@ -35,7 +35,7 @@ from scythe_cli.services.allocation import submission as allocation
 from scythe_cli.services.allocation.plan import plan_allocation
 from scythe_cli.services.allocation.submission import AllocationRequest, execute, submit
 from scythe_cli.services.records import AllocateResult
-from scythe_cli.services.reuse.code_hash import code_of, differing_code
+from scythe_cli.executor.code import code_of, differing_code
 from scythe_cli.services.reuse.copy import ReuseRequest
 from scythe_cli.services.reuse.explanation import Explanation, explain_row
 from scythe_cli.services.reuse.identity import row_keys

@@ -7,14 +7,14 @@ from functools import cache
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from scythe_cli.analysis.files import check_target, write_whole
 from scythe_cli.analysis.records import ReportResult, TableColumn
 from scythe_cli.analysis.report.content import Content, read_content
 from scythe_cli.analysis.report.pictures import natural_height, svg_of
 from scythe_cli.core.quantities import format_duration, format_size
-from scythe_cli.core.states import State
+from scythe_cli.core.states import RetryOn, RetryRule, State
 from scythe_cli.core.text import redact_uri, visible
 from scythe_cli.errors import UsageError
 from scythe_cli.run.manifest import RunManifest
@@ -189,6 +189,14 @@ def _described(column: TableColumn) -> str:
     return (column.description or "").removesuffix(f"[{column.unit}]").strip()
 
 
+def _retries(manifest: RunManifest) -> str | None:
+    """How often specs were run again, and after what; None where it is not known, as of an older run."""
+    if manifest.retry_on is None:
+        return None if manifest.retries is None else str(manifest.retries)
+    states = tuple(state for state in get_args(RetryOn) if state in manifest.retry_on)
+    return RetryRule(1 if manifest.retries is None else manifest.retries, states).describe()
+
+
 def _facts(content: Content) -> list[tuple[str, str | None]]:
     """Where the results come from: name and value, which is None where it is not known."""
     manifest = content.manifest
@@ -201,7 +209,7 @@ def _facts(content: Content) -> list[tuple[str, str | None]]:
             ("design", _design(manifest)),
             ("seed", None if manifest.seed is None else str(manifest.seed)),
             ("hash of the specs", manifest.specs_sha256),
-            ("retries", None if manifest.retries is None else str(manifest.retries)),
+            ("retries", _retries(manifest)),
             ("time limit", format_duration(manifest.execution_timeout_s) if manifest.execution_timeout_s else None),
             ("memory limit", format_size(manifest.memory_limit_bytes) if manifest.memory_limit_bytes else None),
         ]

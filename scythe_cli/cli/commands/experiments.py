@@ -56,8 +56,9 @@ def _show_one(session: Session, record: ExperimentRecord) -> None:
     from scythe_cli.cli.render.project import fields_table
     from scythe_cli.cli.render.text import facts, heading
     from scythe_cli.core.quantities import format_duration, format_size
+    from scythe_cli.core.states import RetryRule
 
-    retries = "none" if record.retries == 0 else str(record.retries)
+    retries = RetryRule(1 if record.retries is None else record.retries, tuple(record.retry_on)).describe()
     session.output.print(heading(record.name))
     if record.description:
         session.output.print(record.description)

@@ -46,10 +46,15 @@ def retry(
     engine: RetryEngineOption = None,
     workers: WorkersOption = None,
     max_failures: MaxFailuresOption = None,
+    accept_new_code: Annotated[
+        bool,
+        typer.Option("--accept-new-code", help="Go on although the code has changed since; outcomes of it are marked."),
+    ] = False,
 ) -> int:
     """Go on with a run that was stopped, and run again what did not succeed.
 
-    Specs run in the same run; those that have succeeded are kept. Exits with 0 when every spec has succeeded.
+    Specs run in the same run; those that have succeeded are kept. The code must be what the run was allocated with,
+    unless --accept-new-code says otherwise. Exits with 0 when every spec has succeeded.
     """
     from scythe_cli.cli.running import run_and_show
 
@@ -63,6 +68,7 @@ def retry(
             engine=engine,
             workers=workers,
             max_failures=max_failures,
+            accept_new_code=accept_new_code,
             progress=progress,
             stop=stop,
         ),

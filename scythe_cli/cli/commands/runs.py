@@ -149,16 +149,22 @@ def _say_nothing_there(session: Session, location: str) -> None:
 
 def _show_errors(session: Session, reference: str, result: RunErrors) -> None:
     from scythe_cli.cli.render.run import error_groups, states_line
-    from scythe_cli.cli.render.text import heading
+    from scythe_cli.cli.render.text import heading, plural
 
     output = session.output
-    output.print(heading(result.experiment_id), states_line(result.counts))
-    if not result.groups:
+    n_failing = sum(group.count for group in result.failing)
+    output.print(heading(result.experiment_id), states_line(result.counts, n_failing))
+    groups = [*result.groups, *result.failing]
+    if not groups:
         output.print("", "No errors.")
         return
-    output.print("", error_groups(result.groups))
+    if result.groups:
+        output.print("", error_groups(result.groups))
+    if result.failing:
+        output.print("", heading(f"failing: {plural(n_failing, 'spec')}, another attempt is to come"))
+        output.print(error_groups(result.failing))
     run = "" if reference == "latest" else f"{reference} "
-    first = result.groups[0].rows[0] if result.groups[0].rows else 0
+    first = groups[0].rows[0] if groups[0].rows else 0
     if not session.options.quiet:
         output.print("", f"Next: scythe errors {run}--row {first}")
 
@@ -167,7 +173,7 @@ def _show_row(session: Session, run: Run, row: int) -> None:
     from scythe_cli.errors import NotFoundError
 
     errors = run.errors(limit=None)
-    error = next((error for error in errors.errors if error.sort_index == row), None)
+    error = next((error for error in [*errors.errors, *errors.failing_errors] if error.sort_index == row), None)
     if error is None:
         if row >= errors.counts.total:
             raise NotFoundError(f"{errors.experiment_id} has no row {row}: it has rows 0 to {errors.counts.total - 1}")

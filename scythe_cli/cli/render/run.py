@@ -53,8 +53,13 @@ def _bar(share: float) -> str:
     return "█" * full + (_BAR_PARTS[part] if part else "")
 
 
-def counts_table(counts: StateCounts) -> Table:
-    """The specs by state, with a bar for each state; states without specs are dim."""
+def counts_table(counts: StateCounts, failing: int = 0) -> Table:
+    """The specs by state, with a bar for each state; states without specs are dim.
+
+    Args:
+        counts: The specs.
+        failing: How many of those that are pending have failed before.
+    """
     from scythe_cli.core.states import State
 
     table = Table.grid(padding=(0, 2, 0, 0))
@@ -70,12 +75,14 @@ def counts_table(counts: StateCounts) -> Table:
         table.add_row(
             Text(state.value, style=style), Text(f"{count:,}", style=style), Text(_bar(share), style=style), percent
         )
+    if failing:
+        table.add_row(Text("  failing", style="red"), Text(f"{failing:,}", style="red"), "tried again", "")
     table.add_row(Text("total"), Text(f"{counts.total:,}"), "", "")
     return table
 
 
-def states_line(counts: StateCounts) -> Text:
-    """The states that have specs, in one line."""
+def states_line(counts: StateCounts, failing: int = 0) -> Text:
+    """The states that have specs, in one line, and how many of those that are pending have failed before."""
     from scythe_cli.core.states import State
 
     parts = [
@@ -83,6 +90,8 @@ def states_line(counts: StateCounts) -> Text:
         for state in State
         if counts.of(state)
     ]
+    if failing:
+        parts[-1].append(f" ({failing:,} failing)", style="red")
     return Text(" · ").join(parts or [Text("no specs")])
 
 
@@ -158,7 +167,7 @@ def status_lines(status: RunStatus) -> list[RenderableType]:
 
     lines: list[RenderableType] = [heading(status.experiment_id)]
     if status.counts is not None:
-        lines += [counts_table(status.counts), ""]
+        lines += [counts_table(status.counts, status.failing), ""]
     last = None
     if status.last_outcome_at is not None:
         last = f"{time_of(status.last_outcome_at)} UTC, {format_duration(seconds_ago(status.last_outcome_at))} ago"
@@ -203,8 +212,12 @@ def result_lines(result: AllocateResult) -> list[RenderableType]:
     if result.errors:
         title = f"{plural(counts.unsuccessful, 'spec')} did not succeed"
         lines += ["", heading(title), error_groups(result.errors)]
-    next_command = "scythe errors" if counts.unsuccessful else "scythe results show"
-    if counts.pending and not counts.unsuccessful:
+    if result.failing:
+        title = f"{plural(sum(group.count for group in result.failing), 'pending spec')} failed, and can be tried again"
+        lines += ["", heading(title), error_groups(result.failing)]
+    has_errors = bool(counts.unsuccessful or result.failing)
+    next_command = "scythe errors" if has_errors else "scythe results show"
+    if counts.pending and not has_errors:
         next_command = f"scythe retry {result.experiment_id}"
     return [*lines, "", f"Next: {next_command}"]
 

@@ -13,9 +13,10 @@ from scythe_cli.core.progress import Progress, RateMeter
 from scythe_cli.core.records import StateCounts
 from scythe_cli.core.states import State
 from scythe_cli.engines.base import Job
+from scythe_cli.engines.tally import FAILURE_COLUMNS, FirstFailures
 from scythe_cli.errors import StorageError, first_line
 from scythe_cli.run.ledger import POLARS_ERRORS
-from scythe_cli.run.outcomes.effective import effective_outcomes
+from scythe_cli.run.outcomes.effective import effective_outcomes, failing_outcomes
 from scythe_cli.storage.base import MissingKeyError
 
 __all__ = ["Follower"]
@@ -38,7 +39,9 @@ class Follower:
     counts: StateCounts = field(init=False)
     finished: int = 0
     failures: int = 0
+    _n_failing: int = 0
     _parts: dict[str, tuple[int, pl.DataFrame]] = field(default_factory=dict[str, tuple[int, pl.DataFrame]])
+    _first: FirstFailures = field(default_factory=FirstFailures)
     _meter: RateMeter = field(default_factory=RateMeter)
 
     def __post_init__(self) -> None:
@@ -68,18 +71,25 @@ class Follower:
 
     def _read(self, name: str) -> pl.DataFrame | None:
         key = self.job.run.key("outcomes", name)
+        columns = _COLUMNS if self._first.is_over else list({*_COLUMNS, *FAILURE_COLUMNS})
         local = self.job.storage.local_path(key)
         try:
             if local is not None:
-                return pl.read_parquet(local, columns=_COLUMNS, glob=False)
+                return self._noted(pl.read_parquet(local, columns=columns, glob=False))
             with TemporaryDirectory(prefix=owned_prefix("part")) as folder:
                 copy = Path(folder) / name
                 self.job.storage.get_file(key, copy)
-                return pl.read_parquet(copy, columns=_COLUMNS, glob=False)
+                return self._noted(pl.read_parquet(copy, columns=columns, glob=False))
         except MissingKeyError:
             return None
         except (*POLARS_ERRORS, OSError) as error:
             raise StorageError(f"part {name} of the ledger cannot be read: {first_line(error)}") from error
+
+    def _noted(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The columns that are counted, when the others have been looked at."""
+        if not self._first.is_over:
+            self._first.look(frame.to_arrow())
+        return frame.select(_COLUMNS)
 
     def _count(self) -> None:
         everything = pl.concat([frame for _, frame in self._parts.values()])
@@ -91,7 +101,8 @@ class Follower:
         self.counts = StateCounts(**{state.value: n for state, n in counts.items()})
         self._meter.add(effective.height - self.finished)
         self.finished = effective.height
-        self.failures = effective.filter(pl.col("state") != State.SUCCEEDED.value).height
+        self._n_failing = failing_outcomes(everything, effective).height
+        self.failures = self._n_failing + effective.filter(pl.col("state") != State.SUCCEEDED.value).height
 
     def ended(self, counts: StateCounts) -> Progress:
         """The last moment, when what the run has become is known."""
@@ -108,4 +119,6 @@ class Follower:
             eta_s=self._meter.eta_s(self._n_todo - self.finished),
             elapsed_s=self._meter.elapsed_s,
             detail=detail,
+            failing=self._n_failing,
+            notice=self._first.notice,
         )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from scythe_cli.core.recursion import RecursionMap
+from scythe_cli.core.states import RetryOn
 from scythe_cli.engines.hatchet.fingerprint import code_fingerprint, schema_fingerprint
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.run.layout import RunLayout
@@ -73,6 +74,7 @@ class RunPointer(_Payload):
     execution_timeout_s: float
     memory_limit_bytes: int | None = None
     retries: int = 0
+    retry_on: tuple[RetryOn, ...] = Field(default=get_args(RetryOn), description="After what a spec is run again.")
     seed: int = Field(default=0, description="The seed of the run.")
     schedule_timeout_s: float | None = Field(default=None, description="How long a task may wait for a worker.")
 
@@ -123,7 +125,8 @@ def pointer_of(
         is_workflow=is_workflow,
         execution_timeout_s=options.execution_timeout.total_seconds(),
         memory_limit_bytes=options.memory_limit_bytes,
-        retries=options.retries,
+        retries=options.retry_rule.times,
+        retry_on=options.retry_rule.states,
         seed=seed,
         schedule_timeout_s=None if options.schedule_timeout is None else options.schedule_timeout.total_seconds(),
     )

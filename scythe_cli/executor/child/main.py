@@ -20,9 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scythe_cli.errors import EntrypointError, ScytheError
+from scythe_cli.core.states import RetryRule
+from scythe_cli.errors import CodeChangedError, EntrypointError, ScytheError
 from scythe_cli.executor.child.forking import adopt_orphans
 from scythe_cli.executor.child.server import Server
+from scythe_cli.executor.code import check_sources
 from scythe_cli.executor.limits import limit_own_memory
 from scythe_cli.executor.protocol import DUMP_SIGNAL, EXIT_BAD_DESCRIPTOR, Board, Connection, Message
 from scythe_cli.executor.rows.call import RunContext
@@ -106,7 +108,9 @@ def load(target: bytes, seed: int, capture: Capture) -> Loaded:
     enter_worker()
     generators = SharedGenerators(seed)
     generators.install()
-    experiment = load_target(ExperimentTarget.from_bytes(target))
+    place = ExperimentTarget.from_bytes(target)
+    check_sources(place)
+    experiment = load_target(place)
     capture.install_logging()
     capture.take()
     return Loaded(experiment, generators, capture)
@@ -121,8 +125,9 @@ def freeze() -> None:
 def broken(error: ScytheError) -> Message:
     """The message of a process that cannot load the experiment."""
     if isinstance(error, EntrypointError):
-        return Message("broken", {"message": error.message, "hint": error.hint})
-    return Message("broken", {"message": str(error), "hint": None})
+        changed = isinstance(error, CodeChangedError)
+        return Message("broken", {"message": error.message, "hint": error.hint, "changed": changed})
+    return Message("broken", {"message": str(error), "hint": None, "changed": False})
 
 
 def _write_stacks_to(output_fd: int) -> None:
@@ -160,6 +165,7 @@ def _serve(
         loaded.generators,
         folder,
         start.fields["keep_files"],
+        RetryRule(start.fields["retries"], tuple(start.fields["retry_on"])),
     )
     connection.send(Message("ready", {}))
     try:

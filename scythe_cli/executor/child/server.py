@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from scythe_cli.arrow.build import array_of
-from scythe_cli.core.states import KeepFiles, State
+from scythe_cli.core.states import KeepFiles, RetryRule, State
 from scythe_cli.executor.attribution import failure_of_lateness
 from scythe_cli.executor.child.forking import end_like, fork, kill_orphans, wait_for
 from scythe_cli.executor.protocol import (
@@ -70,13 +70,13 @@ class _Rows:
         chunk: Its number.
         rows: The specs' own columns.
         run_ids: By row, the id of its execution.
-        retryable: By row, whether it is run again when it did not succeed.
+        tries: By row, how many more attempts there may be.
     """
 
     chunk: int
     rows: pa.RecordBatch
     run_ids: list[Any]
-    retryable: list[bool]
+    tries: list[int]
 
     @property
     def n(self) -> int:
@@ -98,6 +98,7 @@ class Server:
         generators: What gives `random` and `numpy.random` the seed of a row.
         folder: The working directory of specs; None for the present one.
         keeps: Of which specs the files there are kept.
+        retry: After what specs are run again.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class Server:
         generators: SharedGenerators,
         folder: RowFolder | None = None,
         keeps: KeepFiles = "never",
+        retry: RetryRule | None = None,
     ) -> None:
         self._connection = connection
         self._board = board
@@ -119,7 +121,7 @@ class Server:
         self._context = context
         self._model = experiment.input_validator_type
         self._leaf = Leaf(experiment, context, scratch=scratch, log_sink=log_line, generators=generators)
-        self._batch = OutcomeBatch(experiment.output_validator_type, context.worker)
+        self._batch = OutcomeBatch(experiment.output_validator_type, context.worker, retry=retry or RetryRule(0))
         self._schema: pa.Schema | None = None
         self._build: Any = None
         self._forked = False  # a spec has forked this process, which is not to go on
@@ -232,7 +234,7 @@ class Server:
 
     def _run_rows(self, chunk_rows: _Rows, start: int, stop: int) -> None:
         """Run some rows of a chunk in this process."""
-        chunk, rows, run_ids, retryable = chunk_rows.chunk, chunk_rows.rows, chunk_rows.run_ids, chunk_rows.retryable
+        chunk, rows, run_ids, tries = chunk_rows.chunk, chunk_rows.rows, chunk_rows.run_ids, chunk_rows.tries
         words, clock, batch = self._board.words, self._board.clock, self._batch
         capture, sort_index = self._capture, batch.attempts.sort_index
         prepare, run, take, add, now = self._leaf.prepare, self._leaf.run, capture.take, batch.add, time.monotonic
@@ -268,7 +270,7 @@ class Server:
                 # earlier specs may have used up the memory: this one has another chance, in a process of its own
                 words[_PHASE] = _IDLE
                 take()
-                self._flush(chunk, row, retryable, back=True, worn=True)
+                self._flush(chunk, row, tries, back=True, worn=True)
                 return
             if not self._n_run:
                 self._imports.stop()
@@ -283,13 +285,13 @@ class Server:
                 self._settle_folder(result, sort_index[row].as_py(), is_last=self._is_fork and row + 1 == stop)
             words[_PHASE] = _IDLE
             if is_worn or (words[_GIVE_BACK] and row + 1 < chunk_rows.n):
-                self._flush(chunk, row + 1, retryable, back=row + 1 < chunk_rows.n, worn=is_worn)
+                self._flush(chunk, row + 1, tries, back=row + 1 < chunk_rows.n, worn=is_worn)
                 return
             if end_s - self._flushed_s >= _FLUSH_S or row - sent >= _FLUSH_ROWS or batch.n_bytes >= _FLUSH_BYTES:
-                self._flush(chunk, row + 1, retryable)
+                self._flush(chunk, row + 1, tries)
                 sent = row
         if len(batch):
-            self._flush(chunk, stop, retryable)
+            self._flush(chunk, stop, tries)
 
     def _begin(self, chunk: int, table: pa.Table) -> _Rows:
         """Prepare for the rows of a chunk: the specs' own columns, their ids, and whether each is tried again."""
@@ -300,7 +302,7 @@ class Server:
         rows = table.drop_columns([ATTEMPT, TRIES_REMAINING]).combine_chunks().to_batches()[0]
         self._choose_factory(rows.schema)
         self._leaf.begin(rows)
-        return _Rows(chunk, rows, attempts.workflow_run_id.to_pylist(), [n_tries > 0 for n_tries in tries])
+        return _Rows(chunk, rows, attempts.workflow_run_id.to_pylist(), tries)
 
     def _attempts_of(self, table: pa.Table) -> Attempts:
         sort_index, attempt, own_ids = (
@@ -336,13 +338,13 @@ class Server:
         board.words[Board.PHASE] = Phase.IDLE
         return specs
 
-    def _flush(self, chunk: int, done: int, retryable: list[bool], *, back: bool = False, worn: bool = False) -> None:
+    def _flush(self, chunk: int, done: int, tries: list[int], *, back: bool = False, worn: bool = False) -> None:
         """Send the outcomes at hand.
 
         Args:
             chunk: The chunk that they are of.
             done: How many of its rows are finished.
-            retryable: By row of the chunk, whether it is run again when it did not succeed.
+            tries: By row of the chunk, how many more attempts there may be.
             back: Whether the rows that are not finished are given back.
             worn: Whether this process has so little memory left that it gives back all that it gets from now on.
         """
@@ -352,9 +354,9 @@ class Server:
         if not n:
             self._send(chunk, done, [], n=0, back=back, worn=worn)
             return
-        outcomes = self._batch.finish(retryable)
+        outcomes = self._batch.finish(tries)
         blobs = [to_ipc(table) for table in outcomes.tables]
-        self._send(chunk, done, blobs, n=n, back=back, worn=worn, failed=outcomes.failed)
+        self._send(chunk, done, blobs, n=n, back=back, worn=worn, failed=outcomes.failed, again=outcomes.again)
         self._flushed_s = time.monotonic()
         self._batch.clock_offset_s = time.time() - self._flushed_s
 
@@ -368,6 +370,7 @@ class Server:
         back: bool,
         worn: bool = False,
         failed: Sequence[int] = (),
+        again: Sequence[int] = (),
     ) -> None:
         busy_s = time.monotonic() - self._flushed_s
         fields = {
@@ -375,6 +378,7 @@ class Server:
             "done": done,
             "n": n,
             "failed": failed,
+            "again": again,
             "busy_s": max(0.0, busy_s - self._imports.take_s()),
             "back": back,
             "worn": worn,

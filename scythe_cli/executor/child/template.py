@@ -8,7 +8,7 @@ Requests and answers are JSON, a datagram each:
 
 | from | says |
 | --- | --- |
-| template | first `{"ready": true, "unfit": REASON or null, "fork_s": SECONDS}` or `{"broken": TEXT, "hint": HINT}` |
+| template | first `{"ready": true, "unfit": REASON or null, "fork_s": SECONDS}` or `{"broken": FIELDS}` |
 | parent | `{"fork": true}` with four descriptors: socket, board, lifeline and output of the new process |
 | template | `{"pid": PID}` |
 | parent | `{"reap": PID}`, of a process that is dead or about to be |
@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
         loaded = load(target, seed, capture)
     except ScytheError as error:
         fields = broken(error).fields
-        _answer(control, broken=cut_middle(fields["message"], _TEXT_CHARS), hint=fields["hint"])
+        _answer(control, broken={**fields, "message": cut_middle(fields["message"], _TEXT_CHARS)})
         return 1
     _warm_up(needs_s3=bool(needs_s3))
     freeze()

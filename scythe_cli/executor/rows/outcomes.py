@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from scythe_cli.arrow.build import array_of, numbers, repeated
-from scythe_cli.core.states import State
+from scythe_cli.core.states import RetryRule, State
 from scythe_cli.executor.rows.cells import array_of_objects
 from scythe_cli.executor.rows.extras import Extras, extras_of, feature_column, fit, frame_column, part_of
 from scythe_cli.executor.rows.failure import Failure, failure_from
@@ -63,10 +63,12 @@ class Outcomes:
     Attributes:
         tables: The outcomes; several tables where frames of the same name contradict each other.
         failed: The positions of those that did not succeed.
+        again: The positions of those of them that are run again.
     """
 
     tables: list[pa.Table]
     failed: list[int]
+    again: list[int]
 
 
 @dataclass(slots=True)
@@ -78,6 +80,7 @@ class OutcomeBatch:
         worker: The name to put into the column `worker`.
         attempts: The specs that are run; outcomes tell their positions in it.
         clock_offset_s: What to add to the times of starts, to get seconds since 1970.
+        retry: After what a spec is run again.
         n_bytes: The size of what is large in the outcomes at hand: logs, tracebacks and frames.
     """
 
@@ -85,6 +88,7 @@ class OutcomeBatch:
     worker: str
     attempts: Attempts = field(default_factory=lambda: Attempts.of([], [], []))
     clock_offset_s: float = 0.0
+    retry: RetryRule = field(default_factory=lambda: RetryRule(0))
     n_bytes: int = 0
     _good: list[_Took] = field(default_factory=list[_Took])
     # the scalars alone, so that outputs are freed at once: keeping them would keep the garbage collector busy
@@ -166,23 +170,24 @@ class OutcomeBatch:
         self._failures.append(failure)
         self.n_bytes += len(failure.traceback or "")
 
-    def finish(self, retryable: Sequence[bool] | None = None) -> Outcomes:
+    def finish(self, tries: Sequence[int] | None = None) -> Outcomes:
         """Make the tables, and begin anew.
 
         Args:
-            retryable: By position, whether a spec is run again when it did not succeed; None: none is.
+            tries: By position, how many more attempts of a spec there may be; None: none of any.
         """
         scalars = self._convert_scalars()
+        again = [] if tries is None else self._again(tries)
         tables: list[pa.Table] = []
         for rows, extras in self._groups():
             tables.append(self._table_of_good(rows, scalars, extras))
         if self._bad:
-            bad = self._table_of_bad(retryable)
+            bad = self._table_of_bad(again)
             if tables:
                 tables[0] = pa.concat_tables([tables[0], bad], promote_options="default")
             else:
                 tables.append(bad)
-        outcomes = Outcomes(tables, [took[0] for took in self._bad])
+        outcomes = Outcomes(tables, [took[0] for took in self._bad], again)
         self._good, self._values, self._results, self._bad, self._failures = [], [], [], [], []
         self._has_extras = self._has_warnings = False
         self._extra = {}
@@ -307,10 +312,15 @@ class OutcomeBatch:
             table = table.append_column(WARNINGS, pa.array(cells, _WARNINGS_TYPE))
         return table
 
-    def _table_of_bad(self, retryable: Sequence[bool] | None) -> pa.Table:
+    def _again(self, tries: Sequence[int]) -> list[int]:
+        pairs = zip(self._bad, self._failures, strict=True)
+        return [took[0] for took, failure in pairs if self.retry.allows(failure.state, tries[took[0]])]
+
+    def _table_of_bad(self, again: Collection[int]) -> pa.Table:
         arrays = _attempt_arrays(self.attempts, self._bad, self.clock_offset_s, self.worker)
         arrays |= _failure_arrays(self._failures)
-        arrays["final"] = array_of([retryable is None or not retryable[took[0]] for took in self._bad], pa.bool_())
+        rows = set(again)
+        arrays["final"] = array_of([took[0] not in rows for took in self._bad], pa.bool_())
         return _table(arrays, self._schema)
 
 

@@ -11,7 +11,7 @@ import polars as pl
 from scythe_cli.core.records import StateCounts
 from scythe_cli.core.states import State
 
-__all__ = ["counts_of", "effective_outcomes"]
+__all__ = ["counts_of", "effective_outcomes", "failing_outcomes"]
 
 
 def effective_outcomes(outcomes: pl.DataFrame) -> pl.DataFrame:
@@ -36,6 +36,26 @@ def effective_outcomes(outcomes: pl.DataFrame) -> pl.DataFrame:
         .sort("sort_index", "succeeded", "rank", descending=[False, True, True], maintain_order=True)
         .unique("sort_index", keep="first", maintain_order=True)
         .drop("succeeded", "rank")
+    )
+
+
+def failing_outcomes(outcomes: pl.DataFrame, effective: pl.DataFrame) -> pl.DataFrame:
+    """The last attempt of each spec that is pending and has failed before: another attempt is to come.
+
+    Args:
+        outcomes: What `Ledger.outcomes` returns.
+        effective: What `effective_outcomes` makes of it.
+
+    Returns:
+        Its rows with one row per `sort_index`, sorted by it.
+    """
+    tried = outcomes.filter(~pl.col("final") & (pl.col("state") != State.SUCCEEDED.value))
+    if not tried.height:
+        return tried
+    return (
+        tried.join(effective.select("sort_index"), on="sort_index", how="anti")
+        .sort("sort_index", "attempt", maintain_order=True)
+        .unique("sort_index", keep="last", maintain_order=True)
     )
 
 

@@ -10,7 +10,7 @@ import polars as pl
 from scythe_cli.core.states import State
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.ledger import Ledger, read_part
-from scythe_cli.run.outcomes.effective import effective_outcomes
+from scythe_cli.run.outcomes.effective import effective_outcomes, failing_outcomes
 from scythe_cli.run.records import ErrorGroup, SpecError
 from scythe_cli.storage.base import Storage
 
@@ -71,10 +71,17 @@ def spec_errors(errors: pl.DataFrame, limit: int | None = None) -> list[SpecErro
     return [SpecError.model_validate(row) for row in shown.iter_rows(named=True)]
 
 
-def groups_of_run(storage: Storage, run: RunLayout) -> list[ErrorGroup]:
-    """What went wrong in a run, for who has not opened its ledger."""
+def groups_of_run(storage: Storage, run: RunLayout) -> tuple[list[ErrorGroup], list[ErrorGroup]]:
+    """What went wrong in a run, for who has not opened its ledger.
+
+    Returns:
+        The specs that ended without success, and those that failed and are pending.
+    """
     with Ledger.open(storage, run) as ledger:
-        return group_errors(read_errors(ledger, effective_outcomes(ledger.outcomes())))
+        outcomes = ledger.outcomes()
+        effective = effective_outcomes(outcomes)
+        failing = failing_outcomes(outcomes, effective)
+        return group_errors(read_errors(ledger, effective)), group_errors(read_errors(ledger, failing))
 
 
 def group_errors(errors: pl.DataFrame) -> list[ErrorGroup]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from scythe_cli.core.progress import Progress, ProgressCallback
 from scythe_cli.engines.base import Engine, Execution, Job
-from scythe_cli.errors import ScytheError, StoppedError
+from scythe_cli.errors import CodeChangedError, ScytheError, StoppedError
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.layout import RunLayout
@@ -16,7 +16,7 @@ from scythe_cli.run.outcomes.error_groups import groups_of_run
 from scythe_cli.services.records import AllocateResult
 from scythe_cli.storage.base import Storage
 
-__all__ = ["at_work", "conclude", "run_job"]
+__all__ = ["at_work", "conclude", "how_to_go_on", "run_job"]
 
 
 @contextmanager
@@ -85,7 +85,8 @@ def conclude(
     """
     gathered = execution.gathered or gather(job.storage, job.run)
     damaged = [left_alone(name) for name in gathered.damaged]
-    n_bad = gathered.counts.unsuccessful
+    is_whole = gathered.counts.succeeded == job.n_specs
+    errors, failing = ([], []) if is_whole else groups_of_run(job.storage, job.run)
     return AllocateResult(
         experiment_id=job.run.experiment_id,
         experiment=job.run.experiment,
@@ -98,9 +99,18 @@ def conclude(
         counts=gathered.counts,
         duration_s=max(0.0, (datetime.now(UTC) - started).total_seconds()),
         tables=gathered.tables,
-        errors=groups_of_run(job.storage, job.run) if n_bad else [],
+        errors=errors,
+        failing=failing,
         notices=[*execution.notices, *damaged, *gathered.notices],
         n_warnings=gathered.n_warnings,
+    )
+
+
+def how_to_go_on(experiment_id: str) -> str:
+    """What to do when the code has changed since a run was allocated."""
+    return (
+        "What is finished is kept. Undo the change, allocate a new run, or go on with the new code: "
+        f"`scythe retry {experiment_id} --accept-new-code` marks what it runs."
     )
 
 
@@ -112,6 +122,9 @@ def _resumable(run: RunLayout) -> Generator[None]:
         yield
     except KeyboardInterrupt:
         raise StoppedError("interrupted", hint=how) from None
+    except CodeChangedError as error:
+        error.hint = how_to_go_on(run.experiment_id)
+        raise
     except ScytheError as error:
         if "scythe retry" not in (error.hint or ""):
             error.hint = f"{error.hint} {how}" if error.hint else how

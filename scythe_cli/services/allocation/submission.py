@@ -27,6 +27,7 @@ from scythe_cli.core.semver import Bump, SemVer
 from scythe_cli.core.text import redact_uri
 from scythe_cli.engines.base import Engine, Job
 from scythe_cli.errors import ScytheError, SpecsError
+from scythe_cli.executor.code import code_of
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.model.columns import index_columns, input_columns, outcome_schema
 from scythe_cli.model.experiment import RegisteredExperiment
@@ -50,7 +51,6 @@ from scythe_cli.run.specs_file import specs_hash, write_new_specs
 from scythe_cli.run.versions import claim_run
 from scythe_cli.services.allocation.execution import at_work, run_job
 from scythe_cli.services.records import AllocateResult
-from scythe_cli.services.reuse.code_hash import code_of
 from scythe_cli.services.reuse.copy import ReuseRequest
 from scythe_cli.services.reuse.savings import (
     Savings,
@@ -214,6 +214,7 @@ def submit(request: AllocationRequest, progress: ProgressCallback | None = None)
         max_failures=request.max_failures,
         wait_timeout_s=request.wait_timeout_s,
         seed=request.seed,
+        code=manifest.code,
     )
     return Submission(job, request.storage.uri(run.experiment_id), left)
 
@@ -292,6 +293,7 @@ def _manifest(request: AllocationRequest, workflow_run_id: str) -> RunManifest:
         n_specs=request.inputs.num_rows,
         entrypoint=request.entrypoint,
         retries=options.retries,
+        retry_on=list(options.retry_rule.states),
         execution_timeout_s=options.execution_timeout.total_seconds(),
         memory_limit_bytes=options.memory_limit_bytes,
         sampling_file=request.source,
@@ -299,7 +301,7 @@ def _manifest(request: AllocationRequest, workflow_run_id: str) -> RunManifest:
         provenance=provenance(request.root or Path.cwd()),
         design=request.design,
         file_fields=[c.name for c in input_columns(request.experiment.input_validator_type) if c.is_file],
-        code=code_of(request.experiment, request.root or Path.cwd()),
+        code=code_of(request.experiment, request.root),
     )
 
 

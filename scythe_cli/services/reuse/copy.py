@@ -28,21 +28,21 @@ from scythe_cli.arrow.seeds import REPETITION
 from scythe_cli.core.semver import SemVer
 from scythe_cli.core.states import State
 from scythe_cli.errors import NotFoundError, StorageError, UsageError
+from scythe_cli.executor.code import code_hash, differing_code
 from scythe_cli.model.columns import input_columns, outcome_schema, schema_of
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.spec_rows import NOT_INPUT
 from scythe_cli.run.catalog import find_run
-from scythe_cli.run.input_files import read_listed_files
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.ledger import Ledger, LedgerWriter, read_part
 from scythe_cli.run.manifest import RunManifest, read_manifest
-from scythe_cli.run.outcomes.duplicates import moved_outcomes, read_duplicates
+from scythe_cli.run.outcomes.duplicates import moved_outcomes
 from scythe_cli.run.outcomes.effective import effective_outcomes
 from scythe_cli.run.specs_file import SpecFile
 from scythe_cli.run.versions import list_runs, list_versions
-from scythe_cli.services.reuse.code_hash import differing_code
 from scythe_cli.services.reuse.copied_files import with_copied_files
 from scythe_cli.services.reuse.identity import KEYS, by_content, row_keys
+from scythe_cli.services.reuse.known import succeeded_specs
 from scythe_cli.storage.base import Storage
 
 __all__ = [
@@ -50,7 +50,6 @@ __all__ = [
     "Models",
     "Reusable",
     "ReuseRequest",
-    "content_hashes",
     "earlier_runs",
     "find_reusable",
     "take_over",
@@ -114,6 +113,7 @@ class Earlier:
         same_models: Whether its inputs and outputs are the same columns.
         is_mixed: Whether it took over outcomes of other code than its own.
         same_seed: Whether its seed is that of the new run.
+        own_code: The hash of the code that it was allocated with; None where that is not known.
     """
 
     run: RunLayout
@@ -121,6 +121,7 @@ class Earlier:
     same_models: bool
     is_mixed: bool = False
     same_seed: bool = True
+    own_code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +215,8 @@ def earlier_runs(
             continue  # damaged, or removed just now
         is_mixed = manifest.reuse is not None and manifest.reuse.ignore_code
         same_seed = (manifest.seed or 0) == seed
-        found.append(Earlier(run, differing_code(code, manifest.code), same, is_mixed, same_seed))
+        own_code = None if manifest.code is None else code_hash(manifest.code)
+        found.append(Earlier(run, differing_code(code, manifest.code), same, is_mixed, same_seed, own_code))
         if len(found) == _MAX_RUNS:
             break
     return found
@@ -242,21 +244,6 @@ def _manifest(storage: Storage, run: RunLayout) -> RunManifest | None:
         return read_manifest(storage, run)
     except StorageError:
         return None
-
-
-def content_hashes(storage: Storage, run: RunLayout, fields: Sequence[str]) -> dict[str, dict[str, str]]:
-    """The content of a run's input files: by field, from where a file is to its SHA-256."""
-    hashes: dict[str, dict[str, str]] = {name: {} for name in fields}
-    try:
-        listed = read_listed_files(storage, run)
-    except StorageError:
-        return hashes
-    for file in listed:
-        # one content has one place for all fields
-        for known in hashes.values():
-            if file.sha256 is not None:
-                known[file.uri] = file.sha256
-    return hashes
 
 
 def find_reusable(
@@ -296,7 +283,10 @@ def find_reusable(
             break
         if not _counts(each, ignore_code=ignore_code):
             continue
-        known = _succeeded(storage, each.run, names, list(hashes), own_only=each.is_mixed and not ignore_code)
+        code = None if ignore_code else each.own_code
+        known = succeeded_specs(
+            storage, each.run, names, list(hashes), own_only=each.is_mixed and not ignore_code, code=code
+        )
         if as_one:
             known = known.filter(pl.col(REPETITION) == 0)
         found = wanted.join(known, on=[*KEYS, REPETITION], how="inner")
@@ -318,42 +308,6 @@ def find_reusable(
 
 def _counts(earlier: Earlier, *, ignore_code: bool) -> bool:
     return earlier.same_seed and earlier.same_models and (ignore_code or earlier.code == [])
-
-
-def _succeeded(
-    storage: Storage, run: RunLayout, names: Sequence[str], files: Sequence[str], *, own_only: bool
-) -> pl.DataFrame:
-    """The specs of a run that have succeeded: `KEYS`, `REPETITION` and `source_index`, one for each spec that differs.
-
-    With `own_only`, without those that were not run there: their code is not known to be the run's.
-    """
-    with SpecFile.open(storage, run) as specs, Ledger.open(storage, run) as ledger:
-        if set(names) != set(specs.input_names):  # values beyond the model's fields
-            return pl.DataFrame(
-                schema={**dict.fromkeys(KEYS, pl.UInt64), REPETITION: pl.Int32, "source_index": pl.Int64}
-            )
-        canonical, unknown = by_content(specs.read(0, specs.n_specs), content_hashes(storage, run, files))
-        keys = row_keys(canonical, names).with_columns(_repetitions(canonical)).with_row_index("source_index")
-        effective = effective_outcomes(ledger.outcomes(specs.n_specs))
-    good = effective.filter(pl.col("state") == State.SUCCEEDED.value)
-    if own_only:
-        good = good.filter(pl.col("started_at").is_not_null())
-    # what was given the outcome of the first of its kind is no repetition of it
-    good = good.join(read_duplicates(storage, run), on="sort_index", how="anti").select(source_index="sort_index")
-    return (
-        keys.with_columns(pl.col("source_index").cast(pl.Int64))
-        .filter(~pl.Series(unknown))
-        .join(good, on="source_index", how="semi")
-        .unique([*KEYS, REPETITION], keep="first", maintain_order=True)
-    )
-
-
-def _repetitions(specs: pa.Table) -> pl.Series:
-    """Which repetition each spec is of what it says; the first where that is not kept, as older runs do not."""
-    if REPETITION in specs.column_names:
-        kept: Any = pl.from_arrow(specs.column(REPETITION))
-        return kept.alias(REPETITION)
-    return pl.zeros(specs.num_rows, pl.Int32, eager=True).alias(REPETITION)
 
 
 def take_over(storage: Storage, run: RunLayout, workflow_run_id: str, reusable: Reusable) -> pl.Series:

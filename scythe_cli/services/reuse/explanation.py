@@ -25,10 +25,10 @@ from scythe_cli.run.specs_file import SpecFile
 from scythe_cli.services.reuse.copy import (
     Earlier,
     Models,
-    content_hashes,
     earlier_runs,
 )
 from scythe_cli.services.reuse.identity import KEYS, by_content, row_keys
+from scythe_cli.services.reuse.known import content_hashes
 from scythe_cli.storage.base import Storage
 
 __all__ = ["Explanation", "FieldDifference", "Reason", "explain_row"]

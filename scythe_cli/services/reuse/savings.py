@@ -12,13 +12,13 @@ import pyarrow as pa
 
 from scythe_cli.core.records import StateCounts
 from scythe_cli.core.semver import Bump, SemVer, next_version
+from scythe_cli.executor.code import code_of
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.spec_rows import NOT_INPUT
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.manifest import ReuseRecord
 from scythe_cli.run.outcomes.duplicates import write_duplicates
 from scythe_cli.run.versions import latest_run
-from scythe_cli.services.reuse.code_hash import code_of
 from scythe_cli.services.reuse.copy import (
     Models,
     Reusable,

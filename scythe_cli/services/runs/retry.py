@@ -8,7 +8,9 @@ the parts belongs to somebody: it is named, and left as it is.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -24,6 +26,7 @@ from scythe_cli.core.records import StateCounts
 from scythe_cli.core.states import State
 from scythe_cli.engines.base import Engine, Execution, Job
 from scythe_cli.errors import InvalidInputError, StorageError, UsageError
+from scythe_cli.executor.code import code_of, differing_code, raise_if_changed, told_changes
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.model.columns import input_columns, outcome_schema
 from scythe_cli.model.experiment import RegisteredExperiment
@@ -36,12 +39,11 @@ from scythe_cli.run.outcomes.duplicates import read_duplicates, spread_outcomes
 from scythe_cli.run.outcomes.effective import counts_of, effective_outcomes
 from scythe_cli.run.outcomes.part_files import is_part_name
 from scythe_cli.run.specs_file import SpecFile
-from scythe_cli.services.allocation.execution import at_work, conclude, left_alone, run_job
+from scythe_cli.services.allocation.execution import at_work, conclude, how_to_go_on, left_alone, run_job
 from scythe_cli.services.records import AllocateResult
-from scythe_cli.services.reuse.code_hash import code_of, differing_code
 from scythe_cli.storage.base import Storage
 
-__all__ = ["RETRIED", "code_changed", "remove_leftovers", "retry_job", "retry_run"]
+__all__ = ["RETRIED", "changed_code", "remove_leftovers", "retry_job", "retry_run"]
 
 
 pc: Any = pyarrow.compute  # its stubs do not know the types that its functions take
@@ -61,6 +63,7 @@ def retry_run(
     root: Path | None = None,
     workers: int = 1,
     max_failures: int | None = None,
+    accept_new_code: bool = False,
     stop: StopSignal | None = None,
     progress: ProgressCallback | None = None,
 ) -> AllocateResult:
@@ -77,13 +80,15 @@ def retry_run(
         root: The project's folder.
         workers: The number of processes.
         max_failures: Stop when that many specs have ended without success.
+        accept_new_code: Whether they are run with code that has changed since; their outcomes tell it then.
         stop: Stops it when it is triggered.
         progress: Called as the run goes on.
 
     Raises:
         UsageError: If it is an older run without a ledger, `succeeded` is among the states, or another process is at
             work on it.
-        InvalidInputError: If the models have changed since the run was allocated.
+        CodeChangedError: If there is something to run, and the code has changed since the run was allocated.
+        InvalidInputError: If the models have changed since.
         StorageError: If the run cannot be read or written, or its allocation did not finish.
     """
     _resumable_manifest(run, only)
@@ -97,17 +102,29 @@ def retry_run(
             outcomes = ledger.outcomes(run.manifest.n_specs if run.manifest else None)
             own, foreign = ledger.own_and_foreign()
         job = _job(run, experiment, outcomes, only, root=root, workers=workers, max_failures=max_failures)
-        notices = _set_aside(run, own) + [left_alone(name) for name in foreign]
-        if job.todo is not None and not job.todo.num_rows:
+        job, told = _of_which_code(job, run, accept_new_code=accept_new_code)
+        notices = _set_aside(run, own) + [left_alone(name) for name in foreign] + told
+        if not job.n_rows:
             notices.append(_nothing_to_do(run, job.counts, only))
             if not own and run.tables_are_current():
                 return _result_as_it_is(run, job, engine, notices)
-        elif job.counts.succeeded:
-            notices += [f"{changed}; what succeeded is kept" for changed in code_changed(run, experiment, root)]
         result = run_job(job, engine, stop=stop, progress=progress, notices=notices)
         if not result.counts.pending:
             _remove_parts_set_aside(run)
         return result
+
+
+def _of_which_code(job: Job, run: Run, *, accept_new_code: bool) -> tuple[Job, list[str]]:
+    """See that the code of what is run again is that of the run, or else that outcomes tell it; and what is to be said.
+
+    Raises:
+        CodeChangedError: If the code has changed, and that was not accepted.
+    """
+    changed = changed_code(run, job.experiment, job.root) if job.n_rows else []
+    if not accept_new_code:
+        raise_if_changed(changed, hint=how_to_go_on(run.experiment_id))
+    notices = [f"{told_changes(changed)}; outcomes of the new code are marked"] if changed else []
+    return replace(job, is_other_code=bool(changed)), notices
 
 
 def _nothing_to_do(run: Run, counts: StateCounts, only: Collection[State]) -> str:
@@ -117,14 +134,13 @@ def _nothing_to_do(run: Run, counts: StateCounts, only: Collection[State]) -> st
     return f"nothing to run: no spec of {run.experiment_id} is {states.replace(', ', ' or ')}"
 
 
-def code_changed(run: Run, experiment: RegisteredExperiment[Any, Any], root: Path | None) -> list[str]:
-    """That the code is not what the run was allocated with: a sentence, or none."""
-    then = run.manifest.code if run.manifest is not None else None
-    changed = differing_code(code_of(experiment, root or Path.cwd()), then)
-    if not changed:
-        return []
-    files = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
-    return [f"changed since the run was allocated: {files}"]
+def changed_code(run: Run, experiment: RegisteredExperiment[Any, Any], root: Path | None) -> list[str]:
+    """The source files that are not what the run was allocated with, as far as that can be known."""
+    manifest = run.manifest
+    made_by = manifest.provenance.python if manifest is not None and manifest.provenance is not None else ""
+    if manifest is None or made_by.split(".")[:2] != platform.python_version().split(".")[:2]:
+        return []  # each version of Python has syntax trees of its own
+    return differing_code(code_of(experiment, root), manifest.code) or []
 
 
 def _result_as_it_is(run: Run, job: Job, engine: Engine, notices: list[str]) -> AllocateResult:
@@ -222,6 +238,7 @@ def _job(
         workers=workers,
         max_failures=max_failures,
         seed=manifest.seed or 0,
+        code=code_of(experiment, root),
     )
 
 

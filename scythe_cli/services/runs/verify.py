@@ -22,6 +22,7 @@ from scythe_cli.core.records import Record
 from scythe_cli.core.states import State
 from scythe_cli.engines.base import Job
 from scythe_cli.errors import NotFoundError, StoppedError, UsageError
+from scythe_cli.executor.code import told_changes
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.outcome_schema import FEATURE, FRAME, SCALAR
@@ -29,7 +30,7 @@ from scythe_cli.run.ledger import Ledger, merge_outcomes, read_part
 from scythe_cli.run.manifest import Verification, write_verification
 from scythe_cli.run.outcomes.duplicates import read_duplicates
 from scythe_cli.run.outcomes.effective import effective_outcomes
-from scythe_cli.services.runs.retry import code_changed, retry_job
+from scythe_cli.services.runs.retry import changed_code, retry_job
 from scythe_cli.storage.opening import open_storage
 
 __all__ = ["DifferingCell", "VerifyResult", "verify_run"]
@@ -95,6 +96,7 @@ def verify_run(
             whole = ledger.parts[part]
             stored = read_part(whole, whole.schema.names).slice(position, 1)
             cells += _differences(row, stored, again[row])
+    changed = changed_code(run, experiment, root)
     result = VerifyResult(
         experiment_id=run.experiment_id,
         rows=chosen["sort_index"].to_list(),
@@ -102,7 +104,7 @@ def verify_run(
         n_differing_rows=len({cell.sort_index for cell in cells}),
         n_differing_cells=len(cells),
         differences=cells[:_SHOWN],
-        notices=[f"{changed}, and is run as it is now" for changed in code_changed(run, experiment, root)],
+        notices=[f"{told_changes(changed)}; it was run as it is now"] if changed else [],
     )
     record = Verification(
         verified_at=datetime.now(UTC).replace(microsecond=0),

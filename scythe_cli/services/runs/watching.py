@@ -17,7 +17,7 @@ from scythe_cli.engines.base import Engine
 from scythe_cli.engines.entry_points import needs_lease
 from scythe_cli.errors import StorageError, WaitTimeoutError
 from scythe_cli.run.ledger import Ledger, read_part
-from scythe_cli.run.outcomes.effective import effective_outcomes
+from scythe_cli.run.outcomes.effective import effective_outcomes, failing_outcomes
 from scythe_cli.run.outcomes.error_groups import ERROR_COLUMNS
 from scythe_cli.run.records import RunStatus, SpecError
 
@@ -55,13 +55,15 @@ class LedgerReader:
         storage: Where the run is kept.
         run: The run.
         damaged: Parts that cannot be read.
-        failures: The last specs that did not succeed, the newest first.
+        failures: The last specs that did not succeed, the newest first; those as well that are to be tried again.
+        n_failing: How many of these there are.
     """
 
     storage: Storage
     run: RunLayout
     damaged: list[str] = field(default_factory=list[str])
     failures: list[SpecError] = field(default_factory=list[SpecError])
+    n_failing: int = 0
     _frames: dict[str, pl.DataFrame] = field(default_factory=dict[str, pl.DataFrame])
     _sizes: dict[str, int] = field(default_factory=dict[str, int])
     _effective: pl.DataFrame | None = None
@@ -88,12 +90,16 @@ class LedgerReader:
             self.damaged = sorted(others | sizes.keys() - self._frames.keys())
             self._sizes = {name: size for name, size in sizes.items() if name in self._frames}
             if self._frames:
-                self._effective = effective_outcomes(pl.concat(self._frames.values()))
+                outcomes = pl.concat(self._frames.values())
             else:
                 with Ledger.open(self.storage, self.run, names=[]) as nothing:
-                    self._effective = effective_outcomes(nothing.outcomes())
+                    outcomes = nothing.outcomes()
+            self._effective = effective_outcomes(outcomes)
+            failing = failing_outcomes(outcomes, self._effective)
+            self.n_failing = failing.height
             # what a retry has brought to a better end is no failure any more
-            bad = set(self._effective.filter(pl.col("state") != State.SUCCEEDED.value)["sort_index"])
+            bad = {*self._effective.filter(pl.col("state") != State.SUCCEEDED.value)["sort_index"]}
+            bad.update(failing["sort_index"])
             self.failures = [error for error in self.failures if error.sort_index in bad]
         return self._effective
 
@@ -107,8 +113,12 @@ class LedgerReader:
 
     def _keep_failures(self, ledger: Ledger, outcomes: pl.DataFrame) -> None:
         ended = pl.col("started_at") + pl.duration(microseconds=pl.col("duration_s").fill_null(0) * 1_000_000)
-        bad = outcomes.filter(pl.col("final") & (pl.col("state") != State.SUCCEEDED.value))
-        last = bad.sort(ended, descending=True, nulls_last=True).head(_LAST_FAILURES)
+        bad = outcomes.filter(pl.col("state") != State.SUCCEEDED.value)
+        last = (
+            bad.sort(ended, descending=True, nulls_last=True)
+            .unique("sort_index", keep="first", maintain_order=True)
+            .head(_LAST_FAILURES)
+        )
         found: list[SpecError] = []
         for position, row in last.select("part", "row").iter_rows():
             try:
@@ -117,7 +127,9 @@ class LedgerReader:
             except StorageError:
                 continue
             found.append(SpecError.model_validate(table.to_pylist()[0]))
-        self.failures = [*found, *self.failures][:_LAST_FAILURES]
+        again = {error.sort_index for error in found}
+        before = [error for error in self.failures if error.sort_index not in again]
+        self.failures = [*found, *before][:_LAST_FAILURES]
 
 
 @dataclass
@@ -178,7 +190,7 @@ class RunWatch:
             manifest = self.run.manifest
         if manifest is None or manifest.n_specs is None:
             return self.run.status()
-        status = self.run.status_from(reader.effective(manifest.n_specs), reader.damaged)
+        status = self.run.status_from(reader.effective(manifest.n_specs), reader.damaged, reader.n_failing)
         status = status.model_copy(update={"last_failures": reader.failures, **self._pace(status)})
         return self._with_workers(status)
 

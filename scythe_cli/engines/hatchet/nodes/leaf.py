@@ -93,7 +93,7 @@ class LeafRunner:
         self.target = target_of(self.experiment, root=self.root)
         self.schema = schema_fingerprint(self.experiment)
         options = self.experiment.options
-        self.timeout = leaf_timeout(options.execution_timeout.total_seconds(), options.retries)
+        self.timeout = leaf_timeout(options.execution_timeout.total_seconds(), options.retry_rule.times)
 
     async def run(self, task_input: Mapping[str, Any], ctx: Context) -> LeafOutput:
         """Run one task.
@@ -152,6 +152,7 @@ class LeafRunner:
             execution_timeout_s=run.execution_timeout_s,
             memory_limit_bytes=run.memory_limit_bytes,
             retries=run.retries,
+            retry_on=run.retry_on,
         )
         try:
             return await self._execute(context, limits, table)

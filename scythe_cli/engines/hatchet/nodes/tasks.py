@@ -106,7 +106,7 @@ def leaf_definition(
         name=experiment.name,
         description=experiment.description or None,
         input_validator=_input_model(experiment),
-        execution_timeout=leaf_timeout(options.execution_timeout.total_seconds(), options.retries),
+        execution_timeout=leaf_timeout(options.execution_timeout.total_seconds(), options.retry_rule.times),
         schedule_timeout=options.schedule_timeout or schedule,
         # specs are tried again by the worker's processes; this is for storage that fails
         retries=_LEAF_RETRIES,
