@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scythe_cli.config.file import find_config
 from scythe_cli.config.location import locate
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from scythe_cli.run.records import RunRecord, RunStatus
     from scythe_cli.services.allocation.options import AllocateOptionsDict
     from scythe_cli.services.allocation.plan import AllocationPlan
+    from scythe_cli.services.mapping import MapOptionsDict
     from scythe_cli.services.records import AllocateResult, CancelResult, SubmitResult, ValidationReport
     from scythe_cli.services.reuse.explanation import Explanation
     from scythe_cli.services.runs.verify import VerifyResult
@@ -129,8 +130,15 @@ class Project(ConfiguredProject):
             drop_refused=drop_refused,
         )
 
-    def validate(self, file: str | Path, experiment: str | None = None) -> ValidationReport:
+    def validate(
+        self, file: str | Path, experiment: str | None = None, *, function: str | None = None
+    ) -> ValidationReport:
         """Check a sampling file and the input files that it names; nothing is written.
+
+        Args:
+            file: A CSV or Parquet file, one case per row.
+            experiment: Which experiment; may be left out when there is only one.
+            function: `module:function` of a function that is in no configuration, instead.
 
         Raises:
             SamplingFileError: If the file or some of its cells are wrong.
@@ -138,7 +146,7 @@ class Project(ConfiguredProject):
         """
         from scythe_cli.services.allocation.intake import read_cases, validate_cases
 
-        return validate_cases(self, str(file), read_cases(self, file, experiment))
+        return validate_cases(self, str(file), read_cases(self, file, experiment, function=function))
 
     def allocate(
         self,
@@ -165,6 +173,20 @@ class Project(ConfiguredProject):
         from scythe_cli.services.allocation.options import AllocateOptions
 
         return allocate_cases(self, file, AllocateOptions(**options), progress=progress, stop=stop)
+
+    def map(
+        self,
+        function: Callable[..., Any],
+        cases: Any,
+        *,
+        progress: ProgressCallback | None = None,
+        stop: StopSignal | None = None,
+        **options: Unpack[MapOptionsDict],
+    ) -> Run:
+        """Call any function for each of some cases; see `scythe_cli.map`."""
+        from scythe_cli.services.mapping import MapOptions, map_cases
+
+        return map_cases(self, function, cases, MapOptions(**options), progress=progress, stop=stop)
 
     def plan(
         self,
@@ -195,7 +217,7 @@ class Project(ConfiguredProject):
         from scythe_cli.services.allocation.plan import plan_allocation
 
         chosen = AllocateOptions(**options).with_seed()
-        cases = read_cases(self, file, chosen.experiment)
+        cases = read_cases(self, file, chosen.experiment, function=chosen.function)
         return plan_allocation(
             cases.request(self, chosen),
             file=str(file),

@@ -41,6 +41,15 @@ _Bump = Literal["major", "minor", "patch", "keep"]
 _BumpOption = Annotated[
     _Bump, typer.Option("--bump", help="Which part of the version goes up; keep adds a run to the latest version.")
 ]
+_FunctionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--function",
+        metavar="MODULE:FUNCTION",
+        help="Run this function, whose parameters are the columns, instead of an experiment of experiments.toml.",
+        show_default=False,
+    ),
+]
 _CopyInputsOption = Annotated[
     bool, typer.Option("--copy-inputs", help="Copy input files from S3 and HTTP into the run as well.")
 ]
@@ -107,12 +116,14 @@ _SeedOption = Annotated[
 
 
 @command(app, "validate", panel=_PANEL)
-def validate(session: Session, file: FileArgument, experiment: ExperimentOption = None) -> None:
+def validate(
+    session: Session, file: FileArgument, experiment: ExperimentOption = None, function: _FunctionOption = None
+) -> None:
     """Check a sampling file; nothing is written.
 
     Every cell is checked against the experiment's inputs, and all mistakes are reported at once.
     """
-    report = session.project().validate(file, experiment)
+    report = session.project().validate(file, experiment, function=function)
     if session.options.json:
         session.output.document(report)
     else:
@@ -124,6 +135,7 @@ def allocate(
     session: Session,
     file: FileArgument,
     experiment: ExperimentOption = None,
+    function: _FunctionOption = None,
     bump: _BumpOption = "minor",
     engine: EngineOption = None,
     workers: WorkersOption = None,
@@ -148,6 +160,7 @@ def allocate(
     _check_combination(plan=plan, pilot=pilot, reuse=bool(reuse or reuse_from), ignore_code=ignore_code)
     options: AllocateOptionsDict = {
         "experiment": experiment,
+        "function": function,
         "bump": bump,
         "workers": workers,
         "copy_inputs": copy_inputs,

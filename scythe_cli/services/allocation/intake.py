@@ -16,11 +16,13 @@ from scythe_cli.core.records import StateCounts
 from scythe_cli.errors import UsageError
 from scythe_cli.executor.rows.randomness import module_generators
 from scythe_cli.model.describe import describe_experiment
+from scythe_cli.model.entrypoints import load_function
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.run.design_record import DesignRecord
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.manifest import RecursionRecord
 from scythe_cli.sampling.reading import Helpers, SamplingTable, read_design, read_sampling_file
+from scythe_cli.services.allocation.functions import function_experiment
 from scythe_cli.services.allocation.options import AllocateOptions
 from scythe_cli.services.allocation.submission import AllocationRequest, Submission, check_inputs, execute, submit
 from scythe_cli.services.completions import remember_columns, remember_run
@@ -28,12 +30,13 @@ from scythe_cli.services.records import SubmitResult, ValidationReport
 from scythe_cli.services.runs.fleet import submit_job
 
 if TYPE_CHECKING:
+    from scythe_cli.config.schema import ExperimentConfig
     from scythe_cli.core.progress import ProgressCallback
     from scythe_cli.executor.limits import StopSignal
     from scythe_cli.services.configured import ConfiguredProject
     from scythe_cli.services.records import AllocateResult
 
-__all__ = ["Intake", "allocate_cases", "read_cases", "submit_cases", "validate_cases"]
+__all__ = ["Intake", "allocate_cases", "allocate_intake", "read_cases", "submit_cases", "validate_cases"]
 
 _LARGE_BYTES = 10_000_000
 
@@ -46,15 +49,19 @@ class Intake:
         name: The experiment's name in the configuration.
         experiment: The experiment, with the options that the configuration gives it.
         table: The file's cases.
+        settings: The experiment's table in the configuration; None for a function that is in none.
+        entrypoint: `module:function`, for the manifest.
     """
 
     name: str
     experiment: RegisteredExperiment[Any, Any]
     table: SamplingTable
+    settings: ExperimentConfig | None = None
+    entrypoint: str | None = None
 
     def request(self, project: ConfiguredProject, options: AllocateOptions) -> AllocationRequest:
         """What is to be allocated."""
-        settings = project.config.experiments[self.name]
+        settings = self.settings
         return AllocationRequest(
             experiment=self.experiment,
             folder=self.name,
@@ -69,10 +76,11 @@ class Intake:
             copy_inputs=options.copy_inputs,
             workers=options.workers or project.workers,
             recursion=RecursionRecord(
-                factor=settings.factor or 10, max_depth=1 if settings.max_depth is None else settings.max_depth
+                factor=(settings.factor if settings else None) or 10,
+                max_depth=1 if settings is None or settings.max_depth is None else settings.max_depth,
             ),
-            specs_per_task=settings.specs_per_task,
-            entrypoint=settings.entrypoint,
+            specs_per_task=settings.specs_per_task if settings else "auto",
+            entrypoint=self.entrypoint,
             max_failures=options.max_failures,
             wait_timeout_s=options.wait_timeout_s,
             reuse=options.reuse_request,
@@ -89,7 +97,12 @@ class Intake:
 
 
 def read_cases(
-    project: ConfiguredProject, file: str | Path, experiment: str | None = None, *, prepare_engine: bool = False
+    project: ConfiguredProject,
+    file: str | Path,
+    experiment: str | None = None,
+    *,
+    function: str | None = None,
+    prepare_engine: bool = False,
 ) -> Intake:
     """Read a sampling file, and check it against the input model of its experiment.
 
@@ -97,18 +110,25 @@ def read_cases(
         project: The project.
         file: A CSV or Parquet file, one case per row.
         experiment: Which experiment; may be left out when there is only one.
+        function: `module:function` of a function that is in no configuration, instead; `experiment` is its name then.
         prepare_engine: Whether the engine is wanted afterwards, so that its client can be loaded meanwhile.
 
     Raises:
         InvalidInputError: If configuration, module or file are wrong.
     """
+    if function is not None:
+        loaded = function_experiment(project, load_function(function, project.root), Path(file), name=experiment)
+        table = read_sampling_file(Path(file), loaded.input_validator_type)
+        return Intake(loaded.name, loaded, table, entrypoint=function)
     name, loaded = project.experiment(experiment)
     helpers: Helpers | None = None
     if type(loaded) is RegisteredExperiment:  # no workflow of a fleet, which only its workers can load
         helpers = Helpers(loaded, project.root, min(project.workers, project.cores) - 1)
     if prepare_engine and _is_large(Path(file)):
         threading.Thread(target=_load_clients, args=(project,)).start()
-    return Intake(name, loaded, read_sampling_file(Path(file), loaded.input_validator_type, helpers=helpers))
+    table = read_sampling_file(Path(file), loaded.input_validator_type, helpers=helpers)
+    settings = project.config.experiments[name]
+    return Intake(name, loaded, table, settings, settings.entrypoint)
 
 
 def validate_cases(project: ConfiguredProject, file: str, cases: Intake) -> ValidationReport:
@@ -143,7 +163,20 @@ def allocate_cases(
     progress = notebook_progress(progress)
     if progress:
         progress(Progress("checking", StateCounts(), detail=Path(file).name))
-    cases = read_cases(project, file, options.experiment, prepare_engine=True)
+    cases = read_cases(project, file, options.experiment, function=options.function, prepare_engine=True)
+    return allocate_intake(project, cases, options, progress=progress, stop=stop)
+
+
+def allocate_intake(
+    project: ConfiguredProject,
+    cases: Intake,
+    options: AllocateOptions,
+    *,
+    progress: ProgressCallback | None = None,
+    stop: StopSignal | None = None,
+) -> AllocateResult:
+    """Run cases that were read and checked, and gather the final tables."""
+    progress = notebook_progress(progress)
     submission, notices = _submitted(project, cases, options, progress)
     return execute(submission, project.engine, stop=stop, progress=progress, notices=notices)
 
@@ -152,7 +185,7 @@ def submit_cases(project: ConfiguredProject, file: str | Path, options: Allocate
     """Hand every case of a sampling file to a fleet, and return while it works; see `Project.submit`."""
     if not project.engine.outlives_client:
         raise UsageError(f"the {project.engine.label} engine runs specs in this process, and has to be waited for")
-    cases = read_cases(project, file, options.experiment, prepare_engine=True)
+    cases = read_cases(project, file, options.experiment, function=options.function, prepare_engine=True)
     submission, notices = _submitted(project, cases, options)
     job = submission.job
     workflow_run_id = job.workflow_run_id

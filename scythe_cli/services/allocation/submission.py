@@ -50,7 +50,7 @@ from scythe_cli.run.specs_file import specs_hash, write_new_specs
 from scythe_cli.run.versions import claim_run
 from scythe_cli.services.allocation.execution import at_work, run_job
 from scythe_cli.services.records import AllocateResult
-from scythe_cli.services.reuse.code_hash import code_of
+from scythe_cli.services.reuse.code_hash import code_of, source_of
 from scythe_cli.services.reuse.copy import ReuseRequest
 from scythe_cli.services.reuse.savings import (
     Savings,
@@ -300,6 +300,7 @@ def _manifest(request: AllocationRequest, workflow_run_id: str) -> RunManifest:
         design=request.design,
         file_fields=[c.name for c in input_columns(request.experiment.input_validator_type) if c.is_file],
         code=code_of(request.experiment, request.root or Path.cwd()),
+        function_source=None if request.entrypoint else source_of(request.experiment.fn),
     )
 
 

@@ -10,17 +10,18 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from scythe_cli.model.experiment import RegisteredExperiment
 
-__all__ = ["code_of", "differing_code"]
+__all__ = ["code_of", "differing_code", "source_of"]
 
 
 _INSTALLED = frozenset({"site-packages", "dist-packages", ".venv", "venv", "node_modules", "__pycache__"})
+_MAX_SOURCE = 100_000
 
 
 def code_of(experiment: RegisteredExperiment[Any, Any], root: Path) -> dict[str, str] | None:
@@ -59,6 +60,14 @@ def code_of(experiment: RegisteredExperiment[Any, Any], root: Path) -> dict[str,
             continue
         todo += [found for found in _imported(imports, file, base) if _is_own(found, base)]
     return dict(sorted(hashes.items()))
+
+
+def source_of(fn: Callable[..., Any]) -> str | None:
+    """The source text of a function that is in no module, such as one of a notebook; None where it is not known."""
+    try:
+        return inspect.getsource(inspect.unwrap(fn))[:_MAX_SOURCE]
+    except (OSError, TypeError):
+        return None
 
 
 def differing_code(now: dict[str, str] | None, then: dict[str, str] | None) -> list[str] | None:
