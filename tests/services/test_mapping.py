@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -152,6 +154,16 @@ def test_a_coroutine_function_and_its_files(home: Path) -> None:
     files = run.table("result_file_refs").collect()["file"].to_list()
     assert [Path(file).read_text() for file in files] == ["3", "4"]
     assert run.layout.experiment == "later-on"
+
+
+@pytest.mark.processes
+def test_functions_that_no_other_process_can_import(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a module that exists in this process alone, and of one that is written in C."""
+    module = ModuleType("made_here")
+    exec("def double(x):\n    return factor * x\nfactor = 2\n", vars(module))
+    monkeypatch.setitem(sys.modules, "made_here", module)
+    assert scythe_cli.map(module.double, [1, 2], workers=1).scalars()["value"].to_list() == [2, 4]
+    assert scythe_cli.map(math.sqrt, [1.0, 4.0], workers=1).scalars()["value"].to_list() == [1.0, 2.0]
 
 
 @pytest.mark.processes
