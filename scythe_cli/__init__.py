@@ -1,26 +1,33 @@
 """Run a Python function over a table of cases, on this machine or a fleet, and get one tidy Parquet table back.
 
 ```python
-import scythe_cli
+import scythe_cli as scythe
 
-result = scythe_cli.allocate("cases.csv")
-run = scythe_cli.load_run("latest")
-run.scalars()  # a Polars frame
+run = scythe.map(yield_of, frame)  # any function, any table
+run.to_pandas()
+
+scythe.allocate("cases.csv")  # an experiment of experiments.toml
+scythe.load_run("latest").scalars()  # a Polars frame
 ```
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from scythe_cli.analysis.run import Run
     from scythe_cli.core.progress import ProgressCallback
+    from scythe_cli.core.quantities import Duration
     from scythe_cli.doe.settings import SampleOptionsDict
     from scythe_cli.executor.limits import StopSignal
+    from scythe_cli.model.models import ExperimentInputSpec as Input
+    from scythe_cli.model.models import ExperimentOutputSpec as Output
+    from scythe_cli.model.registration import experiment
     from scythe_cli.run.design_record import DesignName, SampleResult
     from scythe_cli.services.allocation.options import AllocateOptionsDict
     from scythe_cli.services.project import Project
@@ -28,10 +35,19 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = ["__version__", "allocate", "load_run", "open_project", "sample"]
+__all__ = ["Input", "Output", "__version__", "allocate", "experiment", "load_run", "map", "open_project", "sample"]
 
 
-def __getattr__(name: str) -> str:
+def __getattr__(name: str) -> Any:
+    # what is imported when it is asked for: `import scythe_cli` loads nothing
+    if name in ("Input", "Output"):
+        from scythe_cli.model import models
+
+        return models.ExperimentInputSpec if name == "Input" else models.ExperimentOutputSpec
+    if name == "experiment":
+        from scythe_cli.model.registration import experiment
+
+        return experiment
     if name == "__version__":
         # reading the metadata of the installed package takes longer than all else here
         from scythe_cli.core.distribution import installed_version
@@ -61,6 +77,68 @@ def open_project(
     from scythe_cli.services.project import open_project as _open
 
     return _open(None if config is None else Path(config), storage=storage, engine=engine, start=start)
+
+
+def map(  # noqa: A001 - what it does to a function and cases
+    function: Callable[..., Any],
+    cases: Any,
+    *,
+    name: str | None = None,
+    storage: str | None = None,
+    workers: int | None = None,
+    engine: str | None = None,
+    execution_timeout: Duration | None = None,
+    memory_limit: str | int | None = None,
+    retries: int | None = None,
+    seed: int | None = None,
+    reuse: bool | str = False,
+    progress: ProgressCallback | None = None,
+) -> Run:
+    """Call a function for each of some cases, each in a process that may fail by itself.
+
+        run = scythe_cli.map(yield_of, frame, workers=4)
+        run.to_pandas()
+
+    The parameters of the function are the inputs: the types of their annotations are checked before anything runs; a
+    parameter without one takes the type of its column. A number, text or anything else that is returned becomes the
+    column `value`; a dict, dataclass, NamedTuple or model a column for each name; a table the table `result`; a tuple
+    is several of these; a path is an output file. Any callable will do: a lambda, `async def`, a function of a cell.
+
+    Args:
+        function: What is called, with the cells of a case as arguments.
+        cases: A table of pandas, Polars or Arrow, a list of dicts, a dict of columns, or the path of a sampling file;
+            for a function of one parameter also a list of its values.
+        name: The name of the run's folder; that of the function unless given.
+        storage: A folder or s3://bucket/prefix; else what the environment or experiments.toml says, else `./runs`.
+        workers: The number of processes; the cores unless given.
+        engine: What runs the cases; `local` unless the environment or experiments.toml says otherwise.
+        execution_timeout: How long one case may take, such as `10m`; 1 h unless given.
+        memory_limit: Memory that one case may use, such as `4GB`.
+        retries: How often a case that did not succeed is run again.
+        seed: What random numbers follow from; 0 unless given.
+        reuse: Whether outcomes are taken over from earlier runs of the same inputs and code.
+        progress: Called as it goes on; in a notebook, a bar below the cell unless given.
+
+    Returns:
+        The run: `run.to_pandas()`, `run.scalars()`, `run.errors()`, `run.table("result")`.
+
+    Raises:
+        RegistrationError: If the function cannot be called with cases.
+        SamplingFileError: If cases do not fit its parameters; nothing is run.
+        UnreachableError: If storage or engine cannot be used.
+    """
+    return open_project(storage=storage, engine=engine).map(
+        function,
+        cases,
+        name=name,
+        workers=workers,
+        execution_timeout=execution_timeout,
+        memory_limit=memory_limit,
+        retries=retries,
+        seed=seed,
+        reuse=reuse,
+        progress=progress,
+    )
 
 
 def allocate(

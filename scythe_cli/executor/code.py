@@ -15,7 +15,7 @@ import hashlib
 import inspect
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -34,12 +34,14 @@ __all__ = [
     "differing_code",
     "raise_if_changed",
     "shared_differences",
+    "source_of",
     "target_of_code",
     "told_changes",
 ]
 
 
 _INSTALLED = frozenset({"site-packages", "dist-packages", ".venv", "venv", "node_modules", "__pycache__"})
+_MAX_SOURCE = 100_000
 
 
 def code_of(experiment: RegisteredExperiment[Any, Any], root: Path | None) -> dict[str, str] | None:
@@ -55,6 +57,14 @@ def code_of(experiment: RegisteredExperiment[Any, Any], root: Path | None) -> di
     """
     sources = _sources_of(experiment, Path.cwd() if root is None else root)
     return None if sources is None else {source.name: source.hash for source in sources}
+
+
+def source_of(fn: Callable[..., Any]) -> str | None:
+    """The source text of a function that is in no module, such as one of a notebook; None where it is not known."""
+    try:
+        return inspect.getsource(inspect.unwrap(fn))[:_MAX_SOURCE]
+    except (OSError, TypeError):
+        return None
 
 
 def target_of_code(

@@ -35,6 +35,28 @@ def load_entrypoint(entrypoint: str, root: Path) -> RegisteredExperiment[Any, An
             error with its file and line.
         RegistrationError: If the function cannot be an experiment.
     """
+    target = load_function(entrypoint, root)
+    if isinstance(target, RegisteredExperiment) or inspect.isfunction(target):
+        found: Any = target
+        return found if isinstance(target, RegisteredExperiment) else experiment_from_function(found)
+    if isinstance(target, WorkflowLike):
+        return target
+    raise EntrypointError(
+        f"{entrypoint} is a {type(target).__name__}, not a function",
+        hint="Name a function that is decorated with @ExperimentRegistry.Register().",
+    )
+
+
+def load_function(entrypoint: str, root: Path) -> Any:
+    """Import what an entrypoint names, whatever it is.
+
+    Args:
+        entrypoint: `module:function`.
+        root: The folder that modules are imported from first.
+
+    Raises:
+        EntrypointError: If the module cannot be imported, or has nothing of this name.
+    """
     module_name, _, path = entrypoint.partition(":")
     if not module_name or not path:
         raise EntrypointError(f"{entrypoint!r} is not an entrypoint", hint="Write it as 'module:function'.")
@@ -46,15 +68,7 @@ def load_entrypoint(entrypoint: str, root: Path) -> RegisteredExperiment[Any, An
         if not hasattr(target, part):
             raise _no_such_function(entrypoint, module, part)
         target = getattr(target, part)
-    if isinstance(target, RegisteredExperiment) or inspect.isfunction(target):
-        found: Any = target
-        return found if isinstance(target, RegisteredExperiment) else experiment_from_function(found)
-    if isinstance(target, WorkflowLike):
-        return target
-    raise EntrypointError(
-        f"{entrypoint} is a {type(target).__name__}, not a function",
-        hint="Name a function that is decorated with @ExperimentRegistry.Register().",
-    )
+    return target
 
 
 def _import(name: str, root: Path) -> ModuleType:

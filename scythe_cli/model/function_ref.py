@@ -254,6 +254,9 @@ def _pickle(experiment: RegisteredExperiment[Any, Any]) -> bytes:
         "output_type": experiment.output_validator_type,
         "accepts_tempdir": experiment.accepts_tempdir,
     }
+    unknown = _modules_only_here([inspect.unwrap(experiment.fn), *parts.values()])
+    for module in unknown:
+        cloudpickle.register_pickle_by_value(module)
     try:
         return cloudpickle.dumps(parts)
     except Exception as error:
@@ -261,3 +264,19 @@ def _pickle(experiment: RegisteredExperiment[Any, Any]) -> bytes:
             f"experiment {experiment.name!r} cannot be sent to another process: {type(error).__name__}: {error}",
             hint="Move the function and its models to a module: a file that can be imported.",
         ) from error
+    finally:
+        for module in unknown:
+            cloudpickle.unregister_pickle_by_value(module)
+
+
+def _modules_only_here(things: Sequence[object]) -> list[ModuleType]:
+    """The modules of some things that another process cannot import, such as those that a program has made itself."""
+    names = {str(getattr(thing, "__module__", "")) for thing in things} - {"__main__", ""}
+    return [sys.modules[name] for name in sorted(names) if name in sys.modules and not _is_found(name)]
+
+
+def _is_found(name: str) -> bool:
+    """Whether anything that imports modules in this process knows the package of this name."""
+    package = name.partition(".")[0]
+    finders = [getattr(finder, "find_spec", None) for finder in sys.meta_path]
+    return any(find is not None and find(package, None) is not None for find in finders)

@@ -6,8 +6,10 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeVar, cast, runtime_checkable
 
+from scythe_cli.core.names import is_experiment_name
 from scythe_cli.core.quantities import Duration
 from scythe_cli.core.states import Isolation, KeepFiles, RetryOn, StartMethod
+from scythe_cli.core.text import hint_for
 from scythe_cli.errors import InvalidInputError, RegistrationError
 from scythe_cli.model.experiment import (
     ExperimentOptions,
@@ -18,9 +20,10 @@ from scythe_cli.model.experiment import (
     where_is,
 )
 from scythe_cli.model.models import ExperimentInputSpec, ExperimentOutputSpec
+from scythe_cli.model.plain import experiment_of
 from scythe_cli.model.signature import check_input_model
 
-__all__ = ["ExperimentRegistry", "ExperimentTypeExists", "ExperimentTypeNotFound", "WorkflowLike"]
+__all__ = ["ExperimentRegistry", "ExperimentTypeExists", "ExperimentTypeNotFound", "WorkflowLike", "experiment"]
 
 
 TOutput = TypeVar("TOutput", bound=ExperimentOutputSpec)
@@ -129,8 +132,8 @@ class ExperimentRegistry:
     def _registered(
         cls, fn: Callable[..., TOutput], name: str | None, description: str | None, options: ExperimentOptions
     ) -> RegisteredExperiment[Any, TOutput]:
-        cls._add(experiment := experiment_from_function(fn, name=name, description=description, options=options))
-        return experiment
+        experiment = experiment_from_function(fn, name=name, description=description, options=options)
+        return cls._add(experiment, is_named=name is not None)
 
     @classmethod
     def Include(cls, task: Any) -> Any:  # noqa: N802 - the name that scythe-engine gave it
@@ -164,11 +167,21 @@ class ExperimentRegistry:
         return task
 
     @classmethod
-    def _add(cls, experiment: RegisteredExperiment[Any, Any]) -> None:
+    def _add(
+        cls, experiment: RegisteredExperiment[Any, TOutput], *, is_named: bool = True
+    ) -> RegisteredExperiment[Any, TOutput]:
+        """Register it; where functions of two modules have one name that nobody chose, the second gets its module's.
+
+        Experiments of a project have the name that experiments.toml gives them, so this one is hardly ever seen.
+        """
         present = cls._experiments.get(experiment.name)
         if experiment.name in cls._workflows or (present is not None and not _same_source(present, experiment)):
-            raise ExperimentTypeExists(experiment.name, f": {where_is(present.fn)}" if present else "")
+            full = f"{experiment.fn.__module__}.{experiment.fn.__name__}"
+            if is_named or full == experiment.name or not is_experiment_name(full):
+                raise ExperimentTypeExists(experiment.name, f": {where_is(present.fn)}" if present else "")
+            return cls._add(experiment.configured(name=full))
         cls._experiments[experiment.name] = experiment
+        return experiment
 
     @classmethod
     def get_runnable(cls, name: str) -> Any:
@@ -203,6 +216,48 @@ class ExperimentRegistry:
         """Forget all of them, for tests."""
         cls._experiments.clear()
         cls._workflows.clear()
+
+
+def experiment(
+    fn: Callable[..., Any] | None = None, /, *, name: str | None = None, description: str | None = None, **options: Any
+) -> Any:
+    """Make an experiment of a function; no class is needed.
+
+        @experiment
+        def yield_of(tilt: float, site: str = "Oslo") -> dict: ...
+
+        @experiment(execution_timeout="10m", retries=0)
+        def simulate(spec: Building) -> Demand: ...
+
+    A function that takes an `Input` gets the whole spec; any other gets its inputs one by one, and what it returns
+    becomes columns, as with `scythe_cli.map`.
+
+    Args:
+        fn: The function.
+        name: The name to register it under; the function's by default.
+        description: What it does; the docstring by default.
+        options: As `ExperimentRegistry.Register` takes them.
+
+    Returns:
+        The experiment, which can still be called like the function; or a decorator, when there are only options.
+
+    Raises:
+        RegistrationError: If function, models or options cannot be an experiment's, or the name is taken.
+    """
+    bound = inspect.signature(ExperimentRegistry.Register).bind(**options)
+    unknown = list(bound.arguments.get("task_config", {}))
+    if unknown:
+        known = inspect.signature(ExperimentRegistry.Register).parameters
+        raise RegistrationError(f"there is no option {unknown[0]!r}", hint=hint_for(unknown[0], known))
+    bound.apply_defaults()
+    values = {key: value for key, value in bound.arguments.items() if key not in ("name", "description")}
+
+    def decorate(function: Callable[..., Any]) -> RegisteredExperiment[Any, Any]:
+        made = experiment_of(function, name=name, options=options_of(function, **values))
+        made.description = description or made.description
+        return ExperimentRegistry._add(made, is_named=name is not None)  # pyright: ignore[reportPrivateUsage]
+
+    return decorate if fn is None else decorate(fn)
 
 
 def _same_source(a: RegisteredExperiment[Any, Any], b: RegisteredExperiment[Any, Any]) -> bool:

@@ -137,6 +137,7 @@ class RunManifest(BaseModel):
     design: DesignRecord | None = None
     file_fields: list[str] | None = None
     code: dict[str, str] | None = None
+    function_source: str | None = None
     reuse: ReuseRecord | None = None
     n_duplicates: Count | None = None
 

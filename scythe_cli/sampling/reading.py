@@ -129,6 +129,7 @@ def read_sampling_file(
     *,
     options: ReadOptions | None = None,
     helpers: Helpers | None = None,
+    raw: RawFile | None = None,
 ) -> SamplingTable:
     """Read a sampling file and check all of it.
 
@@ -137,13 +138,14 @@ def read_sampling_file(
         model: The input model of the experiment.
         options: What the file does not say of itself.
         helpers: Processes that may help where rows have to be validated one by one.
+        raw: What `read_raw` has read of the file already.
 
     Raises:
         SamplingFileError: If the file cannot be read or its columns do not fit the model.
         BadCellsError: If cells are bad: a SamplingFileError that has them as data as well.
     """
     options = options or ReadOptions()
-    raw = read_raw(path, options)
+    raw = raw or read_raw(path, options)
     # what a validator prints must not get into the output of a command
     with contextlib.redirect_stdout(sys.stderr):
         validator = FileValidator(raw, model, ignore=options.ignore_columns)

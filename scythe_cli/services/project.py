@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scythe_cli.config.file import find_config
 from scythe_cli.config.location import locate
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from scythe_cli.run.records import RunRecord, RunStatus
     from scythe_cli.services.allocation.options import AllocateOptionsDict
     from scythe_cli.services.allocation.plan import AllocationPlan
+    from scythe_cli.services.mapping import MapOptionsDict
     from scythe_cli.services.records import AllocateResult, CancelResult, SubmitResult, ValidationReport
     from scythe_cli.services.reuse.explanation import Explanation
     from scythe_cli.services.runs.verify import VerifyResult
@@ -135,6 +136,7 @@ class Project(ConfiguredProject):
         file: str | Path,
         experiment: str | None = None,
         *,
+        function: str | None = None,
         ignore_columns: Sequence[str] = (),
         encoding: str | None = None,
         units_row: bool = False,
@@ -144,6 +146,7 @@ class Project(ConfiguredProject):
         Args:
             file: A sampling file, by its path or URL, or `-` for standard input.
             experiment: Which experiment; may be left out when there is only one.
+            function: `module:function` of a function that is in no configuration, instead.
             ignore_columns: Columns to leave out, by name or pattern (`*` stands for anything).
             encoding: How the characters of a text file are written; found out unless given.
             units_row: Whether the row below the header holds units.
@@ -156,7 +159,7 @@ class Project(ConfiguredProject):
         from scythe_cli.services.allocation.intake import read_cases, validate_cases
 
         options = ReadOptions(ignore_columns, encoding, units_row)
-        return validate_cases(self, str(file), read_cases(self, file, experiment, options=options))
+        return validate_cases(self, str(file), read_cases(self, file, experiment, function=function, options=options))
 
     def allocate(
         self,
@@ -183,6 +186,20 @@ class Project(ConfiguredProject):
         from scythe_cli.services.allocation.options import AllocateOptions
 
         return allocate_cases(self, file, AllocateOptions(**options), progress=progress, stop=stop)
+
+    def map(
+        self,
+        function: Callable[..., Any],
+        cases: Any,
+        *,
+        progress: ProgressCallback | None = None,
+        stop: StopSignal | None = None,
+        **options: Unpack[MapOptionsDict],
+    ) -> Run:
+        """Call any function for each of some cases; see `scythe_cli.map`."""
+        from scythe_cli.services.mapping import MapOptions, map_cases
+
+        return map_cases(self, function, cases, MapOptions(**options), progress=progress, stop=stop)
 
     def plan(
         self,
@@ -213,7 +230,7 @@ class Project(ConfiguredProject):
         from scythe_cli.services.allocation.plan import plan_allocation
 
         chosen = AllocateOptions(**options).with_seed()
-        cases = read_cases(self, file, chosen.experiment, options=chosen.read_options)
+        cases = read_cases(self, file, chosen.experiment, function=chosen.function, options=chosen.read_options)
         plan = plan_allocation(
             cases.request(self, chosen),
             file=redact_uri(str(file)),

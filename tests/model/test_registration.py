@@ -423,14 +423,23 @@ def test_a_module_that_is_loaded_again_registers_again() -> None:
     assert ExperimentRegistry.experiments() == [second]
 
 
-def test_another_module_with_the_same_name_clashes() -> None:
+def test_another_module_may_have_a_function_of_the_same_name() -> None:
     first = loaded(PLAIN, "/project/building.py").simulate
+    second = loaded(PLAIN, "/project/battery.py", "battery").simulate
+    assert (first.name, second.name) == ("scythe_experiment_simulate", "battery.simulate")
+    again = loaded(PLAIN, "/project/battery.py", "battery").simulate
+    assert again.name == "battery.simulate"
+    assert ExperimentRegistry.experiments() == [first, again]
+
+
+def test_a_name_that_was_chosen_twice_clashes() -> None:
+    chosen = PLAIN.replace("Register()", "Register(name='mine')")
+    first = loaded(chosen, "/project/building.py").simulate
     with pytest.raises(
-        ExperimentTypeExists,
-        match=r"another experiment is registered as 'scythe_experiment_simulate': simulate \(/project",
+        ExperimentTypeExists, match=r"another experiment is registered as 'mine': simulate \(/project"
     ) as caught:
-        loaded(PLAIN, "/project/battery.py", "battery")
-    assert caught.value.name == "scythe_experiment_simulate"
+        loaded(chosen, "/project/battery.py", "battery")
+    assert caught.value.name == "mine"
     assert caught.value.hint == "Give one of them another name in Register()."
     assert ExperimentRegistry.experiments() == [first]
 
@@ -447,10 +456,10 @@ def test_functions_below_the_same_decorator_are_told_apart() -> None:
     source = SOURCE.format(decorator=f"from {__name__} import timed", name="timed")
     first = loaded(source, "/project/building.py").simulate
     assert repr(first).endswith("simulate (/project/building.py, line 14)>")
-    with pytest.raises(ExperimentTypeExists, match="another experiment"):
-        loaded(source, "/project/battery.py", "battery")
+    other = loaded(source, "/project/battery.py", "battery").simulate
+    assert other.name == "battery.simulate"
     again = loaded(source, "/project/building.py").simulate
-    assert ExperimentRegistry.experiments() == [again]
+    assert ExperimentRegistry.experiments() == [again, other]
 
 
 def test_a_cell_of_a_notebook_can_be_run_again(monkeypatch: pytest.MonkeyPatch) -> None:

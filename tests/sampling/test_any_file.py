@@ -240,9 +240,7 @@ def test_a_url_keeps_its_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
         weather: FileReference
 
     def read(url: str, content: bytes) -> SamplingTable:
-        monkeypatch.setattr(
-            "scythe_cli.sampling.files.places.download", lambda _, target: target.write_bytes(content)
-        )
+        monkeypatch.setattr("scythe_cli.sampling.files.places.download", lambda _, target: target.write_bytes(content))
         return read_sampling_file(url, WithFile)
 
     url = "https://user:secret@example.com/d/cases.csv?token=secret"
@@ -315,6 +313,6 @@ def test_columns_to_ignore(tmp_path: Path) -> None:
 def test_a_letter_of_two_characters(tmp_path: Path) -> None:
     from pydantic import create_model
 
-    model = create_model("M", __base__=ExperimentInputSpec, **{"größe": (float, ...)})  # pyright: ignore
+    model = create_model("M", __base__=ExperimentInputSpec, größe=(float, ...))  # pyright: ignore
     (tmp_path / "c.csv").write_text("gro\u0308ße\n1\n")
     assert read_sampling_file(tmp_path / "c.csv", model).inputs["größe"].to_pylist() == [1.0]

@@ -23,6 +23,7 @@ from scythe_cli.core.states import State as SpecState
 from scythe_cli.engines.base import Engine, Execution, Job
 from scythe_cli.engines.hatchet.engine import HatchetEngine
 from scythe_cli.errors import NotFoundError, UsageError
+from scythe_cli.executor.code import code_of, differing_code
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
 from scythe_cli.model.spec_rows import spec_factory, table_from_specs
@@ -35,7 +36,6 @@ from scythe_cli.services.allocation import submission as allocation
 from scythe_cli.services.allocation.plan import plan_allocation
 from scythe_cli.services.allocation.submission import AllocationRequest, execute, submit
 from scythe_cli.services.records import AllocateResult
-from scythe_cli.executor.code import code_of, differing_code
 from scythe_cli.services.reuse.copy import ReuseRequest
 from scythe_cli.services.reuse.explanation import Explanation, explain_row
 from scythe_cli.services.reuse.identity import row_keys

@@ -44,6 +44,15 @@ _Bump = Literal["major", "minor", "patch", "keep"]
 _BumpOption = Annotated[
     _Bump, typer.Option("--bump", help="Which part of the version goes up; keep adds a run to the latest version.")
 ]
+_FunctionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--function",
+        metavar="MODULE:FUNCTION",
+        help="Run this function, whose parameters are the columns, instead of an experiment of experiments.toml.",
+        show_default=False,
+    ),
+]
 _CopyInputsOption = Annotated[
     bool, typer.Option("--copy-inputs", help="Copy input files from S3 and HTTP into the run as well.")
 ]
@@ -114,6 +123,7 @@ def validate(
     session: Session,
     file: FileArgument,
     experiment: ExperimentOption = None,
+    function: _FunctionOption = None,
     ignore_columns: IgnoreColumnsOption = None,
     encoding: EncodingOption = None,
     units_row: UnitsRowOption = False,
@@ -123,7 +133,12 @@ def validate(
     Every cell is checked against the experiment's inputs, and all mistakes are reported at once.
     """
     report = session.project().validate(
-        file, experiment, ignore_columns=split_names(ignore_columns), encoding=encoding, units_row=units_row
+        file,
+        experiment,
+        function=function,
+        ignore_columns=split_names(ignore_columns),
+        encoding=encoding,
+        units_row=units_row,
     )
     if session.options.json:
         session.output.document(report)
@@ -136,6 +151,7 @@ def allocate(
     session: Session,
     file: FileArgument,
     experiment: ExperimentOption = None,
+    function: _FunctionOption = None,
     bump: _BumpOption = "minor",
     engine: EngineOption = None,
     workers: WorkersOption = None,
@@ -163,6 +179,7 @@ def allocate(
     _check_combination(plan=plan, pilot=pilot, reuse=bool(reuse or reuse_from), ignore_code=ignore_code)
     options: AllocateOptionsDict = {
         "experiment": experiment,
+        "function": function,
         "bump": bump,
         "workers": workers,
         "copy_inputs": copy_inputs,

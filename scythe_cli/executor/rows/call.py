@@ -133,6 +133,7 @@ class Leaf:
         )
         self._copies = experiment.options.local_file_location == "copied-to-tempdir"
         self._output_files = [column.name for column in output_files(self._output_type)]
+        self._allows_extra = self._output_type.model_config.get("extra") == "allow"
         self._has_features = model.computed_features is not ExperimentInputSpec.computed_features
         self._levels = frozenset({*SPEC_LEVELS, "sort_subindex", *(column.name for column in index_columns(model))})
         self._taken_by_fields = frozenset(
@@ -181,7 +182,7 @@ class Leaf:
         try:
             if self._is_plain:  # as `execute` does, without the time of a further call
                 output = self._fn(spec)
-                if type(output) is self._output_type and not output.dataframes:
+                if type(output) is self._output_type and not output.dataframes and not self._allows_extra:
                     return LeafResult(output)
                 return self._result_of(spec, output)
             return self.execute(spec)
@@ -206,7 +207,7 @@ class Leaf:
             taken = self._levels if not features else self._levels | features.keys()
             warnings: list[Warned] = []
             frames = self._frames_of(spec, output, taken, features or {}, warnings)
-            files = self._upload_files(spec, output, arguments.get("tempdir"), warnings) if self._output_files else None
+            files = self._upload_files(spec, output, arguments.get("tempdir"), warnings)
         return LeafResult(output, files, features, frames, warnings or None)
 
     def _frames_of(
@@ -226,11 +227,12 @@ class Leaf:
         """The result of a function that has nothing but scalars and tables."""
         if not isinstance(output, self._output_type):
             raise self._wrong_type(output)
-        if not output.dataframes:
-            return LeafResult(output)
         warnings: list[Warned] = []
+        files = self._upload_files(spec, output, None, warnings) if self._allows_extra else None
+        if not output.dataframes:
+            return LeafResult(output, files, warnings=warnings or None)
         frames = self._frames_of(spec, output, self._levels, {}, warnings)
-        return LeafResult(output, frames=frames, warnings=warnings or None)
+        return LeafResult(output, files, frames=frames, warnings=warnings or None)
 
     @contextlib.contextmanager
     def localised(self, spec: ExperimentInputSpec) -> Generator[tuple[ExperimentInputSpec, dict[str, Any]]]:
@@ -332,10 +334,17 @@ class Leaf:
 
     def _upload_files(
         self, spec: ExperimentInputSpec, output: ExperimentOutputSpec, tempdir: Path | None, warnings: list[Warned]
-    ) -> dict[str, str | None]:
+    ) -> dict[str, str | None] | None:
+        """Keep the output files: those of the model's fields, and paths to files among what the model does not know."""
+        references = {name: getattr(output, name) for name in self._output_files}
+        if self._allows_extra:
+            extra = output.model_extra or {}
+            more = {name: value for name, value in extra.items() if isinstance(value, Path) and value.is_file()}
+            for name in more:
+                del extra[name]
+            references |= more
         uris: dict[str, str | None] = {}
-        for name in self._output_files:
-            reference = getattr(output, name)
+        for name, reference in references.items():
             if not isinstance(reference, Path):
                 uris[name] = None if reference is None else str(reference)
                 continue
@@ -352,7 +361,7 @@ class Leaf:
             key = spec.construct_output_key(name, path)
             self._storage.put_file(path, key)
             uris[name] = self._storage.uri(key)
-        return uris
+        return uris or None
 
 
 def _resolve(path: Path, tempdir: Path | None) -> Path:

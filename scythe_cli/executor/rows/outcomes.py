@@ -276,9 +276,15 @@ class OutcomeBatch:
         for column, array in zip(self._scalars, scalars, strict=True):
             arrays[SCALAR + column.name] = array
         results = self._results if everything else [self._results[row] for row in rows]
-        for name in self._files:
+        files = dict.fromkeys(self._files)
+        if self._allows_extra:
+            files |= dict.fromkeys(name for result in results for name in part_of(result, "files"))
+        for name in files:
             arrays[FILE + name] = array_of([part_of(result, "files").get(name) for result in results], pa.string())
         table = _table(arrays, self._schema)
+        for name in files:
+            if FILE + name not in table.column_names:
+                table = table.append_column(FILE + name, arrays[FILE + name])
         for name, (type_, levels) in extras.items():
             if name.startswith(FEATURE):
                 key = name.removeprefix(FEATURE)
@@ -301,9 +307,12 @@ class OutcomeBatch:
         for name, values in self._extra.items():
             cells = [values.get(took[0]) for took in good]
             said: list[Warned] = []
-            column = array_of_objects(
-                cells, lambda what, why, name=name, said=said: said.append(Warned(name, what, why))
-            )
+            if all(cell is None or isinstance(cell, float) for cell in cells):
+                column = array_of(cells, pa.float64())  # as they are: elsewhere NaN is what is missing
+            else:
+                column = array_of_objects(
+                    cells, lambda what, why, name=name, said=said: said.append(Warned(name, what, why))
+                )
             table = table.append_column(SCALAR + name, column)
             for own, cell in zip(warnings, cells, strict=True):
                 own += said if cell is not None else ()

@@ -17,11 +17,13 @@ from scythe_cli.core.text import redact_uri
 from scythe_cli.errors import UsageError
 from scythe_cli.executor.rows.randomness import module_generators
 from scythe_cli.model.describe import describe_experiment
+from scythe_cli.model.entrypoints import load_function
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.run.design_record import DesignRecord
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.manifest import RecursionRecord
-from scythe_cli.sampling.reading import Helpers, ReadOptions, SamplingTable, read_design, read_sampling_file
+from scythe_cli.sampling.reading import Helpers, ReadOptions, SamplingTable, read_design, read_raw, read_sampling_file
+from scythe_cli.services.allocation.functions import function_experiment
 from scythe_cli.services.allocation.options import AllocateOptions
 from scythe_cli.services.allocation.submission import AllocationRequest, Submission, check_inputs, execute, submit
 from scythe_cli.services.completions import remember_columns, remember_run
@@ -29,12 +31,13 @@ from scythe_cli.services.records import SubmitResult, ValidationReport
 from scythe_cli.services.runs.fleet import submit_job
 
 if TYPE_CHECKING:
+    from scythe_cli.config.schema import ExperimentConfig
     from scythe_cli.core.progress import ProgressCallback
     from scythe_cli.executor.limits import StopSignal
     from scythe_cli.services.configured import ConfiguredProject
     from scythe_cli.services.records import AllocateResult
 
-__all__ = ["Intake", "allocate_cases", "read_cases", "submit_cases", "validate_cases"]
+__all__ = ["Intake", "allocate_cases", "allocate_intake", "read_cases", "submit_cases", "validate_cases"]
 
 _LARGE_BYTES = 10_000_000
 
@@ -47,15 +50,19 @@ class Intake:
         name: The experiment's name in the configuration.
         experiment: The experiment, with the options that the configuration gives it.
         table: The file's cases.
+        settings: The experiment's table in the configuration; None for a function that is in none.
+        entrypoint: `module:function`, for the manifest.
     """
 
     name: str
     experiment: RegisteredExperiment[Any, Any]
     table: SamplingTable
+    settings: ExperimentConfig | None = None
+    entrypoint: str | None = None
 
     def request(self, project: ConfiguredProject, options: AllocateOptions) -> AllocationRequest:
         """What is to be allocated."""
-        settings = project.config.experiments[self.name]
+        settings = self.settings
         return AllocationRequest(
             experiment=self.experiment,
             folder=self.name,
@@ -70,10 +77,11 @@ class Intake:
             copy_inputs=options.copy_inputs,
             workers=options.workers or project.workers,
             recursion=RecursionRecord(
-                factor=settings.factor or 10, max_depth=1 if settings.max_depth is None else settings.max_depth
+                factor=(settings.factor if settings else None) or 10,
+                max_depth=1 if settings is None or settings.max_depth is None else settings.max_depth,
             ),
-            specs_per_task=settings.specs_per_task,
-            entrypoint=settings.entrypoint,
+            specs_per_task=settings.specs_per_task if settings else "auto",
+            entrypoint=self.entrypoint,
             max_failures=options.max_failures,
             wait_timeout_s=options.wait_timeout_s,
             reuse=options.reuse_request,
@@ -94,6 +102,7 @@ def read_cases(
     file: str | Path,
     experiment: str | None = None,
     *,
+    function: str | None = None,
     options: ReadOptions | None = None,
     prepare_engine: bool = False,
 ) -> Intake:
@@ -103,12 +112,18 @@ def read_cases(
         project: The project.
         file: A sampling file, by its path or URL, or `-` for standard input.
         experiment: Which experiment; may be left out when there is only one.
+        function: `module:function` of a function that is in no configuration, instead; `experiment` is its name then.
         options: What the file does not say of itself.
         prepare_engine: Whether the engine is wanted afterwards, so that its client can be loaded meanwhile.
 
     Raises:
         InvalidInputError: If configuration, module or file are wrong.
     """
+    if function is not None:
+        fn, raw = load_function(function, project.root), read_raw(file, options)
+        loaded = function_experiment(project, fn, raw, name=experiment)
+        table = read_sampling_file(file, loaded.input_validator_type, options=options, raw=raw)
+        return Intake(loaded.name, loaded, table, entrypoint=function)
     name, loaded = project.experiment(experiment)
     helpers: Helpers | None = None
     if type(loaded) is RegisteredExperiment:  # no workflow of a fleet, which only its workers can load
@@ -116,7 +131,8 @@ def read_cases(
     if prepare_engine and _is_large(Path(file)):
         threading.Thread(target=_load_clients, args=(project,)).start()
     table = read_sampling_file(file, loaded.input_validator_type, options=options, helpers=helpers)
-    return Intake(name, loaded, table)
+    settings = project.config.experiments[name]
+    return Intake(name, loaded, table, settings, settings.entrypoint)
 
 
 def validate_cases(project: ConfiguredProject, file: str, cases: Intake) -> ValidationReport:
@@ -152,7 +168,31 @@ def allocate_cases(
     progress = notebook_progress(progress)
     if progress:
         progress(Progress("checking", StateCounts(), detail=Path(redact_uri(str(file))).name))
-    cases = read_cases(project, file, options.experiment, options=options.read_options, prepare_engine=True)
+    cases = _cases_of(project, file, options)
+    return allocate_intake(project, cases, options, progress=progress, stop=stop)
+
+
+def _cases_of(project: ConfiguredProject, file: str | Path, options: AllocateOptions) -> Intake:
+    return read_cases(
+        project,
+        file,
+        options.experiment,
+        function=options.function,
+        options=options.read_options,
+        prepare_engine=True,
+    )
+
+
+def allocate_intake(
+    project: ConfiguredProject,
+    cases: Intake,
+    options: AllocateOptions,
+    *,
+    progress: ProgressCallback | None = None,
+    stop: StopSignal | None = None,
+) -> AllocateResult:
+    """Run cases that were read and checked, and gather the final tables."""
+    progress = notebook_progress(progress)
     submission, notices = _submitted(project, cases, options, progress)
     return execute(submission, project.engine, stop=stop, progress=progress, notices=notices)
 
@@ -161,7 +201,7 @@ def submit_cases(project: ConfiguredProject, file: str | Path, options: Allocate
     """Hand every case of a sampling file to a fleet, and return while it works; see `Project.submit`."""
     if not project.engine.outlives_client:
         raise UsageError(f"the {project.engine.label} engine runs specs in this process, and has to be waited for")
-    cases = read_cases(project, file, options.experiment, options=options.read_options, prepare_engine=True)
+    cases = _cases_of(project, file, options)
     submission, notices = _submitted(project, cases, options)
     job = submission.job
     workflow_run_id = job.workflow_run_id

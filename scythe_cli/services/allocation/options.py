@@ -22,6 +22,7 @@ class AllocateOptions(BaseModel):
 
     Attributes:
         experiment: Which experiment; may be left out when there is only one.
+        function: `module:function` of a function that is in no configuration, instead; `experiment` names it then.
         bump: Which part of the version goes up; `keep` adds a run to the newest version.
         workers: Processes of the local engine; the configuration, or the number of cores, unless set.
         copy_inputs: Whether input files on S3 or HTTP(S) are copied into the run as well.
@@ -40,6 +41,7 @@ class AllocateOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     experiment: str | None = None
+    function: str | None = None
     bump: Bump = "minor"
     workers: int | None = None
     copy_inputs: bool = False
@@ -84,6 +86,7 @@ class AllocateOptionsDict(TypedDict, total=False):
     """The fields of `AllocateOptions` as keywords."""
 
     experiment: str | None
+    function: str | None
     bump: Bump
     workers: int | None
     copy_inputs: bool

@@ -27,7 +27,7 @@ from scythe_cli.core.semver import Bump, SemVer
 from scythe_cli.core.text import redact_uri
 from scythe_cli.engines.base import Engine, Job
 from scythe_cli.errors import ScytheError, SpecsError
-from scythe_cli.executor.code import code_of
+from scythe_cli.executor.code import code_of, source_of
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.model.columns import index_columns, input_columns, outcome_schema
 from scythe_cli.model.experiment import RegisteredExperiment
@@ -302,6 +302,7 @@ def _manifest(request: AllocationRequest, workflow_run_id: str) -> RunManifest:
         design=request.design,
         file_fields=[c.name for c in input_columns(request.experiment.input_validator_type) if c.is_file],
         code=code_of(request.experiment, request.root),
+        function_source=None if request.entrypoint else source_of(request.experiment.fn),
     )
 
 

@@ -1,0 +1,104 @@
+"""Functions that are in no configuration, as experiments: what `scythe_cli.map` and `allocate --function` run."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from scythe_cli.errors import UsageError
+from scythe_cli.model.experiment import RegisteredExperiment, with_options
+from scythe_cli.model.plain import experiment_of, function_name, parameters_of
+
+if TYPE_CHECKING:
+    from scythe_cli.sampling.file_columns import RawFile
+    from scythe_cli.services.configured import ConfiguredProject
+
+__all__ = ["column_types", "function_experiment"]
+
+
+def function_experiment(
+    project: ConfiguredProject,
+    function: Any,
+    raw: RawFile,
+    *,
+    name: str | None = None,
+    limits: Mapping[str, Any] | None = None,
+) -> RegisteredExperiment[Any, Any]:
+    """Make an experiment of a function that is in no configuration.
+
+    Args:
+        project: Where the run will be.
+        function: The function.
+        raw: Its cases, from whose columns parameters without annotation have their types.
+        name: The experiment's name; the function's unless given.
+        limits: Options of the experiment; those that are None stay as they are.
+
+    Raises:
+        RegistrationError: If the function cannot be an experiment.
+        UsageError: If the engine runs specs elsewhere, where the function is not.
+    """
+    if project.engine.outlives_client and not isinstance(function, RegisteredExperiment):
+        raise UsageError(
+            f"the {project.engine.label} engine runs cases elsewhere, where {function_name(function)} is not",
+            hint="Put the function into a module and experiments.toml, so that `scythe worker` serves it.",
+        )
+    columns = column_types(raw) if _needs_types(function) else {}
+    experiment = experiment_of(function, name=name, columns=columns)
+    return experiment.configured(options=with_options(experiment.options, **(limits or {})))
+
+
+def _needs_types(function: Any) -> bool:
+    """Whether a parameter has no annotation."""
+    if isinstance(function, RegisteredExperiment):
+        return False
+    kinds = (inspect.Parameter.VAR_KEYWORD,)
+    parameters = parameters_of(function).values()
+    return any(each.annotation is each.empty or each.kind in kinds for each in parameters)
+
+
+def column_types(raw: RawFile) -> dict[str, Any]:
+    """The Python type of each column of a sampling file; of text, what all cells can be read as."""
+    types: dict[str, Any] = {}
+    for name, column in zip(raw.names, raw.columns, strict=True):
+        type_ = _type_of_texts(column) if raw.is_text else column.type
+        python = _python_type(type_)
+        types[name] = python | None if column.null_count and python is not Any else python
+    return types
+
+
+def _type_of_texts(column: pa.ChunkedArray[Any]) -> pa.DataType:
+    if not pa.types.is_string(column.type) or column.null_count == len(column):
+        return column.type
+    for type_ in (pa.int64(), pa.float64(), pa.bool_()):
+        try:
+            column.cast(type_)
+        except (pa.ArrowException, ValueError):
+            continue
+        return type_
+    return column.type
+
+
+def _python_type(type_: pa.DataType) -> Any:
+    types = pa.types
+    kinds: tuple[tuple[Any, Any], ...] = (
+        (types.is_boolean, bool),
+        (types.is_integer, int),
+        (types.is_floating, float),
+        (types.is_decimal, Decimal),
+        (types.is_date, date),
+        (types.is_timestamp, datetime),
+        (types.is_time, time),
+        (types.is_duration, timedelta),
+        (types.is_struct, dict[str, Any]),
+    )
+    python = next((python for is_kind, python in kinds if is_kind(type_)), None)
+    if python is not None:
+        return python
+    if types.is_list(type_) or types.is_large_list(type_) or types.is_fixed_size_list(type_):
+        return list[_python_type(type_.value_type)]
+    return str if types.is_string(type_) or types.is_large_string(type_) or types.is_string_view(type_) else Any

@@ -1,0 +1,241 @@
+"""`scythe_cli.map`: any function over any table of cases, without a configuration."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
+from pathlib import Path, PurePath
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, TypedDict, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel
+
+from scythe_cli.analysis.run import Run
+from scythe_cli.core.folders import owned_prefix
+from scythe_cli.core.quantities import Duration, parse_duration, parse_size
+from scythe_cli.core.semver import SemVer
+from scythe_cli.errors import InvalidInputError, SamplingFileError, UsageError
+from scythe_cli.model.plain import function_name, parameters_of
+from scythe_cli.run.layout import RunLayout
+from scythe_cli.sampling.reading import read_raw, read_sampling_file
+from scythe_cli.services.allocation.functions import function_experiment
+from scythe_cli.services.allocation.intake import Intake, allocate_intake
+from scythe_cli.services.allocation.options import AllocateOptions
+
+if TYPE_CHECKING:
+    from scythe_cli.core.progress import ProgressCallback
+    from scythe_cli.executor.limits import StopSignal
+    from scythe_cli.run.records import ErrorGroup
+    from scythe_cli.services.configured import ConfiguredProject
+
+__all__ = ["MapOptions", "MapOptionsDict", "as_file", "map_cases"]
+
+
+logger = logging.getLogger("scythe_cli")
+
+_MAX_SAID = 3
+
+
+@dataclass(frozen=True, slots=True)
+class MapOptions:
+    """What `map` takes beside function and cases; see `scythe_cli.map`."""
+
+    name: str | None = None
+    workers: int | None = None
+    execution_timeout: Duration | None = None
+    memory_limit: str | int | None = None
+    retries: int | None = None
+    seed: int | None = None
+    reuse: bool | str = False
+
+    def limits(self) -> dict[str, Any]:
+        """The options of the experiment; None for those that stay as they are.
+
+        Raises:
+            UsageError: If a time or size cannot be read.
+        """
+        try:
+            return {
+                "execution_timeout": None if self.execution_timeout is None else parse_duration(self.execution_timeout),
+                "memory_limit_bytes": None if self.memory_limit is None else parse_size(self.memory_limit),
+                "retries": self.retries,
+            }
+        except (ValueError, TypeError) as error:
+            raise UsageError(str(error)) from None
+
+
+class MapOptionsDict(TypedDict, total=False):
+    """The fields of `MapOptions` as keywords."""
+
+    name: str | None
+    workers: int | None
+    execution_timeout: Duration | None
+    memory_limit: str | int | None
+    retries: int | None
+    seed: int | None
+    reuse: bool | str
+
+
+def map_cases(
+    project: ConfiguredProject,
+    function: Any,
+    cases: Any,
+    options: MapOptions,
+    *,
+    progress: ProgressCallback | None = None,
+    stop: StopSignal | None = None,
+) -> Run:
+    """Call a function for each case, and keep what it returns; see `scythe_cli.map`."""
+    chosen = AllocateOptions(
+        workers=options.workers, seed=0 if options.seed is None else options.seed, reuse=options.reuse
+    )
+    with as_file(cases, function) as file:
+        raw = read_raw(file)
+        experiment = function_experiment(project, function, raw, name=options.name, limits=options.limits())
+        table = read_sampling_file(file, experiment.input_validator_type, raw=raw)
+        intake = Intake(experiment.name, experiment, table)
+        result = allocate_intake(project, intake, chosen, progress=progress, stop=stop)
+    for notice in result.notices:
+        logger.info("%s", notice)
+    if result.counts.unsuccessful or result.counts.pending:
+        n_bad = result.n_specs - result.counts.succeeded
+        logger.warning(
+            "%s of %s cases did not succeed: `run.errors()` tells why (%s)",
+            f"{n_bad:,}",
+            f"{result.n_specs:,}",
+            "; ".join(_in_a_line(group) for group in result.errors[:_MAX_SAID]),
+        )
+    layout = RunLayout(result.experiment, SemVer.FromString(result.version), result.timestamp)
+    return Run(project.storage, layout)
+
+
+def _in_a_line(group: ErrorGroup) -> str:
+    return f"{group.error_type}: {(group.message or '').partition(chr(10))[0]}"
+
+
+@contextmanager
+def as_file(cases: Any, function: Any = None) -> Generator[Path]:
+    """Cases of any kind as a sampling file; a file is itself.
+
+    Args:
+        cases: A path; a table of pandas, Polars or Arrow; a sequence of dicts, dataclasses or NamedTuples; a dict of
+            columns; or, for a function of one parameter, its values.
+        function: The function, where the values have no names.
+
+    Raises:
+        InvalidInputError: If the cases are nothing of this.
+    """
+    if isinstance(cases, (str, PurePath)):
+        yield Path(cases)
+        return
+    with TemporaryDirectory(prefix=owned_prefix("cases")) as folder:
+        path = Path(folder) / "cases.pq"
+        try:
+            pq.write_table(_table_of(cases, function), path)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise InvalidInputError(
+                f"the cases cannot be made a table: {str(error).partition(chr(10))[0]}",
+                hint="A column holds values of one kind.",
+            ) from error
+        try:
+            yield path
+        except SamplingFileError as error:
+            # who gave a table knows nothing of a file
+            error.message = error.message.replace(str(path), "the cases")
+            error.args = (error.message,)
+            raise
+
+
+def _table_of(cases: Any, function: Any) -> pa.Table:
+    kind = f"{type(cases).__module__.partition('.')[0]}.{type(cases).__name__}"
+    if isinstance(cases, pa.Table):
+        table = cases
+    elif kind == "pandas.DataFrame":
+        table = _of_pandas(cases)
+    elif kind in ("polars.DataFrame", "polars.LazyFrame"):
+        table = (cases.collect() if kind.endswith("LazyFrame") else cases).to_arrow()
+    elif isinstance(cases, Mapping):
+        table = _of_columns(cast("Mapping[Any, Any]", cases))
+    elif isinstance(cases, Iterable):
+        table = _of_rows(list(cast("Iterable[Any]", cases)), function)
+    else:
+        raise InvalidInputError(
+            f"cases are a {type(cases).__name__}", hint="Give a table, a list of dicts, or the path of a file."
+        )
+    if not table.num_rows:
+        raise InvalidInputError("there are no cases")
+    return table.replace_schema_metadata(None)
+
+
+def _of_pandas(frame: Any) -> pa.Table:
+    named = [level for level in frame.index.names if level is not None]
+    if named:
+        frame = frame.reset_index(level=named)
+    columns: dict[str, Any] = {}
+    for position, label in enumerate(frame.columns):
+        series = frame.iloc[:, position]
+        if str(label) in columns:
+            raise InvalidInputError(f"two columns of the cases are called {label!s}")
+        if series.dtype.kind == "f" and not hasattr(series.dtype, "na_value"):
+            columns[str(label)] = pa.array(series.to_numpy())  # as it is: Arrow would make NaN a missing cell
+        elif series.dtype == object:
+            columns[str(label)] = _array([None if _is_missing(cell) else cell for cell in series])
+        else:
+            columns[str(label)] = pa.Array.from_pandas(series)
+    return pa.table(columns)
+
+
+def _is_missing(cell: Any) -> bool:
+    return cell is None or type(cell).__name__ in ("NaTType", "NAType") or (isinstance(cell, float) and cell != cell)
+
+
+def _of_columns(columns: Mapping[Any, Any]) -> pa.Table:
+    return pa.table({str(name): _array(list(values)) for name, values in columns.items()})
+
+
+def _of_rows(rows: Sequence[Any], function: Any) -> pa.Table:
+    dicts = [_fields_of(row) for row in rows]
+    if all(each is None for each in dicts):
+        names = list(parameters_of(function)) if callable(function) else []
+        if not names:
+            raise InvalidInputError("the cases have no names", hint="Give a table, or a list of dicts.")
+        if len(names) == 1:
+            return pa.table({names[0]: _array(rows)})
+        if not all(isinstance(row, (tuple, list)) and len(row) <= len(names) for row in rows):
+            raise InvalidInputError(
+                f"the cases have no names, and {function_name(function)} has {len(names)} parameters",
+                hint="Give a table, or a list of dicts.",
+            )
+        dicts = [dict(zip(names, row, strict=False)) for row in rows]
+    if any(each is None for each in dicts):
+        raise InvalidInputError("some cases are dicts and others are not")
+    known = cast("list[dict[str, Any]]", dicts)
+    names = list(dict.fromkeys(name for each in known for name in each))
+    return pa.table({name: _array([each.get(name) for each in known]) for name in names})
+
+
+def _fields_of(row: Any) -> dict[str, Any] | None:
+    if isinstance(row, Mapping):
+        return {str(name): value for name, value in cast("Mapping[Any, Any]", row).items()}
+    if is_dataclass(row) and not isinstance(row, type):
+        return {each.name: getattr(row, each.name) for each in fields(row)}
+    if isinstance(row, tuple) and hasattr(row, "_asdict"):
+        return dict(cast("Any", row)._asdict())
+    if isinstance(row, BaseModel):
+        return {name: getattr(row, name) for name in type(row).model_fields}
+    return None
+
+
+def _array(values: Sequence[Any]) -> Any:
+    return pa.array([_cell(value) for value in values])
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return _cell(value.value)
+    return str(value) if isinstance(value, PurePath) else value

@@ -1,0 +1,215 @@
+"""`scythe_cli.map`: any function over any table, as a plain loop would have called it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import scythe_cli
+from scythe_cli.errors import InvalidInputError, RegistrationError, SamplingFileError, UsageError
+from scythe_cli.sampling.reading import read_raw
+from scythe_cli.services.allocation.functions import column_types
+from scythe_cli.services.mapping import MapOptions, as_file
+from tests.commands import run_here
+
+
+class Site(Enum):
+    NORTH = "n"
+
+
+@dataclass
+class Point:
+    x: int
+    site: str
+
+
+def area(x: int, site: str = "s") -> str:
+    return f"{x}{site}"
+
+
+def only(x: int) -> int:
+    return x
+
+
+@pytest.mark.parametrize(
+    ("cases", "function", "columns"),
+    [
+        (pd.DataFrame({"x": [1, 2]}), area, {"x": [1, 2]}),
+        (pd.DataFrame({"x": [1, 2]}, index=pd.Index([7, 8], name="i")), area, {"i": [7, 8], "x": [1, 2]}),
+        (pd.DataFrame({"x": [1, 2]}, index=[7, 8]), area, {"x": [1, 2]}),
+        (pd.DataFrame({"x": ["a", None]}, dtype=object), area, {"x": ["a", None]}),
+        (pd.DataFrame({"x": pd.array([1, None], dtype="Int64")}), area, {"x": [1, None]}),
+        (pd.DataFrame({"x": pd.Categorical(["a", "b"])}), area, {"x": ["a", "b"]}),
+        (pl.DataFrame({"x": [1, 2]}), area, {"x": [1, 2]}),
+        (pl.LazyFrame({"x": [1, 2]}), area, {"x": [1, 2]}),
+        (pa.table({"x": [1, 2]}), area, {"x": [1, 2]}),
+        ({"x": np.array([1, 2]), "site": ("a", "b")}, area, {"x": [1, 2], "site": ["a", "b"]}),
+        ([{"x": 1}, {"x": 2, "site": Site.NORTH}], area, {"x": [1, 2], "site": [None, "n"]}),
+        ([{"x": Path("a") / "b"}], area, {"x": ["a/b"]}),
+        ([Point(1, "a")], area, {"x": [1], "site": ["a"]}),
+        ([(1, "a"), (2, "b")], area, {"x": [1, 2], "site": ["a", "b"]}),
+        (range(3), only, {"x": [0, 1, 2]}),
+        ((n for n in (4, 5)), only, {"x": [4, 5]}),
+        (np.array([1.5, 2.5]), only, {"x": [1.5, 2.5]}),
+    ],
+)
+def test_cases_of_any_kind_are_a_table(cases: Any, function: Any, columns: dict[str, Any]) -> None:
+    with as_file(cases, function) as path:
+        assert pl.read_parquet(path).to_dict(as_series=False) == columns
+
+
+def test_nan_stays_what_it_is() -> None:
+    with as_file(pd.DataFrame({"x": [1.0, math.nan]}), only) as path:
+        column = pl.read_parquet(path)["x"]
+    assert not column.null_count()
+    assert column.is_nan().to_list() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("cases", "match"),
+    [
+        (3, "cases are a int"),
+        ([], "there are no cases"),
+        (pd.DataFrame({"x": []}), "there are no cases"),
+        ([{"x": 1}, 2], "some cases are dicts"),
+        ([1, 2], "area has 2 parameters"),
+        ([{"x": 1}, {"x": "a"}], "cannot be made a table"),
+        (pd.DataFrame([[1, 2]], columns=["x", "x"]), "two columns of the cases are called x"),
+    ],
+)
+def test_cases_that_are_no_table_are_told(cases: Any, match: str) -> None:
+    with pytest.raises(InvalidInputError, match=match), as_file(cases, area):
+        pass
+
+
+def test_types_of_columns(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("i,f,b,t,z,e\n1,1.5,true,x,007x,\n2,2,false,y,1,\n")
+    assert column_types(read_raw(tmp_path / "a.csv")) == {
+        "i": int,
+        "f": float,
+        "b": bool,
+        "t": str,
+        "z": str,
+        "e": str | None,
+    }
+    table = pa.table({"t": ["1", "2"], "l": [[1], [2]], "n": [None, 1.5], "s": [{"a": 1}, {"a": 2}]})
+    with as_file(table) as path:
+        types = column_types(read_raw(path))
+    assert types == {"t": str, "l": list[int], "n": float | None, "s": dict[str, Any]}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder without a project, that is the working directory."""
+    folder = tmp_path_factory.mktemp("no project")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        yield folder
+
+
+@pytest.mark.processes
+def test_a_closure_gives_what_a_loop_gives_and_a_bad_case_costs_itself(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    offset = 0.25
+    frame = pd.DataFrame({"x": np.linspace(0, 1, 40), "kind": ["a", "b"] * 20})
+    frame.loc[5, "x"] = math.nan
+
+    def yield_of(x, kind):  # type: ignore[no-untyped-def]
+        if x == 1:
+            raise ValueError("no sun")
+        hourly = pd.DataFrame({"hour": [0, 1], "kwh": [x, offset]})
+        return {"kwh": x + offset if kind == "a" else x, "label": kind * 2}, hourly
+
+    with caplog.at_level(logging.WARNING, "scythe_cli"):
+        run = scythe_cli.map(yield_of, frame, workers=2)
+
+    scalars = run.scalars()
+    expected = [yield_of(x, kind)[0] for x, kind in frame.itertuples(index=False) if x != 1]
+    np.testing.assert_array_equal(scalars["kwh"].to_numpy(), [each["kwh"] for each in expected])
+    assert scalars["label"].to_list() == [each["label"] for each in expected]
+    assert run.errors().errors[0].message == "no sun"
+    assert run.table("result_1").collect().height == 2 * 39
+    assert "1 of 40 cases did not succeed" in caplog.text
+    assert run.layout.experiment == "yield_of"
+    assert (home / "runs" / "yield_of").is_dir()
+    assert run.manifest is not None
+    assert "no sun" in (run.manifest.function_source or "")
+
+
+async def later(x: int) -> dict[str, Any]:
+    Path("out.txt").write_text(str(x))
+    return {"double": 2 * x, "file": Path("out.txt")}
+
+
+@pytest.mark.processes
+def test_a_coroutine_function_and_its_files(home: Path) -> None:
+    run = scythe_cli.map(later, [3, 4], name="later-on", seed=1, execution_timeout="1m", retries=0)
+    assert run.scalars()["double"].to_list() == [6, 8]
+    files = run.table("result_file_refs").collect()["file"].to_list()
+    assert [Path(file).read_text() for file in files] == ["3", "4"]
+    assert run.layout.experiment == "later-on"
+
+
+@pytest.mark.processes
+def test_functions_that_no_other_process_can_import(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a module that exists in this process alone, and of one that is written in C."""
+    module = ModuleType("made_here")
+    exec("def double(x):\n    return factor * x\nfactor = 2\n", vars(module))
+    monkeypatch.setitem(sys.modules, "made_here", module)
+    assert scythe_cli.map(module.double, [1, 2], workers=1).scalars()["value"].to_list() == [2, 4]
+    assert scythe_cli.map(math.sqrt, [1.0, 4.0], workers=1).scalars()["value"].to_list() == [1.0, 2.0]
+
+
+@pytest.mark.processes
+def test_a_function_of_a_module_runs_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "panels.py").write_text("def tilted(tilt: float, site='Oslo'):\n    return tilt * len(site)\n")
+    (tmp_path / "cases.csv").write_text("tilt\n1\n2.5\n")
+    (tmp_path / "bad.csv").write_text("tilt,sit\n1,Rome\n")
+    monkeypatch.chdir(tmp_path)
+
+    checked = run_here("validate", "cases.csv", "--function", "panels:tilted")
+    assert (checked.code, "2 specs for tilted" in checked.out) == (0, True)
+    typo = run_here("validate", "bad.csv", "--function", "panels:tilted")
+    assert (typo.code, "did you mean 'site'" in typo.err) == (3, True)
+    ran = run_here("allocate", "cases.csv", "--function", "panels:tilted", "--experiment", "yearly")
+    assert ran.code == 0, ran.err
+    run = scythe_cli.load_run("yearly")
+    assert run.scalars()["value"].to_list() == [4.0, 10.0]
+    assert run.manifest is not None
+    assert run.manifest.entrypoint == "panels:tilted"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "match"),
+    [
+        ({"function": lambda log: log, "cases": {"log": [1]}}, RegistrationError, "belongs to the run"),
+        ({"function": only, "cases": {"y": [1]}}, SamplingFileError, "the cases: "),
+        ({"function": only, "cases": {"x": ["a"]}}, SamplingFileError, "row 0, x: a"),
+        ({"function": only, "cases": [1], "execution_timeout": "soon"}, UsageError, "soon"),
+        ({"function": only, "cases": [1], "workers": 0}, UsageError, "workers is 0"),
+        ({"function": only, "cases": [1], "engine": "hatchet"}, UsageError, "elsewhere, where only is not"),
+        ({"function": only, "cases": [1], "engine": "cloud"}, UsageError, "cloud"),
+    ],
+)
+def test_mistakes_are_told_before_anything_runs(
+    home: Path, arguments: dict[str, Any], error: type[Exception], match: str
+) -> None:
+    before = sorted(home.rglob("*"))
+    with pytest.raises(error, match=match):
+        scythe_cli.map(**arguments)
+    assert sorted(home.rglob("*")) == before
+    assert MapOptions(retries=2).limits()["retries"] == 2
