@@ -73,6 +73,12 @@ class RowFolder:
         self.path = self._make()
         shutil.rmtree(used, ignore_errors=True)
 
+    def close(self) -> None:
+        """Watch no longer; the folder stays."""
+        if self.watch_fd is not None:
+            os.close(self.watch_fd)
+            self.watch_fd = None
+
     def _make(self) -> Path:
         self._n += 1
         path = self._place / f"{os.getpid()}-{self._n}"
