@@ -64,7 +64,9 @@ SIMULATORS = [
         tables=("pressure",),
     ),
     Simulator("cantera", "flame", [{"temperature": 900.0 + 37 * i, "pressure": 1e5 * (1 + i % 7)} for i in range(8)]),
-    Simulator("pybamm", "battery", [{"current": 1.0 + i / 4, "warmer": 310.0 if i % 3 == 1 else None} for i in range(6)]),
+    Simulator(
+        "pybamm", "battery", [{"current": 1.0 + i / 4, "warmer": 310.0 if i % 3 == 1 else None} for i in range(6)]
+    ),
     Simulator("fmpy", "tank", [{"level": 1.0 + i / 8, "outlet": 0.001 * (1 + i % 5)} for i in range(8)]),
     Simulator(
         "rebound",

@@ -180,12 +180,16 @@ class _Files:
         for name in dict.fromkeys([*stored.schema.names, *again.schema.names]):
             if not name.startswith(FILE):
                 continue
-            uris = [None if array is None else array[0].as_py() for array in (_column(stored, name), _column(again, name))]
+            uris = [
+                None if array is None else array[0].as_py() for array in (_column(stored, name), _column(again, name))
+            ]
             run, scratch = self._run, self._again
             one = self._content(run.storage, None if uris[0] is None else result_key(run.storage, run.layout, uris[0]))
             other = self._content(scratch, None if uris[1] is None else scratch.key_of(uris[1]))
             # what is no file of a run is an address that the function gave
-            texts = [uri or _NONE if content is None else content for uri, content in zip(uris, (one, other), strict=True)]
+            texts = [
+                uri or _NONE if content is None else content for uri, content in zip(uris, (one, other), strict=True)
+            ]
             if texts[0] != texts[1]:
                 yield DifferingCell(
                     sort_index=row,
