@@ -40,7 +40,8 @@ test: sync ## run the tests; those that need real servers run after `make server
 test-fast: sync ## run the tests that start no process: in less than a minute
 	$(PYTEST) -m "unit or property"
 
-nightly: sync ## run the long rounds of the tests as well
+nightly: sync ## run the long rounds of the tests as well, and real simulators
+	$(UV) sync --quiet --locked --inexact --all-extras --group simulators
 	SCYTHE_NIGHTLY=1 $(PYTEST)
 
 check: sync ## lint, format, types, structure, lock file, what documents say

@@ -32,27 +32,22 @@ UNSEALED = {b"scythe:seal": _WORD + b"0" * (2 * _HEX)}
 """Metadata that a file must be written with, so that `seal` finds its place."""
 
 
-def seal(data: bytes) -> bytes:
-    """Put the checksums into a Parquet file that was written with `UNSEALED`.
+def seal(file: memoryview) -> None:
+    """Put the checksums into a Parquet file that was written with `UNSEALED`; it is changed where it is.
 
     Args:
-        data: The whole file.
-
-    Returns:
-        The file of the same length.
+        file: The whole file, which may be large.
 
     Raises:
         ValueError: If it has no place for them.
     """
-    start = len(data) - _END_BYTES - int.from_bytes(data[-_END_BYTES:-4], "little")
-    place = _place(data[start:])
+    start = len(file) - _END_BYTES - int.from_bytes(file[-_END_BYTES:-4], "little")
+    place = _place(bytes(file[start:]))
     if place is None:
         raise ValueError("the file was not written to be sealed")
-    sealed = bytearray(data)
     at = start + place
-    sealed[at : at + _HEX] = _hash(memoryview(sealed)[:start])
-    sealed[at + _HEX : at + 2 * _HEX] = _hash(memoryview(sealed)[start:])
-    return bytes(sealed)
+    file[at : at + _HEX] = _hash(file[:start])
+    file[at + _HEX : at + 2 * _HEX] = _hash(file[start:])
 
 
 def seal_footer(path: Path) -> None:

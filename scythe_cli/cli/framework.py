@@ -49,6 +49,9 @@ INTERRUPTED = 130
 
 P = ParamSpec("P")
 
+_ADDRESS_SPACE_BYTES = 4_000_000_000
+"""What the libraries reserve on a machine of some cores, and somewhat more."""
+
 _PANEL = "Global options, before or after the command"
 
 
@@ -90,6 +93,7 @@ class Session:
 
     def project(self, *, engine: str | None = None) -> Project:
         """Open the project that the options, the environment and the working directory lead to."""
+        _require_address_space()
         from scythe_cli.services.project import open_project
 
         keep_pandas_out()
@@ -100,6 +104,26 @@ class Session:
         from scythe_cli.config.location import find_storage
 
         return find_storage(self.options.config, storage=self.options.storage)
+
+
+def _require_address_space() -> None:
+    """Refuse to load libraries that would abort, or wait for ever.
+
+    Raises:
+        EngineError: If this process may have too few addresses.
+    """
+    from scythe_cli.core.processes import address_space
+
+    limit = address_space()
+    if limit is not None and limit < _ADDRESS_SPACE_BYTES:
+        from scythe_cli.core.quantities import format_size
+        from scythe_cli.errors import EngineError
+
+        raise EngineError(
+            f"processes may have {format_size(limit)} of addresses here (`ulimit -v`), and need "
+            f"{format_size(_ADDRESS_SPACE_BYTES)}, of which they use little",
+            hint="Say `ulimit -v unlimited` first; `memory_limit` in experiments.toml limits what rows use.",
+        )
 
 
 class _NotNow:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-__all__ = ["is_alive", "machine", "start_of"]
+__all__ = ["address_space", "is_alive", "machine", "start_of"]
 
 
 # elsewhere the start is computed from the time of boot, which moves a little when the clock is set
@@ -26,6 +26,23 @@ def machine() -> str:
             parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
             parts.append(os.readlink("/proc/self/ns/pid"))  # noqa: PTH115 - the link leads to no path
     return " ".join(parts)
+
+
+def address_space() -> int | None:
+    """How many bytes of addresses this process may have (`ulimit -v`), raised as far as it may be; None for any number.
+
+    Libraries reserve far more than they use: when they get none, they abort or wait for ever.
+    """
+    if sys.platform != "linux":
+        return None
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if soft != hard:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+            soft = hard
+    return None if soft == resource.RLIM_INFINITY else soft
 
 
 def start_of(pid: int) -> float | None:

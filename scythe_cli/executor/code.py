@@ -249,7 +249,12 @@ def _imported(imports: Sequence[_Import], file: Path, base: Path) -> Iterator[Pa
 
 def _files_of(base: Path, parts: list[str]) -> Iterator[Path]:
     """The file of a module, and those of the packages around it."""
-    folder = base
+    # relative imports begin with the folder `src` already, where there is one
+    for folder in (base, base / "src"):
+        yield from _files_in(folder, parts)
+
+
+def _files_in(folder: Path, parts: list[str]) -> Iterator[Path]:
     for position, part in enumerate(parts):
         last = position == len(parts) - 1
         module = folder / f"{part}.py"

@@ -285,6 +285,7 @@ class RunLoop:
         for message in messages:
             child.last_message_s = time.monotonic()
             if message.kind == "done":
+                self._processes.removed = self._processes.removed or message.fields["removed"]
                 if message.fields["worn"]:
                     child.is_worn = child.board.give_back = True
                 outcomes = [from_ipc(blob) for blob in message.blobs]

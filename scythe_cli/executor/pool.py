@@ -77,7 +77,14 @@ class Executor:
     @property
     def notices(self) -> list[str]:
         """For the user: what is not as it was asked for."""
-        return list(self._templates.notices)
+        notices = list(self._templates.notices)
+        if self._processes.removed is not None:
+            notices.append(
+                f"rows have written files into folders of their own, such as {self._processes.removed}, and these were "
+                'removed: `keep_files = "always"` keeps them, and `working_directory = "project"` lets rows write into '
+                "the project's folder"
+            )
+        return notices
 
     def run(self, rows: Iterable[pa.RecordBatch], *, stop: StopSignal) -> Iterator[pa.Table]:
         """Run rows.

@@ -255,6 +255,7 @@ class ChildProcesses:
 
     Attributes:
         all: The processes that there are, in the order in which they were started.
+        removed: A file that some spec has written into its folder, and that was removed; None where there was none.
     """
 
     def __init__(
@@ -265,6 +266,7 @@ class ChildProcesses:
         self.workers = workers
         self.templates = templates
         self.all: list[ChildProcess] = []
+        self.removed: str | None = None
         self._context = context
         self._spawning = Spawning(target, templates.threads)
         self._scratch = Path(tempfile.mkdtemp(prefix=owned_prefix("executor")))

@@ -69,6 +69,7 @@ EXIT_BAD_DESCRIPTOR = 83
 
 _LENGTHS = struct.Struct("<QI")
 _READ_BYTES = 1 << 18
+_LARGE_BYTES = 1 << 22
 
 Blob = bytes | bytearray | memoryview
 
@@ -110,10 +111,21 @@ def decode(body: memoryview) -> Message:
 
 def to_ipc(table: pa.Table | pa.RecordBatch) -> memoryview:
     """Rows with their schema, as bytes."""
-    sink = pa.BufferOutputStream()
+    if table.nbytes < _LARGE_BYTES:
+        sink = pa.BufferOutputStream()
+        _write_stream(sink, table)
+        return memoryview(sink.getvalue())
+    # a buffer that grows would take twice the memory
+    count = pa.MockOutputStream()
+    _write_stream(count, table)
+    buffer: Any = pa.allocate_buffer(count.size())
+    _write_stream(pa.FixedSizeBufferWriter(buffer), table)
+    return memoryview(buffer)
+
+
+def _write_stream(sink: Any, table: pa.Table | pa.RecordBatch) -> None:
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write(table)
-    return memoryview(sink.getvalue())
 
 
 def from_ipc(blob: Blob) -> pa.Table:

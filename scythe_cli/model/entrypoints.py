@@ -25,7 +25,7 @@ def load_entrypoint(entrypoint: str, root: Path) -> RegisteredExperiment[Any, An
 
     Args:
         entrypoint: `module:function`.
-        root: The project's folder; modules are looked for there first.
+        root: The project's folder; modules are looked for there first, and then in its folder `src`.
 
     Returns:
         The registered experiment or workflow; a plain function is wrapped with the default options.
@@ -75,6 +75,9 @@ def _import(name: str, root: Path) -> ModuleType:
     folder = str(root)
     if folder not in sys.path:
         sys.path.insert(0, folder)
+    source = root / "src"
+    if str(source) not in sys.path and _is_in(name.partition(".")[0], source):
+        sys.path.insert(sys.path.index(folder) + 1, str(source))
     importlib.invalidate_caches()
     try:
         # what a module prints when it is imported must not get into the output of a command
@@ -86,7 +89,7 @@ def _import(name: str, root: Path) -> ModuleType:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise EntrypointError(
                 f"there is no module {name!r} in {root}",
-                hint=f"Looked for {name.replace('.', '/')}.py; the entrypoint is 'module:function'.",
+                hint=_where_else(name, root),
             ) from None
         raise EntrypointError(_own_error(name, root, error)) from error
     except SyntaxError as error:
@@ -99,14 +102,36 @@ def _import(name: str, root: Path) -> ModuleType:
 
 def _check_origin(module: ModuleType, root: Path) -> None:
     """Refuse a module from elsewhere when the project has one of that name: one that was imported before hides it."""
-    path = root.joinpath(*module.__name__.split("."))
-    own = next((file for file in (path / "__init__.py", path.with_name(f"{path.name}.py")) if file.is_file()), None)
+    places = [root / "src", root] if str(root / "src") in sys.path else [root]
+    own = next((file for place in reversed(places) if (file := _source_of(module.__name__, place)) is not None), None)
     loaded = getattr(module, "__file__", None)  # built-in modules have none
     if own is not None and not (loaded and Path(loaded).is_file() and own.samefile(loaded)):
         raise EntrypointError(
             f"module {module.__name__!r} is {loaded or 'built in'}, not {_relative(str(own), root)} of this project",
             hint="Another module of that name was imported before: rename the project's, or use a new process.",
         )
+
+
+def _is_in(top: str, place: Path) -> bool:
+    return (place / top).is_dir() or (place / f"{top}.py").is_file()
+
+
+def _source_of(name: str, place: Path) -> Path | None:
+    """The file of a module that is looked for in a folder; None where none is."""
+    path = place.joinpath(*name.split("."))
+    return next((file for file in (path / "__init__.py", path.with_name(f"{path.name}.py")) if file.is_file()), None)
+
+
+def _where_else(name: str, root: Path) -> str:
+    """What to write instead of a module that is not there: where there is one of that name, somewhat deeper."""
+    file = f"{name.rpartition('.')[2]}.py"
+    for pattern in (f"*/{file}", f"*/*/{file}"):
+        for path in sorted(root.glob(pattern)):
+            parts = path.relative_to(root).with_suffix("").parts
+            module = ".".join(parts[1:] if parts[0] == "src" else parts)
+            if all(part.isidentifier() for part in parts) and module != name:
+                return f"There is {path.relative_to(root)}: its entrypoint is '{module}:function'."
+    return f"Looked for {name.replace('.', '/')}.py, here and in src; the entrypoint is 'module:function'."
 
 
 def _own_error(name: str, root: Path, error: BaseException) -> str:

@@ -115,6 +115,8 @@ class LedgerWriter:
             self._parts += 1
             write_part(self.storage, self.run, f"{self.prefix}-{self._parts:06d}", table)
         self._tables.clear()
+        if self._bytes >= _MAX_PART_BYTES:
+            pa.default_memory_pool().release_unused()  # what comes next does not allocate in the same place
         self._rows = self._bytes = 0
         self._flushed = time.monotonic()
 
@@ -167,7 +169,13 @@ def write_part(storage: Storage, run: RunLayout, name: str, outcomes: pa.Table) 
         write_page_checksum=True,  # what is read of a part is checked by the way; `seal` covers the rest
         use_dictionary=cast("Any", [c for c in outcomes.column_names if c in {"state", "worker", "error_type"}]),
     )
-    storage.write_bytes(run.outcome_part(name), seal(buffer.getvalue().to_pybytes()))
+    written = memoryview(buffer.getvalue())
+    del buffer
+    # one outcome may hold a table of hundreds of megabytes: no more copies than there must be
+    file = (memoryview(bytearray(written)) if written.readonly else written).cast("B")
+    del written
+    seal(file)
+    storage.write_bytes(run.outcome_part(name), bytes(file))
 
 
 @dataclass(frozen=True, slots=True)

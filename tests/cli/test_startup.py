@@ -18,6 +18,7 @@ from scythe_cli.cli.app import (
     _needed,
     app,
 )
+from tests.commands import run_here
 
 from .conftest import Run
 
@@ -160,3 +161,11 @@ def test_a_process_that_a_command_forked_ends_as_python_ends_it() -> None:
         "end = QuickEnd()\nend.code = 3\nif os.fork() == 0: sys.exit(5)\nend.code = os.waitpid(-1, 0)[1] >> 8\n"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 5
+
+
+def test_too_few_addresses_are_said_before_a_library_aborts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scythe_cli.core.processes.address_space", lambda: 1_500_000_000)
+    ran = run_here("status", cwd=tmp_path)
+    assert ran.code == 4
+    assert ran.err.startswith("error: processes may have 1.5 GB of addresses here (`ulimit -v`), and need 4.0 GB")
+    assert "ulimit -v unlimited" in ran.err

@@ -131,6 +131,17 @@ def test_rows_run_where_it_is_asked_for(target: ExperimentTarget, tmp_path: Path
 
 
 @pytest.mark.parametrize("isolation", ["row", "process"])
+def test_that_files_were_removed_is_said_once(target: ExperimentTarget, tmp_path: Path, isolation: str) -> None:
+    _, notices = _run(target, _limits(isolation=isolation), ("file", 1.0), ("file", 2.0), "quick")
+    assert len(notices) == 1
+    assert "such as temp.inp" in notices[0]
+    _, notices = _run(target, _limits(isolation=isolation), "list", "quick")
+    assert notices == []
+    _, notices = _run(target, _limits(isolation=isolation, keep_files="failed"), ("file", 1.0), storage=str(tmp_path))
+    assert notices == []
+
+
+@pytest.mark.parametrize("isolation", ["row", "process"])
 def test_what_failed_rows_wrote_is_kept(target: ExperimentTarget, tmp_path: Path, isolation: str) -> None:
     limits = _limits(isolation=isolation, keep_files="failed")
     _run(target, limits, ("file", 1.0), "fail", "die", "quick", storage=str(tmp_path))

@@ -9,7 +9,9 @@ import pytest
 
 from scythe_cli.errors import EntrypointError, RegistrationError
 from scythe_cli.model.entrypoints import entrypoint_of, load_entrypoint
+from scythe_cli.model.function_ref import target_of
 from scythe_cli.registry import ExperimentRegistry, RegisteredExperiment
+from scythe_cli.services.reuse.code_hash import code_of
 
 HEAD = """\
 from pathlib import Path
@@ -101,11 +103,33 @@ def test_no_such_module(root: Path) -> None:
     error = fails(
         "zz_missing.building:simulate", root, f"there is no module 'zz_missing.building' in {re.escape(str(root))}"
     )
-    assert error.hint == "Looked for zz_missing/building.py; the entrypoint is 'module:function'."
+    assert error.hint == "Looked for zz_missing/building.py, here and in src; the entrypoint is 'module:function'."
     write(root, "zz_half.other", GOOD)
     fails("zz_half.building:simulate", root, r"there is no module 'zz_half\.building'")
     write(root, "zz_file", GOOD)
     fails("zz_file.building:simulate", root, r"there is no module 'zz_file\.building'")
+
+
+def test_a_module_that_lies_deeper_is_named(root: Path) -> None:
+    write(root, "zz_models.zz_deep", GOOD)
+    error = fails("zz_deep:simulate", root, "there is no module 'zz_deep'")
+    assert error.hint == "There is zz_models/zz_deep.py: its entrypoint is 'zz_models.zz_deep:function'."
+
+
+def test_the_folder_src_is_looked_in_too(root: Path) -> None:
+    write(root / "src", "zz_package.model", "from zz_package.inner import y\n" + GOOD)
+    write(root / "src", "zz_package.inner", "y = 1\n")
+    experiment = load_entrypoint("zz_package.model:simulate", root)
+    assert isinstance(experiment, RegisteredExperiment)
+    assert set(code_of(experiment, root) or ()) == {"src/zz_package/model.py", "src/zz_package/inner.py"}
+    assert target_of(experiment, root=root).kind == "module"
+    # the project's own folder goes first
+    write(root, "zz_both", HEAD + "def simulate(spec: In) -> Out: ...\n")
+    write(root / "src", "zz_both", "")
+    assert isinstance(load_entrypoint("zz_both:simulate", root), RegisteredExperiment)
+    # and one that is elsewhere, and was imported before, does not hide what lies in src
+    write(root / "src", "json", "")
+    fails("json:simulate", root, r"module 'json' is .*, not src/json\.py of this project")
 
 
 def test_a_syntax_error(root: Path) -> None:

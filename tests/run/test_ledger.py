@@ -122,7 +122,7 @@ def test_a_part_is_ours_or_damaged(storage: Storage) -> None:
         assert ledger.damaged == ["foreign.pq"]
         assert ledger.outcomes()["sort_index"].to_list() == [1]
     with pytest.raises(ValueError, match="not written to be sealed"):
-        seal(buffer.getvalue().to_pybytes())
+        seal(memoryview(bytearray(buffer.getvalue())))
 
 
 def test_a_part_whose_description_is_long_is_read(storage: Storage) -> None:

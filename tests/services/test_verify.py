@@ -39,7 +39,7 @@ def simulate(case: Case, tempdir: Path) -> Answer:
     change = float(SWITCH.read_text()) if SWITCH.exists() else 0.0
     if case.x == 2 and change:
         raise ValueError("not now")
-    (tempdir / "listing.txt").write_text("listing")
+    (tempdir / "listing.txt").write_text(f"listing {change * (case.x == 1)}")
     values = [random.random(), float("nan"), change if case.x == 1 else 0.0]
     frame = pl.DataFrame({"at": [1, 2, 3], "value": values})
     return Answer(
@@ -88,8 +88,12 @@ def test_rows_that_give_the_same_and_rows_that_do_not(project: Project) -> None:
     result = project.verify()
 
     assert not result.ok
-    assert (result.n_differing_rows, result.n_differing_cells) == (3, 4)
+    assert (result.n_differing_rows, result.n_differing_cells) == (3, 5)
     told = [(d.sort_index, d.table, d.column, d.line, d.stored, d.again) for d in result.differences]
+    refs = [each for each in told if each[1] == "result_file_refs"]
+    told = [each for each in told if each not in refs]
+    assert [each[:4] for each in refs] == [(1, "result_file_refs", "listing", None)]
+    assert all(text.startswith("11 bytes, sha256 ") for text in refs[0][4:])
     assert told == [
         (0, "scalars", "y", None, "0.0", "0.5"),
         (0, "scalars", "zero", None, "-0.0", "0.0"),

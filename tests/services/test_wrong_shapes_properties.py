@@ -177,10 +177,10 @@ def wrong_table(draw: st.DrawFn) -> Files:
         pq.write_table(table.replace_schema_metadata({**said, **UNSEALED}), buffer, write_page_checksum=True)
     except (pa.ArrowException, ValueError):
         return {}
-    data = buffer.getvalue().to_pybytes()
-    if name == LAYOUT.specs:
-        return {name: data}  # its seal is put on in the file
-    return {name: seal(data)}
+    data = bytearray(buffer.getvalue())
+    if name != LAYOUT.specs:  # its seal is put on in the file
+        seal(memoryview(data))
+    return {name: bytes(data)}
 
 
 def refused(question: Callable[[], Any]) -> None:

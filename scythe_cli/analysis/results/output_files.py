@@ -18,7 +18,7 @@ from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.stored_run import StoredRun
 from scythe_cli.storage.base import FileInfo, ForeignKeyError, Storage, check_key
 
-__all__ = ["fetch_output_files"]
+__all__ = ["fetch_output_files", "result_key"]
 
 
 def fetch_output_files(
@@ -76,7 +76,7 @@ def _file_jobs(run: StoredRun, field_name: str, uris: Sequence[str], elsewhere: 
     infos: dict[str, dict[str, FileInfo]] = {}
     taken: set[str] = set()
     for uri in uris:
-        key = _result_key(run.storage, run.layout, uri)
+        key = result_key(run.storage, run.layout, uri)
         if key is None:
             elsewhere.append(uri)
             continue
@@ -88,7 +88,7 @@ def _file_jobs(run: StoredRun, field_name: str, uris: Sequence[str], elsewhere: 
         yield FetchJob(f"{field_name}/{safe}", f"files/{safe_name(field_name)}/{safe}", source, as_is)
 
 
-def _result_key(storage: Storage, run: RunLayout, uri: str) -> str | None:
+def result_key(storage: Storage, run: RunLayout, uri: str) -> str | None:
     """The key of an output file; None for what is not among the results of this run."""
     inside = run.key("results") + "/"
     key = storage.key_of(uri)

@@ -77,7 +77,7 @@ def retry(
 
 @command(app, "logs", panel="Follow runs")
 def logs(session: Session, row: RowOption, run: RunArgument = "latest") -> None:
-    """Show what one spec printed and logged, in all its attempts."""
+    """Show what one spec printed and logged, in all its attempts, and its files that are kept."""
     from scythe_cli.services.runs.history import spec_history
 
     history = spec_history(session.project().run(run), row)
@@ -96,7 +96,8 @@ def rerun(
 ) -> int:
     """Run one spec of a run again, in this process.
 
-    Its inputs and files are those of the run, to which nothing is written. Its output is printed.
+    Its inputs, files and random numbers are those of the run, to which nothing is written, and so is its working
+    directory: with --pdb you see there what the function has written. Its output is printed.
     """
     return _rerun(session, run, row, debug=pdb)
 
@@ -142,7 +143,8 @@ def _states(text: str) -> Collection[State]:
 def _show_history(session: Session, history: SpecHistory) -> None:
     from rich.text import Text
 
-    from scythe_cli.cli.render.text import heading
+    from scythe_cli.cli.output import clean
+    from scythe_cli.cli.render.text import heading, place
 
     output = session.output
     output.print(heading(f"{history.experiment_id}, row {history.sort_index}: {history.state.value}"))
@@ -154,6 +156,8 @@ def _show_history(session: Session, history: SpecHistory) -> None:
         said = f"{attempt.error_type or ''}: {attempt.message or ''}".strip(": ")
         if said:
             output.print(Text(said, "red") if said.isprintable() else said)
+    if history.files:
+        output.print("", heading("files that it wrote"), *(clean(place(uri)) for uri in history.files))
 
 
 def _title(attempt: Attempt) -> Text:
@@ -199,7 +203,7 @@ def _rerun(session: Session, reference: str, row: int, *, debug: bool) -> int:
             contextlib.redirect_stdout(CleanedStream(sys.stderr)),
             contextlib.redirect_stderr(CleanedStream(sys.stderr)),
         ):
-            output = rerun_spec(run, experiment, row, on_error=post_mortem)
+            output = rerun_spec(run, experiment, row, root=project.root, on_error=post_mortem)
     except ScytheError:
         raise
     except Exception as error:  # noqa: BLE001 - the user's function may raise anything

@@ -139,6 +139,7 @@ class Server:
         self._is_worn = False
         self._quota = 0
         self._gave_back = False
+        self._removed: str | None = None  # a file that a spec has written and nobody has kept
         self._imports = ImportClock()
         os.register_at_fork(after_in_child=self._note_fork)
         os.chdir = self._noting_moves(os.chdir)
@@ -180,6 +181,8 @@ class Server:
             return
         if self._keeps == "always" or (self._keeps == "failed" and isinstance(result, Failure)):
             keep_files(folder.path, folder.project, self._context, sort_index)
+        elif self._keeps == "never" and self._removed is None:
+            self._removed = folder.new_file([] if isinstance(result, Failure) else self._leaf.output_paths(result))
         if not is_last:
             self._renew_folder(folder)
 
@@ -382,5 +385,6 @@ class Server:
             "busy_s": max(0.0, busy_s - self._imports.take_s()),
             "back": back,
             "worn": worn,
+            "removed": self._removed,
         }
         self._connection.send(Message("done", fields, blobs))

@@ -256,6 +256,11 @@ class Leaf:
             if os.getpid() == pid:  # and not a process that the function has forked
                 shutil.rmtree(tempdir, ignore_errors=True)
 
+    def output_paths(self, result: LeafResult) -> list[Path]:
+        """The output files that a result names."""
+        values: list[Any] = [getattr(result.output, name) for name in self._output_files]
+        return [value for value in values if isinstance(value, Path)]
+
     def _wrong_type(self, output: object) -> OutputError:
         name = getattr(self._fn, "__name__", "the function")
         article = "nothing" if output is None else f"a {type(output).__name__}"

@@ -83,6 +83,8 @@ def feature_column(values: Sequence[Any]) -> pa.Array[Any]:
 
 
 def _one_chunk(column: Any) -> Any:
+    if column.num_chunks == 1:
+        return column.chunk(0)  # without a copy: it may be large
     combined = column.combine_chunks()
     return pa.concat_arrays(combined.chunks) if isinstance(combined, pa.ChunkedArray) else combined
 
@@ -96,11 +98,11 @@ def frame_column(
     for frame in frames:
         offsets.append(None if frame is None else end)
         end += 0 if frame is None else frame.table.num_rows
-    # not `empty_table()`, which imports pandas
-    tables = [
-        pa.Table.from_batches([], pa.schema(list(type_))),
-        *(frame.table for frame in frames if frame is not None),
-    ]
+    tables = [frame.table for frame in frames if frame is not None]
+    schema = pa.schema(list(type_))
+    if not tables or not all(table.schema.equals(schema) for table in tables):
+        # not `empty_table()`, which imports pandas
+        tables.insert(0, pa.Table.from_batches([], schema))
     stacked = stack_tables(tables)
     columns = [_one_chunk(column) for column in stacked.columns]
     values = pa.StructArray.from_arrays(columns, fields=list(stacked.schema))

@@ -12,6 +12,7 @@ import os
 import select
 import shutil
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,22 @@ class RowFolder:
         except OSError:
             return True
 
+    def new_file(self, kept: Collection[Path]) -> str | None:
+        """What was made at the top of the folder, and is going to be removed with it; None where that is nothing.
+
+        Args:
+            kept: Files that are kept elsewhere.
+        """
+        tops = {path.relative_to(self.path).parts[0] for path in kept if path.is_relative_to(self.path)}
+        tops |= {path.parts[0] for path in kept if not path.is_absolute() and path.parts}
+        with contextlib.suppress(OSError), os.scandir(self.path) as entries:
+            for entry in entries:
+                if entry.name in tops or entry.name.startswith((".", "__pycache__")) or entry.is_symlink():
+                    continue
+                if not (self.project / entry.name).exists():
+                    return entry.name
+        return None
+
     def renew(self) -> None:
         """Make another folder, and remove the present one.
 
@@ -72,6 +89,12 @@ class RowFolder:
         used = self.path
         self.path = self._make()
         shutil.rmtree(used, ignore_errors=True)
+
+    def close(self) -> None:
+        """Watch no longer; the folder stays."""
+        if self.watch_fd is not None:
+            os.close(self.watch_fd)
+            self.watch_fd = None
 
     def _make(self) -> Path:
         self._n += 1

@@ -232,7 +232,9 @@ def _submitted(
     design, notices = cases.design()
     if chosen is not options:
         notices.append(f"the seed is {chosen.seed}; --seed {chosen.seed} gives the same random numbers again")
-    if shared := module_generators(project.root):
+    # a process that runs nothing else begins with the generator as the module has made it
+    is_alone = cases.experiment.options.isolation == "row" or cases.experiment.options.rows_per_process == 1
+    if not is_alone and (shared := module_generators(project.root)):
         notices.append(
             f"{', '.join(shared)}: a generator of random numbers that is made with its module is shared by rows, whose "
             "numbers then depend on which rows ran before; `spec.rng()` gives a row one of its own"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Generator
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,7 +11,7 @@ from typing import Any
 
 import polars as pl
 import pyarrow as pa
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from scythe_cli.analysis.run import Run
 from scythe_cli.core.folders import owned_prefix
@@ -19,6 +20,7 @@ from scythe_cli.core.states import State
 from scythe_cli.errors import InvalidInputError, NotFoundError, UsageError
 from scythe_cli.executor.rows.call import Leaf, OutputError, RunContext
 from scythe_cli.executor.rows.randomness import seed_generators
+from scythe_cli.executor.rows.workdir import RowFolder
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.models import ExperimentOutputSpec
 from scythe_cli.model.spec_rows import spec_factory, workflow_run_id
@@ -57,6 +59,7 @@ class SpecHistory(Record):
     sort_index: int
     state: State
     attempts: list[Attempt]
+    files: list[str] = Field(default=[], description="what it has written and is kept: paths, or addresses")
 
 
 def spec_history(run: Run, row: int) -> SpecHistory:
@@ -88,7 +91,8 @@ def spec_history(run: Run, row: int) -> SpecHistory:
             attempts.append(Attempt(**cells, counts=(part, position) == what_counts))
     attempts.sort(key=lambda attempt: (attempt.attempt, attempt.started_at is None, attempt.started_at))
     state = next((attempt.state for attempt in attempts if attempt.counts), State.PENDING)
-    return SpecHistory(experiment_id=run.experiment_id, sort_index=row, state=state, attempts=attempts)
+    files = [run.storage.uri(key) for key in sorted(run.storage.list_tree(run.layout.files_of(row)))]
+    return SpecHistory(experiment_id=run.experiment_id, sort_index=row, state=state, attempts=attempts, files=files)
 
 
 def rerun_spec(
@@ -96,18 +100,22 @@ def rerun_spec(
     experiment: RegisteredExperiment[Any, Any],
     row: int,
     *,
+    root: Path | None = None,
     on_error: Callable[[BaseException], None] | None = None,
 ) -> ExperimentOutputSpec:
-    """Run one spec of a run again in this process, with the same input files; nothing is written to the run.
+    """Run one spec of a run again in this process, in a folder and with input files as in the run.
+
+    Nothing is written to the run.
 
     Args:
         run: The run.
         experiment: What to call.
         row: The spec's `sort_index`.
-        on_error: Called with what the function raised, while its temporary folder is still there.
+        root: The project's folder; the present one unless given.
+        on_error: Called with what the function raised, while its folders are still there.
 
     Returns:
-        What the function returned. Files that it wrote to its temporary folder are gone.
+        What the function returned. Files that it wrote into folders of its own are gone.
 
     Raises:
         NotFoundError: If the run has no such row.
@@ -122,15 +130,19 @@ def rerun_spec(
     spec = spec_factory(experiment.input_validator_type, batch.schema)(batch)[0]
     if isinstance(spec, ValidationError):
         raise InvalidInputError(f"the input model of {experiment.name!r} refuses row {row}: {spec}")
-    root = run.manifest.workflow_run_id if run.manifest else ""
+    run_id = run.manifest.workflow_run_id if run.manifest else ""
     seed = run.manifest.seed if run.manifest else None
-    context = RunContext(run.storage.location, run.experiment_id, root, "rerun", seed or 0)
+    context = RunContext(run.storage.location, run.experiment_id, run_id, "rerun", seed or 0)
     with TemporaryDirectory(prefix=owned_prefix("rerun")) as scratch:
         leaf = Leaf(experiment, context, scratch=Path(scratch))
         leaf.begin(batch)
-        leaf.prepare(spec, workflow_run_id(root, row))
+        leaf.prepare(spec, workflow_run_id(run_id, row))
         seed_generators(spec._row_seed())  # pyright: ignore[reportPrivateUsage]
-        with leaf.localised(spec) as (local, arguments):
+        project = Path.cwd() if root is None else root.absolute()
+        with (
+            leaf.localised(spec) as (local, arguments),
+            _working_directory(experiment.options.working_directory, project, Path(scratch)),
+        ):
             try:
                 output: Any = experiment.fn(local, **arguments)
             except BaseException as error:
@@ -141,6 +153,25 @@ def rerun_spec(
         expected = experiment.output_validator_type.__name__
         raise OutputError(f"the function returned a {type(output).__name__}; it must return a {expected}")
     return output
+
+
+@contextlib.contextmanager
+def _working_directory(where: str, project: Path, scratch: Path) -> Generator[None]:
+    """Be where specs of a run are; see `Limits.working_directory`."""
+    match where:
+        case "row":
+            folder = RowFolder(project, scratch / "rows")
+            try:
+                with contextlib.chdir(folder.path):
+                    yield
+            finally:
+                folder.close()
+        case "project":
+            with contextlib.chdir(project):
+                yield
+        case path:
+            with contextlib.chdir(project / path):
+                yield
 
 
 def _check_row(run: Run, row: int, n_specs: int) -> None:

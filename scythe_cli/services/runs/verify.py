@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ import polars as pl
 import pyarrow as pa
 from pydantic import Field, computed_field
 
+from scythe_cli.analysis.results.output_files import result_key
 from scythe_cli.analysis.run import Run
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.core.records import Record
@@ -25,12 +25,13 @@ from scythe_cli.errors import NotFoundError, StoppedError, UsageError
 from scythe_cli.executor.code import told_changes
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.model.experiment import RegisteredExperiment
-from scythe_cli.model.outcome_schema import FEATURE, FRAME, SCALAR
-from scythe_cli.run.ledger import Ledger, merge_outcomes, read_part
+from scythe_cli.model.outcome_schema import FEATURE, FILE, FRAME, SCALAR
+from scythe_cli.run.ledger import Ledger, read_part
 from scythe_cli.run.manifest import Verification, write_verification
 from scythe_cli.run.outcomes.duplicates import read_duplicates
 from scythe_cli.run.outcomes.effective import effective_outcomes
 from scythe_cli.services.runs.retry import changed_code, retry_job
+from scythe_cli.storage.base import MissingKeyError, Storage
 from scythe_cli.storage.opening import open_storage
 
 __all__ = ["DifferingCell", "VerifyResult", "verify_run"]
@@ -44,7 +45,7 @@ class DifferingCell(Record):
     """A value that is not the same when its row is run again."""
 
     sort_index: int
-    table: str = Field(description="scalars, or the name of a table of the experiment's own")
+    table: str = Field(description="scalars, result_file_refs, or the name of a table of the experiment's own")
     column: str
     line: int | None = Field(description="the first line of the row's table that differs, from 0; null for a scalar")
     stored: str = Field(description="what the run holds")
@@ -91,11 +92,15 @@ def verify_run(
             raise NotFoundError(f"{run.experiment_id} has no row that succeeded and could be run again")
         chosen = effective.sample(min(n, effective.height), seed=secrets.randbits(32)).sort("sort_index")
         again = _run_again(job, Path(scratch), chosen["sort_index"].to_list(), min(workers, chosen.height), stop)
+        files = _Files(run, Path(scratch))
         cells: list[DifferingCell] = []
         for row, part, position in chosen.select("sort_index", "part", "row").iter_rows():
             whole = ledger.parts[part]
             stored = read_part(whole, whole.schema.names).slice(position, 1)
-            cells += _differences(row, stored, again[row])
+            differing = list(_differences(row, stored, again[row]))
+            if not any(cell.column == "state" for cell in differing):
+                differing += files.differences(row, stored, again[row])
+            cells += differing
     changed = changed_code(run, experiment, root)
     result = VerifyResult(
         experiment_id=run.experiment_id,
@@ -121,21 +126,17 @@ def _run_again(job: Job, scratch: Path, rows: Sequence[int], workers: int, stop:
     with replace(job, todo=todo).rows() as batches:
         single = [batch.slice(at, 1) for batch in batches for at in range(batch.num_rows)]
     # the experiment's limits hold, and a row that fails is not tried again
-    options = job.experiment.options
-    experiment = job.experiment.configured(name=job.experiment.name, options=replace(options, retries=0))
-    elsewhere = replace(job, storage=open_storage(str(scratch)), experiment=experiment, workers=1)
-
-    def run(batch: pa.RecordBatch) -> pa.Table:
-        with elsewhere.executor(worker="verify") as executor:
-            tables = [table for table in executor.run([batch], stop=stop) if table.num_rows]
-        if not tables:
-            raise StoppedError("interrupted; nothing was compared")
-        return merge_outcomes(tables)[0]
-
-    with ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(workers, thread_name_prefix="scythe-verify"))
-        stack.callback(pool.shutdown, cancel_futures=True)
-        return dict(zip(rows, pool.map(run, single), strict=True))
+    options = replace(job.experiment.options, retries=0, isolation="row", rows_per_process=None)
+    experiment = job.experiment.configured(name=job.experiment.name, options=options)
+    elsewhere = replace(job, storage=open_storage(str(scratch)), experiment=experiment, workers=workers)
+    with elsewhere.executor(worker="verify") as executor:
+        tables = [table for table in executor.run(single, stop=stop) if table.num_rows]
+    outcomes = {
+        table.column("sort_index")[at].as_py(): table.slice(at, 1) for table in tables for at in range(table.num_rows)
+    }
+    if len(outcomes) < len(rows):
+        raise StoppedError("interrupted; nothing was compared")
+    return outcomes
 
 
 def _differences(row: int, stored: pa.Table, again: pa.Table) -> Iterator[DifferingCell]:
@@ -161,6 +162,58 @@ def _differences(row: int, stored: pa.Table, again: pa.Table) -> Iterator[Differ
             yield DifferingCell(
                 sort_index=row, table="scalars", column=shown, line=None, stored=texts[0], again=texts[1]
             )
+
+
+class _Files:
+    """Compares the output files of rows by what they hold.
+
+    Args:
+        run: The run.
+        scratch: The storage of the rows that were run again; files are copied into it to be read.
+    """
+
+    def __init__(self, run: Run, scratch: Path) -> None:
+        self._run = run
+        self._again = open_storage(str(scratch))
+        self._copy = scratch / "compared"
+
+    def differences(self, row: int, stored: pa.Table, again: pa.Table) -> Iterator[DifferingCell]:
+        """The output files of a row that do not hold the same."""
+        for name in dict.fromkeys([*stored.schema.names, *again.schema.names]):
+            if not name.startswith(FILE):
+                continue
+            uris = [
+                None if array is None else array[0].as_py() for array in (_column(stored, name), _column(again, name))
+            ]
+            run, scratch = self._run, self._again
+            one = self._content(run.storage, None if uris[0] is None else result_key(run.storage, run.layout, uris[0]))
+            other = self._content(scratch, None if uris[1] is None else scratch.key_of(uris[1]))
+            # what is no file of a run is an address that the function gave
+            texts = [
+                uri or _NONE if content is None else content for uri, content in zip(uris, (one, other), strict=True)
+            ]
+            if texts[0] != texts[1]:
+                yield DifferingCell(
+                    sort_index=row,
+                    table="result_file_refs",
+                    column=name.removeprefix(FILE),
+                    line=None,
+                    stored=texts[0],
+                    again=texts[1],
+                )
+
+    def _content(self, storage: Storage, key: str | None) -> str | None:
+        """What a file holds, by its hash and size; None for no file of the storage."""
+        if key is None:
+            return None
+        self._copy.unlink(missing_ok=True)
+        try:
+            storage.get_file(key, self._copy)
+        except MissingKeyError:
+            return "(no file)"
+        with self._copy.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return f"{self._copy.stat().st_size:,} bytes, sha256 {digest[:16]}"
 
 
 def _column(table: pa.Table, name: str) -> Any:
