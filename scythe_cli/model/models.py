@@ -16,7 +16,8 @@ import hashlib
 import json
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import date, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -225,8 +226,9 @@ class ExperimentInputSpec(BaseSpec):
             additional_excludes: Names of fields to leave out.
 
         Returns:
-            An index of `n_rows` rows: the spec's own levels, its input fields that a cell can hold, its computed
-            features, the additional levels, and `sort_subindex`.
+            An index of `n_rows` rows: the spec's own levels, its input fields that a cell can hold, those of nested
+            models with dotted names, its computed features, the additional levels, and `sort_subindex`. Dates and
+            times are such, and references to files are no levels.
 
         Raises:
             ExperimentIndexAdditionalDataDoesNotMatchNRowsError: If the list has not `n_rows` entries.
@@ -237,12 +239,11 @@ class ExperimentInputSpec(BaseSpec):
 
         if isinstance(additional_index_data, list) and len(additional_index_data) != n_rows:
             raise ExperimentIndexAdditionalDataDoesNotMatchNRowsError(n_rows, additional_index_data)
-        original = self if self._original_spec is None else self._original_spec
-        names = {*SPEC_LEVELS, *(column.name for column in index_columns(type(self)))} - additional_excludes
         try:
-            levels = original.model_dump(mode="json", include=names, by_alias=False, warnings=False)
+            levels = self.index_values(additional_excludes)
         except ValueError as error:
             raise ExperimentIndexNotSerializableError(type(self)) from error
+        original = self if self._original_spec is None else self._original_spec
         _add_levels(levels, original.computed_features)
         if isinstance(additional_index_data, dict):
             _add_levels(levels, additional_index_data)
@@ -254,11 +255,35 @@ class ExperimentInputSpec(BaseSpec):
             for subindex, row in enumerate(rows):
                 _add_levels(row, {"sort_subindex": subindex})
         try:
-            json.dumps(rows)
+            json.dumps(rows, default=_moment)
         except (TypeError, ValueError) as error:
             raise ExperimentIndexNotSerializableError(type(self)) from error
         names = dict.fromkeys(name for row in rows or [levels] for name in row)
         return pd.MultiIndex.from_frame(pd.DataFrame(rows, columns=list(names)))
+
+    def index_values(self, excludes: frozenset[str] = frozenset()) -> dict[str, Any]:
+        """The spec's own levels and its inputs that are levels of the index, without computed features.
+
+        Args:
+            excludes: Names of fields and levels to leave out.
+
+        Raises:
+            ValueError: If a value cannot be written as JSON.
+        """
+        original = self if self._original_spec is None else self._original_spec
+        columns = [
+            column
+            for column in index_columns(type(self))
+            if column.name not in excludes and column.name.partition(".")[0] not in excludes
+        ]
+        fields = {*SPEC_LEVELS, *(column.name.partition(".")[0] for column in columns)} - excludes
+        dumped = original.model_dump(mode="json", include=fields, by_alias=False, warnings=False)
+        values = {name: dumped[name] for name in SPEC_LEVELS if name in dumped}
+        for column in columns:
+            is_kept = pa.types.is_temporal(column.type) and not column.is_json
+            # what pydantic writes of other values is what the tables hold
+            values[column.name] = _part(original if is_kept else dumped, column.name.split("."))
+        return values
 
     def construct_output_key(self, field_name: str, fpath: Path) -> str:
         """The key of an output file, below the storage: `<experiment_id>/results/<field>/<id>.<ext>`.
@@ -293,6 +318,20 @@ def _content_of(reference: object) -> object:
         with reference.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     return reference
+
+
+def _moment(value: object) -> str:
+    """A date, time or duration as text; all else that JSON has not is none of an index."""
+    if isinstance(value, (date, time, timedelta)):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is no value of an index")
+
+
+def _part(value: Any, path: Sequence[str]) -> Any:
+    """What is below a model, or what pydantic wrote of one; None where there is nothing."""
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else getattr(value, name, None)
+    return value
 
 
 def _add_levels(levels: dict[str, Any], more: dict[str, Any]) -> None:

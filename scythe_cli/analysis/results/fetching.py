@@ -23,6 +23,7 @@ from scythe_cli.analysis.results.fetch_folder import (
     as_is,
 )
 from scythe_cli.analysis.results.output_files import fetch_output_files
+from scythe_cli.analysis.results.source_names import levels_at, named_table
 from scythe_cli.analysis.results.spreadsheets import check_fits_sheet, write_csv, write_workbook
 from scythe_cli.analysis.results.tables import choose_tables
 from scythe_cli.core.folders import owned_prefix
@@ -65,12 +66,14 @@ def fetch_run(
             raise NotFoundError(f"{run.experiment_id} has no output files")
         folder = FetchFolder.open(dest, overwrite=overwrite)
         if format == "xlsx":
-            fetched = [_fetch_workbook(folder, chosen, raw_cells, progress)]
+            fetched = [_fetch_workbook(run, folder, chosen, raw_cells, progress)]
         else:
-            convert = _converter(format, raw_cells)
             if format == "csv" and raw_cells:
                 chosen = {name: source.marked("raw cells") for name, source in chosen.items()}
-            jobs = [FetchJob(name, f"{name}.{format}", source, convert) for name, source in chosen.items()]
+            jobs = [
+                FetchJob(name, f"{name}.{format}", source, _converter(run, name, format, raw_cells))
+                for name, source in chosen.items()
+            ]
             fetched = folder.fetch(jobs, progress)
         if folder.missing:
             raise MissingKeyError(f"{folder.missing[0]} is no longer there", hint="Run the command again.")
@@ -95,7 +98,7 @@ def _stored(storage: Storage, key: str) -> Source:
     return Source.stored(storage, key, info)
 
 
-def _converter(format: TableFormat, raw_cells: bool) -> Convert:  # noqa: A002 - as above
+def _converter(run: StoredRun, table: str, format: TableFormat, raw_cells: bool) -> Convert:  # noqa: A002 - as above
     if format == "pq":
         return as_is
 
@@ -103,15 +106,24 @@ def _converter(format: TableFormat, raw_cells: bool) -> Convert:  # noqa: A002 -
         parquet = target.with_name(f"{target.name}.source")
         get(parquet)
         try:
-            write_csv(pl.scan_parquet(parquet, glob=False), target, raw_cells=raw_cells)
+            write_csv(_shown(run, table, parquet), target, raw_cells=raw_cells)
         except POLARS_ERRORS as error:
             raise StorageError(f"{target.name} cannot be made: {first_line(error)}") from error
 
     return convert
 
 
+def _shown(run: StoredRun, table: str, parquet: Path) -> pl.LazyFrame:
+    """A table for people: with the names of input files."""
+    return named_table(run, table, pl.scan_parquet(parquet, glob=False), levels_at(parquet))
+
+
 def _fetch_workbook(
-    folder: FetchFolder, sources: Mapping[str, Source], raw_cells: bool, progress: ProgressOfFetch | None
+    run: StoredRun,
+    folder: FetchFolder,
+    sources: Mapping[str, Source],
+    raw_cells: bool,
+    progress: ProgressOfFetch | None,
 ) -> FetchedFile:
     """Write all tables to one workbook: what is opened in Excel is one file."""
     name = next(iter(sources)) if len(sources) == 1 else _WORKBOOK
@@ -126,7 +138,7 @@ def _fetch_workbook(
                 source.get(parquet)
                 metadata: Any = pq.read_metadata(parquet)
                 check_fits_sheet(table, metadata.num_rows, metadata.num_columns)
-                frames[table] = pl.scan_parquet(parquet, glob=False)
+                frames[table] = _shown(run, table, parquet)
 
             def tell(table: str) -> None:
                 if progress:
