@@ -19,16 +19,22 @@ import sys
 from collections.abc import Callable, Sequence
 from datetime import date, time, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
+from pydantic import AnyUrl, BaseModel, ConfigDict, Field, field_serializer, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from scythe_cli.arrow.build import array_of
 from scythe_cli.arrow.content import row_contents
 from scythe_cli.arrow.seeds import row_seed
+from scythe_cli.errors import (
+    ExperimentIndexAdditionalDataDoesNotMatchNRowsError,
+    ExperimentIndexAdditionalDataOverlapsWithSpecError,
+    ExperimentIndexNotSerializableError,
+)
 from scythe_cli.model.columns import SPEC_LEVELS, columns_of, extra_column, index_columns, input_columns
+from scythe_cli.model.file_refs import cached_path, fetch_uri
 from scythe_cli.model.settings import ScytheStorageSettings
 
 if TYPE_CHECKING:
@@ -41,11 +47,10 @@ if TYPE_CHECKING:
 __all__ = [
     "RESERVED_TABLES",
     "BaseSpec",
-    "ExperimentIndexAdditionalDataDoesNotMatchNRowsError",
-    "ExperimentIndexAdditionalDataOverlapsWithSpecError",
-    "ExperimentIndexNotSerializableError",
+    "ComputedFeatureValue",
     "ExperimentInputSpec",
     "ExperimentOutputSpec",
+    "FileReferenceMixin",
 ]
 
 
@@ -57,32 +62,7 @@ logger = logging.getLogger(__name__)
 ComputedFeatureValue = int | float | str
 
 
-class ExperimentIndexNotSerializableError(ValueError):
-    """Index data of a spec cannot be written as JSON."""
-
-    def __init__(self, cls: type[BaseModel]) -> None:
-        self.cls = cls
-        super().__init__(f"index data of {cls.__name__} cannot be written as JSON")
-
-
-class ExperimentIndexAdditionalDataDoesNotMatchNRowsError(ValueError):
-    """There are more or fewer rows of additional index data than rows."""
-
-    def __init__(self, n_rows: int, additional_index_data: dict[str, Any] | list[dict[str, Any]]) -> None:
-        self.n_rows = n_rows
-        self.additional_index_data = additional_index_data
-        super().__init__(f"{len(additional_index_data)} rows of additional index data for {n_rows} rows")
-
-
-class ExperimentIndexAdditionalDataOverlapsWithSpecError(ValueError):
-    """Additional index data or a computed feature has the name of a field of the spec."""
-
-    def __init__(self, overlapping_keys: list[str]) -> None:
-        self.overlapping_keys = overlapping_keys
-        super().__init__(f"these names are index levels already: {', '.join(overlapping_keys)}")
-
-
-class _FileReferences(BaseModel):
+class FileReferenceMixin(BaseModel):
     """What input and output share: which of the fields refer to files."""
 
     @classmethod
@@ -104,12 +84,32 @@ class _FileReferences(BaseModel):
         return {name: value for name, value in self._file_references().items() if not isinstance(value, Path)}
 
 
-class BaseSpec(_FileReferences):
+class BaseSpec(FileReferenceMixin):
     """What belongs to a run: knows the run's `experiment_id`."""
 
     model_config = ConfigDict(extra="allow", arbitrary_types_allowed=True)
 
     experiment_id: str = Field(default="", description="The run that the spec belongs to; set when it is allocated.")
+
+    def local_path(self, pth: AnyUrl | str) -> Path:
+        """Where `fetch_uri` puts a file: in the user's cache, apart for each run.
+
+        Raises:
+            ValueError: If the URL has no path.
+        """
+        return cached_path(str(pth), self.experiment_id)
+
+    def fetch_uri(self, uri: AnyUrl | str, use_cache: bool = True) -> Path:
+        """Fetch a file, once for all specs of the run.
+
+        Args:
+            uri: Where it lies.
+            use_cache: Whether a copy that is there already is taken.
+
+        Raises:
+            StorageError: If it cannot be fetched.
+        """
+        return fetch_uri(uri, self.local_path(uri), use_cache)
 
 
 class ExperimentInputSpec(BaseSpec):
@@ -341,7 +341,7 @@ def _add_levels(levels: dict[str, Any], more: dict[str, Any]) -> None:
     levels.update(more)
 
 
-class ExperimentOutputSpec(_FileReferences):
+class ExperimentOutputSpec(FileReferenceMixin):
     """The output of one spec. Subclass it with the scalars and files that your function produces.
 
     Attributes:
@@ -363,6 +363,16 @@ class ExperimentOutputSpec(_FileReferences):
         ("pyarrow", "RecordBatch"),
     )
 
+    @field_validator("dataframes", mode="before")
+    @classmethod
+    def _read_dataframes(cls, frames: Any) -> Any:
+        """Tables that were written as JSON, or lie in a file, as tables again."""
+        if not isinstance(frames, dict) or not any(isinstance(frame, (dict, str)) for frame in frames.values()):
+            return frames
+        from scythe_cli.arrow.frame_json import frame_of
+
+        return {name: frame_of(frame) for name, frame in cast("dict[Any, Any]", frames).items()}
+
     @field_validator("dataframes")
     @classmethod
     def _check_dataframes(cls, frames: dict[str, Any]) -> dict[str, Any]:
@@ -374,6 +384,8 @@ class ExperimentOutputSpec(_FileReferences):
                 raise ValueError(f"{name!r} is a {type(frame).__name__}, not a pandas, Polars or Arrow table")
         return frames
 
-    @field_serializer("dataframes")
-    def _name_dataframes(self, frames: dict[str, Any]) -> dict[str, str]:
-        return {name: type(frame).__name__ for name, frame in frames.items()}
+    @field_serializer("dataframes", when_used="json")
+    def _write_dataframes(self, frames: dict[str, Any]) -> dict[str, Any]:
+        from scythe_cli.arrow.frame_json import frame_to_json
+
+        return {name: frame_to_json(frame) for name, frame in frames.items()}
