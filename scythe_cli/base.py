@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from scythe_cli.errors import (
+    ExperimentIndexAdditionalDataDoesNotMatchNRowsError,
+    ExperimentIndexAdditionalDataOverlapsWithSpecError,
+    ExperimentIndexNotSerializableError,
+    ResultFileRefsInDataframesError,
+    ScalarInDataframesError,
+)
 from scythe_cli.model.columns import (
     RESERVED_INPUT_FIELDS,
     SPEC_LEVELS,
@@ -10,15 +17,14 @@ from scythe_cli.model.columns import (
     output_columns,
     output_files,
 )
-from scythe_cli.model.file_refs import FileReference, OptionalFileReference, S3Url
+from scythe_cli.model.file_refs import FileReference, OptionalFileReference, S3Url, fetch_uri
 from scythe_cli.model.models import (
     RESERVED_TABLES,
     BaseSpec,
-    ExperimentIndexAdditionalDataDoesNotMatchNRowsError,
-    ExperimentIndexAdditionalDataOverlapsWithSpecError,
-    ExperimentIndexNotSerializableError,
+    ComputedFeatureValue,
     ExperimentInputSpec,
     ExperimentOutputSpec,
+    FileReferenceMixin,
 )
 
 __all__ = [
@@ -26,14 +32,19 @@ __all__ = [
     "RESERVED_TABLES",
     "SPEC_LEVELS",
     "BaseSpec",
+    "ComputedFeatureValue",
     "ExperimentIndexAdditionalDataDoesNotMatchNRowsError",
     "ExperimentIndexAdditionalDataOverlapsWithSpecError",
     "ExperimentIndexNotSerializableError",
     "ExperimentInputSpec",
     "ExperimentOutputSpec",
     "FileReference",
+    "FileReferenceMixin",
     "OptionalFileReference",
+    "ResultFileRefsInDataframesError",
     "S3Url",
+    "ScalarInDataframesError",
+    "fetch_uri",
     "index_columns",
     "input_columns",
     "output_columns",

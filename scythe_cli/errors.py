@@ -18,23 +18,31 @@ ScytheError                        1
 └── StoppedError                 130   interrupted by the user
 ```
 
+Those that a model of the user's meets where pydantic or the function may catch them are ValueErrors, as in
+scythe-engine.
+
 Errors of other libraries are turned into one of these where they enter the package: storage errors in
 `scythe_cli.storage`, TOML and validation errors in `scythe_cli.config.schema`, import errors in `scythe_cli.registry`.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = [
     "CodeChangedError",
     "ConfigError",
     "EngineError",
     "EntrypointError",
+    "ExperimentIndexAdditionalDataDoesNotMatchNRowsError",
+    "ExperimentIndexAdditionalDataOverlapsWithSpecError",
+    "ExperimentIndexNotSerializableError",
     "InvalidInputError",
     "NotFoundError",
     "RegistrationError",
+    "ResultFileRefsInDataframesError",
     "SamplingFileError",
+    "ScalarInDataframesError",
     "ScytheError",
     "SpecsError",
     "StoppedError",
@@ -135,3 +143,44 @@ def first_line(error: BaseException) -> str:
     """The first line of what another library's error says, at most 200 characters; its class when it says nothing."""
     lines = str(error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
+
+
+class ExperimentIndexNotSerializableError(ValueError):
+    """Index data of a spec cannot be written as JSON."""
+
+    def __init__(self, cls: type[Any]) -> None:
+        self.cls = cls
+        super().__init__(f"index data of {cls.__name__} cannot be written as JSON")
+
+
+class ExperimentIndexAdditionalDataDoesNotMatchNRowsError(ValueError):
+    """There are more or fewer rows of additional index data than rows."""
+
+    def __init__(self, n_rows: int, additional_index_data: dict[str, Any] | list[dict[str, Any]]) -> None:
+        self.n_rows = n_rows
+        self.additional_index_data = additional_index_data
+        super().__init__(f"{len(additional_index_data)} rows of additional index data for {n_rows} rows")
+
+
+class ExperimentIndexAdditionalDataOverlapsWithSpecError(ValueError):
+    """Additional index data or a computed feature has the name of a field of the spec."""
+
+    def __init__(self, overlapping_keys: list[str]) -> None:
+        self.overlapping_keys = overlapping_keys
+        super().__init__(f"these names are index levels already: {', '.join(overlapping_keys)}")
+
+
+class ScalarInDataframesError(ValueError):
+    """A dataframe is called `scalars`. It is never raised: the table is called `output_scalars`, with a warning."""
+
+    def __init__(self, scalar: Any) -> None:
+        self.scalar = scalar
+        super().__init__("there is a dataframe called scalars")
+
+
+class ResultFileRefsInDataframesError(ValueError):
+    """A dataframe is called `result_file_refs`. It is never raised: the table is called `output_result_file_refs`."""
+
+    def __init__(self, result_file_refs: Any) -> None:
+        self.result_file_refs = result_file_refs
+        super().__init__("there is a dataframe called result_file_refs")

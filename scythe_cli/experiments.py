@@ -4,22 +4,42 @@ from __future__ import annotations
 
 from scythe_cli.compat.experiments import (
     BaseExperiment,
-    ExperimentNotFoundError,
+    DatetimeFormat,
     ExperimentRun,
-    ExperimentSpecsMismatchError,
-    RunRef,
-    SemVer,
+    ExperimentRunManifest,
+    InputArtifactLocations,
     VersionedExperiment,
-    VersioningStrategy,
 )
+from scythe_cli.compat.faults import (
+    BaseNotFoundError,
+    DuplicateInputArtifactsError,
+    ExperimentNotFoundError,
+    ExperimentRunNotFoundError,
+    ExperimentSpecsMismatchError,
+    ExperimentVersionNotFoundError,
+    SpecNotSucceededError,
+)
+from scythe_cli.compat.outcome import BatchResult, RunRef
+from scythe_cli.compat.runnables import SerializableRunnable
+from scythe_cli.core.semver import SemVer, VersioningStrategy
 
 __all__ = [
     "BaseExperiment",
+    "BaseNotFoundError",
+    "BatchResult",
+    "DatetimeFormat",
+    "DuplicateInputArtifactsError",
     "ExperimentNotFoundError",
     "ExperimentRun",
+    "ExperimentRunManifest",
+    "ExperimentRunNotFoundError",
     "ExperimentSpecsMismatchError",
+    "ExperimentVersionNotFoundError",
+    "InputArtifactLocations",
     "RunRef",
     "SemVer",
+    "SerializableRunnable",
+    "SpecNotSucceededError",
     "VersionedExperiment",
     "VersioningStrategy",
 ]

@@ -75,7 +75,7 @@ def finished_run(
     scratch.mkdir(parents=True, exist_ok=True)
     specs = with_meta(table_from_specs(cases, Case), run.experiment_id, "root")
     path = scratch / "specs.pq"
-    write_specs(path, specs, [c.name for c in index_columns(Case)], outcome_schema(Answer))
+    write_specs(path, specs, [c.name for c in index_columns(Case)], outcome_schema(Answer), ["weather"])
     storage.put_file(path, run.specs)
     manifest = RunManifest(
         workflow_run_id="root",

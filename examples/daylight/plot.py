@@ -16,7 +16,11 @@ def sensors(run: Run) -> pl.DataFrame:
     """All sensors: `row`, `place`, `x_m`, `y_m`, `daylight_factor` [%]."""
     place = pl.col("surroundings").cast(pl.String).str.extract(r"(\w+)\.rad$")
     columns = ["x_m", "y_m", "daylight_factor"]
-    return run.table("sensors").select(pl.col("sort_index").alias("row"), place.alias("place"), *columns).collect()
+    return (
+        run.table("sensors", files=True)
+        .select(pl.col("sort_index").alias("row"), place.alias("place"), *columns)
+        .collect()
+    )
 
 
 def fall_off(table: pl.DataFrame) -> alt.Chart:

@@ -17,7 +17,7 @@ def bands(run: Run) -> pl.DataFrame:
     per_area = pl.col("outflow_l_per_s") / pl.col("area") * 10_000
     storm = pl.col("storm").cast(pl.String).str.extract(r"storm_0*(\d+)a").cast(pl.Int64)
     return (
-        run.table("hydrograph")
+        run.table("hydrograph", files=True)
         .group_by(storm.alias("return_period_a"), "minute")
         .agg(low=per_area.quantile(0.1), median=per_area.median(), high=per_area.quantile(0.9))
         .sort("return_period_a", "minute")

@@ -94,30 +94,48 @@ class Run(StoredRun):
 
         return table_key(self, name)
 
-    def table(self, name: str) -> pl.LazyFrame:
+    def table(self, name: str, *, files: bool = False) -> pl.LazyFrame:
         """A final table, as a lazy Polars frame: only what is needed of it is read, when it is collected.
+
+        Args:
+            name: Its name.
+            files: Whether it gets a column for each input file, with the names of the source files.
 
         Raises:
             NotFoundError: If there is no such table.
         """
-        from scythe_cli.analysis.results.tables import scan_table
+        from scythe_cli.analysis.results.source_names import levels_at, named_table
+        from scythe_cli.analysis.results.tables import local_copy, scan_table
 
-        return scan_table(self.storage, self.table_key(name))
+        key = self.table_key(name)
+        frame = scan_table(self.storage, key)
+        return named_table(self, name, frame, levels_at(local_copy(self.storage, key))) if files else frame
 
     @_reading_this_run
-    def scalars(self) -> pl.DataFrame:
-        """`scalars.pq`: one row per spec that succeeded; index levels are the first columns."""
+    def scalars(self, *, files: bool = False) -> pl.DataFrame:
+        """`scalars.pq`: one row per spec that succeeded; index levels are the first columns.
+
+        Args:
+            files: Whether it gets a column for each input file, with the names of the source files.
+        """
         from scythe_cli.analysis.results.tables import reading
 
         with reading(self.storage, self.table_key("scalars")):
-            return self.table("scalars").collect()
+            return self.table("scalars", files=files).collect()
 
     @_reading_this_run
-    def to_pandas(self, name: str = "scalars") -> pd.DataFrame:
-        """A final table as pandas, with its MultiIndex."""
+    def to_pandas(self, name: str = "scalars", *, files: bool = False) -> pd.DataFrame:
+        """A final table as pandas, with its MultiIndex.
+
+        Args:
+            name: Its name.
+            files: Whether its index gets a level for each input file, with the names of the source files.
+        """
+        from scythe_cli.analysis.results.source_names import named_pandas
         from scythe_cli.analysis.results.tables import read_pandas
 
-        return read_pandas(self.storage, self.table_key(name))
+        frame = read_pandas(self.storage, self.table_key(name))
+        return named_pandas(self, frame) if files else frame
 
     @_reading_this_run
     def show(self, table: str = "scalars", rows: int = 10) -> TableSummary:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_serializer, field_validator
+from pydantic import AliasChoices, BaseModel, Field, field_validator
 
-from scythe_cli.core.names import check_experiment_name
+from scythe_cli.compat.allocating import Choices, allocate_specs
+from scythe_cli.compat.faults import ExperimentNotFoundError, ExperimentSpecsMismatchError
+from scythe_cli.compat.outcome import RunRef, located
+from scythe_cli.compat.runnables import Runnable, SerializableRunnable, Subscriptable
+from scythe_cli.core.names import check_run_name
 from scythe_cli.core.recursion import RecursionMap
 from scythe_cli.core.semver import (
     BUMPS,
@@ -20,29 +22,23 @@ from scythe_cli.core.semver import (
     VersioningStrategy,
     next_version,
 )
-from scythe_cli.errors import InvalidInputError, NotFoundError, SpecsError
-from scythe_cli.model.experiment import RegisteredExperiment
-from scythe_cli.model.models import ExperimentInputSpec
-from scythe_cli.model.registration import ExperimentRegistry
+from scythe_cli.errors import InvalidInputError, SpecsError
+from scythe_cli.model.experiment import TInput, TOutput
+from scythe_cli.model.file_refs import S3Url, StoredUri
 from scythe_cli.model.settings import ScytheStorageSettings
 from scythe_cli.run.layout import TIMESTAMP_FORMAT, RunLayout
 
 if TYPE_CHECKING:
     from scythe_cli.analysis.run import Run
-    from scythe_cli.engines.base import Engine
-    from scythe_cli.services.allocation.submission import AllocationRequest
-    from scythe_cli.services.project import Project
-    from scythe_cli.services.records import AllocateResult
-    from scythe_cli.services.runs.fleet import FleetRunRef
     from scythe_cli.storage.base import Storage
 
 
 __all__ = [
     "BaseExperiment",
-    "ExperimentNotFoundError",
+    "DatetimeFormat",
     "ExperimentRun",
-    "ExperimentSpecsMismatchError",
-    "RunRef",
+    "ExperimentRunManifest",
+    "InputArtifactLocations",
     "VersionedExperiment",
 ]
 
@@ -50,44 +46,7 @@ __all__ = [
 DatetimeFormat = TIMESTAMP_FORMAT
 
 
-class ExperimentSpecsMismatchError(SpecsError):
-    """A spec is not of the experiment's input model."""
-
-    def __init__(self, expected_type: type, actual_type: type) -> None:
-        self.expected_type = expected_type
-        self.actual_type = actual_type
-        super().__init__(f"expected specs of type {expected_type.__name__}, got {actual_type.__name__}")
-
-
-class ExperimentNotFoundError(NotFoundError):
-    """An experiment has no runs."""
-
-    def __init__(self, experiment_name: str) -> None:
-        self.experiment_name = experiment_name
-        super().__init__(f"experiment {experiment_name!r} has no runs", hint="Allocate some specs first.")
-
-
-class RunRef:
-    """A reference to the execution of a run, which the local engine has finished when it is returned.
-
-    Attributes:
-        workflow_run_id: The id of the execution.
-    """
-
-    def __init__(self, result: AllocateResult) -> None:
-        self.workflow_run_id = result.workflow_run_id
-        self._result = result
-
-    def result(self) -> AllocateResult:
-        """What the run did: counts, tables, and what went wrong."""
-        return self._result
-
-    async def aio_result(self) -> AllocateResult:
-        """The same, to await."""
-        return self._result
-
-
-class BaseExperiment(BaseModel):
+class BaseExperiment(SerializableRunnable[TInput, TOutput]):
     """A registered experiment, and where its runs are kept.
 
     Storage and engine are those of `SCYTHE_STORAGE_*` and `SCYTHE_ENGINE`, else of experiments.toml in the working
@@ -99,31 +58,14 @@ class BaseExperiment(BaseModel):
         storage_settings: The bucket to use instead.
     """
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
-
-    runnable: Any = Field(validation_alias=AliasChoices("runnable", "experiment"))
+    runnable: Runnable = Field(validation_alias=AliasChoices("runnable", "experiment"))
     run_name: str | None = None
     storage_settings: ScytheStorageSettings = Field(default_factory=ScytheStorageSettings)
-
-    @field_validator("runnable", mode="before")
-    @classmethod
-    def _find_runnable(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return ExperimentRegistry.get_runnable(value)
-        if not hasattr(value, "input_validator_type"):
-            raise InvalidInputError(
-                f"{value!r} is no experiment", hint="Decorate the function with @ExperimentRegistry.Register()."
-            )
-        return value
 
     @field_validator("run_name")
     @classmethod
     def _check_run_name(cls, value: str | None) -> str | None:
-        return None if value is None else check_experiment_name(value)
-
-    @field_serializer("runnable")
-    def _name_runnable(self, value: Any) -> str:
-        return str(value.name)
+        return None if value is None else check_run_name(value)
 
     @property
     def base_id(self) -> str:
@@ -133,7 +75,16 @@ class BaseExperiment(BaseModel):
     @property
     def prefix(self) -> str:
         """The key of the experiment's folder in the bucket."""
-        return f"{self.storage_settings.BUCKET_PREFIX}/{self.base_id}/"
+        return f"{self.key_prefix}{self.base_id}/"
+
+    @property
+    def key_prefix(self) -> str:
+        """What keys of the bucket begin with; for a folder, what they would begin with in a bucket."""
+        location = self.storage_settings.location or self.storage().location
+        if location.startswith("s3://"):
+            prefix = location.removeprefix("s3://").partition("/")[2].strip("/")
+            return f"{prefix}/" if prefix else ""
+        return f"{self.storage_settings.BUCKET_PREFIX}/"
 
     def storage(self) -> Storage:
         """The place where the runs are kept."""
@@ -141,7 +92,7 @@ class BaseExperiment(BaseModel):
 
         return open_project(storage=self.storage_settings.location).storage
 
-    def list_versions(self, s3_client: Any = None) -> list[VersionedExperiment]:
+    def list_versions(self, s3_client: Any = None) -> list[VersionedExperiment[TInput, TOutput]]:
         """The versions of the experiment, oldest first; folders that are no versions are passed over."""
         from scythe_cli.run.versions import list_versions
 
@@ -149,14 +100,16 @@ class BaseExperiment(BaseModel):
         versions = list_versions(self.storage(), self.base_id)
         return [VersionedExperiment(base_experiment=self, version=version) for version in versions]
 
-    def latest_version(self, s3_client: Any = None, from_cache: bool = False) -> VersionedExperiment | None:
+    def latest_version(
+        self, s3_client: Any = None, from_cache: bool = False
+    ) -> VersionedExperiment[TInput, TOutput] | None:
         """The newest version; None when there is none. It is looked up each time: `from_cache` is accepted only."""
         del from_cache
         versions = self.list_versions(s3_client)
         return versions[-1] if versions else None
 
     @property
-    def latest_run(self) -> ExperimentRun:
+    def latest_run(self) -> ExperimentRun[TInput, TOutput]:
         """The newest run of the newest version that has one.
 
         Raises:
@@ -191,20 +144,30 @@ class BaseExperiment(BaseModel):
         Raises:
             ExperimentSpecsMismatchError: If one is not.
         """
-        expected = self.runnable.input_validator_type
         for spec in specs:
-            if not isinstance(spec, expected):
-                raise ExperimentSpecsMismatchError(expected_type=expected, actual_type=type(spec))
+            self.check_spec_type(spec)
+
+    def check_spec_type(self, spec: Any) -> None:
+        """Check that a spec is of the experiment's input model.
+
+        Raises:
+            ExperimentSpecsMismatchError: If it is not.
+        """
+        expected = self.runnable.input_validator_type
+        if not isinstance(spec, expected):
+            raise ExperimentSpecsMismatchError(expected_type=expected, actual_type=type(spec))
 
     def allocate(
         self,
-        specs: Sequence[ExperimentInputSpec] | ExperimentInputSpec,
+        specs: Sequence[Any] | Any,
         version: SemVer | VersioningStrategy = "bumpmajor",
         overwrite_sort_index: bool = True,
         overwrite_experiment_id: bool = True,
         recursion_map: RecursionMap | None = None,
         s3_client: Any = None,
-    ) -> tuple[ExperimentRun, RunRef | FleetRunRef]:
+        *,
+        reuse: bool | str = False,
+    ) -> tuple[ExperimentRun[TInput, TOutput], RunRef]:
         """Run specs: one, or a sequence.
 
         Args:
@@ -214,6 +177,8 @@ class BaseExperiment(BaseModel):
             overwrite_experiment_id: Accepted for compatibility; the run's id is always set.
             recursion_map: The shape of scatter/gather on a fleet.
             s3_client: Accepted for compatibility, and not used.
+            reuse: Whether outcomes are taken over from earlier runs where inputs, files and code are the same; or the
+                version or run to take them from.
 
         Returns:
             The run, and a reference to its execution: `ref.result()` waits for it. The local engine has finished by
@@ -223,73 +188,47 @@ class BaseExperiment(BaseModel):
             InvalidInputError: If a spec or an input file is wrong; nothing was written.
             UnreachableError: If storage or engine cannot be used.
         """
-        from scythe_cli.model.function_loading import stop_if_in_worker
-        from scythe_cli.services.allocation.submission import execute, submit
-        from scythe_cli.services.project import open_project
-        from scythe_cli.services.runs.fleet import submit_job
-
-        stop_if_in_worker()
         _warn_of_client(s3_client)
         del overwrite_experiment_id
         spec_list = list(specs) if isinstance(specs, Sequence) else [specs]
         self.check_spec_types(spec_list)
         if not overwrite_sort_index and [spec.sort_index for spec in spec_list] != list(range(len(spec_list))):
             raise SpecsError("with overwrite_sort_index=False, the specs must have sort_index 0, 1, 2, … in order")
-        project = open_project(storage=self.storage_settings.location)
-        request = replace(
-            self._request(project, spec_list, recursion_map or RecursionMap(factor=10, max_depth=0)),
+        if reuse is True and version == "bumpmajor" and (latest := self.latest_version()):
+            reuse = str(latest.version)  # by itself it looks at the same major version only
+        choices = Choices(
+            folder=check_run_name(self.base_id),
+            location=self.storage_settings.location,
             version=version if isinstance(version, SemVer) else _bump(version),
+            shape=recursion_map or RecursionMap(factor=10, max_depth=0),
             single=not isinstance(specs, Sequence),
+            reuse=reuse,
         )
-        submission = submit(request)
-        layout = submission.job.run
-        _number(spec_list, layout.experiment_id)
-        if project.engine.outlives_client:
-            return _experiment_run(self, layout), submit_job(submission.job, project.engine)
-        return _experiment_run(self, layout), RunRef(execute(submission, request.engine))
-
-    def _request(
-        self, project: Project, specs: Sequence[ExperimentInputSpec], shape: RecursionMap
-    ) -> AllocationRequest:
-        """What is to be allocated, once the specs are known to survive being written and read again."""
-        from scythe_cli.model.entrypoints import entrypoint_of
-        from scythe_cli.model.spec_rows import table_from_specs
-        from scythe_cli.run.manifest import RecursionRecord
-        from scythe_cli.sampling.field_values import check_round_trip
-        from scythe_cli.services.allocation.submission import AllocationRequest
-
-        experiment = self._experiment(project.engine)
-        inputs = table_from_specs(specs, experiment.input_validator_type)
-        check_round_trip(experiment.input_validator_type, inputs)
-        return AllocationRequest(
-            experiment=experiment,
-            folder=check_experiment_name(self.base_id),
-            inputs=inputs,
-            storage=project.storage,
-            engine=project.engine,
-            root=project.root if project.config_path else None,
-            base_dir=Path.cwd(),
-            workers=min(project.workers, len(specs) or 1),
-            recursion=RecursionRecord(factor=shape.factor, max_depth=shape.max_depth),
-            entrypoint=entrypoint_of(experiment.fn),
-        )
-
-    def _experiment(self, engine: Engine) -> RegisteredExperiment[Any, Any]:
-        """What is to be called for each spec."""
-        if isinstance(self.runnable, RegisteredExperiment):
-            return cast("RegisteredExperiment[Any, Any]", self.runnable)
-        workflow = engine.experiment_of(self.runnable)
-        if workflow is not None:
-            return workflow
-        raise InvalidInputError(
-            f"{self.base_id} is a workflow, which only the hatchet engine runs", hint="Set SCYTHE_ENGINE=hatchet."
-        )
+        layout, ref = allocate_specs(self.runnable, spec_list, choices)
+        return _experiment_run(self, layout), ref
 
 
-class VersionedExperiment(BaseModel):
+class InputArtifactLocations(BaseModel):
+    """The list of input files, as scythe-engine writes it."""
+
+    files: dict[str, set[S3Url]]
+
+
+class ExperimentRunManifest(BaseModel):
+    """The manifest, as scythe-engine writes it."""
+
+    workflow_run_id: str
+    experiment_id: str
+    experiment_name: str
+    specs_uri: StoredUri
+    io_spec: StoredUri
+    input_artifacts: StoredUri | None = None
+
+
+class VersionedExperiment(Subscriptable[TInput, TOutput]):
     """One version of an experiment."""
 
-    base_experiment: BaseExperiment
+    base_experiment: BaseExperiment[TInput, TOutput]
     version: SemVer
 
     @property
@@ -302,7 +241,7 @@ class VersionedExperiment(BaseModel):
         """The key of the version's folder in the bucket."""
         return f"{self.base_experiment.prefix}{self.version}/"
 
-    def list_runs(self, s3_client: Any = None) -> list[ExperimentRun]:
+    def list_runs(self, s3_client: Any = None) -> list[ExperimentRun[TInput, TOutput]]:
         """The runs of the version, oldest first."""
         from scythe_cli.run.versions import list_runs
 
@@ -311,7 +250,7 @@ class VersionedExperiment(BaseModel):
         return [_experiment_run(base, layout) for layout in list_runs(base.storage(), base.base_id, self.version)]
 
     @property
-    def latest_run(self) -> ExperimentRun:
+    def latest_run(self) -> ExperimentRun[TInput, TOutput]:
         """The newest run of the version.
 
         Raises:
@@ -328,10 +267,10 @@ class VersionedExperiment(BaseModel):
         return self.latest_run.list_results_files()
 
 
-class ExperimentRun(BaseModel):
+class ExperimentRun(Subscriptable[TInput, TOutput]):
     """One run of a version."""
 
-    versioned_experiment: VersionedExperiment
+    versioned_experiment: VersionedExperiment[TInput, TOutput]
     timestamp: datetime
 
     @property
@@ -349,6 +288,72 @@ class ExperimentRun(BaseModel):
         """The key of the run's folder in the bucket."""
         return f"{self.versioned_experiment.prefix}{self.dt_str}/"
 
+    @property
+    def artifact_prefix(self) -> str:
+        """What the keys of uploaded input files begin with."""
+        return f"{self.prefix}artifacts/"
+
+    def construct_specs_filekey(self, filename: str) -> str:
+        """The key of a Parquet file in the run's folder."""
+        return f"{self.prefix}{filename}.pq"
+
+    @property
+    def specs_filename(self) -> str:
+        """The name of the file of specs, without its ending."""
+        return "specs"
+
+    @property
+    def specs_filekey(self) -> str:
+        """The key of the specs."""
+        return self.construct_specs_filekey(self.specs_filename)
+
+    @property
+    def manifest_filekey(self) -> str:
+        """The key of the manifest."""
+        return f"{self.prefix}manifest.yml"
+
+    @property
+    def io_spec_filekey(self) -> str:
+        """The key of the schemas of input and output."""
+        return f"{self.prefix}experiment_io_spec.yml"
+
+    @property
+    def input_artifacts_filekey(self) -> str:
+        """The key of the list of input files."""
+        return f"{self.prefix}input_artifacts.yml"
+
+    @property
+    def workflow_spec_filekey(self) -> str:
+        """The key of the spec of a run of one spec."""
+        return f"{self.prefix}workflow_spec.yml"
+
+    @property
+    def final_results_dirkey(self) -> str:
+        """What the keys of final tables begin with."""
+        return f"{self.prefix}final/"
+
+    @property
+    def scalars_filekey(self) -> str:
+        """The key of the table of scalar outputs."""
+        return f"{self.final_results_dirkey}scalars.pq"
+
+    def as_uri(self, key: str) -> StoredUri:
+        """Where the object of a key is: a URL of S3, or a path where runs are kept in a folder."""
+        experiment = self.versioned_experiment.base_experiment
+        return located(experiment.storage().uri(key.removeprefix(experiment.key_prefix)))
+
+    def construct_manifest(self, workflow_run_id: str) -> ExperimentRunManifest:
+        """What scythe-engine writes of a run; this program's manifest says more."""
+        experiment = self.versioned_experiment.base_experiment
+        return ExperimentRunManifest(
+            workflow_run_id=workflow_run_id,
+            experiment_id=self.experiment_id,
+            experiment_name=experiment.runnable.name,
+            io_spec=self.as_uri(self.io_spec_filekey),
+            input_artifacts=self.as_uri(self.input_artifacts_filekey),
+            specs_uri=self.as_uri(self.specs_filekey),
+        )
+
     def open(self) -> Run:
         """The run, to ask for its status, errors and tables."""
         from scythe_cli.analysis.run import Run
@@ -365,16 +370,7 @@ class ExperimentRun(BaseModel):
         return {name: uri.split("/", 3)[3] if uri.startswith("s3://") else uri for name, uri in uris.items()}
 
 
-def _number(specs: Sequence[ExperimentInputSpec], experiment_id: str) -> None:
-    """Tell the specs which they are, where their models allow it."""
-    for position, spec in enumerate(specs):
-        if type(spec).model_config.get("frozen"):
-            break
-        spec.experiment_id = experiment_id
-        spec.sort_index = position
-
-
-def _experiment_run(experiment: BaseExperiment, layout: RunLayout) -> ExperimentRun:
+def _experiment_run(experiment: BaseExperiment[Any, Any], layout: RunLayout) -> ExperimentRun[Any, Any]:
     versioned = VersionedExperiment(base_experiment=experiment, version=layout.version)
     return ExperimentRun(versioned_experiment=versioned, timestamp=layout.timestamp)
 

@@ -6,11 +6,13 @@ import re
 
 from scythe_cli.errors import InvalidInputError
 
-__all__ = ["check_experiment_name", "is_experiment_name", "parse_version"]
+__all__ = ["check_experiment_name", "check_run_name", "is_experiment_name", "is_folder_name", "parse_version"]
 
 # as many digits as a version can have: what is written can be read again
 _VERSION = re.compile(r"v(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,127}", re.ASCII)
+_STAMP = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}", re.ASCII)
+_MAX_RUN_NAME = 512
 # names that Windows keeps for devices: a store that is copied there would break
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(1, 10))}
 
@@ -29,6 +31,32 @@ def check_experiment_name(name: str) -> str:
     if name == "latest":
         raise InvalidInputError("an experiment cannot be called 'latest'", hint="'latest' means the newest run.")
     return name
+
+
+def check_run_name(name: str) -> str:
+    """Return the name when runs can be kept under it: names as those of experiments, which may hold spaces.
+
+    Several are parted by `/`, as in `City 1/baseline`; the first ones may be those of a run, in whose folder it is.
+
+    Raises:
+        InvalidInputError: If it cannot be a folder below the storage on every system, or is that of a version or run.
+    """
+    parts = name.split("/")
+    for number, part in enumerate(parts, 1):
+        if part != part.strip() or (number == len(parts) and (parse_version(part) or _STAMP.fullmatch(part))):
+            raise InvalidInputError(
+                f"{name!r} cannot be the name of runs",
+                hint="Each of its parts begins and ends with a letter or a digit, and the last one is no version.",
+            )
+        check_experiment_name(part.replace(" ", "_"))
+    if len(name) > _MAX_RUN_NAME:
+        raise InvalidInputError(f"the name of runs {name[:40]!r}… is longer than {_MAX_RUN_NAME} characters")
+    return name
+
+
+def is_folder_name(name: str) -> bool:
+    """Whether a folder of this name can hold runs, those of older programs included."""
+    return bool(name) and name[0] != "." and "\\" not in name and name.isprintable()
 
 
 def is_experiment_name(name: str) -> bool:

@@ -45,6 +45,7 @@ __all__ = [
     "decoder_of",
     "dotted_fields",
     "extra_column",
+    "file_columns",
     "index_columns",
     "input_columns",
     "nested_model",
@@ -227,9 +228,34 @@ def input_columns(model: type[BaseModel]) -> list[Column]:
     return [column for name, column in columns_of(model).items() if name not in RESERVED_INPUT_FIELDS]
 
 
+def file_columns(model: type[BaseModel]) -> list[Column]:
+    """The input columns that refer to files."""
+    return [column for column in input_columns(model) if column.is_file]
+
+
 def index_columns(model: type[BaseModel]) -> list[Column]:
-    """The input columns that are levels of the index of final tables: those of which a cell holds one value."""
-    return [column for column in input_columns(model) if column.is_scalar]
+    """The inputs that are levels of the index of final tables: those of which a cell holds one value.
+
+    The fields of nested models have dotted names, as `wind.speed`. References to files are none: a table must not
+    depend on where the run is kept.
+    """
+    return [level for column in input_columns(model) for level in _levels(column)]
+
+
+def _levels(column: Column) -> Iterator[Column]:
+    if column.is_file:
+        return
+    if column.is_scalar:
+        yield column
+    nested = nested_model(column.info.annotation)
+    if nested is None or column.is_json or not pa.types.is_struct(column.type):
+        return
+    inner = columns_of(nested)
+    for part in column.type:
+        # where models hold each other, one of them is JSON inside of the other
+        if part.name in inner and inner[part.name].type.equals(part.type):
+            for level in _levels(inner[part.name]):
+                yield dataclasses.replace(level, name=f"{column.name}.{level.name}")
 
 
 def output_columns(model: type[BaseModel]) -> list[Column]:

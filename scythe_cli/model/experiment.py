@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Generic, Literal, TypeVar, get_args
 
 from pydantic import ValidationError
 
+from scythe_cli.core.folders import owned_prefix
 from scythe_cli.core.names import check_experiment_name
 from scythe_cli.core.quantities import Duration, parse_duration, parse_size
 from scythe_cli.core.states import Isolation, KeepFiles, RetryOn, RetryRule, StartMethod
@@ -134,6 +136,33 @@ class RegisteredExperiment(Generic[TInput, TOutput]):
 
     def __repr__(self) -> str:
         return f"<experiment {self.name!r}: {where_is(self.fn)}>"
+
+    def __copy__(self) -> RegisteredExperiment[TInput, TOutput]:
+        """Itself: an experiment is one thing, as a function is."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> RegisteredExperiment[TInput, TOutput]:
+        """Itself."""
+        del memo
+        return self
+
+    @property
+    def tasks(self) -> list[RegisteredExperiment[TInput, TOutput]]:
+        """Itself: it is its only task."""
+        return [self]
+
+    def mock_run(self, input: TInput, **others: Any) -> TOutput:  # noqa: A002 - the name that the SDK gave it
+        """Call the function with a spec as a run would, without any engine, for tests.
+
+        Args:
+            input: The spec; references to files are to be paths.
+            others: Accepted for compatibility, and not used.
+        """
+        del others
+        if not self.accepts_tempdir:
+            return self.fn(input)
+        with TemporaryDirectory(prefix=owned_prefix("mock")) as folder:
+            return self.fn(input, tempdir=Path(folder))
 
     def configured(
         self, *, name: str | None = None, options: ExperimentOptions | None = None

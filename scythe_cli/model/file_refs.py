@@ -6,12 +6,23 @@ import re
 import types
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Union, get_args, get_origin
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AnyHttpUrl, AnyUrl, BeforeValidator, HttpUrl, UrlConstraints
 from pydantic.types import PathType
 from typing_extensions import TypeAliasType
 
-__all__ = ["FileReference", "OptionalFileReference", "S3Url", "fetch_uri", "is_file_reference"]
+from scythe_cli.core.folders import cache_folder
+
+__all__ = [
+    "FileReference",
+    "OptionalFileReference",
+    "S3Url",
+    "StoredUri",
+    "cached_path",
+    "fetch_uri",
+    "is_file_reference",
+]
 
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -36,8 +47,28 @@ def _local_only(value: Any) -> Any:
 FileReference = S3Url | HttpUrl | Annotated[Path, BeforeValidator(_local_only)]
 """A file in S3, on a web server, or on this machine. A string with a scheme is a URL, any other is a path."""
 
+StoredUri = S3Url | Annotated[Path, BeforeValidator(_local_only)]
+"""Where something of a run is: in S3, or below a folder of this machine."""
+
 OptionalFileReference = FileReference | None
 """A file, or none."""
+
+
+def cached_path(uri: str, scope: str) -> Path:
+    """Where the copy of a file is kept for the specs of one run.
+
+    Args:
+        uri: Where the file lies.
+        scope: The run.
+
+    Raises:
+        ValueError: If the URL has no path.
+    """
+    url = urlsplit(uri)
+    parts = [part for part in unquote(url.path).split("/") if part not in ("", ".", "..")]
+    if not parts:
+        raise ValueError(f"{uri} has no path")
+    return cache_folder() / "specs" / (scope or "none") / (url.netloc or "local") / Path(*parts)
 
 
 def fetch_uri(uri: AnyUrl | str, local_path: Path, use_cache: bool = True) -> Path:

@@ -16,18 +16,25 @@ import hashlib
 import json
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import date, time, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator
+from pydantic import AnyUrl, BaseModel, ConfigDict, Field, field_serializer, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from scythe_cli.arrow.build import array_of
 from scythe_cli.arrow.content import row_contents
 from scythe_cli.arrow.seeds import row_seed
+from scythe_cli.errors import (
+    ExperimentIndexAdditionalDataDoesNotMatchNRowsError,
+    ExperimentIndexAdditionalDataOverlapsWithSpecError,
+    ExperimentIndexNotSerializableError,
+)
 from scythe_cli.model.columns import SPEC_LEVELS, columns_of, extra_column, index_columns, input_columns
+from scythe_cli.model.file_refs import cached_path, fetch_uri
 from scythe_cli.model.settings import ScytheStorageSettings
 
 if TYPE_CHECKING:
@@ -40,11 +47,10 @@ if TYPE_CHECKING:
 __all__ = [
     "RESERVED_TABLES",
     "BaseSpec",
-    "ExperimentIndexAdditionalDataDoesNotMatchNRowsError",
-    "ExperimentIndexAdditionalDataOverlapsWithSpecError",
-    "ExperimentIndexNotSerializableError",
+    "ComputedFeatureValue",
     "ExperimentInputSpec",
     "ExperimentOutputSpec",
+    "FileReferenceMixin",
     "own_extra",
 ]
 
@@ -57,32 +63,7 @@ logger = logging.getLogger(__name__)
 ComputedFeatureValue = int | float | str
 
 
-class ExperimentIndexNotSerializableError(ValueError):
-    """Index data of a spec cannot be written as JSON."""
-
-    def __init__(self, cls: type[BaseModel]) -> None:
-        self.cls = cls
-        super().__init__(f"index data of {cls.__name__} cannot be written as JSON")
-
-
-class ExperimentIndexAdditionalDataDoesNotMatchNRowsError(ValueError):
-    """There are more or fewer rows of additional index data than rows."""
-
-    def __init__(self, n_rows: int, additional_index_data: dict[str, Any] | list[dict[str, Any]]) -> None:
-        self.n_rows = n_rows
-        self.additional_index_data = additional_index_data
-        super().__init__(f"{len(additional_index_data)} rows of additional index data for {n_rows} rows")
-
-
-class ExperimentIndexAdditionalDataOverlapsWithSpecError(ValueError):
-    """Additional index data or a computed feature has the name of a field of the spec."""
-
-    def __init__(self, overlapping_keys: list[str]) -> None:
-        self.overlapping_keys = overlapping_keys
-        super().__init__(f"these names are index levels already: {', '.join(overlapping_keys)}")
-
-
-class _FileReferences(BaseModel):
+class FileReferenceMixin(BaseModel):
     """What input and output share: which of the fields refer to files."""
 
     @classmethod
@@ -117,12 +98,32 @@ def own_extra(model: type[BaseModel]) -> str | None:
     return None if isinstance(extra, _InheritedExtra) else extra
 
 
-class BaseSpec(_FileReferences):
+class BaseSpec(FileReferenceMixin):
     """What belongs to a run: knows the run's `experiment_id`."""
 
     model_config = ConfigDict(extra=_INHERITED_EXTRA, arbitrary_types_allowed=True)
 
     experiment_id: str = Field(default="", description="The run that the spec belongs to; set when it is allocated.")
+
+    def local_path(self, pth: AnyUrl | str) -> Path:
+        """Where `fetch_uri` puts a file: in the user's cache, apart for each run.
+
+        Raises:
+            ValueError: If the URL has no path.
+        """
+        return cached_path(str(pth), self.experiment_id)
+
+    def fetch_uri(self, uri: AnyUrl | str, use_cache: bool = True) -> Path:
+        """Fetch a file, once for all specs of the run.
+
+        Args:
+            uri: Where it lies.
+            use_cache: Whether a copy that is there already is taken.
+
+        Raises:
+            StorageError: If it cannot be fetched.
+        """
+        return fetch_uri(uri, self.local_path(uri), use_cache)
 
 
 class ExperimentInputSpec(BaseSpec):
@@ -239,8 +240,9 @@ class ExperimentInputSpec(BaseSpec):
             additional_excludes: Names of fields to leave out.
 
         Returns:
-            An index of `n_rows` rows: the spec's own levels, its input fields that a cell can hold, its computed
-            features, the additional levels, and `sort_subindex`.
+            An index of `n_rows` rows: the spec's own levels, its input fields that a cell can hold, those of nested
+            models with dotted names, its computed features, the additional levels, and `sort_subindex`. Dates and
+            times are such, and references to files are no levels.
 
         Raises:
             ExperimentIndexAdditionalDataDoesNotMatchNRowsError: If the list has not `n_rows` entries.
@@ -251,12 +253,11 @@ class ExperimentInputSpec(BaseSpec):
 
         if isinstance(additional_index_data, list) and len(additional_index_data) != n_rows:
             raise ExperimentIndexAdditionalDataDoesNotMatchNRowsError(n_rows, additional_index_data)
-        original = self if self._original_spec is None else self._original_spec
-        names = {*SPEC_LEVELS, *(column.name for column in index_columns(type(self)))} - additional_excludes
         try:
-            levels = original.model_dump(mode="json", include=names, by_alias=False, warnings=False)
+            levels = self.index_values(additional_excludes)
         except ValueError as error:
             raise ExperimentIndexNotSerializableError(type(self)) from error
+        original = self if self._original_spec is None else self._original_spec
         _add_levels(levels, original.computed_features)
         if isinstance(additional_index_data, dict):
             _add_levels(levels, additional_index_data)
@@ -268,11 +269,35 @@ class ExperimentInputSpec(BaseSpec):
             for subindex, row in enumerate(rows):
                 _add_levels(row, {"sort_subindex": subindex})
         try:
-            json.dumps(rows)
+            json.dumps(rows, default=_moment)
         except (TypeError, ValueError) as error:
             raise ExperimentIndexNotSerializableError(type(self)) from error
         names = dict.fromkeys(name for row in rows or [levels] for name in row)
         return pd.MultiIndex.from_frame(pd.DataFrame(rows, columns=list(names)))
+
+    def index_values(self, excludes: frozenset[str] = frozenset()) -> dict[str, Any]:
+        """The spec's own levels and its inputs that are levels of the index, without computed features.
+
+        Args:
+            excludes: Names of fields and levels to leave out.
+
+        Raises:
+            ValueError: If a value cannot be written as JSON.
+        """
+        original = self if self._original_spec is None else self._original_spec
+        columns = [
+            column
+            for column in index_columns(type(self))
+            if column.name not in excludes and column.name.partition(".")[0] not in excludes
+        ]
+        fields = {*SPEC_LEVELS, *(column.name.partition(".")[0] for column in columns)} - excludes
+        dumped = original.model_dump(mode="json", include=fields, by_alias=False, warnings=False)
+        values = {name: dumped[name] for name in SPEC_LEVELS if name in dumped}
+        for column in columns:
+            is_kept = pa.types.is_temporal(column.type) and not column.is_json
+            # what pydantic writes of other values is what the tables hold
+            values[column.name] = _part(original if is_kept else dumped, column.name.split("."))
+        return values
 
     def construct_output_key(self, field_name: str, fpath: Path) -> str:
         """The key of an output file, below the storage: `<experiment_id>/results/<field>/<id>.<ext>`.
@@ -309,6 +334,20 @@ def _content_of(reference: object) -> object:
     return reference
 
 
+def _moment(value: object) -> str:
+    """A date, time or duration as text; all else that JSON has not is none of an index."""
+    if isinstance(value, (date, time, timedelta)):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is no value of an index")
+
+
+def _part(value: Any, path: Sequence[str]) -> Any:
+    """What is below a model, or what pydantic wrote of one; None where there is nothing."""
+    for name in path:
+        value = value.get(name) if isinstance(value, dict) else getattr(value, name, None)
+    return value
+
+
 def _add_levels(levels: dict[str, Any], more: dict[str, Any]) -> None:
     taken = [name for name in more if name in levels]
     if taken:
@@ -316,7 +355,7 @@ def _add_levels(levels: dict[str, Any], more: dict[str, Any]) -> None:
     levels.update(more)
 
 
-class ExperimentOutputSpec(_FileReferences):
+class ExperimentOutputSpec(FileReferenceMixin):
     """The output of one spec. Subclass it with the scalars and files that your function produces.
 
     Attributes:
@@ -338,6 +377,16 @@ class ExperimentOutputSpec(_FileReferences):
         ("pyarrow", "RecordBatch"),
     )
 
+    @field_validator("dataframes", mode="before")
+    @classmethod
+    def _read_dataframes(cls, frames: Any) -> Any:
+        """Tables that were written as JSON, or lie in a file, as tables again."""
+        if not isinstance(frames, dict) or not any(isinstance(frame, (dict, str)) for frame in frames.values()):
+            return frames
+        from scythe_cli.arrow.frame_json import frame_of
+
+        return {name: frame_of(frame) for name, frame in cast("dict[Any, Any]", frames).items()}
+
     @field_validator("dataframes")
     @classmethod
     def _check_dataframes(cls, frames: dict[str, Any]) -> dict[str, Any]:
@@ -349,6 +398,8 @@ class ExperimentOutputSpec(_FileReferences):
                 raise ValueError(f"{name!r} is a {type(frame).__name__}, not a pandas, Polars or Arrow table")
         return frames
 
-    @field_serializer("dataframes")
-    def _name_dataframes(self, frames: dict[str, Any]) -> dict[str, str]:
-        return {name: type(frame).__name__ for name, frame in frames.items()}
+    @field_serializer("dataframes", when_used="json")
+    def _write_dataframes(self, frames: dict[str, Any]) -> dict[str, Any]:
+        from scythe_cli.arrow.frame_json import frame_to_json
+
+        return {name: frame_to_json(frame) for name, frame in frames.items()}

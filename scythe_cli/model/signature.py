@@ -13,6 +13,7 @@ from scythe_cli.model.columns import (
     RESERVED_INPUT_FIELDS,
     SPEC_LEVELS,
     columns_of,
+    file_columns,
     index_columns,
     output_columns,
     output_files,
@@ -132,7 +133,8 @@ def _check_output_model(
     _check_columns(output_type, where)
     for name in output_type.model_fields:
         _check_field_name(output_type, name, ExperimentOutputSpec, where)
-    levels = {*SPEC_LEVELS, "sort_subindex", "storage_settings", *(c.name for c in index_columns(input_type))}
+    inputs = [*index_columns(input_type), *file_columns(input_type)]
+    levels = {*SPEC_LEVELS, "sort_subindex", "storage_settings", *(c.name for c in inputs)}
     for column in (*output_columns(output_type), *output_files(output_type)):
         if column.name in levels and column.name in output_type.model_fields:
             reserved = column.name in RESERVED_INPUT_FIELDS

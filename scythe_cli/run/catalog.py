@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from scythe_cli.core.names import is_experiment_name
+from scythe_cli.core.names import is_folder_name, parse_version
 from scythe_cli.core.text import hint_for
 from scythe_cli.errors import NotFoundError
-from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.layout import RUN_FOLDERS, RunLayout, parse_timestamp
 from scythe_cli.run.versions import latest_run, list_runs, list_versions, run_times, version_names
 from scythe_cli.storage.base import Storage
 
@@ -39,6 +39,8 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _REQUESTS_AT_ONCE = 16
+_DEEPEST = 4
+_MAX_FOLDERS = 2_000
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -67,9 +69,39 @@ def list_experiments(storage: Storage) -> list[str]:
 
 
 def _versions_by_experiment(storage: Storage) -> dict[str, list[str]]:
-    names = sorted(filter(is_experiment_name, storage.list_folders("")))
-    versions = each_of(storage, lambda name: version_names(storage, name), names)
-    return {name: found for name, found in zip(names, versions, strict=True) if found}
+    """The versions of each experiment; experiments may be below others, and in the folders of runs."""
+    found: dict[str, list[str]] = {}
+    folders = list(filter(is_folder_name, storage.list_folders("")))
+    for _ in range(_DEEPEST):
+        if not folders:
+            break
+        names = each_of(storage, storage.list_folders, folders)
+        inside: list[str] = []
+        for folder, inner in zip(folders, names, strict=True):
+            versions = sorted((key, name) for name in inner if (key := parse_version(name)) is not None)
+            if versions:
+                found[folder] = [name for _, name in versions]
+            others = [name for name in inner if parse_version(name) is None and is_folder_name(name)]
+            inside += [f"{folder}/{name}" for name in others[:_MAX_FOLDERS]]
+        folders = inside
+    found |= _in_runs(storage, found)
+    return dict(sorted(found.items()))
+
+
+def _in_runs(storage: Storage, versions: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The experiments in the folders of runs, which workflows make; elsewhere than here, they have to be named."""
+    if storage.local_path("any") is None:
+        return {}
+    found: dict[str, list[str]] = {}
+    for folder in (f"{name}/{version}" for name, each in versions.items() for version in each):
+        for stamp in storage.list_folders(folder):
+            if parse_timestamp(stamp) is None:
+                continue
+            for name in storage.list_folders(f"{folder}/{stamp}"):
+                inner = f"{folder}/{stamp}/{name}"
+                if name not in RUN_FOLDERS and is_folder_name(name) and (own := version_names(storage, inner)):
+                    found[inner] = own
+    return found | (_in_runs(storage, found) if found else {})
 
 
 def each_of(storage: Storage, call: Callable[[_T], _R], items: Sequence[_T]) -> list[_R]:
@@ -95,7 +127,7 @@ def find_run(storage: Storage, reference: str) -> RunLayout:
     """
     text = reference.removeprefix(storage.location).strip("/")
     exact = RunLayout.from_experiment_id(text)
-    if exact is not None and is_experiment_name(exact.experiment) and storage.exists(exact.manifest):
+    if exact is not None and storage.exists(exact.manifest):
         return exact
     experiments = list_experiments(storage)
     if not experiments:
@@ -108,32 +140,50 @@ def find_run(storage: Storage, reference: str) -> RunLayout:
         if not runs:
             raise NotFoundError(f"there are no runs in {storage.location}")
         return max(runs, key=lambda run: run.timestamp)
-    parts = text.split("/")
-    if len(parts) > 3:
-        raise NotFoundError(
-            f"{reference!r} is no run", hint="A run is named <experiment>/<version>/<timestamp>, or 'latest'."
-        )
     from scythe_cli.core.semver import SemVer
 
-    if parts[0] not in experiments and SemVer.parse(parts[0]) is not None:
+    experiment, parts = _split(text, experiments, storage)
+    if experiment is None and SemVer.parse(parts[0]) is not None:
         raise NotFoundError(
             f"{reference!r} is a version, and no run",
             hint=f"A version comes after its experiment, as in {experiments[0]}/{text}.",
         )
-    experiment = _pick(parts[0], experiments, "experiment", storage)
-    if len(parts) == 1:
+    if len(parts) > 2 + (experiment is None):
+        raise NotFoundError(
+            f"{reference!r} is no run", hint="A run is named <experiment>/<version>/<timestamp>, or 'latest'."
+        )
+    if experiment is None:
+        experiment, parts = _pick(parts[0], experiments, "experiment", storage), parts[1:]
+    if not parts:
         run = latest_run(storage, experiment)
         if run is None:
             raise NotFoundError(f"experiment {experiment!r} has no runs in {storage.location}")
         return run
     versions = {str(version): version for version in list_versions(storage, experiment)}
-    version = versions[_pick(parts[1], list(versions), f"version of {experiment}", storage)]
+    version = versions[_pick(parts[0], list(versions), f"version of {experiment}", storage)]
     runs = {run.experiment_id.rsplit("/", 1)[1]: run for run in list_runs(storage, experiment, version)}
-    if len(parts) == 2 or not parts[2] or parts[2] == "latest":
+    if len(parts) == 1 or not parts[1] or parts[1] == "latest":
         if not runs:
             raise NotFoundError(f"{experiment}/{version} has no runs in {storage.location}")
         return list(runs.values())[-1]
-    return runs[_pick(parts[2], list(runs), f"run of {experiment}/{version}", storage)]
+    return runs[_pick(parts[1], list(runs), f"run of {experiment}/{version}", storage)]
+
+
+def _split(text: str, experiments: Sequence[str], storage: Storage) -> tuple[str | None, list[str]]:
+    """The experiment of a reference, and what comes after it; None and all of it where none is called so."""
+    parts = text.split("/")
+    for n in range(len(parts), 0, -1):
+        name = "/".join(parts[:n])
+        # one in the folder of a run may be there and not be listed
+        if name in experiments or (n > 3 and all(map(is_folder_name, parts[:n])) and version_names(storage, name)):
+            return name, parts[n:]
+    # what is in the folder of a run has the beginning of that run's name, and is asked for by the whole of it
+    plain = [name for name in experiments if not any(parse_version(part) for part in name.split("/"))]
+    for n in range(len(parts), 1, -1):
+        fitting = [name for name in plain if name.startswith("/".join(parts[:n]))]
+        if len(fitting) == 1:
+            return fitting[0], parts[n:]
+    return None, parts
 
 
 def _pick(text: str, names: list[str], what: str, storage: Storage) -> str:
@@ -198,7 +248,8 @@ def runs_by_version(storage: Storage, experiment: str | None = None) -> list[tup
     if experiment is None:
         versions = _versions_by_experiment(storage)
     else:
-        versions = {experiment: version_names(storage, experiment) if is_experiment_name(experiment) else []}
+        is_name = all(map(is_folder_name, experiment.split("/")))
+        versions = {experiment: version_names(storage, experiment) if is_name else []}
         if not versions[experiment]:
             names = list_experiments(storage)
             hint = hint_for(experiment, names) or "`scythe allocate FILE` makes a first run."

@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "RUN_FOLDERS",
     "TIMESTAMP_FORMAT",
     "RunLayout",
     "parse_timestamp",
     "version_claim_key",
 ]
 
+
+RUN_FOLDERS = frozenset({"artifacts", "files", "final", "outcomes", "results", "scatter-gather"})
+"""The folders of a run, and of one that scythe-engine made; others may hold runs that it has allocated."""
 
 TIMESTAMP_FORMAT = "%Y-%m-%d_%H-%M-%S"
 _TIMESTAMP = re.compile(r"(\d{4})-(\d{2})-(\d{2})_(\d{2})-(\d{2})-(\d{2})", re.ASCII)
@@ -40,6 +44,10 @@ def parse_timestamp(text: str) -> datetime | None:
         return None
 
 
+def _leads_out(name: str) -> bool:
+    return name in ("", ".", "..") or "\\" in name
+
+
 def version_claim_key(experiment: str, version: SemVer) -> str:
     """The object that an allocation holds, for a moment, while it makes the first run of a version."""
     return f"{experiment}/.{version}.claim"
@@ -50,7 +58,7 @@ class RunLayout:
     """The keys of one run.
 
     Attributes:
-        experiment: The experiment's folder.
+        experiment: The experiment's folder; one that is below others has `/` in its name.
         version: The version.
         timestamp: When the run was allocated, whole seconds, UTC.
     """
@@ -64,14 +72,12 @@ class RunLayout:
         """Read `<experiment>/<version>/<timestamp>`; None for anything else."""
         from scythe_cli.core.semver import SemVer
 
-        parts = experiment_id.split("/")
-        if len(parts) != 3:
-            return None
-        version, timestamp = SemVer.parse(parts[1]), parse_timestamp(parts[2])
+        *names, last_but_one, last = ["", *experiment_id.split("/")]
+        version, timestamp = SemVer.parse(last_but_one), parse_timestamp(last)
         # a name that an older program gave may hold other characters, but must not lead out of the storage
-        if version is None or timestamp is None or parts[0] in ("", ".", "..") or "\\" in parts[0]:
+        if version is None or timestamp is None or len(names) < 2 or any(_leads_out(name) for name in names[1:]):
             return None
-        return cls(parts[0], version, timestamp)
+        return cls("/".join(names[1:]), version, timestamp)
 
     @property
     def experiment_id(self) -> str:

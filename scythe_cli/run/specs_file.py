@@ -32,25 +32,30 @@ from scythe_cli.model.spec_rows import META_SCHEMA, NOT_INPUT, with_meta
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.storage.base import MissingKeyError, Storage
 
-__all__ = ["SpecFile", "specs_hash", "write_new_specs", "write_specs"]
+__all__ = ["SpecFile", "input_file_names", "specs_hash", "write_new_specs", "write_specs"]
 
 
 _INDEX_KEY = b"scythe:index"
+_FILES_KEY = b"scythe:files"
 _OUTPUTS_KEY = b"scythe:outputs"
 _ROW_GROUP_ROWS = 65_536
 
 
-def write_specs(path: Path, specs: pa.Table, index_names: Sequence[str], outputs: pa.Schema) -> None:
+def write_specs(
+    path: Path, specs: pa.Table, index_names: Sequence[str], outputs: pa.Schema, file_names: Sequence[str] = ()
+) -> None:
     """Write a local `specs.pq`.
 
     Args:
         path: Where to.
         specs: `META_SCHEMA` and the input columns.
-        index_names: The input columns that are levels of the index of final tables.
+        index_names: The inputs that are levels of the index of final tables; those inside of a column of structs have
+            dotted names.
         outputs: The schema of outcomes, kept here so that the tables of a run have the right schema without the
             experiment's code, and with no outcome at all.
+        file_names: The input columns that refer to files.
     """
-    _write(path, specs.schema, _pieces(specs), index_names, outputs)
+    _write(path, specs.schema, _pieces(specs), index_names, outputs, file_names)
 
 
 def write_new_specs(
@@ -60,6 +65,7 @@ def write_new_specs(
     root_workflow_run_id: str,
     index_names: Sequence[str],
     outputs: pa.Schema,
+    file_names: Sequence[str] = (),
 ) -> None:
     """Write a local `specs.pq` from input columns alone.
 
@@ -72,6 +78,7 @@ def write_new_specs(
         root_workflow_run_id: The id of the execution of the whole run.
         index_names: See `write_specs`.
         outputs: See `write_specs`.
+        file_names: See `write_specs`.
     """
 
     def specs() -> Iterator[pa.Table]:
@@ -81,15 +88,21 @@ def write_new_specs(
             first_row += piece.num_rows
 
     schema = with_meta(inputs.slice(0, 0), experiment_id, root_workflow_run_id).schema
-    _write(path, schema, specs(), index_names, outputs)
+    _write(path, schema, specs(), index_names, outputs, file_names)
 
 
 def _write(
-    path: Path, schema: pa.Schema, specs: Iterable[pa.Table], index_names: Sequence[str], outputs: pa.Schema
+    path: Path,
+    schema: pa.Schema,
+    specs: Iterable[pa.Table],
+    index_names: Sequence[str],
+    outputs: pa.Schema,
+    file_names: Sequence[str],
 ) -> None:
     metadata = {
         **(schema.metadata or {}),
         _INDEX_KEY: json.dumps(list(index_names)).encode(),
+        _FILES_KEY: json.dumps(list(file_names)).encode(),
         _OUTPUTS_KEY: base64.b64encode(outputs.serialize().to_pybytes()),
         **UNSEALED,
     }
@@ -179,13 +192,30 @@ class SpecFile:
             yield opened
 
     @property
-    def index_names(self) -> list[str]:
-        """The input columns that are levels of the index of final tables."""
+    def index_fields(self) -> list[pa.Field[Any]]:
+        """The inputs that are levels of the index of final tables; those inside of structs have dotted names."""
         with self._reading():
             names: Any = json.loads((self.schema.metadata or {}).get(_INDEX_KEY, b"[]"))
-            if not isinstance(names, list) or not all(name in self.input_names for name in cast("list[Any]", names)):
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in cast("list[Any]", names)):
+                raise ValueError("its index has levels that are no names")
+            return [self._inner_field(name) for name in cast("list[str]", names)]
+
+    def _inner_field(self, name: str) -> pa.Field[Any]:
+        column, *path = _path_to(name, self.input_names)
+        if column not in self.input_names:
+            raise ValueError("its index has levels that are no columns")
+        field = self.schema.field(column)
+        for part in path:
+            struct: Any = field.type
+            if not pa.types.is_struct(struct) or struct.get_field_index(part) < 0:
                 raise ValueError("its index has levels that are no columns")
-            return cast("list[str]", names)
+            field = struct.field(part)
+        return field.remove_metadata().with_name(name)
+
+    def index_column(self, specs: pa.Table, name: str) -> pa.ChunkedArray[Any]:
+        """A level of the index, from some of the specs."""
+        column, *path = _path_to(name, specs.column_names)
+        return cast("Any", pc).struct_field(specs.column(column), path) if path else specs.column(column)
 
     @property
     def input_names(self) -> list[str]:
@@ -256,6 +286,20 @@ class SpecFile:
             yield
         except (pa.ArrowException, OSError, ValueError, TypeError, RecursionError) as error:
             raise _unreadable(str(self.path), error) from error
+
+
+def input_file_names(schema: pa.Schema) -> list[str]:
+    """The columns of `specs.pq` that refer to files; none where an older program wrote it."""
+    try:
+        names: Any = json.loads((schema.metadata or {}).get(_FILES_KEY, b"[]"))
+    except (ValueError, RecursionError):
+        return []
+    return [name for name in names if name in schema.names] if isinstance(names, list) else []
+
+
+def _path_to(name: str, columns: Sequence[str]) -> list[str]:
+    """A column, and what is inside of it."""
+    return [name] if name in columns else name.split(".")
 
 
 def _check_columns(schema: pa.Schema) -> None:

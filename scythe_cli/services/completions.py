@@ -55,7 +55,7 @@ def remember_runs(location: str, runs: Mapping[str, Mapping[str, Iterable[str]]]
 
 def remember_run(location: str, experiment_id: str) -> None:
     """Take note of one run that is there."""
-    experiment, version, stamp = experiment_id.split("/")
+    experiment, version, stamp = experiment_id.rsplit("/", 2)
     with _changed(location) as known:
         versions = known["runs"].setdefault(experiment, {})
         stamps = versions.setdefault(version, [])

@@ -393,7 +393,6 @@ def test_script_in_the_style_of_scythe_engine(tmp_path: Path, guard: str) -> Non
         "root_workflow_run_id",
         "r_value",
         "lpd",
-        "weather",
         "sort_subindex",
     ]
     assert len(hourly) == 60
@@ -418,7 +417,6 @@ def test_values_are_those_of_a_plain_loop(project: Path) -> None:
         "root_workflow_run_id",
         "area",
         "kind",
-        "weather",
         "mode",
         "big",
     ]

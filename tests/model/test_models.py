@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 import logging
 import pickle
 import subprocess
 import sys
 from copy import deepcopy
+from datetime import date, datetime, time, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from scythe_cli.arrow.seeds import REPETITION, RowSeeds
 from scythe_cli.base import (
@@ -32,6 +34,7 @@ from scythe_cli.base import (
     output_columns,
     output_files,
 )
+from scythe_cli.model.columns import file_columns
 from scythe_cli.model.spec_rows import with_meta
 from scythe_cli.settings import ScytheStorageSettings
 
@@ -77,7 +80,8 @@ assert not heavy, heavy
 
 def test_which_columns_are_which() -> None:
     assert [column.name for column in input_columns(Spec)] == ["u_value", "weather", "parts", "part", "note"]
-    assert [column.name for column in index_columns(Spec)] == ["u_value", "weather", "note"]
+    assert [column.name for column in index_columns(Spec)] == ["u_value", "part.a", "note"]
+    assert [column.name for column in file_columns(Spec)] == ["weather"]
     assert [column.name for column in output_columns(Output)] == ["heat", "series"]
     assert [column.name for column in output_files(Output)] == ["plot"]
     assert {*SPEC_LEVELS, "storage_settings", "sort_subindex"} == RESERVED_INPUT_FIELDS
@@ -86,8 +90,8 @@ def test_which_columns_are_which() -> None:
 
 def test_the_index_of_one_row() -> None:
     index = spec().make_multiindex()
-    assert list(index.names) == [*SPEC_LEVELS, "u_value", "weather", "note"]
-    assert index.to_list()[0][:-1] == (RUN, 7, "w", "r", 1.5, "w.epw")
+    assert list(index.names) == [*SPEC_LEVELS, "u_value", "part.a", "note"]
+    assert index.to_list()[0][:-1] == (RUN, 7, "w", "r", 1.5, 1)
     assert pd.isna(index.to_list()[0][-1])
 
 
@@ -103,7 +107,7 @@ def test_the_index_of_several_rows_counts_them() -> None:
 def test_the_index_of_no_rows_has_its_levels(data: Any) -> None:
     index = spec().make_multiindex(n_rows=0, additional_index_data=data)
     assert len(index) == 0
-    assert list(index.names) == [*SPEC_LEVELS, "u_value", "weather", "note", *(data or {})]
+    assert list(index.names) == [*SPEC_LEVELS, "u_value", "part.a", "note", *(data or {})]
 
 
 def test_additional_index_data_for_all_rows_or_each() -> None:
@@ -141,9 +145,10 @@ def test_the_subindex_is_a_level_too() -> None:
 
 
 def test_fields_can_be_left_out() -> None:
-    index = spec().make_multiindex(additional_excludes=frozenset({"weather", "root_workflow_run_id", "nothing"}))
+    index = spec().make_multiindex(additional_excludes=frozenset({"part", "root_workflow_run_id", "nothing"}))
     assert list(index.names) == ["experiment_id", "sort_index", "workflow_run_id", "u_value", "note"]
-    again = spec().make_multiindex({"weather": "cold"}, additional_excludes=frozenset({"weather"}))
+    assert "part.a" not in spec().make_multiindex(additional_excludes=frozenset({"part.a"})).names
+    again = spec().make_multiindex({"weather": "cold"})
     assert again.get_level_values("weather").to_list() == ["cold"]
 
 
@@ -171,9 +176,54 @@ def test_a_computed_feature_replaces_no_field() -> None:
 
 
 def test_the_index_shows_the_spec_as_it_was_allocated() -> None:
-    fetched = spec(weather=Path("/cache/abc"))
-    fetched._original_spec = spec(weather="s3://bucket/w.epw")
-    assert fetched.make_multiindex().get_level_values("weather").to_list() == ["s3://bucket/w.epw"]
+    class Featured(Spec):
+        @property
+        def computed_features(self) -> dict[str, int | float | str]:
+            return {"at": str(self.weather)}
+
+    fetched = Featured(u_value=2, weather=Path("/cache/abc"))
+    fetched._original_spec = Featured(u_value=1, weather="s3://bucket/w.epw")
+    index = fetched.make_multiindex()
+    assert index.get_level_values("at").to_list() == ["s3://bucket/w.epw"]
+    assert index.get_level_values("u_value").to_list() == [1]
+
+
+def test_references_to_files_are_no_levels_and_scalars_of_nested_models_are() -> None:
+    class Deep(BaseModel):
+        height: float
+        plan: FileReference
+        layers: list[int] = []
+
+    class Outer(BaseModel):
+        deep: Deep | None = None
+        itself: Outer | None = None
+        mass: int = 1
+
+    class Nested(ExperimentInputSpec):
+        outer: Outer
+        maybe: Part | None = None
+
+    names = ["outer.deep.height", "outer.mass", "maybe.a"]
+    assert [column.name for column in index_columns(Nested)] == names
+    full = Nested(outer=Outer(deep=Deep(height=2.5, plan=Path("p.dxf"))), maybe=Part(a=3)).make_multiindex()
+    assert list(full.names)[4:] == names
+    assert full.to_list()[0][4:] == (2.5, 1, 3)
+    empty = Nested(outer=Outer()).make_multiindex().to_frame(index=False)
+    assert empty[["outer.deep.height", "maybe.a"]].isna().all(axis=None)
+
+
+def test_dates_and_times_are_such_in_the_index() -> None:
+    class Dated(ExperimentInputSpec):
+        day: date
+        at: datetime
+        zoned: AwareDatetime
+        hour: time
+        took: timedelta
+
+    zoned = datetime(2024, 1, 1, 5, tzinfo=timezone(timedelta(hours=2)))
+    values = (date(2024, 1, 2), datetime(2024, 1, 2, 3), zoned, time(4), timedelta(minutes=5))
+    given = Dated(**dict(zip(["day", "at", "zoned", "hour", "took"], values, strict=True)))
+    assert given.make_multiindex({"until": date(2025, 1, 1)}).to_list()[0][4:] == (*values, date(2025, 1, 1))
 
 
 def test_index_levels_keep_their_names() -> None:
@@ -284,7 +334,11 @@ FRAME = {"a": [1, 2]}
 def test_tables_of_three_libraries_are_taken_as_they_are(frame: Any) -> None:
     output = Output(heat=1, dataframes={"hourly": frame})
     assert output.dataframes["hourly"] is frame
-    assert output.model_dump(mode="json")["dataframes"] == {"hourly": type(frame).__name__}
+    assert output.model_dump()["dataframes"]["hourly"] is frame
+    read = Output.model_validate(json.loads(json.dumps(output.model_dump(mode="json"))))
+    assert read.heat == 1
+    assert read.dataframes["hourly"].equals(pd.DataFrame(FRAME))
+    assert Output.model_validate_json(output.model_dump_json()).dataframes["hourly"].equals(pd.DataFrame(FRAME))
     assert "dataframes" not in output.model_json_schema()["properties"]
 
 

@@ -106,7 +106,7 @@ def render_report(content: Content) -> str:
     def draw(shape: Shape, width: int, height: int | None) -> Markup:
         return Markup(svg_of(shape, next(pictures), width=width, height=height or natural_height(shape)))
 
-    experiment, experiment_version, _ = content.experiment_id.split("/")
+    experiment, experiment_version, _ = content.experiment_id.rsplit("/", 2)
     origin = content.manifest.provenance if content.manifest else None
     return (
         templates()

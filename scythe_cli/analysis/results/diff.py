@@ -116,7 +116,7 @@ def _states(side: DiffSide) -> pl.DataFrame | None:
 
 
 def _spec_values(side: DiffSide, inputs: Sequence[str], rows: set[int]) -> dict[int, dict[str, Any]]:
-    chosen = side.specs.filter(pl.col(SORT).is_in(list(rows)))
+    chosen = side.shown.filter(pl.col(SORT).is_in(list(rows)))
     return {row[SORT]: {name: row[name] for name in inputs} for row in chosen.iter_rows(named=True)}
 
 

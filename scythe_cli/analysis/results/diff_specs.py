@@ -7,10 +7,13 @@ the second with the second, and so on.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import cast
 
 import polars as pl
 import pyarrow.parquet as pq
 
+from scythe_cli.analysis.results.source_names import source_names
 from scythe_cli.analysis.results.tables import index_levels, local_copy, reading, scan_table
 from scythe_cli.errors import NotFoundError, UsageError
 from scythe_cli.model.spec_rows import NOT_INPUT
@@ -62,6 +65,15 @@ class DiffSide:
             frame = frame.with_row_index(SORT).with_columns(pl.col(SORT).cast(pl.Int64))
         self.inputs = [name for name in frame.columns if name not in NOT_INPUT]
         self.specs = frame.select(SORT, *self.inputs)
+
+    @cached_property
+    def shown(self) -> pl.DataFrame:
+        """The specs with each file by the name of its source file."""
+        files = source_names(self.run)
+        return self.specs.with_columns(
+            cast("pl.Series", pl.from_arrow(files.of(name, self.specs[SORT].to_arrow()))).cast(pl.String).alias(name)
+            for name in files.columns
+        )
 
     def contents(self) -> dict[str, str]:
         """URI to the hash of the content, of all uploaded files."""

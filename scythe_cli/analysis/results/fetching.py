@@ -26,6 +26,7 @@ from scythe_cli.analysis.results.fetch_folder import (
     as_is,
 )
 from scythe_cli.analysis.results.output_files import fetch_output_files
+from scythe_cli.analysis.results.source_names import levels_at, named_table
 from scythe_cli.analysis.results.spreadsheets import check_fits_sheet, write_csv, write_workbook
 from scythe_cli.analysis.results.tables import choose_tables
 from scythe_cli.core.folders import owned_prefix
@@ -74,7 +75,7 @@ def fetch_run(
             chosen = {name: sources[name] for name in choose_tables(tables, sources, run)}
             if files is not False and _REFERENCES not in sources:
                 raise NotFoundError(f"{run.experiment_id} has no output files")
-            fetched, gathers = _fetch_tables(folder, chosen, format, raw_cells, progress)
+            fetched, gathers = _fetch_tables(run, folder, chosen, format, raw_cells, progress)
             if files is not False:
                 _noting(sources[_REFERENCES], gathers).get(references)
             # all are made from the same outcomes, and none came or went meanwhile
@@ -94,6 +95,7 @@ def fetch_run(
 
 
 def _fetch_tables(
+    run: StoredRun,
     folder: FetchFolder,
     sources: Mapping[str, Source],
     format: TableFormat,  # noqa: A002 - as above
@@ -102,16 +104,16 @@ def _fetch_tables(
 ) -> tuple[list[FetchedFile], list[str]]:
     """Bring tables to the folder; returns the files, and which gathers they are of."""
     if format == "xlsx":
-        job, notices = _workbook_job(sources, raw_cells, progress)
+        job, notices = _workbook_job(run, sources, raw_cells, progress)
         jobs = [job]
         fetched = [file.model_copy(update={"notices": notices}) for file in folder.fetch(jobs, None)]
     else:
-        convert = _converter(format, raw_cells)
         jobs: list[FetchJob] = []
         for name, source in sources.items():
             gathers: list[str] = []
             marked = source.marked("raw cells") if format == "csv" and raw_cells else source
             facts = {_GATHERS: gathers}
+            convert = _converter(run, name, format, raw_cells)
             jobs.append(FetchJob(name, f"{name}.{format}", _noting(marked, gathers), convert, facts))
         fetched = folder.fetch(jobs, progress)
     return fetched, [gather for job in jobs for gather in folder.remembered(job, _GATHERS) or ()]
@@ -146,7 +148,7 @@ def _stored(storage: Storage, key: str) -> Source:
     return Source.stored(storage, key, info)
 
 
-def _converter(format: TableFormat, raw_cells: bool) -> Convert:  # noqa: A002 - as above
+def _converter(run: StoredRun, table: str, format: TableFormat, raw_cells: bool) -> Convert:  # noqa: A002 - as above
     if format == "pq":
         return as_is
 
@@ -154,15 +156,20 @@ def _converter(format: TableFormat, raw_cells: bool) -> Convert:  # noqa: A002 -
         parquet = target.with_name(f"{target.name}.source")
         get(parquet)
         try:
-            write_csv(pl.scan_parquet(parquet, glob=False), target, raw_cells=raw_cells)
+            write_csv(_shown(run, table, parquet), target, raw_cells=raw_cells)
         except POLARS_ERRORS as error:
             raise StorageError(f"{target.name} cannot be made: {first_line(error)}") from error
 
     return convert
 
 
+def _shown(run: StoredRun, table: str, parquet: Path) -> pl.LazyFrame:
+    """A table for people: with the names of input files."""
+    return named_table(run, table, pl.scan_parquet(parquet, glob=False), levels_at(parquet))
+
+
 def _workbook_job(
-    sources: Mapping[str, Source], raw_cells: bool, progress: ProgressOfFetch | None
+    run: StoredRun, sources: Mapping[str, Source], raw_cells: bool, progress: ProgressOfFetch | None
 ) -> tuple[FetchJob, list[str]]:
     """Write all tables to one workbook: what is opened in Excel is one file. Notices come as it is written."""
     name = next(iter(sources)) if len(sources) == 1 else _WORKBOOK
@@ -178,7 +185,7 @@ def _workbook_job(
                 _noting(source, gathers).get(parquet)
                 metadata: Any = pq.read_metadata(parquet)
                 check_fits_sheet(table, metadata.num_rows, metadata.num_columns)
-                frames[table] = pl.scan_parquet(parquet, glob=False)
+                frames[table] = _shown(run, table, parquet)
 
             def tell(table: str) -> None:
                 if progress:

@@ -22,7 +22,8 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 
 from scythe_cli.analysis.records import FetchedFile, QueryColumn, QueryResult
-from scythe_cli.analysis.results.tables import local_copy
+from scythe_cli.analysis.results.source_names import SourceNames, shown_columns, source_names
+from scythe_cli.analysis.results.tables import index_levels, local_copy
 from scythe_cli.core.cores import usable_cores
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.core.text import hint_for
@@ -206,23 +207,57 @@ def _register(connection: duckdb.DuckDBPyConnection, parts: Mapping[str, Sequenc
     )
     parquet = pyarrow.dataset.ParquetFileFormat(default_fragment_scan_options=options)
     for name, of_runs in parts.items():
-        if not several:
-            connection.register(name, _dataset(of_runs[0], parquet))
-            continue
         selects: list[str] = []
         for position, part in enumerate(of_runs):
             dataset: Any = _dataset(part, parquet)
             inner = f"{name} {position}"
+            columns = _columns(connection, part, name, inner, dataset.schema)
+            if not several and columns is None:
+                connection.register(name, dataset)
+                continue
             connection.register(inner, dataset)
-            own = {column.casefold() for column in dataset.schema.names}
-            # a column of the table's own keeps its name
-            version, run = ("run_version" if "version" in own else "version", "run_time" if "run" in own else "run")
-            timestamp = part.run.experiment_id.rsplit("/", 1)[1]
-            selects.append(
-                f"SELECT {_text(str(part.run.layout.version))} AS {_name(version)}, "
-                f"{_text(timestamp)} AS {_name(run)}, * FROM {_name(inner)}"
-            )
-        connection.execute(f"CREATE VIEW {_name(name)} AS {' UNION ALL BY NAME '.join(selects)}")
+            more = f"{_of_run(part, dataset.schema)}, " if several else ""
+            selects.append(f"SELECT {more}{columns or '*'} FROM {_name(inner)}")
+        if selects:
+            connection.execute(f"CREATE VIEW {_name(name)} AS {' UNION ALL BY NAME '.join(selects)}")
+
+
+def _of_run(part: _Part, schema: pa.Schema) -> str:
+    """The columns that tell of which run a row is."""
+    own = {column.casefold() for column in schema.names}
+    # a column of the table's own keeps its name
+    version, run = ("run_version" if "version" in own else "version", "run_time" if "run" in own else "run")
+    timestamp = part.run.experiment_id.rsplit("/", 1)[1]
+    return f"{_text(str(part.run.layout.version))} AS {_name(version)}, {_text(timestamp)} AS {_name(run)}"
+
+
+def _columns(
+    connection: duckdb.DuckDBPyConnection, part: _Part, table: str, inner: str, schema: pa.Schema
+) -> str | None:
+    """The columns of a table with the names of input files among them; None where there are none.
+
+    They are looked up as the rows are read: a join might change the order of the rows.
+    """
+    files = source_names(part.run) if table != _SPECS and "sort_index" in schema.names else SourceNames({})
+    if not files.columns:
+        return None
+    lookups: dict[str, str] = {}
+    for field, shown in shown_columns(files, table, schema.names).items():
+        function = f"{field} of {inner}"
+        options: Any = {"type": "arrow", "null_handling": "special"}
+        connection.create_function(function, _lookup(files, field), ["BIGINT"], "VARCHAR", **options)
+        lookups[shown] = f"{_name(function)}(sort_index::BIGINT) AS {_name(shown)}"
+    levels = [name for name in index_levels(schema) if name in schema.names]
+    rest = [name for name in schema.names if name not in levels]
+    new = [lookup for shown, lookup in lookups.items() if shown not in schema.names]
+    return ", ".join([*map(_name, levels), *new, *(lookups.get(name, _name(name)) for name in rest)])
+
+
+def _lookup(files: SourceNames, field: str) -> Any:
+    def names(sort_index: Any) -> Any:
+        return files.of(field, sort_index.combine_chunks()).cast(pa.string())
+
+    return names
 
 
 def _dataset(part: _Part, parquet: Any) -> Any:

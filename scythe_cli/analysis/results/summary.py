@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scythe_cli.analysis.records import TableColumn, TableSummary
+from scythe_cli.analysis.results.source_names import SourceNames, shown_columns, source_names
 from scythe_cli.analysis.results.tables import (
     FieldText,
     field_texts,
@@ -69,16 +70,45 @@ def summarise_table(run: StoredRun, name: str = "scalars", rows: int = 10) -> Ta
             facts = _facts(file, head.schema)
             exact = n_rows <= _EXACT_ROWS
             values = _exact(frame, head.schema) if exact else _estimated(path, file, head.schema, facts)
-        cells = head.to_dicts()
         columns = [_column(c, t, facts[c], values.get(c, {}), c in levels, texts) for c, t in head.schema.items()]
+        head, columns = _with_files(run, name, path, head, columns, texts)
     return TableSummary(
         experiment_id=run.experiment_id,
         name=name,
         uri=run.storage.uri(key),
         n_rows=n_rows,
         columns=columns,
-        head=cells,
+        head=head.to_dicts(),
     )
+
+
+def _with_files(
+    run: StoredRun,
+    table: str,
+    path: Path,
+    head: pl.DataFrame,
+    columns: list[TableColumn],
+    texts: Mapping[str, FieldText],
+) -> tuple[pl.DataFrame, list[TableColumn]]:
+    """The head and the columns with the names of input files, behind the levels of the index."""
+    files = source_names(run) if "sort_index" in head.columns else SourceNames({})
+    if not files.columns:
+        return head, columns
+    of_rows: Any = pq.read_table(path, columns=["sort_index"]).column(0).combine_chunks()
+    by_name = {column.name: column for column in columns}
+    new: list[str] = []
+    for field, shown in shown_columns(files, table, head.columns).items():
+        if shown not in by_name:
+            new.append(shown)
+        cells: Any = pl.from_arrow(files.of(field, head["sort_index"].to_arrow()))
+        head = head.with_columns(cells.cast(pl.String).alias(shown))
+        names: Any = files.of(field, of_rows)
+        n_unique = len(names.indices.unique())
+        values = {"n_null": names.null_count, "n_unique": n_unique}
+        by_name[shown] = _column(shown, pl.String(), _Facts(None), values, False, texts)
+    levels = [column.name for column in columns if column.is_index]
+    order = [*levels, *new, *(name for name in by_name if name not in levels and name not in new)]
+    return head.select(order), [by_name[name] for name in order]
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pyarrow.parquet as pq
 
+from scythe_cli.analysis.results.source_names import source_names
 from scythe_cli.analysis.results.tables import (
     META_COLUMNS,
     index_levels,
@@ -82,7 +83,12 @@ def tidy_frame(run: StoredRun, table: str | None = None, *, ids: bool = False) -
         frame = scan_table(run.storage, key)
         outputs = [name for name in frame.collect_schema() if name not in levels and name not in META_COLUMNS]
     spec_inputs, specs = _specs(run)
-    own = [name for name in levels if name not in META_COLUMNS]
+    all_own = [name for name in levels if name not in META_COLUMNS]
+    # those of nested models, which come with these
+    candidates = all_own if levels else outputs  # a table that somebody has rewritten may not tell its levels
+    inner = [name for name in candidates if name not in spec_inputs and name.partition(".")[0] in spec_inputs]
+    frame, outputs = frame.drop(inner), [name for name in outputs if name not in inner]
+    own = [name for name in all_own if name not in inner]
     inputs = [name for name in spec_inputs if name in own] if spec_inputs else own
     features = [name for name in own if name not in inputs]
     # lists and nested models are no levels of an index, and so in no final table
@@ -93,7 +99,7 @@ def tidy_frame(run: StoredRun, table: str | None = None, *, ids: bool = False) -
     frame_levels: list[str] = []
     values: list[str] = []
     if table is not None:
-        frame, frame_levels, values = _joined(run, table, table_key(run, table), frame, own)
+        frame, frame_levels, values = _joined(run, table, table_key(run, table), frame, all_own)
     meta = [name for name in META_COLUMNS if ids or name == _SORT]
     there = frame.collect_schema()
     frame = frame.select(
@@ -119,6 +125,9 @@ def _specs(run: StoredRun) -> tuple[list[str], pl.LazyFrame | None]:
         names = list(specs.collect_schema())
     if _SORT not in names:
         return [], None
+    files = source_names(run)
+    if files.columns:
+        specs = specs.drop(files.columns).join(files.frame().lazy(), on=_SORT, how="left", maintain_order="left")
     return [name for name in names if name not in NOT_INPUT], specs
 
 

@@ -19,17 +19,18 @@ def find_run(session: Session, run: str | None, latest: bool, version: str | Non
         UsageError: If they do not go together.
         NotFoundError: If there is no such run.
     """
+    from scythe_cli.core.names import parse_version
     from scythe_cli.errors import UsageError
 
     project = session.project()
     parts = [part for part in (run or "").strip("/").split("/") if part]
     if version is None:
-        if latest and len(parts) > 2:
+        if latest and len(parts) > 2 and parse_version(parts[-2]):
             raise UsageError(f"--latest does not go with one run, {run}", hint="Leave one of them out.")
         return project.run("/".join(parts) or "latest")
     if latest:
         raise UsageError("--latest and --version do not go together", hint="Leave one of them out.")
-    if len(parts) > 1:
+    if any(part.startswith("v") and parse_version(part) for part in parts[-2:]):
         raise UsageError(f"--version does not go with {run}, which has a version", hint="Leave one of them out.")
     if not parts or parts == ["latest"]:
         names = project.experiment_names()
@@ -38,7 +39,7 @@ def find_run(session: Session, run: str | None, latest: bool, version: str | Non
                 "--version needs the name of an experiment", hint="Write `scythe results … NAME --version V`."
             )
         parts = names
-    return project.run(f"{parts[0]}/{version if version.startswith('v') else 'v' + version}")
+    return project.run(f"{'/'.join(parts)}/{version if version.startswith('v') else 'v' + version}")
 
 
 def find_two_runs(session: Session, a: str, b: str) -> tuple[Run, Run]:

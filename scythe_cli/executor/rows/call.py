@@ -219,7 +219,7 @@ class Leaf:
         warnings: list[Warned],
     ) -> dict[str, Frame] | None:
         def own() -> dict[str, Any]:
-            return spec.model_dump(mode="json", include=set(taken), by_alias=False, warnings=False) | features
+            return spec.index_values() | features
 
         return convert_frames(output.dataframes, taken, own, warnings) if output.dataframes else None
 

@@ -275,7 +275,7 @@ def _is_specs(name: object, values: Any, taken: frozenset[str], own: Callable[[]
 def _is_same(a: Any, b: Any) -> bool:
     if a is None or b is None or a != a or b != b:
         return (a is None or a != a) and (b is None or b != b)
-    return bool(a == b) or str(a) == str(b)
+    return bool(a == b) or str(a) == str(b) or (hasattr(b, "isoformat") and a == b.isoformat())
 
 
 def _level_name(name: object, position: int | None, frame: pd.DataFrame) -> str:

@@ -98,7 +98,7 @@ def gather(
         ):
             for outcomes in ranges:
                 inputs = specs.read(outcomes.start, outcomes.stop, repeats=sorted(RUN_LEVELS))
-                rows = _rows_of(plan, inputs, outcomes)
+                rows = _rows_of(plan, specs, inputs, outcomes)
                 kept_otherwise.add(rows.get("warnings"))
                 tables.write(rows)
                 counts[State.SUCCEEDED] += outcomes.good.height
@@ -161,8 +161,9 @@ def _plan_of(specs: SpecFile, parts: Sequence[PartFile], columns: Columns) -> tu
     """What the tables of a run look like, from its specs and the schemas of its ledger, and what is said of that."""
     features = _stripped(columns.plain, FEATURE)
     index_fields = [*META_SCHEMA]
-    index_fields += [specs.schema.field(name).remove_metadata() for name in specs.index_names]
-    index_fields += [f for f in features if f.name not in specs.index_names]
+    index_fields += specs.index_fields
+    known = {f.name for f in index_fields}
+    index_fields += [f for f in features if f.name not in known]
     index = pa.schema(index_fields)
     # those of the model first, in its order; types as all parts of the ledger have them
     outputs = unify_types([specs.output_schema, columns.plain], lambda name: name.startswith((SCALAR, FILE)))
@@ -238,13 +239,13 @@ def _range_size(parts: Sequence[PartFile]) -> int:
     return _ROWS_AT_ONCE if not per_spec_bytes else min(_ROWS_AT_ONCE, int(_FRAME_BYTES_AT_ONCE / per_spec_bytes) + 1)
 
 
-def _rows_of(plan: FinalPlan, inputs: pa.Table, outcomes: Range) -> dict[str, pa.Table | FrameRows]:
+def _rows_of(plan: FinalPlan, specs: SpecFile, inputs: pa.Table, outcomes: Range) -> dict[str, pa.Table | FrameRows]:
     """What a range adds to each table."""
     good = outcomes.good
     added: dict[str, pa.Table | FrameRows] = {}
     if good.height:
         rows = good.to_arrow(compat_level=pl.CompatLevel.oldest())
-        index = _index_of(plan, _inputs_of(inputs, good["sort_index"], outcomes.start), rows)
+        index = _index_of(plan, specs, _inputs_of(inputs, good["sort_index"], outcomes.start), rows)
         added["scalars"] = _beside(index, rows, plan.scalars, SCALAR, plan.names)
         if len(plan.files):
             added["result_file_refs"] = _beside(index, rows, plan.files, FILE, plan.names)
@@ -279,16 +280,17 @@ def _inputs_of(inputs: pa.Table, sort_index: pl.Series, start: int) -> pa.Table:
     return inputs.take(numbers(sort_index.to_numpy() - start, pa.int64()))
 
 
-def _index_of(plan: FinalPlan, inputs: pa.Table, rows: pa.Table) -> pa.Table:
+def _index_of(plan: FinalPlan, specs: SpecFile, inputs: pa.Table, rows: pa.Table) -> pa.Table:
     """The index of the rows: one line for each, with the spec's levels."""
+    own = {*META_SCHEMA.names, *(f.name for f in specs.index_fields)}
     columns: list[Any] = []
     for f in plan.index:
         if f.name in ("workflow_run_id", "sort_index"):
             column = rows.column(f.name)
-        elif f.name in plan.features.names and f.name not in inputs.column_names:
+        elif f.name in plan.features.names and f.name not in own:
             column = rows.column(FEATURE + f.name)
         else:
-            column = inputs.column(f.name)
+            column = specs.index_column(inputs, f.name)
         columns.append(column if f.name in RUN_LEVELS else convert_column(column, f.type))
     return pa.Table.from_arrays(columns, names=plan.index.names)
 

@@ -29,7 +29,7 @@ from scythe_cli.engines.base import Engine, Job
 from scythe_cli.errors import ScytheError, SpecsError
 from scythe_cli.executor.code import code_of, source_of
 from scythe_cli.executor.limits import StopSignal
-from scythe_cli.model.columns import index_columns, input_columns, outcome_schema
+from scythe_cli.model.columns import file_columns, index_columns, input_columns, outcome_schema
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.model.spec_rows import NOT_INPUT, artifacts_mark, build_specs, with_meta
@@ -356,7 +356,8 @@ def _write_specs(request: AllocationRequest, run: RunLayout, inputs: pa.Table, w
     with TemporaryDirectory(prefix=owned_prefix("specs")) as folder:
         path = Path(folder) / "specs.pq"
         outputs = outcome_schema(request.experiment.output_validator_type)
-        write_new_specs(path, inputs, run.experiment_id, workflow_run_id, names, outputs)
+        files = [column.name for column in file_columns(model)]
+        write_new_specs(path, inputs, run.experiment_id, workflow_run_id, names, outputs, files)
         request.storage.take_file(path, run.specs)
 
 
