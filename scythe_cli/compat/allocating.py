@@ -57,7 +57,7 @@ def allocate_specs(runnable: Any, specs: Sequence[ExperimentInputSpec], choices:
         specs: Instances of its input model.
         choices: How.
     """
-    from scythe_cli.model.function_loading import stop_if_in_worker
+    from scythe_cli.model.functions.loading import stop_if_in_worker
     from scythe_cli.services.allocation.submission import execute, submit
     from scythe_cli.services.project import open_project
     from scythe_cli.services.runs.fleet import submit_job
@@ -92,7 +92,7 @@ def _request(
     choices: Choices,
 ) -> AllocationRequest:
     """What is to be allocated, once the specs are known to survive being written and read again."""
-    from scythe_cli.model.entrypoints import entrypoint_of
+    from scythe_cli.model.functions.entrypoints import entrypoint_of
     from scythe_cli.model.spec_rows import table_from_specs
     from scythe_cli.run.manifest import RecursionRecord
     from scythe_cli.sampling.field_values import check_round_trip

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from scythe_cli.errors import CodeChangedError
 from scythe_cli.model.experiment import RegisteredExperiment
-from scythe_cli.model.function_ref import ExperimentTarget, target_of
+from scythe_cli.model.functions.reference import ExperimentTarget, target_of
 
 __all__ = [
     "Source",

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from scythe_cli.executor.template import Template, start_python
-from scythe_cli.model.function_ref import ExperimentTarget
+from scythe_cli.model.functions.reference import ExperimentTarget
 
 __all__ = ["Forking", "Launched", "Launcher", "Spawning"]
 

@@ -16,7 +16,7 @@ from scythe_cli.executor.loop import RunLoop
 from scythe_cli.executor.process import ChildProcess, ChildProcesses
 from scythe_cli.executor.protocol import Phase
 from scythe_cli.executor.template import Templates
-from scythe_cli.model.function_ref import ExperimentTarget
+from scythe_cli.model.functions.reference import ExperimentTarget
 
 if TYPE_CHECKING:
     from scythe_cli.executor.rows.call import RunContext

@@ -23,7 +23,7 @@ from scythe_cli.executor.rows.capture import read_output
 from scythe_cli.executor.rows.workdir import keep_files
 from scythe_cli.executor.scheduling import ChildState, Overdue
 from scythe_cli.executor.template import TemplateLostError, Templates, TemplateState
-from scythe_cli.model.function_ref import ExperimentTarget
+from scythe_cli.model.functions.reference import ExperimentTarget
 
 __all__ = ["ChildProcess", "ChildProcesses"]
 

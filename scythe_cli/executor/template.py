@@ -23,7 +23,7 @@ from scythe_cli.core.states import StartMethod
 from scythe_cli.errors import EngineError
 from scythe_cli.executor.protocol import loading_error
 from scythe_cli.executor.rows.capture import read_output
-from scythe_cli.model.function_ref import ExperimentTarget
+from scythe_cli.model.functions.reference import ExperimentTarget
 
 __all__ = ["Template", "TemplateLostError", "TemplateState", "Templates", "start_python"]
 

@@ -18,9 +18,9 @@ from scythe_cli.core.names import check_experiment_name
 from scythe_cli.core.quantities import Duration, parse_duration, parse_size
 from scythe_cli.core.states import Isolation, KeepFiles, RetryOn, RetryRule, StartMethod
 from scythe_cli.errors import ConfigError, InvalidInputError, RegistrationError
+from scythe_cli.model.functions.signature import signature_of
 from scythe_cli.model.models import ExperimentInputSpec, ExperimentOutputSpec
 from scythe_cli.model.settings import TimeoutSettings
-from scythe_cli.model.signature import signature_of
 
 __all__ = [
     "ExperimentFunction",

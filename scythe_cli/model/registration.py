@@ -19,9 +19,9 @@ from scythe_cli.model.experiment import (
     options_of,
     where_is,
 )
+from scythe_cli.model.functions.plain import experiment_of
+from scythe_cli.model.functions.signature import check_input_model
 from scythe_cli.model.models import ExperimentInputSpec, ExperimentOutputSpec
-from scythe_cli.model.plain import experiment_of
-from scythe_cli.model.signature import check_input_model
 
 __all__ = ["ExperimentRegistry", "ExperimentTypeExists", "ExperimentTypeNotFound", "WorkflowLike", "experiment"]
 

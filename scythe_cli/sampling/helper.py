@@ -23,8 +23,8 @@ import pyarrow as pa
 from scythe_cli.errors import ScytheError
 from scythe_cli.executor.protocol import Connection, Message, from_ipc, to_ipc
 from scythe_cli.model.experiment import RegisteredExperiment
-from scythe_cli.model.function_loading import enter_worker, load_target
-from scythe_cli.model.function_ref import ExperimentTarget
+from scythe_cli.model.functions.loading import enter_worker, load_target
+from scythe_cli.model.functions.reference import ExperimentTarget
 from scythe_cli.sampling.file_columns import RawFile
 from scythe_cli.sampling.file_validator import FileValidator, Piece
 

@@ -26,7 +26,7 @@ import pyarrow as pa
 from scythe_cli.errors import ScytheError
 from scythe_cli.executor.protocol import Channel, Message, from_ipc, to_ipc
 from scythe_cli.model.experiment import RegisteredExperiment
-from scythe_cli.model.function_ref import ExperimentTarget, target_of
+from scythe_cli.model.functions.reference import ExperimentTarget, target_of
 from scythe_cli.sampling.file_columns import RawFile, columns_of_source
 from scythe_cli.sampling.file_validator import FileValidator, Piece, ValidationResult
 from scythe_cli.sampling.problems import Problems

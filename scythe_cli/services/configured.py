@@ -140,8 +140,8 @@ class ConfiguredProject:
             NotFoundError: If there is no such experiment.
             EntrypointError: If its module cannot be imported or its function is not right.
         """
-        from scythe_cli.model.entrypoints import load_entrypoint
         from scythe_cli.model.experiment import RegisteredExperiment, with_options
+        from scythe_cli.model.functions.entrypoints import load_entrypoint
 
         name, settings = self.settings_of(name)
         with self.engine.loading():

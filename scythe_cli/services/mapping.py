@@ -20,7 +20,7 @@ from scythe_cli.core.folders import owned_prefix
 from scythe_cli.core.quantities import Duration, parse_duration, parse_size
 from scythe_cli.core.semver import SemVer
 from scythe_cli.errors import InvalidInputError, SamplingFileError, UsageError
-from scythe_cli.model.plain import function_name, parameters_of
+from scythe_cli.model.functions.plain import function_name, parameters_of
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.sampling.reading import read_raw, read_sampling_file
 from scythe_cli.services.allocation.functions import function_experiment

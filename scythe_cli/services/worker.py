@@ -203,7 +203,7 @@ class ScytheWorkerConfig(BaseSettings):
             EngineError: If the engine cannot be reached.
             StoppedError: If the process was told to end for a second time.
         """
-        from scythe_cli.model.function_loading import stop_if_in_worker
+        from scythe_cli.model.functions.loading import stop_if_in_worker
 
         stop_if_in_worker()
         if not self.served(experiments, workflows) and not others:
@@ -245,7 +245,7 @@ def load_served(
         NotFoundError: If there is no experiment of a name.
         EntrypointError: If the module of one cannot be imported, or its function is not right.
     """
-    from scythe_cli.model.entrypoints import load_entrypoint
+    from scythe_cli.model.functions.entrypoints import load_entrypoint
 
     experiments: list[RegisteredExperiment[Any, Any]] = []
     workflows: list[Any] = []

@@ -14,7 +14,7 @@ from scythe_cli.engines.hatchet.nodes import process_pool as module
 from scythe_cli.engines.hatchet.nodes.process_pool import ProcessPool
 from scythe_cli.executor.limits import Limits, StopSignal
 from scythe_cli.executor.rows.call import RunContext
-from scythe_cli.model.function_ref import ExperimentTarget
+from scythe_cli.model.functions.reference import ExperimentTarget
 from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
 
 

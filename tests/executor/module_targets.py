@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from scythe_cli.model.function_ref import ExperimentTarget
+from scythe_cli.model.functions.reference import ExperimentTarget
 
 __all__ = ["target_of_text"]
 

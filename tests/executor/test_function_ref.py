@@ -15,8 +15,8 @@ import pytest
 
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
 from scythe_cli.errors import EntrypointError
-from scythe_cli.model.function_loading import ImportedInWorker, in_worker, load_target, stop_if_in_worker
-from scythe_cli.model.function_ref import ExperimentTarget, target_of
+from scythe_cli.model.functions.loading import ImportedInWorker, in_worker, load_target, stop_if_in_worker
+from scythe_cli.model.functions.reference import ExperimentTarget, target_of
 from scythe_cli.registry import ExperimentOptions, ExperimentRegistry, RegisteredExperiment, experiment_from_function
 from tests.executor.module_targets import target_of_text
 
@@ -42,8 +42,8 @@ def run_specs(experiment, n=3):
     from scythe_cli.executor.pool import Executor
     from scythe_cli.executor.rows.call import RunContext
     from scythe_cli.model.spec_rows import with_meta
-    from scythe_cli.model.function_loading import stop_if_in_worker
-    from scythe_cli.model.function_ref import target_of
+    from scythe_cli.model.functions.loading import stop_if_in_worker
+    from scythe_cli.model.functions.reference import target_of
 
     stop_if_in_worker()
     rows = with_meta(pa.table({"u": [float(i) for i in range(n)]}), "e/v1.0.0/2025-01-01_00-00-00", None)
@@ -259,9 +259,9 @@ def test_modules_that_cannot_be_loaded(tmp_path: Path) -> None:
 
 
 def test_a_module_that_imports_one_that_starts_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scythe_cli.model.function_loading._is_worker", True)
+    monkeypatch.setattr("scythe_cli.model.functions.loading._is_worker", True)
     (tmp_path / "starter.py").write_text(
-        "from scythe_cli.model.function_loading import stop_if_in_worker\nstop_if_in_worker()\n"
+        "from scythe_cli.model.functions.loading import stop_if_in_worker\nstop_if_in_worker()\n"
     )
     target = target_of_text("import starter\n" + MODULE.format(decorator=""), tmp_path, "importer")
     with pytest.raises(EntrypointError, match=r"imports a module that starts a run(.|\n)*__main__"):

@@ -16,7 +16,7 @@ from scythe_cli.errors import EntrypointError
 from scythe_cli.executor.limits import Limits, StopSignal
 from scythe_cli.executor.pool import Executor
 from scythe_cli.executor.rows.call import RunContext
-from scythe_cli.model.function_ref import ExperimentTarget, target_of
+from scythe_cli.model.functions.reference import ExperimentTarget, target_of
 from scythe_cli.model.spec_rows import with_meta
 from scythe_cli.registry import experiment_from_function
 from tests.executor.test_pool import CASES, RUN

@@ -21,7 +21,7 @@ from scythe_cli.errors import EngineError, EntrypointError
 from scythe_cli.executor.limits import Limits, StopSignal, descendants
 from scythe_cli.executor.pool import Executor
 from scythe_cli.executor.rows.call import RunContext
-from scythe_cli.model.function_ref import ExperimentTarget, target_of
+from scythe_cli.model.functions.reference import ExperimentTarget, target_of
 from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
 from scythe_cli.model.spec_rows import with_meta
 from scythe_cli.registry import experiment_from_function
@@ -474,7 +474,7 @@ from scythe_cli.executor.limits import Limits, StopSignal
 from scythe_cli.executor.pool import Executor
 from scythe_cli.executor.rows.call import RunContext
 from scythe_cli.registry import experiment_from_function
-from scythe_cli.model.function_ref import target_of
+from scythe_cli.model.functions.reference import target_of
 target = target_of(experiment_from_function(executor_sims.simulate), root=None)
 executor = Executor(target, RunContext({runs!r}, t.RUN, "root", "w"), Limits(600, None, 0), workers=2)
 rows = t._rows([("pid", 0.0, {pids!r}), ("pid", 0.0, {pids!r}), "regex", "sleep"])

@@ -25,7 +25,7 @@ import scythe_cli
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec, input_columns
 from scythe_cli.errors import RegistrationError
 from scythe_cli.model.experiment import RegisteredExperiment
-from scythe_cli.model.plain import experiment_of, function_name, output_of, plain_experiment
+from scythe_cli.model.functions.plain import experiment_of, function_name, output_of, plain_experiment
 from scythe_cli.registry import ExperimentRegistry
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from scythe_cli.model.entrypoints import load_entrypoint
+from scythe_cli.model.functions.entrypoints import load_entrypoint
 from scythe_cli.registry import RegisteredExperiment
 from scythe_cli.sampling import sharing
 from scythe_cli.sampling.problems import BadCellsError
@@ -22,7 +22,7 @@ from pathlib import Path
 from pydantic import Field, field_validator
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
 from scythe_cli.registry import ExperimentRegistry
-from scythe_cli.model.function_loading import in_worker
+from scythe_cli.model.functions.loading import in_worker
 
 HERE = Path(__file__).parent
 if in_worker() and (HERE / "broken").exists():

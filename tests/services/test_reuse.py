@@ -450,7 +450,7 @@ def test_code_is_what_the_function_comes_to_in_the_project(tmp_path: Path, monke
         "class I(ExperimentInputSpec):\n    x: float\nclass O(ExperimentOutputSpec):\n    y: float\n"
         "def simulate(i: I) -> O:\n    return O(y=1)\n"
     )
-    from scythe_cli.model.entrypoints import load_entrypoint
+    from scythe_cli.model.functions.entrypoints import load_entrypoint
 
     loaded: Any = load_entrypoint("codeprint_work.model:simulate", tmp_path)
     code = code_of(loaded, tmp_path)

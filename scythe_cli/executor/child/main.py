@@ -32,8 +32,8 @@ from scythe_cli.executor.rows.capture import Capture
 from scythe_cli.executor.rows.randomness import SharedGenerators
 from scythe_cli.executor.rows.workdir import RowFolder
 from scythe_cli.model.experiment import RegisteredExperiment
-from scythe_cli.model.function_loading import enter_worker, load_target
-from scythe_cli.model.function_ref import ExperimentTarget
+from scythe_cli.model.functions.loading import enter_worker, load_target
+from scythe_cli.model.functions.reference import ExperimentTarget
 
 __all__ = ["Loaded", "broken", "end_with_pipe", "freeze", "load", "main", "run_forked"]
 

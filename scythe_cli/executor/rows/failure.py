@@ -10,7 +10,7 @@ from typing import Any
 
 from scythe_cli.core.states import State
 from scythe_cli.errors import ScytheError
-from scythe_cli.model.function_ref import SCRIPT_MODULE
+from scythe_cli.model.functions.reference import SCRIPT_MODULE
 
 __all__ = ["PACKAGE_FOLDER", "Failure", "cut_middle", "failure_from", "safe_text"]
 

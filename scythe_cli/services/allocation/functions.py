@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from scythe_cli.errors import UsageError
 from scythe_cli.model.experiment import RegisteredExperiment, with_options
-from scythe_cli.model.plain import experiment_of, function_name, parameters_of
+from scythe_cli.model.functions.plain import experiment_of, function_name, parameters_of
 
 if TYPE_CHECKING:
     from scythe_cli.sampling.file_columns import RawFile

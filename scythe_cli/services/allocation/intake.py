@@ -17,8 +17,8 @@ from scythe_cli.core.text import redact_uri
 from scythe_cli.errors import UsageError
 from scythe_cli.executor.rows.randomness import module_generators
 from scythe_cli.model.describe import describe_experiment
-from scythe_cli.model.entrypoints import load_function
 from scythe_cli.model.experiment import RegisteredExperiment
+from scythe_cli.model.functions.entrypoints import load_function
 from scythe_cli.run.design_record import DesignRecord
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.manifest import RecursionRecord

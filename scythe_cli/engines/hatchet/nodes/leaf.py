@@ -37,7 +37,7 @@ from scythe_cli.executor.protocol import ATTEMPT
 from scythe_cli.executor.rows.call import RunContext
 from scythe_cli.executor.rows.failure import Failure, failure_from
 from scythe_cli.model.experiment import RegisteredExperiment
-from scythe_cli.model.function_ref import ExperimentTarget, target_of
+from scythe_cli.model.functions.reference import ExperimentTarget, target_of
 from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.model.outcome_schema import SCALAR
 from scythe_cli.model.spec_rows import table_from_specs, with_meta

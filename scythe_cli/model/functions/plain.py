@@ -37,8 +37,8 @@ from scythe_cli.model.experiment import (
     where_is,
 )
 from scythe_cli.model.file_refs import FileReference
+from scythe_cli.model.functions.signature import check_input_model
 from scythe_cli.model.models import ExperimentInputSpec, ExperimentOutputSpec
-from scythe_cli.model.signature import check_input_model
 
 __all__ = [
     "PlainInput",

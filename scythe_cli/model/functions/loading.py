@@ -1,4 +1,4 @@
-"""Loading the function of an experiment in another process, from where `function_ref` says that it is.
+"""Loading the function of an experiment in another process, from where `reference` says that it is.
 
 A script that allocates without `if __name__ == "__main__":` works as well: in a worker process `allocate` raises
 `ImportedInWorker`, and by then the function has been defined.
@@ -19,7 +19,7 @@ from typing import Any, cast
 
 from scythe_cli.errors import EntrypointError, ScytheError
 from scythe_cli.model.experiment import RegisteredExperiment, experiment_from_function
-from scythe_cli.model.function_ref import SCRIPT_MODULE, ExperimentTarget, attribute_at
+from scythe_cli.model.functions.reference import SCRIPT_MODULE, ExperimentTarget, attribute_at
 from scythe_cli.model.registration import ExperimentRegistry
 
 __all__ = ["ImportedInWorker", "enter_worker", "in_worker", "load_target", "stop_if_in_worker"]

@@ -7,7 +7,7 @@
 | in the script that was started | loads its file as `__mp_main__`, so that `if __name__ == "__main__":` does not run |
 | in a notebook, a REPL, or inside another function | gets the function itself, pickled by value |
 
-`function_loading` is the other half: what that process does.
+`loading` is the other half: what that process does.
 """
 
 from __future__ import annotations
