@@ -1,1 +1,1 @@
-"""Measures scythe-cli beside what people would use instead: `python -m bench`."""
+"""Measures scythe beside what people would use instead: `python -m bench`."""

@@ -132,7 +132,7 @@ def _beside_others(fleet: _Fleet, n: int, n_auto: int, quick: bool) -> Report:
 
     subjects: dict[str, Callable[[], Measurement]] = {}
     for per_task, n_specs in (("1", n), ("auto", n_auto)):
-        name = f"scythe-cli, {per_task} spec{'s' if per_task == 'auto' else ''} a task"
+        name = f"scythe, {per_task} spec{'s' if per_task == 'auto' else ''} a task"
         folder = _project(fleet, f"p{per_task}", per_task, n_specs)
         subjects[name] = alone(name, n_specs, _WORKER, _ALLOCATE, folder)
     bare = "the engine by itself"

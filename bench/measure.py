@@ -344,7 +344,7 @@ def machine() -> dict[str, str | int | float]:
 def versions() -> dict[str, str]:
     """The releases that the figures are of."""
     found = {"python": platform.python_version()}
-    for name in ("scythe-cli", "pydantic", "polars", "pyarrow", "pandas", "hatchet-sdk"):
+    for name in ("scythe-experiments", "pydantic", "polars", "pyarrow", "pandas", "hatchet-sdk"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found

@@ -1,6 +1,6 @@
 """What others would use instead: each in a virtual environment under `bench/.venvs/`, made with uv on demand.
 
-`concurrent.futures` and what else needs no package run in the environment of scythe-cli itself.
+`concurrent.futures` and what else needs no package run in the environment of scythe itself.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 VENVS = REPOSITORY / "bench" / ".venvs"
 
 OURS = Path(sys.executable)
-"""The Python of scythe-cli."""
+"""The Python of scythe."""
 
-# rivals get the releases of pydantic, Polars, pyarrow and pandas that scythe-cli runs with: those are not compared
+# rivals get the releases of pydantic, Polars, pyarrow and pandas that scythe runs with: those are not compared
 _SHARED = ("pydantic", "polars", "pyarrow", "pandas")
 
 RIVALS: dict[str, tuple[str, ...]] = {

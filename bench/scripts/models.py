@@ -1,4 +1,4 @@
-"""The function that rivals run: the same models and the same work as `bench.projects` gives to scythe-cli."""
+"""The function that rivals run: the same models and the same work as `bench.projects` gives to scythe."""
 
 import time
 

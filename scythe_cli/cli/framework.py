@@ -157,9 +157,9 @@ def keep_pandas_out() -> None:
 def _show_version(ctx: typer.Context, value: bool) -> None:
     if not value or ctx.resilient_parsing:
         return
-    from importlib.metadata import version
+    from scythe_cli.core.distribution import installed_version
 
-    number = version("scythe-cli")
+    number = installed_version()
     options = ctx.find_root().obj
     as_json = isinstance(options, Options) and options.json
     typer.echo(json.dumps({"version": number}) if as_json else f"scythe {number}")

@@ -6,6 +6,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any, Literal
 
+from scythe_cli.core.distribution import DISTRIBUTION
 from scythe_cli.errors import UsageError
 
 __all__ = ["check_experiment_exists", "client", "raise_on_forbidden_experiment"]
@@ -21,7 +22,7 @@ def client() -> Any:
     try:
         boto3: Any = import_module("boto3")
     except ImportError:
-        raise UsageError("boto3 is not installed", hint="Install the extra: scythe-cli[boto3].") from None
+        raise UsageError("boto3 is not installed", hint=f"Install the extra: {DISTRIBUTION}[boto3].") from None
     return boto3.client("s3")
 
 

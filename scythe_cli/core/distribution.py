@@ -6,10 +6,13 @@ from functools import cache
 from importlib.metadata import EntryPoint, distribution, entry_points
 from importlib.metadata import version as _version_of
 
-__all__ = ["DISTRIBUTION", "ENGINES", "entry_point", "entry_point_names", "installed_version"]
+__all__ = ["DISTRIBUTION", "ENGINES", "FOREIGN", "entry_point", "entry_point_names", "installed_version"]
 
-DISTRIBUTION = "scythe-cli"
+DISTRIBUTION = "scythe-experiments"
 """The name under which the package is installed."""
+
+FOREIGN = "scythe-cli"
+"""The distribution of another program, a client of a time tracker, whose command and package have the same names."""
 
 ENGINES = "scythe_cli.engines"
 """The group of entry points that name engines; each is a subclass of `scythe_cli.engines.base.Engine`."""

@@ -96,4 +96,4 @@ def cache_folder() -> Path:
         return Path(named).expanduser().absolute()
     from platformdirs import user_cache_path
 
-    return user_cache_path("scythe-cli")
+    return user_cache_path("scythe-experiments")

@@ -101,7 +101,7 @@ def draw(
         fixed={name: chosen.shown[0] for name, chosen in plan.constants.items()},
         defaults=[leaf.name for leaf in leaves if leaf.name not in columns],
         blocks=made.blocks,
-        versions={name: metadata.version(name) for name in ("scythe-cli", "numpy", "scipy")},
+        versions={name: metadata.version(name) for name in ("scythe-experiments", "numpy", "scipy")},
         created_at=datetime.now(UTC).replace(microsecond=0),
     )
     table = pa.table({leaf.name: columns[leaf.name] for leaf in leaves if leaf.name in columns})

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import sys
+import sysconfig
 from importlib import metadata
 from pathlib import Path
 
 from scythe_cli.core.cores import THREAD_VARIABLES, core_limits, share_of_cores
+from scythe_cli.core.distribution import DISTRIBUTION, FOREIGN
 from scythe_cli.errors import ScytheError
 from scythe_cli.services.project import Project, open_project
 from scythe_cli.services.records import DoctorCheck
@@ -16,7 +19,7 @@ from scythe_cli.services.records import DoctorCheck
 __all__ = ["diagnose"]
 
 
-_PACKAGES = ("scythe-cli", "polars", "pyarrow", "pydantic", "pandas", "s3fs", "hatchet-sdk")
+_PACKAGES = (DISTRIBUTION, "polars", "pyarrow", "pydantic", "pandas", "s3fs", "hatchet-sdk")
 
 
 def diagnose(config: Path | None = None, storage: str | None = None, engine: str | None = None) -> list[DoctorCheck]:
@@ -30,7 +33,7 @@ def diagnose(config: Path | None = None, storage: str | None = None, engine: str
     Returns:
         One record a check, in the order in which they were made; a check that depends on a failed one is left out.
     """
-    checks = [_versions()]
+    checks = [_versions(), _program()]
     try:
         project = open_project(config, storage=storage, engine=engine)
     except ScytheError as error:
@@ -53,6 +56,26 @@ def _versions() -> DoctorCheck:
         detail=f"{python}; {', '.join(versions)}",
         remedy=None if supported else "The local engine needs Linux or macOS; on Windows use WSL.",
         exit_code=0 if supported else 4,
+    )
+
+
+def _program() -> DoctorCheck:
+    """Whether `scythe` and `scythe_cli` are this program: another one has a command and a package of these names."""
+    command = shutil.which("scythe")
+    ours = Path(sysconfig.get_path("scripts")) / "scythe"
+    detail = f"scythe is {command or 'not on PATH'}"
+    if command is not None and ours.exists() and not ours.samefile(command):
+        detail += f"; this is {ours}"
+    try:
+        other = metadata.version(FOREIGN)
+    except metadata.PackageNotFoundError:
+        return DoctorCheck(name="program", ok=True, detail=detail)
+    return DoctorCheck(
+        name="program",
+        ok=False,
+        detail=f"{FOREIGN} {other} is installed as well: another program, with a command and a package of these names",
+        remedy=f"Run `pip uninstall {FOREIGN}`, then `pip install --force-reinstall {DISTRIBUTION}`.",
+        exit_code=3,
     )
 
 

@@ -77,8 +77,8 @@ def test_no_arguments_print_the_help_and_count_as_wrong_usage(scythe: Run) -> No
 
 @pytest.mark.parametrize("arguments", [["--version"], ["status", "--version"], ["results", "--version"]])
 def test_version(scythe: Run, arguments: list[str]) -> None:
-    assert scythe(*arguments).out == f"scythe {version('scythe-cli')}\n"
-    assert scythe("--json", *arguments).json == {"version": version("scythe-cli")}
+    assert scythe(*arguments).out == f"scythe {version('scythe-experiments')}\n"
+    assert scythe("--json", *arguments).json == {"version": version("scythe-experiments")}
 
 
 @pytest.mark.parametrize(

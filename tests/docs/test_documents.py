@@ -39,7 +39,7 @@ AT_A_TERMINAL = {"README.md", "tutorial.md"}
 NIGHTLY = {"results.md"}
 """Pages with so many commands that they are run at night."""
 
-DONE = {"python3 -m venv .venv", ". .venv/bin/activate", "pip install scythe-cli"}
+DONE = {"python3 -m venv .venv", ". .venv/bin/activate", "pip install scythe-experiments"}
 """Commands that set up what is there when tests run."""
 
 
@@ -181,7 +181,7 @@ class Reader:
         file.write_text(text.replace(before, after), encoding="utf-8")
 
     def _known_extra(self, requirement: str) -> None:
-        found = re.fullmatch(r"scythe-cli\[(\w+)\]", requirement)
+        found = re.fullmatch(r"(?:scythe-experiments|\.)\[(\w+)\]", requirement)
         extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
         assert found, requirement
         assert found[1] in extras, requirement

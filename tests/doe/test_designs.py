@@ -629,7 +629,7 @@ def test_the_record_stays_with_the_file(tmp_path: Path, name: str) -> None:
     assert (record.design, record.n, record.seed, record.rows, record.experiment) == ("lhs", 8, 77, 8, "p")
     assert [field.name for field in record.fields] == ["x", "y", "mode"]
     assert record.fixed == {"k": 2}
-    assert set(record.versions) == {"scythe-cli", "numpy", "scipy"}
+    assert set(record.versions) == {"scythe-experiments", "numpy", "scipy"}
     assert record.model_copy(update={"file_sha256": None}) == result.design
     assert sorted(p.name for p in tmp_path.iterdir()) == [name, *([f"{name}.design.yml"] if ".csv" in name else [])]
 

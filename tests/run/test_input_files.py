@@ -408,7 +408,7 @@ class TestFetch:
         monkeypatch.setenv("SCYTHE_CACHE_DIR", str(tmp_path / "named"))
         assert ArtifactCache().root == tmp_path / "named"
         monkeypatch.delenv("SCYTHE_CACHE_DIR")
-        assert ArtifactCache().root.name == "scythe-cli"
+        assert ArtifactCache().root.name == "scythe-experiments"
 
     def test_a_cache_that_cannot_be_written(self, web: str, tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"")

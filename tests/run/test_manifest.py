@@ -67,7 +67,7 @@ def test_command_is_kept_without_passwords(monkeypatch: pytest.MonkeyPatch, tmp_
     found = provenance(tmp_path)
     assert found.command == "scythe allocate https://host/x.csv"
     assert found.git_commit is None
-    assert found.packages["scythe-cli"]
+    assert found.packages["scythe-experiments"]
 
 
 @pytest.mark.processes

@@ -29,6 +29,7 @@ from scythe_cli.analysis.plots.vega import vega_spec
 from scythe_cli.analysis.records import FetchedFile
 from scythe_cli.analysis.results.tables import field_texts, local_copy
 from scythe_cli.analysis.results.tidy import tidy_frame
+from scythe_cli.core.distribution import DISTRIBUTION
 from scythe_cli.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Figure:
             import altair as alt
         except ImportError:
             raise UsageError(
-                "charts need the package altair", hint="Install it with: pip install 'scythe-cli[altair]'"
+                "charts need the package altair", hint=f"Install it with: pip install '{DISTRIBUTION}[altair]'"
             ) from None
         return alt.Chart.from_dict(self.spec)
 

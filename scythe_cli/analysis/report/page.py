@@ -13,6 +13,7 @@ from scythe_cli.analysis.files import check_target, write_whole
 from scythe_cli.analysis.records import ReportResult, TableColumn
 from scythe_cli.analysis.report.content import Content, read_content
 from scythe_cli.analysis.report.pictures import natural_height, svg_of
+from scythe_cli.core.distribution import DISTRIBUTION
 from scythe_cli.core.quantities import format_duration, format_size
 from scythe_cli.core.states import RetryOn, RetryRule, State
 from scythe_cli.core.text import redact_uri, visible
@@ -122,7 +123,7 @@ def render_report(content: Content) -> str:
             colors=_STATE_COLORS,
             max_groups=_MAX_GROUPS,
             generator=_GENERATOR,
-            version=version("scythe-cli"),
+            version=version(DISTRIBUTION),
             draw=draw,
         )
     )

@@ -16,6 +16,7 @@ from typing import Any
 
 import polars as pl
 
+from scythe_cli.core.distribution import DISTRIBUTION
 from scythe_cli.errors import UsageError
 
 __all__ = ["MAX_SHEET_ROWS", "check_fits_sheet", "write_csv", "write_workbook"]
@@ -139,7 +140,7 @@ def write_workbook(
         import xlsxwriter
     except ImportError:
         raise UsageError(
-            "workbooks need the package xlsxwriter", hint="Install it with: pip install 'scythe-cli[xlsx]'"
+            "workbooks need the package xlsxwriter", hint=f"Install it with: pip install '{DISTRIBUTION}[xlsx]'"
         ) from None
     for name, frame in tables.items():
         check_fits_sheet(name, int(frame.select(pl.len()).collect().item()), len(frame.collect_schema()))

@@ -37,7 +37,7 @@ def pandas_metadata(schema: pa.Schema, levels: Sequence[str], labels: str | None
             "index_columns": list(levels),
             "column_indexes": [] if labels is None else json.loads(labels),
             "columns": columns,
-            "creator": {"library": "scythe-cli", "version": "0"},
+            "creator": {"library": "scythe-experiments", "version": "0"},
             "pandas_version": "2.2.0",
         }
     )

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 
+from scythe_cli.core.distribution import DISTRIBUTION
 from scythe_cli.errors import SamplingFileError, first_line
 from scythe_cli.sampling.file_columns import RawFile, chunked
 from scythe_cli.sampling.files.parquet_file import simplified
@@ -48,7 +49,7 @@ def read_excel(path: Path, shown: str, *, units_row: bool = False) -> RawFile:
     except ImportError:
         raise SamplingFileError(
             f"{shown}: Excel files are read by fastexcel, which is not installed",
-            hint='Install it with: pip install "scythe-cli[xlsx]". Or save the sheet as CSV.',
+            hint=f"Install it with: pip install '{DISTRIBUTION}[xlsx]'. Or save the sheet as CSV.",
         ) from None
     try:
         reader = fastexcel.read_excel(path)
