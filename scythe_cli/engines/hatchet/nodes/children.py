@@ -132,7 +132,8 @@ def with_contents(rows: pa.Table, run: RunPointer) -> pa.Table:
     artifacts = artifacts_mark(run.experiment_id)
     if run.is_workflow:
         seeds = RowSeeds(rows, run.seed, leave_out=META_SCHEMA.names, artifacts=artifacts)
-        texts = [str(seeds.of(index)) for index in rows.column("sort_index").to_pylist()]
+        indices: list[Any] = rows.column("sort_index").to_pylist()
+        texts = [str(seeds.of(index)) for index in indices]
         rows = rows.drop_columns([name for name in rows.column_names if name in HIDDEN])
         return rows.append_column(SEED, array_of(texts, pa.string()))
     contents = row_contents(rows, leave_out=NOT_INPUT, artifacts=artifacts)
