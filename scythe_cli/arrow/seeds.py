@@ -16,7 +16,7 @@ import pyarrow as pa
 from scythe_cli.arrow.build import numbers
 from scythe_cli.arrow.content import row_contents
 
-__all__ = ["CONTENT", "HIDDEN", "MAX_SEED", "REPETITION", "RowSeeds", "repetitions", "row_seed"]
+__all__ = ["CONTENT", "HIDDEN", "MAX_SEED", "REPETITION", "SEED", "RowSeeds", "repetitions", "row_seed"]
 
 
 REPETITION = "__repetition__"
@@ -26,7 +26,10 @@ CONTENT = "__content__"
 """Column of rows, text: what `row_contents` gives for the row, as hexadecimal digits; there where the cells at hand may
 not be those that are stored."""
 
-HIDDEN = frozenset({REPETITION, CONTENT})
+SEED = "__seed__"
+"""Column of rows, text: their seeds in decimal digits, since JSON in a database need not keep 63 bits."""
+
+HIDDEN = frozenset({REPETITION, CONTENT, SEED})
 """Columns of rows that are no input."""
 
 MAX_SEED = 2**63 - 1

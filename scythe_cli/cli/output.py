@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import logging
 import math
 import os
 import re
-import stat
 import sys
 from typing import IO, TYPE_CHECKING, Any, TextIO, cast
+
+from scythe_cli.core.processes import discard_output
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -23,7 +23,6 @@ __all__ = [
     "clean",
     "close_stdout",
     "configure_logging",
-    "leave_terminal",
     "make_console",
     "prepare_streams",
     "write_stdout",
@@ -99,23 +98,8 @@ def close_stdout() -> None:
         _discard_stdout()
 
 
-def leave_terminal() -> None:
-    """Write nothing more to a terminal that is gone, where each word would be an error."""
-    for fd in (1, 2):
-        with contextlib.suppress(OSError):
-            # such a one is a device still, but no terminal any more
-            if stat.S_ISCHR(os.fstat(fd).st_mode) and not os.isatty(fd):
-                _discard(fd)
-
-
 def _discard_stdout() -> None:
-    _discard(sys.stdout.fileno())
-
-
-def _discard(fd: int) -> None:
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, fd)
-    os.close(devnull)
+    discard_output(sys.stdout.fileno())
 
 
 def make_console(stream: IO[str]) -> Console:

@@ -16,9 +16,10 @@ from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 
 from scythe_cli.cli.framework import INTERRUPTED, Session
-from scythe_cli.cli.output import Output, clean, leave_terminal, make_console
+from scythe_cli.cli.output import Output, clean, make_console
 from scythe_cli.cli.render.run import result_lines
 from scythe_cli.cli.render.text import plural
+from scythe_cli.core.processes import leave_terminal
 from scythe_cli.core.progress import (
     Phase,
     PhaseCallback,

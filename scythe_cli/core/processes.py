@@ -1,15 +1,19 @@
-"""Whether the process that left something behind is still there, although numbers of processes are used again."""
+"""Whether the process that left something behind is still there, although numbers of processes are used again.
+
+And what a process does whose terminal is gone.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
+import stat
 import sys
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-__all__ = ["address_space", "is_alive", "machine", "start_of"]
+__all__ = ["address_space", "discard_output", "is_alive", "leave_terminal", "machine", "start_of"]
 
 
 # elsewhere the start is computed from the time of boot, which moves a little when the clock is set
@@ -62,6 +66,22 @@ def is_alive(pid: int, start: float) -> bool:
     if isinstance(actual, float):
         return abs(actual - start) < _TOLERANCE_S
     return actual is None
+
+
+def leave_terminal() -> None:
+    """Write nothing more to a terminal that is gone, where each word would be an error."""
+    for fd in (1, 2):
+        with suppress(OSError):
+            # such a one is a device still, but no terminal any more
+            if stat.S_ISCHR(os.fstat(fd).st_mode) and not os.isatty(fd):
+                discard_output(fd)
+
+
+def discard_output(fd: int) -> None:
+    """Let what is written to a descriptor go nowhere."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, fd)
+    os.close(devnull)
 
 
 def _look(pid: int) -> float | str | None:

@@ -188,7 +188,8 @@ class ExperimentInputSpec(BaseSpec):
         """What `seed` is, unless the model has a field of this name."""
         seeds: RowSeeds | int | None = vars(self).get("_seeds")
         if seeds is None:
-            return _seed_outside_of_runs(self)
+            told = self.storage_settings.ROW_SEED if self.storage_settings is not None else None
+            return int(told) if told is not None and told.isdecimal() else _seed_outside_of_runs(self)
         return seeds if isinstance(seeds, int) else seeds.of(self.sort_index)
 
     def __getstate__(self) -> dict[Any, Any]:

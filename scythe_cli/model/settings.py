@@ -37,6 +37,7 @@ class ScytheStorageSettings(BaseSettings):
     BUCKET: str | None = Field(default=None, description="The name of the S3 bucket to use.")
     BUCKET_PREFIX: str = Field(default="scythe", description="The prefix to use inside the bucket.")
     URI: str | None = Field(default=None, description="A folder or s3://bucket/prefix; wins over BUCKET.")
+    ROW_SEED: str | None = None  # that of the spec which these settings are of; no variable that a person sets
 
     @property
     def location(self) -> str | None:

@@ -16,12 +16,12 @@ import pytest
 
 from scythe_cli.analysis.run import Run
 from scythe_cli.arrow.content import row_contents
-from scythe_cli.arrow.seeds import CONTENT, REPETITION
+from scythe_cli.arrow.seeds import CONTENT, REPETITION, RowSeeds
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
 from scythe_cli.core.states import State
 from scythe_cli.engines.base import Job
 from scythe_cli.engines.hatchet.engine import _node_input
-from scythe_cli.engines.hatchet.nodes.children import Child, inline_specs, with_contents
+from scythe_cli.engines.hatchet.nodes.children import Child, inline_specs, task_children, with_contents
 from scythe_cli.engines.hatchet.nodes.node import Node
 from scythe_cli.engines.hatchet.nodes.plan import (
     Measured,
@@ -46,7 +46,7 @@ from scythe_cli.engines.hatchet.payloads import (
 from scythe_cli.engines.hatchet.todo import pack_todo, todo_array, unpack_todo
 from scythe_cli.executor.rows.failure import Failure
 from scythe_cli.executor.rows.outcomes import outcome_of_failure
-from scythe_cli.model.spec_rows import table_from_specs
+from scythe_cli.model.spec_rows import META_SCHEMA, artifacts_mark, table_from_specs, with_meta
 from tests.hatchet_jobs import make_job
 
 
@@ -166,8 +166,35 @@ def test_what_a_seed_follows_from_goes_with_the_spec() -> None:
     first, second = (json.loads(text or "") for text in inline_specs(with_contents(table, run)))
     assert first[CONTENT] == second[CONTENT] == f"{row_contents(table.select(['x']))[0]:016x}"
     assert (first[REPETITION], second[REPETITION]) == (0, 1)
-    workflow = run.model_copy(update={"is_workflow": True})
-    assert set(json.loads(inline_specs(with_contents(table, workflow))[0] or "")) == {"sort_index", "x"}
+
+
+def test_the_tasks_of_a_workflow_get_the_seed_that_the_row_has_elsewhere() -> None:
+    class Strict(ExperimentInputSpec, extra="forbid"):
+        x: float
+
+    run = RunPointer(
+        storage="runs",
+        experiment_id="a/v1.0.0/2026-01-01_00-00-00",
+        experiment="a",
+        root_workflow_run_id="root",
+        session="hatchet-20260101T000000-0a1b2c3d",
+        n_specs=2,
+        schema_fingerprint="",
+        is_workflow=True,
+        execution_timeout_s=1.0,
+        seed=7,
+    )
+    inputs = table_from_specs([Strict(x=0.5), Strict(x=0.5)], Strict)
+    rows = with_meta(inputs, run.experiment_id, "root").append_column(REPETITION, pa.array([0, 1], pa.int32()))
+    assignments = [LeafAssignment(run=run, rows=RowSet(start=i, n=1), part="p") for i in range(2)]
+    children, refused = task_children(assignments, dict(enumerate(inline_specs(with_contents(rows, run)))))
+    assert refused == {}
+    specs = [Strict.model_validate_json(child.input) for child in children]
+    mark = artifacts_mark(run.experiment_id)
+    seeds = RowSeeds(rows, 7, leave_out=META_SCHEMA.names, artifacts=mark)
+    assert [spec.seed for spec in specs] == [seeds.of(0), seeds.of(1)]
+    assert specs[0].seed != specs[1].seed
+    assert Strict.model_validate_json(specs[0].model_dump_json()).rng().random() == specs[0].rng().random()
 
 
 # nodes

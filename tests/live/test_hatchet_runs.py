@@ -119,12 +119,13 @@ def test_worker_of_other_code_refuses(live: LiveProject) -> None:
     cases = live.write_cases(8)
     elsewhere = live.root.with_name("elsewhere")
     shutil.copytree(live.root, elsewhere)
-    (elsewhere / "live_module.py").write_text((live.root / "live_module.py").read_text() + "\n# changed\n")
+    (elsewhere / "live_module.py").write_text((live.root / "live_module.py").read_text() + "\nCHANGED = True\n")
     live.start_worker("--slots", "1", cwd=elsewhere, env={"SCYTHE_WORKER_STORAGES": str(live.root / "runs")})
     result = live.open().allocate(cases)
     assert result.counts == StateCounts(failed=8)
     assert result.errors[0].error_type == "SchemaMismatch"
     assert "the code of 'other'" in result.errors[0].message
+    assert result.errors[0].message.partition(";")[0].endswith(": live_module.py")
     assert not (elsewhere / "calls.txt").exists()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -22,10 +23,10 @@ from scythe_cli.core.states import State
 from scythe_cli.core.states import State as SpecState
 from scythe_cli.engines.base import Engine, Execution, Job
 from scythe_cli.engines.hatchet.engine import HatchetEngine
-from scythe_cli.errors import NotFoundError, UsageError
-from scythe_cli.executor.code import code_of, differing_code
+from scythe_cli.errors import CodeChangedError, NotFoundError, UsageError
+from scythe_cli.executor.code import code_hash, code_of, differing_code
 from scythe_cli.executor.limits import StopSignal
-from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
+from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA, with_code
 from scythe_cli.model.spec_rows import spec_factory, table_from_specs
 from scythe_cli.registry import ExperimentRegistry, RegisteredExperiment
 from scythe_cli.run import versions
@@ -42,6 +43,7 @@ from scythe_cli.services.reuse.identity import row_keys
 from scythe_cli.services.runs.retry import retry_run
 from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage
+from tests.projects import tree
 
 
 class Case(ExperimentInputSpec):
@@ -101,7 +103,8 @@ class InlineEngine(Engine):
         if rows:
             schema = pa.unify_schemas([OUTCOME_SCHEMA, output])
             columns = {f.name: pa.array([row.get(f.name) for row in rows], f.type) for f in schema}
-            write_part(job.storage, job.run, f"inline-{time.monotonic_ns()}", pa.table(columns, schema=schema))
+            outcomes = with_code(pa.table(columns, schema=schema), job.code_mark)
+            write_part(job.storage, job.run, f"inline-{time.monotonic_ns()}", outcomes)
         return Execution()
 
 
@@ -281,6 +284,44 @@ def test_other_code_is_not_taken_over_unless_it_is_waived(bench: Bench, monkeypa
     bench.storage.delete_tree(run.experiment_id)
     _, _, ran = bench.allocate(cases(1, 2, 3), reuse=ReuseRequest(source=mixed.experiment_id))
     assert ran == [1, 2]
+
+
+def test_outcomes_of_code_that_a_retry_has_accepted_are_not_taken_over_as_those_of_the_run(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(allocation, "provenance", lambda _: Provenance(python=platform.python_version()))
+    bench.engine.fails = lambda case: case.x > 1
+    _, run, _ = bench.allocate(cases(1, 2, 3))
+    bench.engine.fails = lambda case: case.x > 2
+    before = tree(Path(bench.storage.location))
+
+    with monkeypatch.context() as patch:
+        import scythe_cli.services.runs.retry
+
+        patch.setattr(scythe_cli.services.runs.retry, "code_of", lambda *_: {"m.py": "changed"})
+        with pytest.raises(CodeChangedError, match=r"since the run was allocated: m.py, ") as caught:
+            retry_run(run, bench.experiment, bench.engine, root=bench.root)
+        assert f"`scythe retry {run.experiment_id} --accept-new-code`" in (caught.value.hint or "")
+        assert tree(Path(bench.storage.location)) == before
+        told = retry_run(run, bench.experiment, bench.engine, root=bench.root, accept_new_code=True)
+    assert told.counts.succeeded == 2
+    assert "outcomes of the new code are marked" in told.notices[0]
+    marks = {
+        row["sort_index"]: row.get("code")
+        for part in bench.storage.list_files(run.layout.outcomes)
+        for row in pl.read_parquet(bench.storage.read_bytes(f"{run.layout.outcomes}/{part.name}")).to_dicts()
+        if row["state"] == "succeeded"
+    }
+    assert marks == {0: None, 1: code_hash({"m.py": "changed"})}
+
+    # row 0 alone is of the code that the run was allocated with
+    bench.engine.fails = lambda case: False
+    _, _, ran = bench.allocate(cases(1, 2, 3), reuse=ReuseRequest(source=run.experiment_id))
+    assert ran == [2, 3]
+    _, _, ran = bench.allocate(cases(1, 2), reuse=ReuseRequest(source=run.experiment_id, ignore_code=True))
+    assert ran == []
+    # with the code as it was, a retry need not be told anything
+    assert retry_run(run, bench.experiment, bench.engine, root=bench.root).ok
 
 
 def test_which_runs_are_looked_at(bench: Bench) -> None:

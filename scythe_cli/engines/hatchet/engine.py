@@ -170,6 +170,7 @@ def _node_input(job: Job) -> NodeInput:
     from scythe_cli.engines.hatchet.payloads import NodeInput, pointer_of
     from scythe_cli.engines.hatchet.todo import pack_todo, todo_array
     from scythe_cli.engines.hatchet.workflows import WorkflowExperiment
+    from scythe_cli.executor.code import comparable_hash
 
     manifest = read_manifest(job.storage, job.run) or RunManifest(
         workflow_run_id=job.workflow_run_id, experiment_id=job.run.experiment_id, experiment_name=job.experiment.name
@@ -186,6 +187,8 @@ def _node_input(job: Job) -> NodeInput:
         n_specs=job.n_specs,
         is_workflow=isinstance(job.experiment, WorkflowExperiment),
         seed=job.seed,
+        code=comparable_hash(job.code),
+        code_mark=job.code_mark,
     )
     return NodeInput(
         run=run,

@@ -11,7 +11,7 @@ from typing import Any
 from scythe_cli.model.columns import input_columns, outcome_schema, schema_of
 from scythe_cli.model.experiment import RegisteredExperiment
 
-__all__ = ["code_fingerprint", "mismatch", "schema_fingerprint"]
+__all__ = ["code_fingerprint", "schema_fingerprint"]
 
 
 def schema_fingerprint(experiment: RegisteredExperiment[Any, Any]) -> str:
@@ -43,24 +43,3 @@ def _file_fingerprint(file: str, mtime_ns: int, size_bytes: int) -> str:
     del mtime_ns, size_bytes  # they tell when the file is another one
     # a checkout on another system may have other line ends
     return hashlib.sha256(Path(file).read_bytes().replace(b"\r\n", b"\n")).hexdigest()[:16]
-
-
-def mismatch(experiment: RegisteredExperiment[Any, Any], own_schema: str, schema: str, code: str | None) -> str | None:
-    """Why a worker's experiment is not the one that a run was allocated with; None when it is.
-
-    Args:
-        experiment: The worker's.
-        own_schema: Its `schema_fingerprint`.
-        schema: That of the run.
-        code: The `code_fingerprint` of the run. The worker's is looked up each time: the processes that run specs
-            load the file as it is when they start.
-    """
-    if schema != own_schema:
-        return (
-            f"the input or output model of {experiment.name!r} on this worker is not the one that the run was "
-            "allocated with"
-        )
-    own = code_fingerprint(experiment)
-    if code is not None and own is not None and code != own:
-        return f"the code of {experiment.name!r} on this worker is not the one that the run was allocated with"
-    return None

@@ -70,6 +70,8 @@ class RunPointer(_Payload):
     n_specs: int
     schema_fingerprint: str
     code_fingerprint: str | None = None
+    code: str | None = Field(default=None, description="What the code has to be: `executor.code.comparable_hash`.")
+    code_mark: str | None = Field(default=None, description="What outcomes tell of their code: `with_code`.")
     is_workflow: bool = False
     execution_timeout_s: float
     memory_limit_bytes: int | None = None
@@ -110,6 +112,8 @@ def pointer_of(
     n_specs: int,
     is_workflow: bool = False,
     seed: int = 0,
+    code: str | None = None,
+    code_mark: str | None = None,
 ) -> RunPointer:
     """Point to a run of an experiment, with the limits and fingerprints that it has here."""
     options = experiment.options
@@ -122,6 +126,8 @@ def pointer_of(
         n_specs=n_specs,
         schema_fingerprint=schema_fingerprint(experiment),
         code_fingerprint=None if is_workflow else code_fingerprint(experiment),
+        code=code,
+        code_mark=code_mark,
         is_workflow=is_workflow,
         execution_timeout_s=options.execution_timeout.total_seconds(),
         memory_limit_bytes=options.memory_limit_bytes,

@@ -16,12 +16,12 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from scythe_cli.arrow.build import array_of
 from scythe_cli.arrow.content import row_contents
-from scythe_cli.arrow.seeds import CONTENT, HIDDEN
+from scythe_cli.arrow.seeds import CONTENT, HIDDEN, SEED, RowSeeds
 from scythe_cli.engines.hatchet.nodes.results import ChildError, Lost
 from scythe_cli.engines.hatchet.payloads import META_LEAF, NODE_NAME, ROWS_KEY, LeafAssignment, NodeInput, RunPointer
 from scythe_cli.executor.rows.call import RunContext
 from scythe_cli.model.columns import decoder_of
-from scythe_cli.model.spec_rows import NOT_INPUT, artifacts_mark
+from scythe_cli.model.spec_rows import META_SCHEMA, NOT_INPUT, artifacts_mark
 
 __all__ = [
     "LIMIT_BYTES",
@@ -118,18 +118,25 @@ def _with_storage_settings(text: str, assignment: LeafAssignment) -> str:
     run = assignment.run
     context = RunContext(run.storage, run.experiment_id, run.root_workflow_run_id, "")
     spec = json.loads(text)
-    spec["storage_settings"] = context.storage_settings.model_dump(mode="json")
+    # a model may refuse fields that it does not know, but these settings are ours
+    settings = context.storage_settings.model_copy(update={"ROW_SEED": spec.pop(SEED, None)})
+    spec["storage_settings"] = settings.model_dump(mode="json", exclude_none=True)
     return json.dumps(spec)
 
 
 def with_contents(rows: pa.Table, run: RunPointer) -> pa.Table:
     """Rows with what their seeds follow from: the cells that a task makes of JSON may be others in form.
 
-    The tasks of a workflow are the user's own, and get the fields of the spec alone.
+    The tasks of a workflow are the user's own, and get the seed itself.
     """
+    artifacts = artifacts_mark(run.experiment_id)
     if run.is_workflow:
-        return rows.drop_columns([name for name in rows.column_names if name in HIDDEN])
-    contents = row_contents(rows, leave_out=NOT_INPUT, artifacts=artifacts_mark(run.experiment_id))
+        seeds = RowSeeds(rows, run.seed, leave_out=META_SCHEMA.names, artifacts=artifacts)
+        indices: list[Any] = rows.column("sort_index").to_pylist()
+        texts = [str(seeds.of(index)) for index in indices]
+        rows = rows.drop_columns([name for name in rows.column_names if name in HIDDEN])
+        return rows.append_column(SEED, array_of(texts, pa.string()))
+    contents = row_contents(rows, leave_out=NOT_INPUT, artifacts=artifacts)
     return rows.append_column(CONTENT, array_of([f"{content:016x}" for content in contents.tolist()], pa.string()))
 
 

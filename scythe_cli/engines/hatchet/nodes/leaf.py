@@ -18,7 +18,7 @@ from pydantic_core import to_jsonable_python
 from scythe_cli.arrow.build import array_of
 from scythe_cli.arrow.seeds import CONTENT, HIDDEN, REPETITION
 from scythe_cli.core.states import State
-from scythe_cli.engines.hatchet.fingerprint import mismatch, schema_fingerprint
+from scythe_cli.engines.hatchet.nodes.matching import Matching
 from scythe_cli.engines.hatchet.nodes.process_pool import ProcessPool
 from scythe_cli.engines.hatchet.nodes.results import failure_rows
 from scythe_cli.engines.hatchet.nodes.specstore import SpecStore
@@ -37,9 +37,9 @@ from scythe_cli.executor.protocol import ATTEMPT
 from scythe_cli.executor.rows.call import RunContext
 from scythe_cli.executor.rows.failure import Failure, failure_from
 from scythe_cli.model.experiment import RegisteredExperiment
-from scythe_cli.model.functions.reference import ExperimentTarget, target_of
+from scythe_cli.model.functions.reference import ExperimentTarget
 from scythe_cli.model.models import ExperimentInputSpec
-from scythe_cli.model.outcome_schema import SCALAR
+from scythe_cli.model.outcome_schema import SCALAR, with_code
 from scythe_cli.model.spec_rows import table_from_specs, with_meta
 from scythe_cli.run.ledger import merge_outcomes, write_part
 
@@ -85,13 +85,11 @@ class LeafRunner:
     worker: str
     default_storage: str
     allow_mismatch: bool = False
-    target: ExperimentTarget = field(init=False)
+    matching: Matching = field(init=False)
     timeout: timedelta = field(init=False)
-    schema: str = field(init=False)
 
     def __post_init__(self) -> None:
-        self.target = target_of(self.experiment, root=self.root)
-        self.schema = schema_fingerprint(self.experiment)
+        self.matching = Matching(self.experiment, self.root, allows_mismatch=self.allow_mismatch)
         options = self.experiment.options
         self.timeout = leaf_timeout(options.execution_timeout.total_seconds(), options.retry_rule.times)
 
@@ -131,9 +129,7 @@ class LeafRunner:
         self, assignment: LeafAssignment, spec: Mapping[str, Any] | None, ctx: Context
     ) -> list[pa.Table]:
         run, rows = assignment.run, assignment.rows
-        reason: str | None = None
-        if not self.allow_mismatch:
-            reason = mismatch(self.experiment, self.schema, run.schema_fingerprint, run.code_fingerprint)
+        target, reason = await self.matching.target_for(run)
         if reason is not None:
             return [self._failed(run, rows, Failure(State.FAILED, "SchemaMismatch", f"{reason}; worker {self.worker}"))]
         try:
@@ -155,16 +151,18 @@ class LeafRunner:
             retry_on=run.retry_on,
         )
         try:
-            return await self._execute(context, limits, table)
+            return await self._execute(target, context, limits, table)
         except EntrypointError as error:
-            failure = Failure(State.FAILED, "EntrypointError", f"on worker {self.worker}: {error.message}")
+            failure = Failure(State.FAILED, type(error).__name__, f"on worker {self.worker}: {error.message}")
             return [self._failed(run, rows, failure)]
 
-    async def _execute(self, context: RunContext, limits: Limits, table: pa.Table) -> list[pa.Table]:
+    async def _execute(
+        self, target: ExperimentTarget, context: RunContext, limits: Limits, table: pa.Table
+    ) -> list[pa.Table]:
         stop = StopSignal()
         batches = table.combine_chunks().to_batches()
         loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self.threads, self.pool.run, self.target, context, limits, batches, stop)
+        future = loop.run_in_executor(self.threads, self.pool.run, target, context, limits, batches, stop)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -194,7 +192,7 @@ class LeafRunner:
         experiment_id = task_input.get("experiment_id") or f"{self.experiment.name}/by-hand/{ctx.workflow_run_id}"
         context = RunContext(self.default_storage, str(experiment_id), ctx.workflow_run_id, self.worker)
         limits = Limits.of(self.experiment.options)
-        tables = await self._execute(context, limits, table)
+        tables = await self._execute(self.matching.target, context, limits, table)
         row = next(row for t in tables for row in t.filter(t.column("final")).to_pylist())
         if row["state"] != State.SUCCEEDED.value:
             raise SpecFailedError("\n".join(filter(None, (f"{row['error_type']}: {row['message']}", row["traceback"]))))
@@ -205,7 +203,8 @@ class LeafRunner:
 def _write_parts(run: RunPointer, name: str, tables: list[pa.Table]) -> None:
     storage = run.open_storage()
     for number, table in enumerate(merge_outcomes(tables)):
-        write_part(storage, run.layout, name if not number else f"{name}-{number}", table)
+        part = name if not number else f"{name}-{number}"
+        write_part(storage, run.layout, part, with_code(table, run.code_mark))
 
 
 def _output(n: int, tables: list[pa.Table], packed: list[str] | None, part: str | None) -> LeafOutput:

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Callable
 from types import FrameType
 from typing import Any
 
+from scythe_cli.core.processes import leave_terminal
 from scythe_cli.engines.hatchet.sdk_patches import evict_waiting_nodes
 from scythe_cli.errors import StoppedError
 
@@ -22,7 +23,7 @@ _CHECK_S = 0.5
 _LAST_WORDS_S = 2.0
 
 
-def lifespan_of(worker: Callable[[], Any]) -> Callable[[], AsyncGenerator[None, None]]:
+def lifespan_of(worker: Callable[[], Any], started: Callable[[], None]) -> Callable[[], AsyncGenerator[None, None]]:
     """What the SDK runs beside a worker, from its start to its end.
 
     When a worker is told to end, the SDK hands back the nodes that wait, once. A specs' task that finishes a moment
@@ -31,9 +32,12 @@ def lifespan_of(worker: Callable[[], Any]) -> Callable[[], AsyncGenerator[None, 
 
     Args:
         worker: Gives the SDK's worker; None before it is made.
+        started: Called once the worker and the processes of the SDK have been started.
     """
 
     async def hand_back() -> None:
+        await asyncio.sleep(_CHECK_S)
+        started()
         while True:
             await asyncio.sleep(_CHECK_S)
             if (made := worker()) is not None:
@@ -49,11 +53,17 @@ def lifespan_of(worker: Callable[[], Any]) -> Callable[[], AsyncGenerator[None, 
     return lifespan
 
 
-def stop_at_second_signal(kill: Callable[[], None]) -> None:
+def stop_at_second_signal(kill: Callable[[], None]) -> Callable[[], None]:
     """Make the second SIGTERM or SIGINT end this process at once; the SDK itself would wait for what runs.
+
+    SIGHUP, which comes with the end of the terminal, is like SIGTERM, unless `nohup` has it ignored. The SDK's own
+    process gets it as well and would end of it, so it is ignored until that has been started, which goes on to do so.
 
     Args:
         kill: Ends what runs.
+
+    Returns:
+        What has to be called once the SDK's process has been started.
     """
     seen: list[int] = []
 
@@ -72,6 +82,23 @@ def stop_at_second_signal(kill: Callable[[], None]) -> None:
         handler = signal.getsignal(number)  # the SDK's
         if callable(handler):
             signal.signal(number, around(handler))
+    terminate = signal.getsignal(signal.SIGTERM)
+
+    def hang_up(number: int, frame: FrameType | None) -> None:
+        del number
+        leave_terminal()
+        if callable(terminate):
+            terminate(signal.SIGTERM, frame)
+
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return lambda: None
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    return lambda: _handle(signal.SIGHUP, hang_up)
+
+
+def _handle(number: signal.Signals, handler: Callable[[int, FrameType | None], None]) -> None:
+    if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
+        signal.signal(number, handler)
 
 
 def end_at_once() -> None:

@@ -27,6 +27,7 @@ from scythe_cli.engines.hatchet.nodes.results import (
 )
 from scythe_cli.engines.hatchet.nodes.specstore import SpecStore
 from scythe_cli.engines.hatchet.payloads import LeafAssignment, RowSet, RunPointer
+from scythe_cli.model.outcome_schema import with_code
 from scythe_cli.run.ledger import merge_outcomes, write_part
 from scythe_cli.storage.base import Storage
 
@@ -124,7 +125,8 @@ class WaveRunner:
     def _write(self, name: str, tables: list[pa.Table]) -> None:
         # the one whose name says that the wave is written comes last
         for position, table in reversed(list(enumerate(merge_outcomes(tables)))):
-            write_part(self.storage, self.run.layout, name if not position else f"{name}-{position}", table)
+            part = name if not position else f"{name}-{position}"
+            write_part(self.storage, self.run.layout, part, with_code(table, self.run.code_mark))
 
 
 async def ask(spawn: Spawner, children: Sequence[Child]) -> list[Mapping[str, Any] | ChildError]:

@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +109,7 @@ def _run_until_told_to_end(
     options: WorkerOptions, connection: Connection, served: Sequence[Any], pool: ProcessPool
 ) -> None:
     made: list[Any] = []
+    heed: list[Callable[[], None]] = []
     try:
         worker = connection.hatchet.worker(
             options.name,
@@ -116,10 +117,10 @@ def _run_until_told_to_end(
             durable_slots=options.durable_slots,
             labels=dict(options.labels) or None,
             workflows=list(served),
-            lifespan=lifespan_of(lambda: made[0] if made else None),
+            lifespan=lifespan_of(lambda: made[0] if made else None, lambda: heed[0]()),
         )
         made.append(worker)
-        stop_at_second_signal(pool.kill)
+        heed.append(stop_at_second_signal(pool.kill))
         worker.start()
     except SystemExit as end:
         if end.code not in (0, None):
