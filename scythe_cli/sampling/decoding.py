@@ -25,6 +25,8 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    FutureDate,
+    PastDate,
     PlainValidator,
     PydanticUserError,
     TypeAdapter,
@@ -163,6 +165,8 @@ def decoder_of(source: FieldColumn, raw: RawFile) -> Decoder | None:
         return lambda text: _maybe_thousands(source.column, text) or numbers(text)
     if takes_text and kind.type in (pa.bool_(), pa.duration("us"), pa.time64("us")):
         return IfRefused(_accepting(source), _numbers)
+    if takes_text and any(map(_was_json, members_of(annotation))):
+        return IfRefused(_accepting(source), _json_texts)
     if _is_text(kind) and (pa.types.is_primitive(type_) or pa.types.is_decimal(type_)):
         return IfRefused(_accepting(source), _texts)
     return None
@@ -317,6 +321,21 @@ def _maybe_thousands(column: str, text: str) -> Unusable | None:
     if _THOUSANDS.match(text) is None:
         return None
     return Unusable(column, text, "in a file with decimal commas, the dot may mean thousands: leave it out")
+
+
+def _was_json(member: Any) -> bool:
+    """Whether values of a type had to be JSON once: text in quotes."""
+    return member in (PastDate, FutureDate, complex) or getattr(member, "__module__", "") in (
+        "fractions",
+        "ipaddress",
+        "zoneinfo",
+    )
+
+
+def _json_texts(value: Any) -> Iterator[Any]:
+    text = _from_json("", value) if value.startswith('"') else None
+    if isinstance(text, str):
+        yield text
 
 
 def _texts(value: Any) -> Iterator[Any]:
