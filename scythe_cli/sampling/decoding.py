@@ -127,7 +127,7 @@ def decoder_of(source: FieldColumn, raw: RawFile) -> Decoder | None:
             return (lambda cell: nulls(dict(cell))) if nulls else dict
         return nulls
     if source.column in raw.as_json:
-        return json.loads
+        return partial(_from_json, source.column)
     takes_text = pa.types.is_string(type_)
     if takes_text and is_file_reference(source.info.rebuild_annotation()):
         return partial(_file_reference, source.column, raw.base)
