@@ -10,46 +10,42 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_origin
+from typing import Any, Final, Literal, get_origin
 
 import pyarrow as pa
 import pyarrow.compute
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    PydanticUserError,
-    TypeAdapter,
-    ValidationError,
-    WrapValidator,
-)
+from pydantic import FutureDate, PastDate
 
 from scythe_cli.model.file_refs import is_file_reference
 from scythe_cli.model.kinds import ColumnError, Kind, annotation_of, keys_of, kind_of
+from scythe_cli.sampling.cells.nulls import without_nulls
+from scythe_cli.sampling.cells.readings import (
+    REMEMBERED,
+    IfRefused,
+    accepting,
+    comma_numbers,
+    numbers,
+    texts,
+    wants_no_text,
+)
 from scythe_cli.sampling.field_names import accepts_none, members_of
 from scythe_cli.sampling.file_columns import FieldColumn, FieldGroup, RawFile, Source
-from scythe_cli.sampling.nulls import without_nulls
 
 __all__ = [
     "MISSING",
-    "Accepts",
     "Decoder",
-    "IfRefused",
     "Missing",
     "Partial",
     "Unusable",
     "decode_cells",
     "decode_values",
     "decoder_of",
-    "is_last_resort",
     "is_plain",
 ]
 
@@ -95,21 +91,9 @@ class Partial:
 Decoder = Callable[[Any], Any]
 """From a raw value that is not missing to what pydantic validates, or `Unusable`."""
 
-Accepts = Callable[[Any], Exception | None]
-"""What a field says against a value; None if it takes it."""
-
-_VALIDATORS: Mapping[str, Any] = {
-    "before": BeforeValidator,
-    "after": AfterValidator,
-    "wrap": WrapValidator,
-    "plain": PlainValidator,
-}
 _NUMBERS = (int, float, Decimal)
-_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+(?:[eE][+-]?[0-9]+)?\Z")
 _THOUSANDS = re.compile(r"^\s*[+-]?[1-9][0-9]{0,2}(\.[0-9]{3})+(,[0-9]+)?\s*$")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_NO_WHOLE_NUMBER = 2.0**63
-_REMEMBERED = 10_000
 
 
 def _plain_values(column: str, cells: pa.Array[Any]) -> list[Any]:
@@ -143,7 +127,7 @@ def decoder_of(source: FieldColumn, raw: RawFile) -> Decoder | None:
             return (lambda cell: nulls(dict(cell))) if nulls else dict
         return nulls
     if source.column in raw.as_json:
-        return json.loads
+        return partial(_from_json, source.column)
     takes_text = pa.types.is_string(type_)
     if takes_text and is_file_reference(source.info.rebuild_annotation()):
         return partial(_file_reference, source.column, raw.base)
@@ -153,18 +137,20 @@ def decoder_of(source: FieldColumn, raw: RawFile) -> Decoder | None:
     if takes_text and not kind.scalar:
         return _json_or_text(source, text_first=not raw.is_text)
     if (takes_text or pa.types.is_floating(type_)) and _takes_certain_values(annotation, kind):
-        return IfRefused(_accepting(source), _numbers)
+        return IfRefused(accepting(source), numbers)
     if source.model.model_config.get("strict"):
         return None
     if takes_text and raw.decimal_comma and any(member in _NUMBERS for member in members_of(annotation)):
-        numbers = IfRefused(_accepting(source), _comma_numbers)
+        plain = IfRefused(accepting(source), comma_numbers)
         if not pc.any(pc.match_substring_regex(source.cells, _THOUSANDS.pattern)).as_py():
-            return numbers
-        return lambda text: _maybe_thousands(source.column, text) or numbers(text)
+            return plain
+        return lambda text: _maybe_thousands(source.column, text) or plain(text)
     if takes_text and kind.type in (pa.bool_(), pa.duration("us"), pa.time64("us")):
-        return IfRefused(_accepting(source), _numbers)
+        return IfRefused(accepting(source), numbers)
+    if takes_text and any(map(_was_json, members_of(annotation))):
+        return IfRefused(accepting(source), _json_texts)
     if _is_text(kind) and (pa.types.is_primitive(type_) or pa.types.is_decimal(type_)):
-        return IfRefused(_accepting(source), _texts)
+        return IfRefused(accepting(source), texts)
     return None
 
 
@@ -195,57 +181,21 @@ def _file_reference(column: str, base: str | None, text: str) -> Any:
     return os.path.normpath(os.path.join(base, text))  # noqa: PTH118 - not a path until pydantic says so
 
 
-def _accepting(source: FieldColumn) -> Accepts:
-    """Whether a field takes a value, validators of the model for this field included."""
-    inner: Any = source.info.annotation
-    metadata: list[Any] = [*source.info.metadata]
-    if source.info.discriminator is not None:
-        metadata.append(Field(discriminator=source.info.discriminator))
-    for decorator in source.model.__pydantic_decorators__.field_validators.values():
-        if source.name in decorator.info.fields or "*" in decorator.info.fields:
-            metadata.append(_VALIDATORS[decorator.info.mode](decorator.func))
-    annotated: Any = Annotated[inner, *metadata] if metadata else inner
-    try:
-        adapter = TypeAdapter[Any](annotated, config=ConfigDict(arbitrary_types_allowed=True))
-    except PydanticUserError as error:
-        if error.code != "type-adapter-config-unused":
-            raise
-        adapter = TypeAdapter[Any](inner)
-    validate = adapter.validator.validate_python
-
-    def accepts(value: Any) -> ValidationError | Exception | None:
-        try:
-            validate(value, by_alias=True, by_name=True)
-        except Exception as error:  # noqa: BLE001 - a validator of the user's can raise anything
-            return error
-        return None
-
-    return accepts
-
-
 def _json_or_text(source: FieldColumn, *, text_first: bool) -> Decoder:
     """Text that is JSON of a value, or what the type makes a value from by itself, whichever it takes."""
-    accepts = _accepting(source)
+    accepts = accepting(source)
 
-    @lru_cache(_REMEMBERED)
+    @lru_cache(REMEMBERED)
     def is_json(text: str) -> bool:
         if text_first and accepts(text) is None:
             return False
         value = _from_json(source.column, text)
         if isinstance(value, Unusable):
-            return text_first or _wants_no_text(accepts(text))
+            return text_first or wants_no_text(accepts(text))
         return text_first or accepts(value) is None or accepts(text) is not None
 
     # made anew each time: a validator may change it
     return lambda text: _from_json(source.column, text) if is_json(text) else text
-
-
-def _wants_no_text(error: Exception | None) -> bool:
-    """Whether text was refused since it is text, and not for what it says."""
-    if not isinstance(error, ValidationError):
-        return False
-    kinds = [each["type"] for each in error.errors(include_url=False, include_context=False, include_input=False)]
-    return all(kind.endswith(("_type", "_attributes_type")) for kind in kinds)
 
 
 def _from_json(column: str, text: str) -> Any:
@@ -269,71 +219,25 @@ def _takes_certain_values(annotation: Any, kind: Kind) -> bool:
     )
 
 
-class IfRefused:
-    """A decoder that passes a value on as it is, unless the field refuses it and takes what else it can mean."""
-
-    def __init__(self, accepts: Accepts, others: Callable[[Any], Iterable[Any]]) -> None:
-        """Prepare.
-
-        Args:
-            accepts: What is wrong with a value, None if the field takes it.
-            others: What else a value can mean.
-        """
-
-        # `type` keeps 1 and 1.0 and True apart
-        @lru_cache(_REMEMBERED, typed=True)
-        def decode(value: Any) -> Any:
-            if accepts(value) is None:
-                return value
-            return next((other for other in others(value) if accepts(other) is None), value)
-
-        self._decode = decode
-
-    def __call__(self, value: Any) -> Any:
-        """What pydantic validates."""
-        return self._decode(value)
-
-
-def is_last_resort(decoder: Decoder | None) -> bool:
-    """Whether cells that a field takes as they are need no decoder."""
-    return decoder is None or isinstance(decoder, IfRefused)
-
-
-def _numbers(value: Any) -> Iterator[Any]:
-    number = _number(value)
-    if number is not None:
-        yield number
-        if isinstance(number, float) and number.is_integer() and abs(number) < _NO_WHOLE_NUMBER:
-            yield int(number)
-
-
-def _comma_numbers(value: Any) -> Iterator[Any]:
-    yield from _numbers(value)
-    if isinstance(value, str) and _DECIMAL_COMMA.match(value.strip()):
-        yield value.strip().replace(",", ".")
-
-
 def _maybe_thousands(column: str, text: str) -> Unusable | None:
     if _THOUSANDS.match(text) is None:
         return None
     return Unusable(column, text, "in a file with decimal commas, the dot may mean thousands: leave it out")
 
 
-def _texts(value: Any) -> Iterator[Any]:
-    yield str(value)
+def _was_json(member: Any) -> bool:
+    """Whether values of a type had to be JSON once: text in quotes."""
+    return member in (PastDate, FutureDate, complex) or getattr(member, "__module__", "") in (
+        "fractions",
+        "ipaddress",
+        "zoneinfo",
+    )
 
 
-def _number(value: Any) -> int | float | bool | None:
-    if isinstance(value, float):
-        # pydantic takes no float for a whole number from there on, where not every whole number is a float
-        return int(value) if value.is_integer() and abs(value) < _NO_WHOLE_NUMBER else None
-    if not isinstance(value, str):
-        return None
-    try:
-        number = json.loads(value.strip().lower())
-    except (ValueError, RecursionError):
-        return None
-    return number if isinstance(number, (int, float)) else None
+def _json_texts(value: Any) -> Iterator[Any]:
+    text = _from_json("", value) if value.startswith('"') else None
+    if isinstance(text, str):
+        yield text
 
 
 def decode_values(source: Source, start: int, stop: int, decoders: Mapping[str, Decoder | None]) -> list[Any]:

@@ -19,6 +19,7 @@ from scythe_cli.model.columns import Column, input_columns
 from scythe_cli.model.kinds import ColumnError
 from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.model.spec_rows import spec_factory
+from scythe_cli.sampling.cells.changes import Changes
 from scythe_cli.sampling.decoding import MISSING, Partial, Unusable
 from scythe_cli.sampling.field_names import accepts_none
 from scythe_cli.sampling.file_columns import FieldColumn, FieldGroup
@@ -57,7 +58,12 @@ ProblemsByPosition = Mapping[int, list[ValueProblem]]
 
 
 class FieldValidator:
-    """Validates the values of one field, apart from the other fields."""
+    """Validates the values of one field, apart from the other fields.
+
+    Attributes:
+        column: The field.
+        changes: What changes of its values.
+    """
 
     def __init__(self, column: Column, root: FieldGroup) -> None:
         """Prepare.
@@ -67,6 +73,7 @@ class FieldValidator:
             root: The columns of the file, for naming them.
         """
         self.column = column
+        self.changes = Changes(column)
         self._root = root
         self._info = column.info
         config = root.model.model_config
@@ -95,6 +102,7 @@ class FieldValidator:
             except _RefusedError as refused:
                 accepted.append(None)
                 problems[position] = refused.problems
+        self.changes.note(accepted)
         array, misfits = encode_values(self.column, accepted)
         for position, message in misfits.items():
             problems[position] = [misfit_problem(self.column, self._root, message, accepted[position])]

@@ -21,8 +21,9 @@ from pydantic.fields import FieldInfo
 from scythe_cli.errors import SamplingFileError
 from scythe_cli.model.columns import Column, extra_column, input_columns, schema_of
 from scythe_cli.model.models import ExperimentInputSpec
+from scythe_cli.sampling.cells.readings import is_last_resort
 from scythe_cli.sampling.column_rules import fast_accept, fields_are_independent
-from scythe_cli.sampling.decoding import MISSING, Decoder, decode_cells, decode_values, decoder_of, is_last_resort
+from scythe_cli.sampling.decoding import MISSING, Decoder, decode_cells, decode_values, decoder_of
 from scythe_cli.sampling.field_values import FieldValidator, ProblemsByPosition
 from scythe_cli.sampling.file_columns import (
     FieldColumn,
@@ -121,9 +122,8 @@ class FileValidator:
         self.columns: list[Column] = [*input_columns(model), *map(extra_column, self.match.extras)]
         self.root = FieldGroup("", FieldInfo(annotation=model), model, self.match.sources | self.match.extras)
         self.problems = Problems()
-        for problem in raw.problems:
-            self.problems.add(_LINES, problem)
-        self.decoders: dict[str, Decoder | None] = {} if decoders is None else decoders
+        self.problems.add_all(_LINES, raw.problems)
+        self.decoders = {} if decoders is None else decoders
         for source in columns_of_source(self.root):
             if source.column not in self.decoders:
                 self.decoders[source.column] = decoder_of(source, raw)
@@ -155,6 +155,7 @@ class FileValidator:
                 self._forget(position)
         else:
             arrays = self._validate_pieces(None, validate_all)
+        self.problems.note({each.column.name: each.changes.seen for each in self._field_validators.values()})
         self.problems.raise_if_any(self.raw.path, n_lines=len(self.raw.problems), hint=self._hint())
         return pa.Table.from_arrays(arrays, schema=schema_of(self.columns))
 
@@ -167,6 +168,7 @@ class FileValidator:
             arrays, row_problems = self._row_validator.validate(piece.start, piece.stop)
             for each in row_problems:
                 self._report(each.source, each.problem, each.row, problems)
+            problems.note({name: changes.seen for name, changes in self._row_validator.changes.items()})
             return ValidationResult(arrays, problems)
         validator = self._field_validator(piece.position)
         source = self.root.parts[validator.column.name]
@@ -177,6 +179,7 @@ class FileValidator:
             for offset in sorted(refused):
                 for problem in refused[offset]:
                     self._report(piece.position, problem, start + offset, problems)
+        problems.note({validator.column.name: validator.changes.seen})
         return ValidationResult([pa.concat_arrays(chunks)], problems)
 
     def _report(self, source: int, problem: ValueProblem, row: int, problems: Problems | None = None) -> None:
@@ -204,9 +207,8 @@ class FileValidator:
 
     def _hint(self) -> str | None:
         if self._model.model_config.get("strict"):
-            return (
-                f"{self._model.__name__} is strict, so that it takes no text for numbers: use Parquet, or strict=False."
-            )
+            name = self._model.__name__
+            return f"{name} is strict, so that it takes no text for numbers: use Parquet, or strict=False."
         if self.raw.problems:
             return 'A cell that holds a comma must stand in double quotes: "a, b".'
         if self.raw.is_text and self.raw.n_rows > 1 and self.problems.rows() == {0}:

@@ -16,8 +16,9 @@ from pydantic import RootModel
 
 from scythe_cli.model.columns import Column, columns_of
 from scythe_cli.model.kinds import ColumnError
+from scythe_cli.sampling.cells.readings import is_last_resort
 from scythe_cli.sampling.column_rules import FastAccept, fast_accept, is_plain_model
-from scythe_cli.sampling.decoding import MISSING, Decoder, decode_cells, is_last_resort
+from scythe_cli.sampling.decoding import MISSING, Decoder, decode_cells
 from scythe_cli.sampling.field_names import members_of
 from scythe_cli.sampling.field_values import FieldValidator
 from scythe_cli.sampling.file_columns import FieldColumn, FieldGroup
@@ -75,6 +76,8 @@ def accept_nested(group: FieldGroup, column: Column, decoders: Mapping[str, Deco
     fixed: dict[int, pa.Array[Any]] = {}
     for position, part in enumerate(columns.values()):
         validator = FieldValidator(part, group)
+        if validator.changes.may_be:
+            return None  # they are noted where pydantic validates
         source = group.parts.get(part.name)
         empty = _when_empty(validator)
         if source is None:

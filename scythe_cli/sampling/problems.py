@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, time
 from pathlib import Path
@@ -83,10 +83,15 @@ class Problems:
     """Collects the problems of a file; keeps the first of each source and counts the rest.
 
     Problems of one source (a column, or the rows) must come in the order of the file.
+
+    Attributes:
+        count: How many there are.
+        changes: What changes of the values of a field; it is no problem, but there is to tell.
     """
 
     def __init__(self) -> None:
         self.count = 0
+        self.changes: dict[str, set[str]] = {}
         self._kept: list[tuple[int, int, CellProblem]] = []
         self._n_of_source: dict[int, int] = {}
 
@@ -100,6 +105,11 @@ class Problems:
             self._kept.append((problem.row, source, problem))
             self._n_of_source[source] = self._n_of_source.get(source, 0) + 1
         self.count += 1
+
+    def add_all(self, source: int, problems: Sequence[CellProblem]) -> None:
+        """Add problems of one source."""
+        for problem in problems:
+            self.add(source, problem)
 
     def rows(self) -> set[int]:
         """The rows of those that are kept; all rows with any, where these are few."""
@@ -123,10 +133,21 @@ class Problems:
                 row = problem.row + first_row
                 self.add(source, replace(problem, row=row, label=row_label(row)))
         self.add_uncollected(others.count - (self.count - n_before))
+        self.note(others.changes)
+
+    def note(self, changes: Mapping[str, Iterable[str]]) -> None:
+        """Add what changes of the values of fields."""
+        for name, what in changes.items():
+            if what:
+                self.changes.setdefault(name, set()).update(what)
 
     def to_plain(self) -> dict[str, Any]:
         """As plain data, for another process."""
-        return {"count": self.count, "kept": [[source, asdict(problem)] for _, source, problem in self._kept]}
+        return {
+            "count": self.count,
+            "kept": [[source, asdict(problem)] for _, source, problem in self._kept],
+            "changes": {name: sorted(what) for name, what in self.changes.items()},
+        }
 
     @classmethod
     def from_plain(cls, data: Mapping[str, Any]) -> Problems:
@@ -135,6 +156,7 @@ class Problems:
         for source, fields in data["kept"]:
             problems.add(source, CellProblem(**fields))
         problems.count = data["count"]
+        problems.note(data["changes"])
         return problems
 
     def raise_if_any(self, path: str | Path, *, n_lines: int = 0, hint: str | None = None) -> None:

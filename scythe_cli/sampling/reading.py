@@ -160,6 +160,8 @@ def read_sampling_file(
         notices.append(f"{raw.path} was read {', '.join(raw.notices)}")
     if match.skipped:
         notices.append(f"columns that are left out: {', '.join(match.skipped)}")
+    changes = validator.problems.changes
+    notices += [f"{c.name}: {what}" for c in validator.columns for what in sorted(changes.get(c.name, ()))]
     from scythe_cli.sampling.files.places import is_elsewhere
 
     elsewhere = is_elsewhere(path)

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from scythe_cli.model.columns import Column
 from scythe_cli.model.kinds import keys_of
 from scythe_cli.model.models import ExperimentInputSpec
+from scythe_cli.sampling.cells.changes import Changes
 from scythe_cli.sampling.decoding import MISSING, Decoder, Missing, Partial, Unusable, decode_values
 from scythe_cli.sampling.field_names import accepts_none
 from scythe_cli.sampling.field_values import encode_values, misfit_problem
@@ -45,7 +46,11 @@ class RowProblem:
 
 
 class RowValidator:
-    """Validates rows as instances of the model."""
+    """Validates rows as instances of the model.
+
+    Attributes:
+        changes: What changes of the values of each field.
+    """
 
     def __init__(
         self,
@@ -62,6 +67,7 @@ class RowValidator:
             root: The columns of the file.
             decoders: How the cells of each column are decoded.
         """
+        self.changes = {column.name: Changes(column) for column in columns}
         self._columns = columns
         self._root = root
         self._decoders = decoders
@@ -94,6 +100,7 @@ class RowValidator:
                         values = [None if spec is None else spec.model_extra.get(column.name) for spec in specs]
                     else:
                         values = list(map(attrgetter(column.name), specs)) if is_whole else _values(column.name, specs)
+                    self.changes[column.name].note(values)
                     array, misfits = encode_values(column, values)
                     done.append(array)
                     for offset, message in misfits.items():

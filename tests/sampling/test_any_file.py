@@ -146,7 +146,7 @@ def test_encodings_by_name(tmp_path: Path) -> None:
     path.write_bytes(text().encode("cp1252"))
     with pytest.raises(SamplingFileError, match="--encoding cp1252"):
         read_sampling_file(path, Case)
-    with pytest.raises(SamplingFileError, match="not ascii|not UTF-8"):
+    with pytest.raises(SamplingFileError, match=r"not ascii|not UTF-8"):
         read_sampling_file(path, Case, options=ReadOptions(encoding="ascii"))
 
 
@@ -231,7 +231,7 @@ def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert table.inputs["weather"].to_pylist() == [str(tmp_path / "w" / "a.csv"), "https://example.com/w.csv"]
     assert table.source == "standard input"
     Stdin.buffer = io.BytesIO(b"wether\n1\n")
-    with pytest.raises(SamplingFileError, match="^standard input: the columns do not fit WithFile"):
+    with pytest.raises(SamplingFileError, match=r"^standard input: the columns do not fit WithFile"):
         read_sampling_file("-", WithFile)
 
 
@@ -313,6 +313,6 @@ def test_columns_to_ignore(tmp_path: Path) -> None:
 def test_a_letter_of_two_characters(tmp_path: Path) -> None:
     from pydantic import create_model
 
-    model = create_model("M", __base__=ExperimentInputSpec, größe=(float, ...))  # pyright: ignore
+    model = create_model("M", __base__=ExperimentInputSpec, größe=(float, ...))  # pyright: ignore[reportCallIssue]
     (tmp_path / "c.csv").write_text("gro\u0308ße\n1\n")
     assert read_sampling_file(tmp_path / "c.csv", model).inputs["größe"].to_pylist() == [1.0]

@@ -16,6 +16,7 @@ import pytest
 from pydantic import (
     AliasChoices,
     AliasPath,
+    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -261,3 +262,32 @@ def test_columns_beyond_the_fields(tmp_path: Path) -> None:
         assert first.model_extra == {"other": "x", "b.c": 2}
         assert second.model_extra == {"b.c": 3}
         assert of_parquet(tmp_path, model, a=[1], other=["5"])[0].other == "5"
+
+
+def test_what_arrives_in_another_form_is_said(tmp_path: Path) -> None:
+    class Inner(BaseModel):
+        at: AwareDatetime
+
+    class Model(ExperimentInputSpec):
+        n: int | float = 0.5
+        at: AwareDatetime = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
+        inner: Inner | None = None
+        more: list[int | float] = []
+        anything: Any = None
+
+    def notices(model: type[ExperimentInputSpec], text: str) -> list[str]:
+        (tmp_path / "c.csv").write_text(text)
+        return read_sampling_file(tmp_path / "c.csv", model).notices
+
+    for model in (Model, row_by_row(Model)):
+        assert notices(model, "n,at,anything\n1.5,2020-01-01T00:00:00Z,1\n") == []
+        assert notices(model, 'n,at,inner.at,more\n1,2020-01-01T00:00:00+01:00,2020-01-01T00:00+02:00,"[1]"\n') == [
+            "n: whole numbers arrive as floats: 1 as 1.0",
+            "at: times arrive in UTC: the same moments, without the offsets that the file has",
+            "inner: times arrive in UTC: the same moments, without the offsets that the file has",
+            "more: whole numbers arrive as floats: 1 as 1.0",
+        ]
+        pq.write_table(pa.table({"anything": [dt.date(2020, 1, 1)]}), tmp_path / "c.pq")
+        assert read_sampling_file(tmp_path / "c.pq", model).notices == [
+            "anything: values that JSON has no form for, such as dates, arrive as text"
+        ]

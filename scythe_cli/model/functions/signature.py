@@ -11,10 +11,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from scythe_cli.errors import RegistrationError
 from scythe_cli.model.columns import (
     RESERVED_INPUT_FIELDS,
-    SPEC_LEVELS,
     columns_of,
-    file_columns,
-    index_columns,
     output_columns,
     output_files,
 )
@@ -57,7 +54,7 @@ def signature_of(fn: Callable[..., Any], where: str) -> Signature:
     input_type = _model_of(hints, first, ExperimentInputSpec, f"{where}: parameter {first!r}")
     output_type = _model_of(hints, "return", ExperimentOutputSpec, f"{where}: the return value")
     check_input_model(input_type, where)
-    _check_output_model(input_type, output_type, where)
+    _check_output_model(output_type, where)
     return Signature(input_type, output_type, accepts_tempdir)
 
 
@@ -127,20 +124,16 @@ def check_input_model(model: type[ExperimentInputSpec], where: str) -> None:
     _check_columns(model, where)
 
 
-def _check_output_model(
-    input_type: type[ExperimentInputSpec], output_type: type[ExperimentOutputSpec], where: str
-) -> None:
+def _check_output_model(output_type: type[ExperimentOutputSpec], where: str) -> None:
     _check_columns(output_type, where)
     for name in output_type.model_fields:
         _check_field_name(output_type, name, ExperimentOutputSpec, where)
-    inputs = [*index_columns(input_type), *file_columns(input_type)]
-    levels = {*SPEC_LEVELS, "sort_subindex", "storage_settings", *(c.name for c in inputs)}
     for column in (*output_columns(output_type), *output_files(output_type)):
-        if column.name in levels and column.name in output_type.model_fields:
-            reserved = column.name in RESERVED_INPUT_FIELDS
-            what = "a name that is reserved for the run" if reserved else "the name of an input field"
+        # one that has the name of an input field is called another in the final table, with a notice
+        if column.name in RESERVED_INPUT_FIELDS and column.name in output_type.model_fields:
             raise RegistrationError(
-                f"{where}: the output field {output_type.__name__}.{column.name} has {what}",
+                f"{where}: the output field {output_type.__name__}.{column.name} has a name that is reserved "
+                "for the run",
                 hint="Both would be columns of the same table: rename one of them.",
             )
 

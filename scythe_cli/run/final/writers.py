@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections import deque
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -119,9 +119,11 @@ class FinalTables:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scythe-gather")
         self._jobs: deque[Future[None]] = deque()
         levels = plan.index.names
-        self._open("scalars", levels, _renamed([*plan.index, *plan.scalars], plan.names), RUN_LEVELS)
+        # an output may have the name of an input, which keeps it
+        scalars, files = (_renamed(fields, plan.names) for fields in (plan.scalars, plan.files))
+        self._open("scalars", levels, pa.schema([*plan.index, *scalars]), RUN_LEVELS)
         if len(plan.files):
-            self._open("result_file_refs", levels, _renamed([*plan.index, *plan.files], plan.names), RUN_LEVELS)
+            self._open("result_file_refs", levels, pa.schema([*plan.index, *files]), RUN_LEVELS)
         self._open("errors", [], plan.errors)
         for name, frame in plan.frames.items():
             self._frames[name] = _FrameFile(folder / f"{name}.pq", plan.index, frame, plan.gather)
@@ -195,7 +197,7 @@ class FinalTables:
             file.abandon()
 
 
-def _renamed(fields: Sequence[pa.Field[Any]], names: Mapping[str, str]) -> pa.Schema:
+def _renamed(fields: Iterable[pa.Field[Any]], names: Mapping[str, str]) -> pa.Schema:
     return pa.schema([f.with_name(names.get(f.name, f.name)) for f in fields])
 
 

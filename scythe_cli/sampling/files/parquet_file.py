@@ -16,6 +16,7 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from scythe_cli.errors import SamplingFileError, first_line
+from scythe_cli.model.kinds import ENCODING_KEY
 from scythe_cli.sampling.file_columns import RawFile, chunked
 
 __all__ = ["read_arrow", "read_folder", "read_parquet", "simplified"]
@@ -127,7 +128,10 @@ def _raw_of(table: pa.Table, shown: str, label: Callable[[int], str]) -> RawFile
     names = [name.strip() for name in table.column_names]
     kept = [position for position, name in enumerate(names) if not _is_pandas_index(name)]
     columns = [simplified(shown, names[position], table.column(position)) for position in kept]
-    return RawFile(shown, [names[position] for position in kept], columns, table.num_rows, label, is_text=False)
+    # specs of a run, in which some fields are JSON
+    as_json = frozenset(names[i] for i in kept if (table.schema.field(i).metadata or {}).get(ENCODING_KEY) == b"json")
+    kept_names = [names[position] for position in kept]
+    return RawFile(shown, kept_names, columns, table.num_rows, label, is_text=False, as_json=as_json)
 
 
 def _with_range_index(table: pa.Table) -> pa.Table:

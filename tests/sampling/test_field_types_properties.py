@@ -1,0 +1,33 @@
+"""What the function gets is what a direct call would have given, for every kind of field and on every way."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.field_types import FIELD_TYPES, FieldType, same, through_csv, through_parquet, through_python
+from tests.fuzzing import cases
+
+
+@pytest.mark.parametrize("kind", FIELD_TYPES, ids=[kind.name for kind in FIELD_TYPES])
+def test_a_direct_call_and_a_run_see_the_same(kind: FieldType) -> None:
+    @cases(4, at_night=300)
+    @given(st.lists(kind.values, min_size=1, max_size=4))
+    def check(values: list[object]) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            ways = {
+                "csv": through_csv(kind, values, Path(name)),
+                "parquet": through_parquet(kind, values, Path(name)),
+                "python": through_python(kind, values),
+            }
+        for way, seen in ways.items():
+            if kind.equal:
+                assert all(map(same, seen, values)), (way, seen, values)
+            else:
+                assert seen == values, way
+
+    check()
