@@ -13,6 +13,8 @@ from scythe_cli.core.records import StateCounts
 from scythe_cli.core.states import State
 from scythe_cli.engines.base import Engine, Execution, Job
 from scythe_cli.executor.limits import StopSignal
+from scythe_cli.model.experiment import RegisteredExperiment
+from scythe_cli.model.workflows.declared import DeclaredWorkflow
 from scythe_cli.run.active import RunningFile
 from scythe_cli.run.outcomes.error_groups import Alike, alike_key
 
@@ -23,6 +25,10 @@ class LocalEngine(Engine):
     """Executes specs in a pool of processes of this machine."""
 
     name = "local"
+
+    def experiment_of(self, workflow: Any) -> RegisteredExperiment[Any, Any] | None:
+        """A workflow whose tasks are run one after the other, in the process of a spec."""
+        return workflow.as_experiment() if isinstance(workflow, DeclaredWorkflow) else None
 
     def execute(self, job: Job, *, stop: StopSignal, progress: ProgressCallback | None = None) -> Execution:
         """Execute a job; see `Engine.execute`."""

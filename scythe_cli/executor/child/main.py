@@ -30,7 +30,7 @@ from scythe_cli.executor.rows.capture import Capture
 from scythe_cli.executor.rows.randomness import SharedGenerators
 from scythe_cli.executor.rows.workdir import RowFolder
 from scythe_cli.model.experiment import RegisteredExperiment
-from scythe_cli.model.function_loading import enter_worker, load_target
+from scythe_cli.model.function_loading import enter_worker, load_target, running_specs
 from scythe_cli.model.function_ref import ExperimentTarget
 
 __all__ = ["Loaded", "broken", "end_with_pipe", "freeze", "load", "main", "run_forked"]
@@ -107,6 +107,7 @@ def load(target: bytes, seed: int, capture: Capture) -> Loaded:
     generators = SharedGenerators(seed)
     generators.install()
     experiment = load_target(ExperimentTarget.from_bytes(target))
+    running_specs()
     capture.install_logging()
     capture.take()
     return Loaded(experiment, generators, capture)
