@@ -55,6 +55,7 @@ check: sync ## lint, format, types, structure, lock file, what documents say
 	$(RUN) python -m scripts.make_schemas --check
 	$(RUN) python -m scripts.make_architecture --check
 	$(RUN) python -m scripts.make_field_types --check
+	$(RUN) python -m scripts.make_migrating --check
 
 format: sync ## format the code
 	$(RUN) ruff check --fix

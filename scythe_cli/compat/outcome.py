@@ -15,6 +15,7 @@ from scythe_cli.model.columns import output_columns, output_files
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.file_refs import S3Url, StoredUri
 from scythe_cli.model.models import ExperimentOutputSpec
+from scythe_cli.model.workflows.running import TASK_OUTPUTS
 from scythe_cli.services.records import AllocateResult
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ __all__ = ["BatchResult", "GatheredExperimentRuns", "RunRef", "ScatterGatherResu
 
 
 _NO_RESULTS = ("errors", "warnings")
-TASK_OUTPUTS = "task_outputs"
-"""The output file of a workflow that holds what each of its tasks returned."""
 
 
 def located(uri: str) -> StoredUri:
@@ -137,10 +136,10 @@ def output_of(run: Run, experiment: RegisteredExperiment[Any, Any]) -> Any:
             f"{run.experiment_id}: {what}", hint=f"`scythe errors {run.experiment_id}` shows it."
         )
     files = _cells(run, "result_file_refs") if "result_file_refs" in run.table_keys() else {}
-    if files.get(TASK_OUTPUTS):
-        return json.loads(run.storage.read_bytes(_key(run, str(files[TASK_OUTPUTS]))))
     model: type[ExperimentOutputSpec] = experiment.output_validator_type
     cells = _cells(run, "scalars")
+    if cells.get(TASK_OUTPUTS) is not None and TASK_OUTPUTS in model.model_fields:
+        return json.loads(cells[TASK_OUTPUTS])
     values: dict[str, Any] = {}
     for column in output_columns(model):
         cell = cells.get(column.name, cells.get(f"output_{column.name}"))
@@ -164,8 +163,3 @@ def _cells(run: Run, table: str) -> Mapping[str, Any]:
 
     rows = pq.read_table(local_copy(run.storage, run.table_key(table))).to_pylist()
     return cast("Mapping[str, Any]", rows[0]) if rows else {}
-
-
-def _key(run: Run, uri: str) -> str:
-    """The key of an output file of the run."""
-    return run.layout.experiment_id + uri.partition(run.layout.experiment_id)[2]

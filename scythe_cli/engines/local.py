@@ -6,6 +6,8 @@ from scythe_cli.core.progress import ProgressCallback
 from scythe_cli.engines.base import Engine, Execution, Job
 from scythe_cli.engines.tally import Tally
 from scythe_cli.executor.limits import StopSignal
+from scythe_cli.model.experiment import RegisteredExperiment
+from scythe_cli.model.workflows.declared import DeclaredWorkflow
 from scythe_cli.run.active import RunningFile
 
 __all__ = ["LocalEngine", "Tally"]
@@ -15,6 +17,10 @@ class LocalEngine(Engine):
     """Executes specs in a pool of processes of this machine."""
 
     name = "local"
+
+    def experiment_of(self, workflow: Any) -> RegisteredExperiment[Any, Any] | None:
+        """A workflow whose tasks are run one after the other, in the process of a spec."""
+        return workflow.as_experiment() if isinstance(workflow, DeclaredWorkflow) else None
 
     def execute(self, job: Job, *, stop: StopSignal, progress: ProgressCallback | None = None) -> Execution:
         """Execute a job; see `Engine.execute`."""

@@ -174,7 +174,9 @@ class ScytheWorkerConfig(BaseSettings):
         self.serve(
             ExperimentRegistry.experiments(),
             workflows=ExperimentRegistry.workflows(),
-            others=additional_workflows or (),
+            others=[each for each in additional_workflows or () if each not in ExperimentRegistry.workflows()]
+            if self.DOES_LEAF
+            else additional_workflows or (),
         )
 
     def serve(

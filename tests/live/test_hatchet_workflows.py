@@ -55,6 +55,60 @@ ExperimentRegistry.Include(flow)
 """
 
 
+_SAMPLING = """
+import pandas as pd
+from hatchet_sdk import Context
+from pydantic import BaseModel
+from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
+from scythe_cli.experiments import BaseExperiment, ExperimentRun
+from scythe_cli.hatchet import hatchet
+from scythe_cli.registry import ExperimentRegistry
+from scythe_cli.scatter_gather import ScatterGatherResult, scatter_gather
+
+class Point(ExperimentInputSpec):
+    x: float
+
+class Value(ExperimentOutputSpec):
+    y: float
+
+@ExperimentRegistry.Register(name="doubled")
+def doubled(input_spec: Point) -> Value:
+    return Value(y=input_spec.x * 2)
+
+class Plan(ExperimentInputSpec):
+    n: int
+
+class Started(BaseModel):
+    run: ExperimentRun[Point, Value]
+    workflow_run_id: str
+
+class Sum(BaseModel):
+    total: float
+
+plan = hatchet.workflow(name="sampling", input_validator=Plan)
+
+@plan.task(execution_timeout="2m")
+def start(spec: Plan, ctx: Context) -> Started:
+    ctx.log("allocating")
+    experiment = BaseExperiment[Point, Value](runnable=doubled, run_name=f"{spec.experiment_id}/sample")
+    run, ref = experiment.allocate([Point(x=i) for i in range(spec.n)])
+    return Started(run=run, workflow_run_id=ref.workflow_run_id)
+
+@plan.task(parents=[start], execution_timeout="2m")
+async def wait(spec: Plan, ctx: Context) -> ScatterGatherResult:
+    return await scatter_gather.aio_get_result(ctx.task_output(start).workflow_run_id)
+
+@plan.task(parents=[start, wait])
+def add(spec: Plan, ctx: Context) -> Sum:
+    scalars = pd.read_parquet(str(ctx.task_output(wait).uris["scalars"]))
+    assert len(scalars) == spec.n
+    assert ctx.task_output(start).run.versioned_experiment.base_experiment.runnable is doubled
+    return Sum(total=scalars["y"].sum())
+
+ExperimentRegistry.Include(plan)
+"""
+
+
 def _request(live: LiveProject, flow: Any, specs: list[Any], **more: Any) -> AllocationRequest:
     return AllocationRequest(
         experiment=workflow_experiment(flow.flow),
@@ -98,6 +152,37 @@ def test_workflow_of_three_steps(live: LiveProject, flow: Any) -> None:
     single = _request(live, flow, specs[49:], single=True)
     alone = execute(submit(single), single.engine)
     assert alone.counts == StateCounts(succeeded=1)
+
+
+@pytest.mark.parametrize("engine", ["local", "hatchet"])
+def test_a_task_allocates_a_batch_and_the_next_one_waits_for_it(
+    live: LiveProject, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib
+
+    name = f"sampling_{engine}"
+    (live.root / f"{name}.py").write_text(_SAMPLING)
+    toml = live.root / "experiments.toml"
+    toml.write_text(
+        toml.read_text()
+        + f'\n[experiments.plan]\nentrypoint = "{name}:plan"\n[experiments.doubled]\nentrypoint = "{name}:doubled"\n'
+    )
+    monkeypatch.syspath_prepend(str(live.root))
+    monkeypatch.chdir(live.root)
+    monkeypatch.setenv("SCYTHE_ENGINE", engine)
+    if engine == "hatchet":
+        live.start_worker("--slots", "2", "--experiment", "plan", "--experiment", "doubled")
+    module = importlib.import_module(name)
+    try:
+        from scythe_cli.experiments import BaseExperiment
+
+        run, ref = BaseExperiment(runnable=module.plan).allocate(module.Plan(n=6))
+        outputs = ref.result()
+        assert outputs["add"] == {"total": 30.0}
+        assert outputs["start"]["workflow_run_id"]
+        assert (live.root / "runs" / run.experiment_id / "sample").is_dir()
+    finally:
+        sys.modules.pop(name)
 
 
 def test_spec_that_is_triggered_by_hand(live: LiveProject) -> None:

@@ -1,4 +1,4 @@
-"""`hatchet`: the Hatchet client, made on first use, of the engine that HATCHET_CLIENT_* name or of an embedded one."""
+"""The Hatchet client, made on first use, of the engine that HATCHET_CLIENT_* name or of an embedded one."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from scythe_cli.errors import EngineError
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 
-__all__ = ["EMBEDDED_VARIABLE", "client_of", "get_hatchet", "hatchet", "stop_embedded"]
+__all__ = ["EMBEDDED_VARIABLE", "client_of", "get_hatchet", "project_client", "stop_embedded"]
 
 
 EMBEDDED_VARIABLE = "SCYTHE_HATCHET_EMBEDDED"
@@ -68,6 +69,11 @@ def get_hatchet(embedded: bool | None = None) -> Hatchet:
     if client is None:
         client = _clients[embedded] = _made(embedded)
     return client
+
+
+def project_client() -> Callable[[], Hatchet]:
+    """What gives, later, the client of the project that is being loaded now."""
+    return partial(get_hatchet, _embedded.get())
 
 
 def _made(embedded: bool) -> Hatchet:
@@ -127,18 +133,3 @@ def _wording(details: ErrorDetails) -> str:
     # the SDK's hint is the beginning of the token
     message = details["msg"].removeprefix("Value error, ").partition(" Hint:")[0]
     return f"{place}: {message}" if place else message
-
-
-class _LazyHatchet:
-    """Stands for the client, so that importing it needs neither a token nor the SDK."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(get_hatchet(), name)
-
-    def __repr__(self) -> str:
-        return "<the Hatchet client, made on first use>"
-
-
-hatchet: Any = _LazyHatchet()

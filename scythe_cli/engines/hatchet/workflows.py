@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
-from typing import Any, NoReturn, get_type_hints
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from scythe_cli.errors import RegistrationError
 from scythe_cli.model.experiment import ExperimentOptions, RegisteredExperiment
-from scythe_cli.model.models import ExperimentInputSpec, ExperimentOutputSpec
+from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.model.registration import WorkflowLike
+from scythe_cli.model.workflows.declared import DeclaredWorkflow
+from scythe_cli.model.workflows.running import output_type_of
 
-__all__ = ["WorkflowExperiment", "workflow_experiment"]
+__all__ = ["WorkflowExperiment", "real_workflows", "workflow_experiment"]
 
 
 class WorkflowExperiment(RegisteredExperiment[Any, Any]):
@@ -40,7 +42,8 @@ def _not_here(input_spec: ExperimentInputSpec) -> NoReturn:
 def workflow_experiment(workflow: WorkflowLike, *, options: ExperimentOptions | None = None) -> WorkflowExperiment:
     """Put a workflow into the form of an experiment.
 
-    Its scalar outputs are those of its last task that returns an `ExperimentOutputSpec`; without one, it has none.
+    Its scalar outputs are those of its last task that returns an `ExperimentOutputSpec`; what each has returned is
+    in `task_outputs`.
 
     Args:
         workflow: A Hatchet `Workflow` or `Standalone`.
@@ -51,19 +54,13 @@ def workflow_experiment(workflow: WorkflowLike, *, options: ExperimentOptions | 
         name=workflow.name,
         description="",
         input_type=workflow.input_validator_type,
-        output_type=_output_type(workflow),
+        output_type=output_type_of(getattr(workflow, "tasks", [])),
         accepts_tempdir=False,
         options=options or ExperimentOptions(retries=0),
     )
 
 
-def _output_type(workflow: WorkflowLike) -> type[ExperimentOutputSpec]:
-    tasks: list[Any] = list(getattr(workflow, "tasks", []))
-    for task in reversed(tasks):
-        try:
-            found = get_type_hints(task._fn).get("return")
-        except (NameError, TypeError, AttributeError):
-            continue
-        if inspect.isclass(found) and issubclass(found, ExperimentOutputSpec):
-            return found
-    return ExperimentOutputSpec
+def real_workflows(workflows: Sequence[Any]) -> list[Any]:
+    """Hatchet's own workflows, each once."""
+    by_name = {workflow.name: workflow for workflow in workflows}
+    return [w.real if isinstance(w, DeclaredWorkflow) else w for w in by_name.values()]

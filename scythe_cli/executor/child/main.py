@@ -32,7 +32,7 @@ from scythe_cli.executor.rows.capture import Capture
 from scythe_cli.executor.rows.randomness import SharedGenerators
 from scythe_cli.executor.rows.workdir import RowFolder
 from scythe_cli.model.experiment import RegisteredExperiment
-from scythe_cli.model.functions.loading import enter_worker, load_target
+from scythe_cli.model.functions.loading import enter_worker, load_target, running_specs
 from scythe_cli.model.functions.reference import ExperimentTarget
 
 __all__ = ["Loaded", "broken", "end_with_pipe", "freeze", "load", "main", "run_forked"]
@@ -111,6 +111,7 @@ def load(target: bytes, seed: int, capture: Capture) -> Loaded:
     place = ExperimentTarget.from_bytes(target)
     check_sources(place)
     experiment = load_target(place)
+    running_specs()
     capture.install_logging()
     capture.take()
     return Loaded(experiment, generators, capture)

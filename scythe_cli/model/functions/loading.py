@@ -21,11 +21,13 @@ from scythe_cli.errors import EntrypointError, ScytheError
 from scythe_cli.model.experiment import RegisteredExperiment, experiment_from_function
 from scythe_cli.model.functions.reference import SCRIPT_MODULE, ExperimentTarget, attribute_at
 from scythe_cli.model.registration import ExperimentRegistry
+from scythe_cli.model.workflows.declared import DeclaredWorkflow
 
-__all__ = ["ImportedInWorker", "enter_worker", "in_worker", "load_target", "stop_if_in_worker"]
+__all__ = ["ImportedInWorker", "enter_worker", "in_worker", "load_target", "running_specs", "stop_if_in_worker"]
 
 
 _is_worker = False
+_is_running = False
 
 
 class ImportedInWorker(BaseException):
@@ -43,13 +45,19 @@ def enter_worker() -> None:
     _is_worker = True
 
 
+def running_specs() -> None:
+    """Tell that the experiment is loaded: from now on the user's code may start runs of its own, as workflows do."""
+    global _is_running
+    _is_running = True
+
+
 def stop_if_in_worker() -> None:
     """End the loading of the user's script where it would start a run.
 
     Raises:
-        ImportedInWorker: If this is a process that runs specs.
+        ImportedInWorker: If this is a process that runs specs, and that is loading the experiment.
     """
-    if _is_worker:
+    if _is_worker and not _is_running:
         raise ImportedInWorker("a run cannot be started from a process that runs specs")
 
 
@@ -70,6 +78,8 @@ def load_target(target: ExperimentTarget) -> RegisteredExperiment[Any, Any]:
     loaded = None if target.attribute is None else attribute_at(module, target.attribute)
     if loaded is None and target.registered_name in ExperimentRegistry.names():
         loaded = ExperimentRegistry.get_runnable(target.registered_name)
+    if isinstance(loaded, DeclaredWorkflow):
+        loaded = loaded.as_experiment()
     if inspect.isfunction(loaded):
         loaded = experiment_from_function(loaded)
     if not isinstance(loaded, RegisteredExperiment):

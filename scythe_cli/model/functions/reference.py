@@ -27,6 +27,7 @@ from typing import Any, Literal
 from scythe_cli.errors import EntrypointError
 from scythe_cli.model.experiment import ExperimentOptions, RegisteredExperiment
 from scythe_cli.model.registration import ExperimentRegistry
+from scythe_cli.model.workflows.declared import DeclaredWorkflow
 
 __all__ = ["SCRIPT_MODULE", "ExperimentTarget", "attribute_at", "target_of"]
 
@@ -173,7 +174,8 @@ def _place_of(experiment: RegisteredExperiment[Any, Any], sys_path: Sequence[str
     if module is None:
         return None
     attribute = _attribute_of(experiment, module)
-    registered_name = next((e.name for e in ExperimentRegistry.experiments() if e.fn is fn), None)
+    known = [*ExperimentRegistry.experiments(), *ExperimentRegistry.workflows()]
+    registered_name = next((each.name for each in known if _is_it(each, fn)), None)
     if attribute is None and (registered_name is None or "<locals>" in fn.__qualname__):
         return None
     name = module.__name__
@@ -202,6 +204,8 @@ def _attribute_of(experiment: RegisteredExperiment[Any, Any], module: ModuleType
 
 
 def _is_it(value: object, fn: Callable[..., Any]) -> bool:
+    if isinstance(value, DeclaredWorkflow):
+        return getattr(fn, "workflow", None) is value
     return value is fn or (isinstance(value, RegisteredExperiment) and value.fn is fn)
 
 

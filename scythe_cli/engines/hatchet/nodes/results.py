@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
@@ -10,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic_core import to_jsonable_python
 
 from scythe_cli.core.states import State
 from scythe_cli.engines.hatchet.nodes.plan import WaveTiming
@@ -18,6 +20,7 @@ from scythe_cli.executor.rows.failure import Failure
 from scythe_cli.executor.rows.outcomes import outcome_of_failure
 from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA, SCALAR
 from scythe_cli.model.spec_rows import workflow_run_id
+from scythe_cli.model.workflows.running import TASK_OUTPUTS
 
 __all__ = [
     "ChildError",
@@ -225,6 +228,7 @@ def workflow_outcome(
     for output in result.values():
         if isinstance(output, Mapping):
             values.update(output)
+    values.setdefault(TASK_OUTPUTS, json.dumps(to_jsonable_python(dict(result))))
     table = failure_rows(run, rows, Failure(State.SUCCEEDED, "", ""))
     for name in ("error_type", "message"):
         position = table.schema.get_field_index(name)

@@ -17,6 +17,7 @@ from scythe_cli.engines.hatchet.nodes.leaf import LeafRunner
 from scythe_cli.engines.hatchet.nodes.process_pool import ProcessPool
 from scythe_cli.engines.hatchet.nodes.shutdown import end_at_once, lifespan_of, stop_at_second_signal
 from scythe_cli.engines.hatchet.nodes.specstore import SpecStore, allowed_places
+from scythe_cli.engines.hatchet.workflows import real_workflows
 from scythe_cli.errors import StoppedError, StorageError
 from scythe_cli.model.experiment import RegisteredExperiment
 
@@ -95,7 +96,7 @@ def serve(
                 allow_mismatch=options.allow_mismatch,
             )
             served.append(tasks.leaf_task(connection.hatchet, runner))
-        served += workflows
+        served += real_workflows(workflows)
         # the worker itself ends the process when it cannot register: find out before, and say why
         connection.register(served)
         try:
