@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from scythe_cli.core.progress import ProgressCallback
 from scythe_cli.engines.base import Engine, Execution, Job
 from scythe_cli.engines.tally import Tally

@@ -37,6 +37,7 @@ from scythe_cli.model.kinds import (
 from scythe_cli.model.outcome_schema import FILE, OUTCOME_SCHEMA, SCALAR
 
 __all__ = [
+    "INHERITED_EXTRA",
     "RESERVED_INPUT_FIELDS",
     "SPEC_LEVELS",
     "Column",
@@ -52,6 +53,7 @@ __all__ = [
     "outcome_schema",
     "output_columns",
     "output_files",
+    "own_extra",
     "schema_of",
     "unit_of",
 ]
@@ -193,6 +195,20 @@ def _parts(cls: type) -> list[Any]:
         except NameError as error:
             raise ColumnError(f"{cls.__name__}: the type {error.name!r} is not defined") from None
     return []
+
+
+class _InheritedExtra(str):
+    """The `extra` of a model that does not say it itself: pydantic hands a configuration down as it is."""
+
+
+INHERITED_EXTRA: Any = _InheritedExtra("allow")
+"""What `extra` is where a model of the user's says nothing of it."""
+
+
+def own_extra(model: type[BaseModel]) -> str | None:
+    """What a model of the user's says itself about values beyond its fields; None if it says nothing."""
+    extra = model.model_config.get("extra")
+    return None if isinstance(extra, _InheritedExtra) else extra
 
 
 def extra_column(name: str) -> Column:

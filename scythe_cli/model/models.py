@@ -33,7 +33,14 @@ from scythe_cli.errors import (
     ExperimentIndexAdditionalDataOverlapsWithSpecError,
     ExperimentIndexNotSerializableError,
 )
-from scythe_cli.model.columns import SPEC_LEVELS, columns_of, extra_column, index_columns, input_columns
+from scythe_cli.model.columns import (
+    INHERITED_EXTRA,
+    SPEC_LEVELS,
+    columns_of,
+    extra_column,
+    index_columns,
+    input_columns,
+)
 from scythe_cli.model.file_refs import cached_path, fetch_uri
 from scythe_cli.model.settings import ScytheStorageSettings
 
@@ -51,7 +58,6 @@ __all__ = [
     "ExperimentInputSpec",
     "ExperimentOutputSpec",
     "FileReferenceMixin",
-    "own_extra",
 ]
 
 
@@ -85,23 +91,10 @@ class FileReferenceMixin(BaseModel):
         return {name: value for name, value in self._file_references().items() if not isinstance(value, Path)}
 
 
-class _InheritedExtra(str):
-    """The `extra` of a model that does not say it itself: pydantic hands a configuration down as it is."""
-
-
-_INHERITED_EXTRA: Any = _InheritedExtra("allow")
-
-
-def own_extra(model: type[BaseModel]) -> str | None:
-    """What a model of the user's says itself about values beyond its fields; None if it says nothing."""
-    extra = model.model_config.get("extra")
-    return None if isinstance(extra, _InheritedExtra) else extra
-
-
 class BaseSpec(FileReferenceMixin):
     """What belongs to a run: knows the run's `experiment_id`."""
 
-    model_config = ConfigDict(extra=_INHERITED_EXTRA, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra=INHERITED_EXTRA, arbitrary_types_allowed=True)
 
     experiment_id: str = Field(default="", description="The run that the spec belongs to; set when it is allocated.")
 

@@ -14,8 +14,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from scythe_cli.errors import SamplingFileError
-from scythe_cli.model.columns import RESERVED_INPUT_FIELDS, extra_column
-from scythe_cli.model.models import ExperimentInputSpec, own_extra
+from scythe_cli.model.columns import RESERVED_INPUT_FIELDS, extra_column, own_extra
+from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.sampling.field_names import field_names, find_field, nested_model, suggestion
 from scythe_cli.sampling.problems import CellProblem, listing
 

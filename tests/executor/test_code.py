@@ -25,8 +25,8 @@ from scythe_cli.executor.code import (
 from scythe_cli.executor.limits import Limits, StopSignal
 from scythe_cli.executor.pool import Executor
 from scythe_cli.executor.rows.call import RunContext
-from scythe_cli.model.functions.entrypoints import load_entrypoint
 from scythe_cli.model.experiment import experiment_from_function
+from scythe_cli.model.functions.entrypoints import load_entrypoint
 from scythe_cli.model.functions.reference import ExperimentTarget
 
 SIM = """
