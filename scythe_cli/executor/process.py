@@ -78,6 +78,7 @@ class ChildProcess:
                 "scratch": str(folder / "scratch"),
                 "working_directory": limits.working_directory,
                 "keep_files": limits.keep_files,
+                "startup_timeout_s": limits.startup_timeout_s,
                 "row_folders": str(folder / "rows"),
             }
             self.channel.send(Message("start", fields, [context, *launcher.blobs]))
@@ -266,7 +267,7 @@ class ChildProcesses:
         self.all: list[ChildProcess] = []
         self.removed: str | None = None
         self._context = context
-        self._spawning = Spawning(target, templates.threads)
+        self._spawning = Spawning(target, templates.threads, templates.mark)
         self._scratch = Path(tempfile.mkdtemp(prefix=owned_prefix("executor")))
         self._n_started = 0
         self._n_chunks = 0

@@ -181,6 +181,26 @@ def test_loading_has_a_limit_of_its_own(target: ExperimentTarget, monkeypatch: p
     assert rows[0]["state"] == "succeeded"
 
 
+@pytest.mark.parametrize("isolation", ["row", "process"])
+def test_what_a_row_imports_is_loading_and_not_its_time(target: ExperimentTarget, isolation: str) -> None:
+    limits = _limits(isolation=isolation, execution_timeout_s=1.0)
+    rows, _ = _run(target, limits, "import", "quick", "hang")
+    assert [row["state"] for row in rows] == ["succeeded", "succeeded", "timeout"]
+
+
+def test_what_rows_have_started_is_ended_though_no_template_is_there(target: ExperimentTarget) -> None:
+    context = RunContext("runs", RUN, "root", "here")
+    with Executor(target, context, _limits(isolation="process"), workers=1) as executor:
+        row = _outcomes(executor, "daemon")[0]
+        template = executor._templates.current()
+        assert template is not None
+        template._process.kill()
+        template._process.wait()
+        executor.children[0].kill()
+        _outcomes(executor, "quick")
+    wait_for(lambda: not is_running(int(row["out:text"])), 15.0)
+
+
 def test_a_template_that_is_lost_is_started_again(target: ExperimentTarget) -> None:
     context = RunContext("runs", RUN, "root", "here")
     with Executor(target, context, _limits(isolation="row"), workers=1) as executor:

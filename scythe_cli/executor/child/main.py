@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from scythe_cli.errors import EntrypointError, ScytheError
-from scythe_cli.executor.child.forking import adopt_orphans
+from scythe_cli.executor.child.forking import adopt_orphans, kill_orphans
 from scythe_cli.executor.child.server import Server
 from scythe_cli.executor.limits import limit_own_memory
 from scythe_cli.executor.protocol import DUMP_SIGNAL, EXIT_BAD_DESCRIPTOR, Board, Connection, Message
@@ -160,10 +160,12 @@ def _serve(
         loaded.generators,
         folder,
         start.fields["keep_files"],
+        start.fields["startup_timeout_s"],
     )
     connection.send(Message("ready", {}))
     try:
         server.serve()
+        kill_orphans()  # what rows have started ends with their process
     except (BrokenPipeError, ConnectionResetError):
         return 0
     except OSError as error:

@@ -98,6 +98,7 @@ class Server:
         generators: What gives `random` and `numpy.random` the seed of a row.
         folder: The working directory of specs; None for the present one.
         keeps: Of which specs the files there are kept.
+        startup_timeout_s: How long the modules that a spec imports may take to be loaded.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class Server:
         generators: SharedGenerators,
         folder: RowFolder | None = None,
         keeps: KeepFiles = "never",
+        startup_timeout_s: float = 300.0,
     ) -> None:
         self._connection = connection
         self._board = board
@@ -138,7 +140,7 @@ class Server:
         self._quota = 0
         self._gave_back = False
         self._removed: str | None = None  # a file that a spec has written and nobody has kept
-        self._imports = ImportClock()
+        self._imports = ImportClock(board.clock, startup_timeout_s)
         os.register_at_fork(after_in_child=self._note_fork)
         os.chdir = self._noting_moves(os.chdir)
         os.fchdir = self._noting_moves(os.fchdir)

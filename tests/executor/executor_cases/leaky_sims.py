@@ -65,6 +65,10 @@ def simulate(spec: Row) -> Seen:
         text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     elif spec.kind == "hang":
         time.sleep(1000)
+    elif spec.kind == "import":
+        import slow_to_load
+
+        text = slow_to_load.__name__
     elif spec.kind == "kill-parent":
         os.kill(os.getppid(), 9)
         time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""A water network in EPANET, as WNTR's tutorial runs it: into temp.inp, temp.rpt and temp.bin of the working directory."""
+"""A water network in EPANET, as WNTR's tutorial runs it: with files of fixed names in the working directory."""
 
 from __future__ import annotations
 
