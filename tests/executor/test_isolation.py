@@ -93,6 +93,11 @@ def test_slow_rows_have_their_own_processes_and_quick_ones_share_them(target: Ex
     assert len({row["out:pid"] for row in rows}) <= 2
 
 
+def test_slow_rows_share_processes_where_each_would_import_for_long(target: ExperimentTarget) -> None:
+    rows, _ = _run(target, _limits(), "import-nap", "import-nap", "import-nap")
+    assert [row["out:calls"] for row in rows] == [1, 2, 3]
+
+
 def test_a_row_that_ends_its_own_process_costs_itself_alone(target: ExperimentTarget) -> None:
     kinds: list[Kind] = ["quick", "die", "quick", ("exit", 0), "quick", ("exit", 85.5), ("exit", 3), "quick", "hang"]
     rows, _ = _run(target, _limits(isolation="row", execution_timeout_s=2.0), *kinds)

@@ -374,13 +374,14 @@ class Server:
         worn: bool = False,
         failed: Sequence[int] = (),
     ) -> None:
-        busy_s = time.monotonic() - self._flushed_s
+        busy_s, imports_s = time.monotonic() - self._flushed_s, self._imports.take_s()
         fields = {
             "chunk": chunk,
             "done": done,
             "n": n,
             "failed": failed,
-            "busy_s": max(0.0, busy_s - self._imports.take_s()),
+            "busy_s": max(0.0, busy_s - imports_s),
+            "imports_s": imports_s,
             "back": back,
             "worn": worn,
             "removed": self._removed,
