@@ -8,7 +8,6 @@ from __future__ import annotations
 import builtins
 import sys
 import time
-from collections.abc import MutableSequence
 from typing import Any
 
 __all__ = ["ImportClock"]
@@ -25,7 +24,7 @@ class ImportClock:
         limit_s: How long imports may take: during one, the clock stands so much later.
     """
 
-    def __init__(self, clock: MutableSequence[float], limit_s: float) -> None:
+    def __init__(self, clock: memoryview[float], limit_s: float) -> None:
         self._clock = clock
         self._limit_s = limit_s
         self._total_s = 0.0
