@@ -97,8 +97,8 @@ def _crashes(quick: bool, runs: int) -> Report:
         folder = Path(name)
         (folder / "crashing.py").write_text(_MODULE)
         (folder / "experiments.toml").write_text('[experiments.sim]\nentrypoint = "crashing:simulate"\n')
-        for file, every in (("some.csv", 5), ("none.csv", n + 1)):
-            (folder / file).write_text("\n".join(["x,crash", *(f"{i},{i % every == 3}" for i in range(n)), ""]))
+        for file, every in (("some.csv", 5), ("none.csv", n + 2)):
+            (folder / file).write_text("\n".join(["x,crash", *(f"{i},{i % every == every - 1}" for i in range(n)), ""]))
         options = {"cwd": folder, "env": clean_environment()}
         subjects = {}
         for when, python in pythons.items():
