@@ -26,6 +26,8 @@ RIVALS: dict[str, tuple[str, ...]] = {
     "scythe-engine": ("scythe-engine==1.3.0", "requests"),
     "joblib": ("joblib==1.6.0", *_SHARED),
     "dask": ("dask[distributed]==2026.8.0", *_SHARED),
+    "loky": ("loky==3.7.0", "s3fs", "numpy", *_SHARED),
+    "pebble": ("pebble==5.2.3", "s3fs", "numpy", *_SHARED),
     "ray": ("ray==2.60.0", *_SHARED),
 }
 """What is installed for each."""

@@ -141,10 +141,12 @@ class Pace:
     Attributes:
         row_s: The time that a row takes, lately; None before the first.
         largest: The largest chunk so far.
+        imports_s: The longest time for which a process has imported modules in its first row, beside that.
     """
 
     row_s: float | None = None
     largest: int = 1
+    imports_s: float = 0.0
 
     def record(self, n_rows: int, busy_s: float) -> None:
         """Learn from rows that have been run."""
@@ -211,6 +213,11 @@ class Dispatch:
         return self._pace.row_s
 
     @property
+    def imports_s(self) -> float:
+        """See `Pace.imports_s`."""
+        return self._pace.imports_s
+
+    @property
     def has_outcomes(self) -> bool:
         """Whether there are outcomes at hand."""
         return bool(self._outcomes)
@@ -245,6 +252,7 @@ class Dispatch:
         self._outcomes += outcomes
         if fields["n"]:
             self._pace.record(fields["n"], fields["busy_s"])
+        self._pace.imports_s = max(self._pace.imports_s, fields.get("imports_s", 0.0))
         if fields["failed"]:
             self.has_failures = True
         chunk.done = fields["done"]

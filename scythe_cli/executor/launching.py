@@ -69,11 +69,13 @@ class Spawning:
     Args:
         target: The experiment.
         threads: How many threads libraries should start, unless the user's environment says so.
+        mark: See `start_python`.
     """
 
-    def __init__(self, target: ExperimentTarget, threads: int) -> None:
+    def __init__(self, target: ExperimentTarget, threads: int, mark: str) -> None:
         self._target = target
         self._threads = threads
+        self._mark = mark
         self.blobs = (target.to_bytes(),)
 
     def launch(self, fds: Sequence[int], output: int) -> Launched:
@@ -83,7 +85,9 @@ class Spawning:
             EngineError: If it cannot be started.
         """
         module = "scythe_cli.executor.child.main"
-        return _Spawned(start_python(module, fds, fds, output=output, target=self._target, threads=self._threads))
+        return _Spawned(
+            start_python(module, fds, fds, output=output, target=self._target, threads=self._threads, mark=self._mark)
+        )
 
 
 class _Spawned:

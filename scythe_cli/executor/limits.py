@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -11,7 +12,7 @@ from typing import Any, get_args
 from scythe_cli.core.states import Isolation, KeepFiles, RetryOn, RetryRule, StartMethod
 from scythe_cli.model.experiment import ExperimentOptions
 
-__all__ = ["Limits", "StopSignal", "descendants", "limit_own_memory", "tree_memory_bytes"]
+__all__ = ["Limits", "StopSignal", "descendants", "kill_marked", "limit_own_memory", "tree_memory_bytes"]
 
 
 _PROC = Path("/proc")
@@ -181,6 +182,19 @@ def descendants(pid: int) -> list[int]:
                     pids += children
                     todo += children
     return pids
+
+
+def kill_marked(mark: str) -> None:
+    """End all processes of this user with this setting in their environment. Linux only.
+
+    They are those that a row has put into a session of their own, and whose ancestors were all killed.
+    """
+    setting = mark.encode()
+    with contextlib.suppress(OSError):
+        for pid in map(int, filter(str.isdigit, os.listdir(_PROC))):  # noqa: PTH208 - there may be thousands
+            with contextlib.suppress(OSError):
+                if setting in (_PROC / str(pid) / "environ").read_bytes().split(b"\0"):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def limit_own_memory(limit_bytes: int) -> None:

@@ -191,7 +191,10 @@ class RunLoop:
     def _rows_per_process(self) -> int:
         limits = self._processes.limits
         fork_s = self._processes.templates.fork_s
-        return rows_per_process(limits.isolation, limits.rows_per_process, fork_s=fork_s, row_s=self._dispatch.row_s)
+        row_s, imports_s = self._dispatch.row_s, self._dispatch.imports_s
+        return rows_per_process(
+            limits.isolation, limits.rows_per_process, fork_s=fork_s, row_s=row_s, imports_s=imports_s
+        )
 
     def _is_used_up(self, child: ChildProcess) -> bool:
         """Whether an idle child has too much of earlier specs, in its memory or at all, to run the next."""

@@ -80,6 +80,7 @@ class ChildProcess:
                 "keep_files": limits.keep_files,
                 "retries": limits.retries,
                 "retry_on": limits.retry_on,
+                "startup_timeout_s": limits.startup_timeout_s,
                 "row_folders": str(folder / "rows"),
             }
             self.channel.send(Message("start", fields, [context, *launcher.blobs]))
@@ -268,7 +269,7 @@ class ChildProcesses:
         self.all: list[ChildProcess] = []
         self.removed: str | None = None
         self._context = context
-        self._spawning = Spawning(target, templates.threads)
+        self._spawning = Spawning(target, templates.threads, templates.mark)
         self._scratch = Path(tempfile.mkdtemp(prefix=owned_prefix("executor")))
         self._n_started = 0
         self._n_chunks = 0

@@ -72,7 +72,12 @@ class ChildState:
 
 
 def rows_per_process(
-    isolation: Isolation, rows_per_process: int | None, *, fork_s: float | None, row_s: float | None
+    isolation: Isolation,
+    rows_per_process: int | None,
+    *,
+    fork_s: float | None,
+    row_s: float | None,
+    imports_s: float = 0.0,
 ) -> int:
     """How many rows one process runs at most; 0 for any number.
 
@@ -81,11 +86,14 @@ def rows_per_process(
         rows_per_process: What was asked for beside that; it wins.
         fork_s: What a fork takes, in seconds; None where processes are not forked.
         row_s: How long a row takes, in seconds; None while it is not known.
+        imports_s: For how long the first row of a process imports modules, in seconds, beside that.
     """
     if rows_per_process is not None:
         return rows_per_process
     if isolation == "auto":
-        return int(fork_s is not None and row_s is not None and row_s >= _FORKS_IN_ROW * fork_s)
+        if fork_s is None or row_s is None:
+            return 0
+        return int(row_s >= _FORKS_IN_ROW * (fork_s + imports_s / 2))
     return int(isolation == "row")
 
 

@@ -16,17 +16,22 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from scythe_cli.core.cores import thread_settings
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.core.states import StartMethod
 from scythe_cli.errors import EngineError
+from scythe_cli.executor.limits import kill_marked
 from scythe_cli.executor.protocol import loading_error
 from scythe_cli.executor.rows.capture import read_output
 from scythe_cli.model.functions.reference import ExperimentTarget
 
 __all__ = ["Template", "TemplateLostError", "TemplateState", "Templates", "start_python"]
 
+
+MARK = "SCYTHE_PROCESSES"
+"""The variable of the environment that tells to which pool a process belongs, whoever has started it."""
 
 _ANSWER_S = 60.0
 _EXIT_GRACE_S = 1.0
@@ -53,7 +58,14 @@ def _can_fork() -> bool:
 
 
 def start_python(
-    module: str, arguments: Sequence[object], fds: Sequence[int], *, output: int, target: ExperimentTarget, threads: int
+    module: str,
+    arguments: Sequence[object],
+    fds: Sequence[int],
+    *,
+    output: int,
+    target: ExperimentTarget,
+    threads: int,
+    mark: str,
 ) -> subprocess.Popen[bytes]:
     """Start an interpreter in a session of its own.
 
@@ -64,6 +76,7 @@ def start_python(
         output: The descriptor of the file that it prints to.
         target: The experiment, whose working directory it has.
         threads: How many threads libraries should start in it, unless the user's environment says so.
+        mark: A word in its environment, by which it is found, and what it has started.
 
     Raises:
         EngineError: If it cannot be started.
@@ -78,7 +91,7 @@ def start_python(
             pass_fds=fds,
             start_new_session=True,
             cwd=target.cwd,
-            env={"PYTHONHASHSEED": "0", **os.environ, **thread_settings(threads, os.environ)},
+            env={"PYTHONHASHSEED": "0", **os.environ, **thread_settings(threads, os.environ), MARK: mark},
         )
     except OSError as error:
         raise EngineError(f"no process can be started: {error}") from error
@@ -91,6 +104,7 @@ class Template:
         target: What it loads.
         threads: See `start_python`.
         seed: The run's.
+        mark: See `start_python`.
         needs_s3: Whether rows will use S3.
         is_forced: Whether it is forked even where that may do harm.
 
@@ -105,7 +119,7 @@ class Template:
     """
 
     def __init__(
-        self, target: ExperimentTarget, threads: int, seed: int, *, needs_s3: bool, is_forced: bool = False
+        self, target: ExperimentTarget, threads: int, seed: int, mark: str, *, needs_s3: bool, is_forced: bool = False
     ) -> None:
         self.state = TemplateState.LOADING
         self.unfit_reason: str | None = None
@@ -135,6 +149,7 @@ class Template:
                 output=output,
                 target=target,
                 threads=threads,
+                mark=mark,
             )
             self._control.settimeout(_ANSWER_S)
             undo.pop_all()
@@ -242,6 +257,7 @@ class Templates:
 
     Attributes:
         threads: See `start_python`.
+        mark: See `start_python`.
         forks: Whether processes are forked, as far as it is known.
         fork_s: What a fork takes, in seconds; None where processes are not forked, or it is not known yet.
         notices: For the user: why processes are not forked.
@@ -251,6 +267,7 @@ class Templates:
         self, target: ExperimentTarget, threads: int, seed: int, *, needs_s3: bool, start_method: StartMethod
     ) -> None:
         self.threads = threads
+        self.mark = uuid4().hex
         self.fork_s: float | None = None
         self.notices: list[str] = []
         self._target = target
@@ -275,7 +292,12 @@ class Templates:
                 return None
             if self._template is None:
                 self._template = Template(
-                    self._target, self.threads, self._seed, needs_s3=self._needs_s3, is_forced=self._is_forced
+                    self._target,
+                    self.threads,
+                    self._seed,
+                    self.mark,
+                    needs_s3=self._needs_s3,
+                    is_forced=self._is_forced,
                 )
             template = self._template
             match template.poll():
@@ -307,8 +329,10 @@ class Templates:
             self._template = None
 
     def close(self) -> None:
-        """End the templates, when no process needs them any more."""
+        """End the templates, when no process needs them any more, and what rows have left where none has seen to it."""
         with self._lock, contextlib.ExitStack() as steps:
+            if self._n_lost or not self.forks:
+                steps.callback(kill_marked, f"{MARK}={self.mark}")
             self._retire()
             for template in self._spent:
                 steps.callback(template.close)

@@ -93,6 +93,11 @@ def test_slow_rows_have_their_own_processes_and_quick_ones_share_them(target: Ex
     assert len({row["out:pid"] for row in rows}) <= 2
 
 
+def test_slow_rows_share_processes_where_each_would_import_for_long(target: ExperimentTarget) -> None:
+    rows, _ = _run(target, _limits(), "import-nap", "import-nap", "import-nap")
+    assert [row["out:calls"] for row in rows] == [1, 2, 3]
+
+
 def test_a_row_that_ends_its_own_process_costs_itself_alone(target: ExperimentTarget) -> None:
     kinds: list[Kind] = ["quick", "die", "quick", ("exit", 0), "quick", ("exit", 85.5), ("exit", 3), "quick", "hang"]
     rows, _ = _run(target, _limits(isolation="row", execution_timeout_s=2.0), *kinds)
@@ -179,6 +184,26 @@ def test_loading_has_a_limit_of_its_own(target: ExperimentTarget, monkeypatch: p
     monkeypatch.setenv("LEAKY_LOAD_S", "1.5")
     rows, _ = _run(target, _limits(execution_timeout_s=1.0, start_method=method), "quick")
     assert rows[0]["state"] == "succeeded"
+
+
+@pytest.mark.parametrize("isolation", ["row", "process"])
+def test_what_a_row_imports_is_loading_and_not_its_time(target: ExperimentTarget, isolation: str) -> None:
+    limits = _limits(isolation=isolation, execution_timeout_s=1.0)
+    rows, _ = _run(target, limits, "import", "quick", "hang")
+    assert [row["state"] for row in rows] == ["succeeded", "succeeded", "timeout"]
+
+
+def test_what_rows_have_started_is_ended_though_no_template_is_there(target: ExperimentTarget) -> None:
+    context = RunContext("runs", RUN, "root", "here")
+    with Executor(target, context, _limits(isolation="process"), workers=1) as executor:
+        row = _outcomes(executor, "daemon")[0]
+        template = executor._templates.current()
+        assert template is not None
+        template._process.kill()
+        template._process.wait()
+        executor.children[0].kill()
+        _outcomes(executor, "quick")
+    wait_for(lambda: not is_running(int(row["out:text"])), 15.0)
 
 
 def test_a_template_that_is_lost_is_started_again(target: ExperimentTarget) -> None:

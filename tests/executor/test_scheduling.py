@@ -15,6 +15,7 @@ from scythe_cli.executor.scheduling import (
     is_bloated,
     is_stalled,
     next_to_feed,
+    rows_per_process,
     rows_to_start_for,
     time_action,
     wait_s,
@@ -183,3 +184,13 @@ def test_time_that_the_machine_stood_still_does_not_count() -> None:
 )
 def test_a_run_that_would_wait_for_ever(children: list[ChildState], has_rows: bool, stalled: bool) -> None:
     assert is_stalled(children, has_rows=has_rows) is stalled
+
+
+def test_rows_have_processes_of_their_own_where_that_costs_little() -> None:
+    def own(row_s: float | None, imports_s: float = 0.0, fork_s: float | None = 0.005) -> int:
+        return rows_per_process("auto", None, fork_s=fork_s, row_s=row_s, imports_s=imports_s)
+
+    assert [own(None), own(0.1), own(0.2), own(10.0, fork_s=None)] == [0, 0, 1, 0]
+    # what each row would import anew counts as well
+    assert [own(1.0, 0.1), own(3.0, 0.1)] == [0, 1]
+    assert rows_per_process("row", None, fork_s=0.005, row_s=1.0, imports_s=5.0) == 1

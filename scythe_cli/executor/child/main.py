@@ -22,7 +22,7 @@ from typing import Any
 
 from scythe_cli.core.states import RetryRule
 from scythe_cli.errors import CodeChangedError, EntrypointError, ScytheError
-from scythe_cli.executor.child.forking import adopt_orphans
+from scythe_cli.executor.child.forking import adopt_orphans, kill_orphans
 from scythe_cli.executor.child.server import Server
 from scythe_cli.executor.code import check_sources
 from scythe_cli.executor.limits import limit_own_memory
@@ -167,10 +167,12 @@ def _serve(
         folder,
         start.fields["keep_files"],
         RetryRule(start.fields["retries"], tuple(start.fields["retry_on"])),
+        start.fields["startup_timeout_s"],
     )
     connection.send(Message("ready", {}))
     try:
         server.serve()
+        kill_orphans()  # what rows have started ends with their process
     except (BrokenPipeError, ConnectionResetError):
         return 0
     except OSError as error:

@@ -99,6 +99,7 @@ class Server:
         folder: The working directory of specs; None for the present one.
         keeps: Of which specs the files there are kept.
         retry: After what specs are run again.
+        startup_timeout_s: How long the modules that a spec imports may take to be loaded.
     """
 
     def __init__(
@@ -114,6 +115,7 @@ class Server:
         folder: RowFolder | None = None,
         keeps: KeepFiles = "never",
         retry: RetryRule | None = None,
+        startup_timeout_s: float = 300.0,
     ) -> None:
         self._connection = connection
         self._board = board
@@ -140,7 +142,7 @@ class Server:
         self._quota = 0
         self._gave_back = False
         self._removed: str | None = None  # a file that a spec has written and nobody has kept
-        self._imports = ImportClock()
+        self._imports = ImportClock(board.clock, startup_timeout_s)
         os.register_at_fork(after_in_child=self._note_fork)
         os.chdir = self._noting_moves(os.chdir)
         os.fchdir = self._noting_moves(os.fchdir)
@@ -375,14 +377,15 @@ class Server:
         failed: Sequence[int] = (),
         again: Sequence[int] = (),
     ) -> None:
-        busy_s = time.monotonic() - self._flushed_s
+        busy_s, imports_s = time.monotonic() - self._flushed_s, self._imports.take_s()
         fields = {
             "chunk": chunk,
             "done": done,
             "n": n,
             "failed": failed,
             "again": again,
-            "busy_s": max(0.0, busy_s - self._imports.take_s()),
+            "busy_s": max(0.0, busy_s - imports_s),
+            "imports_s": imports_s,
             "back": back,
             "worn": worn,
             "removed": self._removed,

@@ -65,6 +65,11 @@ def simulate(spec: Row) -> Seen:
         text = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     elif spec.kind == "hang":
         time.sleep(1000)
+    elif spec.kind.startswith("import"):
+        import slow_to_load
+
+        text = slow_to_load.__name__
+        time.sleep(0.8 * (spec.kind == "import-nap"))
     elif spec.kind == "kill-parent":
         os.kill(os.getppid(), 9)
         time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""A water network in EPANET, as the tutorial of WNTR runs it: into temp.inp, .rpt and .bin of the working directory."""
+"""A water network in EPANET, as WNTR's tutorial runs it: with files of fixed names in the working directory."""
 
 from __future__ import annotations
 
