@@ -309,8 +309,12 @@ def test_a_retry_with_other_code_says_so(scythe: Run, with_runs: Path) -> None:
     code = with_runs / "work.py"
     code.write_text(code.read_text().replace('if case.mode == "raise":', 'if case.mode == "raises":'))
 
-    ran = scythe("retry")
+    refused = scythe("retry")
+    ran = scythe("retry", "--accept-new-code")
 
+    assert refused.code == 3
+    assert "error: the code has changed since the run was allocated: work.py\n" in refused.err
+    assert "--accept-new-code` marks what it runs" in refused.err
     assert ran.code == 0, ran.err
-    assert "note: changed since the run was allocated: work.py; what" in ran.err
+    assert "note: the code has changed since the run was allocated: work.py; outcomes of the new code" in ran.err
     assert scythe("retry").err.count("changed since") == 0
