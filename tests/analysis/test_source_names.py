@@ -24,6 +24,7 @@ SUCCEEDED = [*NAMES[:2], NAMES[3]]  # the third spec fails
 def run_of(storage: Storage, tmp_path: Path, hashes: dict[str, str] | None = None) -> Run:
     cases = [Case(tilt=i, weather=uri) for i, uri in enumerate([OSLO, ROME, None, OSLO])]
     answers = [{"power": float(i), "months": [1.0, 2.0], **({"state": "failed"} if i == 2 else {})} for i in range(4)]
+    answers[0]["picture"] = "p.png"
     return finished_run(storage, tmp_path / "scratch", cases, answers, hashes=PLAIN if hashes is None else hashes)
 
 
