@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,10 +52,17 @@ def _no_module_stays() -> Generator[None]:
     """Let the modules of a project go with the command, as they do with its process; another may have such names."""
     path, modules = list(sys.path), set(sys.modules)
     yield
+    forget_modules_since(modules, Path(tempfile.gettempdir()))
     sys.path[:] = path
-    for name in set(sys.modules) - modules:
-        file = getattr(sys.modules[name], "__file__", None)
-        if file and Path(file).is_relative_to(tempfile.gettempdir()):
+
+
+def forget_modules_since(known: Collection[str], folder: Path) -> None:
+    """Drop modules that a test made below a folder; others may hold state that cannot be loaded twice."""
+    for name in set(sys.modules) - set(known):
+        module = sys.modules[name]
+        # a folder without __init__.py is a package that has no file
+        places = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
+        if any(place and Path(place).is_relative_to(folder) for place in places):
             del sys.modules[name]
 
 

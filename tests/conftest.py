@@ -18,6 +18,7 @@ from hypothesis import settings
 
 from scythe_cli.registry import ExperimentRegistry
 from scythe_cli.run import manifest
+from tests.commands import forget_modules_since
 from tests.groups import GROUPS, QUICK, GroupsPlugin, group_of, quick
 
 # a first example may have to import a library, on a machine that is busy; what is tried is the same each time, so that
@@ -77,12 +78,8 @@ def _as_it_was(folder: Path) -> Generator[None]:
     logger.setLevel(logging.NOTSET)
     yield
     logger.setLevel(logging.NOTSET)  # commands that run in this process set it
+    forget_modules_since(modules, folder)
     sys.path[:] = path
-    for name in set(sys.modules) - modules:
-        # only modules of projects that a test made: others may hold state that cannot be loaded twice
-        file = getattr(sys.modules[name], "__file__", None)
-        if file and Path(file).is_relative_to(folder):
-            del sys.modules[name]
     ExperimentRegistry.clear()
 
 

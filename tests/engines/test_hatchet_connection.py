@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from scythe_cli.engines.hatchet import connection as module
+from scythe_cli.engines.hatchet.proxy import hatchet
 from scythe_cli.errors import EngineError
 
 
@@ -23,7 +24,7 @@ def test_a_missing_or_wrong_token(token: str | None, monkeypatch: pytest.MonkeyP
         monkeypatch.setenv("HATCHET_CLIENT_TOKEN", token)
     message = "Token must be a valid JWT" if token else "API token is required"
     with pytest.raises(EngineError, match=f"^no Hatchet client can be made: {message}") as caught:
-        _ = module.hatchet.worker
+        _ = hatchet.tenant_id
     assert "s3c" not in str(caught.value)
     assert caught.value.hint is not None
     assert caught.value.hint.startswith("Set HATCHET_CLIENT_TOKEN")
@@ -31,9 +32,9 @@ def test_a_missing_or_wrong_token(token: str | None, monkeypatch: pytest.MonkeyP
 
 
 def test_looking_at_it_makes_no_client() -> None:
-    assert repr(module.hatchet) == "<the Hatchet client, made on first use>"
-    assert copy.copy(module.hatchet) is not None
-    assert not hasattr(module.hatchet, "__wrapped__")
+    assert repr(hatchet) == "<the Hatchet client, made on first use>"
+    assert copy.copy(hatchet) is not None
+    assert not hasattr(hatchet, "__wrapped__")
 
 
 def test_one_client_is_made_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,7 +51,7 @@ def test_one_client_is_made_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(hatchet_sdk, "Hatchet", Fake)
     monkeypatch.setattr("scythe_cli.engines.hatchet.sdk_patches.client_config", lambda: "settings")
-    assert module.hatchet.name == "fake"
+    assert hatchet.name == "fake"
     assert module.get_hatchet() is module.get_hatchet() is made[0]
     assert len(made) == 1
 

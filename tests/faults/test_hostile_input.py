@@ -330,7 +330,7 @@ def test_only_the_function_itself_is_ever_pickled() -> None:
                 users.add(str(path.relative_to(package)))
             if isinstance(node, ast.Attribute) and node.attr in {"read_pickle", "allow_pickle"}:
                 users.add(str(path.relative_to(package)))
-    loading = {f"model/{name}.py" for name in ("entrypoints", "function_loading", "function_ref")}
+    loading = {f"model/functions/{name}.py" for name in ("entrypoints", "loading", "reference")}
     # what others call to test a storage is not called by the package
     assert users <= {*loading, "testing/storages.py"}
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scythe_cli.services.reuse.code_hash import code_of
 
 from scythe_cli.errors import EntrypointError, RegistrationError
+from scythe_cli.executor.code import code_of
 from scythe_cli.model.functions.entrypoints import entrypoint_of, load_entrypoint
 from scythe_cli.model.functions.reference import target_of
 from scythe_cli.registry import ExperimentRegistry, RegisteredExperiment
