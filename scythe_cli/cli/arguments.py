@@ -14,6 +14,7 @@ __all__ = [
     "EngineOption",
     "ExperimentOption",
     "FileArgument",
+    "FunctionOption",
     "IgnoreColumnsOption",
     "LatestOption",
     "MaxFailuresOption",
@@ -85,6 +86,16 @@ def split_names(names: list[str] | None) -> list[str]:
     """The names in an option that may be given again, and that takes several with commas between."""
     return [name.strip() for text in names or [] for name in text.split(",") if name.strip()]
 
+
+FunctionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--function",
+        metavar="MODULE:FUNCTION",
+        help="Run this function, whose parameters are the columns, instead of an experiment of experiments.toml.",
+        show_default=False,
+    ),
+]
 
 NameArgument = Annotated[
     str | None,

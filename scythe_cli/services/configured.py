@@ -172,17 +172,31 @@ class ConfiguredProject:
         )
         return name, experiment.configured(name=name, options=options)
 
-    def experiment_of(self, run: Run) -> RegisteredExperiment[Any, Any]:
+    def experiment_of(self, run: Run, function: Any = None) -> RegisteredExperiment[Any, Any]:
         """Load the experiment of a run: that of its folder's name, else the one with its entrypoint.
 
         Only what the configuration names is loaded, whatever the run's manifest says.
+
+        Args:
+            run: The run.
+            function: The function of a run that was allocated with one that is in no configuration, or
+                `module:function`.
 
         Raises:
             NotFoundError: If the configuration has not the run's experiment.
             EntrypointError: If its module cannot be imported or its function is not right.
         """
         name, manifest = run.layout.experiment, run.manifest
+        if function is not None:
+            from scythe_cli.services.allocation.functions import function_of_run
+
+            return function_of_run(run, function, self.root)
         if name not in self.config.experiments and manifest is not None and manifest.entrypoint:
             same = [n for n, settings in self.config.experiments.items() if settings.entrypoint == manifest.entrypoint]
-            name = same[0] if len(same) == 1 else name
+            if len(same) != 1:
+                raise NotFoundError(
+                    f"no experiments.toml names {name!r}, the experiment of {run.experiment_id}",
+                    hint=f"If it was allocated with --function, give that again: --function {manifest.entrypoint}",
+                )
+            name = same[0]
         return self.experiment(name)[1]

@@ -52,6 +52,8 @@ class MapOptions:
     retries: int | None = None
     seed: int | None = None
     reuse: bool | str = False
+    progress: ProgressCallback | None = None
+    stop: StopSignal | None = None
 
     def limits(self) -> dict[str, Any]:
         """The options of the experiment; None for those that stay as they are.
@@ -79,27 +81,21 @@ class MapOptionsDict(TypedDict, total=False):
     retries: int | None
     seed: int | None
     reuse: bool | str
+    progress: ProgressCallback | None
+    stop: StopSignal | None
 
 
-def map_cases(
-    project: ConfiguredProject,
-    function: Any,
-    cases: Any,
-    options: MapOptions,
-    *,
-    progress: ProgressCallback | None = None,
-    stop: StopSignal | None = None,
-) -> Run:
+def map_cases(project: ConfiguredProject, function: Any, cases: Any, options: MapOptions) -> Run:
     """Call a function for each case, and keep what it returns; see `scythe_cli.map`."""
     chosen = AllocateOptions(
         workers=options.workers, seed=0 if options.seed is None else options.seed, reuse=options.reuse
     )
     with as_file(cases, function) as file:
         raw = read_raw(file)
-        experiment = function_experiment(project, function, raw, name=options.name, limits=options.limits())
+        experiment = function_experiment(project.engine, function, raw, name=options.name, limits=options.limits())
         table = read_sampling_file(file, experiment.input_validator_type, raw=raw)
         intake = Intake(experiment.name, experiment, table)
-        result = allocate_intake(project, intake, chosen, progress=progress, stop=stop)
+        result = allocate_intake(project, intake, chosen, progress=options.progress, stop=options.stop)
     for notice in result.notices:
         logger.info("%s", notice)
     if result.counts.unsuccessful or result.counts.pending:

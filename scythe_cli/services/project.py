@@ -187,19 +187,11 @@ class Project(ConfiguredProject):
 
         return allocate_cases(self, file, AllocateOptions(**options), progress=progress, stop=stop)
 
-    def map(
-        self,
-        function: Callable[..., Any],
-        cases: Any,
-        *,
-        progress: ProgressCallback | None = None,
-        stop: StopSignal | None = None,
-        **options: Unpack[MapOptionsDict],
-    ) -> Run:
+    def map(self, function: Callable[..., Any], cases: Any, **options: Unpack[MapOptionsDict]) -> Run:
         """Call any function for each of some cases; see `scythe_cli.map`."""
         from scythe_cli.services.mapping import MapOptions, map_cases
 
-        return map_cases(self, function, cases, MapOptions(**options), progress=progress, stop=stop)
+        return map_cases(self, function, cases, MapOptions(**options))
 
     def plan(
         self,
@@ -306,6 +298,7 @@ class Project(ConfiguredProject):
         workers: int | None = None,
         max_failures: int | None = None,
         accept_new_code: bool = False,
+        function: Any = None,
         progress: ProgressCallback | None = None,
         stop: StopSignal | None = None,
     ) -> AllocateResult:
@@ -318,6 +311,7 @@ class Project(ConfiguredProject):
             workers: Processes of the local engine.
             max_failures: Stop when that many specs have ended without success.
             accept_new_code: Go on although the code has changed since; outcomes tell it then, and are not reused.
+            function: The function of a run of `scythe_cli.map`, or `module:function`.
             progress: Called as the run goes on; in a notebook, a bar below the cell unless given.
             stop: Stops the run when it is triggered.
 
@@ -333,7 +327,7 @@ class Project(ConfiguredProject):
 
         check_numbers(workers, max_failures)
         run = self.run(reference)
-        experiment = self.experiment_of(run)
+        experiment = self.experiment_of(run, function)
         allocated_with = run.manifest.engine if run.manifest else None
         return retry_run(
             run,
@@ -348,7 +342,9 @@ class Project(ConfiguredProject):
             progress=notebook_progress(progress),
         )
 
-    def verify(self, reference: str = "latest", *, n: int = 10, stop: StopSignal | None = None) -> VerifyResult:
+    def verify(
+        self, reference: str = "latest", *, n: int = 10, function: Any = None, stop: StopSignal | None = None
+    ) -> VerifyResult:
         """Run random rows again, each in a fresh process, and compare them bit by bit with what the run holds.
 
         Scalars, features and tables are compared; of the run, only the note of when it was verified is written.
@@ -356,6 +352,7 @@ class Project(ConfiguredProject):
         Args:
             reference: The run.
             n: How many rows, of those that succeeded.
+            function: The function of a run of `scythe_cli.map`, or `module:function`.
             stop: Stops it when it is triggered.
 
         Raises:
@@ -366,7 +363,8 @@ class Project(ConfiguredProject):
         from scythe_cli.services.runs.verify import verify_run
 
         run = self.run(reference)
-        return verify_run(run, self.experiment_of(run), n=n, root=self.root, workers=self.workers, stop=stop)
+        experiment = self.experiment_of(run, function)
+        return verify_run(run, experiment, n=n, root=self.root, workers=self.workers, stop=stop)
 
     def runs(self, experiment: str | None = None, *, limit: int | None = None) -> list[RunRecord]:
         """All runs, or those of one experiment, newest first; at most `limit` of them."""

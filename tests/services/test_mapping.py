@@ -192,6 +192,30 @@ def test_a_function_of_a_module_runs_from_the_command_line(tmp_path: Path, monke
     assert run.manifest is not None
     assert run.manifest.entrypoint == "panels:tilted"
 
+    # what looks at rows again is told the function too
+    assert run_here("verify", "yearly", "-n", "1", "--function", "panels:tilted").code == 0
+    again = run_here("rerun", "yearly", "--row", "1", "--function", "panels:tilted")
+    assert (again.code, "10" in again.out) == (0, True), again.err
+    refused = run_here("retry", "yearly")
+    assert (refused.code, "--function panels:tilted" in refused.err) == (2, True), refused.err
+
+
+@pytest.mark.processes
+def test_what_failed_runs_again_with_the_function(home: Path) -> None:
+    limit = [1]
+
+    def kwh(x):  # type: ignore[no-untyped-def]
+        if x > limit[0]:
+            raise ValueError("too steep")
+        return x / 2
+
+    run = scythe_cli.map(kwh, [1, 2, 3], workers=1)
+    assert run.scalars()["value"].to_list() == [0.5]
+    limit[0] = 3
+    result = scythe_cli.open_project().retry(run.experiment_id, function=kwh)
+    assert result.ok
+    assert run.scalars()["value"].to_list() == [0.5, 1.0, 1.5]
+
 
 @pytest.mark.parametrize(
     ("arguments", "error", "match"),

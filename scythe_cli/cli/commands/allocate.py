@@ -13,6 +13,7 @@ from scythe_cli.cli.arguments import (
     EngineOption,
     ExperimentOption,
     FileArgument,
+    FunctionOption,
     IgnoreColumnsOption,
     MaxFailuresOption,
     UnitsRowOption,
@@ -43,15 +44,6 @@ _Bump = Literal["major", "minor", "patch", "keep"]
 
 _BumpOption = Annotated[
     _Bump, typer.Option("--bump", help="Which part of the version goes up; keep adds a run to the latest version.")
-]
-_FunctionOption = Annotated[
-    str | None,
-    typer.Option(
-        "--function",
-        metavar="MODULE:FUNCTION",
-        help="Run this function, whose parameters are the columns, instead of an experiment of experiments.toml.",
-        show_default=False,
-    ),
 ]
 _CopyInputsOption = Annotated[
     bool, typer.Option("--copy-inputs", help="Copy input files from S3 and HTTP into the run as well.")
@@ -123,7 +115,7 @@ def validate(
     session: Session,
     file: FileArgument,
     experiment: ExperimentOption = None,
-    function: _FunctionOption = None,
+    function: FunctionOption = None,
     ignore_columns: IgnoreColumnsOption = None,
     encoding: EncodingOption = None,
     units_row: UnitsRowOption = False,
@@ -151,7 +143,7 @@ def allocate(
     session: Session,
     file: FileArgument,
     experiment: ExperimentOption = None,
-    function: _FunctionOption = None,
+    function: FunctionOption = None,
     bump: _BumpOption = "minor",
     engine: EngineOption = None,
     workers: WorkersOption = None,

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scythe_cli.cli.arguments import MaxFailuresOption, RetryEngineOption, RowOption, RunArgument, WorkersOption
+from scythe_cli.cli.arguments import (
+    FunctionOption,
+    MaxFailuresOption,
+    RetryEngineOption,
+    RowOption,
+    RunArgument,
+    WorkersOption,
+)
 from scythe_cli.cli.framework import Session, command
 
 if TYPE_CHECKING:
@@ -50,6 +57,7 @@ def retry(
         bool,
         typer.Option("--accept-new-code", help="Go on although the code has changed since; outcomes of it are marked."),
     ] = False,
+    function: FunctionOption = None,
 ) -> int:
     """Go on with a run that was stopped, and run again what did not succeed.
 
@@ -69,6 +77,7 @@ def retry(
             workers=workers,
             max_failures=max_failures,
             accept_new_code=accept_new_code,
+            function=function,
             progress=progress,
             stop=stop,
         ),
@@ -93,13 +102,14 @@ def rerun(
     row: RowOption,
     run: RunArgument = "latest",
     pdb: Annotated[bool, typer.Option("--pdb", help="Open the debugger where the function fails.")] = False,
+    function: FunctionOption = None,
 ) -> int:
     """Run one spec of a run again, in this process.
 
     Its inputs, files and random numbers are those of the run, to which nothing is written, and so is its working
     directory: with --pdb you see there what the function has written. Its output is printed.
     """
-    return _rerun(session, run, row, debug=pdb)
+    return _rerun(session, run, row, function, debug=pdb)
 
 
 @command(app, "verify", panel=_PANEL)
@@ -107,6 +117,7 @@ def verify(
     session: Session,
     run: RunArgument = "latest",
     n: Annotated[int, typer.Option("-n", metavar="N", min=1, help="How many rows.")] = 10,
+    function: FunctionOption = None,
 ) -> int:
     """Run random rows again, each in a fresh process, and compare.
 
@@ -114,7 +125,7 @@ def verify(
     """
     from scythe_cli.cli.render.run import verify_lines
 
-    result = session.project().verify(run, n=n)
+    result = session.project().verify(run, n=n, function=function)
     if session.options.json:
         session.output.document(result)
     else:
@@ -178,7 +189,7 @@ def _title(attempt: Attempt) -> Text:
     return Text.assemble((f"attempt {attempt.attempt}: {attempt.state.value}", "bold"), (details, "dim"))
 
 
-def _rerun(session: Session, reference: str, row: int, *, debug: bool) -> int:
+def _rerun(session: Session, reference: str, row: int, function: str | None, *, debug: bool) -> int:
     import pdb
     import traceback
 
@@ -188,7 +199,7 @@ def _rerun(session: Session, reference: str, row: int, *, debug: bool) -> int:
 
     project = session.project()
     run = project.run(reference)
-    experiment = project.experiment_of(run)
+    experiment = project.experiment_of(run, function)
     stdout, stderr = sys.stdout, sys.stderr
 
     def post_mortem(error: BaseException) -> None:
@@ -228,10 +239,15 @@ def _show_output(session: Session, output: ExperimentOutputSpec) -> None:
         session.output.print("", f"{name}:", text)
 
 
+def _is_json(value: object) -> bool:
+    return value is None or type(value) in (bool, int, float, str, list, dict)
+
+
 def _document(output: ExperimentOutputSpec) -> dict[str, Any]:
     """The output as plain values; a table as what it prints."""
-    fields = {name: getattr(output, name) for name in type(output).model_fields if name != "dataframes"}
-    document: dict[str, Any] = {name: str(v) if hasattr(v, "__fspath__") else v for name, v in fields.items()}
+    names = [*type(output).model_fields, *type(output).model_computed_fields]
+    fields = {name: getattr(output, name) for name in names if name != "dataframes"} | (output.model_extra or {})
+    document: dict[str, Any] = {name: value if _is_json(value) else str(value) for name, value in fields.items()}
     if output.dataframes:
         document["dataframes"] = {name: str(table) for name, table in output.dataframes.items()}
     return document

@@ -12,17 +12,22 @@ import pyarrow as pa
 
 from scythe_cli.errors import UsageError
 from scythe_cli.model.experiment import RegisteredExperiment, with_options
+from scythe_cli.model.functions.entrypoints import load_function
 from scythe_cli.model.functions.plain import experiment_of, function_name, parameters_of
+from scythe_cli.run.specs_file import SpecFile
 
 if TYPE_CHECKING:
-    from scythe_cli.sampling.file_columns import RawFile
-    from scythe_cli.services.configured import ConfiguredProject
+    from pathlib import Path
 
-__all__ = ["column_types", "function_experiment"]
+    from scythe_cli.engines.base import Engine
+    from scythe_cli.run.stored_run import StoredRun
+    from scythe_cli.sampling.file_columns import RawFile
+
+__all__ = ["column_types", "function_experiment", "function_of_run"]
 
 
 def function_experiment(
-    project: ConfiguredProject,
+    engine: Engine,
     function: Any,
     raw: RawFile,
     *,
@@ -32,7 +37,7 @@ def function_experiment(
     """Make an experiment of a function that is in no configuration.
 
     Args:
-        project: Where the run will be.
+        engine: What will run it.
         function: The function.
         raw: Its cases, from whose columns parameters without annotation have their types.
         name: The experiment's name; the function's unless given.
@@ -42,14 +47,39 @@ def function_experiment(
         RegistrationError: If the function cannot be an experiment.
         UsageError: If the engine runs specs elsewhere, where the function is not.
     """
-    if project.engine.outlives_client and not isinstance(function, RegisteredExperiment):
+    if engine.outlives_client and not isinstance(function, RegisteredExperiment):
         raise UsageError(
-            f"the {project.engine.label} engine runs cases elsewhere, where {function_name(function)} is not",
+            f"the {engine.label} engine runs cases elsewhere, where {function_name(function)} is not",
             hint="Put the function into a module and experiments.toml, so that `scythe worker` serves it.",
         )
     columns = column_types(raw) if _needs_types(function) else {}
     experiment = experiment_of(function, name=name, columns=columns)
     return experiment.configured(options=with_options(experiment.options, **(limits or {})))
+
+
+def function_of_run(run: StoredRun, function: Any, root: Path) -> RegisteredExperiment[Any, Any]:
+    """The experiment of a run that was allocated with a function that is in no configuration.
+
+    Args:
+        run: The run.
+        function: The function, or `module:function`.
+        root: The folder that modules are imported from first.
+
+    Raises:
+        EntrypointError: If the module cannot be imported, or has no such function.
+        RegistrationError: If the function cannot be an experiment.
+        StorageError: If the run cannot be read.
+    """
+    if isinstance(function, str):
+        function = load_function(function, root)
+    with SpecFile.open(run.storage, run.layout) as specs:
+        schema = [specs.schema.field(name) for name in specs.input_names]
+    columns = {field.name: _or_none(_python_type(field.type)) for field in schema}
+    return experiment_of(function, name=run.layout.experiment, columns=columns)
+
+
+def _or_none(python: Any) -> Any:
+    return python if python is Any else python | None
 
 
 def _needs_types(function: Any) -> bool:
@@ -67,7 +97,7 @@ def column_types(raw: RawFile) -> dict[str, Any]:
     for name, column in zip(raw.names, raw.columns, strict=True):
         type_ = _type_of_texts(column) if raw.is_text else column.type
         python = _python_type(type_)
-        types[name] = python | None if column.null_count and python is not Any else python
+        types[name] = _or_none(python) if column.null_count else python
     return types
 
 

@@ -121,7 +121,7 @@ def read_cases(
     """
     if function is not None:
         fn, raw = load_function(function, project.root), read_raw(file, options)
-        loaded = function_experiment(project, fn, raw, name=experiment)
+        loaded = function_experiment(project.engine, fn, raw, name=experiment)
         table = read_sampling_file(file, loaded.input_validator_type, options=options, raw=raw)
         return Intake(loaded.name, loaded, table, entrypoint=function)
     name, loaded = project.experiment(experiment)
