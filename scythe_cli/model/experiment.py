@@ -28,6 +28,7 @@ __all__ = [
     "LocalFileLocation",
     "RegisteredExperiment",
     "experiment_from_function",
+    "first_paragraph",
     "options_of",
     "where_is",
     "with_options",
@@ -227,7 +228,7 @@ def experiment_from_function(
     return RegisteredExperiment(
         fn,
         name=name,
-        description=description or _first_paragraph(fn),
+        description=description or first_paragraph(fn),
         input_type=signature.input_type,
         output_type=signature.output_type,
         accepts_tempdir=signature.accepts_tempdir,
@@ -235,7 +236,8 @@ def experiment_from_function(
     )
 
 
-def _first_paragraph(fn: Callable[..., Any]) -> str:
+def first_paragraph(fn: Callable[..., Any]) -> str:
+    """The first paragraph of a docstring, in one line; empty where there is none."""
     return " ".join((inspect.getdoc(fn) or "").split("\n\n")[0].split())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
@@ -20,7 +20,7 @@ from scythe_cli.core.folders import owned_prefix
 from scythe_cli.core.quantities import Duration, parse_duration, parse_size
 from scythe_cli.core.semver import SemVer
 from scythe_cli.errors import InvalidInputError, SamplingFileError, UsageError
-from scythe_cli.model.functions.plain import function_name, parameters_of
+from scythe_cli.model.functions.plain import function_name, parameters_of, parts_of
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.sampling.reading import read_raw, read_sampling_file
 from scythe_cli.services.allocation.functions import function_experiment
@@ -216,15 +216,9 @@ def _of_rows(rows: Sequence[Any], function: Any) -> pa.Table:
 
 
 def _fields_of(row: Any) -> dict[str, Any] | None:
-    if isinstance(row, Mapping):
-        return {str(name): value for name, value in cast("Mapping[Any, Any]", row).items()}
-    if is_dataclass(row) and not isinstance(row, type):
-        return {each.name: getattr(row, each.name) for each in fields(row)}
-    if isinstance(row, tuple) and hasattr(row, "_asdict"):
-        return dict(cast("Any", row)._asdict())
     if isinstance(row, BaseModel):
         return {name: getattr(row, name) for name in type(row).model_fields}
-    return None
+    return parts_of(row)
 
 
 def _array(values: Sequence[Any]) -> Any:

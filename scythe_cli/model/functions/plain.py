@@ -34,6 +34,7 @@ from scythe_cli.model.experiment import (
     ExperimentOptions,
     RegisteredExperiment,
     experiment_from_function,
+    first_paragraph,
     where_is,
 )
 from scythe_cli.model.file_refs import FileReference
@@ -47,6 +48,7 @@ __all__ = [
     "function_name",
     "output_of",
     "parameters_of",
+    "parts_of",
     "plain_experiment",
 ]
 
@@ -91,11 +93,16 @@ def experiment_of(
 
 def function_name(fn: Callable[..., Any]) -> str:
     """A name for what a function does that can be that of an experiment: `<lambda>` is `lambda`."""
-    inner: Any = fn
-    while isinstance(inner, functools.partial):
-        inner = cast("functools.partial[Any]", inner).func
+    inner = _without_partial(fn)
     name = str(getattr(inner, "__name__", None) or type(inner).__name__).strip("<>_") or "function"
     return name if is_experiment_name(name) else "function"
+
+
+def _without_partial(fn: Callable[..., Any]) -> Any:
+    """The function that a `functools.partial` calls; any other is itself."""
+    while isinstance(fn, functools.partial):
+        fn = cast("functools.partial[Any]", fn).func
+    return fn
 
 
 def _takes_spec(fn: Callable[..., Any]) -> bool:
@@ -160,9 +167,7 @@ def plain_experiment(
             returned = asyncio.run(_awaited(returned))
         return output_of(returned)
 
-    inner: Any = fn
-    while isinstance(inner, functools.partial):
-        inner = cast("functools.partial[Any]", inner).func
+    inner = _without_partial(fn)
     functools.update_wrapper(call, inner)
     call.__name__ = getattr(inner, "__name__", name)
     call.__qualname__ = getattr(inner, "__qualname__", name)
@@ -170,9 +175,7 @@ def plain_experiment(
     return RegisteredExperiment(
         call,
         name=name,
-        description=" ".join((inspect.getdoc(inner) or "").split("\n\n")[0].split())
-        if inspect.isroutine(inner)
-        else "",
+        description=first_paragraph(inner) if inspect.isroutine(inner) else "",
         input_type=model,
         output_type=PlainOutput,
         accepts_tempdir=False,
@@ -230,9 +233,7 @@ def _input_model(
 
 
 def _hints_of(fn: Callable[..., Any], where: str) -> dict[str, Any]:
-    inner: Any = fn
-    while isinstance(inner, functools.partial):
-        inner = cast("functools.partial[Any]", inner).func
+    inner = _without_partial(fn)
     if not inspect.isroutine(inner) and not inspect.isclass(inner):
         inner = type(inner).__call__
     try:
@@ -289,19 +290,27 @@ def _fields_of(part: object) -> dict[str, Any] | None:
         return {**_values_of(part), **part.dataframes}
     if isinstance(part, BaseModel):
         return _values_of(part)
-    if isinstance(part, Mapping):
-        return {str(name): value for name, value in cast("Mapping[Any, Any]", part).items()}
-    if dataclasses.is_dataclass(part) and not isinstance(part, type):
-        return {each.name: getattr(part, each.name) for each in dataclasses.fields(part)}
-    if isinstance(part, tuple) and hasattr(part, "_asdict"):
-        return dict(cast("Any", part)._asdict())
-    if hasattr(type(part), "__attrs_attrs__"):
-        return {each.name: getattr(part, each.name) for each in cast("Any", type(part)).__attrs_attrs__}
+    parts = parts_of(part)
+    if parts is not None:
+        return parts
     pandas = sys.modules.get("pandas")
     if pandas is not None and isinstance(part, pandas.Series):
         series: Any = part
         if len(series) and all(isinstance(label, str) for label in series.index):
             return dict(series.items())
+    return None
+
+
+def parts_of(value: object) -> dict[str, Any] | None:
+    """The names and values of a dict, dataclass, NamedTuple or class of attrs; None for anything else."""
+    if isinstance(value, Mapping):
+        return {str(name): item for name, item in cast("Mapping[Any, Any]", value).items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return dict(cast("Any", value)._asdict())
+    if hasattr(type(value), "__attrs_attrs__"):
+        return {each.name: getattr(value, each.name) for each in cast("Any", type(value)).__attrs_attrs__}
     return None
 
 
