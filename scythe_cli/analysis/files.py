@@ -19,7 +19,7 @@ def check_target(target: Path, *, overwrite: bool, expected: str | None = None) 
     Args:
         target: The file.
         overwrite: Whether a file of that name is replaced.
-        expected: What a file of that name would have to be to be replaced, such as `report`, where there is such a
+        expected: What a file of that name would have to be to be replaced, such as `a report`, where there is such a
             rule.
 
     Raises:
@@ -30,8 +30,8 @@ def check_target(target: Path, *, overwrite: bool, expected: str | None = None) 
     if target.is_dir():
         raise UsageError(f"{target} is a folder")
     if os.path.lexists(target) and not overwrite:
-        reason = f", and is no {expected}" if expected else ""
-        raise UsageError(f"{target} is there already{reason}", hint="Choose another name, or give --overwrite.")
+        reason = f" and is not {expected}" if expected else ""
+        raise UsageError(f"{target} already exists{reason}", hint="Choose another name, or give --overwrite.")
 
 
 @contextmanager

@@ -88,7 +88,7 @@ def write_junit(errors: RunErrors, path: Path) -> None:
     """
     with storage_errors("write", path):
         if path.exists() and b"<testsuite" not in path.read_bytes()[:1000]:
-            raise UsageError(f"{path} is there already, and is no JUnit file", hint="Choose another name.")
+            raise UsageError(f"{path} already exists and is not a JUnit file", hint="Choose another name.")
         with atomic_file(path) as file:
             file.write(junit_xml(errors))
 

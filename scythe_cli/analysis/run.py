@@ -48,7 +48,7 @@ def _reading_this_run(method: Callable[Concatenate[Run, _P], _T]) -> Callable[Co
         except (pa.ArrowException, *POLARS_ERRORS, ArithmeticError, ValueError, RecursionError) as error:
             raise StorageError(
                 f"{self.experiment_id} has a file that cannot be read: {first_line(error)}",
-                hint="--verbose tells where that was seen.",
+                hint="--verbose shows where.",
             ) from error
 
     return told

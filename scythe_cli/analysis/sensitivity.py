@@ -106,7 +106,7 @@ def sobol_indices(
     fields = [field.name for field in design.fields]
     n_base = design.blocks.get("A", 0)
     if n_base < 2 or design.rows != n_base * (len(fields) + 2):
-        raise UsageError(f"{run.experiment_id}: the design in its manifest has not the blocks of saltelli")
+        raise UsageError(f"{run.experiment_id}: its design does not have the blocks of a saltelli design")
     frame, inputs, names = _values(run, design, outputs)
     _check_blocks(run, frame, inputs, n_base)
     indices: list[SensitivityIndex] = []
@@ -172,7 +172,7 @@ def field_effects(run: StoredRun, outputs: Sequence[str] | None = None) -> Field
     frame, inputs, names = _values(run, design, outputs)
     rows = [design.blocks.get(name, 0) for name in ("base", *(field.name for field in design.fields))]
     if sum(rows) != design.rows:
-        raise UsageError(f"{run.experiment_id}: the design in its manifest has not the blocks of oat")
+        raise UsageError(f"{run.experiment_id}: its design does not have the blocks of an oat design")
     cells: dict[str, dict[int, Any]] = {
         name: dict(zip(frame["sort_index"].to_list(), frame[name].to_list(), strict=True)) for name in inputs
     }
@@ -209,7 +209,7 @@ def _design(run: StoredRun, required: str) -> DesignRecord:
     if design is None or design.design != required:
         actual = "its sampling file was not made by `scythe sample`" if design is None else f"it is {design.design}"
         raise UsageError(
-            f"{run.experiment_id}: this needs a run of the design {required}, and {actual}",
+            f"{run.experiment_id}: this needs a run with the design {required}, but {actual}",
             hint=f"Make its sampling file with `scythe sample --design {required}`.",
         )
     return design
@@ -225,7 +225,7 @@ def _values(
     from scythe_cli.analysis.results.tidy import tidy_frame
 
     if run.manifest is None or run.manifest.n_specs != design.rows:
-        raise UsageError(f"{run.experiment_id}: it has not the {design.rows:,} rows of its design")
+        raise UsageError(f"{run.experiment_id}: it does not have the {design.rows:,} rows of its design")
     tidy = tidy_frame(run)
     schema = tidy.frame.collect_schema()
     numeric = [name for name in tidy.outputs if schema[name].is_numeric() or schema[name] == pl.Boolean]
@@ -257,7 +257,7 @@ def _check_blocks(run: StoredRun, frame: pl.DataFrame, inputs: Sequence[str], n_
             joined = mixed.join(source, on="point", suffix="_of_source")
             for column in columns:
                 if not joined[column].equals(joined[f"{column}_of_source"], null_equal=True):
-                    raise UsageError(f"{run.experiment_id}: its rows are no longer those of its design")
+                    raise UsageError(f"{run.experiment_id}: its rows are not the rows of its design any more")
 
 
 def _fields(run: StoredRun) -> Sequence[Any]:

@@ -72,10 +72,10 @@ def _common(a: Any, b: Any, path: str, said: list[str]) -> pa.DataType:
     if common is None and _is_binary(a) and _is_binary(b):
         common = pa.binary()
     if common is None:
-        said.append(f"{path} is {a} in some specs and {b} in others; it is stored as text")
+        said.append(f"{path} is {a} in some cases and {b} in others; it is stored as text")
         return pa.string()
     if is_.is_timestamp(a) and is_.is_timestamp(b) and a.tz != b.tz:
-        said.append(f"{path} has the time zone {a.tz} in some specs and {b.tz} in others; it is stored in UTC")
+        said.append(f"{path} has the time zone {a.tz} in some cases and {b.tz} in others; it is stored in UTC")
     return common
 
 

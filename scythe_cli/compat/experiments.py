@@ -377,7 +377,7 @@ def _experiment_run(experiment: BaseExperiment[Any, Any], layout: RunLayout) -> 
 
 def _bump(version: str) -> Bump:
     if version not in BUMPS:
-        raise InvalidInputError(f"version={version!r} is none of {', '.join(BUMPS)}, and no SemVer")
+        raise InvalidInputError(f"version={version!r} is none of {', '.join(BUMPS)} and is not a SemVer")
     return BUMPS[version]
 
 

@@ -43,7 +43,7 @@ class ExperimentNotFoundError(BaseNotFoundError):
 
     def __init__(self, experiment_name: str) -> None:
         self.experiment_name = experiment_name
-        super().__init__(f"experiment {experiment_name!r} has no runs", hint="Allocate some specs first.")
+        super().__init__(f"experiment {experiment_name!r} has no runs", hint="Allocate some cases first.")
 
 
 class ExperimentVersionNotFoundError(BaseNotFoundError):

@@ -18,7 +18,7 @@ def _found(value: Any) -> Any:
         return ExperimentRegistry.get_runnable(value)
     if not hasattr(value, "input_validator_type"):
         raise InvalidInputError(
-            f"{value!r} is no experiment", hint="Decorate the function with @ExperimentRegistry.Register()."
+            f"{value!r} is not an experiment", hint="Decorate the function with @ExperimentRegistry.Register()."
         )
     return value
 

@@ -53,8 +53,8 @@ def _check_owner(path: Path) -> None:
             continue  # it is gone; whoever reads it says so
         if owner not in trusted:
             raise ConfigError(
-                f"{show_path(path)} belongs to another user, and so would the code that it names",
-                hint=f"If you trust it, name it: --config {show_path(path)}",
+                f"{show_path(path)} belongs to another user, who could make it run any code",
+                hint=f"If you trust it, say so with --config {show_path(path)}",
             )
 
 
@@ -69,7 +69,7 @@ def read_config(path: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             data = file.read(_MAX_CONFIG_BYTES + 1)  # a device has no size that could be asked for
         if len(data) > _MAX_CONFIG_BYTES:
-            raise ConfigError(f"{name}: larger than 1 MB; that is not a configuration file")
+            raise ConfigError(f"{name}: larger than 1 MB, so not a configuration file")
         return tomllib.loads(data.decode("utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(f"{name}: there is no such file", hint="`scythe init` makes a working project.") from None

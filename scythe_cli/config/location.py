@@ -55,7 +55,7 @@ def find_location(config: Path | None = None, *, storage: str | None = None, sta
     """
     location, root = _find(config, storage, start)
     if location is None:
-        raise ConfigError("the configuration does not say where runs are kept")
+        raise ConfigError("the configuration does not say where to keep runs")
     return location.rstrip("/") if "://" in location else open_storage(location, base=root).location
 
 

@@ -46,7 +46,7 @@ def check_run_name(name: str) -> str:
         if part != part.strip() or (number == len(parts) and (parse_version(part) or _STAMP.fullmatch(part))):
             raise InvalidInputError(
                 f"{name!r} cannot be the name of runs",
-                hint="Each of its parts begins and ends with a letter or a digit, and the last one is no version.",
+                hint="Each of its parts begins and ends with a letter or a digit, and the last one is not a version.",
             )
         check_experiment_name(part.replace(" ", "_"))
     if len(name) > _MAX_RUN_NAME:

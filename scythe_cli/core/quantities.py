@@ -30,7 +30,7 @@ def parse_duration(value: Duration | float) -> timedelta:
         The duration, longer than zero.
 
     Raises:
-        ValueError: If the text is not a duration, or the duration is not longer than zero.
+        ValueError: If the text is not a duration, or the duration must be longer than zero.
     """
     if isinstance(value, timedelta):
         duration = value
@@ -45,7 +45,7 @@ def parse_duration(value: Duration | float) -> timedelta:
     else:
         duration = _timedelta(value, value)
     if duration <= timedelta(0):
-        raise ValueError(f"{value!r} is not longer than zero")
+        raise ValueError(f"{value!r} must be longer than zero")
     return duration
 
 
@@ -72,7 +72,7 @@ def parse_size(value: str | int) -> int:
         size = float(number) * (1024 if binary else 1000) ** _SIZE_POWERS[prefix.lower()]
         size_bytes = int(min(size, 2 * _MAX_SIZE_BYTES))
     if size_bytes <= 0:
-        raise ValueError(f"{value!r} is not larger than zero")
+        raise ValueError(f"{value!r} must be larger than zero")
     if size_bytes > _MAX_SIZE_BYTES:
         raise ValueError(f"{value!r} is more than any machine has")
     return size_bytes

@@ -199,9 +199,7 @@ def _unbounded(leaves: Sequence[Leaf], *, values_only: bool) -> UsageError:
     lines = [f"{leaf.name}: {'no value was given' if values_only else leaf.lack}" for leaf in leaves]
     return UsageError(
         listing(title, lines, len(lines)),
-        hint=(
-            f"Say between what it varies, as --set {first.name}={many}; or give it one value, --fix {first.name}={one}."
-        ),
+        hint=(f"Give its range, as --set {first.name}={many}; or fix it, --fix {first.name}={one}."),
     )
 
 

@@ -130,7 +130,7 @@ def _range(leaf: Leaf, option: str, low: Any, high: Any) -> Range:
     for end, own, word in ((low, domain.low, "lower"), (high, domain.high, "upper")):
         if end is None or (isinstance(end, str) and not end.strip()):
             if own is None:
-                raise UsageError(f"{option}: the {word} end is left out, and the model has none")
+                raise UsageError(f"{option}: the {word} end is missing, and the model has none")
             ends.append(own)
         else:
             ends.append(_end(leaf, domain, option, end))
@@ -156,7 +156,7 @@ def _stepped(leaf: Leaf, option: str, parts: Sequence[str]) -> Chosen:
     try:
         low, high, step = map(float, parts)
     except ValueError:
-        raise UsageError(f"{option}={':'.join(parts)}: it is no low:high:step") from None
+        raise UsageError(f"{option}={':'.join(parts)}: it is not of the form low:high:step") from None
     if not (math.isfinite(low) and math.isfinite(high) and low <= high and 0 < step < math.inf):
         raise UsageError(f"{option}: low:high:step goes up, from {parts[0]} to {parts[1]} by {parts[2]}")
     n = math.floor((high - low) / step * (1 + 1e-12) + 1e-9) + 1
@@ -223,10 +223,10 @@ def _files(option: str, item: str, folders: Folders) -> list[str]:
         if not files:
             raise UsageError(f"{option}: no file matches {item}")
     else:
-        raise UsageError(f"{option}: there is no file {item}", hint="Paths are taken from the working directory.")
+        raise UsageError(f"{option}: there is no file {item}", hint="Paths are relative to the working directory.")
     for each in files:
         if Path(each).is_dir():
-            raise UsageError(f"{option}: {item} is a folder", hint=f"A pattern stands for the files in it: {item}/*")
+            raise UsageError(f"{option}: {item} is a folder", hint=f"For all files in it, give a pattern: {item}/*")
     try:
         return [Path(os.path.relpath(each, folders.target)).as_posix() for each in files]
     except ValueError:  # another drive
@@ -298,5 +298,5 @@ def _value(leaf: Leaf, option: str, item: Any, *, bounded: bool = True) -> Any:
         message = error.errors(include_url=False, include_context=False)[0]["msg"]
         raise UsageError(f"{option}: {item}: {message}") from None
     if value is None and leaf.own_default is not None:
-        raise UsageError(f"{option}: no value cannot be one: an empty cell stands for the default")
+        raise UsageError(f"{option}: an empty value cannot be listed: an empty cell means the default")
     return value

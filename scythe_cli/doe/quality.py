@@ -68,5 +68,5 @@ def _largest_correlation(points: Unit) -> tuple[float | None, tuple[int, int] | 
     correlations = np.where(np.isfinite(correlations), correlations, 0.0)
     np.fill_diagonal(correlations, 0.0)
     first, second = divmod(int(np.abs(correlations).argmax()), d)
-    # of fields that do not go together at all, rounding leaves a little
+    # of fields that cannot be combined at all, rounding leaves a little
     return round(float(correlations[first, second]), 12) + 0.0, (first, second)

@@ -81,7 +81,7 @@ def draw_rows(
         _check_rows(n)
     if design in RANDOM_DESIGNS:
         if n is None or seed is None:
-            raise UsageError(f"{design} needs a number of rows", hint="Say how many with -n.")
+            raise UsageError(f"{design} needs a number of rows", hint="Give it with -n.")
         return _random(design, variables, n, seed)
     if design == "zip":
         return _zip(variables, n)
@@ -101,7 +101,7 @@ def _random(design: str, variables: Sequence[Variable], n: int, seed: int) -> Ro
     notices: list[str] = []
     if design == "saltelli":
         _check_rows(n * (d + 2), f": {n:,} base points for {d} fields that vary")
-        notices.append(f"{n:,} base points and {d} fields that vary make {n:,} × ({d} + 2) rows")
+        notices.append(f"{n:,} base points and {d} fields that vary give {n:,} × ({d} + 2) rows")
     if design in ("sobol", "saltelli") and not is_power_of_two(n):
         below = 2 ** (n.bit_length() - 1)
         notices.append(
@@ -112,7 +112,7 @@ def _random(design: str, variables: Sequence[Variable], n: int, seed: int) -> Ro
         points = draw_points(design, n, d, seed)
         columns = [variable.at(points[:, i]) for i, variable in enumerate(variables)]
     except MemoryError:
-        raise UsageError(f"{n:,} rows of {d} fields are more than this machine has memory for") from None
+        raise UsageError(f"{n:,} rows of {d} fields do not fit into this machine's memory") from None
     quality = quality_of(points[:n], [v.name for v in variables], is_sequence=design in ("sobol", "saltelli"))
     names = ["A", "B", *(f"AB:{variable.name}" for variable in variables)] if design == "saltelli" else []
     fields = [variable.describe() for variable in variables]
@@ -163,7 +163,7 @@ class _Levels:
         if each < 2:
             raise UsageError(
                 f"{self.n:,} rows are too few for 2 levels of each field, which take {rows(2):,}",
-                hint="Say how many levels fields have with --levels 3 or --levels FIELD=3, or fix some with --fix.",
+                hint="Set the number of levels with --levels 3 or --levels FIELD=3, or fix some fields with --fix.",
             )
         return each
 
@@ -191,7 +191,7 @@ def _grid(variables: Sequence[Variable], chosen: _Levels) -> Rows:
     rows = math.prod(counts)
     _check_rows(rows, f": {' × '.join(f'{c:,}' for c in counts)} levels; --levels FIELD=3 gives a field fewer")
     if chosen.n is not None and rows > chosen.n:
-        raise UsageError(f"the grid has {rows:,} rows, more than the {chosen.n:,} of -n")
+        raise UsageError(f"the grid has {rows:,} rows, more than -n {chosen.n:,}")
     columns: list[pa.Array[Any]] = []
     points = np.empty((rows, len(levels)))
     inner = rows
@@ -212,7 +212,7 @@ def _one_at_a_time(variables: Sequence[Variable], chosen: _Levels) -> Rows:
     rows = 1 + sum(map(len, others))
     _check_rows(rows)
     if chosen.n is not None and rows > chosen.n:
-        raise UsageError(f"one at a time takes {rows:,} rows, more than the {chosen.n:,} of -n")
+        raise UsageError(f"one at a time takes {rows:,} rows, more than -n {chosen.n:,}")
     columns: list[pa.Array[Any]] = []
     start = 1
     for base, cells in zip(bases, others, strict=True):
@@ -242,12 +242,12 @@ def _zip(variables: Sequence[Variable], n: int | None) -> Rows:
     if wrong:
         raise UsageError(
             f"zip needs as many values for each field, {rows:,}: {', '.join(wrong)}",
-            hint="A field with one value for all rows is given with --fix.",
+            hint="Use --fix for a field that has one value for all rows.",
         )
     cells = [variable.levels(rows)[0] for variable in variables]
     short = [v.name for v, each in zip(variables, cells, strict=True) if len(each) not in (1, rows)]
     if short:
-        raise UsageError(f"zip: {', '.join(short)} has not {rows:,} different values between its bounds")
+        raise UsageError(f"zip: {', '.join(short)} does not have {rows:,} different values between its bounds")
     columns = [each if len(each) == rows else taken(each, np.zeros(rows, np.int64)) for each in cells]
     points = _ranks(columns)
     quality = quality_of(points, [v.name for v in variables], is_sequence=False, discrepancy=False)

@@ -107,7 +107,7 @@ def _check_target(path: Path, *, overwrite: bool) -> None:
     if path.is_dir():
         raise UsageError(f"{path} is a folder, not a file")
     if path.exists() and not overwrite:
-        raise UsageError(f"{path} is there already", hint="Choose another name, or replace it with --overwrite.")
+        raise UsageError(f"{path} already exists", hint="Choose another name, or replace it with --overwrite.")
 
 
 def _write_sample(
@@ -170,7 +170,7 @@ def _into_place(temporary: Path, path: Path, *, overwrite: bool) -> None:
         # unlike a renaming, a link replaces no file that has come in between
         path.hardlink_to(temporary)
     except FileExistsError:
-        raise UsageError(f"{path} is there already", hint="Replace it with --overwrite.") from None
+        raise UsageError(f"{path} already exists", hint="Replace it with --overwrite.") from None
     except OSError:  # a file system without links
         temporary.replace(path)
 
@@ -184,8 +184,8 @@ def _write_csv(path: Path, table: pa.Table) -> None:
     for name, column in zip(table.column_names, table.columns, strict=True):
         if pa.types.is_string(column.type) and pc.any(pc.equal(column, "")).as_py():
             raise UsageError(
-                f"{name}: an empty text cannot be told from a missing value in CSV",
-                hint="Write Parquet, or leave it out.",
+                f"{name}: CSV cannot tell an empty text from a missing value",
+                hint="Write Parquet instead, or leave that value out.",
             )
     frame: Any = pl.from_arrow(table)
     # what CSV has no form for: dates and durations as ISO 8601
@@ -195,7 +195,7 @@ def _write_csv(path: Path, table: pa.Table) -> None:
 
 def _check(temporary: Path, path: Path, model: type[ExperimentInputSpec]) -> None:
     """Check the file as `scythe validate` does."""
-    hint = "Narrow what is drawn with --set, or leave such rows out with --drop-refused."
+    hint = "Narrow the ranges with --set, or leave such rows out with --drop-refused."
     try:
         read_sampling_file(temporary, model)
     except BadCellsError as error:
@@ -222,11 +222,11 @@ def _without_refused(drawn: Drawn, model: type[ExperimentInputSpec]) -> Drawn:
         return drawn
     kept = drawn.table.filter(pa.array(accepted))
     if not kept.num_rows:
-        raise UsageError("the model refuses every row", hint="Without --drop-refused, the reasons are shown.")
+        raise UsageError("the model rejects every row", hint="Without --drop-refused, the reasons are shown.")
     parts = np.split(accepted, np.cumsum(list(blocks.values()))[:-1]) if blocks else []
     kept_of_blocks = {name: int(part.sum()) for name, part in zip(blocks, parts, strict=True)}
     record = drawn.record.model_copy(update={"rows": kept.num_rows, "dropped": n_dropped, "blocks": kept_of_blocks})
-    notice = f"{n_dropped:,} of {len(accepted):,} rows are left out, since the model refuses them"
+    notice = f"{n_dropped:,} of {len(accepted):,} rows are left out, because the model rejects them"
     return replace(drawn, table=kept, record=record, notices=[*drawn.notices, notice])
 
 

@@ -148,7 +148,7 @@ def _check(name: str, each: FieldSettings) -> None:
     if each.fix is not None and each.varies:
         raise UsageError(f"{name}: --fix gives it one value, and another option lets it vary")
     if len(spreads) > 1:
-        raise UsageError(f"{name}: {' and '.join(spreads)} do not go together")
+        raise UsageError(f"{name}: {' and '.join(spreads)} cannot be combined")
     if spreads and isinstance(each.set, Chosen):
         raise UsageError(f"{name}: {spreads[0]} needs a range, and --set gives single values")
     if each.levels is not None and isinstance(each.set, Chosen):
@@ -176,5 +176,5 @@ def _numbers(option: str, value: OptionValue, form: str, n: int) -> list[float]:
     except (TypeError, ValueError):
         numbers = []
     if len(numbers) != n or not all(map(math.isfinite, numbers)):
-        raise UsageError(f"{option}: {value} is no {form}")
+        raise UsageError(f"{option}: {value} is not {form}")
     return numbers

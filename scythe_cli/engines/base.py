@@ -275,7 +275,7 @@ class Engine(ABC):
             EngineError: If the engine cannot be reached.
         """
         del job
-        raise UsageError(f"the {self.label} engine runs specs in this process, and has to be waited for")
+        raise UsageError(f"the {self.label} engine runs cases in this process, so it has to be waited for")
 
     def workers(self, experiment: str) -> list[str] | None:
         """The names of the workers that serve an experiment; None for an engine that has no workers.
@@ -306,7 +306,7 @@ class Engine(ABC):
         del storage, running
         raise UsageError(
             f"{run.experiment_id} does not run on a fleet",
-            hint="A local run is stopped with Ctrl-C where it runs; `scythe retry` goes on with it.",
+            hint="Stop a local run with Ctrl-C where it runs; `scythe retry` resumes it.",
         )
 
     def outline(

@@ -61,11 +61,11 @@ def _engine_class(name: str) -> type[Engine]:
     except (ImportError, AttributeError) as error:
         raise EngineError(
             f"the engine {name!r} cannot be loaded from {point.value}: {first_line(error)}",
-            hint="Install the distribution that has it again, or choose another with --engine.",
+            hint="Reinstall the distribution that provides it, or choose another with --engine.",
         ) from error
     if not isinstance(loaded, type) or not issubclass(loaded, Engine):
         raise EngineError(
-            f"the engine {name!r} cannot be used: {point.value} is no subclass of scythe_cli.engines.base.Engine",
+            f"the engine {name!r} cannot be used: {point.value} is not a subclass of scythe_cli.engines.base.Engine",
             hint="Choose another with --engine.",
         )
     return loaded

@@ -60,7 +60,7 @@ class FirstFailures:
             self.is_over = True
             what = f"{alike.error_type} {_first_line(outcome['message'])}".strip()
             where = f", at {alike.place}" if alike.place else ""
-            self.notice = f"the first {_TOLD_AT} rows all failed alike: {what}{where}"
+            self.notice = f"the first {_TOLD_AT} cases all failed in the same way: {what}{where}"
 
 
 class Tally:
@@ -141,10 +141,10 @@ class Tally:
         kind = f"{alike.error_type} {_first_line(self._messages[alike])}".strip()
         of_all = f"{self.failures:,} of {self.finished + len(self._failing):,}"
         if n == self.failures:
-            what = f"{of_all} failed alike, {kind}" if n > 1 else f"{of_all} failed, {kind}"
+            what = f"{of_all} failed in the same way: {kind}" if n > 1 else f"{of_all} failed, {kind}"
         else:
-            what = f"{of_all} failed, {n:,} of them alike, {kind}"
-        return f"stopped: {what}; the rest is pending, and `scythe retry {self._experiment_id}` runs it"
+            what = f"{of_all} failed, {n:,} of them in the same way: {kind}"
+        return f"stopped: {what}; the rest are pending, and `scythe retry {self._experiment_id}` runs them"
 
     def progress(self) -> Progress:
         """How far the job is."""

@@ -75,7 +75,7 @@ def describe_exit(returncode: int) -> tuple[str, str]:
     if returncode == EXIT_BAD_DESCRIPTOR:
         return (
             "FileDescriptors",
-            "the process was ended: file descriptors were closed or written to that are not its own",
+            "the process was stopped: it closed or wrote to file descriptors that are not its own",
         )
     if returncode >= 0:
         return "ProcessExit", f"the process exited with code {returncode} by itself"
@@ -86,7 +86,7 @@ def describe_exit(returncode: int) -> tuple[str, str]:
     if number is signal.SIGKILL:
         return number.name, "the process was killed by SIGKILL (from outside, or out of memory)"
     if number in _FAULTS:
-        return number.name, f"the process died of {number.name}"
+        return number.name, f"the process died from {number.name}"
     return number.name, f"the process was killed by {number.name}"
 
 

@@ -124,8 +124,8 @@ class RunLoop:
         waits = not self._stop.draining and not self._dispatch.has_outcomes and not self._startup.is_loading
         if waits and is_stalled(states, has_rows=self._dispatch.holds(1)):
             raise EngineError(
-                "rows wait, and no process runs any or is being started",
-                hint="This is a mistake in scythe: please report it. What is finished is kept.",
+                "cases are waiting, but no process is running or starting",
+                hint="This is a bug in scythe; please report it. Finished cases are kept.",
             )
 
     def _kill(self) -> list[pa.Table]:

@@ -59,7 +59,7 @@ class Executor:
         templates: Templates | None = None,
     ) -> None:
         if workers < 1:
-            raise ValueError(f"workers={workers}: there must be one at least")
+            raise ValueError(f"workers={workers}: there must be at least one")
         self.context = context
         self.limits = limits
         self.workers = workers
@@ -80,8 +80,8 @@ class Executor:
         notices = list(self._templates.notices)
         if self._processes.removed is not None:
             notices.append(
-                f"rows have written files into folders of their own, such as {self._processes.removed}, and these were "
-                'removed: `keep_files = "always"` keeps them, and `working_directory = "project"` lets rows write into '
+                f"cases wrote files into their own working folders, such as {self._processes.removed}, which were "
+                'removed: `keep_files = "always"` keeps them, and `working_directory = "project"` writes into '
                 "the project's folder"
             )
         return notices

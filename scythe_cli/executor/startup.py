@@ -80,8 +80,8 @@ class Startup:
         limit_s = self._processes.limits.startup_timeout_s
         if time.monotonic() - started_s > limit_s:
             raise EntrypointError(
-                f"{self._processes.target.describe()} has not been loaded within {format_duration(limit_s)}",
-                hint='If that is no mistake, allow more in its table of experiments.toml: `startup_timeout = "30m"`.',
+                f"{self._processes.target.describe()} was not loaded within {format_duration(limit_s)}",
+                hint='If loading really takes that long, allow more in experiments.toml: `startup_timeout = "30m"`.',
             )
 
     def note_success(self) -> None:

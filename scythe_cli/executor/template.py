@@ -306,8 +306,8 @@ class Templates:
                 case TemplateState.UNFIT:
                     self.forks = False
                     self.notices.append(
-                        f"each process loads {self._target.describe()} by itself: {template.unfit_reason}, "
-                        'and is not forked; `start_method = "fork"` does so all the same'
+                        f"each process loads {self._target.describe()} itself instead of being forked: "
+                        f'{template.unfit_reason}; `start_method = "fork"` forks anyway'
                     )
                     self._retire()
                     return None

@@ -131,7 +131,7 @@ class Column:
 def _array_of(cells: Sequence[Any], type_: pa.DataType) -> pa.Array[Any]:
     # pandas' missing time is a datetime to Python, and the year 1 to Arrow
     if pa.types.is_temporal(type_) and any(type(cell).__name__ == "NaTType" for cell in cells):
-        raise TypeError("NaT is no time")
+        raise TypeError("NaT is not a time")
     return array_of(cells, type_)
 
 
@@ -156,7 +156,7 @@ def columns_of(model: type[BaseModel]) -> dict[str, Column]:
             annotation = annotation_of(info)
             if _has_secret(annotation, set()):
                 raise ColumnError(
-                    "a secret cannot be a field: specs are written to the storage; read it from the environment"
+                    "a secret cannot be a field, because cases are written to the storage; read it from the environment"
                 )
             kind = kind_of(annotation, (model,))
         except ColumnError as error:

@@ -369,7 +369,7 @@ def json_kind(annotation: Any, *, scalar: bool = False) -> Kind:
         adapter = _adapter(annotation)
     except (PydanticUserError, PydanticUndefinedAnnotation):
         name = getattr(annotation, "__name__", annotation)
-        raise ColumnError(f"a value of type {name} fits no cell, and pydantic cannot write it as JSON") from None
+        raise ColumnError(f"a cell cannot hold a value of type {name}, and pydantic cannot write it as JSON") from None
 
     def encode(value: Any) -> str:
         # `round_trip` leaves out computed fields, which a model may refuse to take

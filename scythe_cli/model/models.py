@@ -332,7 +332,7 @@ def _moment(value: object) -> str:
     """A date, time or duration as text; all else that JSON has not is none of an index."""
     if isinstance(value, (date, time, timedelta)):
         return str(value)
-    raise TypeError(f"{type(value).__name__} is no value of an index")
+    raise TypeError(f"{type(value).__name__} cannot be a value of an index")
 
 
 def _part(value: Any, path: Sequence[str]) -> Any:

@@ -22,7 +22,7 @@ def _duration(value: Any) -> Any:
 
 def _positive(value: timedelta) -> timedelta:
     if value <= timedelta(0):
-        raise ValueError("it is not longer than zero; write it like '90s', '10m' or '1h30m'")
+        raise ValueError("it must be longer than zero; write it like '90s', '10m' or '1h30m'")
     return value
 
 

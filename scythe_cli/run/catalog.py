@@ -145,12 +145,12 @@ def find_run(storage: Storage, reference: str) -> RunLayout:
     experiment, parts = _split(text, experiments, storage)
     if experiment is None and SemVer.parse(parts[0]) is not None:
         raise NotFoundError(
-            f"{reference!r} is a version, and no run",
+            f"{reference!r} is a version, not a run",
             hint=f"A version comes after its experiment, as in {experiments[0]}/{text}.",
         )
     if len(parts) > 2 + (experiment is None):
         raise NotFoundError(
-            f"{reference!r} is no run", hint="A run is named <experiment>/<version>/<timestamp>, or 'latest'."
+            f"{reference!r} is not a run", hint="A run is named <experiment>/<version>/<timestamp>, or 'latest'."
         )
     if experiment is None:
         experiment, parts = _pick(parts[0], experiments, "experiment", storage), parts[1:]
@@ -193,7 +193,7 @@ def _pick(text: str, names: list[str], what: str, storage: Storage) -> str:
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        raise NotFoundError(f"{text!r} fits more than one {what}: {_listed(fitting)}", hint="Write some more of it.")
+        raise NotFoundError(f"{text!r} matches more than one {what}: {_listed(fitting)}", hint="Type more of it.")
     close = difflib.get_close_matches(text, names, n=1)
     hint = f"Did you mean {close[0]!r}?" if close else f"There are: {_listed(names)}." if names else None
     raise NotFoundError(f"no {what} is called {text!r} in {storage.location}", hint=hint)

@@ -310,10 +310,10 @@ def _hash(path: Path) -> _Hashed | str:
     if path == Path():
         return "the reference is empty"
     try:
-        # also behind links: what the system tells of itself is no input, and may be secret
+        # also behind links: what the system describes itself is no input, and may be secret
         real = Path(os.path.realpath(path))
         if any(real.is_relative_to(folder) for folder in _SYSTEM):
-            return f"it is in {real.parts[0]}{real.parts[1]}, where the system tells of itself"
+            return f"it is in {real.parts[0]}{real.parts[1]}, where the system describes itself"
         with open_regular(real) as file:
             digest = hashlib.file_digest(file, "sha256")
             return _Hashed(path, file.tell(), digest.hexdigest())

@@ -175,7 +175,7 @@ class Lease:
         if self._lost_to is not None:
             raise StorageError(
                 f"{self._run.experiment_id} was taken over by another process ({self._lost_to.describe()})",
-                hint="This one was away for too long. What it has finished is kept.",
+                hint="This process did not respond for too long. Its finished cases are kept.",
             )
 
     def release(self) -> None:
@@ -220,7 +220,7 @@ class Lease:
             # the claim of somebody who is alive
         else:
             raise StorageError(
-                f"{self._run.experiment_id} has {_MAX_CLAIMS - 1} claims that nobody uses",
+                f"{self._run.experiment_id} has {_MAX_CLAIMS - 1} unused claims",
                 hint=f"Remove the files in its folder whose names begin with {_NAME}-.",
             )
         try:
@@ -246,8 +246,8 @@ class Lease:
         free_at = owner.expires + timedelta(seconds=GRACE_S) if owner else None
         until = f" It can be taken over at {free_at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if free_at else ""
         return UsageError(
-            f"another process is at work on {self._run.experiment_id}: {who}",
-            hint=f"Wait until it is done, or stop it.{until}{' if it is dead.' if owner else ''}",
+            f"another process is working on {self._run.experiment_id}: {who}",
+            hint=f"Wait until it has finished, or stop it.{until}{' if it is dead.' if owner else ''}",
         )
 
     def _read(self, key: str) -> LeaseRecord | None:

@@ -348,5 +348,5 @@ def damaged_part(part: PartFile, error: Exception) -> StorageError:
     said = str(error).splitlines()
     return StorageError(
         f"part {part.name} of the ledger is damaged: {said[0] if said else type(error).__name__}",
-        hint="`scythe retry` sets it aside and runs its specs again.",
+        hint="`scythe retry` sets it aside and runs its cases again.",
     )

@@ -308,7 +308,7 @@ def read_verification(storage: Storage, run: RunLayout) -> Verification | None:
     except MissingKeyError:
         return None
     except ValidationError:
-        raise StorageError(f"{storage.uri(run.verification)} cannot be understood") from None
+        raise StorageError(f"{storage.uri(run.verification)} is not valid") from None
 
 
 def provenance(folder: Path) -> Provenance:

@@ -197,18 +197,18 @@ class SpecFile:
         with self._reading():
             names: Any = json.loads((self.schema.metadata or {}).get(_INDEX_KEY, b"[]"))
             if not isinstance(names, list) or not all(isinstance(name, str) for name in cast("list[Any]", names)):
-                raise ValueError("its index has levels that are no names")
+                raise ValueError("its index has levels that are not names")
             return [self._inner_field(name) for name in cast("list[str]", names)]
 
     def _inner_field(self, name: str) -> pa.Field[Any]:
         column, *path = _path_to(name, self.input_names)
         if column not in self.input_names:
-            raise ValueError("its index has levels that are no columns")
+            raise ValueError("its index has levels that are not columns")
         field = self.schema.field(column)
         for part in path:
             struct: Any = field.type
             if not pa.types.is_struct(struct) or struct.get_field_index(part) < 0:
-                raise ValueError("its index has levels that are no columns")
+                raise ValueError("its index has levels that are not columns")
             field = struct.field(part)
         return field.remove_metadata().with_name(name)
 

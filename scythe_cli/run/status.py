@@ -130,17 +130,17 @@ def notice_of(
         has_owner: Whether a process holds its lease.
     """
     if manifest is not None and manifest.state == "allocating":
-        return "its allocation is under way, or did not finish"
+        return "it is still being allocated, or its allocation was interrupted"
     if damaged:
         parts = "1 part" if len(damaged) == 1 else f"{len(damaged)} parts"
-        return f"{parts} of the ledger cannot be read, and the specs in it are pending; `scythe retry` runs them again"
+        return f"{parts} of the ledger cannot be read, so the cases in it are pending; `scythe retry` runs them again"
     if counts.pending and not has_owner and manifest is not None and manifest.needs_lease:
-        return f"nothing is at work on it; `scythe retry {manifest.experiment_id}` goes on"
+        return f"no process is working on it; `scythe retry {manifest.experiment_id}` resumes it"
     if not gathered and not counts.pending:
         if has_owner:
-            return "all specs have an outcome; the final tables are being made"
+            return "all cases have finished; the final tables are being written"
         return (
-            "all specs have an outcome; the final tables are being made, or their making was interrupted: "
-            "then `scythe retry` makes them"
+            "all cases have finished; the final tables are being written, or writing them was interrupted "
+            "(`scythe retry` writes them)"
         )
     return None

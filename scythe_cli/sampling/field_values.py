@@ -49,7 +49,7 @@ N_TRIED = 200
 """How many rows are read again."""
 
 ROUND_TRIP_HINT = (
-    "Each spec is validated again in the process that runs it: make the field's validator and type accept their own "
+    "Each case is validated again in the process that runs it: make the field's validator and type accept their own "
     "result and return it unchanged."
 )
 
@@ -289,7 +289,7 @@ def _refusal(error: ValidationError, label: str, row: pa.RecordBatch) -> str:
     field = f" field {place!r}" if place else ""
     value: Any = detail.get("input")
     shown = f" {show_value(value)}" if place else ""
-    return f"{label}: read again, the model refuses its own value{shown} of{field or ' the row'}: {detail['msg']}"
+    return f"{label}: read again, the model rejects its own value{shown} of{field or ' the row'}: {detail['msg']}"
 
 
 def rows_to_try(n_rows: int, first_missing: list[int]) -> pa.Array[Any]:

@@ -176,7 +176,12 @@ def rows_of_source(source: Source, start: int, stop: int, rows: Any) -> Source:
 
 
 def match_columns(
-    raw: RawFile, model: type[ExperimentInputSpec], *, is_part: bool = False, ignore: Sequence[str] = ()
+    raw: RawFile,
+    model: type[ExperimentInputSpec],
+    *,
+    is_part: bool = False,
+    ignore: Sequence[str] = (),
+    experiment: str | None = None,
 ) -> Match:
     """Find the field of each column.
 
@@ -185,6 +190,7 @@ def match_columns(
         model: The model.
         is_part: Whether these are some of the columns of a file whose other columns are known to be right.
         ignore: Columns to leave out, by name or pattern (`*` stands for anything).
+        experiment: The experiment whose inputs the model describes, as messages name it.
 
     Raises:
         SamplingFileError: If a column belongs to no field, two to the same, or none to a field that has no default.
@@ -218,7 +224,7 @@ def match_columns(
     for source in sources.values():
         mistakes += _missing_parts(source)
     if mistakes:
-        _raise(raw, model, [*mistakes, *map(str, raw.problems)])
+        _raise(raw, model, [*mistakes, *map(str, raw.problems)], experiment)
     return Match(sources, defaulted, ignored, extras, skipped)
 
 
@@ -234,13 +240,14 @@ def _is_unknown(model: type[BaseModel], name: str, cells: pa.ChunkedArray[Any]) 
     )
 
 
-def _raise(raw: RawFile, model: type[BaseModel], mistakes: Sequence[str]) -> None:
+def _raise(raw: RawFile, model: type[BaseModel], mistakes: Sequence[str], experiment: str | None) -> None:
     names = [name for name in field_names(model) if name.split(".")[0] not in RESERVED_INPUT_FIELDS]
     more = ", ..." if len(names) > _MAX_FIELDS_IN_HINT else ""
-    hint = f"The fields of {model.__name__} are {', '.join(names[:_MAX_FIELDS_IN_HINT])}{more}." if names else None
+    fields = f"inputs of {experiment}" if experiment else f"fields of {model.__name__}"
+    hint = f"The {fields} are {', '.join(names[:_MAX_FIELDS_IN_HINT])}{more}." if names else None
     if len(mistakes) == 1:
         raise SamplingFileError(f"{raw.path}: {mistakes[0]}", hint=hint)
-    title = f"{raw.path}: the columns do not fit {model.__name__}"
+    title = f"{raw.path}: the columns do not match the {fields}"
     raise SamplingFileError(listing(title, mistakes, len(mistakes)), hint=hint)
 
 

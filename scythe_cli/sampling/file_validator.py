@@ -104,6 +104,7 @@ class FileValidator:
         is_part: bool = False,
         decoders: dict[str, Decoder | None] | None = None,
         ignore: Sequence[str] = (),
+        experiment: str | None = None,
     ) -> None:
         """Find the field of each column.
 
@@ -113,12 +114,13 @@ class FileValidator:
             is_part: Whether these are some of the columns of a file whose other columns are known to be right.
             decoders: How the cells of columns are decoded, where that is known from another part of the same file.
             ignore: Columns to leave out, by name or pattern.
+            experiment: The experiment's name, for messages.
 
         Raises:
             SamplingFileError: If the columns do not fit the model.
         """
         self.raw = raw
-        self.match = match_columns(raw, model, is_part=is_part, ignore=ignore)
+        self.match = match_columns(raw, model, is_part=is_part, ignore=ignore, experiment=experiment)
         self.columns: list[Column] = [*input_columns(model), *map(extra_column, self.match.extras)]
         self.root = FieldGroup("", FieldInfo(annotation=model), model, self.match.sources | self.match.extras)
         self.problems = Problems()

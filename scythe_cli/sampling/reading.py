@@ -127,6 +127,7 @@ def read_sampling_file(
     path: str | Path,
     model: type[ExperimentInputSpec],
     *,
+    experiment: str | None = None,
     options: ReadOptions | None = None,
     helpers: Helpers | None = None,
     raw: RawFile | None = None,
@@ -136,6 +137,7 @@ def read_sampling_file(
     Args:
         path: The file: its path or URL, or `-` for standard input.
         model: The input model of the experiment.
+        experiment: The experiment's name, for messages; without it they name the model.
         options: What the file does not say of itself.
         helpers: Processes that may help where rows have to be validated one by one.
         raw: What `read_raw` has read of the file already.
@@ -148,7 +150,7 @@ def read_sampling_file(
     raw = raw or read_raw(path, options)
     # what a validator prints must not get into the output of a command
     with contextlib.redirect_stdout(sys.stderr):
-        validator = FileValidator(raw, model, ignore=options.ignore_columns)
+        validator = FileValidator(raw, model, ignore=options.ignore_columns, experiment=experiment)
         match = validator.match
         rows = rows_to_try(raw.n_rows, [_first_missing(source) for source in match.sources.values()])
         inputs = validator.validate(_validate_all_with(helpers))
@@ -159,7 +161,7 @@ def read_sampling_file(
     if raw.notices:
         notices.append(f"{raw.path} was read {', '.join(raw.notices)}")
     if match.skipped:
-        notices.append(f"columns that are left out: {', '.join(match.skipped)}")
+        notices.append(f"ignored columns: {', '.join(match.skipped)}")
     changes = validator.problems.changes
     notices += [f"{c.name}: {what}" for c in validator.columns for what in sorted(changes.get(c.name, ()))]
     from scythe_cli.sampling.files.places import is_elsewhere
@@ -231,11 +233,11 @@ def _from_sidecar(path: Path) -> tuple[DesignRecord | None, str | None]:
     try:
         record = DesignRecord.model_validate(load_yaml(data, sidecar.name))
     except (StorageError, ValidationError):
-        return None, f"{sidecar.name} is no record of a design, and is left aside"
+        return None, f"{sidecar.name} is not a record of a design, and is ignored"
     with path.open("rb") as file:
         same = record.file_sha256 in (None, file_digest(file, "sha256").hexdigest())
     if not same:
-        return None, f"{path.name} has changed since it was sampled, so {sidecar.name} is left aside"
+        return None, f"{path.name} has changed since it was sampled, so {sidecar.name} is ignored"
     return record, None
 
 
@@ -251,8 +253,8 @@ def _from_parquet(path: Path) -> tuple[DesignRecord | None, str | None]:
     try:
         record = DesignRecord.model_validate(json.loads(metadata[DESIGN_KEY]))
     except ValueError:  # JSON's errors and pydantic's are both
-        return None, f"the design in the metadata of {path.name} cannot be read, and is left aside"
+        return None, f"the design in the metadata of {path.name} cannot be read, and is ignored"
     columns = {*(field.name for field in record.fields), *record.fixed}
     if n_rows != record.rows or not columns <= names:
-        return None, f"{path.name} has changed since it was sampled, so its design is left aside"
+        return None, f"{path.name} has changed since it was sampled, so its design is ignored"
     return record, None

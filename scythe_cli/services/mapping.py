@@ -93,7 +93,7 @@ def map_cases(project: ConfiguredProject, function: Any, cases: Any, options: Ma
     with as_file(cases, function) as file:
         raw = read_raw(file)
         experiment = function_experiment(project.engine, function, raw, name=options.name, limits=options.limits())
-        table = read_sampling_file(file, experiment.input_validator_type, raw=raw)
+        table = read_sampling_file(file, experiment.input_validator_type, experiment=experiment.name, raw=raw)
         intake = Intake(experiment.name, experiment, table)
         result = allocate_intake(project, intake, chosen, progress=options.progress, stop=options.stop)
     for notice in result.notices:

@@ -45,7 +45,7 @@ def storage_errors(action: str, place: str | Path) -> Generator[None, None, None
         yield
     except ForeignFileError as error:
         raise ForeignKeyError(
-            f"cannot {action} {place}: {error.what}", hint="Somebody else has put it there. Look at it, and remove it."
+            f"cannot {action} {place}: {error.what}", hint="Someone else put it there. Inspect it, and remove it."
         ) from error
     except OSError as error:
         reason, hint = _explain(error)

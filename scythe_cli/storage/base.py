@@ -220,9 +220,9 @@ def check_key(key: str) -> str:
             characters or what cannot be written as UTF-8.
     """
     if not key or any(part in {"", ".", ".."} for part in key.split("/")):
-        raise InvalidKeyError(f"{key!r} is no key of a storage: it must be a relative path without '.', '..' or '//'")
+        raise InvalidKeyError(f"{key!r} is not a storage key: it must be a relative path without '.', '..' or '//'")
     if _NOT_IN_KEYS.search(key):
-        raise InvalidKeyError(f"{key!r} is no key of a storage: it holds a backslash or a control character")
+        raise InvalidKeyError(f"{key!r} is not a storage key: it holds a backslash or a control character")
     return key
 
 

@@ -49,7 +49,7 @@ def _steps(storage: Storage, folder: str) -> Iterator[tuple[str, Callable[[], st
 
     def read() -> str:
         if storage.read_bytes(written) != _DATA:
-            raise StorageError(f"{storage.location} gave back something else than was written")
+            raise StorageError(f"{storage.location} returned something other than what was written")
         return "read back what was written"
 
     def create() -> str:

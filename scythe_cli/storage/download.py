@@ -255,10 +255,10 @@ class _HttpFile:
         try:
             chunk = next(self._chunks, b"")
         except httpx.HTTPError as error:
-            raise TransferInterruptedError(f"cannot fetch {self._shown}: the connection broke off") from error
+            raise TransferInterruptedError(f"cannot fetch {self._shown}: the connection was lost") from error
         if not chunk and self._length is not None and self._response.num_bytes_downloaded != self._length:
             raise TransferInterruptedError(
-                f"cannot fetch {self._shown}: {self._response.num_bytes_downloaded:,} of {self._length:,} bytes came"
+                f"cannot fetch {self._shown}: {self._response.num_bytes_downloaded:,} of {self._length:,} bytes arrived"
             )
         return chunk
 
@@ -329,8 +329,8 @@ def _get(client: httpx.Client, uri: str, shown: str) -> httpx.Response:
             raise StorageError(f"cannot fetch {shown}: it is redirected from https to http, which is not followed")
         if joined.host != request.url.host and reach_of(joined.host) > reach_of(request.url.host):
             raise StorageError(
-                f"cannot fetch {shown}: it is redirected to a host of an inner network, which is not followed",
-                hint="If the file is there, give that address itself.",
+                f"cannot fetch {shown}: it is redirected to a host in a private network, which is not followed",
+                hint="If the file is there, give that URL itself.",
             )
         address = str(joined)
     raise StorageError(f"cannot fetch {shown}: it is redirected more than {_MAX_REDIRECTS} times")
@@ -345,7 +345,7 @@ def _checked(response: httpx.Response, shown: str) -> httpx.Response:
     if status in {404, 410}:
         raise MissingKeyError(what)
     if status in {401, 403}:
-        raise StorageError(what, hint="The address needs a login, or a signed address is out of date.")
+        raise StorageError(what, hint="The URL needs a login, or it is a signed URL that has expired.")
     if status in {429, 500, 502, 503, 504}:
         raise TransferInterruptedError(what)
     raise StorageError(what)

@@ -34,7 +34,7 @@ def open_storage(location: str | Path, *, base: Path | None = None) -> Storage:
     if scheme is None:
         return LocalStorage(_local_root(text, base))
     if scheme[1].lower() != "s3":
-        what = "an address of the web" if scheme[1].lower() in {"http", "https"} else f"{scheme[1]}://"
+        what = "a web address" if scheme[1].lower() in {"http", "https"} else f"{scheme[1]}://"
         raise ConfigError(f"runs cannot be kept at {what}", hint=_HINT)
     if not text[scheme.end() :].startswith("/"):
         raise ConfigError(f"{text!r} lacks a slash", hint=_HINT)
@@ -43,7 +43,7 @@ def open_storage(location: str | Path, *, base: Path | None = None) -> Storage:
         raise ConfigError(f"{text!r} names no bucket", hint=_HINT)
     if not _BUCKET.fullmatch(bucket):
         # may hold credentials, so it is not repeated
-        what = "holds credentials" if "@" in bucket else "names no valid bucket"
+        what = "holds credentials" if "@" in bucket else "does not name a valid bucket"
         hint = "Credentials belong in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY." if "@" in bucket else _HINT
         raise ConfigError(f"the S3 location {what}", hint=hint)
     try:
@@ -61,5 +61,5 @@ def _local_root(text: str, base: Path | None) -> Path:
     try:
         path = Path(text).expanduser()
     except RuntimeError as error:
-        raise ConfigError(f"{text!r} names the home of nobody known", hint=_HINT) from error
+        raise ConfigError(f"{text!r} names the home folder of an unknown user", hint=_HINT) from error
     return Path(os.path.abspath((base or Path.cwd()) / path))  # noqa: PTH100 (keeps symbolic links as they are written)

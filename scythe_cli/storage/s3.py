@@ -59,15 +59,17 @@ class OpenS3File:
         """The next chunk; empty at the end.
 
         Raises:
-            TransferInterruptedError: If the connection breaks off.
+            TransferInterruptedError: If the connection was lost.
         """
         try:
             chunk = self._client.read_body(self._body, _CHUNK_BYTES)
         except CLIENT_ERRORS as error:
-            raise TransferInterruptedError(f"cannot read {self._place}: the connection breaks off") from error
+            raise TransferInterruptedError(f"cannot read {self._place}: the connection was lost") from error
         self._n_read += len(chunk)
         if not chunk and self.size_bytes is not None and self._n_read != self.size_bytes:
-            raise TransferInterruptedError(f"cannot read {self._place}: {self._n_read} of {self.size_bytes} bytes came")
+            raise TransferInterruptedError(
+                f"cannot read {self._place}: {self._n_read} of {self.size_bytes} bytes arrived"
+            )
         return chunk
 
 

@@ -126,7 +126,7 @@ def _of_answer(answer: boto.ClientError) -> Fault:
     if code in _TRANSIENT or (status >= 500 and status != 501) or status == 429:
         return Fault(
             FaultKind.TRANSIENT,
-            f"the server answers {code or status} again and again",
+            f"the server keeps answering {code or status}",
             "Try again later.",
             maybe_done=code not in _NOT_DONE,
         )
@@ -163,7 +163,9 @@ def _of_client(error: BaseException) -> Fault:
     if isinstance(error, boto.ProfileNotFound):
         return Fault(FaultKind.FINAL, "the profile in AWS_PROFILE does not exist", "Check ~/.aws/config.")
     if isinstance(error, boto.CredentialRetrievalError | boto.TokenRetrievalError | boto.UnauthorizedSSOTokenError):
-        return Fault(FaultKind.FINAL, "credentials cannot be had", "Log in again, for example with `aws sso login`.")
+        return Fault(
+            FaultKind.FINAL, "no credentials can be obtained", "Log in again, for example with `aws sso login`."
+        )
     if isinstance(error, boto.SSLError):
         return Fault(
             FaultKind.FINAL,
@@ -190,8 +192,8 @@ def _of_client(error: BaseException) -> Fault:
         FSTimeoutError,
     )
     if isinstance(error, passing):
-        return Fault(FaultKind.TRANSIENT, "the connection breaks off", "Check the network.", maybe_done=True)
+        return Fault(FaultKind.TRANSIENT, "the connection was lost", "Check the network.", maybe_done=True)
     if isinstance(error, ValueError) and "endpoint" in str(error).lower():
-        return Fault(FaultKind.FINAL, "the endpoint is no valid URL", "Correct AWS_ENDPOINT_URL.")
+        return Fault(FaultKind.FINAL, "the endpoint is not a valid URL", "Correct AWS_ENDPOINT_URL.")
     text = str(error).splitlines()
     return Fault(FaultKind.FINAL, text[0] if text else type(error).__name__)

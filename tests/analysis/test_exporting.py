@@ -57,7 +57,7 @@ def test_export(run: Run, tmp_path: Path, ending: str) -> None:
         frame = pl.read_csv(target)
         assert frame["steps"].to_list() == ["[0, 1]", "[1, 2]", "[2, 3]"]
         assert frame["note"].to_list() == ["'=x"] * 3
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         run.export(target)
     run.export(target, "monthly", overwrite=True)
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []

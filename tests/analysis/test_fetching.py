@@ -81,7 +81,7 @@ def test_other_files_are_not_replaced_unasked(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "scalars.pq").write_text("mine")
-    with pytest.raises(UsageError, match=r"has scalars\.pq already, from elsewhere or changed since"):
+    with pytest.raises(UsageError, match=r"already has scalars\.pq, from elsewhere or changed since"):
         run.fetch(out, tables=["scalars"])
     assert (out / "scalars.pq").read_text() == "mine"
     run.fetch(out, tables=["scalars"], overwrite=True)
@@ -226,7 +226,7 @@ def test_a_link_in_the_folder_does_not_lead_out(run: Run, tmp_path: Path) -> Non
     out.mkdir()
     elsewhere.mkdir()
     (out / "files").symlink_to(elsewhere, target_is_directory=True)
-    with pytest.raises(UsageError, match="leads out of"):
+    with pytest.raises(UsageError, match="leads outside"):
         run.fetch(out, files=True)
     (out / "files").unlink()
     (elsewhere / "kept.txt").write_text("kept")

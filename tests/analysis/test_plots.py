@@ -74,14 +74,14 @@ def test_points_are_the_rows(run: Run) -> None:
     assert isinstance(figure.shape, Points)
     assert list(zip(figure.shape.xs, figure.shape.ys, strict=True)) == expected.rows()
     assert figure.title == "power over tilt"
-    assert figure.notes == ["118 specs", "2 specs without a number left out"]
+    assert figure.notes == ["118 cases", "2 cases without a number left out"]
     assert (figure.shape.x.title, figure.shape.y.title) == ("tilt [deg]", "power [kWh]")
 
 
 def test_many_points_are_counted_in_cells(run: Run) -> None:
     figure = make_figure(run, x="tilt", y="power", max_points=50)
     assert isinstance(figure.shape, Heat)
-    assert figure.notes[0] == "118 specs, counted in 60 × 40 cells"
+    assert figure.notes[0] == "118 cases, counted in 60 × 40 cells"
     rows = run.scalars().filter(pl.col("power").is_finite())
     expected, _, _ = np.histogram2d(rows["tilt"], rows["power"], [figure.shape.x_edges, figure.shape.y_edges])
     assert np.array_equal(np.array(figure.shape.counts), expected)
@@ -94,7 +94,7 @@ def test_many_colored_points_are_drawn_with_a_seed(run: Run) -> None:
     assert first != other
     assert isinstance(first, Points)
     assert len(first.xs) == 50
-    assert figures[0].notes[0] == "50 of 118 specs, drawn with seed 3"
+    assert figures[0].notes[0] == "50 of 118 cases, sampled with seed 3"
     assert set(first.colors) == {"Oslo", "Rome", "Bern"}
 
 
@@ -178,7 +178,7 @@ def test_sobol_indices_of_their_design(tmp_path: Path) -> None:
 
 
 def test_sobol_indices_of_another_design_are_refused(run: Run) -> None:
-    with pytest.raises(UsageError, match="needs a run of the design saltelli") as caught:
+    with pytest.raises(UsageError, match="needs a run with the design saltelli") as caught:
         run.plot(y="power", kind="sobol")
     assert "--kind influence" in (caught.value.hint or "")
 
@@ -188,7 +188,7 @@ def test_rows_of_a_table(run: Run) -> None:
     assert figure.notes == ["240 rows of monthly"]
     with pytest.raises(NotFoundError, match="no column 'month'") as caught:
         run.plot("month", "power")
-    assert caught.value.hint == "The table monthly has it: --table monthly draws its rows."
+    assert caught.value.hint == "The table monthly has it: --table monthly plots its rows."
 
 
 @pytest.mark.parametrize(
@@ -196,15 +196,15 @@ def test_rows_of_a_table(run: Run) -> None:
     [
         ({}, "needs --x and --y", "Inputs: tilt, site, wall.u_value"),
         ({"x": "tlit", "y": "power"}, "no column 'tlit'", "Did you mean 'tilt'?"),
-        ({"x": "tilt", "y": "site"}, "site is no number", "Put it on --x"),
+        ({"x": "tilt", "y": "site"}, "site is not a number", "Put it on --x"),
         ({"x": "steps", "y": "power"}, "steps holds List", None),
         ({"x": "site", "y": "power", "color": "n"}, "boxes have no color", None),
         ({"x": "tilt", "y": "n", "kind": "hist"}, "a histogram is of one column", None),
         ({"kind": "pairs", "columns": ["tilt"]}, "needs two columns", None),
-        ({"kind": "pairs", "columns": ["tilt", "site"]}, "site is no number", None),
+        ({"kind": "pairs", "columns": ["tilt", "site"]}, "site is not a number", None),
         ({"kind": "tornado"}, "needs --y, an output", "There are: power, n."),
-        ({"kind": "influence", "y": "site"}, "site is no number", None),
-        ({"kind": "influence", "y": "power", "x": "tilt"}, "has no use for --x", "It takes: --y"),
+        ({"kind": "influence", "y": "site"}, "site is not a number", None),
+        ({"kind": "influence", "y": "power", "x": "tilt"}, "does not take --x", "It takes: --y"),
         ({"x": "power", "table": "monthyl"}, "no table 'monthyl'", "Did you mean 'monthly'?"),
         ({"x": "weather"}, None, None),
     ],
@@ -247,7 +247,7 @@ def test_files(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
     figure.save(tmp_path / "p.svg")
     assert (tmp_path / "p.svg").read_text().startswith("<svg")
-    for path, message in (("p.png", "is there already"), ("p.gif", "ending"), ("no/p.png", "there is no folder")):
+    for path, message in (("p.png", "already exists"), ("p.gif", "ending"), ("no/p.png", "there is no folder")):
         with pytest.raises(UsageError, match=message):
             figure.save(tmp_path / path)
     figure.save(tmp_path / "p.png", overwrite=True)

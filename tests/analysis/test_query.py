@@ -85,7 +85,7 @@ def test_the_answer_as_a_file(run: Run, tmp_path: Path, ending: str) -> None:
     assert frame["tilt"].to_list() == [0, 1, 2, 3, 4]
     assert frame["f"][0] == ("'=1+1" if ending == ".csv" else "=1+1")
     assert written.size_bytes == target.stat().st_size
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         query_file([run], "select 1", target)
 
 

@@ -101,7 +101,7 @@ def test_a_small_run(storage: Storage, tmp_path: Path) -> None:
         *("solar", "v1.0.0", "10", "80.0 %", "8 succeeded", "1 failed", "1 timeout"),
         *("What went wrong", "1 × ValueError", "no sun", "at m.py:7 in f", "row 3"),
         *("Outputs", "power [kWh]", "Power of the system", "Inputs", "tilt [deg]", "wall.u_value"),
-        *("What the outputs depend on", "+1.00", "power over tilt", "Time", "Duration of a spec"),
+        *("What the outputs depend on", "+1.00", "power over tilt", "Time", "Duration of a case"),
         *("Tables", "scalars", "Provenance", "engine", "local"),
     ):
         assert words in page.text, words
@@ -174,7 +174,7 @@ def test_a_large_run_stays_small(storage: Storage, tmp_path: Path) -> None:
 
 def test_many_points_are_counted(storage: Storage, tmp_path: Path) -> None:
     text, page = written(some_run(storage, tmp_path, 600), tmp_path)
-    assert "598 specs, counted in 40 × 26 cells" in page.text
+    assert "598 cases, counted in 40 × 26 cells" in page.text
     assert len(text) < 3_000_000
 
 
@@ -193,7 +193,7 @@ def test_runs_that_have_little_to_show(storage: Storage, tmp_path: Path, what: s
     run = Run(storage, run.layout)
     _, page = written(run, tmp_path)
     if what == "no manifest":
-        assert "specs with results" in page.text
+        assert "cases with results" in page.text
         assert "an older run without a ledger" in page.text
     if what == "pending":
         assert "3 pending" in page.text
@@ -206,7 +206,7 @@ def test_only_a_report_is_replaced(storage: Storage, tmp_path: Path) -> None:
     run.report(tmp_path / "report.html")
     (tmp_path / "mine.html").write_text("<html>mine</html>")
     for path, message in (
-        ("mine.html", "is no report"),
+        ("mine.html", "is not a report"),
         ("x.pdf", "a report is an HTML file"),
         ("no/x.html", "no folder"),
     ):

@@ -74,13 +74,13 @@ def test_whole_uri_is_a_reference(store: Storage) -> None:
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        ("en", "fits more than one experiment: energy, engine"),
-        ("energy/v1.", "fits more than one version of energy"),
-        ("energy/v1.10.0/2026", "fits more than one run of energy/v1.10.0"),
+        ("en", "matches more than one experiment: energy, engine"),
+        ("energy/v1.", "matches more than one version of energy"),
+        ("energy/v1.10.0/2026", "matches more than one run of energy/v1.10.0"),
         ("enrgy", "no experiment is called 'enrgy'(.|\n)*Did you mean 'energy'"),
         ("energy/v3.0.0", "no version of energy is called 'v3.0.0'"),
-        ("a/b/c/d", "is no run"),
-        ("v1.0.0", "is a version, and no run\nA version comes after its experiment, as in"),
+        ("a/b/c/d", "is not a run"),
+        ("v1.0.0", "is a version, not a run\nA version comes after its experiment, as in"),
         ("../energy", "no experiment is called"),
     ],
 )
@@ -123,7 +123,7 @@ def test_status_counts_and_notices(store: Storage) -> None:
     assert status.rate_per_s is not None
     assert status.eta_s is not None
     write_part(store, run.layout, "c", outcomes([3], "failed"))
-    assert "being made" in (run.status().notice or "")
+    assert "being written" in (run.status().notice or "")
     gather(store, run.layout)
     status = run.status()
     assert status.gathered
@@ -194,7 +194,7 @@ def test_tables_are_shown_and_fetched(store: Storage, tmp_path: Path) -> None:
     ]
     assert all(file.skipped for file in run.fetch(dest))
     (dest / "errors.pq").write_bytes(b"")
-    with pytest.raises(UsageError, match=r"has errors\.pq already"):
+    with pytest.raises(UsageError, match=r"already has errors\.pq"):
         run.fetch(dest)
     run.fetch(dest, overwrite=True)
     with pytest.raises(NotFoundError, match="has no table 'hourly'"):
@@ -306,12 +306,12 @@ def _manifest(**values: object) -> RunManifest:
         (_manifest(), 0, [], True, False, None),
         (_manifest(), 3, [], False, True, None),
         (_manifest(engine="hatchet"), 3, [], False, False, None),
-        (_manifest(state="allocating"), 3, ["a.pq"], False, False, "its allocation is under way"),
+        (_manifest(state="allocating"), 3, ["a.pq"], False, False, "it is still being allocated"),
         (_manifest(), 3, ["a.pq"], False, False, "1 part of the ledger cannot be read"),
         (_manifest(), 0, ["a.pq", "b.pq"], True, True, "2 parts of the ledger cannot be read"),
-        (_manifest(), 3, [], False, False, "`scythe retry energy/v1.0.0/2026-01-01_00-00-00` goes on"),
-        (_manifest(), 0, [], False, True, "the final tables are being made"),
-        (_manifest(), 0, [], False, False, "then `scythe retry` makes them"),
+        (_manifest(), 3, [], False, False, "`scythe retry energy/v1.0.0/2026-01-01_00-00-00` resumes it"),
+        (_manifest(), 0, [], False, True, "the final tables are being written"),
+        (_manifest(), 0, [], False, False, "`scythe retry` writes them"),
         (None, 3, [], False, False, None),
     ],
 )

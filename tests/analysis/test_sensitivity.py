@@ -152,7 +152,7 @@ def test_effects_of_single_fields(folder: Path) -> None:
         ("b", -1.0, -3.0, 0.0, 1.0, 2.0),
         ("c", -1.0, -1.0, 0.5, -1.0, 0.5),
     ]
-    with pytest.raises(UsageError, match="needs a run of the design saltelli, and it is oat"):
+    with pytest.raises(UsageError, match="needs a run with the design saltelli, but it is oat"):
         sobol_indices(run)
 
 
@@ -165,7 +165,7 @@ def test_rows_of_another_order_are_refused(folder: Path) -> None:
     table = pq.read_table(folder / "s.pq")
     pq.write_table(table.sort_by("a"), folder / "sorted.pq")
     project.allocate(folder / "sorted.pq")
-    with pytest.raises(UsageError, match="its rows are no longer those of its design"):
+    with pytest.raises(UsageError, match="its rows are not the rows of its design any more"):
         sobol_indices(project.run("latest"))
 
     pl.DataFrame({"a": [1.0], "b": [1.0], "c": [1.0]}).write_parquet(folder / "own.pq")

@@ -58,5 +58,5 @@ def test_a_value_without_a_field_is_refused(texts: list[str], message: str) -> N
 
 
 def test_levels_are_numbers() -> None:
-    with pytest.raises(UsageError, match="--levels tilt=many: 'many' is no number"):
+    with pytest.raises(UsageError, match="--levels tilt=many: 'many' is not a number"):
         _levels(["tilt=many"])

@@ -65,7 +65,7 @@ def test_a_second_allocation_runs_what_is_new(scythe: Run, project: Path) -> Non
     assert ran.code == 0, ran.err
     assert "4 succeeded" in ran.out
     assert f"note: 2 of 4 specs are taken over from {first}\n" in ran.err
-    assert "note: 1 spec is the same as an earlier row and gets its outcome\n" in ran.err
+    assert "note: 1 case is the same as an earlier row and gets its outcome\n" in ran.err
     summary = scythe("results", "show", "--json").json
     assert [row["square"] for row in summary["head"]] == [9, 4, 49, 49]
 
@@ -91,7 +91,7 @@ def test_a_second_allocation_runs_what_is_new(scythe: Run, project: Path) -> Non
     [
         (["--pilot", "3"], "--pilot is for --plan"),
         (["--ignore-code"], "--ignore-code says what --reuse takes over"),
-        (["--reuse-from", "v9"], "'v9' is no version"),
+        (["--reuse-from", "v9"], "'v9' is not a version"),
         (["--plan", "--reuse-from", "v9.0.0"], "squares has no version v9.0.0"),
     ],
 )

@@ -60,7 +60,7 @@ def test_query(two_runs: Path, scythe: Run) -> None:
         ("selec 1", 'error: SQL: syntax error at or near "selec"\nLINE 1: selec 1\n        ^^^^^\n'),
         ("select sqare from scalars", "hint: Did you mean 'square'?"),
         ("drop table scalars", "error: DROP is not allowed"),
-        ("select * from read_csv('x.csv')", "hint: A query sees the tables of the run, and nothing else."),
+        ("select * from read_csv('x.csv')", "hint: A query sees only the tables of the run."),
     ):
         ran = scythe("results", "query", sql)
         assert ran.code == 2
@@ -106,7 +106,7 @@ def test_plot(two_runs: Path, scythe: Run) -> None:
     assert drawn["vega_lite"]["mark"]["type"] == "bar"
 
     for arguments, said in (
-        (["-x", "x", "-y", "square", "-o", "h.png"], "h.png is there already"),
+        (["-x", "x", "-y", "square", "-o", "h.png"], "h.png already exists"),
         (["-x", "x", "-y", "square", "-o", "h.gif"], "Use .png, .svg or .html."),
         (["-x", "x", "-y", "sqare"], "Did you mean 'square'?"),
         ([], "Inputs: x, mode. Outputs: square."),

@@ -39,9 +39,7 @@ def test_a_file_that_was_edited_says_so(scythe: Run, project: Path) -> None:
     assert scythe("sample", "-n", "3", "-o", "new.csv", "-q").out == "new.csv\n"
     Path("new.csv").write_text("x\n1\n")
     allocated = scythe("allocate", "new.csv", "--json")
-    assert allocated.json["notices"] == [
-        "new.csv has changed since it was sampled, so new.csv.design.yml is left aside"
-    ]
+    assert allocated.json["notices"] == ["new.csv has changed since it was sampled, so new.csv.design.yml is ignored"]
     assert scythe_cli.load_run().manifest.design is None  # type: ignore[union-attr]
 
 
@@ -80,13 +78,13 @@ def test_everything_that_can_be_said_of_fields(scythe: Run, project: Path) -> No
     ("arguments", "message"),
     [
         (["-n", "3"], "Missing option '--out'"),
-        (["-n", "3", "-o", "good.csv"], "good.csv is there already"),
+        (["-n", "3", "-o", "good.csv"], "good.csv already exists"),
         (["-n", "3", "-o", "a.xlsx"], "a.xlsx: its ending is '.xlsx'"),
         (["-o", "a.csv"], "lhs needs a number of rows"),
         (["cubes", "-n", "3", "-o", "a.csv"], "no experiment 'cubes'"),
         (["-n", "3", "-o", "a.csv", "--set", "x"], "--set x: there is no '='"),
         (["-n", "3", "-o", "a.csv", "--set", "x=1", "--set", "x=2"], "--set: x is given twice"),
-        (["-d", "grid", "-o", "a.csv", "--levels", "x=many"], "--levels x=many: 'many' is no number"),
+        (["-d", "grid", "-o", "a.csv", "--levels", "x=many"], "--levels x=many: 'many' is not a number"),
         (["-n", "3", "-o", "a.csv", "--set", "x=0:200"], "200.0 is out of the model's bounds: 0.0 ≤ x ≤ 100.0"),
     ],
 )

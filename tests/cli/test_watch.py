@@ -181,7 +181,7 @@ def test_it_ends_when_nothing_is_at_work(storage: Storage) -> None:
 
     assert following.dead
     assert len(seen) > 1  # one look can fall between two owners
-    assert seen[-1].notice == f"nothing is at work on it; `scythe retry {LAYOUT.experiment_id}` goes on"
+    assert seen[-1].notice == f"no process is working on it; `scythe retry {LAYOUT.experiment_id}` resumes it"
 
 
 def test_it_ends_when_time_is_up(storage: Storage) -> None:
@@ -392,7 +392,7 @@ def test_a_dead_run_says_how_to_go_on(scythe: Run, project: Path) -> None:
         process.kill()
         process.wait()
         status = scythe("status")
-        assert "nothing is at work on it; `scythe retry squares/v1.0.0/" in status.err
+        assert "no process is working on it; `scythe retry squares/v1.0.0/" in status.err
     ran = scythe("status", "--watch")
     assert ran.code == 1
-    assert "nothing is at work on it; `scythe retry squares/v1.0.0/" in ran.err
+    assert "no process is working on it; `scythe retry squares/v1.0.0/" in ran.err

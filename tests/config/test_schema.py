@@ -113,15 +113,15 @@ def test_mistakes_name_file_key_and_what_is_allowed(tmp_path: Path, text: str, m
     ("line", "message"),
     [
         ("execution_timeout = '5 parsecs'", "'5 parsecs'; it is not a duration; write it like '90s', '10m' or '1h30m'"),
-        ("execution_timeout = '0s'", "'0s'; it is not longer than zero"),
-        ("execution_timeout = -1", "-1; it is not longer than zero"),
+        ("execution_timeout = '0s'", "'0s'; it must be longer than zero"),
+        ("execution_timeout = -1", "-1; it must be longer than zero"),
         ("execution_timeout = inf", "inf; it is too long a duration"),
         ("execution_timeout = nan", "nan; it is not a duration"),
         ("execution_timeout = true", "true; write it like '90s', '10m' or '1h30m'"),
         ("execution_timeout = [1]", "[1]; write it like '90s', '10m' or '1h30m'"),
         ("schedule_timeout = 10:00:00", "datetime.time(10, 0); write it like '90s', '10m' or '1h30m'"),
         ("memory_limit = 'lots'", "'lots'; it is not a size; write it like '500MB' or '4GB'"),
-        ("memory_limit = 0", "0; it is not larger than zero"),
+        ("memory_limit = 0", "0; it must be larger than zero"),
         ("memory_limit = 1.5", "1.5; write it like '500MB' or '4GB'"),
         ("memory_limit = false", "false; write it like '500MB' or '4GB'"),
         (f"memory_limit = '{'9' * 400}GB'", f"'{'9' * 76}...; it is more than any machine has"),
@@ -172,7 +172,7 @@ def test_names_that_climb_or_break_folders(tmp_path: Path, name: str) -> None:
         (b"[scythe]\nstorage = '\xff'", "byte 20 is not UTF-8"),
         ("[scythe]\n".encode("utf-16"), "byte 0 is not UTF-8"),
         (b"\x00" * 10, "not valid TOML"),
-        (b"#" * 1_000_001, "larger than 1 MB; that is not a configuration file"),
+        (b"#" * 1_000_001, "larger than 1 MB, so not a configuration file"),
     ],
 )
 def test_files_that_cannot_be_read(tmp_path: Path, text: str | bytes, message: str) -> None:

@@ -41,7 +41,7 @@ def test_what_is_no_duration(value: str | float) -> None:
 
 @pytest.mark.parametrize("value", ["0s", "0.0000001s", 0, -3, timedelta(0), timedelta(seconds=-1)])
 def test_a_duration_is_longer_than_zero(value: str | float | timedelta) -> None:
-    with pytest.raises(ValueError, match="is not longer than zero"):
+    with pytest.raises(ValueError, match="must be longer than zero"):
         parse_duration(value)
 
 
@@ -77,7 +77,7 @@ def test_what_is_no_size(value: str) -> None:
 
 @pytest.mark.parametrize("value", [0, -1, "0GB", "0.1B"])
 def test_a_size_is_larger_than_zero(value: str | int) -> None:
-    with pytest.raises(ValueError, match="is not larger than zero"):
+    with pytest.raises(ValueError, match="must be larger than zero"):
         parse_size(value)
 
 

@@ -34,7 +34,7 @@ def test_a_duration_is_the_sum_of_its_parts(parts: list[tuple[int, str]], spaced
     if seconds:
         assert parse_duration(text) == parse_duration(text.upper()) == timedelta(seconds=seconds)
     else:
-        with pytest.raises(ValueError, match="is not longer than zero"):
+        with pytest.raises(ValueError, match="must be longer than zero"):
             parse_duration(text)
 
 

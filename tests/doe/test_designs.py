@@ -399,7 +399,7 @@ def test_grid_fits_into_a_number_of_rows() -> None:
     assert made.table.num_rows == 96
     with pytest.raises(UsageError, match="5 rows are too few for 2 levels of each field, which take 24"):
         drawn(Plain, "grid", n=5)
-    with pytest.raises(UsageError, match=r"the grid has 54 rows, more than the 20 of -n"):
+    with pytest.raises(UsageError, match=r"the grid has 54 rows, more than -n 20"):
         drawn(Plain, "grid", n=20, default_levels=3)
 
 
@@ -462,9 +462,9 @@ def test_zip_puts_values_side_by_side() -> None:
         ({"set": {"x": [1, 2]}, "log": ["x"]}, "--log needs a range, and --set gives single values"),
         ({"log": ["x"]}, "x: a logarithmic scale needs a lower end above 0, and this one is 0.0"),
         ({"log": ["mode"]}, "mode: --log is for numbers"),
-        ({"normal": {"x": "1"}}, "--normal x: 1 is no MEAN:SD"),
+        ({"normal": {"x": "1"}}, "--normal x: 1 is not MEAN:SD"),
         ({"normal": {"x": "1:0"}}, "the standard deviation is 0; it must be more than 0"),
-        ({"normal": {"x": "1:2"}, "log": ["x"]}, "--log and --normal do not go together"),
+        ({"normal": {"x": "1:2"}, "log": ["x"]}, "--log and --normal cannot be combined"),
         ({"triangular": {"x": "3:2:1"}}, "--triangular x: 3, 2, 1 do not go up"),
         ({"triangular": {"x": "20:30:40"}}, "no value is"),
         ({"levels": {"x": 3}}, "lhs has no levels"),
@@ -506,7 +506,7 @@ def test_ranges_as_text() -> None:
     assert set(frame["start"]) == {datetime(2024, 1, 1), datetime(2024, 1, 2, 12, 30)}
     assert set(frame["x"]) == {0, 5}
     assert made.record.fields[0].low == "2024-01-01"
-    with pytest.raises(UsageError, match=r"the upper end is left out, and the model has none"):
+    with pytest.raises(UsageError, match=r"the upper end is missing, and the model has none"):
         drawn(Dated, n=2, set={"x": "1:"})
 
 
@@ -571,7 +571,7 @@ def test_empty_text_has_no_form_in_csv(tmp_path: Path) -> None:
     class Texts(ExperimentInputSpec):
         t: Literal["", "a"]
 
-    with pytest.raises(UsageError, match="t: an empty text cannot be told from a missing value in CSV"):
+    with pytest.raises(UsageError, match="t: CSV cannot tell an empty text from a missing value"):
         sample_file(tmp_path / "a.csv", "t", Texts, "grid")
     sample_file(tmp_path / "a.pq", "t", Texts, "grid")
     assert list(tmp_path.iterdir()) == [tmp_path / "a.pq"]
@@ -605,7 +605,7 @@ def test_rows_that_the_model_refuses_can_be_left_out(tmp_path: Path) -> None:
     rows = read_sampling_file(tmp_path / "cases.pq", Ordered).inputs
     assert rows.num_rows == result.n_specs == 40 - result.design.dropped
     assert 0 < result.design.dropped < 40
-    assert result.notices == [f"{result.design.dropped} of 40 rows are left out, since the model refuses them"]
+    assert result.notices == [f"{result.design.dropped} of 40 rows are left out, because the model rejects them"]
 
     result = sample_file(tmp_path / "blocks.pq", "o", Ordered, "saltelli", n=64, seed=1, drop_refused=True)
     n = result.design.blocks["A"]
@@ -640,10 +640,10 @@ def test_a_file_that_was_changed_has_no_design(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace(",a\n", ",b\n"))
     assert read_design(path) == (
         None,
-        "cases.csv has changed since it was sampled, so cases.csv.design.yml is left aside",
+        "cases.csv has changed since it was sampled, so cases.csv.design.yml is ignored",
     )
     sidecar_of(path).write_text("design: nothing\n")
-    assert read_design(path) == (None, "cases.csv.design.yml is no record of a design, and is left aside")
+    assert read_design(path) == (None, "cases.csv.design.yml is not a record of a design, and is ignored")
     sidecar_of(path).unlink()
     assert read_design(path) == (None, None)
 
@@ -651,7 +651,7 @@ def test_a_file_that_was_changed_has_no_design(tmp_path: Path) -> None:
     sample_file(path, "p", Plain, "lhs", n=8, seed=77)
     table = pq.read_table(path)
     pq.write_table(table.slice(0, 4), path)
-    assert read_design(path) == (None, "cases.pq has changed since it was sampled, so its design is left aside")
+    assert read_design(path) == (None, "cases.pq has changed since it was sampled, so its design is ignored")
     pq.write_table(table.replace_schema_metadata({DESIGN_KEY: b"{"}), path)
     assert read_design(path)[0] is None
     pq.write_table(table.replace_schema_metadata({}), path)
@@ -661,7 +661,7 @@ def test_a_file_that_was_changed_has_no_design(tmp_path: Path) -> None:
 def test_a_file_that_is_there_is_not_replaced_unless_told(tmp_path: Path) -> None:
     path = tmp_path / "cases.csv"
     path.write_text("mine")
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         sample_file(path, "p", Plain, "lhs", n=8)
     assert path.read_text() == "mine"
     sample_file(path, "p", Plain, "lhs", n=8, seed=1, overwrite=True)

@@ -77,7 +77,7 @@ def test_a_failed_task_gives_each_spec_an_outcome() -> None:
     rows = [row for table in result.made for row in table.to_pylist()]
     assert [row["sort_index"] for row in rows] == [4, 5, 6]
     assert {row["error_type"] for row in rows} == {"StorageError"}
-    assert rows[0]["message"] == "the task did not come to its end: the disk is full\nand more"
+    assert rows[0]["message"] == "the task did not finish: the disk is full\nand more"
 
 
 def test_a_task_that_came_to_its_end() -> None:
@@ -165,11 +165,11 @@ def test_who_waited_for_too_long_never_started(result: Any, expected: Any) -> No
     ("kinds", "expected"),
     [
         ([], []),
-        ([Lost.FAILED, Lost.FAILED], ["2 tasks did not come to their end: the disk is full"]),
+        ([Lost.FAILED, Lost.FAILED], ["2 tasks did not finish: the disk is full"]),
         ([Lost.CANCELLED], ["1 tasks were cancelled"]),
         (
             [Lost.CANCELLED, Lost.NEVER_STARTED],
-            ["1 tasks were taken by no worker in time; their specs are pending", "1 tasks were cancelled"],
+            ["1 tasks were not picked up by a worker in time; their cases are pending", "1 tasks were cancelled"],
         ),
     ],
 )

@@ -44,7 +44,7 @@ def test_where_a_task_may_lead_a_worker(
     if taken:
         specs.admit(run)
         return
-    with pytest.raises(StorageError, match=r"takes no runs at|names no run") as refused:
+    with pytest.raises(StorageError, match=r"does not accept runs at|names no run") as refused:
         specs.admit(run)
     assert "secret-value" not in str(refused.value)
 
@@ -55,7 +55,7 @@ def test_a_link_does_not_lead_out(tmp_path: Path) -> None:
     (tmp_path / "runs" / "link").symlink_to(tmp_path / "elsewhere")
     specs = SpecStore(allowed_places(str(tmp_path / "runs")))
     run = RUN.model_copy(update={"experiment_id": LAYOUT.experiment_id})
-    with pytest.raises(StorageError, match="takes no runs at"):
+    with pytest.raises(StorageError, match="does not accept runs at"):
         specs.admit(run.model_copy(update={"storage": str(tmp_path / "runs" / "link")}))
     with pytest.raises(StorageError, match="names no run"):
         specs.admit(run.model_copy(update={"storage": str(tmp_path / "runs"), "experiment_id": "../../x"}))

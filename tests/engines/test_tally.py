@@ -61,8 +61,8 @@ def test_a_row_counts_as_a_failure_once_and_until_it_succeeds() -> None:
     tally.add(table(outcome(1, "failed", attempt=2), outcome(2, "failed", final=False)))
     assert (tally.failures, tally.finished, tally.has_too_many_failures) == (2, 2, True)
     assert tally.why_stopped() == (
-        "stopped: 2 of 3 failed alike, ValueError no sun in row 0; the rest is pending, "
-        "and `scythe retry energy/v1.0.0/2026-01-01_00-00-00` runs it"
+        "stopped: 2 of 3 failed in the same way: ValueError no sun in row 0; the rest are pending, "
+        "and `scythe retry energy/v1.0.0/2026-01-01_00-00-00` runs them"
     )
 
 
@@ -111,7 +111,7 @@ FAILED = [outcome(i, "failed", final=i % 2 == 0) for i in range(5)]
 
 
 def test_the_third_row_that_fails_like_the_first_two_is_told() -> None:
-    said = "the first 3 rows all failed alike: ValueError no sun in row 2, at m.py:7 in f"
+    said = "the first 3 cases all failed in the same way: ValueError no sun in row 2, at m.py:7 in f"
     assert first(*FAILED[:2]) is None
     assert first(*FAILED[:3]) == first(*FAILED) == said
     everything = FirstFailures()

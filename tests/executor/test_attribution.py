@@ -129,16 +129,16 @@ def test_no_row_is_lost_or_run_twice() -> None:
     [
         (0, "ProcessExit", "the process exited with code 0 by itself"),
         (3, "ProcessExit", "the process exited with code 3 by itself"),
-        (-signal.SIGABRT, "SIGABRT", "the process died of SIGABRT"),
-        (-signal.SIGSEGV, "SIGSEGV", "the process died of SIGSEGV"),
-        (-signal.SIGBUS, "SIGBUS", "the process died of SIGBUS"),
+        (-signal.SIGABRT, "SIGABRT", "the process died from SIGABRT"),
+        (-signal.SIGSEGV, "SIGSEGV", "the process died from SIGSEGV"),
+        (-signal.SIGBUS, "SIGBUS", "the process died from SIGBUS"),
         (-signal.SIGTERM, "SIGTERM", "the process was killed by SIGTERM"),
         (-signal.SIGKILL, "SIGKILL", "the process was killed by SIGKILL (from outside, or out of memory)"),
         (-200, "Signal", "the process was killed by signal 200"),
         (
             EXIT_BAD_DESCRIPTOR,
             "FileDescriptors",
-            "the process was ended: file descriptors were closed or written to that are not its own",
+            "the process was stopped: it closed or wrote to file descriptors that are not its own",
         ),
     ],
 )

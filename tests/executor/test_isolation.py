@@ -177,7 +177,7 @@ def test_a_module_with_threads_is_loaded_by_each_process(
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_loading_has_a_limit_of_its_own(target: ExperimentTarget, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     monkeypatch.setenv("LEAKY_LOAD_S", "1000")
-    with pytest.raises(EntrypointError, match=r"has not been loaded within 1(\.0)? s") as caught:
+    with pytest.raises(EntrypointError, match=r"was not loaded within 1(\.0)? s") as caught:
         _run(target, _limits(startup_timeout_s=1.0, start_method=method), "quick")
     assert "startup_timeout" in (caught.value.hint or "")
     # and is not the time of a row

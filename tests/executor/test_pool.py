@@ -179,14 +179,14 @@ def test_errors_of_the_function(make: Make) -> None:
 
 def test_the_end_of_a_process_costs_one_row(make: Make) -> None:
     ends = {
-        "abort": ("SIGABRT", "the process died of SIGABRT"),
-        "segfault": ("SIGSEGV", "the process died of SIGSEGV"),
-        "stack": ("SIGSEGV", "the process died of SIGSEGV"),
+        "abort": ("SIGABRT", "the process died from SIGABRT"),
+        "segfault": ("SIGSEGV", "the process died from SIGSEGV"),
+        "stack": ("SIGSEGV", "the process died from SIGSEGV"),
         "exit-0": ("ProcessExit", "the process exited with code 0 by itself"),
         "exit-3": ("ProcessExit", "the process exited with code 3 by itself"),
         "kill-self": ("SIGKILL", "the process was killed by SIGKILL (from outside, or out of memory)"),
         "term-self": ("SIGTERM", "the process was killed by SIGTERM"),
-        "validator-crash": ("SIGABRT", "the process died of SIGABRT"),
+        "validator-crash": ("SIGABRT", "the process died from SIGABRT"),
     }
     rows = _run(make(), "fine", *ends, "fine")
     assert [row["state"] for row in rows] == ["succeeded", *["crashed"] * len(ends), "succeeded"]

@@ -165,7 +165,7 @@ def test_killed_while_gathering(recorded: Path, inside: Inside, at: int) -> None
     assert strangers(folder) == [".lease", "final/.scythe-tmp-0123456789abcdef"]
     status = open_project(start=recorded).run().status()
     assert not status.gathered
-    assert "`scythe retry` makes them" in (status.notice or "")
+    assert "`scythe retry` writes them" in (status.notice or "")
     n_calls = len(calls(recorded))
 
     retried = inside(recorded, "retry", run.experiment_id, "--only", "pending")

@@ -77,7 +77,7 @@ def test_doomed_run_stops_early_and_goes_on_once_the_cause_is_gone(
     assert counts.failed >= 5
     assert counts.total == 30
     done = counts.failed + counts.succeeded
-    why = f"note: stopped: {counts.failed} of {done} failed alike, KeyError 'lpd'; the rest is pending"
+    why = f"note: stopped: {counts.failed} of {done} failed in the same way: KeyError 'lpd'; the rest are pending"
     assert f"{why}, and `scythe retry {run.experiment_id}` runs it" in ran.err
 
     # attempts are counted on, in all ways to look at them
@@ -110,7 +110,7 @@ def test_doomed_run_stops_early_and_goes_on_once_the_cause_is_gone(
     assert "30 succeeded" in retried.out
     nothing = inside(project, "retry")
     assert nothing.code == 0
-    assert f"note: nothing to run: all specs of {run.experiment_id} have succeeded" in nothing.err
+    assert f"note: nothing to run: all cases of {run.experiment_id} have succeeded" in nothing.err
     history = json.loads(inside(project, "logs", "--row", "2", "--json").out)
     assert [attempt["state"] for attempt in history["attempts"]][-1] == "succeeded"
     assert history["attempts"][0]["log"].startswith("looking at 2.0\n")
@@ -153,7 +153,7 @@ def test_what_fails_is_seen_at_once_and_ends_a_run_that_may_not_fail(
     ran = inside(project, "retry")
     assert ran.code == 1
     assert len(calls.read_text()) == 150
-    assert ran.err.count("note: the first 3 rows all failed alike: KeyError 'lpd', at ") == 1
+    assert ran.err.count("note: the first 3 cases all failed in the same way: KeyError 'lpd', at ") == 1
     assert "building.py:" in ran.err
     assert json.loads(inside(project, "status", "--json").out)["failing"] == 0
 
@@ -162,7 +162,7 @@ def test_wrong_states_are_told_with_those_that_there_are(project: Path, inside: 
     allowed = "hint: States are failed, timeout, crashed, cancelled, pending."
     for given, said in (
         ("failed,lost", "'lost' is no state"),
-        ("succeeded", "specs that succeeded are not run again"),
+        ("succeeded", "cases that succeeded are not run again"),
         (",", "--only names no state"),
     ):
         ran = inside(project, "retry", "--only", given)
@@ -179,7 +179,7 @@ def test_second_process_on_a_run_is_refused(project: Path, inside: Inside) -> No
     with hold_lease(run.storage, run.layout):
         ran = inside(project, "retry")
     assert ran.code == 2
-    assert f"error: another process is at work on {run.experiment_id}: " in ran.err
+    assert f"error: another process is working on {run.experiment_id}: " in ran.err
     assert f"process {os.getpid()}, since 20" in ran.err
 
 

@@ -94,7 +94,7 @@ def test_what_the_system_tells_of_itself_is_no_input(tmp_path: Path, reference: 
     plan = collect_artifacts({"weather": pl.Series([reference])}, tmp_path)
     assert not plan.uploads
     (problem,) = plan.problems
-    assert "where the system tells of itself" in problem.reason
+    assert "where the system describes itself" in problem.reason
 
 
 def test_files_from_elsewhere_are_told_and_stay_as_private_as_they_are(tmp_path: Path) -> None:

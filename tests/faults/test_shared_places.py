@@ -106,7 +106,7 @@ def test_retry_leaves_what_is_not_of_this_program(
     result = retry_run(run, experiment, ToldEngine())
 
     assert result.counts == StateCounts(succeeded=4)
-    said = "among the parts of the ledger is no whole part of this program: it is left as it is"
+    said = "among the parts of the ledger is not a complete part written by scythe: it is left alone"
     assert sorted(result.notices) == [f"{name} {said}" for name in foreign]
     for name, content in {**FOREIGN, "copy-of-mine.pq": cut}.items():
         assert storage.read_bytes(f"{OUTCOMES}/{name}") == content
@@ -129,7 +129,7 @@ def test_retry_sets_damaged_parts_of_its_own_aside(
 
     result = retry_run(run, experiment, ToldEngine(), only={State.CRASHED})
 
-    assert result.notices[0] == f"part {PART}.pq of the ledger is damaged: the specs that were in it are run again"
+    assert result.notices[0] == f"part {PART}.pq of the ledger is damaged: the cases that were in it are run again"
     assert storage.read_bytes(f"{key}.1.damaged") == spoiled
     assert retry_run(run, experiment, ToldEngine()).counts == StateCounts(succeeded=4)
     assert not [name for name in storage.list_tree(run.experiment_id) if "damaged" in name]
@@ -237,7 +237,7 @@ def test_a_manifest_that_says_another_number_of_specs(
     changed = Run(storage, run.layout)
     status = changed.status()
     assert status.counts == StateCounts(pending=2)
-    with pytest.raises(StorageError, match="has 4 specs, and its manifest says 2"):
+    with pytest.raises(StorageError, match="has 4 cases, but its manifest says 2"):
         retry_run(changed, experiment, ToldEngine())
 
 

@@ -36,7 +36,7 @@ SIGKILL = "the process was killed by SIGKILL"
 FEW: dict[str, tuple[str, str, str]] = {
     # what the function does → state, type of the error, pattern of the message
     # what else ends a process is in the tests of the executor as well
-    "segfault": ("crashed", "SIGSEGV", "the process died of SIGSEGV"),
+    "segfault": ("crashed", "SIGSEGV", "the process died from SIGSEGV"),
     "grow": ("crashed", "MemoryLimit|MemoryError", r"used \d+ MB, the limit is 600 MB|out of memory"),
     "close all": ("crashed", "FileDescriptors", "file descriptors were closed"),
     "unpicklable": ("failed", r"models\.building\.Unpicklable", "cannot be pickled"),
@@ -52,9 +52,9 @@ FEW: dict[str, tuple[str, str, str]] = {
     "hollow": ("failed", "AttributeError", "'Answer' object has no attribute 'y'"),
 }
 MANY = FEW | {
-    "abort": ("crashed", "SIGABRT", "the process died of SIGABRT"),
+    "abort": ("crashed", "SIGABRT", "the process died from SIGABRT"),
     "exit 3": ("crashed", "ProcessExit", "the process exited with code 3 by itself"),
-    "stack": ("crashed", "SIGSEGV", "the process died of SIGSEGV"),
+    "stack": ("crashed", "SIGSEGV", "the process died from SIGSEGV"),
     "giant": ("crashed", "MemoryError", "out of memory"),
     "loop": ("timeout", "Timeout", r"still running after 10(\.0)? s"),
     "killed": ("crashed", "SIGKILL", SIGKILL),

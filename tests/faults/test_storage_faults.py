@@ -120,9 +120,9 @@ def test_run_that_lost_its_storage_goes_on_when_it_is_back(
         thread.join()
     assert ran.code == 4
     run = next(bucket.glob("energy/v1.0.0/*"))
-    what = {"503": "the server answers SlowDown again and again", "reset": "cannot be reached", "hang": "breaks off"}
+    what = {"503": "the server keeps answering SlowDown", "reset": "cannot be reached", "hang": "connection was lost"}
     assert what[kind] in ran.err
-    assert f"What is finished is kept: `scythe retry energy/v1.0.0/{run.name}` goes on." in ran.err
+    assert f"Finished cases are kept: `scythe retry energy/v1.0.0/{run.name}` resumes it." in ran.err
 
     faults.share = 0.0
     monkeypatch.setenv("PAUSE_S", "0")
@@ -208,7 +208,7 @@ def test_disk_that_is_full_in_mid_run(tmp_path: Path, small_disk: Path, inside: 
     assert ran.code == 4
     assert "no space is left on the device" in ran.err
     assert "hint: Free some space" in ran.err
-    assert "What is finished is kept: `scythe retry energy/v1.0.0/" in ran.err
+    assert "Finished cases are kept: `scythe retry energy/v1.0.0/" in ran.err
     run = next((small_disk / "runs").glob("energy/*/*"))
     assert not [file for file in strangers(run) if file != ".lease"]
     if nightly():

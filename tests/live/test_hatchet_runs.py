@@ -84,7 +84,7 @@ def test_run_waits_for_a_worker_and_says_so(live: LiveProject) -> None:
     )
     thread.start()
     wait_for(lambda: any(d and "no worker serves 'lonely'" in d for d in seen), 40)
-    with pytest.raises(UsageError, match="still runs on the fleet"):
+    with pytest.raises(UsageError, match="is still running on the fleet"):
         live.open().retry()
     live.start_worker("--slots", "1")
     thread.join(60)

@@ -233,7 +233,7 @@ def test_a_module_of_another_project_is_not_taken_for_this_one(root: Path, tmp_p
         rf"module 'zz_twice' is {re.escape(str(root))}/zz_twice\.py, not zz_twice\.py of this project",
     )
     assert error.hint is not None
-    assert "rename the project's, or use a new process" in error.hint
+    assert "rename yours, or use a new process" in error.hint
 
 
 @pytest.mark.parametrize("name", ["json", "sys"])

@@ -177,10 +177,10 @@ def test_a_path_is_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("function", "match"),
     [
-        (lambda sort_index: 1, "'sort_index' has a name that belongs to the run"),
-        (lambda log: 1, "'log' has a name that belongs to the run"),
-        (lambda _x: 1, "'_x' has a name that belongs to the run"),
-        (math.hypot, "does not know the parameters of hypot"),
+        (lambda sort_index: 1, "'sort_index' has a name that scythe uses itself"),
+        (lambda log: 1, "'log' has a name that scythe uses itself"),
+        (lambda _x: 1, "'_x' has a name that scythe uses itself"),
+        (math.hypot, "cannot tell the parameters of hypot"),
         (3, "is a int, not a function"),
     ],
 )

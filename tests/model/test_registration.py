@@ -157,13 +157,13 @@ def test_it_can_be_called_like_the_function() -> None:
         ({"retry_on": "failed"}, "retry_on='failed' is not a list of some of 'failed', 'timeout', 'crashed', 'lost'"),
         ({"retry_on": ["pending"]}, r"retry_on=\['pending'\] is not a list"),
         ({"execution_timeout": "soon"}, "'soon' is not a duration"),
-        ({"execution_timeout": 0}, "0 is not longer than zero"),
+        ({"execution_timeout": 0}, "0 must be longer than zero"),
         ({"execution_timeout": ""}, "'' is not a duration"),
-        ({"execution_timeout": timedelta(0)}, "is not longer than zero"),
+        ({"execution_timeout": timedelta(0)}, "must be longer than zero"),
         ({"execution_timeout": [1]}, "list"),
-        ({"schedule_timeout": "0s"}, "'0s' is not longer than zero"),
+        ({"schedule_timeout": "0s"}, "'0s' must be longer than zero"),
         ({"memory_limit": "much"}, "'much' is not a size"),
-        ({"memory_limit": 0}, "0 is not larger than zero"),
+        ({"memory_limit": 0}, "0 must be larger than zero"),
         ({"local_file_location": "here"}, "local_file_location='here' is neither 'cache' nor 'copied-to-tempdir'"),
         ({"name": "../up"}, "'../up' cannot be the name of an experiment"),
         ({"name": ""}, "'' cannot be the name of an experiment"),
@@ -309,12 +309,10 @@ def outputs(**fields: Any) -> type[ExperimentOutputSpec]:
 
 @pytest.mark.parametrize("name", sorted(RESERVED_INPUT_FIELDS))
 def test_reserved_input_fields(name: str) -> None:
-    error = refused(
-        experiment(inputs(**{name: (int, 3)})), f"the input field In.{name} has a name that is reserved for the run"
-    )
+    error = refused(experiment(inputs(**{name: (int, 3)})), f"the input field In.{name} has a reserved name")
     assert error.hint == (
-        "Rename it; reserved are experiment_id, root_workflow_run_id, sort_index, sort_subindex, storage_settings, "
-        "workflow_run_id."
+        "Rename it; reserved names are experiment_id, root_workflow_run_id, sort_index, sort_subindex, "
+        "storage_settings, workflow_run_id."
     )
 
 
@@ -328,7 +326,7 @@ def test_reserved_input_fields_of_a_base_class() -> None:
     class Sub(Mixed):
         pass
 
-    refused(experiment(Sub), r"the input field Sub\.sort_index has a name that is reserved for the run")
+    refused(experiment(Sub), r"the input field Sub\.sort_index has a reserved name")
 
 
 @pytest.mark.filterwarnings("ignore:Field name")
@@ -355,7 +353,7 @@ def test_output_fields_that_hide_an_attribute() -> None:
 def test_reserved_output_fields(name: str, type_: Any) -> None:
     refused(
         experiment(outputs=outputs(**{name: (type_, ...)})),
-        f"the output field Out.{name} has a name that is reserved for the run",
+        f"the output field Out.{name} has a reserved name",
     )
 
 
@@ -500,7 +498,7 @@ def test_a_workflow_takes_specs(input_type: Any) -> None:
 
 
 def test_a_workflow_has_no_reserved_fields() -> None:
-    with pytest.raises(RegistrationError, match=r"workflow 'flow': the input field In\.sort_index has a name"):
+    with pytest.raises(RegistrationError, match=r"workflow 'flow': the input field In\.sort_index has a reserved name"):
         ExperimentRegistry.Include(Workflow(input_type=inputs(sort_index=(int, 1))))
 
 

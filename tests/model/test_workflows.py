@@ -111,7 +111,7 @@ def test_a_workflow_needs_tasks_and_an_input_model() -> None:
         hatchet.workflow(name="empty", input_validator=FlowInput).as_experiment()
     flow = hatchet.workflow(name="untyped")
     flow.task()(lambda spec, ctx: None)
-    with pytest.raises(RegistrationError, match="no ExperimentInputSpec"):
+    with pytest.raises(RegistrationError, match="not an ExperimentInputSpec"):
         flow.as_experiment()
 
 

@@ -347,7 +347,7 @@ class TestFetch:
         ("path", "message"),
         [
             ("absent/x", "404"),
-            ("short/x", "connection broke off|of 100 bytes"),
+            ("short/x", "connection was lost|of 100 bytes"),
             ("local/x", "redirected to file://"),
             ("loop/x", "redirected more than 5 times"),
             ("forbidden/x", "403"),

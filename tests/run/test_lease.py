@@ -71,7 +71,7 @@ def expired() -> LeaseRecord:
 def test_held_lease_refuses_others_and_names_its_owner(storage: Storage) -> None:
     with (
         hold_lease(storage, LAYOUT),
-        pytest.raises(UsageError, match=rf"another process is at work on energy/v1.*process {os.getpid()}, since 20"),
+        pytest.raises(UsageError, match=rf"another process is working on energy/v1.*process {os.getpid()}, since 20"),
     ):
         Lease(storage, LAYOUT)
     assert not storage.exists(KEY)
@@ -122,7 +122,7 @@ def test_process_id_that_is_used_again_is_another_process(tmp_path: Path) -> Non
         parent = os.getppid()
         theirs = {**mine, "token": "theirs", "pid": parent, "process_start": start_of(parent)}
     storage.write_bytes(KEY, json.dumps(theirs).encode())
-    with pytest.raises(UsageError, match=rf"another process is at work.*process {parent}"):
+    with pytest.raises(UsageError, match=rf"another process is working.*process {parent}"):
         Lease(storage, LAYOUT)
     storage.write_bytes(KEY, json.dumps({**theirs, "process_start": theirs["process_start"] - 3600}).encode())
     with hold_lease(storage, LAYOUT):
@@ -193,7 +193,7 @@ def test_absurd_times_and_numbers_lock_nobody_out(tmp_path: Path, fields: dict[s
         assert "expires" not in fields
         assert len(owner.describe()) < 300
         read_running(owner, LAYOUT.experiment_id)
-        with pytest.raises(UsageError, match="another process is at work"):
+        with pytest.raises(UsageError, match="another process is working"):
             Lease(storage, LAYOUT)
         return
     with hold_lease(storage, LAYOUT):
@@ -216,7 +216,7 @@ def test_claims_without_end_are_told(tmp_path: Path) -> None:
     storage.write_bytes(KEY, b"")
     for number in range(1, 100):
         storage.write_bytes(f"{KEY}-unreadable-{number}", b"")
-    with pytest.raises(StorageError, match=r"99 claims that nobody uses(.|\n)*begin with \.lease-"):
+    with pytest.raises(StorageError, match=r"99 unused claims(.|\n)*begin with \.lease-"):
         Lease(storage, LAYOUT)
 
 

@@ -231,7 +231,7 @@ def test_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert table.inputs["weather"].to_pylist() == [str(tmp_path / "w" / "a.csv"), "https://example.com/w.csv"]
     assert table.source == "standard input"
     Stdin.buffer = io.BytesIO(b"wether\n1\n")
-    with pytest.raises(SamplingFileError, match=r"^standard input: the columns do not fit WithFile"):
+    with pytest.raises(SamplingFileError, match=r"^standard input: the columns do not match the fields of WithFile"):
         read_sampling_file("-", WithFile)
 
 
@@ -257,7 +257,7 @@ def test_a_url_keeps_its_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("content", "what"),
     [
-        (b"SQLite format 3\0" + b"\0" * 99, "a database of SQLite"),
+        (b"SQLite format 3\0" + b"\0" * 99, "an SQLite database"),
         (b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
         (b"PK\x03\x04" + b"\0" * 60, "a ZIP archive"),
         (b"%PDF-1.7\n", "a PDF document"),
@@ -305,7 +305,7 @@ def test_columns_to_ignore(tmp_path: Path) -> None:
     path = tmp_path / "c.csv"
     path.write_text("area,note 1,note 2,other\n1.5,a,b,c\n")
     table = read_sampling_file(path, Case, options=ReadOptions(ignore_columns=["note*", "other"]))
-    assert table.notices == ["columns that are left out: note 1, note 2, other"]
+    assert table.notices == ["ignored columns: note 1, note 2, other"]
     with pytest.raises(SamplingFileError, match="there is no column 'nte' to ignore"):
         read_sampling_file(path, Case, options=ReadOptions(ignore_columns=["nte", "note*", "other"]))
 

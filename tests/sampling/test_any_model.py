@@ -256,7 +256,7 @@ def test_columns_beyond_the_fields(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_text(text)
     table = read_sampling_file(tmp_path / "c.csv", Ignores)
     assert table.inputs.column_names == ["a"]
-    assert table.notices == ["columns that are left out: other, b.c"]
+    assert table.notices == ["ignored columns: other, b.c"]
     for model in (Allows, row_by_row(Allows)):
         first, second = of_csv(tmp_path, model, text)
         assert first.model_extra == {"other": "x", "b.c": 2}

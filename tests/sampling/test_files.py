@@ -396,7 +396,7 @@ def test_unreadable_file(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"angle\n1\n", b"PAR1" + b"\0" * 40 + b"PAR1"])
 def test_damaged_parquet(case: Case, content: bytes) -> None:
     Path("cases.parquet").write_bytes(content)
-    with pytest.raises(SamplingFileError, match=r"^cases\.parquet: not a Parquet file, or a damaged one: ") as caught:
+    with pytest.raises(SamplingFileError, match=r"^cases\.parquet: not a valid Parquet file: ") as caught:
         read_sampling_file(Path("cases.parquet"), Panel)
     assert len(str(caught.value)) < 300
 
@@ -453,7 +453,7 @@ def test_unknown_columns_are_named_at_once_with_the_nearest_field(case: Case) ->
         "cases.csv: unknown column 'rosw'; did you mean 'rows'?\nThe fields of Panel are angle, rows, name."
     )
     assert case.csv_error("Angle,zzz,sort_inedx\n1,2,3\n") == (
-        "cases.csv: the columns do not fit Panel\n"
+        "cases.csv: the columns do not match the fields of Panel\n"
         "  unknown column 'Angle'; did you mean 'angle'?\n"
         "  unknown column 'zzz'\n"
         "  unknown column 'sort_inedx'\n"
@@ -696,7 +696,7 @@ class Radians(ExperimentInputSpec):
 def test_a_validator_that_changes_a_value_twice(case: Case) -> None:
     assert case.csv_error("angle\n0\n8\n", Radians) == (
         "cases.csv: line 3: read again, field 'angle' changes from 4.0 to 2.0\n"
-        "Each spec is validated again in the process that runs it: make the field's validator and type accept their "
+        "Each case is validated again in the process that runs it: make the field's validator and type accept their "
         "own result and return it unchanged."
     )
 
@@ -706,7 +706,7 @@ def test_a_default_that_the_field_refuses(case: Case) -> None:
         a: float = Field(default=-1, ge=0)
         b: int = 0
 
-    words = "the model refuses its own value -1.0 of field 'a': Input should be greater than or equal to 0"
+    words = "the model rejects its own value -1.0 of field 'a': Input should be greater than or equal to 0"
     assert words in case.csv_error("b\n1\n", Sloppy)
     # also far behind the first rows
     late = case.csv_error("b,a\n" + "1,1\n" * 1000 + "1,\n", Sloppy)

@@ -220,7 +220,7 @@ def test_what_failed_runs_again_with_the_function(home: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "match"),
     [
-        ({"function": lambda log: log, "cases": {"log": [1]}}, RegistrationError, "belongs to the run"),
+        ({"function": lambda log: log, "cases": {"log": [1]}}, RegistrationError, "scythe uses itself"),
         ({"function": only, "cases": {"y": [1]}}, SamplingFileError, "the cases: "),
         ({"function": only, "cases": {"x": ["a"]}}, SamplingFileError, "row 0, x: a"),
         ({"function": only, "cases": [1], "execution_timeout": "soon"}, UsageError, "soon"),

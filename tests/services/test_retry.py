@@ -166,7 +166,7 @@ def test_nothing_to_do_is_said_and_nothing_is_written(
 
     assert engine.jobs == []
     assert again.ok
-    assert again.notices == [f"nothing to run: all specs of {LAYOUT.experiment_id} have succeeded"]
+    assert again.notices == [f"nothing to run: all cases of {LAYOUT.experiment_id} have succeeded"]
     assert again.tables.keys() == made.tables.keys()
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").rglob("*.pq")} == before
 
@@ -178,7 +178,7 @@ def test_run_that_another_process_works_on_is_refused_before_anything_is_touched
     unfinished = folder / "outcomes" / ".scythe-tmp-00"
     unfinished.write_bytes(b"the other process writes this")
     engine = ToldEngine()
-    with hold_lease(storage, run.layout), pytest.raises(UsageError, match="another process is at work on"):
+    with hold_lease(storage, run.layout), pytest.raises(UsageError, match="another process is working on"):
         retry_run(run, experiment, engine)
     assert unfinished.exists()
     assert engine.jobs == []
@@ -201,7 +201,7 @@ def test_damaged_part_is_kept_until_its_specs_have_an_outcome_again(
 
     partly = retry_run(run, experiment, ToldEngine(), only={State.TIMEOUT})
 
-    assert partly.notices == [f"part {PART}.pq of the ledger is damaged: the specs that were in it are run again"]
+    assert partly.notices == [f"part {PART}.pq of the ledger is damaged: the cases that were in it are run again"]
     assert partly.counts.pending == 7
     assert storage.read_bytes(f"{key}.damaged") == content
     assert run.status().damaged_parts == []
@@ -224,7 +224,7 @@ def test_damage_inside_a_part_stops_the_gather_and_names_the_remedy(run: Run, st
 
 
 def test_what_cannot_be_retried(run: Run, storage: Storage, experiment: RegisteredExperiment[Case, Answer]) -> None:
-    with pytest.raises(UsageError, match="specs that succeeded are not run again"):
+    with pytest.raises(UsageError, match="cases that succeeded are not run again"):
         retry_run(run, experiment, ToldEngine(), only={State.SUCCEEDED})
 
     @ExperimentRegistry.Register(name="other")
@@ -253,7 +253,7 @@ def test_errors_and_interrupts_say_how_the_run_goes_on(
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    how = f"What is finished is kept: `scythe retry {LAYOUT.experiment_id}` goes on."
+    how = f"Finished cases are kept: `scythe retry {LAYOUT.experiment_id}` resumes it."
     with pytest.raises(EngineError) as caught:
         retry_run(run, experiment, ToldEngine("failed", fail=broken))
     assert caught.value.hint == f"Free some memory. {how}"

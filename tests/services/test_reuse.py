@@ -184,7 +184,7 @@ def test_only_what_is_new_is_run(bench: Bench) -> None:
     assert ran == list(range(100, 110))
     assert result.counts.succeeded == 100
     assert result.n_reused == 90
-    assert result.notices == [f"90 of 100 specs are taken over from {first.experiment_id}"]
+    assert result.notices == [f"90 of 100 cases are taken over from {first.experiment_id}"]
     frame = table(run, "scalars")
     assert frame["sort_index"].to_list() == list(range(100))
     assert frame["y"].to_list() == [x**2 for x in range(10, 110)]
@@ -271,7 +271,7 @@ def test_other_code_is_not_taken_over_unless_it_is_waived(bench: Bench, monkeypa
     result, run, ran = bench.allocate(cases(1, 2), reuse=REUSE)
     assert ran == [1, 2]
     assert result.notices[0].startswith("nothing can be taken over from 1 earlier run;")
-    assert result.notices[1] == "1 earlier run is left aside, since the code or the models have changed since"
+    assert result.notices[1] == "1 earlier run is not used, because the code or the models have changed since"
     told = explain_row(run, 0)
     assert told.reason == "code"
     assert "m.py" in told.code
@@ -338,7 +338,7 @@ def test_which_runs_are_looked_at(bench: Bench) -> None:
     assert ran == [7]
     with pytest.raises(NotFoundError, match=r"energy has no version v1.7.0"):
         bench.allocate(cases(1), reuse=ReuseRequest(source="1.7.0"))
-    with pytest.raises(UsageError, match="'v9' is no version"):
+    with pytest.raises(UsageError, match="'v9' is not a version"):
         bench.allocate(cases(1), reuse=ReuseRequest(source="v9"))
 
 
@@ -348,7 +348,7 @@ def test_output_files_that_are_gone_are_made_again(bench: Bench) -> None:
     result, run, ran = bench.allocate(cases(1, 2), reuse=REUSE)
     assert ran == [2]
     assert result.n_reused == 1
-    assert result.notices[-1] == "output files of 1 of them are gone, so that these are run"
+    assert result.notices[-1] == "output files of 1 of them are gone, so they are run again"
     assert explain_row(run, 1).reason == "gone"
 
 
@@ -359,10 +359,10 @@ def test_files_elsewhere_are_not_known_by_their_content(bench: Bench) -> None:
     bench.allocate(remote)
     result, run, _ = bench.allocate(remote, reuse=REUSE)
     assert result.n_reused == 0
-    assert "1 specs refer to files elsewhere" in result.notices[-1]
+    assert "1 cases refer to remote files" in result.notices[-1]
     told = explain_row(run, 0)
     assert told.reason == "unknown file"
-    assert told.text.startswith("weather refers to a file elsewhere")
+    assert told.text.startswith("weather refers to a remote file")
 
 
 def test_nothing_is_left_when_taking_over_fails(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -419,7 +419,7 @@ def test_rows_that_are_the_same_run_once(bench: Bench) -> None:
     assert ran == [1, 2, 3]
     assert result.counts.succeeded == 6
     assert result.n_duplicates == 3
-    assert result.notices == ["3 specs are the same as an earlier row and get its outcome"]
+    assert result.notices == ["3 cases are the same as an earlier row and get its outcome"]
     frame = table(run, "scalars")
     assert frame["y"].to_list() == [1, 4, 1, 9, 4, 1]
     assert frame["workflow_run_id"].n_unique() == 6
@@ -516,7 +516,7 @@ def test_a_plan_knows_no_times_before_anything_was_run(bench: Bench) -> None:
     assert (plan.n_specs, plan.n_duplicates, plan.n_reused, plan.n_to_run) == (4, 1, None, 4)
     assert (plan.input_files, plan.input_bytes, plan.version) == (1, 3, "v1.0.0")
     assert (plan.durations, plan.work_s, plan.expected_s, plan.parts) == (None, None, None, None)
-    assert plan.notices == ["1 rows are the same as an earlier one; --dedupe runs them once"]
+    assert plan.notices == ["1 rows are the same as an earlier one; --dedupe runs them only once"]
     assert bench.storage.list_tree("") == []
 
 
@@ -586,7 +586,7 @@ def test_a_run_of_another_seed_is_left_aside(bench: Bench) -> None:
     first, _, _ = bench.allocate(cases(1, 2), seed=3)
     result, run, ran = bench.allocate(cases(1, 2), reuse=REUSE)
     assert ran == [1, 2]
-    assert result.notices[-1] == "1 earlier run is left aside, since the seed is another; --seed says which it is"
+    assert result.notices[-1] == "1 earlier run is not used, because the seed is different; --seed sets it"
     told = explain_row(run, 0)
     assert (told.reason, told.earlier_run) == ("seed", first.experiment_id)
     assert bench.allocate(cases(2, 1), reuse=REUSE, seed=3)[2] == []

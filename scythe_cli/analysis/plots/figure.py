@@ -159,7 +159,7 @@ def make_figure(
     chosen = kind or _kind(x, y, columns)
     source = make_source(run, table, seed)
     if not source.n_rows:
-        raise UsageError(f"{run.experiment_id} has no rows to draw", hint="`scythe errors` shows what went wrong.")
+        raise UsageError(f"{run.experiment_id} has no rows to plot", hint="`scythe errors` shows what went wrong.")
     _check_used(chosen, x=x, y=y, color=color, columns=columns, bins=bins)
     try:
         title, shape, notes = _drawn(run, source, chosen, x, y, color, columns, bins, max_points)
@@ -177,7 +177,7 @@ def _pointed(run: StoredRun, source: Source, error: NotFoundError, names: Sequen
         if source.table is None and table not in ("errors", "result_file_refs", "scalars", "warnings"):
             matches = [name for name in unknown if name in pq.read_schema(local_copy(run.storage, key)).names]
             if matches:
-                return NotFoundError(error.message, hint=f"The table {table} has it: --table {table} draws its rows.")
+                return NotFoundError(error.message, hint=f"The table {table} has it: --table {table} plots its rows.")
     return error
 
 
@@ -203,7 +203,7 @@ def _check_used(kind: PlotKind, **options: Any) -> None:
     unused = [name for name, value in options.items() if value and name not in _USES[kind]]
     if unused:
         name = {"columns": "column"}.get(unused[0], unused[0])
-        raise UsageError(f"a {kind} plot has no use for --{name}", hint=f"It takes: --{', --'.join(_USES[kind])}.")
+        raise UsageError(f"a {kind} plot does not take --{name}", hint=f"It takes: --{', --'.join(_USES[kind])}.")
 
 
 def _drawn(
@@ -292,7 +292,7 @@ def _sobol(run: StoredRun, output: str) -> tuple[str, Bars, list[str]]:
     try:
         answer = sobol_indices(run, [output])
     except UsageError as error:
-        hint = f"{error.hint} Of any run, --kind influence tells correlations." if error.hint else None
+        hint = f"{error.hint} For any run, --kind influence shows correlations." if error.hint else None
         raise UsageError(error.message, hint=hint) from None
     kept = [index for index in answer.indices if index.total is not None and index.first is not None]
     if not kept:

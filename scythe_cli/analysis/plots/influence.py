@@ -36,7 +36,7 @@ def _sample(source: Source, y: str) -> tuple[pl.DataFrame, list[str], list[str]]
     """
     axis = source.axis(y)
     if axis.kind != "number":
-        raise UsageError(f"{y} is no number", hint="Choose a numeric output with --y.")
+        raise UsageError(f"{y} is not a number", hint="Choose a numeric output with --y.")
     inputs = [name for name in source.tidy.inputs if name != y and not source.dtype(name).is_nested()]
     frame = source.frame.select(*inputs, pl.col(y).cast(pl.Float64).alias(":y")).filter(pl.col(":y").is_finite())
     n = int(frame.select(pl.len()).collect(engine="streaming").item())
@@ -45,9 +45,9 @@ def _sample(source: Source, y: str) -> tuple[pl.DataFrame, list[str], list[str]]
     rows = draw(frame, n, _MAX_ROWS, source.seed)
     varying = [name for name in inputs if rows[name].n_unique() > 1]
     if not varying:
-        raise UsageError("no input varies among the specs")
+        raise UsageError("no input varies between the cases")
     note = (
-        f"{rows.height:,} of {source.count(n)}, drawn with seed {source.seed}" if n > rows.height else source.count(n)
+        f"{rows.height:,} of {source.count(n)}, sampled with seed {source.seed}" if n > rows.height else source.count(n)
     )
     return rows, varying, [note]
 

@@ -66,7 +66,7 @@ class Source:
     @property
     def what(self) -> str:
         """What a row is."""
-        return "row" if self.table else "spec"
+        return "row" if self.table else "case"
 
     @property
     def frame(self) -> pl.LazyFrame:
@@ -94,7 +94,7 @@ class Source:
         dtype = self.dtype(column)
         text = self.texts.get(column)
         if dtype.is_nested() or dtype == pl.Binary:
-            raise UsageError(f"{column} holds {dtype}, which is no number and no category")
+            raise UsageError(f"{column} holds {dtype}, which is neither a number nor a category")
         kind: Literal["number", "time", "category"] = "category"
         if dtype.is_numeric() or dtype == pl.Duration:
             kind = "number"
@@ -168,7 +168,7 @@ def read_xy(
     """
     axes = {"x": source.axis(x), "y": source.axis(y)}
     if axes["y"].kind == "category":
-        raise UsageError(f"{y} is no number", hint="Put it on --x, or use it as --color.")
+        raise UsageError(f"{y} is not a number", hint="Put it on --x, or use it as --color.")
     if color is not None:
         axes["color"] = source.axis(color)
     frame = _values(source, **axes)
@@ -182,7 +182,7 @@ def read_xy(
         return _heat(source, frame, axes["x"], axes["y"], n, notes, grid)
     shown = draw(frame, n, max_points, source.seed)
     if n > max_points:
-        notes.insert(0, f"{max_points:,} of {source.count(n)}, drawn with seed {source.seed}")
+        notes.insert(0, f"{max_points:,} of {source.count(n)}, sampled with seed {source.seed}")
     else:
         notes.insert(0, source.count(n))
     colors: list[Any] = []
@@ -228,7 +228,7 @@ def _range(frame: pl.LazyFrame, *names: str) -> list[tuple[float, float]]:
     ]
     row = frame.select(ends).collect(engine="streaming").row(0)
     if any(value is None for value in row):
-        raise UsageError("there are no numbers to draw")
+        raise UsageError("there are no numbers to plot")
     return [(float(row[2 * i]), float(row[2 * i + 1])) for i in range(len(names))]
 
 
@@ -345,16 +345,16 @@ def read_pairs(source: Source, columns: Sequence[str], color: str | None) -> tup
     axes = {f"c{i}": source.axis(name) for i, name in enumerate(columns)}
     for axis in axes.values():
         if axis.kind == "category":
-            raise UsageError(
-                f"{axis.column} is no number", hint="A grid is drawn of numbers; --color takes a category."
-            )
+            raise UsageError(f"{axis.column} is not a number", hint="A grid plots numbers; --color takes a category.")
     if color is not None:
         axes["color"] = source.axis(color)
     frame = _values(source, **axes)
     n = _count(frame)
     shown = draw(frame, n, _MAX_PAIR_POINTS, source.seed)
     notes = _notes_of_omitted(source, n)
-    first = f"{len(shown):,} of {source.count(n)}, drawn with seed {source.seed}" if n > len(shown) else source.count(n)
+    first = (
+        f"{len(shown):,} of {source.count(n)}, sampled with seed {source.seed}" if n > len(shown) else source.count(n)
+    )
     notes.insert(0, first)
     names = [name for name in axes if name != "color"]
     ranks = shown.select(pl.col(names).rank())

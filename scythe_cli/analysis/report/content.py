@@ -125,9 +125,9 @@ def read_content(run: StoredRun) -> Content:
         try:
             source = make_source(run)
         except NotFoundError:
-            notices.append("the tables are being made anew")
+            notices.append("the tables are being rebuilt")
     if source is not None and not status.gathered and status.n_specs is not None:
-        notices.append("the tables are older than the newest outcomes: `scythe retry` makes them anew")
+        notices.append("the tables are older than the newest outcomes: `scythe retry` rebuilds them")
     n_files, n_bytes = _input_files(run)
     drawn = _Drawn() if source is None or not source.n_rows else _draw_fields(run, source, notices)
     return Content(
@@ -178,7 +178,7 @@ def _durations(run: StoredRun) -> Durations | None:
         pl.col("started_at").dt.epoch("ms").alias("start"),
         (pl.col("started_at").dt.epoch("ms") + pl.col("duration_s") * 1000).alias("end"),
     )
-    pictures = [Picture("Duration of a spec", "", _spread(seconds))]
+    pictures = [Picture("Duration of a case", "", _spread(seconds))]
     span = None
     if ends.height:
         first, last = (float(v) for v in ends.select(pl.col("start").min(), pl.col("end").max()).row(0))
@@ -269,7 +269,7 @@ def _influences(source: Source) -> Influences | None:
     if not inputs or not outputs:
         return None
     values = [[_rank_correlation(rows, a, b) for b in outputs] for a in inputs]
-    drawn = f"{rows.height:,} of {source.count(source.n_rows)}, drawn with seed {source.seed}"
+    drawn = f"{rows.height:,} of {source.count(source.n_rows)}, sampled with seed {source.seed}"
     return Influences(inputs, outputs, values, drawn if rows.height < source.n_rows else source.count(source.n_rows))
 
 

@@ -57,7 +57,7 @@ def write_report(run: StoredRun, target: Path, *, overwrite: bool = False) -> Re
 def _check(target: Path, *, overwrite: bool) -> None:
     if target.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{target}: a report is an HTML file", hint="Use the ending .html.")
-    check_target(target, overwrite=overwrite or _is_report(target), expected="report")
+    check_target(target, overwrite=overwrite or _is_report(target), expected="a report")
 
 
 def _is_report(path: Path) -> bool:
@@ -153,7 +153,7 @@ def _cards(content: Content) -> list[tuple[str, str]]:
         cards.append(("specs", f"{status.n_specs:,}"))
     elif content.tables:
         n_rows = next((table.n_rows for table in content.tables if table.name == "scalars"), None)
-        cards.append(("specs with results", _number(n_rows)))
+        cards.append(("cases with results", _number(n_rows)))
     if status.counts is not None and status.n_specs:
         share = status.counts.succeeded / status.n_specs
         # what is not all is never shown as all
@@ -162,9 +162,9 @@ def _cards(content: Content) -> list[tuple[str, str]]:
     if durations is not None:
         if durations.span is not None:
             cards.append(("from first to last", format_duration(durations.span)))
-        cards.append(("median of a spec", format_duration(durations.median)))
+        cards.append(("median of a case", format_duration(durations.median)))
         cards.append(("longest spec", format_duration(durations.longest)))
-        cards.append(("all specs together", format_duration(durations.total)))
+        cards.append(("all cases together", format_duration(durations.total)))
     size = sum(table.size_bytes for table in content.tables)
     cards.append(("tables", format_size(size)))
     return cards
@@ -209,7 +209,7 @@ def _facts(content: Content) -> list[tuple[str, str | None]]:
             ("sampling file", manifest.sampling_file),
             ("design", _design(manifest)),
             ("seed", None if manifest.seed is None else str(manifest.seed)),
-            ("hash of the specs", manifest.specs_sha256),
+            ("hash of the cases", manifest.specs_sha256),
             ("retries", _retries(manifest)),
             ("time limit", format_duration(manifest.execution_timeout_s) if manifest.execution_timeout_s else None),
             ("memory limit", format_size(manifest.memory_limit_bytes) if manifest.memory_limit_bytes else None),

@@ -58,7 +58,7 @@ class DiffSide:
         self.run = run
         self.keys = run.table_keys()
         if not run.storage.exists(run.layout.specs):
-            raise NotFoundError(f"{run.experiment_id} has no specs.pq, by which specs could be matched")
+            raise NotFoundError(f"{run.experiment_id} has no specs.pq, so its cases cannot be matched")
         with reading(run.storage, run.layout.specs):
             frame = scan_table(run.storage, run.layout.specs).collect()
         if SORT not in frame.columns:

@@ -120,7 +120,7 @@ class FetchFolder:
             lines = read_regular(path / _RECEIPTS, max_bytes=_MAX_RECEIPT_BYTES).decode().splitlines()
         except (ForeignFileError, IsADirectoryError) as error:
             raise UsageError(
-                f"{path / _RECEIPTS} is not what an earlier fetch has left: {error}",
+                f"{path / _RECEIPTS} was not written by an earlier fetch: {error}",
                 hint="Remove it, or choose another folder.",
             ) from None
         except (OSError, UnicodeDecodeError):
@@ -146,7 +146,7 @@ class FetchFolder:
         if taken and not self.overwrite:
             files = ", ".join(taken[:5]) + (f" and {len(taken) - 5:,} more" if len(taken) > 5 else "")
             raise UsageError(
-                f"{self.path} has {files} already, from elsewhere or changed since",
+                f"{self.path} already has {files}, from elsewhere or changed since",
                 hint="Choose another folder, or give --overwrite.",
             )
         done = len(there)
@@ -180,7 +180,7 @@ class FetchFolder:
         """Make a folder below this one; a link in its place could lead elsewhere."""
         parent.mkdir(parents=True, exist_ok=True)
         if parent != self.path and not parent.resolve().is_relative_to(self.path.resolve()):
-            raise UsageError(f"{parent} leads out of {self.path}", hint="Choose another folder.")
+            raise UsageError(f"{parent} leads outside {self.path}", hint="Choose another folder.")
 
     def _is_there(self, job: FetchJob) -> bool:
         receipt = self.receipts.get(job.file)

@@ -83,8 +83,8 @@ def fetch_run(
                 break
         else:
             raise StorageError(
-                f"the tables of {run.experiment_id} do not belong together: some are made of more outcomes than others",
-                hint="They are being replaced: run the command again. If it stays so, `scythe retry` makes them anew.",
+                f"the tables of {run.experiment_id} do not belong together: they were made from different outcomes",
+                hint="They are being replaced: run the command again. If it fails again, `scythe retry` rebuilds them.",
             )
         if folder.missing:
             raise MissingKeyError(f"{folder.missing[0]} is no longer there", hint="Run the command again.")

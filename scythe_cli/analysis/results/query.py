@@ -360,7 +360,7 @@ def _explained(said: str, tables: Iterable[str]) -> UsageError | StorageError:
         known = re.findall(r'"([^"]+)"', candidates.group(1)) if candidates else []
         return UsageError(f"SQL: there is no column {column.group(1)!r}{where}", hint=hint_for(column.group(1), known))
     if kind in ("Permission Error", "Permission Exception"):
-        return UsageError(f"SQL: {first}{where}", hint="A query sees the tables of the run, and nothing else.")
+        return UsageError(f"SQL: {first}{where}", hint="A query sees only the tables of the run.")
     if kind in ("Out of Memory Error", "IO Error"):
         return StorageError(f"SQL: {kind}: {first}")
     hint = next((line for line in said.splitlines() if line.startswith("Did you mean")), None)

@@ -49,7 +49,7 @@ __all__ = [
 META_COLUMNS = ("experiment_id", "sort_index", "workflow_run_id", "root_workflow_run_id")
 """The first columns of every final table but `errors`: which spec of which run a row belongs to."""
 
-NO_TABLES_HINT = "`scythe status` shows how far it is; `scythe results fetch --partial` takes what is there."
+NO_TABLES_HINT = "`scythe status` shows its progress; `scythe results fetch --partial` takes what is there."
 
 
 @cache
@@ -105,7 +105,7 @@ def read_pandas(storage: Storage, key: str) -> pd.DataFrame:
             return pd.read_parquet(local_copy(storage, key))
     except (LookupError, TypeError, AttributeError) as error:
         # what the table says of its index for pandas is JSON, which pandas and pyarrow take to be whole
-        raise StorageError(f"{storage.uri(key)} has damaged metadata for pandas") from error
+        raise StorageError(f"{storage.uri(key)} has damaged pandas metadata") from error
 
 
 def table_key(run: StoredRun, name: str) -> str:

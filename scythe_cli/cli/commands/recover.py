@@ -146,7 +146,7 @@ def _states(text: str) -> Collection[State]:
     if wrong or not names:
         what = f"{wrong[0]!r} is no state that can be retried" if wrong else "--only names no state"
         if State.SUCCEEDED.value in wrong:
-            what = "specs that succeeded are not run again"
+            what = "cases that succeeded are not run again"
         raise UsageError(what, hint=f"States are {', '.join(allowed)}.")
     return frozenset(State(name) for name in names)
 

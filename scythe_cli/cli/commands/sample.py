@@ -182,7 +182,9 @@ def _levels(texts: Sequence[str]) -> tuple[int | None, dict[str, int]]:
         try:
             count = int(number)
         except ValueError:
-            raise UsageError(f"--levels {text}: {number!r} is no number", hint="Write --levels 5 or FIELD=5.") from None
+            raise UsageError(
+                f"--levels {text}: {number!r} is not a number", hint="Write --levels 5 or FIELD=5."
+            ) from None
         if not equals:
             every = count
         else:

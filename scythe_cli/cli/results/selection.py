@@ -16,7 +16,7 @@ def find_run(session: Session, run: str | None, latest: bool, version: str | Non
     """The run that RUN, `--latest` and `--version` mean together.
 
     Raises:
-        UsageError: If they do not go together.
+        UsageError: If they cannot be combined.
         NotFoundError: If there is no such run.
     """
     from scythe_cli.core.names import parse_version
@@ -29,7 +29,7 @@ def find_run(session: Session, run: str | None, latest: bool, version: str | Non
             raise UsageError(f"--latest does not go with one run, {run}", hint="Leave one of them out.")
         return project.run("/".join(parts) or "latest")
     if latest:
-        raise UsageError("--latest and --version do not go together", hint="Leave one of them out.")
+        raise UsageError("--latest and --version cannot be combined", hint="Leave one of them out.")
     if any(part.startswith("v") and parse_version(part) for part in parts[-2:]):
         raise UsageError(f"--version does not go with {run}, which has a version", hint="Leave one of them out.")
     if not parts or parts == ["latest"]:

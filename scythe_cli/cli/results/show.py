@@ -43,7 +43,7 @@ def ls(
         folder = place(tables[0].uri.rpartition("/")[0])
         session.output.print(tables_table(tables), "", facts([("folder", folder)]))
     else:
-        session.output.note("it has no final tables yet; `scythe status` shows how far it is")
+        session.output.note("it has no final tables yet; `scythe status` shows its progress")
 
 
 @command(app, "show")

@@ -105,7 +105,7 @@ def write_cancelled(storage: Storage, run: RunLayout) -> int:
         columns["attempt"] = missing["attempt"].fill_null(0).to_arrow().cast(pa.int32())
         columns["final"] = pa.repeat(pa.scalar(True), n)
         columns["error_type"] = pa.repeat("Cancelled", n)
-        columns["message"] = pa.repeat("the run was cancelled before this spec was run", n)
+        columns["message"] = pa.repeat("the run was cancelled before this case was run", n)
         table = pa.table(columns, schema=OUTCOME_SCHEMA)
         write_part(storage, run, f"{CANCEL_PREFIX}{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:8]}", table)
     return n

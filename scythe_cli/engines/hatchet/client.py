@@ -86,7 +86,7 @@ def errors_mapped(address: str) -> Generator[None]:
         raise EngineError(f"the Hatchet engine at {address} cannot be reached: {error}", hint=_HINT) from None
 
 
-_HINT = "Is it running, and do HATCHET_CLIENT_HOST_PORT and HATCHET_CLIENT_SERVER_URL name it?"
+_HINT = "Is it running at the address in HATCHET_CLIENT_HOST_PORT and HATCHET_CLIENT_SERVER_URL?"
 
 
 def _refused(address: str) -> EngineError:

@@ -116,7 +116,7 @@ def _from_embedded(cls: type[Hatchet]) -> Hatchet:
         reason = _reason(error) if isinstance(error, ValidationError) else str(error)
         raise EngineError(
             f"the embedded Hatchet engine cannot be started: {reason}",
-            hint="It is downloaded once; HATCHET_CLIENT_EMBEDDED_BINARY_PATH names a file that is there already.",
+            hint="It is downloaded once; HATCHET_CLIENT_EMBEDDED_BINARY_PATH can name a file that you have.",
         ) from None
 
 
@@ -125,7 +125,7 @@ def _reason(error: Exception) -> str:
 
     if isinstance(error, ValidationError):
         return "; ".join(_wording(details) for details in error.errors(include_input=False))
-    return "the HATCHET_CLIENT_* variables are not right"
+    return "the HATCHET_CLIENT_* variables are wrong"
 
 
 def _wording(details: ErrorDetails) -> str:

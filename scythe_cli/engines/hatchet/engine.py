@@ -106,8 +106,8 @@ class HatchetEngine(Engine):
         # what the engine lists lags behind by a moment
         if job.todo is not None and not wait_until_closed(connection, job.run.experiment_id, _CLOSED_S):
             raise UsageError(
-                f"{job.run.experiment_id} still runs on the fleet",
-                hint="`scythe status` shows how far it is, `scythe cancel` stops it.",
+                f"{job.run.experiment_id} is still running on the fleet",
+                hint="`scythe status` shows its progress, `scythe cancel` stops it.",
             )
         given = _node_input(job)
 

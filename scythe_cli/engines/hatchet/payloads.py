@@ -89,7 +89,7 @@ class RunPointer(_Payload):
         """
         layout = RunLayout.from_experiment_id(self.experiment_id)
         if layout is None:
-            raise ValueError(f"{self.experiment_id!r} is no experiment_id")
+            raise ValueError(f"{self.experiment_id!r} is not an experiment_id")
         return layout
 
     def open_storage(self) -> Storage:

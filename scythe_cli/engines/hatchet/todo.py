@@ -48,7 +48,7 @@ def pack_todo(attempts: Attempts) -> str:
     text = pack_bytes(raw)
     if len(text) > MAX_BYTES:
         raise EngineError(
-            f"the choice of specs to run again takes {len(text):,} bytes; a message can have {MAX_BYTES:,}",
+            f"the choice of cases to retry takes {len(text):,} bytes; a message can have {MAX_BYTES:,}",
             hint="Retry fewer states at once with --only.",
         )
     return text

@@ -26,8 +26,8 @@ _LEDGER_S = 2.0
 _MAX_LEDGER_S = 30.0
 _LOST_CONTACT_S = 600.0
 _WORKER_CHECK_S = 15.0
-_AS_IT_GOES_ON = "the run goes on; `scythe status` shows how far it is, and `scythe cancel` stops it"
-_AS_IT_STOPS = "the run stops here, since its engine ends with this command; `scythe retry` goes on with it"
+_AS_IT_GOES_ON = "the run continues; `scythe status` shows its progress, and `scythe cancel` stops it"
+_AS_IT_STOPS = "the run stops here, because its engine ends with this command; `scythe retry` resumes it"
 
 
 @dataclass(frozen=True)
@@ -92,14 +92,14 @@ class _Wait:
             now_s = time.monotonic()
             if self._deadline is not None and now_s > self._deadline:
                 raise WaitTimeoutError(
-                    f"{self._ref.job.run.experiment_id} is not done yet; it goes on",
-                    hint="`scythe status` shows how far it is.",
+                    f"{self._ref.job.run.experiment_id} is not finished yet; it continues",
+                    hint="`scythe status` shows its progress.",
                 )
             limit = self._ref.job.max_failures
             if limit is not None and self._follower.failures >= limit and not notices:
                 notices.append(
-                    f"stopped: {self._follower.failures} of {self._follower.finished} specs did not succeed; "
-                    "the rest is pending"
+                    f"stopped: {self._follower.failures} of {self._follower.finished} cases did not succeed; "
+                    "the rest are pending"
                 )
                 self._ref.connection.cancel(self._ref.job.run.experiment_id)
             # a run that has lasted for long is asked after less often: what that adds is 2 % at most
@@ -130,7 +130,7 @@ class _Wait:
             if lost_s > _LOST_CONTACT_S:
                 raise EngineError(
                     f"{error.message}, for {lost_s / 60:.0f} minutes",
-                    hint="The run may go on: `scythe status` shows it, `scythe retry` takes it up again.",
+                    hint="The run may still be going: `scythe status` shows it, `scythe retry` resumes it.",
                 ) from error
             self._unreachable = error.message
             return None
@@ -171,11 +171,11 @@ def _ending(job: Job, state: RunState) -> Execution:
             GatherResult(tables, totals, output.damaged, output.table_notices, output.n_warnings),
         )
     if state.status == "CANCELLED":
-        return Execution(["the run was cancelled; what had not been run is pending or cancelled"])
-    first, *_ = (state.error or "").strip().splitlines() or ["no reason is known"]
+        return Execution(["the run was cancelled; cases that had not run are pending or cancelled"])
+    first, *_ = (state.error or "").strip().splitlines() or ["for an unknown reason"]
     raise EngineError(
         f"the run's root node failed: {first}",
-        hint="What has finished is kept; `scythe retry` takes the run up again.",
+        hint="Finished cases are kept; `scythe retry` resumes the run.",
     )
 
 

@@ -313,7 +313,7 @@ class Leaf:
         changed = self._copies_of_inputs.changed() if self._copies_of_inputs is not None else []
         if changed:
             raise InputFileError(
-                f"the function has changed its input file {changed[0]}, which other specs read as well",
+                f"the function has changed its input file {changed[0]}, which other cases read as well",
                 hint='Write to a copy: `local_file_location="copied-to-tempdir"` of Register() makes one.',
             )
 

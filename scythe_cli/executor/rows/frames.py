@@ -127,7 +127,7 @@ def _name_of(name: object, known: Mapping[str, Frame], warn: Callable[[str, str,
         free = re.sub(r"[^A-Za-z0-9_.-]+", "_", text, flags=re.ASCII)[:_MAX_NAME].lstrip(".-") or "table"
         warn(text[:_MAX_NAME], f"called {free}", "it names a file, of letters, digits, '_', '-' and '.'")
     if free in RESERVED_TABLES:
-        warn(free, f"called output_{free}", "that table is made from all specs")
+        warn(free, f"called output_{free}", "that table is made from all cases")
         free = f"output_{free}"
     n, base = 1, free
     while free in known:

@@ -108,7 +108,7 @@ def _check_origin(module: ModuleType, root: Path) -> None:
     if own is not None and not (loaded and Path(loaded).is_file() and own.samefile(loaded)):
         raise EntrypointError(
             f"module {module.__name__!r} is {loaded or 'built in'}, not {_relative(str(own), root)} of this project",
-            hint="Another module of that name was imported before: rename the project's, or use a new process.",
+            hint="Another module of that name was imported first: rename yours, or use a new process.",
         )
 
 

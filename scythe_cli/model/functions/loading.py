@@ -58,7 +58,7 @@ def stop_if_in_worker() -> None:
         ImportedInWorker: If this is a process that runs specs, and that is loading the experiment.
     """
     if _is_worker and not _is_running:
-        raise ImportedInWorker("a run cannot be started from a process that runs specs")
+        raise ImportedInWorker("a run cannot be started from a process that runs cases")
 
 
 def load_target(target: ExperimentTarget) -> RegisteredExperiment[Any, Any]:
@@ -115,7 +115,7 @@ def _load_module(target: ExperimentTarget) -> ModuleType:
     except ImportedInWorker as error:
         raise EntrypointError(
             f"{target.describe()} imports a module that starts a run",
-            hint='Put what starts the run below `if __name__ == "__main__":`.',
+            hint='Put the call that starts the run below `if __name__ == "__main__":`.',
         ) from error
     except BaseException as error:
         raise EntrypointError(

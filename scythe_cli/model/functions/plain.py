@@ -128,7 +128,7 @@ def parameters_of(fn: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     except (ValueError, TypeError):
         name = function_name(fn)
         raise RegistrationError(
-            f"Python does not know the parameters of {name}", hint=f"Name them: `lambda x: {name}(x)`."
+            f"Python cannot tell the parameters of {name}", hint=f"Name them: `lambda x: {name}(x)`."
         ) from None
 
 
@@ -222,7 +222,7 @@ def _input_model(
     for name in fields:
         if name in RESERVED_INPUT_FIELDS or name.startswith("_") or hasattr(PlainInput, name):
             raise RegistrationError(
-                f"{where}: the parameter {name!r} has a name that belongs to the run",
+                f"{where}: the parameter {name!r} has a name that scythe uses itself",
                 hint=f"Rename it, or call the function in another one: `lambda {name}_: f({name}={name}_)`.",
             )
     model = create_model(

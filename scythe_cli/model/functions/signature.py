@@ -117,8 +117,8 @@ def check_input_model(model: type[ExperimentInputSpec], where: str) -> None:
     for name in model.model_fields:
         if name in RESERVED_INPUT_FIELDS and any(name in vars(cls).get("__annotations__", {}) for cls in users):
             raise RegistrationError(
-                f"{where}: the input field {model.__name__}.{name} has a name that is reserved for the run",
-                hint=f"Rename it; reserved are {', '.join(sorted(RESERVED_INPUT_FIELDS))}.",
+                f"{where}: the input field {model.__name__}.{name} has a reserved name",
+                hint=f"Rename it; reserved names are {', '.join(sorted(RESERVED_INPUT_FIELDS))}.",
             )
         _check_field_name(model, name, ExperimentInputSpec, where)
     _check_columns(model, where)
@@ -132,8 +132,7 @@ def _check_output_model(output_type: type[ExperimentOutputSpec], where: str) -> 
         # one that has the name of an input field is called another in the final table, with a notice
         if column.name in RESERVED_INPUT_FIELDS and column.name in output_type.model_fields:
             raise RegistrationError(
-                f"{where}: the output field {output_type.__name__}.{column.name} has a name that is reserved "
-                "for the run",
+                f"{where}: the output field {output_type.__name__}.{column.name} has a reserved name",
                 hint="Both would be columns of the same table: rename one of them.",
             )
 

@@ -173,7 +173,7 @@ class DeclaredWorkflow:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function of a task by itself."""
         if self._single is None:
-            raise TypeError(f"{self!r} is no function")
+            raise TypeError(f"{self!r} is not a function")
         return self._single(*args, **kwargs)
 
     def __copy__(self) -> DeclaredWorkflow:

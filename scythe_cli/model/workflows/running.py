@@ -88,7 +88,7 @@ def experiment_of_tasks(workflow: Workflow) -> RegisteredExperiment[Any, Any]:
     if not workflow.tasks:
         raise RegistrationError(f"the workflow {workflow.name!r} has no tasks")
     if not (inspect.isclass(input_type) and issubclass(input_type, ExperimentInputSpec)):
-        raise RegistrationError(f"the input model of the workflow {workflow.name!r} is no ExperimentInputSpec")
+        raise RegistrationError(f"the input model of the workflow {workflow.name!r} is not an ExperimentInputSpec")
     output_type = output_type_of(workflow.tasks)
     limits = [parse_duration(task.options.get("execution_timeout", _TASK_TIMEOUT)) for task in workflow.tasks]
     experiment = RegisteredExperiment[Any, Any](

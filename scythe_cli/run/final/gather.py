@@ -150,7 +150,7 @@ class _Kept:
     def notices(self) -> list[str]:
         """What is said of them: the most frequent ones."""
         said = [
-            f"{field_name}: {what}, since {why} ({n:,} {'spec' if n == 1 else 'specs'})"
+            f"{field_name}: {what}, since {why} ({n:,} {'case' if n == 1 else 'cases'})"
             for (field_name, what, why), n in self._groups.most_common(_MAX_SAID)
         ]
         n_more = self.n - sum(n for _, n in self._groups.most_common(_MAX_SAID))

@@ -80,7 +80,7 @@ def ranges_of(parts: Sequence[PartFile], columns: Columns, n_specs: int, size: i
             _check_domain(source, rows, n_specs)
             for number, piece in _split(rows, size, n_specs):
                 if number < done:
-                    raise damaged_part(source.parts[0], ValueError("it has other specs than it says"))
+                    raise damaged_part(source.parts[0], ValueError("its cases are not those in its name"))
                 store.add(number, piece)
                 del piece
             del rows
@@ -100,7 +100,7 @@ def _check_domain(source: Source, rows: Rows, n_specs: int) -> None:
         return
     for part in source.parts:
         if row < part.n_rows:
-            raise damaged_part(part, ValueError("it holds outcomes that no spec of this run can have"))
+            raise damaged_part(part, ValueError("it holds outcomes that cannot belong to a case of this run"))
         row -= part.n_rows
 
 

@@ -59,7 +59,7 @@ def read_duplicates(storage: Storage, run: RunLayout) -> pl.DataFrame:
         duplicates.select((same_as >= 0).and_(same_as < pl.col("sort_index")).fill_null(value=False).all()).item()
         and duplicates["sort_index"].is_unique().all()
     ):
-        raise StorageError(f"{storage.uri(run.duplicates)} says what no run says of specs that are the same")
+        raise StorageError(f"{storage.uri(run.duplicates)} is not a valid record of duplicate cases")
     return duplicates
 
 

@@ -105,7 +105,7 @@ def _scan(file: TextFile) -> _Scan:
             if nul >= 0:
                 line, offset = _place(source, at + nul)
                 raise SamplingFileError(
-                    f"{file.shown}: line {line}, byte {offset}: a NUL byte, so this is no text file or a damaged one",
+                    f"{file.shown}: line {line}, byte {offset}: a NUL byte, so this is not text, or it is damaged",
                     hint="If it is text with two bytes for a character: --encoding utf-16-le, or utf-16-be.",
                 )
             _decode(file, source, decoder, block, at)

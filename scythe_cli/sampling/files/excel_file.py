@@ -66,7 +66,7 @@ def read_excel(path: Path, shown: str, *, units_row: bool = False) -> RawFile:
     except SamplingFileError:
         raise
     except Exception as error:
-        raise SamplingFileError(f"{shown}: no Excel file, or a damaged one: {first_line(error)}") from error
+        raise SamplingFileError(f"{shown}: not a valid Excel file: {first_line(error)}") from error
     _check_errors(path, shown)
     columns = [simplified(shown, name, chunked([c], c.type)) for name, c in zip(names, batch.columns, strict=False)]
     others = reader.sheet_names[1:]

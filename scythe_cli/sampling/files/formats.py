@@ -17,7 +17,7 @@ __all__ = ["read_located"]
 
 
 _NO_TABLES = {
-    b"SQLite format 3\0": "a database of SQLite",
+    b"SQLite format 3\0": "an SQLite database",
     b"\x89HDF": "an HDF5 file",
     b"%PDF": "a PDF document",
     b"\x89PNG": "a picture",
@@ -25,10 +25,10 @@ _NO_TABLES = {
     b"CDF\x01": "a NetCDF file",
     b"CDF\x02": "a NetCDF file",
     b"PAR1": "a Parquet file",
-    b"\x93NUMPY": "an array of NumPy",
-    b"\x80\x04\x95": "a pickle of Python",
-    b"\x80\x05\x95": "a pickle of Python",
-    b"MATLAB": "a file of MATLAB",
+    b"\x93NUMPY": "a NumPy array",
+    b"\x80\x04\x95": "a Python pickle",
+    b"\x80\x05\x95": "a Python pickle",
+    b"MATLAB": "a MATLAB file",
     b"Rar!": "a RAR archive",
     b"7z\xbc\xaf": "a 7z archive",
     b"\xfd7zXZ": "an xz archive",
@@ -81,7 +81,7 @@ def _read(file: LocalFile, encoding: str | None, units_row: bool) -> RawFile:
     if magic.startswith(b"PK\x03\x04"):
         what = "a ZIP archive"
     if what is not None:
-        raise SamplingFileError(f"{file.shown}: this is {what}, and no sampling file", hint=_READ)
+        raise SamplingFileError(f"{file.shown}: this is {what}, not a sampling file", hint=_READ)
     if encoding is None and _is_json(file, magic):
         from scythe_cli.sampling.files.records_file import read_records
 

@@ -74,7 +74,7 @@ def read_arrow(path: Path, shown: str) -> RawFile:
                 table = pa.ipc.open_stream(file).read_all()
             table.validate()
         except (pa.ArrowException, OSError, ValueError, TypeError, NotImplementedError) as error:
-            raise SamplingFileError(f"{shown}: not an Arrow file, or a damaged one: {first_line(error)}") from error
+            raise SamplingFileError(f"{shown}: not a valid Arrow file: {first_line(error)}") from error
     return _raw_of(table, shown, _RowLabel())
 
 
@@ -82,7 +82,7 @@ def read_folder(folder: Path, shown: str) -> RawFile:
     """Read the Parquet files of a folder one after the other; folders named `column=value` are columns of text.
 
     Raises:
-        SamplingFileError: If there is none, or they do not go together.
+        SamplingFileError: If there is none, or they cannot be combined.
         OSError: If one cannot be opened.
     """
     paths = sorted(
@@ -105,7 +105,7 @@ def read_folder(folder: Path, shown: str) -> RawFile:
     try:
         whole = pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:
-        raise SamplingFileError(f"{shown}: its files do not go together: {first_line(error)}") from error
+        raise SamplingFileError(f"{shown}: its files do not match: {first_line(error)}") from error
     first_rows = tuple(accumulate((table.num_rows for table in tables[:-1]), initial=0))
     label = _PartLabel(tuple(str(path.relative_to(folder)) for path in paths), first_rows)
     return _raw_of(whole, shown, label)
@@ -119,7 +119,7 @@ def _parquet_table(path: Path, shown: str) -> pa.Table:
             table.validate()
         except (pa.ArrowException, OSError, ValueError, TypeError, NotImplementedError) as error:
             reason = first_line(error)
-            raise SamplingFileError(f"{shown}: not a Parquet file, or a damaged one: {reason}") from error
+            raise SamplingFileError(f"{shown}: not a valid Parquet file: {reason}") from error
     return table
 
 

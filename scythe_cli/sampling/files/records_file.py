@@ -68,7 +68,7 @@ def _array(data: bytes, shown: str) -> list[dict[str, Any]]:
         raise SamplingFileError(f"{shown}: not JSON: {error}") from None
     for position, record in enumerate(records):
         if not isinstance(record, dict):
-            raise SamplingFileError(f"{shown}: record {position} is no object with a value for each field")
+            raise SamplingFileError(f"{shown}: record {position} is not an object with a value for each field")
     return records
 
 

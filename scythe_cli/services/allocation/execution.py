@@ -65,7 +65,7 @@ def run_job(
 
 def left_alone(name: str) -> str:
     """What is said of a file among the parts of a ledger that is none."""
-    return f"{name} among the parts of the ledger is no whole part of this program: it is left as it is"
+    return f"{name} among the parts of the ledger is not a complete part written by scythe: it is left alone"
 
 
 def conclude(
@@ -109,7 +109,7 @@ def conclude(
 def how_to_go_on(experiment_id: str) -> str:
     """What to do when the code has changed since a run was allocated."""
     return (
-        "What is finished is kept. Undo the change, allocate a new run, or go on with the new code: "
+        "Finished cases are kept. Undo the change, allocate a new run, or go on with the new code: "
         f"`scythe retry {experiment_id} --accept-new-code` marks what it runs."
     )
 
@@ -117,7 +117,7 @@ def how_to_go_on(experiment_id: str) -> str:
 @contextmanager
 def _resumable(run: RunLayout) -> Generator[None]:
     """Tell with every error how the run goes on."""
-    how = f"What is finished is kept: `scythe retry {run.experiment_id}` goes on."
+    how = f"Finished cases are kept: `scythe retry {run.experiment_id}` resumes it."
     try:
         yield
     except KeyboardInterrupt:

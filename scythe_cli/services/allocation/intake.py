@@ -122,7 +122,7 @@ def read_cases(
     if function is not None:
         fn, raw = load_function(function, project.root), read_raw(file, options)
         loaded = function_experiment(project.engine, fn, raw, name=experiment)
-        table = read_sampling_file(file, loaded.input_validator_type, options=options, raw=raw)
+        table = read_sampling_file(file, loaded.input_validator_type, experiment=loaded.name, options=options, raw=raw)
         return Intake(loaded.name, loaded, table, entrypoint=function)
     name, loaded = project.experiment(experiment)
     helpers: Helpers | None = None
@@ -130,7 +130,7 @@ def read_cases(
         helpers = Helpers(loaded, project.root, min(project.workers, project.cores) - 1)
     if prepare_engine and _is_large(Path(file)):
         threading.Thread(target=_load_clients, args=(project,)).start()
-    table = read_sampling_file(file, loaded.input_validator_type, options=options, helpers=helpers)
+    table = read_sampling_file(file, loaded.input_validator_type, experiment=name, options=options, helpers=helpers)
     settings = project.config.experiments[name]
     return Intake(name, loaded, table, settings, settings.entrypoint)
 
@@ -200,7 +200,7 @@ def allocate_intake(
 def submit_cases(project: ConfiguredProject, file: str | Path, options: AllocateOptions) -> SubmitResult:
     """Hand every case of a sampling file to a fleet, and return while it works; see `Project.submit`."""
     if not project.engine.outlives_client:
-        raise UsageError(f"the {project.engine.label} engine runs specs in this process, and has to be waited for")
+        raise UsageError(f"the {project.engine.label} engine runs cases in this process, so it has to be waited for")
     cases = _cases_of(project, file, options)
     submission, notices = _submitted(project, cases, options)
     job = submission.job
@@ -236,8 +236,8 @@ def _submitted(
     is_alone = cases.experiment.options.isolation == "row" or cases.experiment.options.rows_per_process == 1
     if not is_alone and (shared := module_generators(project.root)):
         notices.append(
-            f"{', '.join(shared)}: a generator of random numbers that is made with its module is shared by rows, whose "
-            "numbers then depend on which rows ran before; `spec.rng()` gives a row one of its own"
+            f"{', '.join(shared)}: a random generator created at module level is shared between cases, so their "
+            "numbers depend on which cases ran before; `spec.rng()` gives each case its own"
         )
     submission = submit(replace(request, design=design), progress)
     remember_run(project.storage.location, submission.job.run.experiment_id)

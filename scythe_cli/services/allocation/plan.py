@@ -133,7 +133,7 @@ def plan_allocation(
     notices = savings.notices()
     n_same = _count_duplicates(request, files, savings)
     if n_same and savings.duplicates is None:
-        notices.append(f"{n_same:,} rows are the same as an earlier one; --dedupe runs them once")
+        notices.append(f"{n_same:,} rows are the same as an earlier one; --dedupe runs them only once")
     tried, durations = _run_pilot(request, savings, pilot, pilot_seed, stop, progress)
     durations = durations or _earlier_durations(request.storage, request.folder)
     n = savings.n_to_run

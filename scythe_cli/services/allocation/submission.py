@@ -141,7 +141,7 @@ def check_inputs(request: AllocationRequest) -> ArtifactPlan:
         SpecsError: If there are no specs, or files are missing.
     """
     if not request.inputs.num_rows:
-        raise SpecsError("there are no specs to run")
+        raise SpecsError("there are no cases to run")
     model: type[ExperimentInputSpec] = request.experiment.input_validator_type
     columns: dict[str, pl.Series] = {}
     for column in input_columns(model):
@@ -225,7 +225,7 @@ def _from_outside(plan: ArtifactPlan, folder: Path) -> list[str]:
     if not outside:
         return []
     first = ", ".join(map(str, outside[:3])) + (f" and {len(outside) - 3:,} more" if len(outside) > 3 else "")
-    return [f"copied into the run from outside of {folder}: {first}"]
+    return [f"copied into the run from outside {folder}: {first}"]
 
 
 def savings_of(request: AllocationRequest, plan: ArtifactPlan) -> Savings:

@@ -155,22 +155,22 @@ class Reusable:
         if self.n:
             names = [run.experiment_id for run in self.runs]
             where = names[0] if len(names) == 1 else f"{len(names)} earlier runs"
-            told = [f"{self.n:,} of {n_specs:,} specs are taken over from {where}"]
+            told = [f"{self.n:,} of {n_specs:,} cases are taken over from {where}"]
         elif not self.searched:
-            told = ["nothing can be taken over: there is no earlier run to take it from"]
+            told = ["nothing can be taken over: there is no earlier run"]
         else:
             runs = "run" if len(self.searched) == 1 else "runs"
-            told = [f"nothing can be taken over from {len(self.searched)} earlier {runs}; `scythe explain` tells why"]
+            told = [f"nothing can be taken over from {len(self.searched)} earlier {runs}; `scythe explain` says why"]
         if self.changed:
             runs = "1 earlier run is" if len(self.changed) == 1 else f"{len(self.changed)} earlier runs are"
-            told.append(f"{runs} left aside, since the code or the models have changed since")
+            told.append(f"{runs} not used, because the code or the models have changed since")
         if self.seeded:
             runs = "1 earlier run is" if len(self.seeded) == 1 else f"{len(self.seeded)} earlier runs are"
-            told.append(f"{runs} left aside, since the seed is another; --seed says which it is")
+            told.append(f"{runs} not used, because the seed is different; --seed sets it")
         if self.unknown:
             told.append(
-                f"{self.unknown:,} specs refer to files elsewhere, whose content is not known, and are run; "
-                "with --copy-inputs it is"
+                f"{self.unknown:,} cases refer to remote files whose content is not known, so they are run; "
+                "--copy-inputs copies such files into the run"
             )
         return told
 
@@ -229,7 +229,7 @@ def _candidates(storage: Storage, folder: str, version: SemVer, source: str | No
         named = SemVer.parse(source if source.startswith("v") else f"v{source}")
         if named is None:
             if _VERSION_LIKE.fullmatch(source):
-                raise UsageError(f"{source!r} is no version", hint="A version looks like v1.2.0.")
+                raise UsageError(f"{source!r} is not a version", hint="A version looks like v1.2.0.")
             return [find_run(storage, source)]
         versions = [v for v in list_versions(storage, folder) if v == named]
         if not versions:

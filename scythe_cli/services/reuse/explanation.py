@@ -106,7 +106,7 @@ def explain_row(run: Run, row: int) -> Explanation:
     """
     manifest = run.manifest
     if manifest is None or manifest.n_specs is None:
-        raise UsageError(f"{run.experiment_id} is an older run, which kept too little of its specs")
+        raise UsageError(f"{run.experiment_id} is an older run, which kept too little about its cases")
     if not 0 <= row < manifest.n_specs:
         raise NotFoundError(f"{run.experiment_id} has no row {row}: it has rows 0 to {manifest.n_specs - 1}")
     with SpecFile.open(run.storage, run.layout) as specs:
@@ -135,7 +135,8 @@ def explain_row(run: Run, row: int) -> Explanation:
             name for name in files if not str(canonical.column(name)[0].as_py() or "sha256:").startswith("sha256:")
         ]
         text = (
-            f"{', '.join(elsewhere)} refers to a file elsewhere, whose content is not known; with --copy-inputs it is"
+            f"{', '.join(elsewhere)} refers to a remote file whose content is not known; "
+            "--copy-inputs copies such files into the run"
         )
         return _told(run, row, "unknown file", text)
     likes: list[_Like] = []
@@ -269,11 +270,11 @@ def _of_same_inputs(run: Run, row: int, likes: Sequence[_Like]) -> Explanation:
         files = ", ".join(like.earlier.code)
         return _told(run, row, "code", f"{what}, but the code differs: {files}", code=like.earlier.code, **more)
     if not like.earlier.same_seed:
-        return _told(run, row, "seed", f"{what}, but the seed of that run is another", **more)
+        return _told(run, row, "seed", f"{what}, but that run has another seed", **more)
     if reuse is None:
         return _told(run, row, "not asked", f"{what}, but this run was allocated without --reuse", **more)
     if source not in reuse.searched:
-        return _told(run, row, "not asked", f"{what}, but that run was not looked at (--reuse-from)", **more)
+        return _told(run, row, "not asked", f"{what}, but that run was not considered (--reuse-from)", **more)
     return _told(
         run,
         row,
@@ -300,7 +301,7 @@ def _of_nearest(
             pair = (_shown(pair[0], _cell(spec, name), names[0]), _shown(pair[1], _cell(other, name), names[1]))
         differences.append(FieldDifference(field=name, value=pair[0], earlier=pair[1], is_file=is_file))
     what = "1 field differs" if len(differences) == 1 else f"{len(differences)} fields differ"
-    text = f"no earlier spec is the same; from the nearest, row {near.index} of {source.experiment_id}, {what}"
+    text = f"no earlier case is the same; from the nearest, row {near.index} of {source.experiment_id}, {what}"
     return _told(
         run,
         row,

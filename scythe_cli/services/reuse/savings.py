@@ -73,8 +73,8 @@ class Savings:
         told = self.reusable.notices(self.n_specs) if self.reusable else []
         if self.duplicates is not None:
             n = self.idle_duplicates.height
-            few = ["no two specs are the same", "1 spec is the same as an earlier row and gets its outcome"]
-            told.append(few[n] if n < 2 else f"{n:,} specs are the same as an earlier row and get its outcome")
+            few = ["no two cases are the same", "1 case is the same as an earlier row and gets its outcome"]
+            told.append(few[n] if n < 2 else f"{n:,} cases are the same as an earlier row and get its outcome")
         return told
 
 
@@ -176,7 +176,7 @@ def work_left(storage: Storage, run: RunLayout, workflow_run_id: str, savings: S
         reusable = savings.reusable
         done = take_over(storage, run, workflow_run_id, reusable)
         if len(done) < reusable.n:
-            notices.append(f"output files of {reusable.n - len(done):,} of them are gone, so that these are run")
+            notices.append(f"output files of {reusable.n - len(done):,} of them are gone, so they are run again")
         taken = reusable.matches.filter(pl.col("sort_index").is_in(done.implode()))
         numbers = dict(taken["source"].value_counts().iter_rows())
         record = ReuseRecord(

@@ -75,7 +75,7 @@ def with_workers(status: RunStatus, run: Run, engine: Engine) -> RunStatus:
     try:
         workers = engine.workers(manifest.experiment_name)
     except EngineError as error:
-        notice = f"whether a worker is there is not known: {error.message}"
+        notice = f"cannot tell whether a worker is running: {error.message}"
         return status.model_copy(update={"notice": status.notice or notice})
     if workers is None:
         return status

@@ -76,7 +76,7 @@ def spec_history(run: Run, row: int) -> SpecHistory:
     """
     n_specs = run.manifest.n_specs if run.manifest else None
     if n_specs is None:
-        raise UsageError(f"{run.experiment_id} is an older run, which kept no output of its specs")
+        raise UsageError(f"{run.experiment_id} is an older run, which kept no output of its cases")
     _check_row(run, row, n_specs)
     attempts: list[Attempt] = []
     with Ledger.open(run.storage, run.layout) as ledger:

@@ -129,9 +129,9 @@ def _of_which_code(job: Job, run: Run, *, accept_new_code: bool) -> tuple[Job, l
 
 def _nothing_to_do(run: Run, counts: StateCounts, only: Collection[State]) -> str:
     if counts.succeeded == counts.total:
-        return f"nothing to run: all specs of {run.experiment_id} have succeeded"
+        return f"nothing to run: all cases of {run.experiment_id} have succeeded"
     states = ", ".join(state.value for state in State if state in only)
-    return f"nothing to run: no spec of {run.experiment_id} is {states.replace(', ', ' or ')}"
+    return f"nothing to run: no case of {run.experiment_id} is {states.replace(', ', ' or ')}"
 
 
 def changed_code(run: Run, experiment: RegisteredExperiment[Any, Any], root: Path | None) -> list[str]:
@@ -162,7 +162,7 @@ def _set_aside(run: Run, damaged: Sequence[str]) -> list[str]:
         names = (f"{name}{f'.{n}' if n else ''}{_ASIDE}" for n in count())
         aside = next(free for free in names if free not in taken)
         run.storage.rename(run.layout.key("outcomes", name), run.layout.key("outcomes", aside))
-    return [f"part {name} of the ledger is damaged: the specs that were in it are run again" for name in damaged]
+    return [f"part {name} of the ledger is damaged: the cases that were in it are run again" for name in damaged]
 
 
 def _remove_parts_set_aside(run: Run) -> None:
@@ -221,7 +221,7 @@ def _job(
         n_specs = specs.n_specs
     if n_specs != manifest.n_specs:
         raise StorageError(
-            f"{run.experiment_id} has {n_specs:,} specs, and its manifest says {manifest.n_specs:,}",
+            f"{run.experiment_id} has {n_specs:,} cases, but its manifest says {manifest.n_specs:,}",
             hint="One of them was changed; allocate the sampling file again.",
         )
     effective = effective_outcomes(outcomes)
@@ -244,7 +244,7 @@ def _job(
 
 def _resumable_manifest(run: Run, only: Collection[State]) -> RunManifest:
     if State.SUCCEEDED in only:
-        raise UsageError("specs that succeeded are not run again", hint="Allocate a new run instead.")
+        raise UsageError("cases that succeeded are not run again", hint="Allocate a new run instead.")
     manifest = run.manifest
     if manifest is None or manifest.n_specs is None:
         raise UsageError(f"{run.experiment_id} is an older run, which cannot be resumed")
@@ -262,7 +262,7 @@ def _check_models(specs: SpecFile, experiment: RegisteredExperiment[Any, Any], r
         what = "output" if same_inputs else "input"
         raise InvalidInputError(
             f"the {what} model of {experiment.name!r} has changed since {run.experiment_id} was allocated",
-            hint="Its results would not fit into the same tables; allocate a new version.",
+            hint="Its results would not fit the same tables; allocate a new version.",
         )
 
 

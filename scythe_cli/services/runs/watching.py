@@ -177,8 +177,8 @@ class RunWatch:
             left = None if self.timeout_s is None else self.timeout_s - (now - begun)
             if left is not None and left <= 0:
                 raise WaitTimeoutError(
-                    f"{self.run.experiment_id} is not done in time: {_pending(status)} pending",
-                    hint="It goes on; `scythe status` shows how far it is.",
+                    f"{self.run.experiment_id} is not finished in time: {_pending(status)} pending",
+                    hint="It continues; `scythe status` shows its progress.",
                 )
             pause = max(INTERVAL_S, (now - before) * (1 / _MAX_SHARE - 1))
             self.sleep(pause if left is None else min(pause, left))

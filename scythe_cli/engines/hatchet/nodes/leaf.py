@@ -102,8 +102,8 @@ class LeafRunner:
 
         Raises:
             SpecFailedError: If the spec was triggered by itself, and did not succeed.
-            StorageError: If this worker takes no runs at that place, specs cannot be read, or large outcomes cannot be
-                written; the engine tries again.
+            StorageError: If this worker does not accept runs at that place, specs cannot be read, or large outcomes
+                cannot be written; the engine tries again.
         """
         told = ctx.additional_metadata.get(META_LEAF)
         if ROWS_KEY in task_input:

@@ -123,7 +123,7 @@ def result_of_task(
         table = workflow_outcome(run, rows, result, schema)
         return TaskResult({str(table.column("state")[0].as_py()): 1}, made=[table])
     if isinstance(result, ChildError):
-        failure = Failure(State.FAILED, result.error_type, f"the task did not come to its end: {result.message}")
+        failure = Failure(State.FAILED, result.error_type, f"the task did not finish: {result.message}")
         return TaskResult({State.FAILED.value: rows.n}, made=[failure_rows(run, rows, failure)], lost=result)
     output = LeafOutput.model_validate(result)
     packed = output.outcomes or []
@@ -178,9 +178,9 @@ def notices_of(lost: Sequence[ChildError], what: str) -> list[str]:
     """
     notices: list[str] = []
     for kind, words in (
-        (Lost.NEVER_STARTED, "were taken by no worker in time; their specs are pending"),
+        (Lost.NEVER_STARTED, "were not picked up by a worker in time; their cases are pending"),
         (Lost.CANCELLED, "were cancelled"),
-        (Lost.FAILED, "did not come to their end"),
+        (Lost.FAILED, "did not finish"),
     ):
         errors = [error for error in lost if error.kind is kind]
         if errors:

@@ -113,8 +113,8 @@ class SpecStore:
             raise StorageError(f"the task names no run: {error}") from None
         if not inside:
             raise StorageError(
-                f"this worker takes no runs at {redact_uri(run.storage)}: its own are at {', '.join(self._allowed)}",
-                hint="To take them, name the place in SCYTHE_WORKER_STORAGES where the worker runs.",
+                f"this worker does not accept runs at {redact_uri(run.storage)}: it serves {', '.join(self._allowed)}",
+                hint="To accept them, add the place to SCYTHE_WORKER_STORAGES where the worker runs.",
             )
 
     def output_schema(self, run: RunPointer) -> pa.Schema:

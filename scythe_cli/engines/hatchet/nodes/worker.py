@@ -126,7 +126,7 @@ def _run_until_told_to_end(
     except SystemExit as end:
         if end.code not in (0, None):
             end_at_once()
-            raise StoppedError("stopped at once; what was running is run again by another worker") from None
+            raise StoppedError("stopped at once; another worker runs again what was running") from None
 
 
 def warm_up(storage: str | None) -> None:
