@@ -215,7 +215,7 @@ class ExperimentInputSpec(BaseSpec):
             ValueError: If the spec has no storage settings.
         """
         if self.storage_settings is None:
-            raise ValueError("the spec has no storage_settings, so it has no key")
+            raise ValueError("storage_settings is not set, so there is no key")
         return f"{self.storage_settings.BUCKET_PREFIX}/{self.experiment_id}"
 
     def make_multiindex(

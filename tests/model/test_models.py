@@ -293,7 +293,7 @@ def test_the_keys_of_output_files() -> None:
 
 def test_the_prefix_needs_a_storage(monkeypatch: pytest.MonkeyPatch) -> None:
     assert spec(storage_settings=ScytheStorageSettings(BUCKET="b", BUCKET_PREFIX="p/q")).prefix == f"p/q/{RUN}"
-    with pytest.raises(ValueError, match="the spec has no storage_settings, so it has no key"):
+    with pytest.raises(ValueError, match="storage_settings is not set, so there is no key"):
         _ = spec().prefix
 
 

@@ -187,7 +187,7 @@ def _durations(run: StoredRun) -> Durations | None:
         # so many points of the curve as are seen, whatever the number of specs
         at = [round(i * (ends.height - 1) / (_CURVE_POINTS - 1)) for i in range(_CURVE_POINTS)]
         at = sorted(set(at))
-        axes = Axis("time (UTC)", "time"), Axis("specs finished", "number")
+        axes = Axis("time (UTC)", "time"), Axis("cases finished", "number")
         xs = [first, *(float(finished[i]) for i in at)]
         pictures.append(Picture("Progress", "", Curve(*axes, xs, [0.0, *(float(i + 1) for i in at)])))
     return Durations(

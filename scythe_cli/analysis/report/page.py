@@ -163,7 +163,7 @@ def _cards(content: Content) -> list[tuple[str, str]]:
         if durations.span is not None:
             cards.append(("from first to last", format_duration(durations.span)))
         cards.append(("median of a case", format_duration(durations.median)))
-        cards.append(("longest spec", format_duration(durations.longest)))
+        cards.append(("longest case", format_duration(durations.longest)))
         cards.append(("all cases together", format_duration(durations.total)))
     size = sum(table.size_bytes for table in content.tables)
     cards.append(("tables", format_size(size)))

@@ -100,7 +100,7 @@ def task_children(
             input_ = _with_storage_settings(text, assignment)
             children.append(Child(run.experiment, input_, run.metadata, is_dag=True))
         else:
-            message = "the spec holds a value that JSON cannot, so that a workflow cannot get it"
+            message = "the case holds a value that JSON cannot, so that a workflow cannot get it"
             refused[position] = ChildError(Lost.FAILED, "InputError", message)
     return children, refused
 
