@@ -287,7 +287,7 @@ def test_time_in_which_the_machine_stood_still_is_not_that_of_a_spec(make: Make)
 
 def test_a_run_in_which_nothing_would_happen_ends_with_an_error(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scythe_cli.executor.loop.next_to_feed", lambda *_, **__: None)
-    with pytest.raises(EngineError, match="rows wait, and no process runs any"):
+    with pytest.raises(EngineError, match="cases are waiting, but no process is running"):
         _run(make(), "fine")
 
 

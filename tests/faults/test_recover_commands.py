@@ -78,7 +78,7 @@ def test_doomed_run_stops_early_and_goes_on_once_the_cause_is_gone(
     assert counts.total == 30
     done = counts.failed + counts.succeeded
     why = f"note: stopped: {counts.failed} of {done} failed in the same way: KeyError 'lpd'; the rest are pending"
-    assert f"{why}, and `scythe retry {run.experiment_id}` runs it" in ran.err
+    assert f"{why}, and `scythe retry {run.experiment_id}` runs them" in ran.err
 
     # attempts are counted on, in all ways to look at them
     again = inside(project, "retry", "--only", "failed,pending", "--max-failures", "1", "--json")

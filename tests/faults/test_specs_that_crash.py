@@ -38,7 +38,7 @@ FEW: dict[str, tuple[str, str, str]] = {
     # what else ends a process is in the tests of the executor as well
     "segfault": ("crashed", "SIGSEGV", "the process died from SIGSEGV"),
     "grow": ("crashed", "MemoryLimit|MemoryError", r"used \d+ MB, the limit is 600 MB|out of memory"),
-    "close all": ("crashed", "FileDescriptors", "file descriptors were closed"),
+    "close all": ("crashed", "FileDescriptors", "it closed or wrote to file descriptors"),
     "unpicklable": ("failed", r"models\.building\.Unpicklable", "cannot be pickled"),
     "unspeakable": ("failed", r"models\.building\.Unspeakable", "its message cannot be shown: __str__ raised Runtime"),
     "dict": ("failed", "OutputError", "simulate returned a dict; it must return a Answer"),
@@ -65,7 +65,7 @@ MANY = FEW | {
     "deaf": ("timeout", "Timeout", "still running"),
     "deadlock": ("timeout", "Timeout", "still running"),
     "group": ("crashed", "SIGKILL", SIGKILL),
-    "write to all": ("crashed", "FileDescriptors", "file descriptors were closed or written to"),
+    "write to all": ("crashed", "FileDescriptors", "it closed or wrote to file descriptors"),
     "evil": ("crashed", "SIGINT", "the process was killed by SIGINT"),
     "nameless": ("failed", "Nameless", r"who am I\?"),
     "rooted": ("failed", r"models\.building\.Rooted", "not an Exception"),
