@@ -21,12 +21,12 @@ from scythe_cli.errors import ScytheError
 from scythe_cli.storage.atomic_files import TEMP_PREFIX
 
 NIGHTLY_CASES = 10_000
+NIGHTLY = os.environ.get("SCYTHE_NIGHTLY") == "1"  # read here: while a test runs there is no such variable
 
 
 def cases(n: int, at_night: int = NIGHTLY_CASES) -> settings:
     """How many cases a test tries: `n`, or with SCYTHE_NIGHTLY=1 `at_night`."""
-    nightly = os.environ.get("SCYTHE_NIGHTLY") == "1"
-    return settings(max_examples=at_night if nightly else n, deadline=None, suppress_health_check=list(HealthCheck))
+    return settings(max_examples=at_night if NIGHTLY else n, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 # the arguments that are paths, each with that which is the folder that it is taken from, where there is one

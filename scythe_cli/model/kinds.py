@@ -234,11 +234,19 @@ def _union(annotation: Any, seen: tuple[Any, ...]) -> Kind:
         return kind_of(members[0], seen)
     kinds = [kind_of(member, seen) for member in members]
     if {kind.type for kind in kinds} == {pa.int64(), pa.float64()} and not any(kind.json for kind in kinds):
-        return Kind(pa.float64())
+        return Kind(pa.float64(), _as_double)
     same = {kind.type for kind in kinds}
     if len(same) == 1 and all(k.encode is None and k.decode is None and not k.json for k in kinds):
         return kinds[0]
     return json_kind(annotation, scalar=all(kind.scalar and not kind.json for kind in kinds))
+
+
+def _as_double(value: Any) -> Any:
+    """An integer as a float that equals it, also beyond 2**53, where Arrow takes none; one without is left to fail."""
+    try:
+        return double if isinstance(value, int) and (double := float(value)) == value else value
+    except OverflowError:
+        return value
 
 
 def _list(annotation: Any, item: Any, seen: tuple[Any, ...]) -> Kind:

@@ -26,6 +26,7 @@ from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
 from scythe_cli.model.spec_rows import with_meta
 from scythe_cli.registry import experiment_from_function
 from tests.executor.module_targets import target_of_text
+from tests.fuzzing import NIGHTLY
 from tests.waiting import is_running, wait_for
 
 pytestmark = pytest.mark.processes
@@ -33,7 +34,6 @@ pytestmark = pytest.mark.processes
 ROOT = Path(__file__).parents[2]
 CASES = Path(__file__).parent / "executor_cases"
 RUN = "sim/v1.0.0/2025-01-01_00-00-00"
-NIGHTLY = os.environ.get("SCYTHE_NIGHTLY") == "1"  # read here: tests see no such variable
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import Ran, run_here
+from tests.fuzzing import NIGHTLY
 from tests.projects import make_project
 
 CONFIG = '[scythe]\nstorage = "runs"\nworkers = 1\n[experiments.energy]\nentrypoint = "models.building:simulate"\n'
@@ -46,13 +47,9 @@ def simulate(spec: Case) -> Answer:
 '''
 
 
-# read here: tests see no such variable
-_NIGHTLY = os.environ.get("SCYTHE_NIGHTLY") == "1"
-
-
 def nightly() -> bool:
     """Whether the long rounds are run as well."""
-    return _NIGHTLY
+    return NIGHTLY
 
 
 def rounds(n: int) -> int:

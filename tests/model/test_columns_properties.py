@@ -16,7 +16,7 @@ from uuid import UUID
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import (
     AwareDatetime,
@@ -258,7 +258,8 @@ def test_values_of_any_model_survive_parquet(data: st.DataObject) -> None:
             assert same(getattr(spec, name), getattr(read, name)), (name, getattr(spec, name), getattr(read, name))
 
 
-@given(st.lists(st.integers(-(2**53), 2**53) | floats, max_size=3))
+@given(st.lists(st.integers(-(2**53), 2**53) | st.just(2**54 + 4) | floats, max_size=3))
+@example([2**53 + 2, -(2**60), 0.5])
 @settings(max_examples=30, deadline=None)
 def test_integers_and_floats_in_one_field_stay_equal(values: list[float]) -> None:
     class Spec(ExperimentInputSpec):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,12 @@ def _batch(results: list[LeafResult], rows: list[int]) -> list[pa.Table]:
     st.sampled_from(["one batch", "merged", "parts of their own", "two and one"]),
 )
 @cases(40)
-def test_values_are_found_again(
-    tmp_path_factory: pytest.TempPathFactory, columns: list[list[pa.Array[Any]]], features: list[Feature], way: str
-) -> None:
-    folder = tmp_path_factory.mktemp("odd")
+def test_values_are_found_again(columns: list[list[pa.Array[Any]]], features: list[Feature], way: str) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        _check(Path(name), columns, features, way)
+
+
+def _check(folder: Path, columns: list[list[pa.Array[Any]]], features: list[Feature], way: str) -> None:
     storage = open_storage(folder / "runs")
     run = make_run(storage, folder, _N)
     results = [
