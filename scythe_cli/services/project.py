@@ -329,18 +329,19 @@ class Project(ConfiguredProject):
         run = self.run(reference)
         experiment = self.experiment_of(run, function)
         allocated_with = run.manifest.engine if run.manifest else None
-        return retry_run(
-            run,
-            experiment,
-            self.engine_named(engine or allocated_with or self.engine_name),
-            only=RETRIED if only is None else only,
-            root=self.root,
-            workers=workers or self.workers,
-            max_failures=max_failures,
-            accept_new_code=accept_new_code,
-            stop=stop,
-            progress=notebook_progress(progress),
-        )
+        with notebook_progress(progress) as show:
+            return retry_run(
+                run,
+                experiment,
+                self.engine_named(engine or allocated_with or self.engine_name),
+                only=RETRIED if only is None else only,
+                root=self.root,
+                workers=workers or self.workers,
+                max_failures=max_failures,
+                accept_new_code=accept_new_code,
+                stop=stop,
+                progress=show,
+            )
 
     def verify(
         self, reference: str = "latest", *, n: int = 10, function: Any = None, stop: StopSignal | None = None
