@@ -311,7 +311,7 @@ class Project(ConfiguredProject):
             workers: Processes of the local engine.
             max_failures: Stop when that many specs have ended without success.
             accept_new_code: Go on although the code has changed since; outcomes tell it then, and are not reused.
-            function: The function of a run of `scythe_cli.map`, or `module:function`.
+            function: The function of a run of `scythe_cli.map`, whose code may have changed, or `module:function`.
             progress: Called as the run goes on; in a notebook, a bar below the cell unless given.
             stop: Stops the run when it is triggered.
 
@@ -338,7 +338,7 @@ class Project(ConfiguredProject):
                 root=self.root,
                 workers=workers or self.workers,
                 max_failures=max_failures,
-                accept_new_code=accept_new_code,
+                accept_new_code=accept_new_code or callable(function),
                 stop=stop,
                 progress=show,
             )
