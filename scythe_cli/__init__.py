@@ -56,6 +56,11 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    # what the Tab key offers, and not what is imported here
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]
+
+
 def open_project(
     config: str | Path | None = None,
     *,

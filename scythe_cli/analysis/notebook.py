@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from scythe_cli.core.html import facts_html, safe_html
 from scythe_cli.core.progress import Progress, ProgressCallback, progress_line
+from scythe_cli.core.quantities import format_duration
+from scythe_cli.core.records import StateCounts
 from scythe_cli.errors import ScytheError
 
 if TYPE_CHECKING:
@@ -26,16 +30,15 @@ _PLAIN_EVERY_S = 5.0
 
 
 def run_html(run: StoredRun) -> str:
-    """A run as a table: how its specs stand, and its final tables."""
+    """A run as a table: how its cases stand, and its final tables."""
     rows: list[tuple[str, Any]] = [("run", run.experiment_id), ("folder", run.uri)]
     try:
         status = run.status()
     except ScytheError as error:
         rows.append(("problem", error.message))
     else:
-        counts = {} if status.counts is None else status.counts.model_dump()
-        states = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
-        rows += [("specs", status.n_specs), ("states", states), ("tables", status.tables), ("engine", status.engine)]
+        cases = status.n_specs if status.counts is None else status.counts.told()
+        rows += [("cases", cases), ("tables", status.tables), ("engine", status.engine)]
         rows += [("note", status.notice)] if status.notice else []
     return f"<div><b>Run</b>{facts_html(rows)}</div>"
 
@@ -47,9 +50,19 @@ def in_notebook() -> bool:
     return shell is not None and getattr(shell, "kernel", None) is not None
 
 
-def notebook_progress(requested: ProgressCallback | None) -> ProgressCallback | None:
-    """What to call with progress: what was requested, else in a notebook a display, else nothing."""
-    return NotebookProgress() if requested is None and in_notebook() else requested
+@contextmanager
+def notebook_progress(requested: ProgressCallback | None) -> Generator[ProgressCallback | None]:
+    """Yield what to call with progress: what was requested, else in a notebook a display, else nothing."""
+    if requested is not None or not in_notebook():
+        yield requested
+        return
+    progress = NotebookProgress()
+    try:
+        yield progress
+    except BaseException:
+        progress.finish(stopped=True)
+        raise
+    progress.finish()
 
 
 def _words(progress: Progress) -> str:
@@ -72,8 +85,9 @@ class NotebookProgress:
         self._is_display = in_notebook()
         self._id: str | None = None
         self._shown: tuple[str, int, int] | None = None
+        self._began_s = time.monotonic()
         self._due_s = 0.0
-        self._done = 0
+        self._counts = StateCounts()
 
     def __call__(self, progress: Progress) -> None:
         """Show a moment, when it is time; a new phase and the end are always shown."""
@@ -91,15 +105,31 @@ class NotebookProgress:
         elif progress.phase == "running":
             print(_words(progress), file=self._stream or sys.stderr, flush=True)
 
+    def finish(self, *, stopped: bool = False) -> None:
+        """Leave in the notebook what came of it, in place of the bar; elsewhere nothing.
+
+        Args:
+            stopped: Whether it was stopped, or something went wrong.
+        """
+        if self._id is None:
+            return
+        counts, took = self._counts, format_duration(time.monotonic() - self._began_s)
+        done = f"{counts.total - counts.pending:,}/{counts.total:,} cases" if counts.total else ""
+        bad = f"{counts.unsuccessful:,} failed" if counts.unsuccessful else ""
+        self._show("", " · ".join(filter(None, ["stopped" if stopped else "", done, bad, took])))
+
     def _display(self, progress: Progress) -> None:
-        display: Any = sys.modules["IPython"].display
         counts = progress.counts
-        text = _words(progress)
         if progress.phase == "running":
-            self._done = counts.total - counts.pending  # the other phases do not tell
-        value = f' value="{self._done}"' if progress.phase in ("running", "gathering") else ""
-        bar = f'<progress max="{max(counts.total, 1)}"{value} style="width: 20em"></progress>'
-        bundle = {"text/html": f"<div>{bar} {safe_html(text)}</div>", "text/plain": text}
+            self._counts = counts  # the other phases do not tell
+        done = self._counts.total - self._counts.pending
+        value = f' value="{done}"' if progress.phase in ("running", "gathering") else ""
+        bar = f'<progress max="{max(counts.total, 1)}"{value} style="width: 20em"></progress> '
+        self._show(bar, _words(progress))
+
+    def _show(self, bar: str, text: str) -> None:
+        display: Any = sys.modules["IPython"].display
+        bundle = {"text/html": f"<div>{bar}{safe_html(text)}</div>", "text/plain": text}
         if self._id is None:
             self._id = f"scythe-{id(self)}-{time.monotonic_ns()}"
             display.display(bundle, raw=True, display_id=self._id)

@@ -18,6 +18,7 @@ from scythe_cli.analysis.records import (
     TableRecord,
     TableSummary,
 )
+from scythe_cli.core.records import offered
 from scythe_cli.errors import ScytheError, StorageError, first_line
 from scythe_cli.run.ledger import POLARS_ERRORS
 from scythe_cli.run.stored_run import StoredRun
@@ -54,7 +55,11 @@ def _reading_this_run(method: Callable[Concatenate[Run, _P], _T]) -> Callable[Co
     return told
 
 
-@dataclass(frozen=True)
+_NOT_OFFERED = ("layout", "status_from", "storage", "table_key", "table_keys", "tables_are_current")
+"""What the program itself needs of a run."""
+
+
+@dataclass(frozen=True, repr=False)
 class Run(StoredRun):
     """One run.
 
@@ -62,6 +67,13 @@ class Run(StoredRun):
         storage: Where it is kept.
         layout: Its keys.
     """
+
+    def __repr__(self) -> str:
+        return f"<run {self.experiment_id!r} in {self.storage.location}>"
+
+    def __dir__(self) -> list[str]:
+        """What the Tab key offers."""
+        return offered(self, dir(type(self)), _NOT_OFFERED)
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
@@ -124,18 +136,20 @@ class Run(StoredRun):
             return self.table("scalars", files=files).collect()
 
     @_reading_this_run
-    def to_pandas(self, name: str = "scalars", *, files: bool = False) -> pd.DataFrame:
-        """A final table as pandas, with its MultiIndex.
+    def to_pandas(self, name: str = "scalars", *, ids: bool = False, files: bool = False) -> pd.DataFrame:
+        """A final table as pandas: inputs and outputs as columns, `sort_index` as the index.
 
         Args:
             name: Its name.
-            files: Whether its index gets a level for each input file, with the names of the source files.
+            ids: Whether it comes as it is stored: ids and inputs are the levels of its MultiIndex then.
+            files: Whether it gets a column, or level, for each input file, with the names of the source files.
         """
         from scythe_cli.analysis.results.source_names import named_pandas
-        from scythe_cli.analysis.results.tables import read_pandas
+        from scythe_cli.analysis.results.tables import plain_index, read_pandas
 
-        frame = read_pandas(self.storage, self.table_key(name))
-        return named_pandas(self, frame) if files else frame
+        key = self.table_key(name)
+        frame = read_pandas(self.storage, key, None if ids else plain_index(self, name))
+        return named_pandas(self, frame, as_columns=not ids) if files else frame
 
     @_reading_this_run
     def show(self, table: str = "scalars", rows: int = 10) -> TableSummary:

@@ -111,6 +111,8 @@ def make_console(stream: IO[str]) -> Console:
         markup=False,
         emoji=False,
         highlight=False,
+        # `!scythe` in a cell has a terminal of its own, but what moves the cursor stays in the notebook as it is
+        force_terminal=False if "JPY_PARENT_PID" in os.environ else None,
         color_system=None if "NO_COLOR" in os.environ else "auto",
     )
     if not console.is_terminal:

@@ -149,7 +149,7 @@ def output_of(run: Run, experiment: RegisteredExperiment[Any, Any]) -> Any:
         column.name: None if (uri := files.get(column.name)) is None else located(str(uri))
         for column in output_files(model)
     }
-    values["dataframes"] = {name: run.to_pandas(name) for name in run.table_keys() if name not in _NO_RESULTS}
+    values["dataframes"] = {name: run.to_pandas(name, ids=True) for name in run.table_keys() if name not in _NO_RESULTS}
     try:
         return model.model_validate(values, strict=False, by_alias=True, by_name=True)
     except ValidationError:

@@ -5,6 +5,7 @@ No colors, scripts or resources of its own, so that it fits every theme; all tex
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from html import escape
@@ -15,7 +16,7 @@ from pydantic import BaseModel
 from scythe_cli.core.quantities import format_duration, format_size
 from scythe_cli.core.text import visible
 
-__all__ = ["facts_html", "record_html", "safe_html"]
+__all__ = ["facts_html", "list_html", "record_html", "safe_html"]
 
 _MOST_ROWS = 20
 _MOST_ITEMS = 12
@@ -40,6 +41,11 @@ def facts_html(rows: Iterable[tuple[str, Any]]) -> str:
     return f"<table><tbody>{''.join(lines)}</tbody></table>"
 
 
+def list_html(items: Sequence[Any]) -> str:
+    """A list of records as a table with a row for each."""
+    return f"<div>{_cell('', list(items))}</div>" if items else "<div>none</div>"
+
+
 def _cell(name: str, value: Any) -> str:
     """A value as HTML; lists of records or of rows as a table."""
     if isinstance(value, BaseModel):
@@ -59,6 +65,8 @@ def _cell(name: str, value: Any) -> str:
 def _fields(item: Any) -> dict[str, Any] | None:
     if isinstance(item, BaseModel):
         return {name: getattr(item, name) for name in type(item).model_fields}
+    if dataclasses.is_dataclass(item):
+        return {each.name: getattr(item, each.name) for each in dataclasses.fields(item)}
     return {str(key): value for key, value in cast("dict[Any, Any]", item).items()} if isinstance(item, dict) else None
 
 
@@ -94,6 +102,8 @@ def _plain(name: str, value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.6g}"
+    if isinstance(value, list):
+        return ", ".join(_plain("", item) for item in cast("list[Any]", value))
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M:%S")
     return str(value)

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TypeVar
+
 from pydantic import BaseModel, ConfigDict
 
 from scythe_cli.core.states import State
 
-__all__ = ["StateCounts"]
+__all__ = ["Record", "RecordList", "StateCounts", "offered"]
+
+_T = TypeVar("_T")
+
+
+def offered(thing: object, names: Iterable[str], hidden: Iterable[str] = ()) -> list[str]:
+    """What the Tab key offers after a dot: the public names but those for the program itself, and the usual others."""
+    public = {name for name in names if not name.startswith("_")} - {*hidden}
+    return sorted(public | {name for name in object.__dir__(thing) if name.startswith("_")})
+
+
+class RecordList(list[_T]):
+    """A list of records, which a notebook shows as a table."""
+
+    def _repr_html_(self) -> str:
+        from scythe_cli.core.html import list_html
+
+        return list_html(self)
 
 
 class Record(BaseModel):
@@ -19,6 +39,12 @@ class Record(BaseModel):
         from scythe_cli.core.html import record_html
 
         return record_html(self)
+
+    def __dir__(self) -> list[str]:
+        """What the Tab key offers: the fields, and not all that pydantic has."""
+        own = {name for each in type(self).__mro__ if each not in BaseModel.__mro__ for name in vars(each)}
+        fields = {*type(self).model_fields, *type(self).model_computed_fields}
+        return offered(self, {*own, *fields, "model_dump", "model_dump_json"}, ("model_config",))
 
 
 class StateCounts(Record):
@@ -44,3 +70,7 @@ class StateCounts(Record):
     def of(self, state: State) -> int:
         """The count of one state."""
         return int(getattr(self, state.value))
+
+    def told(self) -> str:
+        """The states that there are, in words: `299 succeeded, 1 failed`."""
+        return ", ".join(f"{self.of(state):,} {state.value}" for state in State if self.of(state))

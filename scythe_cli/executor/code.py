@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 
 from scythe_cli.errors import CodeChangedError
 from scythe_cli.model.experiment import RegisteredExperiment
+from scythe_cli.model.functions.content import content_of, is_importable
+from scythe_cli.model.functions.plain import PLAIN, function_name
 from scythe_cli.model.functions.reference import ExperimentTarget, target_of
 
 __all__ = [
@@ -53,7 +55,7 @@ def code_of(experiment: RegisteredExperiment[Any, Any], root: Path | None) -> di
 
     Returns:
         From the path of each file, seen from `root` where it lies below, to the first 16 digits of a SHA-256 of its
-        syntax tree; None where the function has no source file, as in a notebook, or is a workflow.
+        syntax tree; the same for a function that is sent itself, by its name. None for a workflow.
     """
     sources = _sources_of(experiment, Path.cwd() if root is None else root)
     return None if sources is None else {source.name: source.hash for source in sources}
@@ -87,8 +89,8 @@ def target_of_code(
         return target
     raise_if_changed(differing_code({source.name: source.hash for source in sources}, code))
     # what is sent itself is not loaded from its file
-    sent = _source_of(inspect.unwrap(experiment.fn)) if target.is_by_value else None
-    return replace(target, sources=tuple(source for source in sources if source.path != str(sent)))
+    sent = ("", str(_source_of(inspect.unwrap(experiment.fn)))) if target.is_by_value else ("",)
+    return replace(target, sources=tuple(source for source in sources if source.path not in sent))
 
 
 def check_sources(target: ExperimentTarget) -> None:
@@ -146,10 +148,10 @@ def shared_differences(now: Mapping[str, str], then: Mapping[str, str]) -> list[
 
 
 class Source(NamedTuple):
-    """A source file.
+    """A source file, or a function that is sent itself.
 
     Attributes:
-        path: Where it is.
+        path: Where it is; empty for a function.
         name: The path for people, seen from the project's folder.
         hash: That of its syntax tree.
         mtime_ns: When it was changed last, when this was its hash.
@@ -167,17 +169,24 @@ def _sources_of(experiment: RegisteredExperiment[Any, Any], root: Path) -> list[
     """The source files of an experiment, by name; see `code_of`."""
     if type(experiment) is not RegisteredExperiment:
         return None  # a workflow of a fleet: its tasks may be anywhere
-    entry = _source_of(inspect.unwrap(experiment.fn))
-    if entry is None:
-        return None
     root = root.resolve()
-    todo = [entry]
-    for model in (experiment.input_validator_type, experiment.output_validator_type):
-        file = _source_of(model)
-        if file is not None and _is_own(file, root):
-            todo.append(file)
-    base = entry.parent if not entry.is_relative_to(root) else root
+    fn: Any = getattr(experiment.fn, PLAIN, experiment.fn)
+    entry = _source_of(inspect.unwrap(experiment.fn))
+    models = (experiment.input_validator_type, experiment.output_validator_type)
     sources: dict[str, Source] = {}
+    todo: list[Path] = []
+    is_plain = fn is not experiment.fn
+    if entry is None or "<locals>" in experiment.fn.__qualname__ or (is_plain and not is_importable(fn)):
+        content = content_of(fn if is_plain else (fn, *models))
+        name = f"{function_name(fn)}()"
+        sources[name] = Source("", name, content.hash, 0, 0)
+        files = [_source_of(module) for module in content.modules]
+        todo += [file for file in files if file is not None and _is_own(file, root)]
+    if entry is not None and not (is_plain and sources):
+        todo.append(entry)
+    files = [_source_of(model) for model in models]
+    todo += [file for file in files if not is_plain and file is not None and _is_own(file, root)]
+    base = root if entry is None or entry.is_relative_to(root) else entry.parent
     while todo:
         file = todo.pop()
         name = file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name

@@ -56,6 +56,7 @@ __all__ = [
     "own_extra",
     "schema_of",
     "unit_of",
+    "values_of",
 ]
 
 
@@ -227,6 +228,14 @@ def _column(name: str, info: FieldInfo, kind: Kind) -> Column:
         encode=kind.encode,
         decode=kind.decode,
     )
+
+
+def values_of(models: Sequence[BaseModel], name: str) -> list[Any]:
+    """The values of a field of some instances; an attribute of its name may be something else."""
+    try:
+        return [model.__dict__[name] for model in models]
+    except KeyError:  # a value beyond the fields
+        return [getattr(model, name) for model in models]
 
 
 def schema_of(columns: Sequence[Column]) -> pa.Schema:

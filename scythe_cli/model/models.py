@@ -290,7 +290,7 @@ class ExperimentInputSpec(BaseSpec):
         for column in columns:
             is_kept = pa.types.is_temporal(column.type) and not column.is_json
             # what pydantic writes of other values is what the tables hold
-            values[column.name] = _part(original if is_kept else dumped, column.name.split("."))
+            values[column.name] = _part(vars(original) if is_kept else dumped, column.name.split("."))
         return values
 
     def construct_output_key(self, field_name: str, fpath: Path) -> str:
@@ -312,7 +312,8 @@ def _seed_outside_of_runs(spec: ExperimentInputSpec) -> int:
     original = spec if spec._original_spec is None else spec._original_spec  # pyright: ignore[reportPrivateUsage]
     extra = original.model_extra or {}
     columns = [*input_columns(type(original)), *map(extra_column, extra)]
-    cells = [(column, getattr(original, column.name)) for column in columns]
+    values = {**vars(original), **extra}  # an attribute of a plain function's spec need not be the field of its name
+    cells = [(column, values[column.name]) for column in columns]
     arrays = [column.array([_content_of(value) if column.is_file else value]) for column, value in cells]
     # a table without columns has no rows
     arrays.append(array_of([0], pa.int64()))

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from scythe_cli.arrow.build import array_of, integer_cells, numbers, repeated, texts_of_width
 from scythe_cli.arrow.seeds import HIDDEN
 from scythe_cli.errors import SpecsError
-from scythe_cli.model.columns import Column, columns_of, decoder_of, extra_column, input_columns, schema_of
+from scythe_cli.model.columns import Column, columns_of, decoder_of, extra_column, input_columns, schema_of, values_of
 from scythe_cli.model.kinds import ColumnError, Convert, keys_of
 from scythe_cli.model.models import ExperimentInputSpec
 
@@ -70,7 +70,7 @@ def table_from_specs(specs: Sequence[ExperimentInputSpec], model: type[Experimen
     arrays: list[pa.Array[Any]] = []
     fields: list[pa.Field[Any]] = []
     for column in input_columns(model):
-        arrays.append(_array(column, [getattr(spec, column.name) for spec in specs]))
+        arrays.append(_array(column, values_of(specs, column.name)))
         fields.append(column.field)
     extra_names = dict.fromkeys(name for spec in specs for name in spec.model_extra or {})
     for name in extra_names:

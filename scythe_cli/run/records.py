@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from pydantic import Field
 
@@ -61,6 +62,29 @@ class RunErrors(Record):
     failing_errors: list[SpecError] = Field(
         default=[], description="the last attempt of each of these specs, at most the limit asked for"
     )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: what failed alike, and then case by case."""
+        from scythe_cli.core.html import facts_html, safe_html
+
+        rows = [
+            ("run", self.experiment_id),
+            ("cases", self.counts.told()),
+            ("problems", [_told_group(group) for group in self.groups]),
+            ("case by case", [_told_error(error) for error in self.errors]),
+            ("to be tried again", [_told_group(group) for group in self.failing]),
+        ]
+        return f"<div><b>{safe_html('Errors' if self.counts.unsuccessful else 'No errors')}</b>{facts_html(rows)}</div>"
+
+
+def _told_group(group: ErrorGroup) -> dict[str, Any]:
+    what = {"state": group.state.value, "error": group.error_type, "message": group.message, "place": group.place}
+    return {**what, "cases": group.count, "rows": group.rows}
+
+
+def _told_error(error: SpecError) -> dict[str, Any]:
+    message = error.traceback or error.message
+    return {"row": error.sort_index, "state": error.state.value, "error": error.error_type, "traceback": message}
 
 
 class RunningSpec(Record):

@@ -15,7 +15,7 @@ import pyarrow as pa
 from pydantic import ConfigDict, Field, PydanticUserError, TypeAdapter, ValidationError
 
 from scythe_cli.errors import SpecsError, first_line
-from scythe_cli.model.columns import Column, input_columns
+from scythe_cli.model.columns import Column, input_columns, values_of
 from scythe_cli.model.kinds import ColumnError
 from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.model.spec_rows import spec_factory
@@ -250,13 +250,13 @@ def round_trip_problem(model: type[ExperimentInputSpec], inputs: pa.Table, label
         if isinstance(spec, ValidationError):
             return _refusal(spec, label(row), one)
         for column in columns:
-            cells, misfits = encode_values(column, [getattr(spec, column.name)])
+            cells, misfits = encode_values(column, values_of([spec], column.name))
             before, after = one.column(column.name)[0].as_py(), cells[0].as_py()
             # repr tells nan from nan and -0.0 from 0.0 the way that is wanted here
             if misfits or repr(before) != repr(after):
                 return (
                     f"{label(row)}: read again, field {column.name!r} changes from {show_value(before)} "
-                    f"to {show_value(getattr(spec, column.name) if misfits else after)}"
+                    f"to {show_value(values_of([spec], column.name)[0] if misfits else after)}"
                 )
     return None
 
@@ -274,7 +274,7 @@ def _all_survive(
     if any(isinstance(spec, ValidationError) for spec in specs):
         return False
     for column in columns:
-        cells, misfits = encode_values(column, [getattr(spec, column.name) for spec in specs])
+        cells, misfits = encode_values(column, values_of(specs, column.name))
         before = batch.column(column.name)
         if misfits or (not before.equals(cells) and repr(before.to_pylist()) != repr(cells.to_pylist())):
             return False

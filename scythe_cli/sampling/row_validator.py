@@ -6,13 +6,12 @@ import gc
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any
 
 import pyarrow as pa
 from pydantic import TypeAdapter, ValidationError
 
-from scythe_cli.model.columns import Column
+from scythe_cli.model.columns import Column, values_of
 from scythe_cli.model.kinds import keys_of
 from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.sampling.cells.changes import Changes
@@ -99,7 +98,7 @@ class RowValidator:
                     if column.name in self._extras:
                         values = [None if spec is None else spec.model_extra.get(column.name) for spec in specs]
                     else:
-                        values = list(map(attrgetter(column.name), specs)) if is_whole else _values(column.name, specs)
+                        values = values_of(specs, column.name) if is_whole else _values(column.name, specs)
                     self.changes[column.name].note(values)
                     array, misfits = encode_values(column, values)
                     done.append(array)
@@ -172,7 +171,8 @@ class RowValidator:
 
 
 def _values(name: str, specs: Sequence[Any]) -> list[Any]:
-    return [None if spec is None else getattr(spec, name) for spec in specs]
+    # an attribute of a plain function's model need not be the field of its name
+    return [None if spec is None else spec.__dict__[name] for spec in specs]
 
 
 @contextmanager

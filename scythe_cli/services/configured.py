@@ -11,6 +11,7 @@ from scythe_cli.config.file import CONFIG_NAME
 from scythe_cli.config.location import environment_has
 from scythe_cli.config.schema import Config, ExperimentConfig
 from scythe_cli.core.cores import usable_cores
+from scythe_cli.core.records import offered
 from scythe_cli.core.text import hint_for
 from scythe_cli.engines.entry_points import check_engine_name, get_engine
 from scythe_cli.errors import ConfigError, EntrypointError, NotFoundError, UsageError
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from scythe_cli.storage.base import Storage
 
 __all__ = ["ConfiguredProject", "engine_name_of"]
+
+
+_NOT_OFFERED = ("config", "cores", "engine_named", "engine_of", "experiment_of", "load_run", "settings_of")
+"""What the program itself needs of a project."""
 
 
 def engine_name_of(engine: str | None, config: Config) -> str:
@@ -56,6 +61,18 @@ class ConfiguredProject:
     config: Config
     location: str
     engine_name: str
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from scythe_cli.core.html import facts_html
+
+        shown = {"folder": self.root, "configuration": self.config_path, "runs in": self.location}
+        rows = [*shown.items(), ("engine", self.engine_name), ("experiments", self.experiment_names())]
+        return f"<div><b>Project</b>{facts_html(rows)}</div>"
+
+    def __dir__(self) -> list[str]:
+        """What the Tab key offers."""
+        return offered(self, dir(type(self)), _NOT_OFFERED)
 
     @cached_property
     def engine(self) -> Engine:

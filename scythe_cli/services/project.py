@@ -311,7 +311,7 @@ class Project(ConfiguredProject):
             workers: Processes of the local engine.
             max_failures: Stop when that many specs have ended without success.
             accept_new_code: Go on although the code has changed since; outcomes tell it then, and are not reused.
-            function: The function of a run of `scythe_cli.map`, or `module:function`.
+            function: The function of a run of `scythe_cli.map`, whose code may have changed, or `module:function`.
             progress: Called as the run goes on; in a notebook, a bar below the cell unless given.
             stop: Stops the run when it is triggered.
 
@@ -329,18 +329,19 @@ class Project(ConfiguredProject):
         run = self.run(reference)
         experiment = self.experiment_of(run, function)
         allocated_with = run.manifest.engine if run.manifest else None
-        return retry_run(
-            run,
-            experiment,
-            self.engine_named(engine or allocated_with or self.engine_name),
-            only=RETRIED if only is None else only,
-            root=self.root,
-            workers=workers or self.workers,
-            max_failures=max_failures,
-            accept_new_code=accept_new_code,
-            stop=stop,
-            progress=notebook_progress(progress),
-        )
+        with notebook_progress(progress) as show:
+            return retry_run(
+                run,
+                experiment,
+                self.engine_named(engine or allocated_with or self.engine_name),
+                only=RETRIED if only is None else only,
+                root=self.root,
+                workers=workers or self.workers,
+                max_failures=max_failures,
+                accept_new_code=accept_new_code or callable(function),
+                stop=stop,
+                progress=show,
+            )
 
     def verify(
         self, reference: str = "latest", *, n: int = 10, function: Any = None, stop: StopSignal | None = None

@@ -20,10 +20,11 @@ from scythe_cli.analysis.notebook import NotebookProgress, in_notebook, notebook
 from scythe_cli.analysis.records import QueryColumn, QueryResult
 from scythe_cli.analysis.run import Run
 from scythe_cli.core.progress import Progress
-from scythe_cli.core.records import StateCounts
+from scythe_cli.core.records import RecordList, StateCounts
 from scythe_cli.core.states import State
+from scythe_cli.run.catalog import VersionRecord
 from scythe_cli.run.ledger import write_part
-from scythe_cli.run.records import ErrorGroup, SpecError
+from scythe_cli.run.records import ErrorGroup, RunErrors, SpecError
 from scythe_cli.services.records import AllocateResult
 from scythe_cli.storage.opening import open_storage
 from tests.made_runs import LAYOUT, make_run, outcomes
@@ -130,9 +131,43 @@ def test_a_run_shows_how_it_stands(tmp_path: Path) -> None:
     text = " ".join(check(run._repr_html_()).text.split())
 
     assert f"run {LAYOUT.experiment_id}" in text
-    assert "states 3 succeeded, 1 pending" in text
+    assert "cases 3 succeeded, 1 pending" in text
+    assert LAYOUT.experiment_id in repr(run)
     storage.write_bytes(LAYOUT.manifest, b"\x00")
     assert "problem" in check(Run(storage, LAYOUT)._repr_html_()).text
+
+
+@given(st.text() | st.just(HOSTILE))
+def test_lists_and_errors_are_tables_of_escaped_text(text: str) -> None:
+    one = SpecError(
+        sort_index=7, state=State.FAILED, attempt=1, error_type=text, message=text, traceback=text, duration_s=1.0
+    )
+    group = ErrorGroup(state=State.FAILED, error_type=text, place=text, message=text, count=2, rows=[7, 8])
+    counts = StateCounts(succeeded=3, failed=2)
+    seen = check(RunErrors(experiment_id=text, counts=counts, groups=[group], errors=[one])._repr_html_())
+    words = " ".join(seen.text.split())
+    assert "cases 3 succeeded, 2 failed" in words
+    assert "2 7, 8" in words
+    versions = RecordList(VersionRecord(text, f"v1.{n}.0", 1, None) for n in range(30))
+    assert "and 10 more" in check(versions._repr_html_()).text
+    assert versions[:1] == [versions[0]]
+    assert check(RecordList()._repr_html_()).text.split() == ["none"]
+
+
+def test_tab_offers_what_people_need(tmp_path: Path) -> None:
+    public = [name for name in dir(scythe_cli) if not name.startswith("_")]
+    assert public == sorted(name for name in scythe_cli.__all__ if not name.startswith("_"))
+    run = Run(open_storage(str(tmp_path)), LAYOUT)
+    offered = [name for name in dir(run) if not name.startswith("_")]
+    assert {"scalars", "to_pandas", "errors", "plot", "query"} <= {*offered}
+    assert not {"layout", "status_from", "table_keys"} & {*offered}
+    project = scythe_cli.open_project(start=tmp_path)
+    assert {"map", "allocate", "runs", "run"} <= {*dir(project)}
+    assert not {"engine_named", "settings_of"} & {*dir(project)}
+    assert "folder" in check(project._repr_html_()).text
+    fields = {"succeeded", "failed", "timeout", "crashed", "cancelled", "pending", "total", "unsuccessful", "of"}
+    own = {*fields, "told", "model_dump", "model_dump_json"}
+    assert {name for name in dir(StateCounts()) if not name.startswith("_")} == own
 
 
 # progress
@@ -159,21 +194,31 @@ def moment(done: int, phase: Any = "running", detail: str | None = None) -> Prog
 def test_in_a_notebook_one_display_is_updated(monkeypatch: pytest.MonkeyPatch) -> None:
     notebook = Notebook(kernel=True)
     monkeypatch.setitem(sys.modules, "IPython", notebook)
-    show = notebook_progress(None)
-    assert isinstance(show, NotebookProgress)
-
-    show(moment(0, "checking", HOSTILE))
-    for done in range(301):
-        show(moment(done))
-    show(moment(300, "gathering", "final tables"))
+    with notebook_progress(None) as show:
+        assert isinstance(show, NotebookProgress)
+        show(moment(0, "checking", HOSTILE))
+        for done in range(301):
+            show(moment(done))
+        show(moment(300, "gathering", "final tables"))
 
     assert [kind for kind, _, _ in notebook.calls] == ["display"] + ["update"] * (len(notebook.calls) - 1)
     assert len({name for _, _, name in notebook.calls}) == 1
     assert len(notebook.calls) < 30
-    assert notebook.calls[-2][1]["text/plain"] == "300/300 · 10/s"
-    assert notebook.calls[-1][1]["text/plain"] == "gathering final tables"
+    assert notebook.calls[-3][1]["text/plain"] == "300/300 · 10/s"
+    assert notebook.calls[-2][1]["text/plain"] == "gathering final tables"
+    assert notebook.calls[-1][1]["text/plain"].startswith("300/300 cases · ")
+    with pytest.raises(KeyboardInterrupt):
+        _interrupted_at(100)
+    assert notebook.calls[-1][1]["text/plain"].startswith("stopped · 100/300 cases · ")
     for _, bundle, _ in notebook.calls:
         check(bundle["text/html"])
+
+
+def _interrupted_at(done: int) -> None:
+    with notebook_progress(None) as show:
+        assert show is not None
+        show(moment(done))
+        raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("kernel", [False, None])
@@ -186,8 +231,9 @@ def test_elsewhere_nothing_is_shown_unless_it_is_asked_for(
     else:
         monkeypatch.setitem(sys.modules, "IPython", notebook)
     assert not in_notebook()
-    assert notebook_progress(None) is None
-    assert notebook_progress(print) is print
+    with notebook_progress(None) as nothing, notebook_progress(print) as asked_for:
+        assert nothing is None
+        assert asked_for is print
 
     stream = io.StringIO()
     show = NotebookProgress(stream)
@@ -218,7 +264,7 @@ def test_from_a_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(monthly, pl.LazyFrame)
     assert monthly.select(pl.col("kwh").sum()).collect().item() == 120.0
     assert run.to_pandas().shape[0] == 2
-    assert "states 2 succeeded, 1 failed" in " ".join(check(run._repr_html_()).text.split())
+    assert "cases 2 succeeded, 1 failed" in " ".join(check(run._repr_html_()).text.split())
 
 
 @pytest.mark.processes
@@ -228,7 +274,7 @@ def test_ipython_is_never_loaded(tmp_path: Path) -> None:
         "import sys; sys.path.insert(0, '.')\n"
         "from scythe_cli.analysis.notebook import notebook_progress\n"
         "from scythe_cli.core.records import StateCounts\n"
-        "StateCounts()._repr_html_(); assert notebook_progress(None) is None\n"
+        "StateCounts()._repr_html_(); assert notebook_progress(None).__enter__() is None\n"
         "print(*sorted({'IPython', 'pandas', 'polars', 'rich'} & sys.modules.keys()))"
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -177,13 +177,19 @@ def test_tables_are_shown_and_fetched(store: Storage, tmp_path: Path) -> None:
     y = next(column for column in summary.columns if column.name == "y")
     assert (y.min, y.max, y.is_index, y.n_null) == (0.0, 9.0, False, 0)
     assert run.scalars()["y"].to_list() == [0.0, 1.0, 4.0, 9.0]
-    assert run.to_pandas("monthly").index.names[-1] == "sort_subindex"
+    stored, plain = run.to_pandas("monthly", ids=True), run.to_pandas("monthly")
+    assert stored.index.names[-1] == "sort_subindex"
+    assert plain.index.names == ["sort_index", "month", "sort_subindex"]
+    ids = ["experiment_id", "workflow_run_id", "root_workflow_run_id"]
+    inputs = [name for name in stored.index.names if name not in (*ids, *plain.index.names)]
+    pd.testing.assert_frame_equal(plain, stored.droplevel(ids).reset_index(inputs))
+    assert run.to_pandas().index.names == ["sort_index"]
     dest = tmp_path / "out"
     fetched = run.fetch(dest, tables=["scalars", "monthly"], format="csv")
     assert [Path(f.path).name for f in fetched] == ["scalars.csv", "monthly.csv"]
     assert pl.read_csv(dest / "monthly.csv")["e"].sum() == 6.0
     run.fetch(dest)
-    pd.testing.assert_frame_equal(pd.read_parquet(dest / "scalars.pq"), run.to_pandas())
+    pd.testing.assert_frame_equal(pd.read_parquet(dest / "scalars.pq"), run.to_pandas(ids=True))
     assert sorted(p.name for p in dest.iterdir() if not p.name.startswith(".")) == [
         "errors.pq",
         "monthly.csv",

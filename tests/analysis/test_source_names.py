@@ -41,7 +41,8 @@ def run(storage: Storage, tmp_path: Path) -> Run:
 def test_tables_do_not_depend_on_where_a_run_is_kept(run: Run) -> None:
     for name in ("scalars", "result_file_refs", "monthly"):
         assert "weather" not in run.table(name).collect_schema()
-        assert "weather" not in run.to_pandas(name).index.names
+        assert "weather" not in run.to_pandas(name, ids=True).index.names
+        assert "weather" not in run.to_pandas(name).columns
     assert "weather" not in run.scalars().columns
 
 
@@ -51,10 +52,14 @@ def test_names_of_source_files_stand_beside_any_table(run: Run, table: str) -> N
     times = 2 if table == "monthly" else 1
     assert frame["weather"].to_list() == [name for name in SUCCEEDED for _ in range(times)]
     assert frame.drop("weather").equals(run.table(table).collect())
-    pandas = run.to_pandas(table, files=True)
+    plain = run.to_pandas(table, files=True)
+    assert plain.columns[0] == "weather"
+    assert plain["weather"].to_list() == frame["weather"].to_list()
+    assert plain.drop(columns="weather").equals(run.to_pandas(table))
+    pandas = run.to_pandas(table, ids=True, files=True)
     assert pandas.index.names[-1] == "weather"
     assert pandas.index.get_level_values("weather").to_list() == frame["weather"].to_list()
-    assert pandas.droplevel("weather").equals(run.to_pandas(table))
+    assert pandas.droplevel("weather").equals(run.to_pandas(table, ids=True))
 
 
 def test_rows_are_grouped_by_file_in_sql(run: Run) -> None:

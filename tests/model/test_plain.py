@@ -25,7 +25,14 @@ import scythe_cli
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec, input_columns
 from scythe_cli.errors import RegistrationError
 from scythe_cli.model.experiment import RegisteredExperiment
-from scythe_cli.model.functions.plain import experiment_of, function_name, output_of, plain_experiment
+from scythe_cli.model.functions.plain import (
+    PlainInput,
+    experiment_of,
+    function_name,
+    output_of,
+    plain_experiment,
+)
+from scythe_cli.model.spec_rows import build_specs, table_from_specs, with_meta
 from scythe_cli.registry import ExperimentRegistry
 
 
@@ -164,6 +171,33 @@ def test_any_callable_is_an_experiment(function: Callable[..., Any], cells: dict
     assert "<" not in experiment.name
 
 
+NAMES = sorted(name for name in dir(PlainInput) if not name.startswith("_") and name != "model_config")
+
+
+@pytest.mark.parametrize(
+    "names", [[name] for name in [*NAMES, "seed", "self", "cls", "args", "spec", "model_x"]] + [NAMES]
+)
+def test_a_parameter_may_have_any_name(names: list[str]) -> None:
+    """It is what it is, and what a spec has under that name is there all the same."""
+
+    def f(**values: float) -> float:
+        return sum(values.values())
+
+    experiment = plain_experiment(f, columns=dict.fromkeys(names, float))
+    model = experiment.input_validator_type
+    columns = pa.table({name: [1.5, 2.5] for name in names})
+    specs = build_specs(with_meta(columns, "e", "r"), model)
+    assert [experiment(spec).model_extra for spec in specs] == [{"value": n * len(names)} for n in (1.5, 2.5)]
+    assert table_from_specs(specs, model).equals(columns)
+    one = specs[0]
+    one.log("a line")
+    assert one.model_dump()[names[0]] == one.index_values()[names[0]] == 1.5
+    assert one.model_copy(update={names[0]: 4.0}).__dict__[names[0]] == 4.0
+    assert isinstance(one._row_seed(), int)
+    assert (one.computed_features, one.result_stem) == ({}, "00000000")
+    assert {*names} <= {*model.model_json_schema()["properties"]}
+
+
 def test_a_path_is_a_file(tmp_path: Path) -> None:
     def f(weather: Path, more: Path | None = None) -> int:
         return len(Path(weather).read_text())
@@ -178,15 +212,15 @@ def test_a_path_is_a_file(tmp_path: Path) -> None:
     ("function", "match"),
     [
         (lambda sort_index: 1, "'sort_index' has a name that scythe uses itself"),
-        (lambda log: 1, "'log' has a name that scythe uses itself"),
+        (lambda model_config: 1, "'model_config' has a name that scythe uses itself"),
         (lambda _x: 1, "'_x' has a name that scythe uses itself"),
-        (math.hypot, "cannot tell the parameters of hypot"),
+        (math.hypot, "does not know the parameters of hypot"),
         (3, "is a int, not a function"),
     ],
 )
 def test_what_cannot_be_an_experiment_is_told(function: Any, match: str) -> None:
     with pytest.raises(RegistrationError, match=match) as error:
-        plain_experiment(function, columns={"sort_index": int, "log": int, "_x": int})
+        plain_experiment(function, columns={"sort_index": int, "model_config": int, "_x": int})
     assert error.value.hint or "not a function" in match
 
 

@@ -217,10 +217,30 @@ def test_what_failed_runs_again_with_the_function(home: Path) -> None:
     assert run.scalars()["value"].to_list() == [0.5, 1.0, 1.5]
 
 
+@pytest.mark.processes
+def test_outcomes_are_taken_over_from_the_same_function_and_from_no_other(home: Path) -> None:
+    calls = home / "calls.txt"
+
+    def times(factor: int) -> Any:
+        def f(x: int) -> int:
+            with calls.open("a") as file:
+                file.write(".")
+            return x * factor
+
+        return f
+
+    def run(factor: int) -> tuple[list[int], int]:
+        before = calls.stat().st_size if calls.exists() else 0
+        values = scythe_cli.map(times(factor), [1, 2, 3], name="times", workers=1, reuse=True).scalars()["value"]
+        return values.to_list(), calls.stat().st_size - before
+
+    assert [run(2), run(2), run(3), run(2)] == [([2, 4, 6], 3), ([2, 4, 6], 0), ([3, 6, 9], 3), ([2, 4, 6], 0)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "match"),
     [
-        ({"function": lambda log: log, "cases": {"log": [1]}}, RegistrationError, "scythe uses itself"),
+        ({"function": lambda sort_index: 1, "cases": {"sort_index": [1]}}, RegistrationError, "belongs to the run"),
         ({"function": only, "cases": {"y": [1]}}, SamplingFileError, "the cases: "),
         ({"function": only, "cases": {"x": ["a"]}}, SamplingFileError, "row 0, x: a"),
         ({"function": only, "cases": [1], "execution_timeout": "soon"}, UsageError, "soon"),

@@ -188,11 +188,13 @@ def _limit(connection: duckdb.DuckDBPyConnection, scratch: Path) -> None:
         "autoload_known_extensions": "false",
         "python_enable_replacements": "false",
         "python_scan_all_frames": "false",
-        "enable_progress_bar": "false",
         "TimeZone": "UTC",
     }
     for name, value in settings.items():
         connection.execute(f"SET {name} = {_text(value)}")
+    # in a notebook DuckDB shows a bar, made by ipywidgets; without these it refuses to be told anything of bars
+    if connection.execute("SELECT current_setting('enable_progress_bar')").fetchall() != [(False,)]:
+        connection.execute("SET enable_progress_bar = false")
 
 
 def _lock(connection: duckdb.DuckDBPyConnection) -> None:

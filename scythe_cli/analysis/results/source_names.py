@@ -162,8 +162,8 @@ def named_table(run: StoredRun, table: str, frame: pl.LazyFrame, levels: Sequenc
     return joined.select(*before, *new, *after)
 
 
-def named_pandas(run: StoredRun, frame: pd.DataFrame) -> pd.DataFrame:
-    """A table as pandas reads it, with the names of file inputs as further levels of its index."""
+def named_pandas(run: StoredRun, frame: pd.DataFrame, *, as_columns: bool = False) -> pd.DataFrame:
+    """A table as pandas reads it, with the names of file inputs as further levels of its index, or as first columns."""
     import pandas as pd
 
     index: Any = frame.index
@@ -172,9 +172,11 @@ def named_pandas(run: StoredRun, frame: pd.DataFrame) -> pd.DataFrame:
         return frame
     sort_index = pa.array(index.get_level_values(_SORT).to_numpy(), pa.int64())
     shown = shown_columns(files, "", [*map(str, index.names), *map(str, frame.columns)])
+    names = {to: files.of(name, sort_index).cast(pa.string()).to_pandas() for name, to in shown.items()}
+    if as_columns:
+        return pd.concat([pd.DataFrame({to: texts.to_numpy() for to, texts in names.items()}, index), frame], axis=1)
     levels = [index.get_level_values(position) for position in range(index.nlevels)]
-    levels += [files.of(name, sort_index).cast(pa.string()).to_pandas() for name in files.columns]
-    named = pd.MultiIndex.from_arrays(levels, names=[*index.names, *shown.values()])
+    named = pd.MultiIndex.from_arrays([*levels, *names.values()], names=[*index.names, *names])
     return frame.set_axis(named, axis=0)
 
 

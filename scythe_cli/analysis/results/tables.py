@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from scythe_cli.analysis.records import TableRecord
 from scythe_cli.core.folders import owned_prefix
+from scythe_cli.core.records import RecordList
 from scythe_cli.core.text import hint_for
 from scythe_cli.errors import NotFoundError, StorageError, first_line
 from scythe_cli.model.columns import unit_of
@@ -39,6 +40,7 @@ __all__ = [
     "field_texts",
     "index_levels",
     "local_copy",
+    "plain_index",
     "read_pandas",
     "reading",
     "scan_table",
@@ -48,6 +50,8 @@ __all__ = [
 
 META_COLUMNS = ("experiment_id", "sort_index", "workflow_run_id", "root_workflow_run_id")
 """The first columns of every final table but `errors`: which spec of which run a row belongs to."""
+
+_IDS = tuple(name for name in META_COLUMNS if name != "sort_index")
 
 NO_TABLES_HINT = "`scythe status` shows its progress; `scythe results fetch --partial` takes what is there."
 
@@ -92,8 +96,13 @@ def scan_table(storage: Storage, key: str) -> pl.LazyFrame:
         return pl.scan_parquet(local_copy(storage, key), glob=False)
 
 
-def read_pandas(storage: Storage, key: str) -> pd.DataFrame:
-    """A final table as pandas, with its MultiIndex.
+def read_pandas(storage: Storage, key: str, index: Sequence[str] | None = None) -> pd.DataFrame:
+    """A final table as pandas.
+
+    Args:
+        storage: Where it is.
+        key: Its key.
+        index: The columns that are its index, in place of its MultiIndex; ids are left out then.
 
     Raises:
         StorageError: If it cannot be read.
@@ -102,10 +111,37 @@ def read_pandas(storage: Storage, key: str) -> pd.DataFrame:
 
     try:
         with reading(storage, key):
-            return pd.read_parquet(local_copy(storage, key))
+            path = local_copy(storage, key)
+            return pd.read_parquet(path) if index is None else _with_index(pq.read_table(path), index)
     except (LookupError, TypeError, AttributeError) as error:
         # what the table says of its index for pandas is JSON, which pandas and pyarrow take to be whole
         raise StorageError(f"{storage.uri(key)} has damaged pandas metadata") from error
+
+
+def _with_index(table: pa.Table, index: Sequence[str]) -> pd.DataFrame:
+    """A table as pandas, without ids: nothing is made of a million texts that are all different."""
+    described: Any = json.loads((table.schema.metadata or {}).get(b"pandas", b"{}"))
+    table = table.select([name for name in table.column_names if name not in _IDS])
+    if described:
+        described["index_columns"] = list(index)
+        described["columns"] = [column for column in described["columns"] if column["name"] not in _IDS]
+        table = table.replace_schema_metadata({b"pandas": json.dumps(described).encode()})
+    return table.to_pandas()
+
+
+def plain_index(run: StoredRun, name: str) -> list[str]:
+    """The index of a table whose inputs are columns: `sort_index`, and the levels that are the table's own.
+
+    Raises:
+        StorageError: If the table cannot be read.
+    """
+    keys = run.table_keys()
+    levels: dict[str, list[str]] = {}
+    for each in {name, "scalars"} & keys.keys():
+        with reading(run.storage, keys[each]):
+            levels[each] = index_levels(pq.read_schema(local_copy(run.storage, keys[each])))
+    of_spec = {*META_COLUMNS, *levels.get("scalars", ())} - {"sort_index"}
+    return [level for level in levels.get(name, ()) if level not in of_spec]
 
 
 def table_key(run: StoredRun, name: str) -> str:
@@ -145,9 +181,9 @@ def choose_columns(names: Sequence[str], known: Sequence[str], table: str) -> li
     return list(dict.fromkeys(names))
 
 
-def describe_tables(run: StoredRun) -> list[TableRecord]:
+def describe_tables(run: StoredRun) -> RecordList[TableRecord]:
     """Size and shape of the final tables, by name; the shape is None for files that are not Parquet."""
-    records: list[TableRecord] = []
+    records = RecordList[TableRecord]()
     for name, key in sorted(run.table_keys().items()):
         n_rows = n_columns = None
         path = local_copy(run.storage, key)

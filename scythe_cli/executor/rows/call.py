@@ -271,7 +271,7 @@ class Leaf:
             return spec
         local: dict[str, Path] = {}
         for name in self._input_files:
-            reference = getattr(spec, name)
+            reference = vars(spec)[name]
             if reference is None:
                 continue
             path = self._fetch(name, reference)

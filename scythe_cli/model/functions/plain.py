@@ -20,6 +20,7 @@ import dataclasses
 import functools
 import inspect
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
@@ -42,6 +43,7 @@ from scythe_cli.model.functions.signature import check_input_model
 from scythe_cli.model.models import ExperimentInputSpec, ExperimentOutputSpec
 
 __all__ = [
+    "PLAIN",
     "PlainInput",
     "PlainOutput",
     "experiment_of",
@@ -53,10 +55,34 @@ __all__ = [
 ]
 
 
+PLAIN = "__scythe_plain__"
+"""The attribute of an experiment's function that holds the plain function which it calls."""
+
+
 class PlainInput(ExperimentInputSpec):
     """What the input models of plain functions have in common."""
 
     model_config = ConfigDict(protected_namespaces=())
+
+
+class ShadowedInput(PlainInput):
+    """The same where a parameter has the name of an attribute of a spec, such as `log`: each is what it is.
+
+    The attribute is what the program needs; the parameter is in the instance's dictionary, where it is looked up.
+    """
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in _ATTRIBUTES:
+            return object.__getattribute__(self, "__class__")._attribute(self, name)
+        return super().__getattribute__(name)
+
+    @classmethod
+    def _attribute(cls, spec: ShadowedInput, name: str) -> Any:
+        attribute = inspect.getattr_static(PlainInput, name)
+        return attribute.__get__(spec, cls) if hasattr(attribute, "__get__") else attribute
+
+
+_ATTRIBUTES = frozenset(name for name in dir(PlainInput) if not name.startswith("_"))
 
 
 class PlainOutput(ExperimentOutputSpec):
@@ -172,6 +198,7 @@ def plain_experiment(
     call.__name__ = getattr(inner, "__name__", name)
     call.__qualname__ = getattr(inner, "__qualname__", name)
     call.__module__ = getattr(inner, "__module__", None) or "__main__"
+    setattr(call, PLAIN, fn)
     return RegisteredExperiment(
         call,
         name=name,
@@ -220,15 +247,19 @@ def _input_model(
         fields |= more
         named += more
     for name in fields:
-        if name in RESERVED_INPUT_FIELDS or name.startswith("_") or hasattr(PlainInput, name):
+        if name in RESERVED_INPUT_FIELDS or name.startswith("_") or name == "model_config":
             raise RegistrationError(
                 f"{where}: the parameter {name!r} has a name that scythe uses itself",
-                hint=f"Rename it, or call the function in another one: `lambda {name}_: f({name}={name}_)`.",
+                hint=f"Rename it, or call the function in another one: `lambda {(new := name.strip('_') + '_')}: "
+                f"f({name}={new})`.",
             )
-    model = create_model(
-        "Inputs", __base__=PlainInput, __module__=getattr(fn, "__module__", None) or "__main__", **fields
-    )
-    check_input_model(model, where)
+    base = ShadowedInput if _ATTRIBUTES & fields.keys() else PlainInput
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Field name .* shadows an attribute", UserWarning)
+        model = create_model(
+            "Inputs", __base__=base, __module__=getattr(fn, "__module__", None) or "__main__", **fields
+        )
+    check_input_model(model, where, any_names=True)
     return model, positional, named
 
 

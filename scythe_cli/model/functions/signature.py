@@ -107,8 +107,13 @@ def _unannotated(annotation: Any) -> Any:
     return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
-def check_input_model(model: type[ExperimentInputSpec], where: str) -> None:
+def check_input_model(model: type[ExperimentInputSpec], where: str, *, any_names: bool = False) -> None:
     """See that the fields of an input model can be columns, and have names that are free.
+
+    Args:
+        model: The model.
+        where: The function, for messages.
+        any_names: Whether a field may be called as an attribute of a spec is: of a model that nobody sees.
 
     Raises:
         RegistrationError: If one has not.
@@ -120,7 +125,8 @@ def check_input_model(model: type[ExperimentInputSpec], where: str) -> None:
                 f"{where}: the input field {model.__name__}.{name} has a reserved name",
                 hint=f"Rename it; reserved names are {', '.join(sorted(RESERVED_INPUT_FIELDS))}.",
             )
-        _check_field_name(model, name, ExperimentInputSpec, where)
+        if not any_names:
+            _check_field_name(model, name, ExperimentInputSpec, where)
     _check_columns(model, where)
 
 

@@ -165,11 +165,11 @@ def allocate_cases(
     stop: StopSignal | None = None,
 ) -> AllocateResult:
     """Run every case of a sampling file, and gather the final tables; see `Project.allocate`."""
-    progress = notebook_progress(progress)
-    if progress:
-        progress(Progress("checking", StateCounts(), detail=Path(redact_uri(str(file))).name))
-    cases = _cases_of(project, file, options)
-    return allocate_intake(project, cases, options, progress=progress, stop=stop)
+    with notebook_progress(progress) as show:
+        if show:
+            show(Progress("checking", StateCounts(), detail=Path(redact_uri(str(file))).name))
+        cases = _cases_of(project, file, options)
+        return allocate_intake(project, cases, options, progress=show, stop=stop)
 
 
 def _cases_of(project: ConfiguredProject, file: str | Path, options: AllocateOptions) -> Intake:
@@ -192,9 +192,9 @@ def allocate_intake(
     stop: StopSignal | None = None,
 ) -> AllocateResult:
     """Run cases that were read and checked, and gather the final tables."""
-    progress = notebook_progress(progress)
-    submission, notices = _submitted(project, cases, options, progress)
-    return execute(submission, project.engine, stop=stop, progress=progress, notices=notices)
+    with notebook_progress(progress) as show:
+        submission, notices = _submitted(project, cases, options, show)
+        return execute(submission, project.engine, stop=stop, progress=show, notices=notices)
 
 
 def submit_cases(project: ConfiguredProject, file: str | Path, options: AllocateOptions) -> SubmitResult:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from scythe_cli.core.records import RecordList
 from scythe_cli.run.catalog import VersionRecord, each_of, run_record, runs_by_version
 from scythe_cli.run.layout import TIMESTAMP_FORMAT, RunLayout
 from scythe_cli.services.completions import remember_runs
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["run_records", "version_records"]
 
 
-def run_records(storage: Storage, experiment: str | None = None, *, limit: int | None = None) -> list[RunRecord]:
+def run_records(storage: Storage, experiment: str | None = None, *, limit: int | None = None) -> RecordList[RunRecord]:
     """All runs, or those of one experiment, newest first.
 
     Args:
@@ -35,19 +36,19 @@ def run_records(storage: Storage, experiment: str | None = None, *, limit: int |
         for stamp in stamps
     ]
     runs.sort(key=lambda run: (run.timestamp, run.version), reverse=True)
-    return each_of(storage, lambda run: run_record(storage, run), runs[:limit])
+    return RecordList(each_of(storage, lambda run: run_record(storage, run), runs[:limit]))
 
 
-def version_records(storage: Storage, experiment: str | None = None) -> list[VersionRecord]:
+def version_records(storage: Storage, experiment: str | None = None) -> RecordList[VersionRecord]:
     """All versions, or those of one experiment: experiments by name, in each the newest first.
 
     Raises:
         NotFoundError: If there is no such experiment.
     """
-    return [
+    return RecordList(
         VersionRecord(name, version, len(stamps), stamps[-1] if stamps else None)
         for name, version, stamps in _listed(storage, experiment)
-    ]
+    )
 
 
 def _listed(storage: Storage, experiment: str | None) -> list[tuple[str, str, list[datetime]]]:
