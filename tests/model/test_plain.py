@@ -214,7 +214,7 @@ def test_a_path_is_a_file(tmp_path: Path) -> None:
         (lambda sort_index: 1, "'sort_index' has a name that scythe uses itself"),
         (lambda model_config: 1, "'model_config' has a name that scythe uses itself"),
         (lambda _x: 1, "'_x' has a name that scythe uses itself"),
-        (math.hypot, "does not know the parameters of hypot"),
+        (math.hypot, "cannot tell the parameters of hypot"),
         (3, "is a int, not a function"),
     ],
 )

@@ -240,7 +240,7 @@ def test_outcomes_are_taken_over_from_the_same_function_and_from_no_other(home: 
 @pytest.mark.parametrize(
     ("arguments", "error", "match"),
     [
-        ({"function": lambda sort_index: 1, "cases": {"sort_index": [1]}}, RegistrationError, "belongs to the run"),
+        ({"function": lambda sort_index: 1, "cases": {"sort_index": [1]}}, RegistrationError, "scythe uses itself"),
         ({"function": only, "cases": {"y": [1]}}, SamplingFileError, "the cases: "),
         ({"function": only, "cases": {"x": ["a"]}}, SamplingFileError, "row 0, x: a"),
         ({"function": only, "cases": [1], "execution_timeout": "soon"}, UsageError, "soon"),
