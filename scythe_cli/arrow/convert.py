@@ -62,6 +62,8 @@ def _is_castable(type_: Any) -> bool:
     is_ = pa.types
     if isinstance(type_, pa.BaseExtensionType) or is_.is_list_view(type_) or is_.is_large_list_view(type_):
         return False
+    if is_.is_map(type_) or is_.is_null(type_):
+        return False  # nulls in a map become an array that is too short
     return all(_is_castable(type_.field(position).type) for position in range(type_.num_fields))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Choices", "allocate_specs", "known_refs"]
 
+
+logger = logging.getLogger(__name__)
 
 known_refs: dict[str, RunRef] = {}
 """What this process has allocated, by the id of the execution."""
@@ -58,6 +61,7 @@ def allocate_specs(runnable: Any, specs: Sequence[ExperimentInputSpec], choices:
         choices: How.
     """
     from scythe_cli.model.functions.loading import stop_if_in_worker
+    from scythe_cli.sampling.cells.changes import changes_of_specs
     from scythe_cli.services.allocation.submission import execute, submit
     from scythe_cli.services.project import open_project
     from scythe_cli.services.runs.fleet import submit_job
@@ -66,9 +70,12 @@ def allocate_specs(runnable: Any, specs: Sequence[ExperimentInputSpec], choices:
     project = open_project(storage=choices.location)
     experiment = _experiment(runnable, project.engine, choices.folder)
     request = _request(project, experiment, specs, choices)
+    notices = changes_of_specs(experiment.input_validator_type, specs)
     submission = submit(request)
     layout = submission.job.run
     _number(specs, layout.experiment_id)
+    for notice in notices:
+        logger.warning("%s: %s", choices.folder, notice)
 
     def finish(result: AllocateResult) -> Any:
         from scythe_cli.analysis.run import Run
@@ -79,7 +86,7 @@ def allocate_specs(runnable: Any, specs: Sequence[ExperimentInputSpec], choices:
         submitted = submit_job(submission.job, project.engine)
         ref = RunRef(submitted.workflow_run_id, submitted.result, finish)
     else:
-        result = execute(submission, request.engine)
+        result = execute(submission, request.engine, notices=notices)
         ref = RunRef(result.workflow_run_id, lambda timeout_s=None: result, finish)
     known_refs[ref.workflow_run_id] = ref
     return layout, ref

@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+
+from scythe_cli.arrow.unify import common_type
 
 __all__ = [
     "CODE",
     "FEATURE",
     "FILE",
     "FRAME",
-    "LABELS_KEY",
     "LEVELS_KEY",
     "OUTCOME_SCHEMA",
     "REUSED_FROM",
     "SCALAR",
     "WARNINGS",
-    "labels_of",
-    "levels_of",
+    "Categories",
+    "FrameTraits",
     "merged_fields",
+    "united_traits",
     "with_code",
-    "with_levels",
 ]
 
 
@@ -44,8 +46,11 @@ order of the frame's columns. The frame's own index levels come first and are na
 LEVELS_KEY = b"scythe:levels"
 """Key in the metadata of a frame column's Arrow field: the names of the frame's own index levels, a JSON list."""
 
-LABELS_KEY = b"scythe:labels"
-"""Key in the same metadata: the part of pandas' metadata that tells the labels of columns, where they are no text."""
+_LABELS_KEY = b"scythe:labels"
+_SUBINDEX_KEY = b"scythe:subindex"
+_CATEGORIES_KEY = b"scythe:categories"
+_MAX_CATEGORIES = 1_000
+_MAX_CATEGORY_CHARACTERS = 50_000
 
 WARNINGS = FRAME + ":warnings"
 """The column of what could not be kept as it was: a list of structs of `field`, `what` and `why`, texts, for each
@@ -76,24 +81,111 @@ OUTCOME_SCHEMA = pa.schema(
 """The columns that every part of the ledger has."""
 
 
-def levels_of(field: pa.Field[Any]) -> list[str]:
-    """The names of the own index levels of a frame, from its column."""
-    return json.loads((field.metadata or {}).get(LEVELS_KEY, b"[]"))
+@dataclass(frozen=True, slots=True)
+class Categories:
+    """What a column of texts can hold, where the user's table says it.
+
+    Attributes:
+        values: The texts in their order; None for those that are there, as where there are very many.
+        ordered: Whether one is more than another.
+    """
+
+    values: tuple[str, ...] | None
+    ordered: bool = False
+
+    @classmethod
+    def of(cls, values: Iterable[str], ordered: bool) -> Categories:
+        """The categories; of very many only that they are categories."""
+        texts = tuple(values)
+        few = len(texts) <= _MAX_CATEGORIES and sum(map(len, texts)) <= _MAX_CATEGORY_CHARACTERS
+        return cls(texts if few else None, ordered and few)
+
+    def united(self, other: Categories) -> Categories:
+        """Those of both; ordered only where both have the same order."""
+        if self == other:
+            return self
+        if self.values is None or other.values is None:
+            return Categories(None)
+        return Categories.of(dict.fromkeys((*self.values, *other.values)), False)
 
 
-def labels_of(field: pa.Field[Any]) -> str | None:
-    """What pandas says of the labels of a frame's columns, from its column; None where they are plain text."""
-    stored = (field.metadata or {}).get(LABELS_KEY)
-    return None if stored is None else stored.decode()
+@dataclass(frozen=True, slots=True)
+class FrameTraits:
+    """What a user's dataframe is beyond its columns; in the metadata of its column's Arrow field.
+
+    Attributes:
+        levels: The names of its own index levels.
+        labels: The part of pandas' metadata that tells the labels of columns; None where they are plain text.
+        counts_rows: Whether its rows are counted in `sort_subindex`; not where its index is the spec's own without.
+        categories: The columns that are categorical, with what they can hold.
+    """
+
+    levels: tuple[str, ...] = ()
+    labels: str | None = None
+    counts_rows: bool = True
+    categories: Mapping[str, Categories] = field(default_factory=dict[str, Categories])
+
+    @classmethod
+    def of(cls, column: pa.Field[Any]) -> FrameTraits:
+        """Read them from a frame's column."""
+        metadata = column.metadata or {}
+        labels = metadata.get(_LABELS_KEY)
+        stored = json.loads(metadata.get(_CATEGORIES_KEY, b"{}"))
+        return cls(
+            tuple(json.loads(metadata.get(LEVELS_KEY, b"[]"))),
+            None if labels is None else labels.decode(),
+            metadata.get(_SUBINDEX_KEY) != b"none",
+            {name: Categories(None if v is None else tuple(v), o) for name, (v, o) in stored.items()},
+        )
+
+    def put_on(self, column: pa.Field[Any]) -> pa.Field[Any]:
+        """The frame's column with these."""
+        metadata: Any = {LEVELS_KEY: json.dumps(list(self.levels)).encode()}
+        if self.labels is not None:
+            metadata[_LABELS_KEY] = self.labels.encode()
+        if not self.counts_rows:
+            metadata[_SUBINDEX_KEY] = b"none"
+        if self.categories:
+            stored = {name: [each.values, each.ordered] for name, each in self.categories.items()}
+            metadata[_CATEGORIES_KEY] = json.dumps(stored).encode()
+        return column.with_metadata(metadata)
+
+    def united(self, columns: pa.StructType, other: FrameTraits, others: pa.StructType) -> FrameTraits:
+        """Those of this frame and another, below each other; the columns of both tell which of them has a column."""
+        categories: dict[str, Categories] = {}
+        for name in dict.fromkeys((*self.categories, *other.categories)):
+            a, b = self.categories.get(name), other.categories.get(name)
+            if a is not None and b is not None:
+                categories[name] = a.united(b)
+            elif a is not None and _lacks(others, name):
+                categories[name] = a
+            elif b is not None and _lacks(columns, name):
+                categories[name] = b
+        return FrameTraits(
+            tuple(dict.fromkeys((*self.levels, *other.levels))),
+            self.labels if self.labels == other.labels else None,
+            self.counts_rows or other.counts_rows,
+            categories,
+        )
 
 
-def with_levels(field: pa.Field[Any], levels: Iterable[str], labels: Collection[str | None] = (None,)) -> pa.Field[Any]:
-    """The column of a frame that has these levels, and labels of these kinds: where there are several, plain text."""
-    metadata: Any = {LEVELS_KEY: json.dumps(list(levels)).encode()}
-    only = next(iter(labels), None)
-    if len(labels) == 1 and only is not None:
-        metadata[LABELS_KEY] = only.encode()
-    return field.with_metadata(metadata)
+def united_traits(frames: Iterable[tuple[pa.StructType, FrameTraits]]) -> FrameTraits:
+    """The traits of frames, with their columns, that are put below each other."""
+    columns: Any = pa.struct([])
+    traits: FrameTraits | None = None
+    for own_columns, own in frames:
+        if traits is None:
+            columns, traits = own_columns, own
+        elif own != traits or not own_columns.equals(columns):
+            traits = traits.united(columns, own, own_columns)
+            columns = common_type(columns, own_columns)
+    return traits or FrameTraits()
+
+
+def _lacks(columns: pa.StructType, name: str) -> bool:
+    """Whether a frame tells nothing of a column: it has none, or one without values."""
+    position = columns.get_field_index(name)
+    return position < 0 or pa.types.is_null(columns.field(position).type)
 
 
 def with_code(outcomes: pa.Table, code: str | None) -> pa.Table:
@@ -109,7 +201,8 @@ def merged_fields(schemas: Iterable[pa.Schema]) -> dict[str, pa.Field[Any]]:
     for schema in schemas:
         for f in schema:
             known = merged.setdefault(f.name, f)
-            if known is not f and f.name.startswith(FRAME) and f.metadata != known.metadata:
-                levels = dict.fromkeys([*levels_of(known), *levels_of(f)])
-                merged[f.name] = with_levels(f, levels, {labels_of(known), labels_of(f)})
+            is_frame = f.name.startswith(FRAME) and f.name != WARNINGS
+            if is_frame and (f.metadata != known.metadata or not f.type.equals(known.type)):
+                pairs: Any = ((each.type.value_type, FrameTraits.of(each)) for each in (known, f))
+                merged[f.name] = united_traits(pairs).put_on(f.with_type(common_type(known.type, f.type)))
     return merged

@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from scythe_cli.services.project import Project
 
 
-__all__ = ["ScytheWorkerConfig", "ScytheWorkerLabel", "Served", "WorkerNameConfig", "load_served"]
+__all__ = ["SCATTER_GATHER", "ScytheWorkerConfig", "ScytheWorkerLabel", "Served", "WorkerNameConfig", "load_served"]
 
 
 _DURABLE_SLOTS = 1000
+SCATTER_GATHER = "scythe_scatter_gather"  # as `engines.hatchet.payloads` names it, which loads much
 
 
 class ScytheWorkerLabel(StrEnum):
@@ -148,7 +149,7 @@ class ScytheWorkerConfig(BaseSettings):
         """What a worker with this configuration serves."""
         from scythe_cli.model.experiment import where_is
 
-        rows = [Served("scythe_scatter_gather", "scatter/gather", "")] if self.DOES_FAN else []
+        rows = [Served(SCATTER_GATHER, "scatter/gather", "")] if self.DOES_FAN else []
         if self.DOES_LEAF:
             rows += [Served(e.name, "experiment", where_is(e.fn)) for e in experiments]
             rows += [Served(w.name, "workflow", "") for w in workflows]
@@ -163,7 +164,7 @@ class ScytheWorkerConfig(BaseSettings):
 
         Args:
             experiments: Functions to register before.
-            additional_workflows: Hatchet workflows to serve as well.
+            additional_workflows: Hatchet workflows to serve as well; those that are served anyway are served once.
 
         Raises:
             EngineError: If the engine cannot be reached.
@@ -171,13 +172,15 @@ class ScytheWorkerConfig(BaseSettings):
         for experiment in experiments or []:
             if not isinstance(experiment, RegisteredExperiment):
                 ExperimentRegistry.Register()(experiment)
-        self.serve(
-            ExperimentRegistry.experiments(),
-            workflows=ExperimentRegistry.workflows(),
-            others=[each for each in additional_workflows or () if each not in ExperimentRegistry.workflows()]
-            if self.DOES_LEAF
-            else additional_workflows or (),
-        )
+        served = {each.name: each for each in ExperimentRegistry.experiments()}
+        included = {each.name: each for each in ExperimentRegistry.workflows()} if self.DOES_LEAF else {}
+        others: list[Any] = []
+        for each in additional_workflows or ():
+            if isinstance(each, RegisteredExperiment):
+                served.setdefault(each.name, each)
+            elif each.name not in included and each.name != SCATTER_GATHER:
+                others.append(each)
+        self.serve(list(served.values()), workflows=list(included.values()), others=others)
 
     def serve(
         self,

@@ -4,6 +4,8 @@ import csv
 from pathlib import Path
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from scythe_cli.analysis.results.source_names import source_names
@@ -117,6 +119,28 @@ def test_a_column_of_the_same_name_stays(run: Run, storage: Storage) -> None:
     named = run.table("monthly", files=True).collect()
     assert set(named["weather"]) == {"sunny"}
     assert set(named["input_weather"]) == {"oslo.epw", "rome.epw"}
+
+
+def test_an_output_of_the_name_of_a_file_input_stays(run: Run, tmp_path: Path) -> None:
+    path = Path(run.table_path("scalars"))
+    table = pq.read_table(path)
+    for name in ("weather", "input_weather"):
+        table = table.append_column(name, pa.array([f"{name} {row}" for row in range(3)]))
+    pq.write_table(table, path)
+    expected = {
+        "weather": [f"weather {row}" for row in range(3)],
+        "input_weather": [f"input_weather {row}" for row in range(3)],
+        "input_input_weather": SUCCEEDED,
+    }
+    named = run.scalars(files=True)
+    pandas = run.to_pandas(files=True).reset_index()
+    exported = tmp_path / "tidy.parquet"
+    run.export(exported)
+    queried = run.query("select * from scalars order by sort_index").to_dict(as_series=False)
+    for name, cells in expected.items():
+        assert named[name].to_list() == pandas[name].to_list() == cells
+        assert pl.read_parquet(exported)[name].to_list() == cells
+        assert queried[name] == cells
 
 
 def test_old_runs_have_none(run: Run, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from itertools import product
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import given
 from scythe_cli.arrow.plain import plain_type
 from scythe_cli.arrow.texts import texts_of
 from scythe_cli.arrow.unify import common_type, convert_column, stack_tables
-from tests.arrow.odd_arrays import ARRAYS, meanings, odd_columns
+from tests.arrow.odd_arrays import ARRAYS, NESTINGS, meanings, odd_columns
 from tests.fuzzing import cases
 
 
@@ -28,6 +29,15 @@ def test_a_plain_column_has_the_values_of_any_other_and_fits_into_parquet(name: 
     plain.validate(full=True)
     assert meanings(plain) == meanings(array)
     pq.write_table(pa.table({"x": plain}), pa.BufferOutputStream())
+
+
+@pytest.mark.parametrize("name", ["null", "small int64"])
+def test_nulls_inside_of_anything_stay_as_many(name: str) -> None:
+    for nesting in product(NESTINGS, repeat=3):
+        array = reduce(lambda inner, put: put(inner), nesting, ARRAYS[name])
+        plain = convert_column(pa.chunked_array([array]), plain_type(array.type))
+        plain.validate(full=True)
+        assert meanings(plain) == meanings(array), nesting
 
 
 @pytest.mark.parametrize("name", ARRAYS)

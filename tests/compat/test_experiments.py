@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from pydantic import BaseModel
+from pydantic import AwareDatetime, BaseModel
 
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec, S3Url
 from scythe_cli.errors import InvalidInputError
@@ -23,6 +23,7 @@ from scythe_cli.experiments import (
     VersionedExperiment,
 )
 from scythe_cli.registry import ExperimentRegistry
+from scythe_cli.sampling.cells.changes import changes_of_specs
 from scythe_cli.scatter_gather import ScatterGatherResult, combine_experiment_outputs, sift_results
 from scythe_cli.settings import ScytheStorageSettings
 
@@ -143,6 +144,25 @@ def test_other_names_are_refused(simulate: Any, name: str) -> None:
 def test_specs_of_another_model_are_refused(simulate: Any) -> None:
     with pytest.raises(ExperimentSpecsMismatchError, match="expected specs of type House, got ExperimentInputSpec"):
         BaseExperiment(runnable=simulate).check_spec_type(ExperimentInputSpec())
+
+
+def test_what_the_function_gets_otherwise_is_told_of_specs_too() -> None:
+    class Odd(ExperimentInputSpec):
+        at: AwareDatetime
+        number: int | float
+        anything: Any = None
+
+    oslo = timezone(timedelta(hours=1))
+    plain = Odd(at=datetime(2026, 1, 1, tzinfo=UTC), number=1.5, anything=["a", 1])
+    assert changes_of_specs(Odd, [plain]) == []
+    odd = Odd(at=datetime(2026, 1, 1, tzinfo=oslo), number=1, anything=date(2026, 1, 1), sort_index=7, made=(1, 2))  # type: ignore[call-arg]
+    assert changes_of_specs(Odd, [plain, odd]) == [
+        "set by the run, whatever the specs say: sort_index",
+        "at: times arrive in UTC: the same moments, without their offsets",
+        "number: whole numbers arrive as floats: 1 as 1.0",
+        "anything: values that JSON has no form for, such as dates, arrive as text",
+        "made: values that JSON has no form for, such as dates, arrive as text",
+    ]
 
 
 def test_a_registered_function_can_be_tried_without_an_engine(simulate: Any) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,9 @@ from hypothesis import strategies as st
 
 from scythe_cli.core.records import StateCounts
 from scythe_cli.errors import StorageError
+from scythe_cli.executor.rows.call import LeafResult
+from scythe_cli.executor.rows.frames import convert_frames
+from scythe_cli.executor.rows.outcomes import Attempts, OutcomeBatch
 from scythe_cli.run import ledger as ledger_module
 from scythe_cli.run.final import gather as gather_module
 from scythe_cli.run.final import merge as merge_module
@@ -22,7 +27,7 @@ from scythe_cli.run.ledger import Ledger
 from scythe_cli.run.outcomes.effective import counts_of, effective_outcomes
 from scythe_cli.storage.opening import open_storage
 from tests.fuzzing import cases
-from tests.made_runs import LAYOUT, make_run, outcomes, write_part
+from tests.made_runs import LAYOUT, Answer, Case, make_run, outcomes, write_part
 
 LEVELS = ["experiment_id", "sort_index", "workflow_run_id", "root_workflow_run_id", "x", "label"]
 
@@ -344,3 +349,90 @@ def test_ranges_of_few_specs_do_not_become_small_row_groups(tmp_path: Path, monk
         assert (metadata.num_rows, metadata.num_row_groups) == (n_rows, min(n_rows, 1)), name
     labels = pd.read_parquet(tables["monthly"]).index.get_level_values("workflow_run_id")
     assert list(labels) == [f"root-{i // 2:08d}" for i in range(80)]
+
+
+def gather_outputs(folder: Path, made: list[dict[str, Any]], pictures: Sequence[str | None] = ()) -> dict[str, str]:
+    """The final tables of specs that return these tables, each with a part of its own."""
+    storage = open_storage(folder / "runs")
+    run = make_run(storage, folder, len(made))
+    levels = frozenset({*LEVELS, "sort_subindex"})
+    for i, frames in enumerate(made):
+        files = {"picture": pictures[i] if pictures else None}
+        batch = OutcomeBatch(Answer, "w", Attempts.of([i], [1], [f"root-{i}"]))
+        batch.add(0, 0.0, 1.0, None, LeafResult(Answer(y=i), files, frames=convert_frames(frames, levels)))
+        for n, table in enumerate(batch.finish().tables):
+            write_part(storage, run, f"p{i}-{n}", table)
+    return gather(storage, run).tables
+
+
+@pytest.mark.parametrize("counted", [False, True])
+def test_rows_are_counted_unless_the_index_says_that_they_are_not(tmp_path: Path, counted: bool) -> None:
+    def table(i: int, n: int) -> pd.DataFrame:
+        more = [{"month": month} for month in range(n)]
+        index = Case(x=i).make_multiindex(more, n_rows=n, include_sort_subindex=counted)
+        return pd.DataFrame({"e": [float(i)] * n}, index=index)
+
+    tables = gather_outputs(tmp_path, [{"t": table(0, 1)}, {"t": table(1, 3)}, {"t": table(2, 2)}])
+    frame = pd.read_parquet(tables["t"])
+    assert list(frame.index.names) == [*LEVELS, "month", *(["sort_subindex"] if counted else [])]
+    assert list(frame.index.get_level_values("month")) == [0, 0, 1, 2, 0, 1]
+
+
+def test_rows_are_counted_where_one_spec_has_them_counted(tmp_path: Path) -> None:
+    index = Case(x=0).make_multiindex(n_rows=2, include_sort_subindex=False)
+    tables = gather_outputs(
+        tmp_path, [{"t": pd.DataFrame({"e": [1, 2]}, index=index)}, {"t": pl.DataFrame({"e": [3]})}]
+    )
+    assert list(pd.read_parquet(tables["t"]).index.get_level_values("sort_subindex")) == [0, 1, 0]
+
+
+def test_categories_stay(tmp_path: Path) -> None:
+    sizes = pd.CategoricalDtype(["small", "large", "huge"], ordered=True)
+
+    def tables_of(i: int) -> dict[str, Any]:
+        frame = pd.DataFrame(
+            {
+                "size": pd.Categorical(["large", None], dtype=sizes),
+                "own": pd.Categorical(["a", f"b{i}"]),
+                "mixed": pd.Categorical(["a", "b"]) if i else ["a", "c"],
+                "number": pd.Categorical([3, 1]),
+            }
+        )
+        groups = frame.groupby(pd.cut(frame["number"].astype(int), [0, 2, 5]), observed=False).size().to_frame("n")
+        enum = pl.Enum(["x", "y"])
+        polars = pl.DataFrame({"e": pl.Series(["y"], dtype=enum), "c": pl.Series([f"w{i}"], dtype=pl.Categorical)})
+        arrow = pa.table({"d": pa.array(["u", "v"]).dictionary_encode()})
+        return {"pandas": frame, "groups": groups, "polars": polars, "arrow": arrow}
+
+    tables = gather_outputs(tmp_path, [tables_of(i) for i in range(3)])
+    frame = pd.read_parquet(tables["pandas"])
+    assert frame["size"].dtype == sizes
+    assert frame["size"].astype(object).where(frame["size"].notna(), None).tolist() == ["large", None] * 3
+    assert frame["own"].cat.categories.tolist() == ["a", "b0", "b1", "b2"]
+    assert frame["own"].tolist() == ["a", "b0", "a", "b1", "a", "b2"]
+    assert frame["mixed"].tolist() == ["a", "c", "a", "b", "a", "b"]
+    assert not isinstance(frame["mixed"].dtype, pd.CategoricalDtype), "as pandas puts them below each other"
+    assert frame["number"].tolist() == [3, 1] * 3
+    level = pd.read_parquet(tables["groups"]).index.levels[-2]
+    assert level.tolist() == ["(0, 2]", "(2, 5]"]
+    assert level.dtype.ordered
+    polars = pd.read_parquet(tables["polars"])
+    assert polars["e"].cat.categories.tolist() == ["x", "y"]
+    assert polars["c"].cat.categories.tolist() == ["w0", "w1", "w2"]
+    assert pd.read_parquet(tables["arrow"])["d"].cat.categories.tolist() == ["u", "v"]
+    assert pl.read_parquet(tables["arrow"])["d"].cast(pl.String).to_list() == ["u", "v"] * 3
+
+
+def test_very_many_categories_are_those_that_are_there(tmp_path: Path) -> None:
+    values = [f"value {n}" for n in range(3_000)]
+    frame = pd.DataFrame({"c": pd.Categorical(values[:5], categories=values)})
+    read = pd.read_parquet(gather_outputs(tmp_path, [{"t": frame}, {"t": frame}])["t"])
+    assert read["c"].cat.categories.tolist() == values[:5]
+    assert read["c"].tolist() == values[:5] * 2
+
+
+def test_an_output_file_that_no_spec_has_is_no_column(tmp_path: Path) -> None:
+    for folder, pictures, columns in (("none", [None, None], []), ("one", [None, "p.png"], ["picture"])):
+        files = pd.read_parquet(gather_outputs(tmp_path / folder, [{}, {}], pictures)["result_file_refs"])
+        assert list(files.columns) == columns
+        assert list(files.index.get_level_values("sort_index")) == [0, 1]

@@ -283,8 +283,8 @@ def test_what_arrives_in_another_form_is_said(tmp_path: Path) -> None:
         assert notices(model, "n,at,anything\n1.5,2020-01-01T00:00:00Z,1\n") == []
         assert notices(model, 'n,at,inner.at,more\n1,2020-01-01T00:00:00+01:00,2020-01-01T00:00+02:00,"[1]"\n') == [
             "n: whole numbers arrive as floats: 1 as 1.0",
-            "at: times arrive in UTC: the same moments, without the offsets that the file has",
-            "inner: times arrive in UTC: the same moments, without the offsets that the file has",
+            "at: times arrive in UTC: the same moments, without their offsets",
+            "inner: times arrive in UTC: the same moments, without their offsets",
             "more: whole numbers arrive as floats: 1 as 1.0",
         ]
         pq.write_table(pa.table({"anything": [dt.date(2020, 1, 1)]}), tmp_path / "c.pq")

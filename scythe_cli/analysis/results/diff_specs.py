@@ -16,8 +16,10 @@ import pyarrow.parquet as pq
 from scythe_cli.analysis.results.source_names import source_names
 from scythe_cli.analysis.results.tables import index_levels, local_copy, reading, scan_table
 from scythe_cli.errors import NotFoundError, UsageError
+from scythe_cli.model.outcome_schema import FILE
 from scythe_cli.model.spec_rows import NOT_INPUT
 from scythe_cli.run.input_files import read_listed_files
+from scythe_cli.run.specs_file import SpecFile
 from scythe_cli.run.stored_run import StoredRun
 
 __all__ = [
@@ -94,6 +96,12 @@ class DiffSide:
                 column = _nested_text(column, dtype, hashes)
             columns.append(column.alias(name))
         return self.specs.select(columns)
+
+    @cached_property
+    def output_files(self) -> list[str]:
+        """The output files that its specs can have, set or not; a run of scythe-engine does not tell."""
+        with SpecFile.open(self.run.storage, self.run.layout) as specs:
+            return [name.removeprefix(FILE) for name in specs.output_schema.names if name.startswith(FILE)]
 
     def frame(self, name: str) -> pl.DataFrame:
         """A final table."""

@@ -175,6 +175,8 @@ def _compare_table(
         The columns that it has.
     """
     frames = [side.frame(name) for side in sides]
+    if name == FILES:
+        frames = [_with_unset(*pair) for pair in zip(sides, frames, frames[::-1], strict=True)]
     # which columns are values: all but ids and inputs; features are, in the one table where they stand by themselves
     all_inputs = {*inputs, *sides[0].inputs, *sides[1].inputs, *META_COLUMNS, _SUB}
     of_spec = _spec_levels(sides) if name != SCALARS else set[str]()
@@ -206,6 +208,12 @@ def _compare_table(
             if changed.height:
                 differences.add(name, column, key, pair.height, changed)
     return known
+
+
+def _with_unset(side: DiffSide, own: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
+    """The output files of a run, those included that none of its specs has and that the other run's have."""
+    unset = [name for name in other.columns if name not in own.columns and name in side.output_files]
+    return own.with_columns(pl.lit(None, pl.String).alias(name) for name in unset)
 
 
 def _spec_levels(sides: tuple[DiffSide, DiffSide]) -> set[str]:

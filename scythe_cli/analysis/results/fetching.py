@@ -32,7 +32,7 @@ from scythe_cli.analysis.results.tables import choose_tables
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.errors import NotFoundError, StorageError, first_line
 from scythe_cli.run.final.gather import gather
-from scythe_cli.run.final.writers import GATHER_KEY
+from scythe_cli.run.final.table_file import GATHER_KEY
 from scythe_cli.run.ledger import POLARS_ERRORS
 from scythe_cli.run.stored_run import StoredRun
 from scythe_cli.storage.base import MissingKeyError, Storage

@@ -135,7 +135,10 @@ def shown_columns(files: SourceNames, table: str, columns: Sequence[str]) -> dic
         if table == "errors":
             shown[name] = f"input_{name}" if name in ERROR_COLUMNS else name
         else:
-            shown[name] = name if name not in columns else f"input_{name}"
+            free = name
+            while free in columns or free in shown.values():
+                free = f"input_{free}"
+            shown[name] = free
     return shown
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 import pyarrow.parquet as pq
 
-from scythe_cli.analysis.results.source_names import source_names
+from scythe_cli.analysis.results.source_names import shown_columns, source_names
 from scythe_cli.analysis.results.tables import (
     META_COLUMNS,
     index_levels,
@@ -82,7 +82,7 @@ def tidy_frame(run: StoredRun, table: str | None = None, *, ids: bool = False) -
         levels = index_levels(pq.read_schema(local_copy(run.storage, key)))
         frame = scan_table(run.storage, key)
         outputs = [name for name in frame.collect_schema() if name not in levels and name not in META_COLUMNS]
-    spec_inputs, specs = _specs(run)
+    spec_inputs, specs = _specs(run, [*levels, *outputs])
     all_own = [name for name in levels if name not in META_COLUMNS]
     # those of nested models, which come with these
     candidates = all_own if levels else outputs  # a table that somebody has rewritten may not tell its levels
@@ -116,8 +116,11 @@ def tidy_frame(run: StoredRun, table: str | None = None, *, ids: bool = False) -
     )
 
 
-def _specs(run: StoredRun) -> tuple[list[str], pl.LazyFrame | None]:
-    """The input columns, and the specs; a run of an older program may have none that can be read like that."""
+def _specs(run: StoredRun, scalars: list[str]) -> tuple[list[str], pl.LazyFrame | None]:
+    """The input columns, and the specs; a run of an older program may have none that can be read like that.
+
+    A file input that has the name of a column of `scalars` is called otherwise.
+    """
     if not run.storage.exists(run.layout.specs):
         return [], None
     specs = scan_table(run.storage, run.layout.specs)
@@ -127,7 +130,10 @@ def _specs(run: StoredRun) -> tuple[list[str], pl.LazyFrame | None]:
         return [], None
     files = source_names(run)
     if files.columns:
-        specs = specs.drop(files.columns).join(files.frame().lazy(), on=_SORT, how="left", maintain_order="left")
+        shown = shown_columns(files, "scalars", scalars)
+        names = [shown.get(name, name) for name in names]
+        named = files.frame().rename(shown).lazy()
+        specs = specs.drop(files.columns).join(named, on=_SORT, how="left", maintain_order="left")
     return [name for name in names if name not in NOT_INPUT], specs
 
 

@@ -18,8 +18,18 @@ import pyarrow as pa
 
 from scythe_cli.arrow.plain import plain_type
 from scythe_cli.arrow.unify import convert_column, stack_tables
+from scythe_cli.model.outcome_schema import Categories
 
-__all__ = ["Say", "array_of_objects", "array_of_pandas", "array_of_polars", "plain_column"]
+__all__ = [
+    "Say",
+    "array_of_objects",
+    "array_of_pandas",
+    "array_of_polars",
+    "categories_of_arrow",
+    "categories_of_pandas",
+    "categories_of_polars",
+    "plain_column",
+]
 
 
 Say = Callable[[str, str], None]
@@ -83,6 +93,39 @@ def array_of_pandas(values: Any, say: Say) -> pa.ChunkedArray[Any]:
     except (pa.ArrowException, ValueError, TypeError, OverflowError, AttributeError):
         return array_of_objects(list(values), say)
     return plain_column(array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array]), say)
+
+
+def categories_of_pandas(values: Any) -> Categories | None:
+    """What a categorical Series or Index of pandas can hold; None for any other."""
+    import pandas as pd
+
+    dtype = values.dtype
+    if not isinstance(dtype, pd.CategoricalDtype):
+        return None
+    texts: Any = array_of_pandas(dtype.categories, lambda _what, _why: None)
+    return Categories.of(texts.to_pylist(), bool(dtype.ordered)) if pa.types.is_string(texts.type) else None
+
+
+def categories_of_polars(series: Any) -> Categories | None:
+    """What a Series of Polars can hold that is an Enum, or holds that is categorical; None for any other."""
+    import polars as pl
+
+    if series.dtype == pl.Enum:
+        return Categories.of(series.dtype.categories.to_list(), False)
+    # the categories of a Categorical may be those of all others too
+    return (
+        Categories.of(series.drop_nulls().unique(maintain_order=True).cast(pl.String).to_list(), False)
+        if (series.dtype == pl.Categorical)
+        else None
+    )
+
+
+def categories_of_arrow(column: Any) -> Categories | None:
+    """What a column of dictionaries of texts can hold; None for any other."""
+    if not pa.types.is_dictionary(column.type) or not _is_text(column.type.value_type):
+        return None
+    texts = dict.fromkeys(text for chunk in column.chunks for text in chunk.dictionary.to_pylist() if text is not None)
+    return Categories.of(texts, column.type.ordered and column.num_chunks < 2)
 
 
 def array_of_polars(series: Any, say: Say) -> pa.ChunkedArray[Any]:

@@ -41,7 +41,7 @@ def extras_of(result: LeafResult) -> Extras:
         if value is not None:
             extras[FEATURE + name] = _FEATURE_TYPES[_class_of(value)], ()
     for name, frame in (result.frames or {}).items():
-        extras[FRAME + name] = pa.struct(list(frame.table.schema)), frame.levels
+        extras[FRAME + name] = frame.columns, frame.traits.levels
     return extras
 
 

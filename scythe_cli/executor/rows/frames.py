@@ -5,16 +5,24 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from scythe_cli.errors import ScytheError, first_line
-from scythe_cli.executor.rows.cells import array_of_pandas, array_of_polars, plain_column
+from scythe_cli.executor.rows.cells import (
+    array_of_pandas,
+    array_of_polars,
+    categories_of_arrow,
+    categories_of_pandas,
+    categories_of_polars,
+    plain_column,
+)
 from scythe_cli.model.models import RESERVED_TABLES
+from scythe_cli.model.outcome_schema import Categories, FrameTraits
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +33,7 @@ __all__ = ["Frame", "FrameError", "Warned", "convert_frames"]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
 _MAX_NAME = 128
+_SUBINDEX = "sort_subindex"
 
 
 class FrameError(ScytheError):
@@ -51,13 +60,16 @@ class Frame:
 
     Attributes:
         table: The rows; the table's own index levels are its first columns.
-        levels: The names of these.
-        labels: What pandas' metadata say of the labels of columns, as JSON; None for plain text.
+        traits: Their names, and what else the table is.
     """
 
     table: pa.Table
-    levels: tuple[str, ...]
-    labels: str | None = None
+    traits: FrameTraits = field(default_factory=FrameTraits)
+
+    @property
+    def columns(self) -> pa.StructType:
+        """Its columns."""
+        return pa.struct(list(self.table.schema))
 
 
 class _Names:
@@ -166,14 +178,20 @@ def _convert(
             names.take(series.name): array_of_polars(series, _of_column(f"{name}.{series.name}", warn))
             for series in frame.get_columns()
         }
-        return Frame(_table(columns, frame.height), ())
+        kinds = zip(columns, map(categories_of_polars, frame.get_columns()), strict=True)
+        return Frame(_table(columns, frame.height), _traits(kinds))
     if isinstance(frame, pa.Table):
         columns = {
             names.take(f.name): plain_column(column, _of_column(f"{name}.{f.name}", warn))
             for f, column in zip(frame.schema, frame.columns, strict=True)
         }
-        return Frame(_table(columns, frame.num_rows), ())
+        kinds = zip(columns, map(categories_of_arrow, frame.columns), strict=True)
+        return Frame(_table(columns, frame.num_rows), _traits(kinds))
     raise FrameError(f"it is a {type(frame).__name__}, not a pandas, Polars or Arrow table")
+
+
+def _traits(kinds: Iterable[tuple[str, Categories | None]]) -> FrameTraits:
+    return FrameTraits(categories={name: categories for name, categories in kinds if categories is not None})
 
 
 def _of_column(field: str, warn: Callable[[str, str, str], None]) -> Callable[[str, str], None]:
@@ -198,15 +216,24 @@ def _from_pandas(
     data_names = [names.take(label) for label in flat]
     if data_names != flat:
         labels = None
-    levels = {
-        names.take(level): array_of_pandas(values, _of_column(f"{name}.{level}", warn))
-        for level, values in _own_levels(frame, taken, own)
-    }
-    columns: dict[str, Any] = dict(levels)
+    index_levels, counts_rows = _own_levels(frame, taken, own)
+    columns: dict[str, Any] = {}
+    categories: dict[str, Categories] = {}
+
+    def add(column: str, label: str, values: Any) -> None:
+        columns[column] = array_of_pandas(values, _of_column(f"{name}.{label}", warn))
+        kinds = categories_of_pandas(values)
+        if kinds is not None and pa.types.is_string(columns[column].type):
+            categories[column] = kinds
+
+    for level, values in index_levels:
+        add(names.take(level), level, values)
+    levels = tuple(columns)
     for position, column in enumerate(data_names):
-        columns[column] = array_of_pandas(frame.iloc[:, position], _of_column(f"{name}.{column}", warn))
+        add(column, column, frame.iloc[:, position])
     table = _table(columns, len(frame))
-    return Frame(table, tuple(levels) if columns else tuple(table.column_names), labels)
+    traits = FrameTraits(levels if columns else tuple(table.column_names), labels, counts_rows, categories)
+    return Frame(table, traits)
 
 
 def _labels(index: Any) -> tuple[list[str], str | None]:
@@ -236,21 +263,26 @@ def _is_restored(level: Mapping[str, Any]) -> bool:
 
 def _own_levels(
     frame: pd.DataFrame, taken: frozenset[str], own: Callable[[], Mapping[str, Any]]
-) -> list[tuple[str, Any]]:
-    """The levels of the frame's index that are its own, not the spec's, with their values."""
+) -> tuple[list[tuple[str, Any]], bool]:
+    """The levels of the frame's index that are its own, not the spec's, with their values.
+
+    Also whether its rows are to be counted: not where the index is the spec's own, which says that they are not.
+    """
     import pandas as pd
 
     index: Any = frame.index
     if not isinstance(index, pd.MultiIndex):
         if (index.name is None and _counts_rows(index)) or _is_specs(index.name, index, taken, own):
-            return []
-        return [(_level_name(index.name, None, frame), index)]
+            return [], True
+        return [(_level_name(index.name, None, frame), index)], True
     # a level of the spec holds one value; looking at the level, not at its rows, makes that cheap
-    return [
+    levels = [
         (_level_name(level, position, frame), index.get_level_values(position))
         for position, level in enumerate(index.names)
         if not _is_specs(level, index.levels[position], taken, own)
     ]
+    is_specs = "sort_index" in set(index.names) - {name for name, _ in levels}
+    return levels, not is_specs or _SUBINDEX in index.names
 
 
 def _counts_rows(index: Any) -> bool:
@@ -263,7 +295,7 @@ def _is_specs(name: object, values: Any, taken: frozenset[str], own: Callable[[]
     """Whether a level is one that `make_multiindex` put there; the final table has it anyway."""
     if name not in taken:
         return False
-    if name == "sort_subindex":
+    if name == _SUBINDEX:
         return True
     distinct: Sequence[Any] = values.unique().tolist()
     if len(distinct) > 1:

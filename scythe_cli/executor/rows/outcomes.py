@@ -19,7 +19,7 @@ from scythe_cli.executor.rows.frames import Warned
 from scythe_cli.model.columns import Column, outcome_schema, output_columns, output_files
 from scythe_cli.model.kinds import ColumnError
 from scythe_cli.model.models import ExperimentOutputSpec
-from scythe_cli.model.outcome_schema import FEATURE, FILE, FRAME, OUTCOME_SCHEMA, SCALAR, WARNINGS, with_levels
+from scythe_cli.model.outcome_schema import FEATURE, FILE, FRAME, OUTCOME_SCHEMA, SCALAR, WARNINGS, united_traits
 
 if TYPE_CHECKING:
     from scythe_cli.executor.rows.call import LeafResult
@@ -285,7 +285,7 @@ class OutcomeBatch:
         for name in files:
             if FILE + name not in table.column_names:
                 table = table.append_column(FILE + name, arrays[FILE + name])
-        for name, (type_, levels) in extras.items():
+        for name, (type_, _) in extras.items():
             if name.startswith(FEATURE):
                 key = name.removeprefix(FEATURE)
                 column = feature_column([part_of(result, "features").get(key) for result in results])
@@ -294,8 +294,8 @@ class OutcomeBatch:
                 key = name.removeprefix(FRAME)
                 frames = [part_of(result, "frames").get(key) for result in results]
                 field, column = frame_column(name, type_, frames)
-                labels = {frame.labels for frame in frames if frame is not None}
-                table = table.append_column(with_levels(field, levels, labels), column)
+                traits = united_traits((frame.columns, frame.traits) for frame in frames if frame is not None)
+                table = table.append_column(traits.put_on(field), column)
         if self._extra or self._has_warnings:
             table = self._with_extra_and_warnings(table, good, results)
         return table

@@ -222,7 +222,7 @@ class _Walk:
     def _add_pandas(self, value: Any) -> None:
         """A frame, series or index of pandas, which keep more than they say."""
         import pandas as pd
-        from pandas.util import hash_pandas_object
+        from pandas.core.util.hashing import hash_pandas_object
 
         is_frame = isinstance(value, pd.DataFrame)
         self.note(type(value).__name__, str(value.dtypes.to_dict() if is_frame else value.dtype), len(value))

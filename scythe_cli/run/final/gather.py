@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,11 +20,21 @@ from scythe_cli.arrow.unify import convert_column, unify_types
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.core.records import StateCounts
 from scythe_cli.core.states import State
-from scythe_cli.model.outcome_schema import FEATURE, FILE, FRAME, OUTCOME_SCHEMA, SCALAR, WARNINGS, labels_of, levels_of
+from scythe_cli.model.outcome_schema import (
+    FEATURE,
+    FILE,
+    FRAME,
+    OUTCOME_SCHEMA,
+    SCALAR,
+    WARNINGS,
+    FrameTraits,
+    united_traits,
+)
 from scythe_cli.model.spec_rows import META_SCHEMA
 from scythe_cli.run.final.merge import Range, ranges_of
 from scythe_cli.run.final.sources import Columns
-from scythe_cli.run.final.writers import RUN_LEVELS, FinalPlan, FinalTables, FramePlan, FrameRows
+from scythe_cli.run.final.table_file import RUN_LEVELS
+from scythe_cli.run.final.writers import FinalPlan, FinalTables, FramePlan, FrameRows
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.ledger import Ledger, PartFile
 from scythe_cli.run.outcomes.error_groups import ERROR_COLUMNS
@@ -217,19 +227,26 @@ def _stripped(fields: Iterable[pa.Field[Any]], prefix: str) -> list[pa.Field[Any
 
 
 def _frame_plan(frame: pa.Field[Any], parts: Sequence[PartFile], index: pa.Schema) -> FramePlan:
-    levels: dict[str, None] = {}
-    labels: set[str | None] = set()
-    for part in parts:
-        position = part.schema.get_field_index(FRAME + frame.name)
-        if position >= 0:
-            levels.update(dict.fromkeys(levels_of(part.schema.field(position))))
-            labels.add(labels_of(part.schema.field(position)))
+    columns = [f for part in parts if (f := _field_of(part.schema, FRAME + frame.name)) is not None]
+    traits = united_traits((f.type.value_type, FrameTraits.of(f)) for f in columns)
     struct = frame.type.value_type
     own = [f.name for f in struct]
     names = _free_names(own, index.names)
-    # labels are made again from the names of all columns, so that none may have another
-    only = next(iter(labels)) if len(labels) == 1 and not names else None
-    return FramePlan([level for level in levels if level in own], struct, names, only)
+    traits = replace(
+        traits,
+        levels=tuple(level for level in traits.levels if level in own),
+        # labels are made again from the names of all columns, so that none may have another
+        labels=None if names else traits.labels,
+        categories={
+            name: each for name, each in traits.categories.items() if pa.types.is_string(struct.field(name).type)
+        },
+    )
+    return FramePlan(traits, struct, names)
+
+
+def _field_of(schema: pa.Schema, name: str) -> pa.Field[Any] | None:
+    position = schema.get_field_index(name)
+    return None if position < 0 else schema.field(position)
 
 
 def _range_size(parts: Sequence[PartFile]) -> int:

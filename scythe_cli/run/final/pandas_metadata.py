@@ -28,7 +28,7 @@ def pandas_metadata(schema: pa.Schema, levels: Sequence[str], labels: str | None
             "field_name": f.name,
             "pandas_type": _pandas_type(f.type),
             "numpy_type": _numpy_type(f.type),
-            "metadata": {"timezone": f.type.tz} if pa.types.is_timestamp(f.type) and f.type.tz else None,
+            "metadata": _metadata(f.type),
         }
         for f in schema
     ]
@@ -43,7 +43,15 @@ def pandas_metadata(schema: pa.Schema, levels: Sequence[str], labels: str | None
     )
 
 
+def _metadata(type_: Any) -> dict[str, Any] | None:
+    if pa.types.is_dictionary(type_):
+        return {"ordered": type_.ordered}
+    return {"timezone": type_.tz} if pa.types.is_timestamp(type_) and type_.tz else None
+
+
 def _pandas_type(type_: pa.DataType) -> str:
+    if pa.types.is_dictionary(type_):
+        return "categorical"
     if pa.types.is_string(type_) or pa.types.is_large_string(type_):
         return "unicode"
     if pa.types.is_timestamp(type_):
@@ -57,7 +65,9 @@ def _pandas_type(type_: pa.DataType) -> str:
     return str(type_)
 
 
-def _numpy_type(type_: pa.DataType) -> str:
+def _numpy_type(type_: Any) -> str:
+    if pa.types.is_dictionary(type_):
+        return str(type_.index_type)
     if pa.types.is_integer(type_) or pa.types.is_boolean(type_):
         return str(type_)
     if pa.types.is_floating(type_):

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast, get_args
 
 import pyarrow as pa
 from pydantic import AwareDatetime, BaseModel
 
-from scythe_cli.model.columns import Column
+from scythe_cli.model.columns import Column, extra_column, input_columns
 from scythe_cli.model.kinds import annotation_of, is_alias
+from scythe_cli.model.models import ExperimentInputSpec
 
-__all__ = ["Changes"]
+__all__ = ["Changes", "changes_of_specs"]
 
 
 FLOATS = "whole numbers arrive as floats: 1 as 1.0"
-UTC = "times arrive in UTC: the same moments, without the offsets that the file has"
+UTC = "times arrive in UTC: the same moments, without their offsets"
 TEXTS = "values that JSON has no form for, such as dates, arrive as text"
 
 _JSON_TYPES = (str, int, float, bool, type(None))
@@ -63,6 +64,30 @@ class Changes:
                     return
             else:
                 self.seen.update(_changes(value, self._type))
+
+
+def changes_of_specs(model: type[ExperimentInputSpec], specs: Sequence[ExperimentInputSpec]) -> list[str]:
+    """What is to be told of specs that were made in Python, as it is of those in a file."""
+    notices: list[str] = []
+    overwritten = [name for name, is_other in _SET_BY_THE_RUN.items() if any(map(is_other, specs, range(len(specs))))]
+    if overwritten:
+        notices.append(f"set by the run, whatever the specs say: {', '.join(overwritten)}")
+    extra = dict.fromkeys(name for spec in specs for name in spec.model_extra or {})
+    for column in (*input_columns(model), *map(extra_column, extra)):
+        changes = Changes(column)
+        if changes.may_be:
+            changes.note([getattr(spec, column.name, None) for spec in specs])
+        notices += [f"{column.name}: {what}" for what in sorted(changes.seen)]
+    return notices
+
+
+# by name, whether a spec at a position says otherwise; `experiment_id` is what everybody has to make up
+_SET_BY_THE_RUN: dict[str, Callable[[ExperimentInputSpec, int], bool]] = {
+    "sort_index": lambda spec, position: "sort_index" in spec.model_fields_set and spec.sort_index != position,
+    "storage_settings": lambda spec, _: spec.storage_settings is not None,
+    "workflow_run_id": lambda spec, _: spec.workflow_run_id is not None,
+    "root_workflow_run_id": lambda spec, _: spec.root_workflow_run_id is not None,
+}
 
 
 def _leaves(annotation: Any, seen: set[int]) -> Iterable[Any]:
