@@ -1,9 +1,9 @@
 """Runs the tests that start no process with the lowest versions that pyproject.toml allows: `python scripts/lowest.py`.
 
-    python scripts/lowest.py                       # in .venv-lowest, which is made anew where pyproject.toml has changed
-    python scripts/lowest.py --python 3.14         # with another Python, and the newest versions, in .venv-3.14
+    python scripts/lowest.py                         # in .venv-lowest, made anew where pyproject.toml has changed
+    python scripts/lowest.py --python 3.14           # with another Python, and the newest versions, in .venv-3.14
     python scripts/lowest.py --with 'pandas==2.2.*'  # with the newest versions that go with it, in .venv-with
-    python scripts/lowest.py tests/arrow -k decimal  # what is given behind goes to pytest
+    python scripts/lowest.py tests/arrow -k decimal  # all else goes to pytest
 
 `pip check` has to be clean there too. What runs the tests has the versions of uv.lock.
 """
@@ -44,26 +44,13 @@ def main() -> int:
         _uv("venv", "--python", options.python or lowest, environment)
         strategy = ["--resolution", "lowest-direct"] if is_lowest else []
         _uv("pip", "install", "--python", python, *strategy, "--editable", f"{ROOT}[all]", *options.also)
-        # also the requirements: what is there already stays
-        _uv("pip", "install", "--python", python, *_runners(), *options.also)
+        # what is there already stays, as far as it goes with the rest
+        _uv("pip", "install", "--python", python, "--editable", f"{ROOT}[all]", *_runners(), *options.also)
         marked.write_text(mark)
-    _uv("pip", "check", "--python", python)
+    subprocess.run([UV, "pip", "check", "--python", python], cwd=ROOT, check=True)
     environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
-    tests = [
-        "-m",
-        "pytest",
-        "-q",
-        "-n",
-        "auto",
-        "-m",
-        "unit or property",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:anyio",
-        *rest,
-    ]
-    return subprocess.run([python, *tests], cwd=ROOT, env=environ, check=False).returncode
+    tests = [python, "-m", "pytest", "-q", "-n", "auto", "-m", "unit or property", "-p", "no:cacheprovider"]
+    return subprocess.run([*tests, "-p", "no:anyio", *rest], cwd=ROOT, env=environ, check=False).returncode
 
 
 def _runners() -> list[str]:

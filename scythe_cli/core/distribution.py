@@ -80,8 +80,9 @@ class needs_extra:  # noqa: N801 - it is read as a statement
             raise MissingExtraError(
                 f"{self._what} needs {_name(module)}, which is not installed", hint=f"Install it with: {install}"
             ) from None
+        names = ", ".join(map(_name, EXTRAS[self._extra]))
         raise MissingExtraError(
-            f"{self._what} needs {', '.join(map(_name, EXTRAS[self._extra]))}, which cannot be loaded: {first_line(error)}",
+            f"{self._what} needs {names}, which cannot be loaded: {first_line(error)}",
             hint=f"Install it again with: {install}",
         ) from error
 
