@@ -1,8 +1,8 @@
 """How much an installation takes: `python scripts/sizes.py [--json FILE] [core] [all]`.
 
-Each part is installed twice into environments that are thrown away. uv tells what is on the disk afterwards; pip what is
-downloaded, and how many distributions it tries on its way to versions that go together. Both use their caches, so times
-are those of a second installation on the same machine.
+Each part is installed twice into environments that are thrown away. uv tells what is on the disk afterwards; pip what
+is downloaded, and how many distributions it tries on its way to versions that go together. Both use their caches, so
+times are those of a second installation on the same machine.
 
 A worker's image is the core beside Python and a small Debian. It is not built here: its size is the sum of the core, of
 this Python without its own tests, and of the packages that every Debian has, as dpkg counts them.
@@ -48,8 +48,9 @@ def main() -> int:
     for part in (part for part in PARTS if part in figures):
         f = figures[part]
         print(
-            f"{part:5} {f['installed_mb']:,} MB installed, {f['download_mb']:,} MB to download, {f['packages']} packages, "
-            f"{f['tried']} tried by pip {f['pip']}; {f['uv_s']} s with uv, {f['pip_s']} s with pip"
+            f"{part:5} {f['installed_mb']:,} MB installed, {f['download_mb']:,} MB to download, "
+            f"{f['packages']} packages, {f['tried']} tried by pip {f['pip']}; "
+            f"{f['uv_s']} s with uv, {f['pip_s']} s with pip"
         )
     if "image" in figures:
         print("image " + ", ".join(f"{what} {size} MB" for what, size in figures["image"].items()) + " (not built)")
