@@ -57,6 +57,7 @@ check: sync ## lint, format, types, structure, lock file, what documents say
 	$(RUN) python scripts/check_links.py
 	$(RUN) python -m scripts.make_schemas --check
 	$(RUN) python -m scripts.make_config_schema --check
+	$(RUN) python -m scripts.make_man --check
 	$(RUN) python -m scripts.make_architecture --check
 	$(RUN) python -m scripts.make_field_types --check
 	$(RUN) python -m scripts.make_migrating --check
