@@ -17,7 +17,7 @@ SERVERS := hatchet-migrate hatchet-admin versitygw
 HATCHET := github.com/hatchet-dev/hatchet/cmd
 HATCHET_VERSION := v0.91.5
 
-.PHONY: help sync demo test test-fast nightly check format docs servers servers-up servers-down bench bench-quick
+.PHONY: help sync demo test test-fast test-lowest nightly check format sizes docs servers servers-up servers-down bench bench-quick
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ test: sync ## run the tests; those that need real servers run after `make server
 test-fast: sync ## run the tests that start no process: in less than a minute
 	$(PYTEST) -m "unit or property"
 
+test-lowest: ## run the same with the lowest versions that pyproject.toml allows, in .venv-lowest
+	python3 scripts/lowest.py
+
 nightly: sync ## run the long rounds of the tests as well, and real simulators
 	$(UV) sync --quiet --locked --inexact --all-extras --group simulators
 	SCYTHE_NIGHTLY=1 $(PYTEST)
@@ -53,6 +56,8 @@ check: sync ## lint, format, types, structure, lock file, what documents say
 	$(RUN) python scripts/structure.py --check
 	$(RUN) python scripts/check_links.py
 	$(RUN) python -m scripts.make_schemas --check
+	$(RUN) python -m scripts.make_config_schema --check
+	$(RUN) python -m scripts.make_man --check
 	$(RUN) python -m scripts.make_architecture --check
 	$(RUN) python -m scripts.make_field_types --check
 	$(RUN) python -m scripts.make_migrating --check
@@ -66,6 +71,9 @@ bench: sync ## measure everything beside its rivals: 20 minutes
 
 bench-quick: sync ## the same with small sizes: two minutes
 	$(RUN) python -m bench --quick
+
+sizes: sync ## measure what an installation takes, of the core and of all
+	$(RUN) python scripts/sizes.py
 
 docs: ## build the documents as a site into site/, and check their links; no network is needed for it
 	$(UV) sync --quiet --locked --inexact --all-extras --group docs

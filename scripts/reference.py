@@ -40,7 +40,7 @@ def commands() -> str:
     assert isinstance(root, TyperGroup)
     context = typer.Context(root, info_name="scythe")
     parts = ["## Global options", "Before or after the name of a command.", _options(root, context, shared=True)]
-    for command, ctx in _walk(root, context):
+    for command, ctx in walk(root, context):
         parts.append(f"## {ctx.command_path}")
         parts.append(_prose(command.help))
         parts.append(f"```text\n{usage_line(command, ctx)}\n```")
@@ -55,7 +55,7 @@ def command_names() -> list[str]:
     """The full names of all commands, such as `scythe results plot`."""
     root = typer.main.get_command(app)
     assert isinstance(root, TyperGroup)
-    return [ctx.command_path for _, ctx in _walk(root, typer.Context(root, info_name="scythe"))]
+    return [ctx.command_path for _, ctx in walk(root, typer.Context(root, info_name="scythe"))]
 
 
 def configuration() -> str:
@@ -102,7 +102,8 @@ PARTS: dict[str, Callable[[], str]] = {
 }
 
 
-def _walk(group: TyperGroup, context: typer.Context) -> Iterator[tuple[TyperCommand | TyperGroup, typer.Context]]:
+def walk(group: TyperGroup, context: typer.Context) -> Iterator[tuple[TyperCommand | TyperGroup, typer.Context]]:
+    """The commands of a group that are shown, those of its groups included, each with its context."""
     for name, command in group.commands.items():
         assert isinstance(command, (TyperCommand, TyperGroup))
         if command.hidden:
@@ -110,7 +111,7 @@ def _walk(group: TyperGroup, context: typer.Context) -> Iterator[tuple[TyperComm
         ctx = typer.Context(command, info_name=name, parent=context)
         yield command, ctx
         if isinstance(command, TyperGroup):
-            yield from _walk(command, ctx)
+            yield from walk(command, ctx)
 
 
 def _anchor(ctx: typer.Context, name: str) -> str:

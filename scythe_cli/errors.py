@@ -3,7 +3,8 @@
 ```
 ScytheError                        1
 ├── UsageError                     2   a wrong option, or a name that does not exist
-│   └── NotFoundError              2   an experiment, version, run, table or row that is not there
+│   ├── NotFoundError              2   an experiment, version, run, table or row that is not there
+│   └── MissingExtraError          2   what was asked for needs a package that an extra brings
 ├── InvalidInputError              3   something that the user wrote is wrong
 │   ├── ConfigError                3   experiments.toml or an environment variable
 │   ├── EntrypointError            3   the module or function of an experiment
@@ -38,6 +39,7 @@ __all__ = [
     "ExperimentIndexAdditionalDataOverlapsWithSpecError",
     "ExperimentIndexNotSerializableError",
     "InvalidInputError",
+    "MissingExtraError",
     "NotFoundError",
     "RegistrationError",
     "ResultFileRefsInDataframesError",
@@ -81,6 +83,10 @@ class UsageError(ScytheError):
 
 class NotFoundError(UsageError):
     """A name that refers to nothing: experiment, version, run, table or row."""
+
+
+class MissingExtraError(UsageError):
+    """What was asked for needs a package that is not installed; the hint names the extra that brings it."""
 
 
 class InvalidInputError(ScytheError):

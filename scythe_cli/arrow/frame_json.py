@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
+from scythe_cli.core.distribution import needs_extra
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -13,6 +15,12 @@ __all__ = ["frame_from_json", "frame_of", "frame_to_json"]
 
 
 _KEYS = frozenset({"index", "columns", "data", "index_names", "column_names"})
+
+
+def _pandas():
+    with needs_extra("pandas", "a table in JSON"):
+        import pandas
+    return pandas
 
 
 def frame_to_json(frame: Any) -> dict[str, Any]:
@@ -33,8 +41,7 @@ def frame_from_json(written: Mapping[str, Any]) -> pd.DataFrame:
     Raises:
         ValueError: If it is no table.
     """
-    import pandas as pd
-
+    pd = _pandas()
     if not set(written) >= _KEYS:
         raise ValueError("a table in JSON has the keys index, columns, data, index_names and column_names")
     inner = {name: written[name] for name in _KEYS}
@@ -55,15 +62,13 @@ def frame_of(value: Any) -> Any:
     if isinstance(value, dict) and set(cast("dict[Any, Any]", value)) >= _KEYS:
         return frame_from_json(cast("dict[str, Any]", value))
     if isinstance(value, str) and value.endswith((".pq", ".parquet")):
-        import pandas as pd
-
+        pd = _pandas()
         return pd.read_parquet(value)
     return value
 
 
 def _restore_levels(frame: pd.DataFrame, dtypes: Any) -> None:
-    import pandas as pd
-
+    pd = _pandas()
     index: Any = frame.index
     if len(dtypes) != index.nlevels:
         return
@@ -74,8 +79,7 @@ def _restore_levels(frame: pd.DataFrame, dtypes: Any) -> None:
 
 
 def _as_pandas(frame: Any) -> pd.DataFrame:
-    import pandas as pd
-
+    pd = _pandas()
     if isinstance(frame, pd.DataFrame):
         return frame
     if isinstance(frame, pd.Series):

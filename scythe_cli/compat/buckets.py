@@ -6,8 +6,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any, Literal
 
-from scythe_cli.core.distribution import DISTRIBUTION
-from scythe_cli.errors import UsageError
+from scythe_cli.core.distribution import needs_extra
 
 __all__ = ["check_experiment_exists", "client", "raise_on_forbidden_experiment"]
 
@@ -17,12 +16,10 @@ def client() -> Any:
     """A client of S3, made once.
 
     Raises:
-        UsageError: If boto3 is not installed.
+        MissingExtraError: If boto3 is not installed.
     """
-    try:
+    with needs_extra("boto3", "a client of S3"):
         boto3: Any = import_module("boto3")
-    except ImportError:
-        raise UsageError("boto3 is not installed", hint=f"Install the extra: {DISTRIBUTION}[boto3].") from None
     return boto3.client("s3")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from scythe_cli.core.distribution import needs_extra
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.model.file_refs import S3Url
 
@@ -31,7 +32,8 @@ def transpose_dataframe_dict(dataframe_results: Sequence[dict[str, pd.DataFrame]
     Returns:
         For each name, in the order of first appearance, the tables of that name stacked.
     """
-    import pandas as pd
+    with needs_extra("pandas", "stacking tables"):
+        import pandas as pd
 
     names = dict.fromkeys(name for frames in dataframe_results for name in frames)
     return {name: pd.concat([f[name] for f in dataframe_results if name in f], axis=0) for name in names}
@@ -49,7 +51,8 @@ def make_onerow_multiindex_from_dict(d: Mapping[str, Any], n_rows: int = 1) -> p
         d: The value of each level.
         n_rows: How many rows.
     """
-    import pandas as pd
+    with needs_extra("pandas", "an index"):
+        import pandas as pd
 
     return pd.MultiIndex.from_tuples([tuple(d.values())] * n_rows, names=list(d))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scythe_cli.compat.faults import SpecNotSucceededError
+from scythe_cli.core.distribution import needs_extra
 from scythe_cli.model.columns import output_columns, output_files
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.file_refs import S3Url, StoredUri
@@ -64,7 +65,8 @@ class ScatterGatherResult(BaseModel):
     @property
     def dataframes(self) -> dict[str, pd.DataFrame]:
         """The tables by name, read with pandas."""
-        import pandas as pd
+        with needs_extra("pandas", "a table of pandas"):
+            import pandas as pd
 
         return {name: pd.read_parquet(str(uri)) for name, uri in self.uris.items()}
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from scythe_cli.compat.allocating import known_refs
 from scythe_cli.compat.frames import transpose_dataframe_dict
 from scythe_cli.compat.outcome import ScatterGatherResult, located
+from scythe_cli.core.distribution import needs_extra
 from scythe_cli.core.recursion import RecursionMap
 from scythe_cli.errors import NotFoundError
 from scythe_cli.model.file_refs import S3Url
@@ -121,7 +122,8 @@ def sift_results(
     Returns:
         The results, and the table, whose index holds the specs; None for none.
     """
-    import pandas as pd
+    with needs_extra("pandas", "a table of pandas"):
+        import pandas as pd
 
     good = [result for result in results if not isinstance(result, BaseException)]
     bad = [(spec, error) for spec, error in zip(spec_data, results, strict=True) if isinstance(error, BaseException)]

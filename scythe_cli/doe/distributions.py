@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from scythe_cli.core.distribution import needs_extra
 from scythe_cli.doe.domains import Leaf
 from scythe_cli.doe.scales import EPS, Numbers, Unit
 from scythe_cli.doe.settings import FieldSettings
@@ -65,7 +66,8 @@ class Normal:
 
     def ppf(self, unit: Unit, low: float, high: float) -> npt.NDArray[np.float64]:
         """Quantiles of the part between the ends, which may be infinite."""
-        from scipy.stats import truncnorm
+        with needs_extra("sample", "a normal distribution"):
+            from scipy.stats import truncnorm
 
         a, b = (low - self.mean) / self.sd, (high - self.mean) / self.sd
         # the median of each of 2^53 equal parts: 0 and 1 themselves would be infinite
@@ -87,7 +89,8 @@ class Triangular:
 
     def ppf(self, unit: Unit, low: float, high: float) -> npt.NDArray[np.float64]:
         """Quantiles of the part between the ends."""
-        from scipy.stats import triang
+        with needs_extra("sample", "a triangular distribution"):
+            from scipy.stats import triang
 
         width = self.high - self.low
         whole: Any = triang((self.mode - self.low) / width, loc=self.low, scale=width)

@@ -14,6 +14,7 @@ import warnings
 
 import numpy as np
 
+from scythe_cli.core.distribution import needs_extra
 from scythe_cli.doe.scales import EPS, Unit
 from scythe_cli.errors import UsageError
 
@@ -43,7 +44,8 @@ def draw_points(design: str, n: int, d: int, seed: int) -> Unit:
     Raises:
         UsageError: If there are more fields than the design has dimensions.
     """
-    from scipy.stats import qmc
+    with needs_extra("sample", f"the design {design}"):
+        from scipy.stats import qmc
 
     if design == "random":
         return np.random.default_rng(seed).random((n, d))

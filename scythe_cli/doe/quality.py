@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from scythe_cli.core.distribution import needs_extra
 from scythe_cli.doe.scales import Unit
 from scythe_cli.run.design_record import SampleQuality
 
@@ -32,7 +33,8 @@ def quality_of(points: Unit, names: list[str], *, is_sequence: bool, discrepancy
     correlation, pair = _largest_correlation(points)
     value = expected = rows = None
     if discrepancy and n > 1:
-        from scipy.stats import qmc
+        with needs_extra("sample", "the discrepancy of a design"):
+            from scipy.stats import qmc
 
         chosen = points[: min(n, EXACT_ROWS)]
         if n > EXACT_ROWS and not is_sequence:

@@ -28,6 +28,7 @@ from pydantic.json_schema import SkipJsonSchema
 from scythe_cli.arrow.build import array_of
 from scythe_cli.arrow.content import row_contents
 from scythe_cli.arrow.seeds import row_seed
+from scythe_cli.core.distribution import needs_extra
 from scythe_cli.errors import (
     ExperimentIndexAdditionalDataDoesNotMatchNRowsError,
     ExperimentIndexAdditionalDataOverlapsWithSpecError,
@@ -234,17 +235,16 @@ class ExperimentInputSpec(BaseSpec):
             additional_excludes: Names of fields to leave out.
 
         Returns:
-            An index of `n_rows` rows: the spec's own levels, its input fields that a cell can hold, those of nested
-            models with dotted names, its computed features, the additional levels, and `sort_subindex`. Dates and
-            times are such, and references to files are no levels.
+            An index of `n_rows` rows: the spec's own levels, its input fields but for references to files (those of
+            nested models with dotted names), its computed features, the additional levels, and `sort_subindex`.
 
         Raises:
             ExperimentIndexAdditionalDataDoesNotMatchNRowsError: If the list has not `n_rows` entries.
             ExperimentIndexAdditionalDataOverlapsWithSpecError: If a name is taken.
             ExperimentIndexNotSerializableError: If a value cannot be written as JSON.
         """
-        import pandas as pd
-
+        with needs_extra("pandas", "an index of pandas"):
+            import pandas as pd
         if isinstance(additional_index_data, list) and len(additional_index_data) != n_rows:
             raise ExperimentIndexAdditionalDataDoesNotMatchNRowsError(n_rows, additional_index_data)
         try:

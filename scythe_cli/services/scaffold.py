@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shlex
+from importlib.resources import files
 from pathlib import Path
 
 from pydantic import Field
@@ -24,7 +25,11 @@ class ScaffoldResult(Record):
     notices: list[str] = Field(default=[])
 
 
-_CONFIG = """\
+_SCHEMA = ".scythe/experiments.schema.json"
+
+_CONFIG = f"""\
+#:schema ./{_SCHEMA}
+
 [scythe]
 storage = "runs"      # a folder beside this file, or s3://bucket/prefix
 engine = "local"      # local: processes on this machine; hatchet: a fleet
@@ -134,10 +139,15 @@ def _cases() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _schema() -> str:
+    return files("scythe_cli.config").joinpath("experiments.schema.json").read_text(encoding="utf-8")
+
+
 _FILES: dict[str, tuple[str, str]] = {
     "experiments.toml": ("where runs are kept, and which experiments there are", _CONFIG),
     "experiments/__init__.py": ("makes the folder a package", _PACKAGE),
     "experiments/building.py": ("the experiment: a function with its input and output", _MODULE),
+    _SCHEMA: ("what editors need to check and complete experiments.toml", _schema()),
     "cases.csv": (f"the sampling file: {_N_CASES} cases, one a row", _cases()),
     ".gitignore": ("keeps runs out of git", _GITIGNORE),
 }

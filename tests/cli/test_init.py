@@ -10,7 +10,8 @@ import pytest
 
 from .conftest import Run
 
-FILES = ["experiments.toml", "experiments/__init__.py", "experiments/building.py", "cases.csv", ".gitignore"]
+FILES = ["experiments.toml", "experiments/__init__.py", "experiments/building.py"]
+FILES += [".scythe/experiments.schema.json", "cases.csv", ".gitignore"]
 
 
 @pytest.mark.parametrize("name", ["shop", "two words", "ünï [x] 'q'", "json", "-dash", "experiments", "a/b/c"])

@@ -29,7 +29,7 @@ from scythe_cli.analysis.plots.vega import vega_spec
 from scythe_cli.analysis.records import FetchedFile
 from scythe_cli.analysis.results.tables import field_texts, local_copy
 from scythe_cli.analysis.results.tidy import tidy_frame
-from scythe_cli.core.distribution import DISTRIBUTION
+from scythe_cli.core.distribution import needs_extra
 from scythe_cli.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -76,14 +76,10 @@ class Figure:
         """The picture as an Altair chart, to be changed or combined.
 
         Raises:
-            UsageError: If Altair is not installed.
+            MissingExtraError: If Altair is not installed.
         """
-        try:
+        with needs_extra("notebook", "a chart"):
             import altair as alt
-        except ImportError:
-            raise UsageError(
-                "charts need the package altair", hint=f"Install it with: pip install '{DISTRIBUTION}[altair]'"
-            ) from None
         return alt.Chart.from_dict(self.spec)
 
     def text(self, width: int = 80, height: int = 20) -> str:

@@ -8,11 +8,13 @@ from html import escape
 from typing import Any
 
 from scythe_cli.analysis.plots.channels import Spec
+from scythe_cli.core.distribution import needs_extra
 from scythe_cli.core.text import visible
 
 __all__ = ["to_html", "to_png", "to_svg"]
 
 
+_WHAT = "a picture"
 _MAX_TEXT = 200
 _EXPRESSED = ("title", "sort", "values", "domain")
 _QUOTES = str.maketrans({'"': "”", "'": "’", "`": "‘", "\\": "⧵", "\n": "⏎", "\t": " ", "\r": " "})
@@ -37,14 +39,16 @@ def _printable(value: Any, *, quoted: bool = False) -> Any:
 
 def to_png(spec: Spec) -> bytes:
     """Draw a specification as PNG, twice as fine as the screen."""
-    import vl_convert
+    with needs_extra("plot", _WHAT):
+        import vl_convert
 
     return vl_convert.vegalite_to_png(_printable(spec), scale=2)
 
 
 def to_svg(spec: Spec) -> str:
     """Draw a specification as SVG."""
-    import vl_convert
+    with needs_extra("plot", _WHAT):
+        import vl_convert
 
     return vl_convert.vegalite_to_svg(_printable(spec))
 
@@ -59,7 +63,8 @@ def to_html(spec: Spec, title: str) -> str:
 @cache
 def _libraries() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script; putting them together takes seconds."""
-    import vl_convert
+    with needs_extra("plot", _WHAT):
+        import vl_convert
 
     return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
 

@@ -25,6 +25,7 @@ from scythe_cli.analysis.records import FetchedFile, QueryColumn, QueryResult
 from scythe_cli.analysis.results.source_names import SourceNames, shown_columns, source_names
 from scythe_cli.analysis.results.tables import index_levels, local_copy
 from scythe_cli.core.cores import usable_cores
+from scythe_cli.core.distribution import needs_extra
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.core.text import hint_for
 from scythe_cli.errors import (
@@ -150,11 +151,16 @@ def _parts(runs: Sequence[StoredRun], sql: str) -> tuple[dict[str, list[_Part]],
     return parts, names
 
 
+def _duckdb():
+    with needs_extra("sql", "SQL"):
+        import duckdb
+    return duckdb
+
+
 @contextmanager
 def _answer(runs: Sequence[StoredRun], sql: str) -> Generator[pa.RecordBatchReader]:
     """Run a query; yields a reader of its answer."""
-    import duckdb
-
+    duckdb = _duckdb()
     if not runs:
         raise UsageError("a query needs a run")
     parts, names = _parts(runs, sql)
@@ -271,7 +277,7 @@ def _dataset(part: _Part, parquet: Any) -> Any:
 
 def _check(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     """Let one query through, and nothing that makes or changes anything."""
-    import duckdb
+    duckdb = _duckdb()
 
     statements: Any = connection.extract_statements(sql)
     if len(statements) != 1:
@@ -291,8 +297,7 @@ _CASTS = {"HUGEINT": "BIGINT", "UHUGEINT": "UBIGINT", "INTERVAL": "VARCHAR", "BI
 
 
 def _reader(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.RecordBatchReader:
-    import duckdb
-
+    duckdb = _duckdb()
     try:
         relation: Any = connection.sql(sql)
     except duckdb.Error:
@@ -336,8 +341,7 @@ _CANDIDATES = re.compile(r"^Candidate bindings: (.+)$", re.MULTILINE)
 @contextmanager
 def _explaining(tables: Iterable[str]) -> Generator[None]:
     """Turn an error of DuckDB into a short one, with the place in the query that DuckDB points at."""
-    import duckdb
-
+    duckdb = _duckdb()
     try:
         yield
     except (duckdb.Error, pa.ArrowException) as error:

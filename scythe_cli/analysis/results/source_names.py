@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from scythe_cli.analysis.results.tables import index_levels, local_copy, reading
 from scythe_cli.arrow.build import integer_cells
+from scythe_cli.core.distribution import needs_extra
 from scythe_cli.run.input_files import read_listed_files
 from scythe_cli.run.outcomes.error_groups import ERROR_COLUMNS
 from scythe_cli.run.specs_file import input_file_names
@@ -167,7 +168,8 @@ def named_table(run: StoredRun, table: str, frame: pl.LazyFrame, levels: Sequenc
 
 def named_pandas(run: StoredRun, frame: pd.DataFrame, *, as_columns: bool = False) -> pd.DataFrame:
     """A table as pandas reads it, with the names of file inputs as further levels of its index, or as first columns."""
-    import pandas as pd
+    with needs_extra("pandas", "a table of pandas"):
+        import pandas as pd
 
     index: Any = frame.index
     files = source_names(run) if _SORT in index.names else SourceNames({})

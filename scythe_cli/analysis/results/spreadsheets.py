@@ -16,7 +16,7 @@ from typing import Any
 
 import polars as pl
 
-from scythe_cli.core.distribution import DISTRIBUTION
+from scythe_cli.core.distribution import needs_extra
 from scythe_cli.errors import UsageError
 
 __all__ = ["MAX_SHEET_ROWS", "check_fits_sheet", "write_csv", "write_workbook"]
@@ -134,14 +134,11 @@ def write_workbook(
         What the workbook does not hold as the tables do: text that was cut.
 
     Raises:
-        UsageError: If a table is larger than a sheet, or xlsxwriter is not installed.
+        UsageError: If a table is larger than a sheet.
+        MissingExtraError: If xlsxwriter is not installed.
     """
-    try:
+    with needs_extra("xlsx", "a workbook"):
         import xlsxwriter
-    except ImportError:
-        raise UsageError(
-            "workbooks need the package xlsxwriter", hint=f"Install it with: pip install '{DISTRIBUTION}[xlsx]'"
-        ) from None
     for name, frame in tables.items():
         check_fits_sheet(name, int(frame.select(pl.len()).collect().item()), len(frame.collect_schema()))
     notices: list[str] = []

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scythe_cli.analysis.records import TableRecord
+from scythe_cli.core.distribution import needs_extra
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.core.records import RecordList
 from scythe_cli.core.text import hint_for
@@ -106,8 +107,10 @@ def read_pandas(storage: Storage, key: str, index: Sequence[str] | None = None) 
 
     Raises:
         StorageError: If it cannot be read.
+        MissingExtraError: If pandas is not installed.
     """
-    import pandas as pd
+    with needs_extra("pandas", "a table of pandas"):
+        import pandas as pd
 
     try:
         with reading(storage, key):

@@ -22,6 +22,7 @@ from scythe_cli.model.outcome_schema import Categories
 
 __all__ = [
     "Say",
+    "array_of_numpy",
     "array_of_objects",
     "array_of_pandas",
     "array_of_polars",
@@ -83,9 +84,7 @@ def array_of_pandas(values: Any, say: Say) -> pa.ChunkedArray[Any]:
         values = pd.Series(np.asarray(values))
         dtype = values.dtype
     if dtype.kind == "c":
-        say("stored as a struct of real and imag", "a table has no column of complex numbers")
-        cells: Any = np.asarray(values)
-        return pa.chunked_array([pa.StructArray.from_arrays([cells.real, cells.imag], names=["real", "imag"])])
+        return array_of_numpy(np.asarray(values), say)
     if dtype.kind == "O" and isinstance(dtype, np.dtype):
         return array_of_objects(list(values), say)
     try:
@@ -126,6 +125,24 @@ def categories_of_arrow(column: Any) -> Categories | None:
         return None
     texts = dict.fromkeys(text for chunk in column.chunks for text in chunk.dictionary.to_pylist() if text is not None)
     return Categories.of(texts, column.type.ordered and column.num_chunks < 2)
+
+
+def array_of_numpy(values: Any, say: Say) -> pa.ChunkedArray[Any]:
+    """The column of a NumPy array of one dimension."""
+    kind = values.dtype.kind
+    if kind == "c":
+        say("stored as a struct of real and imag", "a table has no column of complex numbers")
+        return pa.chunked_array([pa.StructArray.from_arrays([values.real, values.imag], names=["real", "imag"])])
+    if kind == "O":
+        return array_of_objects(list(values), say)
+    if kind in "mM" and np.datetime_data(values.dtype)[0] not in ("s", "ms", "us", "ns"):
+        values = values.astype(f"{kind}8[s]")  # as pandas does with days
+    mask = np.ma.getmaskarray(values) if isinstance(values, np.ma.MaskedArray) else None
+    try:
+        array: Any = pa.array(np.ascontiguousarray(values), mask=mask, from_pandas=True)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError, AttributeError):
+        return array_of_objects(values.tolist() if mask is not None else list(values), say)
+    return plain_column(array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array]), say)
 
 
 def array_of_polars(series: Any, say: Say) -> pa.ChunkedArray[Any]:

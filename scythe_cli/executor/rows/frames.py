@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from scythe_cli.errors import ScytheError, first_line
 from scythe_cli.executor.rows.cells import (
+    array_of_numpy,
     array_of_pandas,
     array_of_polars,
     categories_of_arrow,
@@ -162,9 +163,7 @@ def _convert(
     if isinstance(frame, pa.RecordBatch):
         frame = pa.Table.from_batches([frame])
     if isinstance(frame, np.ndarray):
-        import pandas
-
-        frame = pandas.DataFrame(frame)
+        return _from_array(name, frame, warn)
     if pandas is not None and isinstance(frame, pandas.Series):
         frame = frame.to_frame("value" if frame.name is None else frame.name)
     if pandas is not None and isinstance(frame, pandas.DataFrame):
@@ -202,6 +201,22 @@ def _table(columns: Mapping[str, Any], n_rows: int) -> pa.Table:
     if not columns and n_rows:  # rows are known by their numbers
         columns = {"index": pa.array(np.arange(n_rows))}
     return pa.Table.from_arrays(list(columns.values()), names=list(columns))
+
+
+def _from_array(name: str, array: Any, warn: Callable[[str, str, str], None]) -> Frame:
+    """A table of an array, which pandas reads with the labels 0, 1, … as those of its `DataFrame(array)`."""
+    if array.ndim not in (1, 2):
+        raise FrameError(f"it is an array of {array.ndim} dimensions, and a table has two")
+    fields = array.dtype.names
+    labels = [{"name": None, "field_name": None, "pandas_type": "int64", "numpy_type": "int64", "metadata": None}]
+    if fields:
+        parts, described = {str(field): array[field] for field in fields}, None
+    else:
+        parts = {str(n): values for n, values in enumerate([array] if array.ndim == 1 else array.T)}
+        described = json.dumps(labels)
+    columns = {label: array_of_numpy(values, _of_column(f"{name}.{label}", warn)) for label, values in parts.items()}
+    table = _table(columns, len(array))
+    return Frame(table, (), described) if columns else Frame(table, tuple(table.column_names))
 
 
 def _from_pandas(

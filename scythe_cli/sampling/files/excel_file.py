@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pyarrow as pa
 
-from scythe_cli.core.distribution import DISTRIBUTION
+from scythe_cli.core.distribution import needs_extra
 from scythe_cli.errors import SamplingFileError, first_line
 from scythe_cli.sampling.file_columns import RawFile, chunked
 from scythe_cli.sampling.files.parquet_file import simplified
@@ -42,15 +42,11 @@ def read_excel(path: Path, shown: str, *, units_row: bool = False) -> RawFile:
         units_row: Whether the row below the header holds units: it is left out.
 
     Raises:
-        SamplingFileError: If it cannot be read, or what reads workbooks is not installed.
+        SamplingFileError: If it cannot be read.
+        MissingExtraError: If what reads workbooks is not installed.
     """
-    try:
+    with needs_extra("xlsx", f"{shown}: reading a workbook"):
         import fastexcel
-    except ImportError:
-        raise SamplingFileError(
-            f"{shown}: Excel files are read by fastexcel, which is not installed",
-            hint=f"Install it with: pip install '{DISTRIBUTION}[xlsx]'. Or save the sheet as CSV.",
-        ) from None
     try:
         reader = fastexcel.read_excel(path)
         texts: Any = reader.load_sheet(0, header_row=None, skip_rows=0, n_rows=_ROWS_LOOKED_AT, dtypes="string")
