@@ -10,6 +10,7 @@ ScytheError                        1
 │   │   ├── CodeChangedError       3   the code is not what a run was allocated with
 │   │   └── RegistrationError      3   a function or model that cannot be an experiment
 │   ├── SamplingFileError          3   the file as a whole, or its cells
+│   │   └── MissingFileError       2   there is no such file
 │   └── SpecsError                 3   specs given from Python
 ├── UnreachableError               4
 │   ├── StorageError               4   the place where runs are kept
@@ -38,6 +39,7 @@ __all__ = [
     "ExperimentIndexAdditionalDataOverlapsWithSpecError",
     "ExperimentIndexNotSerializableError",
     "InvalidInputError",
+    "MissingFileError",
     "NotFoundError",
     "RegistrationError",
     "ResultFileRefsInDataframesError",
@@ -107,6 +109,12 @@ class RegistrationError(EntrypointError):
 
 class SamplingFileError(InvalidInputError):
     """A sampling file cannot be read, or some of its cells are wrong."""
+
+
+class MissingFileError(SamplingFileError):
+    """There is no such sampling file."""
+
+    exit_code = 2
 
 
 class SpecsError(InvalidInputError):
