@@ -11,6 +11,7 @@ ScytheError                        1
 │   │   ├── CodeChangedError       3   the code is not what a run was allocated with
 │   │   └── RegistrationError      3   a function or model that cannot be an experiment
 │   ├── SamplingFileError          3   the file as a whole, or its cells
+│   │   └── MissingFileError       2   there is no such file
 │   └── SpecsError                 3   specs given from Python
 ├── UnreachableError               4
 │   ├── StorageError               4   the place where runs are kept
@@ -40,6 +41,7 @@ __all__ = [
     "ExperimentIndexNotSerializableError",
     "InvalidInputError",
     "MissingExtraError",
+    "MissingFileError",
     "NotFoundError",
     "RegistrationError",
     "ResultFileRefsInDataframesError",
@@ -113,6 +115,12 @@ class RegistrationError(EntrypointError):
 
 class SamplingFileError(InvalidInputError):
     """A sampling file cannot be read, or some of its cells are wrong."""
+
+
+class MissingFileError(SamplingFileError):
+    """There is no such sampling file."""
+
+    exit_code = 2
 
 
 class SpecsError(InvalidInputError):

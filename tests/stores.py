@@ -5,15 +5,23 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from scythe_cli.core.records import StateCounts
 from scythe_cli.core.semver import SemVer
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.manifest import RunManifest, provenance
+from scythe_cli.run.outcomes.summary import RunSummary
 
 __all__ = ["make_store"]
 
 
 def make_store(
-    folder: Path, n_versions: int, *, runs_each: int = 1, files_each: int = 4, experiments: int = 1
+    folder: Path,
+    n_versions: int,
+    *,
+    runs_each: int = 1,
+    files_each: int = 4,
+    experiments: int = 1,
+    summaries: bool = True,
 ) -> list[RunLayout]:
     """Make finished runs whose folders look as those of real ones; the first is the oldest.
 
@@ -23,6 +31,7 @@ def make_store(
         runs_each: Runs of each version.
         files_each: Files in each of the folders `outcomes`, `results` and `final` of a run.
         experiments: Experiments: `energy0`, `energy1`, …
+        summaries: Whether the runs have summaries; those of earlier releases have none.
     """
     runs: list[RunLayout] = []
     origin = provenance(Path.cwd())
@@ -45,6 +54,9 @@ def make_store(
                 if not runs:
                     text = manifest.to_yaml().decode()
                 _write(folder, run, _told(text, runs[0] if runs else run, run, len(runs)), files_each)
+                if summaries:
+                    summary = RunSummary(counts=StateCounts(succeeded=len(runs)), engine="local")
+                    (folder / run.summary).write_text(summary.model_dump_json())
                 runs.append(run)
     return runs
 

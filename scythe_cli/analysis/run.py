@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -317,10 +317,12 @@ class Run(StoredRun):
         table: str | None = None,
         bins: int | None = None,
         seed: int = 0,
+        log: Collection[str] = (),
     ) -> Figure:
         """Make a picture of the results, which a notebook shows and `save` writes to a file.
 
-        Of many rows, some are drawn at random or all are counted in bins, and the picture says so.
+        Of many rows, some are drawn at random or all are counted in bins, and the picture says so. With nothing named,
+        it shows what the first output depends on.
 
         Args:
             x: The column across: an input, a feature or an output; nested fields as `wall.u_value`.
@@ -333,6 +335,7 @@ class Run(StoredRun):
             table: A table of the experiment's own, whose rows are drawn instead of the specs.
             bins: How many bins a histogram has.
             seed: What rows are drawn with.
+            log: The axes that are logarithmic, some of `x` and `y`; of a histogram, that of its values.
 
         Raises:
             NotFoundError: If there is no such column or table.
@@ -340,7 +343,9 @@ class Run(StoredRun):
         """
         from scythe_cli.analysis.plots.figure import make_figure
 
-        return make_figure(self, x=x, y=y, color=color, kind=kind, columns=columns, table=table, bins=bins, seed=seed)
+        return make_figure(
+            self, x=x, y=y, color=color, kind=kind, columns=columns, table=table, bins=bins, seed=seed, log=log
+        )
 
     @_reading_this_run
     def report(self, path: Path, *, overwrite: bool = False) -> ReportResult:

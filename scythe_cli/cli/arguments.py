@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from scythe_cli.cli import complete
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
 
 __all__ = [
     "CheckedEngineOption",
@@ -30,7 +34,9 @@ __all__ = [
     "VersionOption",
     "WorkersOption",
     "column_option",
+    "one_name",
     "parse_seed",
+    "parse_since",
     "parse_timeout",
     "split_names",
     "table_option",
@@ -160,6 +166,46 @@ def parse_seed(text: str) -> int | Literal["new"]:
     if not text.isdecimal():
         raise UsageError(f"--seed {text}: it must be a whole number from 0, or new")
     return int(text)
+
+
+def parse_since(text: str | None) -> datetime | None:
+    """The moment (UTC) that `--since` means: a date, with or without a time, or so long ago; None stays None.
+
+    Raises:
+        UsageError: If it is neither.
+    """
+    if text is None:
+        return None
+    from datetime import UTC, datetime
+
+    from scythe_cli.core.quantities import parse_duration
+    from scythe_cli.errors import UsageError
+
+    try:
+        moment = datetime.fromisoformat(text.strip().replace("_", "T"))
+    except ValueError:
+        pass
+    else:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    try:
+        return datetime.now(UTC) - parse_duration(text)
+    except (ValueError, OverflowError):
+        raise UsageError(
+            f"--since {text}: not a date or a duration", hint="Write --since 2026-11-29, --since 2d or --since 3h."
+        ) from None
+
+
+def one_name(argument: str | None, option: str | None) -> str | None:
+    """The experiment that is named as an argument or by `--experiment`.
+
+    Raises:
+        UsageError: If both name one, and not the same.
+    """
+    if argument and option and argument != option:
+        from scythe_cli.errors import UsageError
+
+        raise UsageError(f"two experiments are named, {argument} and {option}", hint="Leave one of them out.")
+    return argument or option
 
 
 def timeout_option(text: str) -> typer.models.OptionInfo:

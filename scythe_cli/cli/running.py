@@ -66,7 +66,7 @@ def run_and_show(session: Session, run: Callable[[ProgressCallback, StopSignal],
     Returns:
         The exit code: 0 when every spec succeeded, 1 when some did not, 130 after Ctrl-C.
     """
-    result, interrupted = _watched(session.output, run)
+    result, interrupted, told = _watched(session.output, run)
     if session.options.json:
         session.output.document(result)
     elif session.options.quiet:
@@ -74,7 +74,8 @@ def run_and_show(session: Session, run: Callable[[ProgressCallback, StopSignal],
     else:
         session.output.print(*result_lines(result))
     for notice in result.notices:
-        session.output.note(notice)
+        if notice not in told:
+            session.output.note(notice)
     if interrupted:
         how = f"; `scythe retry {result.experiment_id}` goes on" if result.counts.pending else ""
         session.output.note(f"interrupted; what is finished is kept{how}")
@@ -92,7 +93,7 @@ def plan_and_show(session: Session, make: Callable[[ProgressCallback, StopSignal
     Returns:
         The exit code: 0, or 1 when rows of the pilot did not succeed, 130 after Ctrl-C.
     """
-    plan, interrupted = _watched(session.output, make)
+    plan, interrupted, _ = _watched(session.output, make)
     if session.options.json:
         session.output.document(plan)
     else:
@@ -106,14 +107,18 @@ def plan_and_show(session: Session, make: Callable[[ProgressCallback, StopSignal
     return 1 if plan.pilot is not None and plan.pilot.counts.unsuccessful else 0
 
 
-def _watched(output: Output, work: Callable[[ProgressCallback, StopSignal], T]) -> tuple[T, bool]:
-    """Do work with its progress shown and Ctrl-C handled; returns what it does, and whether it was interrupted."""
+def _watched(output: Output, work: Callable[[ProgressCallback, StopSignal], T]) -> tuple[T, bool, set[str]]:
+    """Do work with its progress shown and Ctrl-C handled.
+
+    Returns:
+        What it returns, whether it was interrupted, and the notices that were shown meanwhile.
+    """
     from scythe_cli.executor.limits import StopSignal
 
     stop = StopSignal()
     interrupts = Interrupts(stop, output)
+    told: set[str] = set()
     with interrupts.handled(), shown_progress(output) as show:
-        told: set[str] = set()
 
         def progress(moment: Progress) -> None:
             interrupts.watch(moment)
@@ -123,7 +128,7 @@ def _watched(output: Output, work: Callable[[ProgressCallback, StopSignal], T]) 
                 output.note(moment.notice)
 
         result = work(PhaseCallback(progress) if output.quiet else progress, stop)
-    return result, interrupts.stopped
+    return result, interrupts.stopped, told
 
 
 @contextmanager

@@ -11,19 +11,20 @@ import difflib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from scythe_cli.core.names import is_folder_name, parse_version
 from scythe_cli.core.text import hint_for
 from scythe_cli.errors import NotFoundError
-from scythe_cli.run.layout import RUN_FOLDERS, RunLayout, parse_timestamp
+from scythe_cli.run.layout import LEASE_NAME, RUN_FOLDERS, SUMMARY_NAME, RunLayout, parse_timestamp
 from scythe_cli.run.versions import latest_run, list_runs, list_versions, run_times, version_names
 from scythe_cli.storage.base import Storage
 
 if TYPE_CHECKING:
+    from scythe_cli.core.records import StateCounts
     from scythe_cli.run.manifest import RunManifest
-    from scythe_cli.run.records import RunRecord
+    from scythe_cli.run.records import RunRecord, RunState
 
 
 __all__ = [
@@ -41,6 +42,7 @@ logger = logging.getLogger(__name__)
 _REQUESTS_AT_ONCE = 16
 _DEEPEST = 4
 _MAX_FOLDERS = 2_000
+_LONGEST_ALLOCATION = timedelta(hours=1)
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -205,28 +207,75 @@ def _listed(names: list[str]) -> str:
 
 
 def run_record(storage: Storage, run: RunLayout) -> RunRecord:
-    """What the folder's name and the manifest of a run say.
+    """What a list tells of a run: from a listing of its folder and one small file in it, its summary.
 
-    A manifest that cannot be read is told in the log: one damaged file does not hide the other runs.
+    Of a run without a summary, since it is not done or of an earlier release, the manifest is read. One that cannot be
+    read is told in the log: one damaged file does not hide the other runs.
     """
-    from scythe_cli.run.manifest import UnreadableManifestError, read_manifest
+    from scythe_cli.run.outcomes.summary import read_summary
     from scythe_cli.run.records import RunRecord
 
-    manifest: RunManifest | None = None
-    try:
-        manifest = read_manifest(storage, run, brief=True)
-    except UnreadableManifestError as error:
-        logger.warning("%s", error.message)
+    names = {file.name for file in storage.list_files(run.experiment_id)}
+    summary = read_summary(storage, run) if SUMMARY_NAME in names else None
+    manifest = _brief_manifest(storage, run) if summary is None else None
+    complete = summary is not None or _is_complete(storage, run)
+    described = summary or manifest
+    counts = summary.counts if summary else None
     return RunRecord(
         experiment_id=run.experiment_id,
         experiment=run.experiment,
         version=str(run.version),
         timestamp=run.timestamp,
         uri=storage.uri(run.experiment_id),
-        n_specs=manifest.n_specs if manifest else None,
-        engine=manifest.engine if manifest else None,
-        complete=_is_complete(storage, run),
+        n_specs=counts.total if counts else manifest.n_specs if manifest else None,
+        engine=described.engine if described else None,
+        complete=complete,
+        state=_state(storage, run, counts, manifest, complete=complete, is_leased=LEASE_NAME in names),
+        counts=counts,
+        started_at=summary.started_at if summary else None,
+        finished_at=summary.finished_at if summary else None,
+        duration_s=summary.duration_s if summary else None,
+        sampling_file=described.sampling_file if described else None,
     )
+
+
+def _brief_manifest(storage: Storage, run: RunLayout) -> RunManifest | None:
+    from scythe_cli.run.manifest import UnreadableManifestError, read_manifest
+
+    try:
+        return read_manifest(storage, run, brief=True)
+    except UnreadableManifestError as error:
+        logger.warning("%s", error.message)
+        return None
+
+
+def _state(
+    storage: Storage,
+    run: RunLayout,
+    counts: StateCounts | None,
+    manifest: RunManifest | None,
+    *,
+    complete: bool,
+    is_leased: bool,
+) -> RunState:
+    """How a run as a whole is."""
+    if is_leased:
+        from scythe_cli.run.lease import read_owner
+
+        if read_owner(storage, run) is not None:
+            return "running"
+    if counts is not None:
+        if counts.pending:
+            return "stopped"
+        if counts.unsuccessful:
+            return "cancelled" if counts.cancelled == counts.unsuccessful else "failed"
+        return "succeeded"
+    if manifest is None or manifest.n_specs is None or (complete and not is_leased):
+        return "unknown"
+    if manifest.state == "allocating":
+        is_young = datetime.now(UTC) - run.timestamp < _LONGEST_ALLOCATION
+        return "running" if is_young else "stopped"
+    return "stopped" if manifest.needs_lease else "running"
 
 
 def _is_complete(storage: Storage, run: RunLayout) -> bool:

@@ -34,7 +34,7 @@ from uuid import uuid4
 
 from scythe_cli.core.processes import is_alive, machine, start_of
 from scythe_cli.errors import StorageError, UsageError
-from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.layout import LEASE_NAME, RunLayout
 from scythe_cli.storage.base import ForeignKeyError, MissingKeyError, Storage
 
 __all__ = ["GRACE_S", "LEASE_S", "RENEW_S", "Lease", "LeaseRecord", "abandoned_claims", "hold_lease", "read_owner"]
@@ -52,7 +52,6 @@ GRACE_S = 10.0
 _held: set[str] = set()
 """The tokens of the leases that this process holds."""
 
-_NAME = ".lease"
 _SETTLE_S = 0.5
 _MAX_CLAIMS = 100
 _MAX_BYTES = 65_536
@@ -63,7 +62,7 @@ _YEARS = range(1970, 3000)
 def abandoned_claims(storage: Storage, run: RunLayout) -> list[str]:
     """The keys of claims that were left by processes that died while taking over; only for who holds the lease."""
     names = [file.name for file in storage.list_files(run.experiment_id)]
-    return [run.key(name) for name in names if name.startswith(f"{_NAME}-")]
+    return [run.key(name) for name in names if name.startswith(f"{LEASE_NAME}-")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +146,7 @@ class Lease:
     def __init__(self, storage: Storage, run: RunLayout, on_lost: Callable[[], None] | None = None) -> None:
         self._storage = storage
         self._run = run
-        self._key = run.key(_NAME)
+        self._key = run.key(LEASE_NAME)
         self._on_lost = on_lost
         self._record = _new_record()
         self._released = threading.Event()
@@ -209,7 +208,7 @@ class Lease:
         token = _token_of(old)
         claims: list[str] = []
         for number in range(1, _MAX_CLAIMS):
-            claims.append(self._run.key(f"{_NAME}-{token}-{number}"))
+            claims.append(self._run.key(f"{LEASE_NAME}-{token}-{number}"))
             if self._create(claims[-1]):
                 break
             by = self._read(claims[-1])
@@ -221,7 +220,7 @@ class Lease:
         else:
             raise StorageError(
                 f"{self._run.experiment_id} has {_MAX_CLAIMS - 1} unused claims",
-                hint=f"Remove the files in its folder whose names begin with {_NAME}-.",
+                hint=f"Remove the files in its folder whose names begin with {LEASE_NAME}-.",
             )
         try:
             if _token_of(self._read(self._key)) != token:
@@ -297,7 +296,7 @@ def read_owner(storage: Storage, run: RunLayout) -> LeaseRecord | None:
         StorageError: If the storage cannot be read.
     """
     try:
-        found = _read_record(storage, run.key(_NAME))
+        found = _read_record(storage, run.key(LEASE_NAME))
     except MissingKeyError:
         return None
     return None if found is None or found.owner_is_gone(datetime.now(UTC)) else found

@@ -125,6 +125,7 @@ class RunManifest(BaseModel):
     specs_per_task: Count | str | None = None
     n_specs: Count | None = None
     specs_sha256: str | None = None
+    cases_sha256: str | None = None
     entrypoint: str | None = None
     retries: Count | None = None
     retry_on: list[str] | None = None

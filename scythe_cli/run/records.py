@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from scythe_cli.core.records import Record, StateCounts
 from scythe_cli.core.states import State
 
-__all__ = ["ErrorGroup", "RunErrors", "RunRecord", "RunStatus", "RunningSpec", "SpecError"]
+__all__ = ["ErrorGroup", "RunErrors", "RunRecord", "RunState", "RunStatus", "RunningSpec", "SpecError"]
+
+
+RunState = Literal["succeeded", "failed", "cancelled", "stopped", "running", "unknown"]
+"""How a run as a whole is: `stopped` when specs are pending and nothing is at work on them."""
 
 
 class RunRecord(Record):
-    """One run, as far as its folder's name and manifest say."""
+    """One run, as a list of many tells it: from its folder's name, its summary, and what else is cheap to read."""
 
     experiment_id: str
     experiment: str
@@ -24,6 +28,17 @@ class RunRecord(Record):
     n_specs: int | None = Field(description="None when the manifest does not say, as in an older bucket")
     engine: str | None
     complete: bool = Field(description="whether final tables exist")
+    state: RunState = Field(
+        default="unknown",
+        description="'unknown' for an older run, of which only `scythe status` tells how it went",
+    )
+    counts: StateCounts | None = Field(
+        default=None, description="specs by state, once tables were made; None while it runs, or where that is not kept"
+    )
+    started_at: datetime | None = Field(default=None, description="when the first spec was started")
+    finished_at: datetime | None = Field(default=None, description="when the last spec had ended")
+    duration_s: float | None = Field(default=None, description="seconds from the first start to the last end")
+    sampling_file: str | None = None
 
 
 class ErrorGroup(Record):

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from pydantic import ValidationError
 
 from scythe_cli.arrow.build import integer_cells
-from scythe_cli.errors import SamplingFileError, StorageError, first_line
+from scythe_cli.errors import MissingFileError, SamplingFileError, StorageError, first_line
 from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.run.design_record import DESIGN_KEY, DesignRecord, sidecar_of
 from scythe_cli.sampling.field_values import ROUND_TRIP_HINT, round_trip_problem, rows_to_try
@@ -44,6 +44,43 @@ class ReadOptions:
     units_row: bool = False
 
 
+_SUFFIXES = {
+    ".csv",
+    ".tsv",
+    ".txt",
+    ".parquet",
+    ".pq",
+    ".arrow",
+    ".feather",
+    ".jsonl",
+    ".ndjson",
+    ".xlsx",
+    ".gz",
+    ".zst",
+}
+_MAX_LISTED = 1_000
+
+
+def _near(path: Path) -> str | None:
+    """What to say of a file that is not there: a sampling file of nearly that name, or those that there are."""
+    import difflib
+    from itertools import islice
+
+    folder = path.parent
+    if not folder.is_dir():
+        return f"There is no folder {folder} either."
+    entries = sorted(islice(folder.iterdir(), _MAX_LISTED))
+    names = [entry.name for entry in entries if entry.suffix.lower() in _SUFFIXES and entry.is_file()]
+    close = difflib.get_close_matches(path.name, names, n=1)
+    near = [name for name in names if Path(name).stem == path.stem]
+    shown = close or near[:1]
+    if shown:
+        return f"Did you mean {folder / shown[0]}?"
+    if names:
+        return f"There are: {', '.join(str(folder / name) for name in names[:6])}."
+    return "`scythe sample -o FILE` makes one from the bounds of an experiment's inputs."
+
+
 def read_raw(file: str | Path, options: ReadOptions | None = None) -> RawFile:
     """Read a sampling file.
 
@@ -52,7 +89,8 @@ def read_raw(file: str | Path, options: ReadOptions | None = None) -> RawFile:
         options: What it does not say of itself.
 
     Raises:
-        SamplingFileError: If there is no such file, or it is no table with at least one case.
+        MissingFileError: If there is no such file.
+        SamplingFileError: If it is no table with at least one case.
     """
     # what reads files costs imports that only this call needs
     from scythe_cli.sampling.files.formats import read_located
@@ -64,7 +102,7 @@ def read_raw(file: str | Path, options: ReadOptions | None = None) -> RawFile:
         with located(file) as local:
             raw = read_located(local, encoding=options.encoding, units_row=options.units_row)
     except FileNotFoundError:
-        raise SamplingFileError(f"{shown}: there is no such file") from None
+        raise MissingFileError(f"{shown}: there is no such file", hint=_near(Path(file))) from None
     except PermissionError:
         raise SamplingFileError(f"{shown}: no permission to read it") from None
     except OSError as error:

@@ -13,7 +13,8 @@ from rich.console import Console, RenderableType
 from scythe_cli.analysis.records import TableColumn, TableSummary
 from scythe_cli.cli.output import Output, clean
 from scythe_cli.cli.render.project import checks_list, experiments_table, fields_table
-from scythe_cli.cli.render.run import counts_table, error_groups, result_lines, runs_table, spec_error, states_line
+from scythe_cli.cli.render.run import counts_table, error_groups, result_lines, spec_error, states_line
+from scythe_cli.cli.render.runs import runs_table
 from scythe_cli.cli.render.table import columns_table, head_table
 from scythe_cli.cli.render.text import facts, number, place, plural
 from scythe_cli.core.quantities import format_rate as rate
@@ -24,9 +25,11 @@ from scythe_cli.run.records import ErrorGroup, RunRecord, SpecError
 from scythe_cli.services.records import AllocateResult, DoctorCheck
 
 
-def shown(renderable: RenderableType, width: int = 80) -> str:
+def shown(*renderables: RenderableType, width: int = 80) -> str:
     stream = io.StringIO()
-    Console(file=stream, width=width, markup=False, emoji=False, highlight=False).print(renderable)
+    console = Console(file=stream, width=width, markup=False, emoji=False, highlight=False)
+    for renderable in renderables:
+        console.print(renderable)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
 
 
@@ -68,7 +71,7 @@ def test_the_head_shows_values_first_then_inputs_that_vary_then_the_rest() -> No
     table, omitted = head_table(summary(), width=None)
 
     assert omitted == []
-    assert shown(table, 1000).splitlines()[0].split() == [
+    assert shown(table, width=1000).splitlines()[0].split() == [
         *["sort_index", "yield", "input_0", "input_1", "input_2", "fixed"]
     ]
 
@@ -200,7 +203,21 @@ def test_experiments_and_runs() -> None:
         engine=None,
         complete=False,
     )
-    assert "a/v1.0.0/2026-01-01_00-00-00                 not yet" in shown(runs_table([run]))
+    done = run.model_copy(
+        update={
+            "state": "failed",
+            "counts": StateCounts(succeeded=3, failed=1),
+            "duration_s": 61.0,
+            "sampling_file": "cases.csv",
+        }
+    )
+    lines = shown(*runs_table([run, done], None), width=120).splitlines()
+    assert lines[1].startswith("· a/v1.0.0/2026-01-01_00-00-00  ")
+    assert "✗ a/v1.0.0/2026-01-01_00-00-00  3 succeeded, 1 failed  1m 01s" in lines[2]
+    assert lines[2].endswith(" d ago  cases.csv")
+    narrow = shown(*runs_table([done], 40)).splitlines()
+    assert narrow[0] == "✗ a/v1.0.0/2026-01-01_00-00-00"
+    assert narrow[1].startswith("  3 succeeded, 1 failed · 1m 01s · ")
 
 
 def test_checks_have_a_mark_and_a_remedy() -> None:
@@ -217,7 +234,7 @@ def test_checks_have_a_mark_and_a_remedy() -> None:
 def test_checks_wrap_at_words_on_a_terminal() -> None:
     check = DoctorCheck(name="storage", ok=True, detail="a b c d e " * 5 + "/a/path/that/is/long" * 3)
 
-    lines = shown(checks_list([check], 40), 200).splitlines()
+    lines = shown(checks_list([check], 40), width=200).splitlines()
     assert lines[0] == "✓ storage  a b c d e a b c d e a b c d e"
     assert lines[2] == "           " + "/a/path/that/is/long" * 3
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from scythe_cli.core.records import StateCounts
 from scythe_cli.errors import NotFoundError
 from scythe_cli.run.catalog import find_run, list_experiments
+from scythe_cli.run.manifest import read_manifest
+from scythe_cli.run.outcomes.summary import RunSummary
 from scythe_cli.services.runs.listing import run_records, version_records
 from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage
@@ -91,7 +97,7 @@ def test_what_is_listed(where: str, tmp_path: Path, request: pytest.FixtureReque
 
 
 def test_a_damaged_manifest_hides_no_other_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    runs = make_store(tmp_path / "runs", 3)
+    runs = make_store(tmp_path / "runs", 3, summaries=False)
     storage = open_storage(tmp_path / "runs")
     storage.write_bytes(runs[1].manifest, b"[not: a manifest")
     storage.delete(runs[0].table("scalars"))
@@ -103,8 +109,6 @@ def test_a_damaged_manifest_hides_no_other_run(tmp_path: Path, caplog: pytest.Lo
 
 
 def test_the_brief_manifest_is_the_whole_one_without_its_provenance(tmp_path: Path) -> None:
-    from scythe_cli.run.manifest import read_manifest
-
     (run,) = make_store(tmp_path / "runs", 1)
     storage = open_storage(tmp_path / "runs")
     whole, brief = read_manifest(storage, run), read_manifest(storage, run, brief=True)
@@ -112,3 +116,64 @@ def test_the_brief_manifest_is_the_whole_one_without_its_provenance(tmp_path: Pa
     assert whole is not None
     assert whole.provenance is not None
     assert brief == whole.model_copy(update={"provenance": None})
+
+
+@pytest.mark.parametrize(
+    ("summary", "lease", "manifest", "state"),
+    [
+        ({"succeeded": 5}, None, {}, "succeeded"),
+        ({"succeeded": 4, "timeout": 1}, None, {}, "failed"),
+        ({"succeeded": 4, "cancelled": 1}, None, {}, "cancelled"),
+        ({"failed": 1, "pending": 4}, None, {}, "stopped"),
+        ({"succeeded": 4, "failed": 1}, "held", {}, "running"),
+        ({"succeeded": 4, "failed": 1}, "abandoned", {}, "failed"),
+        (None, "held", {}, "running"),
+        (None, "abandoned", {}, "stopped"),
+        (None, None, {}, "stopped"),
+        (None, None, {"leased": False}, "running"),
+        (None, None, {"state": "allocating"}, "stopped"),  # in 2026, and never gone on with
+        (None, None, {"n_specs": None}, "unknown"),  # of scythe-engine
+        ("{not a summary", None, {}, "stopped"),
+    ],
+)
+def test_the_state_of_a_run_is_told_without_its_ledger(
+    tmp_path: Path, summary: dict[str, int] | str | None, lease: str | None, manifest: dict[str, Any], state: str
+) -> None:
+    (run,) = make_store(tmp_path / "runs", 1, summaries=False)
+    storage = open_storage(tmp_path / "runs")
+    storage.delete(run.table("scalars"))
+    stored = read_manifest(storage, run)
+    assert stored is not None
+    storage.write_bytes(run.manifest, stored.model_copy(update={"n_specs": 5} | manifest).to_yaml())
+    if isinstance(summary, dict):
+        told = RunSummary(counts=StateCounts(**summary), engine="local", sampling_file="cases.csv")
+        storage.write_bytes(run.summary, told.model_dump_json().encode())
+    elif summary is not None:
+        storage.write_bytes(run.summary, summary.encode())
+    if lease is not None:
+        expires = datetime.now(UTC) + timedelta(seconds=30 if lease == "held" else -300)
+        moments = {"since": "2026-01-01T00:00:00+00:00", "expires": expires.isoformat()}
+        who = {"token": "a1", "host": "h", "machine": "elsewhere", "pid": 5, "process_start": 1.0}
+        storage.write_bytes(run.key(".lease"), json.dumps(who | moments).encode())
+
+    (record,) = run_records(storage)
+
+    assert record.state == state
+    assert record.counts == (StateCounts(**summary) if isinstance(summary, dict) else None)
+    is_bad = state in ("failed", "cancelled", "stopped")
+    assert bool(run_records(storage, failed=True)) is is_bad
+    assert run_records(storage, since=datetime(2026, 1, 2, tzinfo=UTC)) == []
+    assert run_records(storage, since=datetime(2026, 1, 1, tzinfo=UTC)) == [record]
+
+
+def test_the_newest_that_failed_are_found_among_many(tmp_path: Path) -> None:
+    runs = make_store(tmp_path / "runs", 150)
+    storage = open_storage(tmp_path / "runs")
+    for bad in (runs[2], runs[100]):
+        storage.write_bytes(bad.summary, RunSummary(counts=StateCounts(failed=1)).model_dump_json().encode())
+
+    assert [r.experiment_id for r in run_records(storage, failed=True)] == [
+        runs[100].experiment_id,
+        runs[2].experiment_id,
+    ]
+    assert [r.experiment_id for r in run_records(storage, failed=True, limit=1)] == [runs[100].experiment_id]

@@ -602,3 +602,40 @@ def test_what_was_given_to_duplicates_is_no_repetition(bench: Bench) -> None:
     assert bench.allocate(cases(5, 5), dedupe=True)[2] == [5]
     result, _, ran = bench.allocate(cases(5, 5), reuse=REUSE)
     assert (ran, result.n_reused) == ([5], 1)
+
+
+# --- repeats ------------------------------------------------------------------------------------------------------
+
+
+def test_a_repeat_is_said_and_what_it_promises_is_taken_over(bench: Bench) -> None:
+    bench.engine.fails = lambda case: case.x == 2
+    assert bench.allocate(cases(1, 2, 3))[0].notices == []
+
+    said = bench.allocate(cases(1, 2, 3))[0].notices
+    assert said == ["same cases and code as v1.0.0; --reuse takes 2 of 3 over"]
+    assert bench.allocate(cases(1, 2, 3), reuse=REUSE)[0].n_reused == 2
+    major = bench.allocate(cases(1, 2, 3), version="major")[0].notices
+    assert major == ["same cases and code as v1.2.0; --reuse-from v1.2.0 takes 2 of 3 over"]
+
+
+@pytest.mark.parametrize("change", ["cases", "order", "code", "seed"])
+def test_what_differs_is_no_repeat(bench: Bench, change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.allocate(cases(1, 2))
+    if change == "code":
+        monkeypatch.setattr(allocation, "code_of", lambda *_: {"work.py": "other"})
+    rows = {"cases": (1, 2.5), "order": (2, 1)}.get(change, (1, 2))
+
+    assert bench.allocate(cases(*rows), seed=int(change == "seed"))[0].notices == []
+
+
+def test_a_repeat_counts_files_by_their_content(bench: Bench) -> None:
+    for name in ("a.epw", "b.epw"):
+        (bench.root / name).write_text("same")
+    a, b = bench.root / "a.epw", bench.root / "b.epw"
+    bench.allocate(cases(1, weather=a))
+
+    assert bench.allocate(cases(1, weather=b))[0].notices == [
+        "same cases and code as v1.0.0; --reuse takes 1 of 1 over"
+    ]
+    b.write_text("changed")
+    assert bench.allocate(cases(1, weather=b))[0].notices == []

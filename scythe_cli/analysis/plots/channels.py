@@ -42,7 +42,7 @@ def axis_channel(field: str, axis: Axis) -> Spec:
     channel: Spec = {"field": field, "type": type_of(axis), "title": axis.title}
     if axis.kind == "number":
         # an axis is about where the values are, and not about where they are from zero
-        channel["scale"] = {"zero": False, "nice": True}
+        channel["scale"] = {"type": "log", "nice": True} if axis.log else {"zero": False, "nice": True}
     return _timed(channel, axis)
 
 
@@ -82,5 +82,7 @@ def color_channel(axis: Axis) -> Spec:
 
 def binned_channel(field: str, axis: Axis) -> Spec:
     """A column that is counted in bins, whose edges are where the axis ends."""
-    scale = {"nice": False} if axis.kind == "time" else {"zero": False, "nice": False}
+    scale: Spec = {"nice": False} if axis.kind == "time" else {"zero": False, "nice": False}
+    if axis.log:
+        scale = {"type": "log", "nice": False}
     return _timed({"field": field, "type": type_of(axis), "title": axis.title, "scale": scale}, axis)

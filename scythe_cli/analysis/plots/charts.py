@@ -137,7 +137,7 @@ def _histogram(shape: Histogram, width: int, height: int) -> Spec:
         "data": {"values": data},
         "mark": {"type": "bar", "color": MAIN_COLOR, "tooltip": True, "binSpacing": 1},
         "encoding": {
-            "x": {**binned_channel("x", shape.x), "bin": "binned"},
+            "x": {**binned_channel("x", shape.x), **({} if shape.x.log else {"bin": "binned"})},
             "x2": {"field": "x2"},
             "y": {"field": "n", "type": "quantitative", "title": "count"},
         },
@@ -160,7 +160,8 @@ def _boxes(shape: Boxes, width: int) -> Spec:
         for box in shape.boxes
     ]
     y: Spec = {"field": "label", "type": "nominal", "title": shape.x.title, "sort": None}
-    x: Spec = {"type": "quantitative", "title": shape.y.title, "scale": {"zero": False}}
+    scale = {"type": "log"} if shape.y.log else {"zero": False}
+    x: Spec = {"type": "quantitative", "title": shape.y.title, "scale": scale}
     tips = [
         tooltip("label", shape.x.title, "nominal"),
         *(tooltip(f, f) for f in ("n", "low", "q1", "median", "q3", "high")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -149,16 +149,21 @@ def make_figure(
     table: str | None = None,
     bins: int | None = None,
     seed: int = 0,
+    log: Collection[str] = (),
     max_points: int = _MAX_POINTS,
 ) -> Figure:
     """Make a picture of a run; see `Run.plot`."""
-    chosen = kind or _kind(x, y, columns)
     source = make_source(run, table, seed)
     if not source.n_rows:
-        raise UsageError(f"{run.experiment_id} has no rows to plot", hint="`scythe errors` shows what went wrong.")
-    _check_used(chosen, x=x, y=y, color=color, columns=columns, bins=bins)
+        hint = f"`scythe errors {run.experiment_id}` shows what went wrong."
+        raise UsageError(f"{run.experiment_id} has no rows to plot", hint=hint)
+    if not (kind or x or y or columns):
+        kind, x, y = _telling(run, source)
+        color = color if kind in ("scatter", "pairs") else None
+    chosen = kind or _kind(x, y, columns)
+    _check_used(chosen, x=x, y=y, color=color, columns=columns, bins=bins, log=log)
     try:
-        title, shape, notes = _drawn(run, source, chosen, x, y, color, columns, bins, max_points)
+        title, shape, notes = _drawn(run, source, chosen, x, y, color, columns, bins, log, max_points)
     except NotFoundError as error:
         raise _pointed(run, source, error, [x, y, color, *columns]) from None
     return Figure(run.experiment_id, chosen, title, notes, shape)
@@ -185,9 +190,33 @@ def _kind(x: str | None, y: str | None, columns: Sequence[str]) -> PlotKind:
     return "pairs" if columns else "scatter"
 
 
+def _telling(run: StoredRun, source: Source) -> tuple[PlotKind, str | None, str | None]:
+    """What tells most of a run when nothing is said: what its first output depends on.
+
+    Returns:
+        The kind of picture, the column across, and the output.
+    """
+    import polars as pl
+
+    outputs = source.numeric([*source.tidy.values, *source.tidy.outputs])
+    inputs = source.numeric(source.tidy.inputs)
+    if not outputs:
+        if not inputs:
+            raise UsageError(f"{run.experiment_id} has no numbers to draw")
+        return "hist", inputs[0], None
+    design = run.manifest.design.design if run.manifest and run.manifest.design else None
+    if source.table is None and design in ("saltelli", "oat"):
+        return ("sobol" if design == "saltelli" else "tornado"), None, outputs[0]
+    counted = source.frame.select(pl.col(name).n_unique() for name in [*inputs, outputs[0]]).collect(engine="streaming")
+    varying = [name for name in inputs if counted[name].item() > 1]
+    if not varying or counted[outputs[0]].item() == 1:
+        return "hist", None, outputs[0]
+    return ("scatter", varying[0], outputs[0]) if len(varying) == 1 else ("influence", None, outputs[0])
+
+
 _USES: dict[PlotKind, tuple[str, ...]] = {
-    "scatter": ("x", "y", "color"),
-    "hist": ("x", "y", "bins"),
+    "scatter": ("x", "y", "color", "log"),
+    "hist": ("x", "y", "bins", "log"),
     "pairs": ("color", "columns"),
     "tornado": ("y",),
     "influence": ("y",),
@@ -211,6 +240,7 @@ def _drawn(
     color: str | None,
     columns: Sequence[str],
     bins: int | None,
+    log: Collection[str],
     max_points: int,
 ) -> tuple[str, Shape, list[str]]:
     if kind == "scatter":
@@ -219,13 +249,13 @@ def _drawn(
                 f"a plot needs {'--x and --y' if x is None and y is None else '--x' if x is None else '--y'}",
                 hint=f"Inputs: {_some(source.tidy.inputs)}. Outputs: {_some(source.tidy.outputs)}.",
             )
-        shape, notes = read_xy(source, x, y, color, max_points)
+        shape, notes = read_xy(source, x, y, color, max_points, log=log)
         return f"{y} over {x}" + (f", by {color}" if color else ""), shape, notes
     if kind == "hist":
         column = x or y
         if column is None or (x and y):
             raise UsageError("a histogram is of one column", hint="Give --x or --y.")
-        shape, notes = read_histogram(source, column, bins)
+        shape, notes = read_histogram(source, column, bins, log=bool(log))
         return f"Distribution of {column}", shape, notes
     if kind == "pairs":
         names = list(columns) or _interesting(source)

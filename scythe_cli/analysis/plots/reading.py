@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
+from scythe_cli.analysis.plots.logarithms import edges_of, in_logarithms, log_axis
 from scythe_cli.analysis.plots.shapes import (
     Axis,
     Box,
@@ -129,6 +130,8 @@ def _values(source: Source, **axes: Axis) -> pl.LazyFrame:
     for name, axis in axes.items():
         if axis.kind != "category":
             frame = frame.filter(pl.col(name).is_finite())
+        if axis.log:
+            frame = frame.filter(pl.col(name) > 0)
     return frame
 
 
@@ -153,13 +156,20 @@ def short_labels(names: Sequence[str]) -> list[str]:
     return short if len(set(short)) == len(set(names)) else list(names)
 
 
-def _notes_of_omitted(source: Source, n: int) -> list[str]:
+def _notes_of_omitted(source: Source, n: int, *axes: Axis) -> list[str]:
     missing = source.n_rows - n
-    return [f"{source.count(missing)} without a number left out"] if missing else []
+    what = "without a positive number" if any(axis.log for axis in axes) else "without a number"
+    return [f"{source.count(missing)} {what} left out"] if missing else []
 
 
 def read_xy(
-    source: Source, x: str, y: str, color: str | None, max_points: int, grid: tuple[int, int] = GRID
+    source: Source,
+    x: str,
+    y: str,
+    color: str | None,
+    max_points: int,
+    grid: tuple[int, int] = GRID,
+    log: Collection[str] = (),
 ) -> tuple[Points | Heat | Boxes, list[str]]:
     """One column against another: points, a grid of counts where there are too many, boxes for categories.
 
@@ -169,11 +179,12 @@ def read_xy(
     axes = {"x": source.axis(x), "y": source.axis(y)}
     if axes["y"].kind == "category":
         raise UsageError(f"{y} is not a number", hint="Put it on --x, or use it as --color.")
+    axes = {name: log_axis(axis, name, log) for name, axis in axes.items()}
     if color is not None:
         axes["color"] = source.axis(color)
     frame = _values(source, **axes)
     n = _count(frame)
-    notes = _notes_of_omitted(source, n)
+    notes = _notes_of_omitted(source, n, axes["x"], axes["y"])
     if axes["x"].kind == "category":
         if color is not None:
             raise UsageError(f"{x} is a category: its boxes have no color", hint="Leave --color out.")
@@ -233,12 +244,13 @@ def _range(frame: pl.LazyFrame, *names: str) -> list[tuple[float, float]]:
 
 
 def _is_whole(source: Source, axis: Axis) -> bool:
-    return axis.kind == "number" and source.dtype(axis.column).is_integer()
+    return axis.kind == "number" and not axis.log and source.dtype(axis.column).is_integer()
 
 
 def _heat(
     source: Source, frame: pl.LazyFrame, x: Axis, y: Axis, n: int, notes: list[str], grid: tuple[int, int]
 ) -> tuple[Heat, list[str]]:
+    frame = in_logarithms(frame, x=x, y=y)
     (x_low, x_high), (y_low, y_high) = _range(frame, "x", "y")
     x_edges = _edges(x_low, x_high, grid[0], whole=_is_whole(source, x))
     y_edges = _edges(y_low, y_high, grid[1], whole=_is_whole(source, y))
@@ -251,7 +263,7 @@ def _heat(
     counts = np.zeros((len(x_edges) - 1, len(y_edges) - 1), dtype=np.int64)
     counts[counted["i"].to_numpy(), counted["j"].to_numpy()] = counted["len"].to_numpy()
     notes.insert(0, f"{source.count(n)}, counted in {counts.shape[0]} × {counts.shape[1]} cells")
-    return Heat(x, y, x_edges, y_edges, counts.tolist()), notes
+    return Heat(x, y, edges_of(x, x_edges), edges_of(y, y_edges), counts.tolist()), notes
 
 
 def _boxes(source: Source, frame: pl.LazyFrame, x: Axis, y: Axis, n: int, notes: list[str]) -> tuple[Boxes, list[str]]:
@@ -298,18 +310,21 @@ def rice_bins(n: int) -> int:
     return min(max(math.ceil(2 * n ** (1 / 3)), 5), _MAX_BINS)
 
 
-def read_histogram(source: Source, column: str, bins: int | None = None) -> tuple[Histogram, list[str]]:
+def read_histogram(
+    source: Source, column: str, bins: int | None = None, *, log: bool = False
+) -> tuple[Histogram, list[str]]:
     """How often the values of a column occur.
 
     Args:
         source: The rows.
         column: The column.
         bins: How many bins at most; by Rice's rule, 2·n^(1/3), unless given.
+        log: Whether the axis of values is logarithmic.
     """
-    axis = source.axis(column)
-    frame = _values(source, x=axis)
+    axis = log_axis(source.axis(column), "x", ("x",) if log else ())
+    frame = in_logarithms(_values(source, x=axis), x=axis)
     n = _count(frame)
-    notes = [source.count(n), *_notes_of_omitted(source, n)]
+    notes = [source.count(n), *_notes_of_omitted(source, n, axis)]
     if axis.kind == "category":
         counted = (
             frame.group_by("x").agg(pl.len()).sort("len", "x", descending=[True, False]).collect(engine="streaming")
@@ -327,7 +342,7 @@ def read_histogram(source: Source, column: str, bins: int | None = None) -> tupl
     counted = frame.select(_bin("x", edges).alias("i")).group_by("i").agg(pl.len()).collect(engine="streaming")
     counts = np.zeros(len(edges) - 1, dtype=np.int64)
     counts[counted["i"].to_numpy()] = counted["len"].to_numpy()
-    return Histogram(axis, counts.tolist(), edges=edges), notes
+    return Histogram(axis, counts.tolist(), edges=edges_of(axis, edges)), notes
 
 
 def histogram_of(values: pl.Series, axis: Axis, bins: int | None = None) -> Histogram:

@@ -31,11 +31,13 @@ class Axis:
         column: Its name.
         kind: Whether its values are numbers, moments (as milliseconds since 1970, UTC) or categories.
         unit: The unit of its numbers.
+        log: Whether it is logarithmic.
     """
 
     column: str
     kind: Literal["number", "time", "category"]
     unit: str | None = None
+    log: bool = False
 
     @property
     def title(self) -> str:

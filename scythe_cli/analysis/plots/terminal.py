@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -80,6 +81,16 @@ def _label(axis: Axis, value: float) -> str:
     return _number(value)
 
 
+def _tick(axis: Axis, value: float) -> str:
+    """What an axis says at a place of it; places of a logarithmic one are logarithms."""
+    return _label(axis, 10.0**value if axis.log else value)
+
+
+def _places(axis: Axis, values: Sequence[float]) -> Sequence[float]:
+    """Where values are on an axis."""
+    return [math.log10(value) for value in values] if axis.log else values
+
+
 def _cut(text: str, width: int) -> str:
     text = "".join(c if c.isprintable() else "·" for c in text)
     return text if len(text) <= width else text[: max(width - 1, 1)] + "…"
@@ -99,13 +110,13 @@ def _framed(rows: Sequence[str], x: Axis, y: Axis, xs: tuple[float, float], ys: 
     """An area with its axes: the y axis with its title above, the x axis with its title below."""
     height, width = len(rows), len(rows[0])
     ticks = {0: ys[1], height - 1: ys[0]} | ({height // 2: ys[1] - (ys[1] - ys[0]) * (height // 2) / (height - 1)})
-    labels = {row: _label(y, _rounded(value, ys)) for row, value in ticks.items()}
+    labels = {row: _tick(y, _rounded(value, ys)) for row, value in ticks.items()}
     margin = max(len(label) for label in labels.values())
     lines = [_cut(y.title, margin + width + 2)]
     lines += [f"{labels.get(i, ''):>{margin}} {'┤' if i in labels else '│'}{row}" for i, row in enumerate(rows)]
     lines.append(f"{'':>{margin}} └{'─' * width}")
-    first, last = _label(x, _rounded(xs[0], xs)), _label(x, _rounded(xs[1], xs))
-    middle = _label(x, (xs[0] + xs[1]) / 2)
+    first, last = _tick(x, _rounded(xs[0], xs)), _tick(x, _rounded(xs[1], xs))
+    middle = _tick(x, (xs[0] + xs[1]) / 2)
     room = width - len(first) - len(last)
     between = middle.center(room) if room > len(middle) + 2 else " " * max(room, 1)
     lines.append(f"{'':>{margin}}  {first}{between}{last}")
@@ -114,7 +125,7 @@ def _framed(rows: Sequence[str], x: Axis, y: Axis, xs: tuple[float, float], ys: 
 
 
 def _margin(y: Axis, ends: tuple[float, float]) -> int:
-    return max(len(_label(y, value)) for value in (*ends, sum(ends) / 2)) + 2
+    return max(len(_tick(y, value)) for value in (*ends, sum(ends) / 2)) + 2
 
 
 def _place(value: float, ends: tuple[float, float], count: int) -> int:
@@ -122,6 +133,7 @@ def _place(value: float, ends: tuple[float, float], count: int) -> int:
 
 
 def _points(shape: Points, width: int, height: int) -> list[str]:
+    shape = replace(shape, xs=_places(shape.x, shape.xs), ys=_places(shape.y, shape.ys))
     xs, ys = _ends(shape.xs), _ends(shape.ys)
     columns = width - _margin(shape.y, ys)
     if shape.color is not None and shape.color.kind == "category":
@@ -189,7 +201,8 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def _heat(shape: Heat, width: int, height: int) -> list[str]:
-    xs, ys = (shape.x_edges[0], shape.x_edges[-1]), (shape.y_edges[0], shape.y_edges[-1])
+    xs = _ends(_places(shape.x, (shape.x_edges[0], shape.x_edges[-1])))
+    ys = _ends(_places(shape.y, (shape.y_edges[0], shape.y_edges[-1])))
     n_x, n_y = len(shape.counts), len(shape.counts[0])
     columns = min(width - _margin(shape.y, ys), n_x * max((width - _margin(shape.y, ys)) // n_x, 1))
     lines = min(height, n_y)
@@ -257,20 +270,21 @@ def _merged(edges: list[float], counts: list[int]) -> tuple[list[float], list[in
 def _boxes(shape: Boxes, width: int) -> list[str]:
     labels = [_cut(box.label, _MAX_LABEL) for box in shape.boxes]
     margin = max(len(label) for label in labels)
-    ends = _ends([value for box in shape.boxes for value in (box.low, box.high)])
+    ends = _ends(_places(shape.y, [value for box in shape.boxes for value in (box.low, box.high)]))
     room = width - margin - 2
     lines = [_cut(f"{shape.y.title} for each {shape.x.column}", width)]
     for label, box in zip(labels, shape.boxes, strict=True):
         cells = [" "] * room
         low, q1, median, q3, high = (
-            _place(value, ends, room) for value in (box.low, box.quarter, box.median, box.three_quarters, box.high)
+            _place(value, ends, room)
+            for value in _places(shape.y, (box.low, box.quarter, box.median, box.three_quarters, box.high))
         )
         cells[low : high + 1] = "─" * (high + 1 - low)
         cells[q1 : q3 + 1] = "█" * (q3 + 1 - q1)
         cells[low], cells[high] = ("├" if low < q1 else cells[low]), ("┤" if high > q3 else cells[high])
         cells[median] = "┃" if q1 < median < q3 else "█"
         lines.append(f"{label:>{margin}}  {''.join(cells)}")
-    return [*lines, _scale(ends, margin + 2, room, lambda value: _label(shape.y, value))]
+    return [*lines, _scale(ends, margin + 2, room, lambda value: _tick(shape.y, value))]
 
 
 def _scale(ends: tuple[float, float], indent: int, room: int, label: Callable[[float], str]) -> str:

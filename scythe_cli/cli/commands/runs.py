@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scythe_cli.cli.arguments import NameArgument, RunArgument, timeout_option
+from scythe_cli.cli.arguments import ExperimentOption, NameArgument, RunArgument, one_name, parse_since, timeout_option
 from scythe_cli.cli.framework import Session, command
 
 if TYPE_CHECKING:
@@ -107,21 +107,40 @@ def errors(
 def runs(
     session: Session,
     name: NameArgument = None,
+    experiment: ExperimentOption = None,
     limit: Annotated[
         int | None, typer.Option("--limit", metavar="N", min=1, help="List only the newest N.", show_default=False)
     ] = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="List only runs that failed, were cancelled, or stopped early.")
+    ] = False,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since",
+            metavar="WHEN",
+            help="List only runs since a date (2026-11-29, UTC) or in the last 2d or 3h.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """List the runs, newest first."""
+    """List the runs and how they went, newest first."""
     from scythe_cli.services.runs.listing import run_records
 
+    moment = parse_since(since)
     storage = session.storage()
-    records = run_records(storage, name, limit=limit)
+    records = run_records(storage, one_name(name, experiment), limit=limit, failed=failed, since=moment)
     if session.options.json:
         session.output.document(records)
+    elif session.options.quiet:
+        session.output.print(*(record.experiment_id for record in records))
     elif records:
-        from scythe_cli.cli.render.run import runs_table
+        from scythe_cli.cli.render.runs import runs_table
 
-        session.output.print(runs_table(records))
+        session.output.print(*runs_table(records, session.output.width))
+    elif failed or since:
+        what = "failed or stopped runs" if failed else "runs"
+        session.output.note(f"no {what}{f' since {moment:%Y-%m-%d %H:%M} UTC' if moment else ''}")
     else:
         _say_nothing_there(session, storage.location)
 
@@ -136,7 +155,7 @@ def versions(session: Session, name: NameArgument = None) -> None:
     if session.options.json:
         session.output.document(records)
     elif records:
-        from scythe_cli.cli.render.run import versions_table
+        from scythe_cli.cli.render.runs import versions_table
 
         session.output.print(versions_table(records))
     else:

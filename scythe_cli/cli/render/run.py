@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from scythe_cli.core.records import StateCounts
-    from scythe_cli.run.catalog import VersionRecord
-    from scythe_cli.run.records import ErrorGroup, RunningSpec, RunRecord, RunStatus, SpecError
+    from scythe_cli.run.records import ErrorGroup, RunningSpec, RunStatus, SpecError
     from scythe_cli.services.records import AllocateResult, SubmitResult
     from scythe_cli.services.runs.verify import VerifyResult
 
@@ -29,13 +28,11 @@ __all__ = [
     "progress_bar",
     "result_lines",
     "running_line",
-    "runs_table",
     "spec_error",
     "states_line",
     "status_lines",
     "submitted_lines",
     "verify_lines",
-    "versions_table",
 ]
 
 
@@ -237,25 +234,6 @@ def submitted_lines(submitted: SubmitResult) -> list[RenderableType]:
         "",
         "Next: scythe status",
     ]
-
-
-def versions_table(versions: Sequence[VersionRecord]) -> Table:
-    """The versions, newest first."""
-    table = borderless_table("experiment", "version", "runs", "latest run (UTC)", right=("runs",), no_wrap=("version",))
-    for version in versions:
-        latest = time_of(version.latest_run) if version.latest_run else ""
-        add_row(table, version.experiment, version.version, version.n_runs, latest)
-    return table
-
-
-def runs_table(runs: Sequence[RunRecord]) -> Table:
-    """The runs, newest first."""
-    table = borderless_table("run", "specs", "engine", "tables", right=("specs",))
-    for run in runs:
-        specs = "" if run.n_specs is None else f"{run.n_specs:,}"
-        tables = Text("yes", style="green") if run.complete else Text("not yet", style="dim")
-        add_row(table, run.experiment_id, specs, run.engine, tables)
-    return table
 
 
 def verify_lines(result: VerifyResult) -> list[RenderableType]:

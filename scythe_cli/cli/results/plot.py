@@ -46,6 +46,9 @@ _DrawnTableOption = Annotated[str | None, table_option("Draw the rows of this ta
 _BinsOption = Annotated[
     int | None, typer.Option("--bins", metavar="N", min=1, max=1000, help="How many bins a histogram has.")
 ]
+_LogOption = Annotated[
+    str | None, typer.Option("--log", metavar="AXES", help="Logarithmic axes: x, y or x,y.", show_default=False)
+]
 _SeedOption = Annotated[int, typer.Option("--seed", metavar="S", min=0, help="What rows are drawn with.")]
 _PictureOption = Annotated[
     Path | None,
@@ -66,6 +69,7 @@ def plot(
     column: _PairsOption = None,
     table: _DrawnTableOption = None,
     bins: _BinsOption = None,
+    log: _LogOption = None,
     seed: _SeedOption = 0,
     output: _PictureOption = None,
     overwrite: OverwriteOption = False,
@@ -76,9 +80,19 @@ def plot(
     if output is not None:
         check_plot_file(output, overwrite=overwrite)
     figure = find_run(session, run, latest, version).plot(
-        x, y, color, kind=kind, columns=column or (), table=table, bins=bins, seed=seed
+        x, y, color, kind=kind, columns=column or (), table=table, bins=bins, seed=seed, log=_axes(log)
     )
     _show_figure(session, figure, output, overwrite)
+
+
+def _axes(text: str | None) -> list[str]:
+    from scythe_cli.errors import UsageError
+
+    names = [name.strip().lower() for name in (text or "").split(",") if name.strip()]
+    wrong = [name for name in names if name not in ("x", "y")]
+    if wrong or (text is not None and not names):
+        raise UsageError(f"--log {text}: axes are x and y", hint="Write --log x, --log y or --log x,y.")
+    return names
 
 
 def _show_figure(session: Session, figure: Figure, target: Path | None, overwrite: bool) -> None:

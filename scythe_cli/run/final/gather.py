@@ -38,6 +38,7 @@ from scythe_cli.run.final.writers import FinalPlan, FinalTables, FramePlan, Fram
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.ledger import Ledger, PartFile
 from scythe_cli.run.outcomes.error_groups import ERROR_COLUMNS
+from scythe_cli.run.outcomes.summary import write_summary
 from scythe_cli.run.specs_file import SpecFile
 from scythe_cli.storage.base import Storage
 
@@ -126,6 +127,7 @@ def gather(
             uris = {name: str(path) for name, path in paths.items()}
         else:
             _put(storage, run, paths)
+            write_summary(storage, run, total, ledger.parts)
             uris = {name: storage.uri(run.table(name)) for name in paths}
         return GatherResult(uris, total, ledger.damaged, notices, kept_otherwise.n)
 

@@ -52,6 +52,7 @@ from scythe_cli.run.versions import claim_run
 from scythe_cli.services.allocation.execution import at_work, run_job
 from scythe_cli.services.records import AllocateResult
 from scythe_cli.services.reuse.copy import ReuseRequest
+from scythe_cli.services.reuse.repeat import cases_hash, repeat_notice
 from scythe_cli.services.reuse.savings import (
     Savings,
     WorkLeft,
@@ -172,10 +173,11 @@ def submit(request: AllocationRequest, progress: ProgressCallback | None = None)
     plan = check_inputs(request)
     savings = savings_of(request, plan)
     pending = StateCounts(pending=request.inputs.num_rows)
-    if progress:
-        progress(Progress("uploading", pending, detail="input files"))
     workflow_run_id = uuid4().hex
-    manifest = _manifest(request, workflow_run_id)
+    manifest = _manifest(request, workflow_run_id, cases_hash(request.inputs, _content_hashes(plan)))
+    repeated = _repeated(request, manifest)
+    if progress:
+        progress(Progress("uploading", pending, detail="input files", notice=repeated))
 
     def first_manifest(run: RunLayout) -> bytes:
         return _of_run(manifest, request.storage, run).model_copy(update={"state": "allocating"}).to_yaml()
@@ -192,10 +194,10 @@ def submit(request: AllocationRequest, progress: ProgressCallback | None = None)
             spec = build_specs(specs, request.experiment.input_validator_type)[0]
             request.storage.write_bytes(run.workflow_spec, dump_yaml(spec.model_dump(mode="json")))
         left = work_left(request.storage, run, workflow_run_id, savings)
-        left.notices.extend(_from_outside(plan, request.base_dir))
+        left.notices.extend([*([repeated] if repeated else []), *_from_outside(plan, request.base_dir)])
         final = _of_run(manifest, request.storage, run).model_copy(
             update={
-                "specs_sha256": specs_hash(inputs),
+                "specs_sha256": specs_hash(inputs) if plan.files else manifest.cases_sha256,
                 "reuse": left.reuse,
                 "n_duplicates": left.n_duplicates if request.dedupe else None,
             }
@@ -228,6 +230,20 @@ def _from_outside(plan: ArtifactPlan, folder: Path) -> list[str]:
     return [f"copied into the run from outside {folder}: {first}"]
 
 
+def _content_hashes(plan: ArtifactPlan) -> dict[str, dict[str, str]]:
+    """By file column, from each reference to the SHA-256 of the file."""
+    return {name: {value: file.sha256 for value, file in files.items()} for name, files in plan.files.items()}
+
+
+def _repeated(request: AllocationRequest, manifest: RunManifest) -> str | None:
+    """That the run repeats an earlier one, unless outcomes are taken over anyway."""
+    if request.reuse is not None:
+        return None
+    return repeat_notice(
+        request.storage, request.folder, request.version, manifest.cases_sha256, manifest.code, request.seed
+    )
+
+
 def savings_of(request: AllocationRequest, plan: ArtifactPlan) -> Savings:
     """Find out what need not be run; nothing is written.
 
@@ -239,7 +255,7 @@ def savings_of(request: AllocationRequest, plan: ArtifactPlan) -> Savings:
         NotFoundError: If the version or run to take outcomes from is not there.
         StorageError: If an earlier run cannot be read.
     """
-    hashes = {name: {value: file.sha256 for value, file in files.items()} for name, files in plan.files.items()}
+    hashes = _content_hashes(plan)
     return find_savings(
         request.storage,
         request.experiment,
@@ -277,7 +293,7 @@ def execute(
         return result.model_copy(update={"n_reused": left.n_reused, "n_duplicates": left.n_duplicates})
 
 
-def _manifest(request: AllocationRequest, workflow_run_id: str) -> RunManifest:
+def _manifest(request: AllocationRequest, workflow_run_id: str, cases_sha256: str | None) -> RunManifest:
     """The manifest as far as it does not depend on the folder."""
     options = request.experiment.options
     return RunManifest(
@@ -291,6 +307,7 @@ def _manifest(request: AllocationRequest, workflow_run_id: str) -> RunManifest:
         recursion=request.recursion,
         specs_per_task=request.specs_per_task,
         n_specs=request.inputs.num_rows,
+        cases_sha256=cases_sha256,
         entrypoint=request.entrypoint,
         retries=options.retries,
         retry_on=list(options.retry_rule.states),

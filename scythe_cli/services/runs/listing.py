@@ -17,13 +17,26 @@ if TYPE_CHECKING:
 __all__ = ["run_records", "version_records"]
 
 
-def run_records(storage: Storage, experiment: str | None = None, *, limit: int | None = None) -> RecordList[RunRecord]:
+_AT_ONCE = 64
+_BAD = ("failed", "cancelled", "stopped")
+
+
+def run_records(
+    storage: Storage,
+    experiment: str | None = None,
+    *,
+    limit: int | None = None,
+    failed: bool = False,
+    since: datetime | None = None,
+) -> RecordList[RunRecord]:
     """All runs, or those of one experiment, newest first.
 
     Args:
         storage: Where to look.
         experiment: Only this one.
         limit: Only so many; the others are not asked about.
+        failed: Only those that failed, were cancelled, or stopped before their end.
+        since: Only those that were allocated at this moment or later.
 
     Raises:
         NotFoundError: If there is no such experiment.
@@ -34,9 +47,18 @@ def run_records(storage: Storage, experiment: str | None = None, *, limit: int |
         RunLayout(name, SemVer.FromString(version), stamp)
         for name, version, stamps in _listed(storage, experiment)
         for stamp in stamps
+        if since is None or stamp >= since
     ]
     runs.sort(key=lambda run: (run.timestamp, run.version), reverse=True)
-    return RecordList(each_of(storage, lambda run: run_record(storage, run), runs[:limit]))
+    if not failed:
+        return RecordList(each_of(storage, lambda run: run_record(storage, run), runs[:limit]))
+    bad: list[RunRecord] = []
+    for start in range(0, len(runs), _AT_ONCE):
+        records = each_of(storage, lambda run: run_record(storage, run), runs[start : start + _AT_ONCE])
+        bad += [record for record in records if record.state in _BAD]
+        if limit is not None and len(bad) >= limit:
+            break
+    return RecordList(bad[:limit])
 
 
 def version_records(storage: Storage, experiment: str | None = None) -> RecordList[VersionRecord]:

@@ -1,0 +1,144 @@
+"""`summary.json`: how a run went, in a few hundred bytes, for lists of many runs.
+
+It is written with the final tables and removed when more is run, so that a list reads it instead of the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from scythe_cli.core.records import StateCounts
+from scythe_cli.run.layout import RunLayout
+from scythe_cli.storage.base import ForeignKeyError, MissingKeyError, Storage
+
+if TYPE_CHECKING:
+    from scythe_cli.run.ledger import PartFile
+
+
+__all__ = ["RunSummary", "read_summary", "remove_summary", "write_summary"]
+
+
+_MAX_BYTES = 65_536
+_LONGEST = timedelta(days=3650)
+
+
+class RunSummary(BaseModel):
+    """How a run went.
+
+    Attributes:
+        counts: Its cases by state.
+        engine: Where they ran.
+        sampling_file: Where they came from.
+        started_at: When the first was started (UTC); None where none was.
+        finished_at: When the last had ended (UTC).
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    counts: StateCounts
+    engine: str | None = None
+    sampling_file: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def duration_s(self) -> float | None:
+        """The seconds from the first start to the last end."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return max(0.0, (self.finished_at - self.started_at).total_seconds())
+
+
+def write_summary(storage: Storage, run: RunLayout, counts: StateCounts, parts: Sequence[PartFile]) -> None:
+    """Keep how a run went, once its tables are there; a run without a readable manifest gets none.
+
+    Args:
+        storage: Where the run is kept.
+        run: The run.
+        counts: Its cases by state.
+        parts: Its ledger.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    from scythe_cli.run.manifest import UnreadableManifestError, read_manifest
+
+    try:
+        manifest = read_manifest(storage, run, brief=True)
+    except UnreadableManifestError:
+        return
+    if manifest is None or manifest.n_specs is None:
+        return
+    started, finished = _times(parts)
+    summary = RunSummary(
+        counts=counts,
+        engine=manifest.engine,
+        sampling_file=manifest.sampling_file,
+        started_at=started,
+        finished_at=finished,
+    )
+    storage.write_bytes(run.summary, summary.model_dump_json().encode())
+
+
+def read_summary(storage: Storage, run: RunLayout) -> RunSummary | None:
+    """How a run went; None where that is not kept, or is not valid.
+
+    Raises:
+        StorageError: If it cannot be read.
+    """
+    try:
+        return RunSummary.model_validate_json(storage.read_bytes(run.summary, max_bytes=_MAX_BYTES))
+    except (MissingKeyError, ForeignKeyError, ValidationError):
+        return None
+
+
+def remove_summary(storage: Storage, run: RunLayout) -> None:
+    """Forget how a run went, since more of it is about to run."""
+    storage.delete(run.summary)
+
+
+def _times(parts: Sequence[PartFile]) -> tuple[datetime | None, datetime | None]:
+    """The first start and the last end, from the statistics of the parts: no row is read.
+
+    The end is that of the longest case if it was the last to start, but never later than now.
+    """
+    firsts: list[datetime] = []
+    lasts: list[datetime] = []
+    for part in parts:
+        for group in _groups(part):
+            start, duration = (group.get(name) for name in ("started_at", "duration_s"))
+            if start is not None:
+                firsts.append(_utc(start.min))
+                longest = min(timedelta(seconds=float(duration.max)), _LONGEST) if duration is not None else timedelta()
+                lasts.append(_utc(start.max) + longest)
+    return min(firsts, default=None), min(max(lasts), datetime.now(UTC)) if lasts else None
+
+
+def _groups(part: PartFile) -> list[dict[str, Any]]:
+    """The statistics of the columns of each row group that has any."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        metadata: Any = pq.read_metadata(part.path)
+        groups: list[Any] = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+        return [
+            {
+                group.column(i).path_in_schema: stats
+                for i in range(group.num_columns)
+                if group.column(i).path_in_schema in ("started_at", "duration_s")
+                and (stats := group.column(i).statistics) is not None
+                and stats.has_min_max
+            }
+            for group in groups
+        ]
+    except (pa.ArrowException, OSError):
+        return []
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
