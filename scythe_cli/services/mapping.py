@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel
 
+from scythe_cli.analysis.notebook import notebook_progress
 from scythe_cli.analysis.run import Run
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.core.quantities import Duration, parse_duration, parse_size
@@ -28,12 +28,14 @@ from scythe_cli.services.allocation.intake import Intake, allocate_intake
 from scythe_cli.services.allocation.options import AllocateOptions
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from scythe_cli.core.progress import ProgressCallback
     from scythe_cli.executor.limits import StopSignal
     from scythe_cli.run.records import ErrorGroup
     from scythe_cli.services.configured import ConfiguredProject
 
-__all__ = ["MapOptions", "MapOptionsDict", "as_file", "map_cases"]
+__all__ = ["MapOptions", "as_file", "map_cases"]
 
 
 logger = logging.getLogger("scythe_cli")
@@ -41,38 +43,8 @@ logger = logging.getLogger("scythe_cli")
 _MAX_SAID = 3
 
 
-@dataclass(frozen=True, slots=True)
-class MapOptions:
+class MapOptions(TypedDict, total=False):
     """What `map` takes beside function and cases; see `scythe_cli.map`."""
-
-    name: str | None = None
-    workers: int | None = None
-    execution_timeout: Duration | None = None
-    memory_limit: str | int | None = None
-    retries: int | None = None
-    seed: int | None = None
-    reuse: bool | str = False
-    progress: ProgressCallback | None = None
-    stop: StopSignal | None = None
-
-    def limits(self) -> dict[str, Any]:
-        """The options of the experiment; None for those that stay as they are.
-
-        Raises:
-            UsageError: If a time or size cannot be read.
-        """
-        try:
-            return {
-                "execution_timeout": None if self.execution_timeout is None else parse_duration(self.execution_timeout),
-                "memory_limit_bytes": None if self.memory_limit is None else parse_size(self.memory_limit),
-                "retries": self.retries,
-            }
-        except (ValueError, TypeError) as error:
-            raise UsageError(str(error)) from None
-
-
-class MapOptionsDict(TypedDict, total=False):
-    """The fields of `MapOptions` as keywords."""
 
     name: str | None
     workers: int | None
@@ -85,17 +57,18 @@ class MapOptionsDict(TypedDict, total=False):
     stop: StopSignal | None
 
 
-def map_cases(project: ConfiguredProject, function: Any, cases: Any, options: MapOptions) -> Run:
+def map_cases(project: ConfiguredProject, function: Any, cases: Any, **options: Unpack[MapOptions]) -> Run:
     """Call a function for each case, and keep what it returns; see `scythe_cli.map`."""
     chosen = AllocateOptions(
-        workers=options.workers, seed=0 if options.seed is None else options.seed, reuse=options.reuse
+        workers=options.get("workers"), seed=options.get("seed") or 0, reuse=options.get("reuse", False)
     )
-    with as_file(cases, function) as file:
+    limits = _limits(options.get("execution_timeout"), options.get("memory_limit"), options.get("retries"))
+    with notebook_progress(options.get("progress")) as progress, as_file(cases, function) as file:
         raw = read_raw(file)
-        experiment = function_experiment(project.engine, function, raw, name=options.name, limits=options.limits())
+        experiment = function_experiment(project.engine, function, raw, name=options.get("name"), limits=limits)
         table = read_sampling_file(file, experiment.input_validator_type, experiment=experiment.name, raw=raw)
         intake = Intake(experiment.name, experiment, table)
-        result = allocate_intake(project, intake, chosen, progress=options.progress, stop=options.stop)
+        result = allocate_intake(project, intake, chosen, progress=progress, stop=options.get("stop"))
     for notice in result.notices:
         logger.info("%s", notice)
     if result.counts.unsuccessful or result.counts.pending:
@@ -108,6 +81,22 @@ def map_cases(project: ConfiguredProject, function: Any, cases: Any, options: Ma
         )
     layout = RunLayout(result.experiment, SemVer.FromString(result.version), result.timestamp)
     return Run(project.storage, layout)
+
+
+def _limits(execution_timeout: Duration | None, memory_limit: str | int | None, retries: int | None) -> dict[str, Any]:
+    """The options of the experiment; None for those that stay as they are.
+
+    Raises:
+        UsageError: If a time or size cannot be read.
+    """
+    try:
+        return {
+            "execution_timeout": None if execution_timeout is None else parse_duration(execution_timeout),
+            "memory_limit_bytes": None if memory_limit is None else parse_size(memory_limit),
+            "retries": retries,
+        }
+    except (ValueError, TypeError) as error:
+        raise UsageError(str(error)) from None
 
 
 def _in_a_line(group: ErrorGroup) -> str:

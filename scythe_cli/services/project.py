@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from scythe_cli.run.records import RunRecord, RunStatus
     from scythe_cli.services.allocation.options import AllocateOptionsDict
     from scythe_cli.services.allocation.plan import AllocationPlan
-    from scythe_cli.services.mapping import MapOptionsDict
+    from scythe_cli.services.mapping import MapOptions
     from scythe_cli.services.records import AllocateResult, CancelResult, SubmitResult, ValidationReport
     from scythe_cli.services.reuse.explanation import Explanation
     from scythe_cli.services.runs.verify import VerifyResult
@@ -187,11 +187,11 @@ class Project(ConfiguredProject):
 
         return allocate_cases(self, file, AllocateOptions(**options), progress=progress, stop=stop)
 
-    def map(self, function: Callable[..., Any], cases: Any, **options: Unpack[MapOptionsDict]) -> Run:
+    def map(self, function: Callable[..., Any], cases: Any, **options: Unpack[MapOptions]) -> Run:
         """Call any function for each of some cases; see `scythe_cli.map`."""
-        from scythe_cli.services.mapping import MapOptions, map_cases
+        from scythe_cli.services.mapping import map_cases
 
-        return map_cases(self, function, cases, MapOptions(**options))
+        return map_cases(self, function, cases, **options)
 
     def plan(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 import sys
@@ -256,4 +257,8 @@ def test_mistakes_are_told_before_anything_runs(
     with pytest.raises(error, match=match):
         scythe_cli.map(**arguments)
     assert sorted(home.rglob("*")) == before
-    assert MapOptions(retries=2).limits()["retries"] == 2
+
+
+def test_options_are_the_same_at_the_top_and_in_a_project() -> None:
+    named = {*inspect.signature(scythe_cli.map).parameters} - {"function", "cases", "storage", "engine"}
+    assert named == {*MapOptions.__annotations__} - {"stop"}

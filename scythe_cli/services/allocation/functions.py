@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -52,7 +52,7 @@ def function_experiment(
             f"the {engine.label} engine runs cases elsewhere, where {function_name(function)} is not",
             hint="Put the function into a module and experiments.toml, so that `scythe worker` serves it.",
         )
-    columns = column_types(raw) if _needs_types(function) else {}
+    columns = column_types(raw, _typed_by_columns(function, raw.names))
     experiment = experiment_of(function, name=name, columns=columns)
     return experiment.configured(options=with_options(experiment.options, **(limits or {})))
 
@@ -82,35 +82,49 @@ def _or_none(python: Any) -> Any:
     return python if python is Any else python | None
 
 
-def _needs_types(function: Any) -> bool:
-    """Whether a parameter has no annotation."""
+def _typed_by_columns(function: Any, names: Sequence[str]) -> list[str]:
+    """The columns from which parameters of a function have their types, since they are not annotated."""
     if isinstance(function, RegisteredExperiment):
-        return False
-    kinds = (inspect.Parameter.VAR_KEYWORD,)
-    parameters = parameters_of(function).values()
-    return any(each.annotation is each.empty or each.kind in kinds for each in parameters)
+        return []
+    parameters = parameters_of(function)
+    takes_more = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    return [
+        name
+        for name in names
+        if (takes_more if name not in parameters else parameters[name].annotation is inspect.Parameter.empty)
+    ]
 
 
-def column_types(raw: RawFile) -> dict[str, Any]:
-    """The Python type of each column of a sampling file; of text, what all cells can be read as."""
+def column_types(raw: RawFile, names: Sequence[str] | None = None) -> dict[str, Any]:
+    """The Python type of columns of a sampling file, all unless named; of text, what all cells can be read as."""
     types: dict[str, Any] = {}
     for name, column in zip(raw.names, raw.columns, strict=True):
-        type_ = _type_of_texts(column) if raw.is_text else column.type
-        python = _python_type(type_)
-        types[name] = _or_none(python) if column.null_count else python
+        if names is None or name in names:
+            type_ = _type_of_texts(column) if raw.is_text else column.type
+            python = _python_type(type_)
+            types[name] = _or_none(python) if column.null_count else python
     return types
+
+
+_TYPES_OF_TEXTS = (pa.int64(), pa.float64(), pa.bool_())
+_FIRST = 100
 
 
 def _type_of_texts(column: pa.ChunkedArray[Any]) -> pa.DataType:
     if not pa.types.is_string(column.type) or column.null_count == len(column):
         return column.type
-    for type_ in (pa.int64(), pa.float64(), pa.bool_()):
-        try:
-            column.cast(type_)
-        except (pa.ArrowException, ValueError):
-            continue
-        return type_
-    return column.type
+    # most columns show by their first cells what they are, and then all of it is read once
+    first = column.drop_null().slice(0, _FIRST)
+    likely = (type_ for type_ in _TYPES_OF_TEXTS if _can_be(first, type_))
+    return next((type_ for type_ in likely if _can_be(column, type_)), column.type)
+
+
+def _can_be(texts: pa.ChunkedArray[Any], type_: pa.DataType) -> bool:
+    try:
+        texts.cast(type_)
+    except (pa.ArrowException, ValueError):
+        return False
+    return True
 
 
 def _python_type(type_: pa.DataType) -> Any:
