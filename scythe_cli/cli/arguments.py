@@ -213,8 +213,8 @@ def timeout_option(text: str) -> typer.models.OptionInfo:
     return typer.Option("--timeout", metavar="DURATION", help=text, show_default=False)
 
 
-def parse_timeout(text: str | None) -> float | None:
-    """The seconds of a duration such as `30m`; None stays None.
+def parse_timeout(text: str | None, option: str = "--timeout") -> float | None:
+    """The seconds of a duration such as `30m`, which was given for an option; None stays None.
 
     Raises:
         UsageError: If it is no duration.
@@ -227,7 +227,7 @@ def parse_timeout(text: str | None) -> float | None:
     try:
         return parse_duration(text).total_seconds()
     except ValueError as error:
-        raise UsageError(f"--timeout: {error}") from None
+        raise UsageError(f"{option}: {error}") from None
 
 
 # which results, and where they go

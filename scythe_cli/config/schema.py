@@ -100,6 +100,11 @@ class HatchetConfig(_Section):
     embedded: bool = Field(
         default=False, description="Whether `allocate` starts a Hatchet engine and a worker beside itself."
     )
+    namespace: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9_\-]{1,64}$",
+        description="What this project's tasks are named under on a shared engine; HATCHET_CLIENT_NAMESPACE wins.",
+    )
 
 
 class ExperimentConfig(_Section):

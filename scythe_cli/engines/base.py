@@ -38,7 +38,10 @@ if TYPE_CHECKING:
     from scythe_cli.run.ledger import LedgerWriter
     from scythe_cli.run.manifest import RecursionRecord
 
-__all__ = ["Engine", "Execution", "Job", "Submitted"]
+__all__ = ["CANCEL_GRACE_S", "Engine", "Execution", "Job", "Submitted"]
+
+CANCEL_GRACE_S = 30.0
+"""How long specs of a run that is cancelled may take to finish."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,8 @@ class Job:
         seed: The seed of the run.
         code: What the code has to be, as `executor.code.code_of` tells it; None where that is not known.
         is_other_code: Whether that is not the code that the run was allocated with: outcomes tell it then.
+        takes_over: Whether what a fleet still has of the run is stopped first.
+        priority: 1 to 3 for what a fleet does first among what waits; None for the engine's own default.
     """
 
     storage: Storage
@@ -77,6 +82,8 @@ class Job:
     seed: int = 0
     code: Mapping[str, str] | None = None
     is_other_code: bool = False
+    takes_over: bool = False
+    priority: int | None = None
 
     @property
     def n_rows(self) -> int:
@@ -286,14 +293,45 @@ class Engine(ABC):
         del experiment
         return None
 
-    def cancel(self, storage: Storage, run: RunLayout, *, running: bool = False) -> int:
-        """Give `cancelled` to every spec that has no outcome, and stop what has not been started.
+    def unserved(self, storage: Storage, run: RunLayout, experiment: str) -> str | None:
+        """Why no worker can be at work on a run, for people; None when one can, or the engine has no workers.
 
         Args:
             storage: Where the run is kept.
             run: The run.
-            running: Whether specs that are being run are stopped as well. Else they finish, and their outcomes take
-                the place of `cancelled`.
+            experiment: The name of its experiment.
+
+        Raises:
+            EngineError: If the engine cannot be asked.
+        """
+        del storage, run
+        workers = self.workers(experiment)
+        return f"no worker serves {experiment!r}; `scythe worker` starts one" if workers == [] else None
+
+    def unserved_experiment(
+        self, experiment: RegisteredExperiment[Any, Any], root: Path | None, location: str
+    ) -> str | None:
+        """Why no worker could be at work on a run of an experiment as it is here, for people; None when one could.
+
+        Args:
+            experiment: The experiment.
+            root: The project's folder.
+            location: Where runs are kept.
+
+        Raises:
+            EngineError: If the engine cannot be asked.
+        """
+        del experiment, root, location
+        return None
+
+    def cancel(self, storage: Storage, run: RunLayout, *, grace_s: float = CANCEL_GRACE_S) -> int:
+        """Give `cancelled` to every spec that has no outcome, stop what has not been started, and then what runs.
+
+        Args:
+            storage: Where the run is kept.
+            run: The run.
+            grace_s: How long specs that are being run may take to finish, so that their outcomes take the place of
+                `cancelled`, before they are stopped as well.
 
         Returns:
             The number of specs that were given the outcome.
@@ -303,7 +341,7 @@ class Engine(ABC):
             EngineError: If the engine cannot be reached.
             StorageError: If the run cannot be read or written.
         """
-        del storage, running
+        del storage, grace_s
         raise UsageError(
             f"{run.experiment_id} does not run on a fleet",
             hint="Stop a local run with Ctrl-C where it runs; `scythe retry` resumes it.",

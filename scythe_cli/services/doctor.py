@@ -43,7 +43,7 @@ def diagnose(config: Path | None = None, storage: str | None = None, engine: str
     checks += _storage(project)
     checks.append(_cores(project))
     checks.append(_engine(project))
-    return checks
+    return [*checks, *_workers(project)] if checks[-1].ok else checks
 
 
 def _versions() -> DoctorCheck:
@@ -155,6 +155,23 @@ def _engine(project: Project) -> DoctorCheck:
     workers = project.workers
     processes = "1 process" if workers == 1 else f"{workers} processes"
     return DoctorCheck(name="engine", ok=True, detail=known or f"{project.engine_name}, {processes}")
+
+
+def _workers(project: Project) -> list[DoctorCheck]:
+    """Of a fleet that has workers: for which experiments none of them could work."""
+    checks: list[DoctorCheck] = []
+    for name in project.experiment_names():
+        try:
+            experiment = project.experiment(name)[1]
+            if not project.engine.workers(experiment.name):
+                continue  # none has been started
+            problem = project.engine.unserved_experiment(experiment, project.root, project.location)
+        except ScytheError:
+            continue  # told before
+        if problem is not None:
+            remedy = "Update the project where they run, and start them again."
+            checks.append(DoctorCheck(name=f"workers of {name}", ok=False, detail=problem, remedy=remedy, exit_code=4))
+    return checks
 
 
 def _failed(name: str, error: ScytheError) -> DoctorCheck:

@@ -277,17 +277,12 @@ class Project(ConfiguredProject):
         status, engine = run.status(), self.engine_of(run)
         return status if engine is None else with_workers(status, run, engine)
 
-    def cancel(self, reference: str = "latest") -> CancelResult:
-        """Stop what has not run of a run on a fleet; results so far are kept and gathered.
-
-        Raises:
-            UsageError: If the run is not on a fleet.
-            EngineError: If the engine cannot be reached.
-        """
+    def cancel(self, reference: str = "latest", **options: float) -> CancelResult:
+        """Stop a run on a fleet; see `cancel_run`, also for the option, `grace_s`."""
         from scythe_cli.services.runs.fleet import cancel_run
 
         run = self.run(reference)
-        return cancel_run(run, self.engine_of(run) or self.engine)
+        return cancel_run(run, self.engine_of(run) or self.engine, **options)
 
     def retry(
         self,
@@ -298,6 +293,8 @@ class Project(ConfiguredProject):
         workers: int | None = None,
         max_failures: int | None = None,
         accept_new_code: bool = False,
+        force: bool = False,
+        wait_timeout_s: float | None = None,
         function: Any = None,
         progress: ProgressCallback | None = None,
         stop: StopSignal | None = None,
@@ -311,6 +308,8 @@ class Project(ConfiguredProject):
             workers: Processes of the local engine.
             max_failures: Stop when that many specs have ended without success.
             accept_new_code: Go on although the code has changed since; outcomes tell it then, and are not reused.
+            force: Stop what a fleet still has of the run first, and take it over.
+            wait_timeout_s: How long to wait for a fleet.
             function: The function of a run of `scythe_cli.map`, whose code may have changed, or `module:function`.
             progress: Called as the run goes on; in a notebook, a bar below the cell unless given.
             stop: Stops the run when it is triggered.
@@ -339,6 +338,8 @@ class Project(ConfiguredProject):
                 workers=workers or self.workers,
                 max_failures=max_failures,
                 accept_new_code=accept_new_code or callable(function),
+                force=force,
+                wait_timeout_s=wait_timeout_s,
                 stop=stop,
                 progress=show,
             )

@@ -191,6 +191,7 @@ class ScytheWorkerConfig(BaseSettings):
         root: Path | None = None,
         storage: str | None = None,
         embedded: bool | None = None,
+        namespace: str | None = None,
     ) -> None:
         """Serve these experiments until the process is told to end.
 
@@ -202,6 +203,7 @@ class ScytheWorkerConfig(BaseSettings):
             storage: Where output files go of specs that were triggered by hand; each run says where its own go.
             embedded: Whether the engine is one that lives beside this process; what this process was started for
                 unless given.
+            namespace: What its tasks are named under, unless HATCHET_CLIENT_NAMESPACE says it.
 
         Raises:
             UsageError: If there is nothing to serve.
@@ -226,6 +228,7 @@ class ScytheWorkerConfig(BaseSettings):
             root=root,
             storage=storage,
             embedded=embedded,
+            namespace=namespace,
         )
         serve(
             options,

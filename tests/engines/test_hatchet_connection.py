@@ -46,11 +46,11 @@ def test_one_client_is_made_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
         name = "fake"
 
         def __init__(self, config: object) -> None:
-            assert config == "settings"
+            assert config == "None", "no namespace unless one is set"
             made.append(self)
 
     monkeypatch.setattr(hatchet_sdk, "Hatchet", Fake)
-    monkeypatch.setattr("scythe_cli.engines.hatchet.sdk_patches.client_config", lambda: "settings")
+    monkeypatch.setattr("scythe_cli.engines.hatchet.sdk_patches.client_config", str)
     assert hatchet.name == "fake"
     assert module.get_hatchet() is module.get_hatchet() is made[0]
     assert len(made) == 1

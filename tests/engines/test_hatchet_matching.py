@@ -11,9 +11,9 @@ import pytest
 
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
 from scythe_cli.core.semver import SemVer
-from scythe_cli.engines.hatchet.fingerprint import code_fingerprint, schema_fingerprint
 from scythe_cli.engines.hatchet.nodes.matching import Matching, mismatch
 from scythe_cli.engines.hatchet.payloads import LeafAssignment, RowSet, RunPointer
+from scythe_cli.engines.hatchet.routing import code_fingerprint, schema_fingerprint
 from scythe_cli.executor.code import code_hash, code_of, comparable_hash
 from scythe_cli.model.experiment import experiment_from_function
 from scythe_cli.run.layout import RunLayout

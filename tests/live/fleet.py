@@ -7,15 +7,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from scythe_cli.services.project import Project, open_project
+from scythe_cli.services.records import AllocateResult
 from tests.waiting import wait_for
 
-__all__ = ["MODULE", "LiveProject", "Worker"]
+__all__ = ["MODULE", "Allocation", "LiveProject", "Worker"]
 
 MODULE = '''
 import os, time
@@ -135,3 +138,34 @@ class LiveProject:
         """The specs that have been run, once for each time."""
         path = self.root / "calls.txt"
         return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+
+class Allocation(threading.Thread):
+    """An allocation that goes on while the test does something else.
+
+    Attributes:
+        details: What was said beside its progress.
+    """
+
+    def __init__(self, live: LiveProject, cases: Path) -> None:
+        super().__init__()
+        self._live = live
+        self._cases = cases
+        self.outcome: Any = None
+        self.details: list[str] = []
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.outcome = self._live.open().allocate(
+                self._cases, progress=lambda moment: self.details.append(moment.detail or "")
+            )
+        except BaseException as error:  # noqa: BLE001 - it is looked at by the test
+            self.outcome = error
+
+    def result(self, timeout_s: float) -> AllocateResult:
+        self.join(timeout_s)
+        assert not self.is_alive(), "the run has not come to its end"
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        return self.outcome

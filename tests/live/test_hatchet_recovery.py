@@ -3,42 +3,14 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from scythe_cli.core.records import StateCounts
-from scythe_cli.services.records import AllocateResult
 from tests.hatchet_servers import HatchetServers
-from tests.live.fleet import LiveProject
+from tests.live.fleet import Allocation, LiveProject
 from tests.waiting import wait_for
-
-
-class _Allocation(threading.Thread):
-    """An allocation that goes on while the test does something else."""
-
-    def __init__(self, live: LiveProject, cases: Path) -> None:
-        super().__init__()
-        self._live = live
-        self._cases = cases
-        self.outcome: Any = None
-        self.start()
-
-    def run(self) -> None:
-        try:
-            self.outcome = self._live.open().allocate(self._cases)
-        except BaseException as error:  # noqa: BLE001 - it is looked at by the test
-            self.outcome = error
-
-    def result(self, timeout_s: float) -> AllocateResult:
-        self.join(timeout_s)
-        assert not self.is_alive(), "the run has not come to its end"
-        if isinstance(self.outcome, BaseException):
-            raise self.outcome
-        return self.outcome
 
 
 def test_worker_is_killed(live: LiveProject) -> None:
@@ -46,7 +18,7 @@ def test_worker_is_killed(live: LiveProject) -> None:
     n = 120
     cases = live.write_cases(n, sleep_s=lambda _: 0.1)
     first = live.start_worker("--slots", "2")
-    allocation = _Allocation(live, cases)
+    allocation = Allocation(live, cases)
     # the nodes are with the first worker by then
     wait_for(lambda: len(live.calls()) >= 10, 60)
     live.start_worker("--slots", "2")
@@ -66,7 +38,7 @@ def test_engine_is_killed_and_started_again(live: LiveProject, servers: HatchetS
     n = 120
     cases = live.write_cases(n, sleep_s=lambda _: 0.1)
     live.start_worker("--slots", "2")
-    allocation = _Allocation(live, cases)
+    allocation = Allocation(live, cases)
     wait_for(lambda: len(live.calls()) >= 20, 60)
     servers.kill_engine()
     servers.start_engine()
@@ -82,7 +54,7 @@ def test_database_is_restarted(live: LiveProject, servers: HatchetServers) -> No
     n = 120
     cases = live.write_cases(n, sleep_s=lambda _: 0.1)
     live.start_worker("--slots", "2")
-    allocation = _Allocation(live, cases)
+    allocation = Allocation(live, cases)
     wait_for(lambda: len(live.calls()) >= 20, 60)
     servers.kill_postgres()
     time.sleep(2)
@@ -99,7 +71,7 @@ def test_second_signal_ends_a_worker_at_once(live: LiveProject) -> None:
     live.configure("signalled", max_depth=0, specs_per_task=1)
     cases = live.write_cases(2, sleep_s=lambda _: 100.0)
     first = live.start_worker("--slots", "2")
-    allocation = _Allocation(live, cases)
+    allocation = Allocation(live, cases)
     wait_for(lambda: len(live.calls()) >= 2, 60)
     first.process.send_signal(signal.SIGTERM)
     time.sleep(1)
@@ -119,7 +91,7 @@ def test_worker_drains_when_it_is_told_to_end(live: LiveProject) -> None:
     live.configure(max_depth=0, specs_per_task=1)
     cases = live.write_cases(8, sleep_s=lambda _: 3.0)
     first = live.start_worker("--slots", "2")
-    allocation = _Allocation(live, cases)
+    allocation = Allocation(live, cases)
     wait_for(lambda: len(live.calls()) >= 2, 60)
     assert first.stop(40) == 0
     # what it had begun is finished, and nothing new was
@@ -133,6 +105,6 @@ def test_specs_that_no_worker_takes_in_time_stay_pending(live: LiveProject) -> N
     live.configure("late", max_depth=0, specs_per_task=1, schedule_timeout="3s")
     cases = live.write_cases(4)
     live.start_worker("--no-leaf")
-    result = _Allocation(live, cases).result(90)
+    result = Allocation(live, cases).result(90)
     assert result.counts == StateCounts(pending=4)
     assert any("taken by no worker in time" in notice for notice in result.notices), result.notices

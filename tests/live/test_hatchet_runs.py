@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 import time
 from typing import Any
@@ -112,21 +111,6 @@ def test_cancel_keeps_what_has_finished(live: LiveProject) -> None:
     assert run.scalars().height == counts.succeeded
     live.hurry()
     assert project.retry().counts.succeeded == 60
-
-
-def test_worker_of_other_code_refuses(live: LiveProject) -> None:
-    live.configure("other", max_depth=0, specs_per_task=4)
-    cases = live.write_cases(8)
-    elsewhere = live.root.with_name("elsewhere")
-    shutil.copytree(live.root, elsewhere)
-    (elsewhere / "live_module.py").write_text((live.root / "live_module.py").read_text() + "\nCHANGED = True\n")
-    live.start_worker("--slots", "1", cwd=elsewhere, env={"SCYTHE_WORKER_STORAGES": str(live.root / "runs")})
-    result = live.open().allocate(cases)
-    assert result.counts == StateCounts(failed=8)
-    assert result.errors[0].error_type == "SchemaMismatch"
-    assert "the code of 'other'" in result.errors[0].message
-    assert result.errors[0].message.partition(";")[0].endswith(": live_module.py")
-    assert not (elsewhere / "calls.txt").exists()
 
 
 def test_too_many_failures_stop_a_run(live: LiveProject) -> None:

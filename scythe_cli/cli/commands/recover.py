@@ -15,6 +15,8 @@ from scythe_cli.cli.arguments import (
     RowOption,
     RunArgument,
     WorkersOption,
+    parse_timeout,
+    timeout_option,
 )
 from scythe_cli.cli.framework import Session, command
 
@@ -57,6 +59,11 @@ def retry(
         bool,
         typer.Option("--accept-new-code", help="Go on although the code has changed since; outcomes of it are marked."),
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Stop what a fleet still has of the run first, and take it over.")
+    ] = False,
+    timeout: Annotated[str | None, timeout_option("How long to wait for a fleet, such as 30m.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", hidden=True)] = True,
     function: FunctionOption = None,
 ) -> int:
     """Go on with a run that was stopped, and run again what did not succeed.
@@ -66,7 +73,9 @@ def retry(
     """
     from scythe_cli.cli.running import run_and_show
 
+    del wait  # as always; `allocate` has it, so that it is typed here, too
     states = None if only is None else _states(only)
+    limit_s = None if timeout is None else parse_timeout(timeout)
     project = session.project()
     return run_and_show(
         session,
@@ -77,6 +86,8 @@ def retry(
             workers=workers,
             max_failures=max_failures,
             accept_new_code=accept_new_code,
+            force=force,
+            wait_timeout_s=limit_s,
             function=function,
             progress=progress,
             stop=stop,

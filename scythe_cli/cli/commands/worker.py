@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scythe_cli.cli import complete
-from scythe_cli.cli.arguments import RunArgument
+from scythe_cli.cli.arguments import RunArgument, parse_timeout
 from scythe_cli.cli.framework import Session, command
 
 if TYPE_CHECKING:
@@ -21,12 +21,25 @@ app = typer.Typer()
 
 
 @command(app, "cancel", panel="Run")
-def cancel(session: Session, run: RunArgument = "latest") -> None:
-    """Stop what has not run of a run on a fleet.
+def cancel(
+    session: Session,
+    run: RunArgument = "latest",
+    grace: Annotated[
+        str | None,
+        typer.Option(
+            "--grace",
+            metavar="DURATION",
+            help="How long running cases may take to finish before they are stopped. [default: 30s]",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Stop a run on a fleet.
 
-    Specs that have not run become cancelled; results so far are kept and gathered. `scythe retry` runs the rest.
+    Cases that have not run become cancelled; results so far are kept and gathered. `scythe retry` runs the rest.
     """
-    result = session.project().cancel(run)
+    options = {} if grace is None else {"grace_s": parse_timeout(grace, "--grace") or 0.0}
+    result = session.project().cancel(run, **options)
     if session.options.json:
         session.output.document(result)
     else:
@@ -92,6 +105,7 @@ def worker(
         root=project.root,
         storage=project.location,
         embedded=project.config.hatchet.embedded,
+        namespace=project.config.hatchet.namespace,
     )
 
 

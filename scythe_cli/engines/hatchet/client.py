@@ -12,7 +12,9 @@ from typing import Any
 
 import grpc
 
-from scythe_cli.engines.hatchet.payloads import META_RUN, NODE_NAME, NodeInput
+from scythe_cli.engines.hatchet.nodes.children import place_labels
+from scythe_cli.engines.hatchet.payloads import META_KEY, META_TASK, NodeInput
+from scythe_cli.engines.hatchet.routing import WorkerRecord
 from scythe_cli.engines.hatchet.sdk_patches import fast_loading
 from scythe_cli.errors import EngineError
 
@@ -26,30 +28,18 @@ with fast_loading():
     from hatchet_sdk.contracts.dispatcher_pb2 import GetVersionRequest
     from hatchet_sdk.contracts.dispatcher_pb2_grpc import DispatcherStub
     from hatchet_sdk.features.runs import BulkCancelReplayOpts, RunFilter
+    from hatchet_sdk.labels import DesiredWorkerLabel
     from hatchet_sdk.runnables.workflow import BaseWorkflow
     from hatchet_sdk.utils.api_auth import create_authorization_header
 
-__all__ = ["Connection", "RunState", "WorkerRecord", "connect"]
+__all__ = ["Connection", "RunState", "connect", "wait_until_closed"]
 
 
 _CONNECT_TIMEOUT_S = 5.0
 _HEARTBEAT = timedelta(seconds=30)
 _SINCE = timedelta(days=31)
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerRecord:
-    """A worker that is alive.
-
-    Attributes:
-        name: Its name.
-        serves: The names of the tasks that it serves.
-        last_heartbeat_at: When it was last heard of.
-    """
-
-    name: str
-    serves: list[str]
-    last_heartbeat_at: datetime | None
+_PAGE = 50
+_LONG_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +152,18 @@ class Connection:
 
     def start(self, node: BaseWorkflow[Any], node_input: NodeInput) -> str:
         """Queue a root node, and return the id of its Hatchet run."""
-        metadata = {**node_input.run.metadata, "node": "root"}
+        run = node_input.run
+        # what people look for, and workers that take runs of other code
+        metadata = {**run.metadata, "node": "root", "experiment": run.experiment, META_TASK: run.task_name}
+        labels = [DesiredWorkerLabel.model_validate(label) for label in place_labels(run)]
         with errors_mapped(self.address):
-            ref: Any = getattr(node, "run")(node_input, wait_for_result=False, additional_metadata=metadata)  # noqa: B009
+            ref: Any = getattr(node, "run")(  # noqa: B009 - it has no types
+                node_input,
+                wait_for_result=False,
+                additional_metadata=metadata,
+                desired_worker_labels=labels or None,
+                priority=run.priority,
+            )
         return str(ref.workflow_run_id)
 
     def state(self, workflow_run_id: str) -> RunState:
@@ -177,34 +176,37 @@ class Connection:
         return RunState(details.done, details.status.value, output, errors[0] if errors else None)
 
     def workers(self) -> list[WorkerRecord]:
-        """The workers that are alive."""
+        """The workers that are alive, with what they serve in this client's namespace."""
         with errors_mapped(self.address):
             rows = self.hatchet.workers.list().rows or []
         records: list[WorkerRecord] = []
+        namespace = self.hatchet.config.namespace.lower()
         for row in rows:
             seen = row.last_heartbeat_at
             if row.status is None or row.status.value != "ACTIVE":
                 continue
             if seen is None or datetime.now(UTC) - seen.astimezone(UTC) > _HEARTBEAT:
                 continue
-            serves = sorted({action.partition(":")[0] for action in row.actions or []})
-            records.append(WorkerRecord(row.name, serves, seen))
+            names = {action.partition(":")[0] for action in row.actions or []}
+            slots = (row.slot_config or {}).get("default")
+            records.append(
+                WorkerRecord(
+                    name=row.name,
+                    serves={name.removeprefix(namespace) for name in names if name.startswith(namespace)},
+                    last_heartbeat_at=seen,
+                    labels={label.key: label.value or "" for label in row.labels or []},
+                    slots=None if slots is None else slots.limit,
+                    busy=None if slots is None or slots.available is None else slots.limit - slots.available,
+                    id=row.metadata.id,
+                )
+            )
         return records
 
-    def workers_for(self, experiment: str) -> list[WorkerRecord]:
-        """The workers that are alive and run specs of an experiment."""
-        name = self.hatchet.config.apply_namespace(experiment).lower()
-        return [worker for worker in self.workers() if name in worker.serves]
-
-    def node_workers(self) -> list[WorkerRecord]:
-        """The workers that are alive and run nodes of scatter/gather."""
-        return self.workers_for(NODE_NAME)
-
-    def cancel(self, experiment_id: str, *, running: bool = False) -> None:
+    def cancel(self, key: str, *, running: bool = False) -> None:
         """Cancel what is queued of a run.
 
         Args:
-            experiment_id: The run.
+            key: The run: `run_key`.
             running: Whether what has been started is cancelled as well.
         """
         statuses = [V1TaskStatus.QUEUED, *([V1TaskStatus.RUNNING] if running else [])]
@@ -212,30 +214,46 @@ class Connection:
             filters=RunFilter(
                 since=datetime.now(UTC) - _SINCE,
                 statuses=statuses,
-                additional_metadata={META_RUN: experiment_id},
+                additional_metadata={META_KEY: key},
             )
         )
         with errors_mapped(self.address):
             self.hatchet.runs.bulk_cancel(options)
 
-    def open_runs(self, experiment_id: str) -> int:
+    def open_runs(self, key: str) -> int:
         """The number of Hatchet runs of a run that have not come to their end, as far as the first page shows."""
+        return len(self._open({META_KEY: key}))
+
+    def task_of(self, key: str) -> str | None:
+        """The name of the tasks of a run that is under way; None when it is not."""
+        tasks = [task for metadata in self._open({META_KEY: key}) if (task := metadata.get(META_TASK))]
+        return str(tasks[0]) if tasks else None
+
+    def waiting_tasks(self, experiment: str) -> set[str]:
+        """The names of the tasks of all runs of an experiment that are under way."""
+        metadata_of_roots = self._open({"node": "root"}, limit=_LONG_PAGE)
+        found = [metadata for metadata in metadata_of_roots if metadata.get("experiment") == experiment]
+        return {str(task) for metadata in found if (task := metadata.get(META_TASK))}
+
+    def _open(self, metadata: dict[str, str], limit: int = _PAGE) -> list[dict[str, Any]]:
+        """The metadata of what has not come to its end, newest first: the first page."""
         with errors_mapped(self.address), warnings.catch_warnings():
             # the SDK warns of long ranges; the metadata narrow this one down
             warnings.simplefilter("ignore", RuntimeWarning)
             page = self.hatchet.runs.list(
                 since=datetime.now(UTC) - _SINCE,
                 statuses=[V1TaskStatus.QUEUED, V1TaskStatus.RUNNING],
-                additional_metadata={META_RUN: experiment_id},
-                limit=50,
+                additional_metadata=metadata,
+                limit=limit,
+                include_payloads=False,
             )
-        return len(page.rows)
+        return [dict(row.additional_metadata or {}) for row in page.rows]
 
 
-def wait_until_closed(connection: Connection, experiment_id: str, timeout_s: float) -> bool:
+def wait_until_closed(connection: Connection, key: str, timeout_s: float) -> bool:
     """Wait until nothing of a run is queued or running."""
     deadline = time.monotonic() + timeout_s
-    while connection.open_runs(experiment_id):
+    while connection.open_runs(key):
         if time.monotonic() > deadline:
             return False
         time.sleep(1.0)

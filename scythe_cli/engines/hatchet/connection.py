@@ -25,38 +25,45 @@ __all__ = ["EMBEDDED_VARIABLE", "client_of", "get_hatchet", "project_client", "s
 EMBEDDED_VARIABLE = "SCYTHE_HATCHET_EMBEDDED"
 """Set for the worker that is started beside an embedded engine, whose address the SDK hands down by itself."""
 
-_clients: dict[bool, Hatchet] = {}  # that of an embedded engine, and the other; making one takes a second
+_clients: dict[tuple[bool, str | None], Hatchet] = {}  # by `embedded` and `namespace`; making one takes a second
 _embedded: ContextVar[bool | None] = ContextVar("embedded", default=None)
+_namespace: ContextVar[str | None] = ContextVar("namespace", default=None)
+
+_NAMESPACE_VARIABLE = "HATCHET_CLIENT_NAMESPACE"
 
 
 @contextmanager
-def client_of(embedded: bool) -> Generator[None]:
+def client_of(embedded: bool, namespace: str | None = None) -> Generator[None]:
     """Let `hatchet` be the client of one kind of engine while inside.
 
     Args:
         embedded: Whether the engine lives beside this process.
+        namespace: What the project's tasks are named under, unless HATCHET_CLIENT_NAMESPACE says it.
     """
-    token = _embedded.set(embedded)
+    tokens = _embedded.set(embedded), _namespace.set(namespace)
     try:
         yield
     finally:
-        _embedded.reset(token)
+        _embedded.reset(tokens[0])
+        _namespace.reset(tokens[1])
 
 
 def stop_embedded() -> None:
     """End an engine that was started beside this process; the next client starts it again."""
-    client = _clients.pop(True, None)
+    client = _clients.pop((True, None), None)
     if client is not None:
         client.stop_embedded()
 
 
-def get_hatchet(embedded: bool | None = None) -> Hatchet:
+def get_hatchet(embedded: bool | None = None, namespace: str | None = None) -> Hatchet:
     """A client, made on first use.
 
     Args:
         embedded: Whether it is that of an engine that the SDK starts beside this process, and that ends with it, or of
             the engine that the HATCHET_CLIENT_* variables name; unless given, the one that is being loaded for, else
             the one that this process was started for.
+        namespace: What its tasks are named under, unless HATCHET_CLIENT_NAMESPACE says it; that of what is being
+            loaded unless given. An engine beside this process needs none.
 
     Raises:
         EngineError: If there is no token, or the variables are not right.
@@ -65,18 +72,19 @@ def get_hatchet(embedded: bool | None = None) -> Hatchet:
         embedded = _embedded.get()
     if embedded is None:
         embedded = bool(os.environ.get(EMBEDDED_VARIABLE))
-    client = _clients.get(embedded)
+    key = embedded, None if embedded else namespace or _namespace.get()
+    client = _clients.get(key)
     if client is None:
-        client = _clients[embedded] = _made(embedded)
+        client = _clients[key] = _made(*key)
     return client
 
 
 def project_client() -> Callable[[], Hatchet]:
     """What gives, later, the client of the project that is being loaded now."""
-    return partial(get_hatchet, _embedded.get())
+    return partial(get_hatchet, _embedded.get(), _namespace.get())
 
 
-def _made(embedded: bool) -> Hatchet:
+def _made(embedded: bool, namespace: str | None) -> Hatchet:
     from pydantic import ValidationError
 
     with warnings.catch_warnings():
@@ -90,7 +98,7 @@ def _made(embedded: bool) -> Hatchet:
     if embedded:
         return _from_embedded(Hatchet)
     try:
-        return Hatchet(config=client_config())
+        return Hatchet(config=client_config(None if os.environ.get(_NAMESPACE_VARIABLE) else namespace))
     except (ValidationError, ValueError) as error:
         # the SDK's own text may repeat the token
         raise EngineError(

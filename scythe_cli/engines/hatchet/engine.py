@@ -4,36 +4,52 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from scythe_cli.core.progress import ProgressCallback
-from scythe_cli.engines.base import Engine, Execution, Job
+from scythe_cli.engines.base import CANCEL_GRACE_S, Engine, Execution, Job
 from scythe_cli.engines.hatchet.cancellation import write_cancelled
 from scythe_cli.engines.hatchet.connection import client_of, get_hatchet
 from scythe_cli.engines.hatchet.embedded import worker_beside
+from scythe_cli.engines.hatchet.routing import (
+    WorkerRecord,
+    chosen_place,
+    chosen_task,
+    code_fingerprint,
+    place_of,
+    route_of,
+    run_key,
+    schema_fingerprint,
+    unserved,
+)
 from scythe_cli.engines.hatchet.waiting import HatchetRunRef
 from scythe_cli.errors import EngineError, UsageError
+from scythe_cli.executor.code import code_of
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.manifest import RunManifest, read_manifest
 from scythe_cli.storage.base import Storage
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from scythe_cli.engines.hatchet.client import Connection
     from scythe_cli.engines.hatchet.payloads import NodeInput
     from scythe_cli.engines.hatchet.workflows import WorkflowExperiment
     from scythe_cli.engines.outline import Outline
+    from scythe_cli.model.experiment import RegisteredExperiment
     from scythe_cli.model.registration import WorkflowLike
     from scythe_cli.run.manifest import RecursionRecord
 
 __all__ = ["HatchetEngine"]
 
-_CANCEL_WAIT_S = 30.0
 _CLOSED_S = 15.0
+_ENDED_S = 30.0
+_AGAIN_S = 3.0
 
 
 class HatchetEngine(Engine):
@@ -41,15 +57,17 @@ class HatchetEngine(Engine):
 
     Attributes:
         embedded: Whether the server is started beside this process, and ends with it.
+        namespace: What tasks are named under, unless HATCHET_CLIENT_NAMESPACE says it.
     """
 
     name = "hatchet"
     needs_lease = False  # the server gives each spec to one worker
 
     def __init__(self, settings: Mapping[str, Any] | None = None) -> None:
-        """Make the engine of a project; `embedded` is the one setting."""
+        """Make the engine of a project; `embedded` and `namespace` are the settings."""
         super().__init__(settings)
         self.embedded = bool(self.settings.get("embedded"))
+        self.namespace: str | None = self.settings.get("namespace")
 
     @property
     def label(self) -> str:
@@ -68,7 +86,7 @@ class HatchetEngine(Engine):
     @contextmanager
     def loading(self) -> Generator[None]:
         """Let `scythe_cli.hatchet.hatchet` be the client of this engine, as modules with workflows need it."""
-        with client_of(self.embedded):
+        with client_of(self.embedded, self.namespace):
             yield
 
     def experiment_of(self, workflow: WorkflowLike) -> WorkflowExperiment:
@@ -80,7 +98,7 @@ class HatchetEngine(Engine):
     def _connect(self) -> Connection:
         from scythe_cli.engines.hatchet.client import connect
 
-        return connect(get_hatchet(self.embedded))
+        return connect(get_hatchet(self.embedded, self.namespace))
 
     def execute(self, job: Job, *, stop: StopSignal, progress: ProgressCallback | None = None) -> Execution:
         """Execute a job, and wait for its end; see `Engine.execute`.
@@ -103,13 +121,17 @@ class HatchetEngine(Engine):
         from scythe_cli.engines.hatchet.nodes import tasks
 
         connection = self._connect()
+        key = run_key(job.storage.location, job.run.experiment_id)
         # what the engine lists lags behind by a moment
-        if job.todo is not None and not wait_until_closed(connection, job.run.experiment_id, _CLOSED_S):
+        if job.takes_over:
+            _cancel(connection, key, 0.0)
+        elif job.todo is not None and not wait_until_closed(connection, key, _CLOSED_S):
             raise UsageError(
                 f"{job.run.experiment_id} is still running on the fleet",
-                hint="`scythe status` shows its progress, `scythe cancel` stops it.",
+                hint="`scythe status` shows its progress, `scythe cancel` stops it, and `scythe retry --force` stops "
+                "what runs and takes it over.",
             )
-        given = _node_input(job)
+        given = _node_input(job, connection.workers())
 
         async def served_by_workers(*_: Any) -> Any:
             raise EngineError("this task is served by workers, and not here")
@@ -117,10 +139,11 @@ class HatchetEngine(Engine):
         node = tasks.node_definition(connection.hatchet, served_by_workers)
         definitions = [node]
         if not given.run.is_workflow:
-            definitions.append(tasks.leaf_definition(connection.hatchet, job.experiment, served_by_workers))
+            name = given.run.task_name
+            definitions.append(tasks.leaf_definition(connection.hatchet, job.experiment, served_by_workers, name))
         connection.register(definitions)
         run_id = connection.start(node, given)
-        return HatchetRunRef(job, run_id, given.run.session, connection, self.embedded)
+        return HatchetRunRef(job, run_id, given.run, connection, self.embedded)
 
     def check(self) -> str:
         """See that the engine answers and takes the token; returns what is known of it.
@@ -134,19 +157,29 @@ class HatchetEngine(Engine):
 
     def workers(self, experiment: str) -> list[str]:
         """The names of the workers that are alive and run specs of an experiment; see `Engine.workers`."""
-        return [worker.name for worker in self._connect().workers_for(experiment)]
+        return [worker.name for worker in self._connect().workers() if experiment.lower() in worker.serves]
 
-    def cancel(self, storage: Storage, run: RunLayout, *, running: bool = False) -> int:
-        """Cancel what is queued of a run; see `Engine.cancel`."""
-        from scythe_cli.engines.hatchet.client import wait_until_closed
+    def unserved(self, storage: Storage, run: RunLayout, experiment: str) -> str | None:
+        """Why no worker is at work on a run; see `Engine.unserved`."""
+        connection = self._connect()
+        task = connection.task_of(run_key(storage.location, run.experiment_id))
+        return unserved(experiment, task or experiment, place_of(storage.location), connection.workers())
 
+    def unserved_experiment(
+        self, experiment: RegisteredExperiment[Any, Any], root: Path | None, location: str
+    ) -> str | None:
+        """Why no worker could be at work on an experiment; see `Engine.unserved_experiment`."""
+        workers = self._connect().workers()
+        return unserved(
+            experiment.name, _task_of(experiment, code_of(experiment, root), workers), place_of(location), workers
+        )
+
+    def cancel(self, storage: Storage, run: RunLayout, *, grace_s: float = CANCEL_GRACE_S) -> int:
+        """Cancel what is queued of a run, and after a grace what runs; see `Engine.cancel`."""
         connection = self._connect()
         # first of all: nodes look for it before they ask for more
         n = write_cancelled(storage, run)
-        deadline = time.monotonic() + _CANCEL_WAIT_S
-        connection.cancel(run.experiment_id, running=running)
-        while not wait_until_closed(connection, run.experiment_id, 3.0) and time.monotonic() < deadline:
-            connection.cancel(run.experiment_id, running=running)
+        _cancel(connection, run_key(storage.location, run.experiment_id), grace_s)
         return n
 
     def outline(
@@ -165,7 +198,28 @@ class HatchetEngine(Engine):
         return fleet_outline(n, recursion, specs_per_task, spec_s)
 
 
-def _node_input(job: Job) -> NodeInput:
+def _cancel(connection: Connection, key: str, grace_s: float) -> None:
+    """Cancel what is queued of a run; and what runs, nodes included, where that has not ended after a grace."""
+    from scythe_cli.engines.hatchet.client import wait_until_closed
+
+    begun_s = time.monotonic()
+    while True:
+        waited_s = time.monotonic() - begun_s
+        connection.cancel(key, running=waited_s >= grace_s)
+        left_s = grace_s - waited_s if waited_s < grace_s else grace_s + _ENDED_S - waited_s
+        # a node may have asked for more at the very moment
+        if wait_until_closed(connection, key, max(0.0, min(_AGAIN_S, left_s))) or left_s <= 0:
+            return
+
+
+def _task_of(
+    experiment: RegisteredExperiment[Any, Any], code: Mapping[str, str] | None, workers: Sequence[WorkerRecord]
+) -> str:
+    route = route_of(experiment.name, schema_fingerprint(experiment), code)
+    return chosen_task(experiment.name, route, code_fingerprint(experiment), workers)
+
+
+def _node_input(job: Job, workers: Sequence[WorkerRecord] = ()) -> NodeInput:
     from scythe_cli.core.recursion import RecursionMap
     from scythe_cli.engines.hatchet.payloads import NodeInput, pointer_of
     from scythe_cli.engines.hatchet.todo import pack_todo, todo_array
@@ -178,6 +232,7 @@ def _node_input(job: Job) -> NodeInput:
     shape = manifest.recursion
     recursion = RecursionMap(factor=shape.factor if shape else 10, max_depth=shape.max_depth if shape else 0)
     per_task = manifest.specs_per_task
+    is_workflow = isinstance(job.experiment, WorkflowExperiment)
     run = pointer_of(
         job.experiment,
         storage=job.storage.location,
@@ -185,7 +240,9 @@ def _node_input(job: Job) -> NodeInput:
         root_workflow_run_id=job.workflow_run_id,
         session=f"hatchet-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:8]}",
         n_specs=job.n_specs,
-        is_workflow=isinstance(job.experiment, WorkflowExperiment),
+        is_workflow=is_workflow,
+        task=None if is_workflow else _task_of(job.experiment, job.code, workers),
+        place=chosen_place(place_of(job.storage.location), workers),
         seed=job.seed,
         code=comparable_hash(job.code),
         code_mark=job.code_mark,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 import pyarrow as pa
@@ -12,7 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from scythe_cli.core.recursion import RecursionMap
 from scythe_cli.core.states import RetryOn
-from scythe_cli.engines.hatchet.fingerprint import code_fingerprint, schema_fingerprint
+from scythe_cli.core.text import redact_uri
+from scythe_cli.engines.hatchet.routing import (
+    NODE_NAME,
+    code_fingerprint,
+    run_key,
+    schema_fingerprint,
+    user_and_host,
+)
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.storage.base import Storage
@@ -20,8 +27,10 @@ from scythe_cli.storage.opening import open_storage
 
 __all__ = [
     "INLINE_LIMIT_BYTES",
+    "META_KEY",
     "META_LEAF",
     "META_RUN",
+    "META_TASK",
     "NODE_NAME",
     "ROWS_KEY",
     "LeafAssignment",
@@ -30,6 +39,7 @@ __all__ = [
     "NodeOutput",
     "RowSet",
     "RunPointer",
+    "desired_labels",
     "pack_bytes",
     "pack_outcomes",
     "pointer_of",
@@ -38,14 +48,20 @@ __all__ = [
 ]
 
 
-NODE_NAME = "scythe_scatter_gather"
-"""The name under which workers serve nodes."""
-
 ROWS_KEY = "scythe_rows"
 """The one key of a task's input that is not a spec: its value is a `LeafAssignment`."""
 
 META_RUN = "scythe_run"
 """Key in the metadata of every Hatchet run that belongs to a run of ours; its value is the experiment_id."""
+
+META_KEY = "scythe_key"
+"""Key in the same metadata; its value, `run_key`, is that of no run in another storage.
+
+The engine finds what has any of the pairs that it is asked for, so this one is asked for alone.
+"""
+
+META_TASK = "scythe_task"
+"""Key in the metadata of a run's root; its value is the name of the run's tasks."""
 
 META_LEAF = "scythe_leaf"
 """Key in the metadata of a task whose input is a spec; its value is a `LeafAssignment` as JSON."""
@@ -79,6 +95,11 @@ class RunPointer(_Payload):
     retry_on: tuple[RetryOn, ...] = Field(default=get_args(RetryOn), description="After what a spec is run again.")
     seed: int = Field(default=0, description="The seed of the run.")
     schedule_timeout_s: float | None = Field(default=None, description="How long a task may wait for a worker.")
+    task: str | None = Field(default=None, description="The name of its tasks; that of the experiment without.")
+    place: str | None = Field(default=None, description="The label of the workers that work where it is kept.")
+    labels: list[dict[str, Any]] = Field(default=[], description="What its experiment asks of workers.")
+    priority: int | None = Field(default=None, description="1 to 3: what is asked for first among what waits.")
+    owner: str = Field(default="", description="Who has submitted it, and where: user@host.")
 
     @property
     def layout(self) -> RunLayout:
@@ -99,7 +120,18 @@ class RunPointer(_Payload):
     @property
     def metadata(self) -> dict[str, str]:
         """What a Hatchet run is marked with, so that it can be found."""
-        return {META_RUN: self.experiment_id}
+        return {
+            META_RUN: self.experiment_id,
+            META_KEY: run_key(self.storage, self.experiment_id),
+            "owner": self.owner,
+            "storage": redact_uri(self.storage),
+            "session": self.session,
+        }
+
+    @property
+    def task_name(self) -> str:
+        """The name of its tasks."""
+        return self.task or self.experiment
 
 
 def pointer_of(
@@ -114,6 +146,9 @@ def pointer_of(
     seed: int = 0,
     code: str | None = None,
     code_mark: str | None = None,
+    task: str | None = None,
+    place: str | None = None,
+    priority: int | None = None,
 ) -> RunPointer:
     """Point to a run of an experiment, with the limits and fingerprints that it has here."""
     options = experiment.options
@@ -135,7 +170,25 @@ def pointer_of(
         retry_on=options.retry_rule.states,
         seed=seed,
         schedule_timeout_s=None if options.schedule_timeout is None else options.schedule_timeout.total_seconds(),
+        task=task,
+        place=place,
+        labels=desired_labels(options.desired_worker_labels),
+        priority=priority,
+        owner="@".join(user_and_host()),
     )
+
+
+def desired_labels(desired: Mapping[str, Any] | Sequence[Any] | None) -> list[dict[str, Any]]:
+    """The labels that an experiment asks for, each as its fields."""
+    if not desired:
+        return []
+    if not isinstance(desired, Mapping):
+        return [label.model_dump(mode="json") if isinstance(label, BaseModel) else dict(label) for label in desired]
+    labels: list[dict[str, Any]] = []
+    for key, label in desired.items():
+        fields = label.model_dump(mode="json") if isinstance(label, BaseModel) else {"value": label}
+        labels.append({**fields, "key": key})
+    return labels
 
 
 class NodeInput(_Payload):
@@ -229,7 +282,10 @@ class LeafAssignment(_Payload):
         return cls(run=pointer, rows=RowSet(start=spec["sort_index"], n=1, attempt=attempt), part=part)
 
 
-_SAID_BY_SPEC = {"experiment", "experiment_id", "root_workflow_run_id", "session", "n_specs", "schedule_timeout_s"}
+_SAID_BY_SPEC = {
+    *("experiment", "experiment_id", "root_workflow_run_id", "session", "n_specs", "schedule_timeout_s"),
+    *("task", "place", "labels", "priority", "owner"),
+}
 
 
 class LeafOutput(_Payload):

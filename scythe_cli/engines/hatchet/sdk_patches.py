@@ -7,19 +7,29 @@ the installed distribution, the SDK is left as it is:
 | --- | --- |
 | `fast_loading` takes two thirds of the time to import the SDK | it takes all of it |
 | `client_config` has a worker report for ten minutes what became of a task | the SDK gives up after three |
+| and say again what the engine has lost of that | a task that the engine has lost waits for its time limit |
 | `evict_waiting_nodes` hands back nodes while a worker ends | the SDK alone does, once |
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import json
+import logging
 import sys
+import time
+import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import grpc
 import pydantic
+
+from scythe_cli.engines.hatchet.nodes.reports import Reports, TaskKey
 
 if TYPE_CHECKING:
     from hatchet_sdk.config import ClientConfig
@@ -35,8 +45,17 @@ __all__ = [
 ]
 
 
+logger = logging.getLogger("hatchet")
+
 PATCHED_VERSIONS = frozenset({(1, 43)})
 """Major and minor numbers."""
+
+_CALM_S = 60.0
+_TROUBLED_S = 10.0
+_TROUBLE_LASTS_S = 300.0
+_SLOW_S = 3.0
+_PAGE = 1000
+"""How often a worker asks what the engine has booked: more often for a while after a request that failed."""
 
 _ATTEMPTS = 60
 """With waits of up to 10 s between them: about ten minutes."""
@@ -90,22 +109,26 @@ def _checked_when_called(function: Callable[..., Any], validate_call: Any) -> Ca
     return call
 
 
-def client_config() -> ClientConfig:
+def client_config(namespace: str | None = None) -> ClientConfig:
     """The configuration of a client, from the HATCHET_CLIENT_* variables.
 
     Where the engine is down, or does not know the worker's token for a moment, what became of a task is reported
     again and again by this process, and by the second one of a worker, which gets the configuration pickled.
 
+    Args:
+        namespace: What tasks are named under, instead of what the variables say.
+
     Raises:
         ValidationError: If there is no token, or a variable is not right.
         ValueError: If the token is none.
     """
+    options: dict[str, Any] = {} if namespace is None else {"namespace": namespace}
     if is_patched():
         _report_patiently()
-        return _patient_config()()
+        return _patient_config()(**options)
     from hatchet_sdk.config import ClientConfig
 
-    return ClientConfig()
+    return ClientConfig(**options)
 
 
 @functools.cache
@@ -129,7 +152,6 @@ def _unpickled(state: Any) -> ClientConfig:
 
 @functools.cache
 def _report_patiently() -> None:
-    import grpc
     import tenacity
     from hatchet_sdk.clients.dispatcher.dispatcher import DispatcherClient
     from hatchet_sdk.clients.rest.tenacity_utils import tenacity_should_retry
@@ -140,11 +162,112 @@ def _report_patiently() -> None:
         return tenacity_should_retry(error)
 
     # tenacity's way to change a decorated function's settings; the SDK has no setting of its own for this request
+    _compare_reports()
     send = getattr(DispatcherClient, "_try_send_step_action_event", None)
     retrying = getattr(send, "retry", None)
     if isinstance(retrying, tenacity.AsyncRetrying):
         retrying.retry = tenacity.retry_if_exception(should_retry)
         retrying.stop = tenacity.stop_after_attempt(_ATTEMPTS)
+
+
+def _compare_reports() -> None:
+    """Have the second process of a worker say again what the engine has lost of it."""
+    from hatchet_sdk.clients.dispatcher.dispatcher import DispatcherClient
+    from hatchet_sdk.contracts.dispatcher_pb2 import (
+        STEP_EVENT_TYPE_COMPLETED,
+        STEP_EVENT_TYPE_FAILED,
+        STEP_EVENT_TYPE_STARTED,
+    )
+    from hatchet_sdk.worker.action_listener_process import WorkerActionListenerProcess
+
+    reports = Reports()
+    send: Any = DispatcherClient.send_step_action_event
+    start: Any = WorkerActionListenerProcess.start
+
+    async def send_and_note(self: Any, action: Any, event_type: Any, payload: str | None, *rest: Any) -> Any:
+        task = action.step_run_id, action.retry_count
+        if event_type == STEP_EVENT_TYPE_STARTED:
+            reports.started(task)
+        began_s = time.monotonic()
+        answer = await send(self, action, event_type, payload, *rest)
+        if answer is None or time.monotonic() - began_s > _SLOW_S:
+            reports.had_trouble()
+        if event_type in (STEP_EVENT_TYPE_COMPLETED, STEP_EVENT_TYPE_FAILED):
+            reports.finished(task, (action, event_type, payload, *rest), len(payload or ""))
+        return answer
+
+    async def start_and_compare(self: Any, *arguments: Any) -> None:
+        await start(self, *arguments)
+        if self.listener is not None:
+            self.comparing = asyncio.create_task(_compare_for_ever(self, reports))  # kept, or it would be collected
+
+    DispatcherClient.send_step_action_event = send_and_note
+    WorkerActionListenerProcess.start = start_and_compare
+
+
+async def _compare_for_ever(process: Any, reports: Reports) -> None:
+    from hatchet_sdk.clients.rest.exceptions import OpenApiException
+
+    looked_s = time.monotonic()
+    while True:
+        await asyncio.sleep(_TROUBLED_S)
+        if not process.listener.last_heartbeat_succeeded:
+            reports.had_trouble()
+        since_s = reports.trouble_since_s()
+        if (since_s is None or since_s > _TROUBLE_LASTS_S) and time.monotonic() - looked_s < _CALM_S:
+            continue
+        looked_s = time.monotonic()
+        try:
+            listed = await asyncio.to_thread(_running_on, process.client, process.listener.worker_id)
+        except (OpenApiException, OSError):
+            reports.had_trouble()
+            continue
+        again, strange = reports.compare(listed)
+        for final in again:
+            logger.warning(
+                "the engine has lost what became of task %s: it is told again", final.arguments[0].step_run_id
+            )
+            await process.dispatcher_client.send_step_action_event(*final.arguments)
+        for task in strange:
+            logger.warning("task %s never came here: the engine is told to give it out again", task[0])
+            await _give_back(process, task)
+
+
+def _running_on(client: Any, worker_id: str) -> list[TaskKey]:
+    """The tasks that run at a worker, as the engine sees it."""
+    from hatchet_sdk.clients.rest.models.v1_task_status import V1TaskStatus
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of long ranges
+        page = client.runs.list(
+            since=datetime.now(UTC) - timedelta(days=31),
+            only_tasks=True,
+            statuses=[V1TaskStatus.RUNNING],
+            worker_id=worker_id,
+            limit=_PAGE,
+            include_payloads=False,
+        )
+    return [(row.task_external_id, row.retry_count or 0) for row in page.rows]
+
+
+async def _give_back(process: Any, task: TaskKey) -> None:
+    from hatchet_sdk.contracts.dispatcher_pb2 import STEP_EVENT_TYPE_FAILED, StepActionEvent
+    from hatchet_sdk.utils.api_auth import create_authorization_header
+
+    event = StepActionEvent(
+        worker_id=process.listener.worker_id,
+        task_run_external_id=task[0],
+        event_type=STEP_EVENT_TYPE_FAILED,
+        event_payload=json.dumps({"message": "the task never came to its worker"}),
+        retry_count=task[1],
+    )
+    event.event_timestamp.GetCurrentTime()
+    dispatcher = process.dispatcher_client
+    stub = dispatcher._get_or_create_aio_client()
+    try:
+        await stub.SendStepActionEvent(event, metadata=create_authorization_header(dispatcher.token))
+    except grpc.RpcError as error:
+        logger.warning("it could not be told: %s", type(error).__name__)
 
 
 async def evict_waiting_nodes(worker: Any) -> None:

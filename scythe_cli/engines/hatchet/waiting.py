@@ -11,12 +11,14 @@ from scythe_cli.core.progress import PhaseCallback, ProgressCallback
 from scythe_cli.core.records import StateCounts
 from scythe_cli.engines.base import Execution, Job
 from scythe_cli.engines.hatchet.follow import Follower
+from scythe_cli.engines.hatchet.routing import place_of, run_key, unserved
 from scythe_cli.errors import EngineError, WaitTimeoutError
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.run.final.gather import GatherResult
 
 if TYPE_CHECKING:
     from scythe_cli.engines.hatchet.client import Connection, RunState
+    from scythe_cli.engines.hatchet.payloads import RunPointer
 
 __all__ = ["HatchetRunRef"]
 
@@ -37,14 +39,14 @@ class HatchetRunRef:
     Attributes:
         job: Its specs.
         workflow_run_id: The id of the root node's Hatchet run, which the dashboard shows.
-        session: What the parts of the ledger begin with that this submission writes.
+        run: The submission.
         connection: The engine.
         embedded: Whether the engine ends with this process.
     """
 
     job: Job
     workflow_run_id: str
-    session: str
+    run: RunPointer
     connection: Connection = field(repr=False)
     embedded: bool = False
 
@@ -70,7 +72,7 @@ class _Wait:
         self._progress = progress
         self._counts_matter = progress is not None and not isinstance(progress, PhaseCallback)
         self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        self._follower = Follower(ref.job, ref.session)
+        self._follower = Follower(ref.job, ref.run.session)
         self._started_s = self._contact_s = time.monotonic()
         self._ledger_due_s = 0.0
         self._workers_due_s = 0.0
@@ -101,7 +103,7 @@ class _Wait:
                     f"stopped: {self._follower.failures} of {self._follower.finished} cases did not succeed; "
                     "the rest are pending"
                 )
-                self._ref.connection.cancel(self._ref.job.run.experiment_id)
+                self._ref.connection.cancel(run_key(self._ref.run.storage, self._ref.run.experiment_id))
             # a run that has lasted for long is asked after less often: what that adds is 2 % at most
             pause_s = min(max(_POLL_S, (now_s - self._started_s) / 50, 5 * looked_s), _MAX_POLL_S)
             select.select([self._stop.drain_fd, self._stop.kill_fd], [], [], pause_s)
@@ -144,15 +146,10 @@ class _Wait:
         if self._unreachable is not None or now < self._workers_due_s:
             return
         self._workers_due_s = now + (_WORKER_CHECK_S if self._unserved is None else _LEDGER_S)
-        connection = self._ref.connection
-        name = self._ref.job.experiment.name
+        run = self._ref.run
         try:
-            if not connection.workers_for(name):
-                self._unserved = f"no worker serves {name!r}; `scythe worker` starts one"
-            elif not connection.node_workers():
-                self._unserved = "no worker runs scatter/gather; `scythe worker` without --no-fan does"
-            else:
-                self._unserved = None
+            workers = self._ref.connection.workers()
+            self._unserved = unserved(run.experiment, run.task_name, place_of(run.storage), workers)
         except EngineError as error:
             self._unreachable = error.message
 

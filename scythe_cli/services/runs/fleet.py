@@ -8,7 +8,7 @@ from datetime import UTC
 
 from scythe_cli.analysis.run import Run
 from scythe_cli.core.records import StateCounts
-from scythe_cli.engines.base import Engine, Job, Submitted
+from scythe_cli.engines.base import CANCEL_GRACE_S, Engine, Job, Submitted
 from scythe_cli.errors import EngineError
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.records import RunStatus
@@ -67,30 +67,35 @@ def with_workers(status: RunStatus, run: Run, engine: Engine) -> RunStatus:
     """Add to the status of an unfinished run on a fleet who serves it.
 
     Returns:
-        The status with `workers`, and with a notice when there are none or the engine cannot be asked.
+        The status with `workers`, and with a notice when none can work on it or the engine cannot be asked.
     """
     manifest = run.manifest
     if manifest is None or status.counts is None or not status.counts.pending:
         return status
     try:
         workers = engine.workers(manifest.experiment_name)
+        unserved = None if workers is None else engine.unserved(run.storage, run.layout, manifest.experiment_name)
     except EngineError as error:
         notice = f"cannot tell whether a worker is running: {error.message}"
         return status.model_copy(update={"notice": status.notice or notice})
     if workers is None:
         return status
-    notice = None if workers else f"no worker serves {manifest.experiment_name!r}: `scythe worker` starts one"
-    return status.model_copy(update={"workers": workers, "notice": status.notice or notice})
+    return status.model_copy(update={"workers": workers, "notice": status.notice or unserved})
 
 
-def cancel_run(run: Run, engine: Engine) -> CancelResult:
-    """Stop what has not run of a run on a fleet; results so far are kept and gathered.
+def cancel_run(run: Run, engine: Engine, grace_s: float = CANCEL_GRACE_S) -> CancelResult:
+    """Stop a run on a fleet; results so far are kept and gathered.
+
+    Args:
+        run: The run.
+        engine: What runs it.
+        grace_s: How long specs that are being run may take to finish before they are stopped as well.
 
     Raises:
         UsageError: If the run is not on a fleet.
         EngineError: If the engine cannot be reached.
     """
-    cancelled = engine.cancel(run.storage, run.layout)
+    cancelled = engine.cancel(run.storage, run.layout, grace_s=grace_s)
     if cancelled:
         # what was running and has finished since counts with what it became
         cancelled = gather(run.storage, run.layout).counts.cancelled

@@ -65,13 +65,14 @@ def retry_run(
     workers: int = 1,
     max_failures: int | None = None,
     accept_new_code: bool = False,
+    force: bool = False,
+    wait_timeout_s: float | None = None,
     stop: StopSignal | None = None,
     progress: ProgressCallback | None = None,
 ) -> AllocateResult:
     """Run specs of a run again, in the same folder, and gather its final tables anew.
 
-    When there is nothing to run, the tables are gathered only if they are missing or older than the ledger. What a
-    killed process left of unfinished files is removed.
+    With nothing to run, tables are gathered only where they are missing or too old. Unfinished files are removed.
 
     Args:
         run: The run.
@@ -82,27 +83,28 @@ def retry_run(
         workers: The number of processes.
         max_failures: Stop when that many specs have ended without success.
         accept_new_code: Whether they are run with code that has changed since; their outcomes tell it then.
+        force: Whether what a fleet still has of the run is stopped first, and taken over.
+        wait_timeout_s: How long to wait for a fleet; None for as long as it takes.
         stop: Stops it when it is triggered.
         progress: Called as the run goes on.
 
     Raises:
-        UsageError: If it is an older run without a ledger, `succeeded` is among the states, or another process is at
-            work on it.
+        UsageError: If it has no ledger, `succeeded` is among the states, or somebody else is at work on it.
+        WaitTimeoutError: If a fleet is not done in time; the run goes on.
         CodeChangedError: If there is something to run, and the code has changed since the run was allocated.
         InvalidInputError: If the models have changed since.
         StorageError: If the run cannot be read or written, or its allocation did not finish.
     """
     _resumable_manifest(run, only)
+    _check_fleet_options(engine, force=force, wait_timeout_s=wait_timeout_s)
     stop = stop or StopSignal()
     with at_work(run.storage, run.layout, engine, stop):
         if engine.needs_lease and run.manifest is not None and run.manifest.needs_lease:
             remove_leftovers(run.storage, run.layout)
         spread_outcomes(run.storage, run.layout)
-        # every page is read before it is decided what has an outcome; only then is anything run
-        with Ledger.open(run.storage, run.layout, thorough=True) as ledger:
-            outcomes = ledger.outcomes(run.manifest.n_specs if run.manifest else None)
-            own, foreign = ledger.own_and_foreign()
+        outcomes, own, foreign = _read_ledger(run)
         job = _job(run, experiment, outcomes, only, root=root, workers=workers, max_failures=max_failures)
+        job = replace(job, takes_over=force, wait_timeout_s=wait_timeout_s)
         job, told = _of_which_code(job, run, accept_new_code=accept_new_code)
         notices = _set_aside(run, own) + [left_alone(name) for name in foreign] + told
         if not job.n_rows:
@@ -114,6 +116,20 @@ def retry_run(
         if not result.counts.pending:
             _remove_parts_set_aside(run)
         return result
+
+
+def _check_fleet_options(engine: Engine, *, force: bool, wait_timeout_s: float | None) -> None:
+    if (force or wait_timeout_s is not None) and not engine.outlives_client:
+        raise UsageError(f"--force and --timeout are for runs on a fleet; the {engine.label} engine runs cases here")
+
+
+def _read_ledger(run: Run) -> tuple[pl.DataFrame, list[str], list[str]]:
+    """The outcomes, and the damaged parts that this program has written and that others have."""
+    # every page is read before it is decided what has an outcome; only then is anything run
+    with Ledger.open(run.storage, run.layout, thorough=True) as ledger:
+        outcomes = ledger.outcomes(run.manifest.n_specs if run.manifest else None)
+        own, foreign = ledger.own_and_foreign()
+    return outcomes, own, foreign
 
 
 def _of_which_code(job: Job, run: Run, *, accept_new_code: bool) -> tuple[Job, list[str]]:

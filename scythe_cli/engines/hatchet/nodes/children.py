@@ -18,7 +18,16 @@ from scythe_cli.arrow.build import array_of
 from scythe_cli.arrow.content import row_contents
 from scythe_cli.arrow.seeds import CONTENT, HIDDEN, SEED, RowSeeds
 from scythe_cli.engines.hatchet.nodes.results import ChildError, Lost
-from scythe_cli.engines.hatchet.payloads import META_LEAF, NODE_NAME, ROWS_KEY, LeafAssignment, NodeInput, RunPointer
+from scythe_cli.engines.hatchet.payloads import (
+    META_LEAF,
+    NODE_NAME,
+    ROWS_KEY,
+    LeafAssignment,
+    NodeInput,
+    RowSet,
+    RunPointer,
+)
+from scythe_cli.engines.hatchet.routing import place_of
 from scythe_cli.executor.rows.call import RunContext
 from scythe_cli.model.columns import decoder_of
 from scythe_cli.model.spec_rows import META_SCHEMA, NOT_INPUT, artifacts_mark
@@ -55,12 +64,16 @@ class Child:
         input: Its input, as JSON.
         metadata: What it is marked with.
         is_dag: Whether it has several tasks, so that it gives back an output for each.
+        labels: What a worker needs to have, where the engine is to look at that.
+        priority: Its place among what waits.
     """
 
     workflow: str
     input: str
     metadata: dict[str, Any]
     is_dag: bool = False
+    labels: Sequence[Mapping[str, Any]] = ()
+    priority: int | None = None
 
 
 class Spawner(Protocol):
@@ -74,7 +87,20 @@ class Spawner(Protocol):
 def node_child(node_input: NodeInput, place: str) -> Child:
     """A node, which is marked with its place in the tree."""
     metadata = {**node_input.run.metadata, "node": place}
-    return Child(NODE_NAME, node_input.model_dump_json(exclude_none=True), metadata)
+    input_ = node_input.model_dump_json(exclude_none=True)
+    return Child(NODE_NAME, input_, metadata, labels=place_labels(node_input.run), priority=node_input.run.priority)
+
+
+def place_labels(run: RunPointer, own: Sequence[Mapping[str, Any]] = ()) -> list[Mapping[str, Any]]:
+    """The labels of workers for a run where only some work at its place.
+
+    Args:
+        run: The run.
+        own: What the task itself asks for: the engine looks either at those of the task or at these.
+    """
+    if run.place is None:
+        return []
+    return [*own, {"key": run.place, "value": place_of(run.storage), "required": True}]
 
 
 def task_children(
@@ -98,7 +124,8 @@ def task_children(
             children.append(_leaf_child(text, assignment))
         elif text is not None:
             input_ = _with_storage_settings(text, assignment)
-            children.append(Child(run.experiment, input_, run.metadata, is_dag=True))
+            metadata = {**run.metadata, "row": str(rows.indices[0])}
+            children.append(Child(run.experiment, input_, metadata, is_dag=True, priority=run.priority))
         else:
             message = "the case holds a value that JSON cannot, so that a workflow cannot get it"
             refused[position] = ChildError(Lost.FAILED, "InputError", message)
@@ -109,9 +136,20 @@ def _leaf_child(text: str | None, assignment: LeafAssignment) -> Child:
     run, rows = assignment.run, assignment.rows
     if text is None:
         pointer = {ROWS_KEY: assignment.model_dump(mode="json", exclude_defaults=True)}
-        return Child(run.experiment, json.dumps(pointer), run.metadata)
-    metadata = {**run.metadata, "sort_index": str(rows.indices[0]), META_LEAF: assignment.to_metadata()}
-    return Child(run.experiment, text, metadata)
+        text, metadata = json.dumps(pointer), {**run.metadata, "rows": _told(rows)}
+    else:
+        metadata = {**run.metadata, "row": str(rows.indices[0]), META_LEAF: assignment.to_metadata()}
+    labels = place_labels(run, run.labels)
+    return Child(run.task_name, text, metadata, labels=labels, priority=run.priority)
+
+
+def _told(rows: RowSet) -> str:
+    """Rows, for people who look for one."""
+    indices = rows.indices
+    if rows.rows is not None:
+        return ", ".join(map(str, indices[:20])) + (f", … ({rows.n})" if rows.n > 20 else "")
+    step = f" in steps of {rows.step}" if rows.n > 1 and rows.step > 1 else ""
+    return f"{indices[0]} to {indices[-1]}{step}" if rows.n > 1 else str(indices[0])
 
 
 def _with_storage_settings(text: str, assignment: LeafAssignment) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pyarrow as pa
 from pydantic import ValidationError
@@ -31,7 +31,8 @@ from scythe_cli.engines.hatchet.payloads import (
     RunPointer,
     pack_outcomes,
 )
-from scythe_cli.errors import EntrypointError, ScytheError
+from scythe_cli.engines.hatchet.routing import ANY_CODE
+from scythe_cli.errors import CodeChangedError, EntrypointError, ScytheError
 from scythe_cli.executor.limits import Limits, StopSignal
 from scythe_cli.executor.protocol import ATTEMPT
 from scythe_cli.executor.rows.call import RunContext
@@ -47,10 +48,14 @@ if TYPE_CHECKING:
     from hatchet_sdk import Context
 
 
-__all__ = ["LeafRunner", "SpecFailedError", "leaf_timeout"]
+__all__ = ["LeafRunner", "OutdatedWorkerError", "SpecFailedError", "leaf_timeout"]
 
 
 _GRACE = timedelta(minutes=5)
+
+
+class OutdatedWorkerError(ScytheError):
+    """A worker has other code by now than it has told the engine; another one runs the task."""
 
 
 class SpecFailedError(ScytheError):
@@ -75,6 +80,8 @@ class LeafRunner:
         worker: The name that outcomes tell.
         default_storage: Where output files of a spec go that was triggered by itself.
         allow_mismatch: Whether runs of another version of the experiment are executed.
+        further_names: Names of tasks to serve beside those that fit the experiment.
+        outdated: Called, with a reason, when the code is not any more what the worker has told the engine.
     """
 
     experiment: RegisteredExperiment[Any, Any]
@@ -85,11 +92,17 @@ class LeafRunner:
     worker: str
     default_storage: str
     allow_mismatch: bool = False
+    further_names: Collection[str] = ()
+    outdated: Callable[[str], None] = lambda reason: None
+    names: list[str] = field(init=False)
     matching: Matching = field(init=False)
     timeout: timedelta = field(init=False)
 
     def __post_init__(self) -> None:
         self.matching = Matching(self.experiment, self.root, allows_mismatch=self.allow_mismatch)
+        self.names = sorted({self.experiment.name, self.matching.route, *self.further_names})
+        if self.allow_mismatch:
+            self.names.append(f"{self.experiment.name}.{ANY_CODE}")
         options = self.experiment.options
         self.timeout = leaf_timeout(options.execution_timeout.total_seconds(), options.retry_rule.times)
 
@@ -131,6 +144,8 @@ class LeafRunner:
         run, rows = assignment.run, assignment.rows
         target, reason = await self.matching.target_for(run)
         if reason is not None:
+            if self.matching.is_outdated():
+                self._hand_back(reason)
             return [self._failed(run, rows, Failure(State.FAILED, "SchemaMismatch", f"{reason}; worker {self.worker}"))]
         try:
             table = (
@@ -152,9 +167,16 @@ class LeafRunner:
         )
         try:
             return await self._execute(target, context, limits, table)
+        except CodeChangedError as error:
+            self._hand_back(error.message)
         except EntrypointError as error:
             failure = Failure(State.FAILED, type(error).__name__, f"on worker {self.worker}: {error.message}")
             return [self._failed(run, rows, failure)]
+
+    def _hand_back(self, reason: str) -> NoReturn:
+        """Let another worker run a task: no row fails because a file was edited here since this worker started."""
+        self.outdated(reason)
+        raise OutdatedWorkerError(f"handed back by worker {self.worker}, whose code has changed: {reason}")
 
     async def _execute(
         self, target: ExperimentTarget, context: RunContext, limits: Limits, table: pa.Table

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scythe_cli.engines.hatchet.fingerprint import code_fingerprint, schema_fingerprint
 from scythe_cli.engines.hatchet.payloads import RunPointer
+from scythe_cli.engines.hatchet.routing import code_fingerprint, route_of, schema_fingerprint
 from scythe_cli.executor.code import code_of, comparable_hash, shared_differences, target_of_code
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.functions.reference import ExperimentTarget, target_of
@@ -30,6 +30,7 @@ class Matching:
 
     Attributes:
         target: Where the experiment is, whatever its files say.
+        route: The name of the tasks that fit it, as it was at the start.
     """
 
     def __init__(self, experiment: RegisteredExperiment[Any, Any], root: Path | None, *, allows_mismatch: bool) -> None:
@@ -38,6 +39,7 @@ class Matching:
         self._root = root
         self._allows_mismatch = allows_mismatch
         self._schema = schema_fingerprint(experiment)
+        self.route = self._route_now()
         self._targets: dict[tuple[str, str], ExperimentTarget] = {}
 
     async def target_for(self, run: RunPointer) -> tuple[ExperimentTarget, str | None]:
@@ -57,6 +59,13 @@ class Matching:
                 self._targets.clear()
             self._targets[run.experiment_id, run.code] = target
         return target, reason
+
+    def is_outdated(self) -> bool:
+        """Whether the files are not what they were at the start."""
+        return self._route_now() != self.route
+
+    def _route_now(self) -> str:
+        return route_of(self._experiment.name, self._schema, code_of(self._experiment, self._root))
 
     def _compare(self, run: RunPointer) -> tuple[ExperimentTarget, str | None]:
         # looked up anew: the processes that run specs load the files as they are when they start

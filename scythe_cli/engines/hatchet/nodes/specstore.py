@@ -17,9 +17,9 @@ from scythe_cli.arrow.build import array_of
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.core.text import redact_uri
 from scythe_cli.engines.hatchet.payloads import RunPointer
+from scythe_cli.engines.hatchet.routing import is_within, place_of
 from scythe_cli.errors import ConfigError, StorageError
 from scythe_cli.run.specs_file import SpecFile
-from scythe_cli.storage.opening import open_storage
 
 __all__ = ["SpecStore", "allowed_places"]
 
@@ -55,17 +55,6 @@ def allowed_places(own: str | None) -> list[str]:
     return [own, *named] if own is not None else named
 
 
-def is_within(place: str, allowed: str) -> bool:
-    """Whether a place is another one, or inside of it."""
-    return place == allowed or place.startswith(f"{allowed.rstrip('/')}/")
-
-
-def _place_of(location: str) -> str:
-    """A location in its one form; of a folder, where its links lead."""
-    place = open_storage(location).location
-    return place if "://" in place else os.path.realpath(place)
-
-
 class SpecStore:
     """Gives rows of runs, from any thread.
 
@@ -74,7 +63,7 @@ class SpecStore:
     """
 
     def __init__(self, allowed: Sequence[str] = ()) -> None:
-        self._allowed = [_place_of(place) for place in allowed]
+        self._allowed = [place_of(place) for place in allowed]
         self._copies: OrderedDict[tuple[str, str], _Copy] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -106,7 +95,7 @@ class SpecStore:
             StorageError: If it does not, or names no run.
         """
         try:
-            place = _place_of(run.storage)
+            place = place_of(run.storage)
             inside = not self._allowed or any(is_within(place, allowed) for allowed in self._allowed)
             run.layout  # noqa: B018 - it is refused when it is none
         except (ConfigError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
@@ -14,7 +15,8 @@ from scythe_cli.engines.hatchet.nodes.leaf import LeafRunner, SpecFailedError, l
 from scythe_cli.engines.hatchet.nodes.node import Node
 from scythe_cli.engines.hatchet.nodes.results import ChildError, Lost
 from scythe_cli.engines.hatchet.nodes.specstore import SpecStore
-from scythe_cli.engines.hatchet.payloads import NODE_NAME, LeafOutput, NodeInput, NodeOutput
+from scythe_cli.engines.hatchet.payloads import LeafOutput, NodeInput, NodeOutput, desired_labels
+from scythe_cli.engines.hatchet.routing import NODE_NAME
 from scythe_cli.engines.hatchet.sdk_patches import fast_loading
 from scythe_cli.errors import InvalidInputError
 from scythe_cli.model.experiment import RegisteredExperiment
@@ -27,7 +29,7 @@ with fast_loading():
     from hatchet_sdk.runnables.workflow import BaseWorkflow
     from hatchet_sdk.types.trigger import TriggerWorkflowOptions, WorkflowRunTriggerConfig
 
-__all__ = ["leaf_definition", "leaf_task", "node_definition", "node_task"]
+__all__ = ["leaf_definition", "leaf_tasks", "node_definition", "node_task"]
 
 
 _LONG = timedelta(days=30)
@@ -94,16 +96,16 @@ def node_task(hatchet: Hatchet, specs: SpecStore) -> BaseWorkflow[Any]:
 
 
 def leaf_definition(
-    hatchet: Hatchet, experiment: RegisteredExperiment[Any, Any], function: LeafFunction
+    hatchet: Hatchet, experiment: RegisteredExperiment[Any, Any], function: LeafFunction, name: str
 ) -> BaseWorkflow[Any]:
-    """An experiment as a Hatchet task, around a function."""
+    """An experiment as a Hatchet task of one of its names (`routing`), around a function."""
     options = experiment.options
     settings = TimeoutSettings()
     chosen = settings.model_fields_set
     schedule = settings.EXPERIMENT_SCHEDULE if "EXPERIMENT_SCHEDULE" in chosen else _LONG
 
     @hatchet.task(
-        name=experiment.name,
+        name=name,
         description=experiment.description or None,
         input_validator=_input_model(experiment),
         execution_timeout=leaf_timeout(options.execution_timeout.total_seconds(), options.retry_rule.times),
@@ -112,7 +114,7 @@ def leaf_definition(
         retries=_LEAF_RETRIES,
         backoff_factor=2.0,
         backoff_max_seconds=30,
-        desired_worker_labels=_labels(options.desired_worker_labels),
+        desired_worker_labels=_labels(desired_labels(options.desired_worker_labels)) or None,
         **dict(options.task_config),
     )
     async def run_specs(leaf_input: LeafInput, ctx: Context) -> LeafOutput:
@@ -121,8 +123,8 @@ def leaf_definition(
     return run_specs
 
 
-def leaf_task(hatchet: Hatchet, runner: LeafRunner) -> BaseWorkflow[Any]:
-    """An experiment, for a worker."""
+def leaf_tasks(hatchet: Hatchet, runner: LeafRunner) -> list[BaseWorkflow[Any]]:
+    """An experiment, for a worker: a task for each name under which it is served."""
 
     async def run(task_input: Mapping[str, Any], ctx: Context) -> LeafOutput:
         try:
@@ -130,7 +132,7 @@ def leaf_task(hatchet: Hatchet, runner: LeafRunner) -> BaseWorkflow[Any]:
         except SpecFailedError as error:
             raise NonRetryableException(error.message) from error
 
-    return leaf_definition(hatchet, runner.experiment, run)
+    return [leaf_definition(hatchet, runner.experiment, run, name) for name in runner.names]
 
 
 def _input_model(experiment: RegisteredExperiment[Any, Any]) -> type[LeafInput]:
@@ -147,16 +149,10 @@ def _input_model(experiment: RegisteredExperiment[Any, Any]) -> type[LeafInput]:
     return Input
 
 
-def _labels(desired: Mapping[str, Any] | Sequence[Any] | None) -> list[DesiredWorkerLabel] | None:
-    if not desired:
-        return None
-    if not isinstance(desired, Mapping):
+def _labels(desired: Sequence[Mapping[str, Any]]) -> list[DesiredWorkerLabel]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of comparators that are numbers, as JSON has them
         return [DesiredWorkerLabel.model_validate(label) for label in desired]
-    labels: list[DesiredWorkerLabel] = []
-    for key, label in desired.items():
-        fields = label.model_dump(exclude={"key"}) if isinstance(label, BaseModel) else {"value": label}
-        labels.append(DesiredWorkerLabel(key=key, **fields))
-    return labels
 
 
 def _spawner(hatchet: Hatchet) -> Spawner:
@@ -168,7 +164,11 @@ def _spawner(hatchet: Hatchet) -> Spawner:
             WorkflowRunTriggerConfig(
                 workflow_name=child.workflow,
                 input=child.input,
-                options=TriggerWorkflowOptions(additional_metadata=child.metadata),
+                options=TriggerWorkflowOptions(
+                    additional_metadata=child.metadata,
+                    desired_worker_label=_labels(child.labels) or None,
+                    priority=child.priority,
+                ),
             )
             for child in children
         ]

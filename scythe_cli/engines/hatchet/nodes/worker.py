@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
+import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from scythe_cli.engines.hatchet.nodes.leaf import LeafRunner
 from scythe_cli.engines.hatchet.nodes.process_pool import ProcessPool
 from scythe_cli.engines.hatchet.nodes.shutdown import end_at_once, lifespan_of, stop_at_second_signal
 from scythe_cli.engines.hatchet.nodes.specstore import SpecStore, allowed_places
+from scythe_cli.engines.hatchet.routing import labels_of, place_of
 from scythe_cli.engines.hatchet.workflows import real_workflows
 from scythe_cli.errors import StoppedError, StorageError
 from scythe_cli.model.experiment import RegisteredExperiment
@@ -43,6 +46,7 @@ class WorkerOptions:
         storage: Where output files go of specs that were triggered by hand; each run says where its own go.
         embedded: Whether the engine is one that lives beside this process; what this process was started for when
             None.
+        namespace: What its tasks are named under, unless HATCHET_CLIENT_NAMESPACE says it.
     """
 
     name: str
@@ -54,6 +58,7 @@ class WorkerOptions:
     root: Path | None
     storage: str | None
     embedded: bool | None = None
+    namespace: str | None = None
 
 
 def serve(
@@ -76,15 +81,18 @@ def serve(
     from scythe_cli.engines.hatchet.connection import get_hatchet
     from scythe_cli.engines.hatchet.nodes import tasks
 
-    connection = connect(get_hatchet(options.embedded))
+    connection = connect(get_hatchet(options.embedded, options.namespace))
     # each slot is a process: together they use the cores once
     os.environ.update(thread_settings(share_of_cores(options.slots), os.environ))
     warm_up(options.storage)
-    specs = SpecStore(allowed_places(options.storage))
+    places = allowed_places(options.storage)
+    specs = SpecStore(places)
     pool = ProcessPool(options.slots)
+    labels = {**options.labels, **labels_of(experiments, options.root, [place_of(place) for place in places])}
     with ThreadPoolExecutor(options.slots, thread_name_prefix="scythe-slot") as threads:
         served: list[Any] = [tasks.node_task(connection.hatchet, specs)] if options.runs_nodes else []
         for experiment in experiments:
+            waiting = connection.waiting_tasks(experiment.name) if options.allow_mismatch else set[str]()
             runner = LeafRunner(
                 experiment=experiment,
                 root=options.root,
@@ -94,16 +102,30 @@ def serve(
                 worker=f"{options.name}@{socket.gethostname()}",
                 default_storage=options.storage or str(Path("runs").absolute()),
                 allow_mismatch=options.allow_mismatch,
+                further_names=waiting,
+                outdated=_drain_once,
             )
-            served.append(tasks.leaf_task(connection.hatchet, runner))
+            served += tasks.leaf_tasks(connection.hatchet, runner)
         served += real_workflows(workflows)
         # the worker itself ends the process when it cannot register: find out before, and say why
         connection.register(served)
         try:
-            _run_until_told_to_end(options, connection, served, pool)
+            _run_until_told_to_end(replace(options, labels=labels), connection, served, pool)
         finally:
             pool.close()
             specs.close()
+
+
+def _drain_once(reason: str) -> None:
+    """End as at a signal: whoever has started this worker starts it again, with the code as it is now."""
+    if _drain_reasons:
+        return
+    _drain_reasons.append(reason)
+    logging.getLogger("hatchet").warning("this worker takes nothing more and ends; start it again: %s", reason)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+_drain_reasons: list[str] = []
 
 
 def _run_until_told_to_end(

@@ -1,0 +1,112 @@
+"""What a worker has told the engine of its tasks, to be compared with what the engine has booked.
+
+An engine that is killed, or loses its database for a moment, may take a report and lose it: the task is done at the
+worker and runs for ever at the engine. So a worker asks now and then which of its tasks run, as the engine sees it, and
+says again what it has finished, and that it does not run what it has never got.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Final", "Reports", "TaskKey"]
+
+
+TaskKey = tuple[str, int]
+"""A task by its id, and how many times it has been given out again."""
+
+_KEPT_S = 1800.0
+_KEPT_BYTES = 64_000_000
+_SETTLED_S = 10.0
+_NEVER_GOT_S = 60.0
+_MAX_TIMES = 10
+
+
+@dataclass(slots=True)
+class Final:
+    """The last report of a task.
+
+    Attributes:
+        arguments: What it was sent with.
+        size_bytes: Its size.
+        at_s: When it was sent last.
+        times: How many times it was sent again.
+    """
+
+    arguments: tuple[Any, ...]
+    size_bytes: int
+    at_s: float
+    times: int = 0
+
+
+@dataclass
+class Reports:
+    """The tasks that a worker has, and the last reports of those that it had.
+
+    Attributes:
+        clock: Tells seconds.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    _running: set[TaskKey] = field(default_factory=set[TaskKey])
+    _finals: OrderedDict[TaskKey, Final] = field(default_factory=OrderedDict[TaskKey, Final])
+    _strange: dict[TaskKey, float] = field(default_factory=dict[TaskKey, float])
+    _size_bytes: int = 0
+    _trouble_s: float | None = None
+
+    def had_trouble(self) -> None:
+        """A request has failed, or taken long."""
+        self._trouble_s = self.clock()
+
+    def trouble_since_s(self) -> float | None:
+        """How long ago that was; None where it never was."""
+        return None if self._trouble_s is None else self.clock() - self._trouble_s
+
+    def started(self, task: TaskKey) -> None:
+        """A task has come."""
+        # the task may have come again under the same number: then what it was before says nothing
+        self._forget(task)
+        self._running.add(task)
+
+    def finished(self, task: TaskKey, arguments: tuple[Any, ...], size_bytes: int) -> None:
+        """The last report of a task has been sent, or could not be."""
+        self._running.discard(task)
+        self._forget(task)
+        self._finals[task] = Final(arguments, size_bytes, self.clock())
+        self._size_bytes += size_bytes
+        old_s = self.clock() - _KEPT_S
+        while self._finals and (self._size_bytes > _KEPT_BYTES or next(iter(self._finals.values())).at_s < old_s):
+            self._forget(next(iter(self._finals)))
+
+    def _forget(self, task: TaskKey) -> None:
+        known = self._finals.pop(task, None)
+        if known is not None:
+            self._size_bytes -= known.size_bytes
+
+    def compare(self, listed: Iterable[TaskKey]) -> tuple[list[Final], list[TaskKey]]:
+        """What to say, when the engine says which tasks run here.
+
+        Args:
+            listed: Those tasks.
+
+        Returns:
+            The reports to send again; and tasks that are not here and never were.
+        """
+        again: list[Final] = []
+        strange: dict[TaskKey, float] = {}
+        now = self.clock()
+        for task in listed:
+            final = self._finals.get(task)
+            if final is not None:
+                # what the engine lists lags behind by a moment
+                if now - final.at_s >= _SETTLED_S and final.times < _MAX_TIMES:
+                    final.at_s, final.times = now, final.times + 1
+                    again.append(final)
+            elif task not in self._running:
+                strange[task] = self._strange.get(task, now)
+        self._strange = strange
+        return again, [task for task, since_s in strange.items() if now - since_s >= _NEVER_GOT_S]

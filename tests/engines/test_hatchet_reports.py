@@ -1,0 +1,72 @@
+"""What a worker says again when the engine has lost it."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scythe_cli.engines.hatchet.nodes.reports import Reports
+
+
+class Clock:
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def made() -> tuple[Reports, Clock]:
+    clock = Clock()
+    return Reports(clock), clock
+
+
+def test_a_report_that_was_lost_is_sent_again() -> None:
+    reports, clock = made()
+    reports.started(("a", 0))
+    reports.finished(("a", 0), ("done",), 4)
+    assert reports.compare([("a", 0)]) == ([], []), "the engine may be about to book it"
+    clock.now_s = 20
+    (final,), strange = reports.compare([("a", 0)])
+    assert (final.arguments, strange) == (("done",), [])
+    assert reports.compare([("a", 0)]) == ([], []), "it has just been sent"
+    clock.now_s = 40
+    assert reports.compare([]) == ([], []), "it is booked"
+
+
+def test_a_report_is_not_sent_for_ever() -> None:
+    reports, clock = made()
+    reports.finished(("a", 0), (), 4)
+    n = 0
+    for _ in range(100):
+        clock.now_s += 15
+        n += len(reports.compare([("a", 0)])[0])
+    assert n == 10
+
+
+def test_what_never_came_is_told_after_a_while() -> None:
+    reports, clock = made()
+    reports.started(("runs", 0))
+    assert reports.compare([("runs", 0), ("never", 0)]) == ([], [])
+    clock.now_s = 70
+    assert reports.compare([("runs", 0), ("never", 0)]) == ([], [("never", 0)])
+    reports.started(("never", 0))
+    assert reports.compare([("runs", 0), ("never", 0)]) == ([], [])
+
+
+def test_what_was_strange_for_a_moment_is_forgotten() -> None:
+    reports, clock = made()
+    reports.compare([("a", 0)])
+    clock.now_s = 50
+    reports.compare([])
+    clock.now_s = 70
+    assert reports.compare([("a", 0)]) == ([], [])
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(1, 30_000_000)), max_size=60))
+def test_memory_is_bounded(sent: list[tuple[int, int]]) -> None:
+    reports, clock = made()
+    for number, size_bytes in sent:
+        clock.now_s += 1
+        reports.finished((str(number), 0), (), size_bytes)
+        kept = reports._finals.values()
+        assert sum(final.size_bytes for final in kept) == reports._size_bytes <= 64_000_000
