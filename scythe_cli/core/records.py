@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from scythe_cli.core.states import State
 
-__all__ = ["StateCounts"]
+__all__ = ["FleetWorker", "Record", "StateCounts", "WorkerCode"]
 
 
 class Record(BaseModel):
@@ -44,3 +46,27 @@ class StateCounts(Record):
     def of(self, state: State) -> int:
         """The count of one state."""
         return int(getattr(self, state.value))
+
+
+class WorkerCode(Record):
+    """The code that a worker has of an experiment."""
+
+    experiment: str = Field(description="in lower case, as the engine has it")
+    changed_at: datetime | None = Field(description="when its newest file was changed")
+    same: bool | None = Field(description="whether it is that of this project; null where this project has none")
+
+
+class FleetWorker(Record):
+    """A worker of a fleet that is alive."""
+
+    name: str
+    host: str | None
+    user: str | None
+    python: str | None
+    slots: int | None = Field(description="tasks that it runs at the same time")
+    busy: int | None = Field(description="tasks that it runs now")
+    last_seen_at: datetime | None
+    scatter_gather: bool = Field(description="whether it runs the nodes of scatter/gather")
+    any_code: bool = Field(description="whether it takes runs of other code")
+    code: list[WorkerCode]
+    storage: list[str] = Field(description="where it takes runs; empty for anywhere")
