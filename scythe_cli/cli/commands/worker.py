@@ -92,10 +92,8 @@ def worker(
         "DOES_LEAF": settings.DOES_LEAF and leaf,
         "ALLOW_MISMATCH": settings.ALLOW_MISMATCH or allow_mismatch,
     }
-    if health_port is not None:
-        changes["HEALTH_PORT"] = health_port
-    if slots is not None:
-        changes["SLOTS"] = slots
+    given = {"HEALTH_PORT": health_port, "SLOTS": slots}
+    changes |= {name: value for name, value in given.items() if value is not None}
     settings = settings.model_copy(update=changes)
     project = session.project()
     experiments, workflows = load_served(project, experiment)
