@@ -33,6 +33,7 @@ COMMANDS = {
     "commands.allocate": ("validate", "allocate"),
     "commands.recover": ("retry", "logs", "rerun", "verify"),
     "commands.worker": ("cancel", "worker"),
+    "commands.workers": ("workers",),
     "commands.runs": ("status", "errors", "runs", "versions"),
     "commands.explain": ("explain",),
     "commands.report": ("report",),

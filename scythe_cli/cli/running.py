@@ -66,7 +66,7 @@ def run_and_show(session: Session, run: Callable[[ProgressCallback, StopSignal],
     Returns:
         The exit code: 0 when every spec succeeded, 1 when some did not, 130 after Ctrl-C.
     """
-    result, interrupted, told = _watched(session.output, run)
+    result, interrupts, told = _watched(session.output, run)
     if session.options.json:
         session.output.document(result)
     elif session.options.quiet:
@@ -76,9 +76,10 @@ def run_and_show(session: Session, run: Callable[[ProgressCallback, StopSignal],
     for notice in result.notices:
         if notice not in told:
             session.output.note(notice)
-    if interrupted:
+    if interrupts.stopped:
         how = f"; `scythe retry {result.experiment_id}` goes on" if result.counts.pending else ""
-        session.output.note(f"interrupted; what is finished is kept{how}")
+        if not interrupts.goes_on:  # else a notice has said how to follow it
+            session.output.note(f"interrupted; what is finished is kept{how}")
         return INTERRUPTED
     return 0 if result.ok else 1
 
@@ -93,7 +94,7 @@ def plan_and_show(session: Session, make: Callable[[ProgressCallback, StopSignal
     Returns:
         The exit code: 0, or 1 when rows of the pilot did not succeed, 130 after Ctrl-C.
     """
-    plan, interrupted, _ = _watched(session.output, make)
+    plan, interrupts, _ = _watched(session.output, make)
     if session.options.json:
         session.output.document(plan)
     else:
@@ -102,16 +103,16 @@ def plan_and_show(session: Session, make: Callable[[ProgressCallback, StopSignal
         session.output.print(*plan_lines(plan))
     for notice in plan.notices:
         session.output.note(notice)
-    if interrupted:
+    if interrupts.stopped:
         return INTERRUPTED
     return 1 if plan.pilot is not None and plan.pilot.counts.unsuccessful else 0
 
 
-def _watched(output: Output, work: Callable[[ProgressCallback, StopSignal], T]) -> tuple[T, bool, set[str]]:
+def _watched(output: Output, work: Callable[[ProgressCallback, StopSignal], T]) -> tuple[T, Interrupts, set[str]]:
     """Do work with its progress shown and Ctrl-C handled.
 
     Returns:
-        What it returns, whether it was interrupted, and the notices that were shown meanwhile.
+        What it returns, what the user has interrupted, and the notices that were shown meanwhile.
     """
     from scythe_cli.executor.limits import StopSignal
 
@@ -128,7 +129,7 @@ def _watched(output: Output, work: Callable[[ProgressCallback, StopSignal], T]) 
                 output.note(moment.notice)
 
         result = work(PhaseCallback(progress) if output.quiet else progress, stop)
-    return result, interrupts.stopped, told
+    return result, interrupts, told
 
 
 @contextmanager
@@ -260,12 +261,15 @@ class Interrupts:
     stops them, as the other signals do at once. While tables are written, the first waits for them. Any further one
     ends the command where it stands.
 
+    Where a fleet runs the specs, the first signal of whatever kind ends the wait, and nothing else.
+
     Attributes:
         stopped: Whether the user has interrupted.
+        goes_on: Whether the run goes on by itself.
     """
 
     def __init__(self, stop: Stop, output: Output) -> None:
-        self.stopped = False
+        self.stopped = self.goes_on = False
         self._stop = stop
         self._output = output
         self._phase: Phase = "checking"
@@ -273,7 +277,7 @@ class Interrupts:
 
     def watch(self, progress: Progress) -> None:
         """Take note of the phase."""
-        self._phase = progress.phase
+        self._phase, self.goes_on = progress.phase, self.goes_on or progress.goes_on
 
     @contextmanager
     def handled(self) -> Generator[None]:
@@ -304,6 +308,9 @@ class Interrupts:
             if self._count > 1:
                 raise KeyboardInterrupt
             self._output.note("finishing the tables; Ctrl-C again stops at once")
+        elif self.goes_on:
+            self._stop.drain()
+            self._output.note("no longer waiting for the run")
         elif number != signal.SIGINT or self._count == 2:
             self._stop.kill()
             self._output.note("stopping at once")

@@ -159,7 +159,10 @@ class ExperimentConfig(_Section):
         "`auto`: copies where that does no harm.",
     )
     max_depth: int | None = Field(
-        default=None, ge=0, le=10, description="On a fleet: how many levels of scatter/gather nodes there are; else 1."
+        default=None,
+        ge=0,
+        le=10,
+        description="On a fleet: how many levels of scatter/gather nodes there are; else 1, and none for 1,000 cases.",
     )
     factor: int | None = Field(
         default=None, ge=1, le=100_000, description="On a fleet: how many child nodes a node has; else 10."

@@ -30,6 +30,7 @@ class Progress:
         detail: What the phase is at, for people.
         failing: Specs of which an attempt failed and another is to come; they are pending.
         notice: What is to be said at once, and once.
+        goes_on: Whether the run goes on by itself when this process ends.
     """
 
     phase: Phase
@@ -40,6 +41,7 @@ class Progress:
     detail: str | None = None
     failing: int = 0
     notice: str | None = None
+    goes_on: bool = False
 
 
 ProgressCallback = Callable[[Progress], None]

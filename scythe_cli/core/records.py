@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from scythe_cli.core.states import State
 
-__all__ = ["Record", "RecordList", "StateCounts", "offered"]
+__all__ = ["FleetWorker", "Record", "RecordList", "StateCounts", "WorkerCode", "offered"]
 
 _T = TypeVar("_T")
 
@@ -74,3 +75,27 @@ class StateCounts(Record):
     def told(self) -> str:
         """The states that there are, in words: `299 succeeded, 1 failed`."""
         return ", ".join(f"{self.of(state):,} {state.value}" for state in State if self.of(state))
+
+
+class WorkerCode(Record):
+    """The code that a worker has of an experiment."""
+
+    experiment: str = Field(description="in lower case, as the engine has it")
+    changed_at: datetime | None = Field(description="when its newest file was changed")
+    same: bool | None = Field(description="whether it is that of this project; null where this project has none")
+
+
+class FleetWorker(Record):
+    """A worker of a fleet that is alive."""
+
+    name: str
+    host: str | None
+    user: str | None
+    python: str | None
+    slots: int | None = Field(description="tasks that it runs at the same time")
+    busy: int | None = Field(description="tasks that it runs now")
+    last_seen_at: datetime | None
+    scatter_gather: bool = Field(description="whether it runs the nodes of scatter/gather")
+    any_code: bool = Field(description="whether it takes runs of other code")
+    code: list[WorkerCode]
+    storage: list[str] = Field(description="where it takes runs; empty for anywhere")

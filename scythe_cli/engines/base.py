@@ -12,19 +12,19 @@ from __future__ import annotations
 
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from scythe_cli.core.progress import ProgressCallback
-from scythe_cli.core.records import StateCounts
+from scythe_cli.core.records import FleetWorker, StateCounts
 from scythe_cli.engines.outline import Outline, local_outline
 from scythe_cli.errors import UsageError
 from scythe_cli.executor.limits import Limits, StopSignal
@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from scythe_cli.run.ledger import LedgerWriter
     from scythe_cli.run.manifest import RecursionRecord
 
-__all__ = ["CANCEL_GRACE_S", "Engine", "Execution", "Job", "Submitted"]
+__all__ = ["CANCEL_GRACE_S", "Engine", "Execution", "Job", "Priority", "Submitted"]
+
+Priority = Literal["low", "normal", "high"]
 
 CANCEL_GRACE_S = 30.0
 """How long specs of a run that is cancelled may take to finish."""
@@ -65,7 +67,7 @@ class Job:
         code: What the code has to be, as `executor.code.code_of` tells it; None where that is not known.
         is_other_code: Whether that is not the code that the run was allocated with: outcomes tell it then.
         takes_over: Whether what a fleet still has of the run is stopped first.
-        priority: 1 to 3 for what a fleet does first among what waits; None for the engine's own default.
+        priority: What a fleet does first among what waits; None: by the size of the job.
     """
 
     storage: Storage
@@ -83,7 +85,7 @@ class Job:
     code: Mapping[str, str] | None = None
     is_other_code: bool = False
     takes_over: bool = False
-    priority: int | None = None
+    priority: Priority | None = None
 
     @property
     def n_rows(self) -> int:
@@ -291,6 +293,21 @@ class Engine(ABC):
             EngineError: If the engine cannot be asked.
         """
         del experiment
+        return None
+
+    def fleet(
+        self, experiments: Sequence[RegisteredExperiment[Any, Any]], root: Path | None
+    ) -> list[FleetWorker] | None:
+        """The workers that are alive; None for an engine that has no workers.
+
+        Args:
+            experiments: Those of this project, with whose code that of the workers is compared.
+            root: The project's folder.
+
+        Raises:
+            EngineError: If the engine cannot be asked.
+        """
+        del experiments, root
         return None
 
     def unserved(self, storage: Storage, run: RunLayout, experiment: str) -> str | None:

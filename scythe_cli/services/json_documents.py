@@ -19,6 +19,7 @@ from scythe_cli.analysis.records import (
     TableRecord,
     TableSummary,
 )
+from scythe_cli.core.records import FleetWorker
 from scythe_cli.model.describe import ExperimentRecord
 from scythe_cli.run.catalog import VersionRecord
 from scythe_cli.run.design_record import SampleResult
@@ -82,6 +83,7 @@ DOCUMENTS = [
     Document("verify", "scythe verify", VerifyResult),
     Document("cancel", "scythe cancel", CancelResult),
     Document("worker", "scythe worker", WorkerStart),
+    Document("workers", "scythe workers", list[FleetWorker]),
     Document("status", "scythe status", RunStatus),
     Document("status", "scythe status --watch", RunStatus, lines=True),
     Document("errors", "scythe errors", RunErrors),

@@ -109,6 +109,9 @@ class ScytheWorkerConfig(BaseSettings):
     WORKER_NAME_CONFIG: WorkerNameConfig = Field(default_factory=WorkerNameConfig)
     DOES_FAN: bool = Field(default=True, description="Whether it runs the nodes of scatter/gather.")
     DOES_LEAF: bool = Field(default=True, description="Whether it runs specs.")
+    HEALTH_PORT: int | None = Field(
+        default=None, ge=1, le=65535, description="Where it tells its health and its metrics; nowhere unless set."
+    )
     ALLOW_MISMATCH: bool = Field(
         default=False, description="Whether it runs specs of runs that another version of the code allocated."
     )
@@ -225,6 +228,7 @@ class ScytheWorkerConfig(BaseSettings):
             labels=self.labels,
             runs_nodes=self.DOES_FAN,
             allow_mismatch=self.ALLOW_MISMATCH,
+            health_port=self.HEALTH_PORT,
             root=root,
             storage=storage,
             embedded=embedded,

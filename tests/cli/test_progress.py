@@ -17,9 +17,9 @@ from scythe_cli.core.progress import Phase, Progress, progress_line
 from scythe_cli.core.records import StateCounts
 
 
-def moment(done: int = 40, failed: int = 2, n: int = 100, phase: Phase = "running") -> Progress:
+def moment(done: int = 40, failed: int = 2, n: int = 100, phase: Phase = "running", goes_on: bool = False) -> Progress:
     counts = StateCounts(succeeded=done - failed, failed=failed, pending=n - done)
-    return Progress(phase, counts, rate_per_s=4.0, eta_s=(n - done) / 4)
+    return Progress(phase, counts, rate_per_s=4.0, eta_s=(n - done) / 4, goes_on=goes_on)
 
 
 def test_the_line_says_done_failed_rate_and_time_left() -> None:
@@ -93,11 +93,11 @@ class Stop:
         self.calls.append("kill")
 
 
-def interrupt(phase: Phase, *signals: int) -> tuple[list[str], str]:
+def interrupt(phase: Phase, *signals: int, goes_on: bool = False) -> tuple[list[str], str]:
     stop, told = Stop(), io.StringIO()
     interrupts = Interrupts(stop, Output(as_json=True, quiet=False))
     with redirect_stderr(told), interrupts.handled():
-        interrupts.watch(moment(phase=phase))
+        interrupts.watch(moment(phase=phase, goes_on=goes_on))
         for number in signals:
             os.kill(os.getpid(), number)
     assert interrupts.stopped
@@ -112,6 +112,11 @@ def test_the_first_ctrl_c_drains_and_the_second_kills() -> None:
     calls, told = interrupt("running", signal.SIGINT, signal.SIGINT)
     assert calls == ["drain", "kill"]
     assert told.endswith("note: stopping at once\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_who_waits_for_a_fleet_only_stops_waiting(number: signal.Signals) -> None:
+    assert interrupt("running", number, goes_on=True) == (["drain"], "note: no longer waiting for the run\n")
 
 
 def test_the_third_ctrl_c_ends_the_command() -> None:

@@ -16,6 +16,7 @@ from scythe_cli.engines.hatchet.routing import (
     place_label,
     route_of,
     run_key,
+    told_worker,
     unserved,
 )
 
@@ -93,3 +94,13 @@ def test_runs_of_two_storages_have_keys_of_their_own() -> None:
     one = "gamma/v1.0.0/2026-01-01_00-00-00"
     assert len({run_key("s3://aaa/runs", one), run_key("s3://bbb/runs", one), run_key("/a/runs", one)}) == 3
     assert run_key("/a/runs", one) == run_key("/a/./runs", one)
+
+
+def test_what_people_are_told_of_a_worker() -> None:
+    known = worker(
+        ROUTE, scythe_code_gamma="route=x of=2026-11-28T17:03", scythe_code_beta="route=y", scythe_user="ada"
+    )
+    told = told_worker(known, {"gamma": ROUTE})
+    assert [(code.experiment, code.same) for code in told.code] == [("beta", None), ("gamma", True)]
+    assert (told.user, told.scatter_gather, told.any_code) == ("ada", True, False)
+    assert told_worker(worker("gamma.any", scythe_code_gamma="route=x"), {"gamma": OTHER}).code[0].same is False

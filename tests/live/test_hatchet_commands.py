@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
+import urllib.request
 from pathlib import Path
 
 import polars as pl
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.live.fleet import LiveProject
 from tests.projects import scythe
@@ -15,7 +18,7 @@ from tests.waiting import wait_for
 
 def test_a_run_is_submitted_watched_cancelled_and_finished(live: LiveProject) -> None:
     live.configure(specs_per_task=1)
-    n = 80
+    n = 120
     live.write_cases(n, sleep_s=lambda _: 5.0)
 
     submitted = scythe("allocate", "cases.csv", "--json", cwd=live.root)
@@ -28,10 +31,23 @@ def test_a_run_is_submitted_watched_cancelled_and_finished(live: LiveProject) ->
     assert "no worker serves 'energy'" in waiting.stderr
     assert scythe("doctor", cwd=live.root).returncode == 0
 
-    live.start_worker("--slots", "2")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    live.start_worker("--slots", "2", "--health-port", str(port))
     wait_for(lambda: len(live.calls()) >= 2, 120)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
+        assert answer.status == 200
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        families = {each.name: each for each in text_string_to_metric_families(answer.read().decode())}
+    used = {sample.labels["slot_pool"]: sample.value for sample in families["hatchet_worker_used_slots"].samples}
+    assert used["default"] == 2
     status = json.loads(scythe("status", "--json", cwd=live.root).stdout)
     assert len(status["workers"]) == 1
+    workers = json.loads(scythe("workers", "--json", cwd=live.root).stdout)
+    ours = [worker for worker in workers if worker["name"] == status["workers"][0]]
+    assert [(worker["slots"], worker["busy"], worker["code"][0]["same"]) for worker in ours] == [(2, 2, True)]
+    assert "energy (this code)" in scythe("workers", cwd=live.root).stdout
     cancelled = scythe("cancel", "--json", cwd=live.root)
     assert cancelled.returncode == 0, cancelled.stderr
     counts = json.loads(cancelled.stdout)["counts"]

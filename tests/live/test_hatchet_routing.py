@@ -80,3 +80,17 @@ def test_runs_of_one_second_in_two_storages_are_apart(live: LiveProject) -> None
     assert connection.task_of(ours) is not None
     assert cancel_run(run, HatchetEngine()).cancelled == 3
     assert connection.open_runs(ours) == 0
+
+
+def test_a_small_run_does_not_wait_for_a_large_one(live: LiveProject) -> None:
+    live.configure("fair", max_depth=0, specs_per_task=1)
+    live.start_worker("--slots", "2")
+    project = live.open()
+    large = project.submit(live.write_cases(300, sleep_s=lambda _: 0.3))
+    wait_for(lambda: len(live.calls()) >= 5, 120)
+    result = project.allocate(live.write_cases(6))
+    assert result.counts == StateCounts(succeeded=6)
+    counts = project.status(large.experiment_id).counts
+    assert counts is not None
+    assert counts.pending > 100
+    assert cancel_run(project.run(large.experiment_id), HatchetEngine(), grace_s=1.0).cancelled > 100

@@ -52,6 +52,14 @@ _WaitOption = Annotated[
     bool | None,
     typer.Option("--wait/--no-wait", help="Wait for the end of a run on a fleet.", show_default=False),
 ]
+_PriorityOption = Annotated[
+    Literal["low", "normal", "high"] | None,
+    typer.Option(
+        "--priority",
+        help="What a fleet runs first among what waits. [default: high for up to 100 cases, else normal]",
+        show_default=False,
+    ),
+]
 _TimeoutOption = Annotated[str | None, timeout_option("How long to wait, such as 30m.")]
 _ReuseOption = Annotated[
     bool,
@@ -151,6 +159,7 @@ def allocate(
     max_failures: MaxFailuresOption = None,
     wait: _WaitOption = None,
     timeout: _TimeoutOption = None,
+    priority: _PriorityOption = None,
     reuse: _ReuseOption = False,
     reuse_from: _ReuseFromOption = None,
     ignore_code: _IgnoreCodeOption = False,
@@ -179,6 +188,7 @@ def allocate(
         "reuse": reuse_from or reuse,
         "ignore_code": ignore_code,
         "dedupe": dedupe,
+        "priority": priority,
         "seed": parse_seed(seed),
         "ignore_columns": split_names(ignore_columns),
         "encoding": encoding,
@@ -188,7 +198,7 @@ def allocate(
     if plan:
         make = partial(project.plan, file, pilot=pilot, **options)
         return plan_and_show(session, lambda progress, stop: make(progress=progress, stop=stop))
-    _check_waiting(project, wait=wait, timeout=timeout)
+    _check_waiting(project, wait=wait, timeout=timeout, priority=priority)
     if project.engine.outlives_client and not wait:
         _show_submitted(session, project.submit(file, **options))
         return 0
@@ -207,13 +217,13 @@ def _check_combination(*, plan: bool, pilot: int | None, reuse: bool, ignore_cod
         raise UsageError("--pilot is for --plan: it runs some rows to see how long they take", hint="Add --plan.")
 
 
-def _check_waiting(project: Project, *, wait: bool | None, timeout: str | None) -> None:
-    """Refuse `--no-wait` and `--timeout` where this command itself runs the specs."""
+def _check_waiting(project: Project, *, wait: bool | None, timeout: str | None, priority: str | None) -> None:
+    """Refuse `--no-wait`, `--timeout` and `--priority` where this command itself runs the specs."""
     from scythe_cli.errors import UsageError
 
     engine = project.engine
-    if not engine.outlives_client and (wait is False or timeout is not None):
-        option = "--no-wait" if wait is False else "--timeout"
+    if not engine.outlives_client and (wait is False or timeout is not None or priority is not None):
+        option = "--no-wait" if wait is False else "--timeout" if timeout is not None else "--priority"
         raise UsageError(
             f"{option} is for runs on a fleet: with the {engine.label} engine, this command runs the specs"
         )

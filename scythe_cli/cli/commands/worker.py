@@ -69,6 +69,10 @@ def worker(
     ] = None,
     fan: Annotated[bool, typer.Option("--fan/--no-fan", help="Run the nodes of scatter/gather.")] = True,
     leaf: Annotated[bool, typer.Option("--leaf/--no-leaf", help="Run specs.")] = True,
+    health_port: Annotated[
+        int | None,
+        typer.Option("--health-port", metavar="PORT", help="Serve /health, and /metrics for Prometheus, at this port."),
+    ] = None,
     allow_mismatch: Annotated[
         bool,
         typer.Option("--allow-mismatch", help="Run specs of runs that another version of the code allocated."),
@@ -88,8 +92,8 @@ def worker(
         "DOES_LEAF": settings.DOES_LEAF and leaf,
         "ALLOW_MISMATCH": settings.ALLOW_MISMATCH or allow_mismatch,
     }
-    if slots is not None:
-        changes["SLOTS"] = slots
+    given = {"HEALTH_PORT": health_port, "SLOTS": slots}
+    changes |= {name: value for name, value in given.items() if value is not None}
     settings = settings.model_copy(update=changes)
     project = session.project()
     experiments, workflows = load_served(project, experiment)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from scythe_cli.core.progress import ProgressCallback
-from scythe_cli.engines.base import CANCEL_GRACE_S, Engine, Execution, Job
+from scythe_cli.engines.base import CANCEL_GRACE_S, Engine, Execution, Job, Priority
 from scythe_cli.engines.hatchet.cancellation import write_cancelled
 from scythe_cli.engines.hatchet.connection import client_of, get_hatchet
 from scythe_cli.engines.hatchet.embedded import worker_beside
@@ -24,6 +24,7 @@ from scythe_cli.engines.hatchet.routing import (
     route_of,
     run_key,
     schema_fingerprint,
+    told_worker,
     unserved,
 )
 from scythe_cli.engines.hatchet.waiting import HatchetRunRef
@@ -37,6 +38,7 @@ from scythe_cli.storage.base import Storage
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from scythe_cli.core.records import FleetWorker
     from scythe_cli.engines.hatchet.client import Connection
     from scythe_cli.engines.hatchet.payloads import NodeInput
     from scythe_cli.engines.hatchet.workflows import WorkflowExperiment
@@ -49,6 +51,8 @@ __all__ = ["HatchetEngine"]
 
 _CLOSED_S = 15.0
 _ENDED_S = 30.0
+_SMALL = 100
+_PRIORITIES: dict[Priority, int] = {"low": 1, "normal": 2, "high": 3}
 _AGAIN_S = 3.0
 
 
@@ -159,6 +163,14 @@ class HatchetEngine(Engine):
         """The names of the workers that are alive and run specs of an experiment; see `Engine.workers`."""
         return [worker.name for worker in self._connect().workers() if experiment.lower() in worker.serves]
 
+    def fleet(self, experiments: Sequence[RegisteredExperiment[Any, Any]], root: Path | None) -> list[FleetWorker]:
+        """The workers that are alive; see `Engine.fleet`."""
+        routes = {
+            each.name.lower(): route_of(each.name, schema_fingerprint(each), code_of(each, root))
+            for each in experiments
+        }
+        return [told_worker(worker, routes) for worker in self._connect().workers()]
+
     def unserved(self, storage: Storage, run: RunLayout, experiment: str) -> str | None:
         """Why no worker is at work on a run; see `Engine.unserved`."""
         connection = self._connect()
@@ -219,6 +231,11 @@ def _task_of(
     return chosen_task(experiment.name, route, code_fingerprint(experiment), workers)
 
 
+def _priority(job: Job) -> int:
+    """A small run does not wait for all that larger ones have queued; whoever has submitted one waits for it."""
+    return _PRIORITIES[job.priority or ("high" if job.n_rows <= _SMALL else "normal")]
+
+
 def _node_input(job: Job, workers: Sequence[WorkerRecord] = ()) -> NodeInput:
     from scythe_cli.core.recursion import RecursionMap
     from scythe_cli.engines.hatchet.payloads import NodeInput, pointer_of
@@ -242,6 +259,7 @@ def _node_input(job: Job, workers: Sequence[WorkerRecord] = ()) -> NodeInput:
         n_specs=job.n_specs,
         is_workflow=is_workflow,
         task=None if is_workflow else _task_of(job.experiment, job.code, workers),
+        priority=_priority(job),
         place=chosen_place(place_of(job.storage.location), workers),
         seed=job.seed,
         code=comparable_hash(job.code),

@@ -32,10 +32,12 @@ class Follower:
     Attributes:
         job: The specs that are executed.
         session: What the names of the parts begin with.
+        goes_on: Whether the run goes on when this process ends.
     """
 
     job: Job
     session: str
+    goes_on: bool = False
     counts: StateCounts = field(init=False)
     finished: int = 0
     failures: int = 0
@@ -116,9 +118,11 @@ class Follower:
             phase="running",
             counts=self.counts,
             rate_per_s=self._meter.rate_per_s,
-            eta_s=self._meter.eta_s(self._n_todo - self.finished),
+            # whoever waits for an engine or a worker cannot know for how long
+            eta_s=self._meter.eta_s(self._n_todo - self.finished) if detail is None else None,
             elapsed_s=self._meter.elapsed_s,
             detail=detail,
             failing=self._n_failing,
             notice=self._first.notice,
+            goes_on=self.goes_on,
         )

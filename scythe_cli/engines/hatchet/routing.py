@@ -25,6 +25,7 @@ from getpass import getuser
 from pathlib import Path, PurePath
 from typing import Any
 
+from scythe_cli.core.records import FleetWorker, WorkerCode
 from scythe_cli.executor.code import code_of
 from scythe_cli.model.columns import input_columns, outcome_schema, schema_of
 from scythe_cli.model.experiment import RegisteredExperiment
@@ -44,6 +45,7 @@ __all__ = [
     "route_of",
     "run_key",
     "schema_fingerprint",
+    "told_worker",
     "unserved",
     "user_and_host",
 ]
@@ -286,6 +288,39 @@ def unserved(experiment: str, task: str, place: str, workers: Sequence[WorkerRec
         theirs = _listed({each for worker in nodes for each in worker.places})
         return f"no worker that runs scatter/gather takes runs kept at {place} (theirs: {theirs})"
     return None
+
+
+def told_worker(worker: WorkerRecord, routes: Mapping[str, str]) -> FleetWorker:
+    """A worker, for people.
+
+    Args:
+        worker: The worker.
+        routes: By experiment, in lower case: the name of the tasks that fit this project's code.
+    """
+    code: list[WorkerCode] = []
+    for experiment in worker.experiments:
+        changed = worker.code(experiment).get("of")
+        route = routes.get(experiment)
+        code.append(
+            WorkerCode(
+                experiment=experiment,
+                changed_at=None if changed is None else datetime.fromisoformat(changed).replace(tzinfo=UTC),
+                same=None if route is None else route.lower() in worker.serves,
+            )
+        )
+    return FleetWorker(
+        name=worker.name,
+        host=worker.labels.get("scythe.host"),
+        user=worker.labels.get("scythe.user"),
+        python=worker.labels.get("scythe.python"),
+        slots=worker.slots,
+        busy=worker.busy,
+        last_seen_at=worker.last_heartbeat_at,
+        scatter_gather=NODE_NAME in worker.serves,
+        any_code=any(name.endswith(f".{ANY_CODE}") for name in worker.serves),
+        code=code,
+        storage=sorted(worker.places),
+    )
 
 
 def _serve(workers: Sequence[WorkerRecord], experiment: str) -> str:

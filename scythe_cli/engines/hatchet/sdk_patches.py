@@ -181,8 +181,9 @@ def _compare_reports() -> None:
     from hatchet_sdk.worker.action_listener_process import WorkerActionListenerProcess
 
     reports = Reports()
-    send: Any = DispatcherClient.send_step_action_event
-    start: Any = WorkerActionListenerProcess.start
+    dispatcher: Any = DispatcherClient
+    listener: Any = WorkerActionListenerProcess
+    send, start = dispatcher.send_step_action_event, listener.start
 
     async def send_and_note(self: Any, action: Any, event_type: Any, payload: str | None, *rest: Any) -> Any:
         task = action.step_run_id, action.retry_count
@@ -201,8 +202,8 @@ def _compare_reports() -> None:
         if self.listener is not None:
             self.comparing = asyncio.create_task(_compare_for_ever(self, reports))  # kept, or it would be collected
 
-    DispatcherClient.send_step_action_event = send_and_note
-    WorkerActionListenerProcess.start = start_and_compare
+    dispatcher.send_step_action_event = send_and_note
+    listener.start = start_and_compare
 
 
 async def _compare_for_ever(process: Any, reports: Reports) -> None:

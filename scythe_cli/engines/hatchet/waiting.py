@@ -72,7 +72,7 @@ class _Wait:
         self._progress = progress
         self._counts_matter = progress is not None and not isinstance(progress, PhaseCallback)
         self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        self._follower = Follower(ref.job, ref.run.session)
+        self._follower = Follower(ref.job, ref.run.session, goes_on=not ref.embedded)
         self._started_s = self._contact_s = time.monotonic()
         self._ledger_due_s = 0.0
         self._workers_due_s = 0.0

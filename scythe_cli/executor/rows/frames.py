@@ -216,7 +216,7 @@ def _from_array(name: str, array: Any, warn: Callable[[str, str, str], None]) ->
         described = json.dumps(labels)
     columns = {label: array_of_numpy(values, _of_column(f"{name}.{label}", warn)) for label, values in parts.items()}
     table = _table(columns, len(array))
-    return Frame(table, (), described) if columns else Frame(table, tuple(table.column_names))
+    return Frame(table, FrameTraits(labels=described) if columns else FrameTraits(tuple(table.column_names)))
 
 
 def _from_pandas(

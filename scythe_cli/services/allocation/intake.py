@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Intake", "allocate_cases", "allocate_intake", "read_cases", "submit_cases", "validate_cases"]
 
 _LARGE_BYTES = 10_000_000
+_ONE_NODE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +79,13 @@ class Intake:
             workers=options.workers or project.workers,
             recursion=RecursionRecord(
                 factor=(settings.factor if settings else None) or 10,
-                max_depth=1 if settings is None or settings.max_depth is None else settings.max_depth,
+                max_depth=_depth(settings, self.table.inputs.num_rows),
             ),
             specs_per_task=settings.specs_per_task if settings else "auto",
             entrypoint=self.entrypoint,
             max_failures=options.max_failures,
             wait_timeout_s=options.wait_timeout_s,
+            priority=options.priority,
             reuse=options.reuse_request,
             dedupe=options.dedupe,
             seed=0 if options.seed == "new" else options.seed,
@@ -154,6 +156,12 @@ def validate_cases(project: ConfiguredProject, file: str, cases: Intake) -> Vali
         input_bytes=plan.total_bytes,
         notices=table.notices,
     )
+
+
+def _depth(settings: ExperimentConfig | None, n_rows: int) -> int:
+    if settings is not None and settings.max_depth is not None:
+        return settings.max_depth
+    return 0 if n_rows <= _ONE_NODE else 1  # for few cases, a tree is more work than they are
 
 
 def allocate_cases(

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from scythe_cli.arrow.seeds import MAX_SEED
 from scythe_cli.core.semver import Bump
+from scythe_cli.engines.base import Priority
 from scythe_cli.errors import UsageError
 from scythe_cli.sampling.reading import ReadOptions
 from scythe_cli.services.reuse.copy import ReuseRequest
@@ -32,6 +33,7 @@ class AllocateOptions(BaseModel):
         ignore_code: Whether outcomes of other code are taken over as well.
         dedupe: Whether rows that are the same are run once, and the outcome given to all of them.
         wait_timeout_s: How long to wait for a fleet, in seconds.
+        priority: What a fleet does first among what waits; `high` for small runs, else `normal`, unless set.
         seed: What the seeds of rows follow from, beside what a row says: 0 to 2⁶³ − 1; `new` draws one.
         ignore_columns: Columns of the sampling file to leave out, by name or pattern (`*` stands for anything).
         encoding: How the characters of a text file are written; found out unless given.
@@ -50,6 +52,7 @@ class AllocateOptions(BaseModel):
     ignore_code: bool = False
     dedupe: bool = False
     wait_timeout_s: float | None = None
+    priority: Priority | None = None
     seed: int | Literal["new"] = 0
     ignore_columns: Sequence[str] = ()
     encoding: str | None = None
@@ -95,6 +98,7 @@ class AllocateOptionsDict(TypedDict, total=False):
     ignore_code: bool
     dedupe: bool
     wait_timeout_s: float | None
+    priority: Priority | None
     seed: int | Literal["new"]
     ignore_columns: Sequence[str]
     encoding: str | None

@@ -25,7 +25,7 @@ from scythe_cli.core.progress import Progress, ProgressCallback
 from scythe_cli.core.records import StateCounts
 from scythe_cli.core.semver import Bump, SemVer
 from scythe_cli.core.text import redact_uri
-from scythe_cli.engines.base import Engine, Job
+from scythe_cli.engines.base import Engine, Job, Priority
 from scythe_cli.errors import ScytheError, SpecsError
 from scythe_cli.executor.code import code_of, source_of
 from scythe_cli.executor.limits import StopSignal
@@ -87,6 +87,7 @@ class AllocationRequest:
         entrypoint: `module:function`, for the manifest.
         max_failures: Stop when that many specs have ended without success.
         wait_timeout_s: How long to wait for a fleet.
+        priority: What a fleet does first among what waits.
         design: How the sampling file was made, for the manifest.
         reuse: What is taken over from earlier runs; None for nothing.
         dedupe: Whether specs that are the same are run once.
@@ -111,6 +112,7 @@ class AllocationRequest:
     entrypoint: str | None = None
     max_failures: int | None = None
     wait_timeout_s: float | None = None
+    priority: Priority | None = None
     design: DesignRecord | None = None
     reuse: ReuseRequest | None = None
     dedupe: bool = False
@@ -215,6 +217,7 @@ def submit(request: AllocationRequest, progress: ProgressCallback | None = None)
         workers=request.workers,
         max_failures=request.max_failures,
         wait_timeout_s=request.wait_timeout_s,
+        priority=request.priority,
         seed=request.seed,
         code=manifest.code,
     )

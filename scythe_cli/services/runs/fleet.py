@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC
+from typing import TYPE_CHECKING, Any
 
 from scythe_cli.analysis.run import Run
-from scythe_cli.core.records import StateCounts
+from scythe_cli.core.records import FleetWorker, StateCounts
 from scythe_cli.engines.base import CANCEL_GRACE_S, Engine, Job, Submitted
-from scythe_cli.errors import EngineError
+from scythe_cli.errors import EngineError, InvalidInputError, NotFoundError, UsageError
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.records import RunStatus
 from scythe_cli.services.allocation.execution import conclude
 from scythe_cli.services.records import AllocateResult, CancelResult
 
-__all__ = ["FleetRunRef", "cancel_run", "submit_job", "with_workers"]
+if TYPE_CHECKING:
+    from scythe_cli.model.experiment import RegisteredExperiment
+    from scythe_cli.services.configured import ConfiguredProject
+
+__all__ = ["FleetRunRef", "cancel_run", "fleet_workers", "submit_job", "with_workers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +87,24 @@ def with_workers(status: RunStatus, run: Run, engine: Engine) -> RunStatus:
     if workers is None:
         return status
     return status.model_copy(update={"workers": workers, "notice": status.notice or unserved})
+
+
+def fleet_workers(project: ConfiguredProject) -> list[FleetWorker]:
+    """The workers of the project's engine that are alive, by name.
+
+    Raises:
+        UsageError: If the engine has no workers.
+        EngineError: If it cannot be reached.
+    """
+    experiments: list[RegisteredExperiment[Any, Any]] = []
+    for name in project.experiment_names():
+        # one that cannot be loaded has no code to compare with
+        with suppress(InvalidInputError, NotFoundError):
+            experiments.append(project.experiment(name)[1])
+    workers = project.engine.fleet(experiments, project.root)
+    if workers is None:
+        raise UsageError(f"the {project.engine.label} engine has no workers", hint="Use --engine hatchet.")
+    return sorted(workers, key=lambda worker: worker.name)
 
 
 def cancel_run(run: Run, engine: Engine, grace_s: float = CANCEL_GRACE_S) -> CancelResult:

@@ -46,6 +46,7 @@ class WorkerOptions:
         storage: Where output files go of specs that were triggered by hand; each run says where its own go.
         embedded: Whether the engine is one that lives beside this process; what this process was started for when
             None.
+        health_port: Where it tells its health and its metrics; None for nowhere.
         namespace: What its tasks are named under, unless HATCHET_CLIENT_NAMESPACE says it.
     """
 
@@ -58,6 +59,7 @@ class WorkerOptions:
     root: Path | None
     storage: str | None
     embedded: bool | None = None
+    health_port: int | None = None
     namespace: str | None = None
 
 
@@ -82,6 +84,9 @@ def serve(
     from scythe_cli.engines.hatchet.nodes import tasks
 
     connection = connect(get_hatchet(options.embedded, options.namespace))
+    if options.health_port is not None:
+        health = connection.hatchet.config.healthcheck
+        health.enabled, health.port = True, options.health_port
     # each slot is a process: together they use the cores once
     os.environ.update(thread_settings(share_of_cores(options.slots), os.environ))
     warm_up(options.storage)
