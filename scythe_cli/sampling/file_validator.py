@@ -372,9 +372,8 @@ def _validate_pool(
     next_code = n_distinct
     for code in codes:
         missing = code < 0
-        n = int(missing.sum())
-        code[missing] = np.arange(next_code, next_code + n) if each else n_distinct
-        next_code += n
+        code[missing] = np.arange(next_code, next_code + missing.sum()) if each else n_distinct
+        next_code += int(missing.sum())
     pool, refused = validator.validate(values)
     return pool, codes, refused
 
@@ -392,9 +391,8 @@ def _rows_of_rest(accepted: list[_Accepted | None], rest: list[pa.Array[Any]]) -
     return np.concatenate(rows)
 
 
-def _taken(pool: pa.Array[Any], indices: _Codes) -> pa.Array[Any]:
-    positions: Any = pa.array(indices)
-    return pool.take(positions)
+def _taken(pool: pa.Array[Any], indices: Any) -> pa.Array[Any]:
+    return pool.take(pa.array(indices))
 
 
 def _spans(start: int, stop: int, n: int) -> Iterator[tuple[int, int]]:

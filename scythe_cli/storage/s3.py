@@ -67,9 +67,8 @@ class OpenS3File:
             raise TransferInterruptedError(f"cannot read {self._place}: the connection was lost") from error
         self._n_read += len(chunk)
         if not chunk and self.size_bytes is not None and self._n_read != self.size_bytes:
-            raise TransferInterruptedError(
-                f"cannot read {self._place}: {self._n_read} of {self.size_bytes} bytes arrived"
-            )
+            what = f"{self._n_read} of {self.size_bytes} bytes arrived"
+            raise TransferInterruptedError(f"cannot read {self._place}: {what}")
         return chunk
 
 

@@ -72,7 +72,7 @@ def retry_run(
 ) -> AllocateResult:
     """Run specs of a run again, in the same folder, and gather its final tables anew.
 
-    With nothing to run, tables are gathered only where they are missing or too old. Unfinished files are removed.
+    With nothing to run, only missing or old tables are gathered. Unfinished files are removed.
 
     Args:
         run: The run.
@@ -97,8 +97,7 @@ def retry_run(
     """
     _resumable_manifest(run, only)
     _check_fleet_options(engine, force=force, wait_timeout_s=wait_timeout_s)
-    stop = stop or StopSignal()
-    with at_work(run.storage, run.layout, engine, stop):
+    with at_work(run.storage, run.layout, engine, stop := stop or StopSignal()):
         if engine.needs_lease and run.manifest is not None and run.manifest.needs_lease:
             remove_leftovers(run.storage, run.layout)
         spread_outcomes(run.storage, run.layout)
