@@ -6,11 +6,13 @@ replayed it. `outcomes.effective` chooses the one that counts.
 
 from __future__ import annotations
 
+import mmap
 import time
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -66,6 +68,7 @@ _MAX_PART_ROWS = 500_000
 _MAX_GROUP_ROWS = 100_000
 _MAX_APART = 8
 _GROUP_FRAME_BYTES = 8_000_000
+_LARGE_BYTES = 16_000_000
 
 
 @dataclass(slots=True)
@@ -151,7 +154,6 @@ def _stacked(tables: Sequence[pa.Table]) -> pa.Table:
 
 def write_part(storage: Storage, run: RunLayout, name: str, outcomes: pa.Table) -> None:
     """Write one part under a name; a part of that name is replaced."""
-    buffer = pa.BufferOutputStream()
     frame_bytes = sum(outcomes.column(c).nbytes for c in outcomes.column_names if c.startswith(FRAME))
     first: Any = pc.min(outcomes.column("sort_index"))
     metadata = {
@@ -160,22 +162,29 @@ def write_part(storage: Storage, run: RunLayout, name: str, outcomes: pa.Table) 
         FIRST_KEY: str(first.as_py() or 0).encode(),
         **UNSEALED,
     }
-    pq.write_table(
+    write = partial(
+        pq.write_table,
         outcomes.replace_schema_metadata(metadata),
-        buffer,
         compression="zstd",
         # who reads them needs not have all dataframes of a part in memory
         row_group_size=max(1, min(_MAX_GROUP_ROWS, _GROUP_FRAME_BYTES * outcomes.num_rows // max(frame_bytes, 1))),
         write_page_checksum=True,  # what is read of a part is checked by the way; `seal` covers the rest
         use_dictionary=cast("Any", [c for c in outcomes.column_names if c in {"state", "worker", "error_type"}]),
     )
-    written = memoryview(buffer.getvalue())
-    del buffer
-    # one outcome may hold a table of hundreds of megabytes: no more copies than there must be
-    file = (memoryview(bytearray(written)) if written.readonly else written).cast("B")
-    del written
-    seal(file)
-    storage.write_bytes(run.outcome_part(name), bytes(file))
+    if frame_bytes > _LARGE_BYTES:
+        # one outcome may hold a table of hundreds of megabytes, which is in memory as it is
+        with TemporaryDirectory(prefix=owned_prefix("part")) as folder:
+            path = Path(folder) / "part.pq"
+            write(path)
+            with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped, memoryview(mapped) as whole:
+                seal(whole)
+            storage.take_file(path, run.outcome_part(name))
+        return
+    buffer = pa.BufferOutputStream()
+    write(buffer)
+    part = bytearray(buffer.getvalue())
+    seal(memoryview(part))
+    storage.write_bytes(run.outcome_part(name), bytes(part))
 
 
 @dataclass(frozen=True, slots=True)

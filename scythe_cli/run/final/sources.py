@@ -272,6 +272,8 @@ def _read(source: Source, columns: Columns, ordinal: int) -> Rows:
         else:
             frames = pa.table({"": pa.nulls(plain.height)})
         frames = cast_table(frames, columns.frames)
+        if source.frame_bytes > _MAX_AHEAD_BYTES:
+            pa.default_memory_pool().release_unused()  # what the pages were decoded from
     return Rows(plain, errors, frames)
 
 
