@@ -6,7 +6,6 @@ replayed it. `outcomes.effective` chooses the one that counts.
 
 from __future__ import annotations
 
-import mmap
 import time
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from scythe_cli.arrow.checksum import (
     UNSEALED,
     has_whole_pages,
     seal,
+    seal_file,
 )
 from scythe_cli.arrow.unify import agree, stack_tables
 from scythe_cli.core.cores import usable_cores
@@ -176,8 +176,7 @@ def write_part(storage: Storage, run: RunLayout, name: str, outcomes: pa.Table) 
         with TemporaryDirectory(prefix=owned_prefix("part")) as folder:
             path = Path(folder) / "part.pq"
             write(path)
-            with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped, memoryview(mapped) as whole:
-                seal(whole)
+            seal_file(path)
             storage.take_file(path, run.outcome_part(name))
         return
     buffer = pa.BufferOutputStream()
@@ -345,10 +344,46 @@ def read_part(
             pq.ParquetFile(opened, page_checksum_verification=not checked) as file,
         ):
             names = list(columns)
+            if row_group is None and file.num_row_groups == 1:
+                row_group = 0
+            if row_group is not None and part.frame_bytes > file.num_row_groups * _LARGE_BYTES:
+                return pa.table({name: _large_column(file, row_group, name) for name in names})
             table = file.read(columns=names) if row_group is None else file.read_row_group(row_group, columns=names)
             return table.select(names)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise damaged_part(part, error) from error
+
+
+def _large_column(file: pq.ParquetFile, row_group: int, name: str) -> Any:
+    """A column of a row group, dataframes one of their columns after the other.
+
+    While a column is decoded it takes several times its size, and so would all of a dataframe at once.
+    """
+    schema = file.schema_arrow
+    position = schema.get_field_index(name)
+    first = sum(_n_leaves(schema.field(i).type) for i in range(position))
+    type_: Any = schema.field(position).type
+    reader: Any = file.reader
+    if not name.startswith(FRAME) or not pa.types.is_list(type_) or not pa.types.is_struct(type_.value_type):
+        return reader.read_row_group(row_group, column_indices=[*range(first, first + _n_leaves(type_))]).column(0)
+    lists: Any = None
+    columns: list[Any] = []
+    for f in type_.value_type:
+        leaves = [*range(first, first + _n_leaves(f.type))]
+        first += len(leaves)
+        lists = reader.read_row_group(row_group, column_indices=leaves).column(0).combine_chunks()
+        lists = lists.chunk(0) if isinstance(lists, pa.ChunkedArray) else lists
+        columns.append(lists.values.field(0))
+    values = pa.StructArray.from_arrays(columns, fields=list(type_.value_type))
+    offsets = lists.offsets
+    return pa.chunked_array(
+        [pa.ListArray.from_arrays(offsets, values, mask=lists.is_null() if lists.null_count else None)]
+    )
+
+
+def _n_leaves(type_: Any) -> int:
+    """How many columns of Parquet a type is."""
+    return sum(_n_leaves(type_.field(i).type) for i in range(type_.num_fields)) or 1
 
 
 def damaged_part(part: PartFile, error: Exception) -> StorageError:
