@@ -17,7 +17,7 @@ from pathlib import Path
 
 from scythe_cli.core.files import open_regular
 
-__all__ = ["UNSEALED", "bears_mark", "has_seal", "has_whole_pages", "seal", "seal_footer", "whole_footer"]
+__all__ = ["UNSEALED", "bears_mark", "has_seal", "has_whole_pages", "seal", "seal_file", "seal_footer", "whole_footer"]
 
 
 _HASH_BYTES = 16
@@ -48,6 +48,25 @@ def seal(file: memoryview) -> None:
     at = start + place
     file[at : at + _HEX] = _hash(file[:start])
     file[at + _HEX : at + 2 * _HEX] = _hash(file[start:])
+
+
+def seal_file(path: Path) -> None:
+    """Do the same with a file, which is not read into memory.
+
+    Raises:
+        ValueError: If it has no place for them.
+        OSError: If the file cannot be changed.
+    """
+    footer = _footer(path)
+    place = None if footer is None else _place(footer)
+    if footer is None or place is None:
+        raise ValueError("the file was not written to be sealed")
+    sealed = bytearray(footer)
+    sealed[place : place + _HEX] = _hash_before(path, len(footer))
+    sealed[place + _HEX : place + 2 * _HEX] = _hash(sealed)
+    with path.open("r+b") as file:
+        file.seek(-len(footer), 2)
+        file.write(sealed)
 
 
 def seal_footer(path: Path) -> None:
@@ -124,13 +143,18 @@ def has_whole_pages(path: Path) -> bool:
     place = None if footer is None else _place(footer)
     if footer is None or place is None:
         return False
+    return _hash_before(path, len(footer)) == footer[place : place + _HEX]
+
+
+def _hash_before(path: Path, n_bytes: int) -> bytes:
+    """The hash of a file without its last bytes."""
     digest = blake2b(digest_size=_HASH_BYTES)
     with open_regular(path) as file:
-        n_remaining = os.fstat(file.fileno()).st_size - len(footer)
+        n_remaining = os.fstat(file.fileno()).st_size - n_bytes
         while n_remaining and (chunk := file.read(min(n_remaining, _CHUNK_BYTES))):
             digest.update(chunk)
             n_remaining -= len(chunk)
-    return digest.hexdigest().encode() == footer[place : place + _HEX]
+    return digest.hexdigest().encode()
 
 
 def _footer(path: Path) -> bytes | None:

@@ -94,9 +94,10 @@ def _struct(array: Any, type_: Any) -> Any:
 
 
 def _leaf(array: Any, type_: pa.DataType) -> Any:
-    if pa.types.is_boolean(array.type) and not pa.types.is_floating(type_):
-        array = array.cast(pa.int8())  # there is no way from bool to a decimal
     try:
+        if pa.types.is_boolean(array.type) and pa.types.is_decimal(type_):
+            # there is no other way from bool to a decimal, and one that holds 1 need not hold 127
+            array = array.cast(pa.int8()).cast(pa.decimal256(3 + type_.scale, type_.scale))
         return array.cast(type_)
     except _MISFITS:
         return texts_of(array)

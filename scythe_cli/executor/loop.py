@@ -146,9 +146,10 @@ class RunLoop:
                 if child.n_remaining > 1:
                     child.board.give_back = True
             return
+        # first what is ready gets rows: to start a process takes a while
+        self._feed_all()
         self._start_processes()
-        while (child := self._next_to_feed()) is not None:
-            self._feed(child)
+        self._feed_all()
         positions = children_to_ask_back(
             [child.state() for child in children], self._processes.workers, time.monotonic()
         )
@@ -156,12 +157,14 @@ class RunLoop:
             for position in positions:
                 children[position].board.give_back = True
 
+    def _feed_all(self) -> None:
+        while (child := self._next_to_feed()) is not None:
+            self._feed(child)
+
     def _start_processes(self) -> None:
         while True:
             states = [child.state() for child in self._processes.all]
-            # a fork takes so little time that nothing need be kept ready
-            keeps_spare = self._keeps_spare and not self._processes.templates.forks
-            n = rows_to_start_for(states, self._processes.workers, keeps_spare=keeps_spare)
+            n = rows_to_start_for(states, self._processes.workers, keeps_spare=self._keeps_spare)
             if n is None or not self._dispatch.holds(n):
                 return
             child = self._processes.start()

@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -24,6 +25,7 @@ from scythe_cli.arrow.checksum import (
     UNSEALED,
     has_whole_pages,
     seal,
+    seal_file,
 )
 from scythe_cli.arrow.unify import agree, stack_tables
 from scythe_cli.core.cores import usable_cores
@@ -66,6 +68,7 @@ _MAX_PART_ROWS = 500_000
 _MAX_GROUP_ROWS = 100_000
 _MAX_APART = 8
 _GROUP_FRAME_BYTES = 8_000_000
+_LARGE_BYTES = 16_000_000
 
 
 @dataclass(slots=True)
@@ -151,7 +154,6 @@ def _stacked(tables: Sequence[pa.Table]) -> pa.Table:
 
 def write_part(storage: Storage, run: RunLayout, name: str, outcomes: pa.Table) -> None:
     """Write one part under a name; a part of that name is replaced."""
-    buffer = pa.BufferOutputStream()
     frame_bytes = sum(outcomes.column(c).nbytes for c in outcomes.column_names if c.startswith(FRAME))
     first: Any = pc.min(outcomes.column("sort_index"))
     metadata = {
@@ -160,22 +162,28 @@ def write_part(storage: Storage, run: RunLayout, name: str, outcomes: pa.Table) 
         FIRST_KEY: str(first.as_py() or 0).encode(),
         **UNSEALED,
     }
-    pq.write_table(
+    write = partial(
+        pq.write_table,
         outcomes.replace_schema_metadata(metadata),
-        buffer,
         compression="zstd",
         # who reads them needs not have all dataframes of a part in memory
         row_group_size=max(1, min(_MAX_GROUP_ROWS, _GROUP_FRAME_BYTES * outcomes.num_rows // max(frame_bytes, 1))),
         write_page_checksum=True,  # what is read of a part is checked by the way; `seal` covers the rest
         use_dictionary=cast("Any", [c for c in outcomes.column_names if c in {"state", "worker", "error_type"}]),
     )
-    written = memoryview(buffer.getvalue())
-    del buffer
-    # one outcome may hold a table of hundreds of megabytes: no more copies than there must be
-    file = (memoryview(bytearray(written)) if written.readonly else written).cast("B")
-    del written
-    seal(file)
-    storage.write_bytes(run.outcome_part(name), bytes(file))
+    if frame_bytes > _LARGE_BYTES:
+        # one outcome may hold a table of hundreds of megabytes, which is in memory as it is
+        with TemporaryDirectory(prefix=owned_prefix("part")) as folder:
+            path = Path(folder) / "part.pq"
+            write(path)
+            seal_file(path)
+            storage.take_file(path, run.outcome_part(name))
+        return
+    buffer = pa.BufferOutputStream()
+    write(buffer)
+    part = bytearray(buffer.getvalue())
+    seal(memoryview(part))
+    storage.write_bytes(run.outcome_part(name), bytes(part))
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,10 +344,46 @@ def read_part(
             pq.ParquetFile(opened, page_checksum_verification=not checked) as file,
         ):
             names = list(columns)
+            if row_group is None and file.num_row_groups == 1:
+                row_group = 0
+            if row_group is not None and part.frame_bytes > file.num_row_groups * _LARGE_BYTES:
+                return pa.table({name: _large_column(file, row_group, name) for name in names})
             table = file.read(columns=names) if row_group is None else file.read_row_group(row_group, columns=names)
             return table.select(names)
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise damaged_part(part, error) from error
+
+
+def _large_column(file: pq.ParquetFile, row_group: int, name: str) -> Any:
+    """A column of a row group, dataframes one of their columns after the other.
+
+    While a column is decoded it takes several times its size, and so would all of a dataframe at once.
+    """
+    schema = file.schema_arrow
+    position = schema.get_field_index(name)
+    first = sum(_n_leaves(schema.field(i).type) for i in range(position))
+    type_: Any = schema.field(position).type
+    reader: Any = file.reader
+    if not name.startswith(FRAME) or not pa.types.is_list(type_) or not pa.types.is_struct(type_.value_type):
+        return reader.read_row_group(row_group, column_indices=[*range(first, first + _n_leaves(type_))]).column(0)
+    lists: Any = None
+    columns: list[Any] = []
+    for f in type_.value_type:
+        leaves = [*range(first, first + _n_leaves(f.type))]
+        first += len(leaves)
+        lists = reader.read_row_group(row_group, column_indices=leaves).column(0).combine_chunks()
+        lists = lists.chunk(0) if isinstance(lists, pa.ChunkedArray) else lists
+        columns.append(lists.values.field(0))
+    values = pa.StructArray.from_arrays(columns, fields=list(type_.value_type))
+    offsets = lists.offsets
+    return pa.chunked_array(
+        [pa.ListArray.from_arrays(offsets, values, mask=lists.is_null() if lists.null_count else None)]
+    )
+
+
+def _n_leaves(type_: Any) -> int:
+    """How many columns of Parquet a type is."""
+    return sum(_n_leaves(type_.field(i).type) for i in range(type_.num_fields)) or 1
 
 
 def damaged_part(part: PartFile, error: Exception) -> StorageError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import reduce
 from itertools import product
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import given
 
 from scythe_cli.arrow.plain import plain_type
 from scythe_cli.arrow.texts import texts_of
-from scythe_cli.arrow.unify import common_type, convert_column, stack_tables
+from scythe_cli.arrow.unify import always_fits, common_type, convert_column, stack_tables
 from tests.arrow.odd_arrays import ARRAYS, NESTINGS, meanings, odd_columns
 from tests.fuzzing import cases
 
@@ -47,6 +48,19 @@ def test_any_two_types_have_a_common_one(name: str) -> None:
         common = common_type(a.type, b.type)
         assert common == plain_type(common)
         assert str(common_type(common, a.type)) == str(common), "it holds what it was made for"
+
+
+@pytest.mark.parametrize("nesting", [None, *NESTINGS])
+def test_what_is_said_to_fit_does(nesting: Callable[[Any], Any] | None) -> None:
+    arrays = [array if nesting is None else nesting(array) for array in ARRAYS.values()]
+    types = {str(array.type): array.type for array in arrays}
+    if nesting is None:
+        decimals = [pa.decimal128(n_whole + scale, scale) for scale in (0, 2, 19, 36) for n_whole in (1, 2)]
+        types |= {str(type_): type_ for type_ in decimals}
+    for array, other in product(arrays, types.values()):
+        common = common_type(array.type, other)
+        if always_fits(array.type, common):
+            assert convert_column(pa.chunked_array([array]), common).type == common, (array.type, other)
 
 
 @given(odd_columns(3))

@@ -12,7 +12,7 @@ from scythe_cli.executor.rows.frames import Frame
 
 def test_the_only_table_of_its_name_is_not_copied() -> None:
     table = pa.Table.from_arrays([pa.array(np.arange(1000.0))], names=["x"])
-    _, column = frame_column("frame:t", pa.struct(list(table.schema)), [None, Frame(table, ())])
+    _, column = frame_column("frame:t", pa.struct(list(table.schema)), [None, Frame(table)])
     assert column.to_pylist() == [None, [{"x": float(i)} for i in range(1000)]]
     assert column.values.field(0).buffers()[1].address == table.column(0).chunk(0).buffers()[1].address
 

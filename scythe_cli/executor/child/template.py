@@ -119,27 +119,23 @@ class _Template:
                 kill_orphans(self._children)
                 _answer(self._control, code=code)
         for pid in self._children:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
+            for kill in (os.kill, os.killpg):  # it may have no group of its own yet
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    kill(pid, signal.SIGKILL)
         kill_orphans()
         return 0
 
     def _fork(self, fds: list[int]) -> int:
-        """Fork; returns in both processes as `os.fork` does, when the new one has a session of its own."""
-        started_read, started_write = os.pipe()
+        """Fork; returns in both processes as `os.fork` does. The new one gets a session of its own; nobody waits."""
         pid = fork()
         if not pid:
             os.setsid()
-            os.write(started_write, b"x")
             self._control.close()
-            for fd in (started_read, started_write, *self._own_fds):
+            for fd in self._own_fds:
                 os.close(fd)
             return 0
-        os.close(started_write)
         for fd in fds:
             os.close(fd)
-        os.read(started_read, 1)
-        os.close(started_read)
         return pid
 
 

@@ -22,6 +22,7 @@ from scythe_cli.arrow.unify import (
     common_type,
     convert_column,
     mixtures,
+    stack_tables,
     unify_types,
 )
 from scythe_cli.core.states import State
@@ -152,7 +153,7 @@ class Rows:
         return cls(
             pl.concat([piece.plain for piece in pieces], rechunk=True),
             pl.concat([piece.errors for piece in pieces]),
-            pa.concat_tables(frames) if frames else None,
+            stack_tables(frames) if frames else None,
         )
 
     @property
@@ -272,6 +273,8 @@ def _read(source: Source, columns: Columns, ordinal: int) -> Rows:
         else:
             frames = pa.table({"": pa.nulls(plain.height)})
         frames = cast_table(frames, columns.frames)
+        if source.frame_bytes > _MAX_AHEAD_BYTES:
+            pa.default_memory_pool().release_unused()  # what the pages were decoded from
     return Rows(plain, errors, frames)
 
 
