@@ -28,6 +28,8 @@ RIVALS: dict[str, tuple[str, ...]] = {
     "dask": ("dask[distributed]==2026.8.0", *_SHARED),
     "loky": ("loky==3.7.0", "s3fs", "numpy", *_SHARED),
     "pebble": ("pebble==5.2.3", "s3fs", "numpy", *_SHARED),
+    # with the newest pandas that it can be imported with
+    "pandarallel": ("pandarallel==1.6.5", "pandas==2.3.3", "pyarrow"),
     "ray": ("ray==2.60.0", *_SHARED),
 }
 """What is installed for each."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence, Set
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypedDict, cast
+from uuid import UUID
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -142,10 +143,16 @@ def _table_of(cases: Any, function: Any) -> pa.Table:
         table = cases
     elif kind == "pandas.DataFrame":
         table = _of_pandas(cases)
-    elif kind in ("polars.DataFrame", "polars.LazyFrame"):
-        table = (cases.collect() if kind.endswith("LazyFrame") else cases).to_arrow()
+    elif kind == "polars.LazyFrame":
+        table = cases.collect().to_arrow()
+    elif kind == "polars.DataFrame":
+        table = cases.to_arrow()
     elif isinstance(cases, Mapping):
         table = _of_columns(cast("Mapping[Any, Any]", cases))
+    elif getattr(getattr(cases, "dtype", None), "names", None):
+        table = _of_columns({name: cases[name] for name in cases.dtype.names})  # a structured array of NumPy
+    elif isinstance(cases, pa.RecordBatch):
+        table = pa.Table.from_batches([cases])
     elif isinstance(cases, Iterable):
         table = _of_rows(list(cast("Iterable[Any]", cases)), function)
     else:
@@ -154,25 +161,47 @@ def _table_of(cases: Any, function: Any) -> pa.Table:
         )
     if not table.num_rows:
         raise InvalidInputError("there are no cases")
+    if "" in table.column_names:
+        raise InvalidInputError("a column of the cases has no name")
+    _check_times(table)
     return table.replace_schema_metadata(None)
 
 
 def _of_pandas(frame: Any) -> pa.Table:
-    named = [level for level in frame.index.names if level is not None]
-    if named:
-        frame = frame.reset_index(level=named)
+    if len(frame) and not len(frame.columns):
+        raise InvalidInputError("the cases have no columns")
     columns: dict[str, Any] = {}
     for position, label in enumerate(frame.columns):
-        series = frame.iloc[:, position]
+        if _is_missing(label):
+            raise InvalidInputError("a column of the cases has no name")
         if str(label) in columns:
             raise InvalidInputError(f"two columns of the cases are called {label!s}")
-        if series.dtype.kind == "f" and not hasattr(series.dtype, "na_value"):
-            columns[str(label)] = pa.array(series.to_numpy())  # as it is: Arrow would make NaN a missing cell
-        elif series.dtype == object:
-            columns[str(label)] = _array([None if _is_missing(cell) else cell for cell in series])
-        else:
-            columns[str(label)] = pa.Array.from_pandas(series)
-    return pa.table(columns)
+        columns[str(label)] = _of_series(str(label), frame.iloc[:, position])
+    levels: dict[str, Any] = {}
+    for position, label in enumerate(frame.index.names):
+        if label is not None:
+            level = _of_series(str(label), frame.index.get_level_values(position).to_series())
+            if str(label) in levels or not columns.get(str(label), level).equals(level):
+                raise InvalidInputError(f"two columns of the cases are called {label!s}; one is a level of the index")
+            levels[str(label)] = level
+    return pa.table({**levels, **columns})
+
+
+def _of_series(name: str, series: Any) -> Any:
+    dtype = str(series.dtype)
+    if dtype.startswith("Sparse"):
+        series = series.sparse.to_dense()
+    if dtype.startswith(("period", "interval", "complex")):
+        raise InvalidInputError(
+            f"the column {name} is of type {dtype}, which no table of cases can hold",
+            hint=f"Give it as text: `frame[{name!r}].astype(str)`; or as several columns.",
+        )
+    if series.dtype.kind == "f" and not hasattr(series.dtype, "na_value"):
+        return pa.array(series.to_numpy())  # as it is: Arrow would make NaN a missing cell
+    if series.dtype == object:
+        return _array([None if _is_missing(cell) else cell for cell in series])
+    array = pa.Array.from_pandas(series)
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
 def _is_missing(cell: Any) -> bool:
@@ -180,7 +209,17 @@ def _is_missing(cell: Any) -> bool:
 
 
 def _of_columns(columns: Mapping[Any, Any]) -> pa.Table:
-    return pa.table({str(name): _array(list(values)) for name, values in columns.items()})
+    arrays: dict[str, Any] = {}
+    for name, values in columns.items():
+        if isinstance(values, (str, bytes, Set)) or not isinstance(values, Iterable):
+            raise InvalidInputError(
+                f"the column {name!s} of the cases is a {type(values).__name__}, not a list of values",
+                hint="A dict of cases has a list for each column; for one case, give a list with one dict.",
+            )
+        # pandas' `to_dict()` has a dict for each column, by the index
+        cells = values.values() if isinstance(values, Mapping) else values
+        arrays[str(name)] = _array(list(cast("Iterable[Any]", cells)))
+    return pa.table(arrays)
 
 
 def _of_rows(rows: Sequence[Any], function: Any) -> pa.Table:
@@ -207,14 +246,34 @@ def _of_rows(rows: Sequence[Any], function: Any) -> pa.Table:
 def _fields_of(row: Any) -> dict[str, Any] | None:
     if isinstance(row, BaseModel):
         return {name: getattr(row, name) for name in type(row).model_fields}
+    if type(row).__name__ == "Series" and hasattr(row, "to_dict"):
+        return {str(name): value for name, value in row.to_dict().items()}  # one of `frame.iterrows()`
     return parts_of(row)
 
 
+_AS_THEY_ARE = frozenset({bool, int, float, str, bytes, type(None)})
+
+
 def _array(values: Sequence[Any]) -> Any:
-    return pa.array([_cell(value) for value in values])
+    kinds = set(map(type, values))
+    return pa.array(values if kinds <= _AS_THEY_ARE else [_cell(value) for value in values])
 
 
 def _cell(value: Any) -> Any:
     if isinstance(value, Enum):
         return _cell(value.value)
-    return str(value) if isinstance(value, PurePath) else value
+    if getattr(value, "nanosecond", 0):
+        raise InvalidInputError(_NANOSECONDS)
+    return str(value) if isinstance(value, (PurePath, UUID)) else value
+
+
+_NANOSECONDS = "a column of the cases has times with nanoseconds; Python's times have microseconds"
+
+
+def _check_times(table: pa.Table) -> None:
+    for column in table.columns:
+        if str(column.type).startswith(("timestamp[ns", "duration[ns")):
+            try:
+                column.cast(pa.timestamp("us") if pa.types.is_timestamp(column.type) else pa.duration("us"))
+            except pa.ArrowInvalid:
+                raise InvalidInputError(_NANOSECONDS, hint="Round them, or give them as text or numbers.") from None

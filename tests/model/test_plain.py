@@ -6,7 +6,7 @@ import functools
 import inspect
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -208,6 +208,10 @@ def test_a_path_is_a_file(tmp_path: Path) -> None:
     assert columns["more"].is_nullable
 
 
+def one_by_one(x: float) -> Iterator[float]:
+    yield x
+
+
 @pytest.mark.parametrize(
     ("function", "match"),
     [
@@ -216,6 +220,8 @@ def test_a_path_is_a_file(tmp_path: Path) -> None:
         (lambda _x: 1, "'_x' has a name that scythe uses itself"),
         (math.hypot, "cannot tell the parameters of hypot"),
         (3, "is a int, not a function"),
+        (one_by_one, "it yields its results one by one"),
+        (functools.partial(one_by_one), "it yields its results one by one"),
     ],
 )
 def test_what_cannot_be_an_experiment_is_told(function: Any, match: str) -> None:

@@ -12,12 +12,14 @@ from enum import Enum
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from pydantic import AwareDatetime
 
 import scythe_cli
 from scythe_cli.errors import InvalidInputError, RegistrationError, SamplingFileError, UsageError
@@ -63,6 +65,22 @@ def only(x: int) -> int:
         ([Point(1, "a")], area, {"x": [1], "site": ["a"]}),
         ([(1, "a"), (2, "b")], area, {"x": [1, 2], "site": ["a", "b"]}),
         (range(3), only, {"x": [0, 1, 2]}),
+        (pd.DataFrame({"x": [5, 6]}, index=pd.Index([5, 6], name="x")), area, {"x": [5, 6]}),
+        (
+            pd.DataFrame({"z": [1]}, index=pd.MultiIndex.from_tuples([(2, 3)], names=["x", None])),
+            area,
+            {"x": [2], "z": [1]},
+        ),
+        (pd.DataFrame([[1, 2]]), area, {"0": [1], "1": [2]}),
+        (pd.DataFrame({"x": pd.arrays.SparseArray([0.0, 1.0])}), area, {"x": [0.0, 1.0]}),
+        (pd.DataFrame({"x": pd.array([1, None], dtype="int64[pyarrow]")}), area, {"x": [1, None]}),
+        (pd.DataFrame({"x": [np.arange(2), np.arange(1)]}), area, {"x": [[0, 1], [0]]}),
+        (pd.DataFrame({"x": [1, 2], "y": [3, 4]}).to_dict(), area, {"x": [1, 2], "y": [3, 4]}),
+        (pd.DataFrame({"x": [1, 2]}).to_dict("series"), area, {"x": [1, 2]}),
+        ([row for _, row in pd.DataFrame({"x": [1], "y": [3]}).iterrows()], area, {"x": [1], "y": [3]}),
+        (np.array([(1, "a")], dtype=[("x", int), ("site", "U1")]), area, {"x": [1], "site": ["a"]}),
+        (pa.record_batch({"x": [1, 2]}), area, {"x": [1, 2]}),
+        ([UUID(int=1)], only, {"x": [str(UUID(int=1))]}),
         ((n for n in (4, 5)), only, {"x": [4, 5]}),
         (np.array([1.5, 2.5]), only, {"x": [1.5, 2.5]}),
     ],
@@ -85,6 +103,20 @@ def test_nan_stays_what_it_is() -> None:
         (3, "cases are a int"),
         ([], "there are no cases"),
         (pd.DataFrame({"x": []}), "there are no cases"),
+        (pd.DataFrame(index=range(3)), "the cases have no columns"),
+        (pd.DataFrame([[1, 2]], columns=["", "x"]), "has no name"),
+        (pd.DataFrame([[1, 2]], columns=[None, "x"]), "has no name"),
+        (pd.DataFrame([[1, 2]], columns=[1, "1"]), "two columns of the cases are called 1"),
+        (pd.DataFrame({"x": [1]}, index=pd.Index([5], name="x")), "one is a level of the index"),
+        (pd.DataFrame({"x": pd.period_range("2024-01", periods=2, freq="M")}), r"x is of type period\[M\]"),
+        (pd.DataFrame({"x": pd.interval_range(0, 2)}), "x is of type interval"),
+        (pd.DataFrame({"x": [1j]}), "x is of type complex128"),
+        (pd.DataFrame({"x": pd.to_datetime([1], unit="ns")}), "nanoseconds"),
+        ([pd.Timestamp("2024-01-01 00:00:00.000000001")], "area has 2|nanoseconds"),
+        ({"x": [pd.Timestamp("2024-01-01 00:00:00.000000001")]}, "nanoseconds"),
+        ({"x": [1, 2], "site": "a"}, "the column site of the cases is a str, not a list"),
+        ({"x": 5}, "the column x of the cases is a int, not a list"),
+        ({"x": {1, 2}}, "the column x of the cases is a set, not a list"),
         ([{"x": 1}, 2], "some cases are dicts"),
         ([1, 2], "area has 2 parameters"),
         ([{"x": 1}, {"x": "a"}], "cannot be made a table"),
@@ -110,6 +142,8 @@ def test_types_of_columns(tmp_path: Path) -> None:
     with as_file(table) as path:
         types = column_types(read_raw(path))
     assert types == {"t": str, "l": list[int], "n": float | None, "s": dict[str, Any]}
+    with as_file({"z": pd.date_range("2024-01-01", periods=2, tz="Europe/Berlin"), "b": [b"a", b"b"]}) as path:
+        assert column_types(read_raw(path)) == {"z": AwareDatetime, "b": bytes}
 
 
 @pytest.fixture(scope="module")

@@ -182,6 +182,10 @@ def plain_experiment(
     """
     name = name or function_name(fn)
     where = where_is(fn) if inspect.isfunction(fn) else name
+    inner = _without_partial(fn)
+    called = inner if inspect.isroutine(inner) else type(inner).__call__
+    if inspect.isgeneratorfunction(called) or inspect.isasyncgenfunction(called):
+        raise RegistrationError(f"{where}: it yields its results one by one", hint="Return all of them, as a list.")
     model, positional, named = _input_model(fn, columns or {}, where)
 
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -193,7 +197,6 @@ def plain_experiment(
             returned = asyncio.run(_awaited(returned))
         return output_of(returned)
 
-    inner = _without_partial(fn)
     functools.update_wrapper(call, inner)
     call.__name__ = getattr(inner, "__name__", name)
     call.__qualname__ = getattr(inner, "__qualname__", name)
@@ -257,7 +260,7 @@ def _input_model(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Field name .* shadows an attribute", UserWarning)
         model = create_model(
-            "Inputs", __base__=base, __module__=getattr(fn, "__module__", None) or "__main__", **fields
+            function_name(fn), __base__=base, __module__=getattr(fn, "__module__", None) or "__main__", **fields
         )
     check_input_model(model, where, any_names=True)
     return model, positional, named

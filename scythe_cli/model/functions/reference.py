@@ -13,10 +13,13 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import importlib.machinery
 import inspect
+import io
 import json
 import sys
+from collections import ChainMap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -248,6 +251,12 @@ def _is_importable(name: str, file: str | None, sys_path: Sequence[str]) -> bool
     return spec.origin == file or _is_same_file(spec.origin, file)
 
 
+_SENTINELS: dict[type, Callable[[Any], str]] = {
+    type(getattr(dataclasses, name)): lambda _, name=name: name for name in ("MISSING", "KW_ONLY")
+}
+"""How values are pickled that are compared by identity, as the fields of a dataclass do: by their names."""
+
+
 def _pickle(experiment: RegisteredExperiment[Any, Any]) -> bytes:
     import cloudpickle
 
@@ -261,8 +270,13 @@ def _pickle(experiment: RegisteredExperiment[Any, Any]) -> bytes:
     unknown = _modules_only_here([inspect.unwrap(experiment.fn), *parts.values()])
     for module in unknown:
         cloudpickle.register_pickle_by_value(module)
+
+    file = io.BytesIO()
+    table = ChainMap(_SENTINELS, cloudpickle.CloudPickler.dispatch_table)
+    pickler = type("Pickler", (cloudpickle.CloudPickler,), {"dispatch_table": table})  # it is read as that of a class
     try:
-        return cloudpickle.dumps(parts)
+        pickler(file).dump(parts)
+        return file.getvalue()
     except Exception as error:
         raise EntrypointError(
             f"experiment {experiment.name!r} cannot be sent to another process: {type(error).__name__}: {error}",

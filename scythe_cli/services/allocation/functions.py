@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+from pydantic import AwareDatetime
 
 from scythe_cli.errors import UsageError
 from scythe_cli.model.experiment import RegisteredExperiment, with_options
@@ -129,6 +130,8 @@ def _can_be(texts: pa.ChunkedArray[Any], type_: pa.DataType) -> bool:
 
 def _python_type(type_: pa.DataType) -> Any:
     types = pa.types
+    if types.is_timestamp(type_) and type_.tz is not None:
+        return AwareDatetime
     kinds: tuple[tuple[Any, Any], ...] = (
         (types.is_boolean, bool),
         (types.is_integer, int),
@@ -139,6 +142,8 @@ def _python_type(type_: pa.DataType) -> Any:
         (types.is_time, time),
         (types.is_duration, timedelta),
         (types.is_struct, dict[str, Any]),
+        (types.is_binary, bytes),
+        (types.is_large_binary, bytes),
     )
     python = next((python for is_kind, python in kinds if is_kind(type_)), None)
     if python is not None:
