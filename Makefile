@@ -40,7 +40,7 @@ test: sync ## run the tests; those that need real servers run after `make server
 test-fast: sync ## run the tests that start no process: in less than a minute
 	$(PYTEST) -m "unit or property"
 
-test-lowest: ## run the same with the lowest versions that pyproject.toml allows, in .venv-lowest
+test-lowest: ## run the unit tests with the lowest versions that pyproject.toml allows, in .venv-lowest
 	python3 scripts/lowest.py
 
 nightly: sync ## run the long rounds of the tests as well, and real simulators
@@ -78,6 +78,7 @@ sizes: sync ## measure what an installation takes, of the core and of all
 docs: ## build the documents as a site into site/, and check their links; no network is needed for it
 	$(UV) sync --quiet --locked --inexact --all-extras --group docs
 	$(RUN) python scripts/check_links.py
+	$(RUN) python -m scripts.make_front
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet
 	@echo "open site/index.html"
 

@@ -1,4 +1,4 @@
-"""Runs the tests that start no process with the lowest versions that pyproject.toml allows: `python scripts/lowest.py`.
+"""Runs the unit tests with the lowest versions that pyproject.toml allows: `python scripts/lowest.py`.
 
     python scripts/lowest.py                         # in .venv-lowest, made anew where pyproject.toml has changed
     python scripts/lowest.py --python 3.14           # with another Python, and the newest versions, in .venv-3.14
@@ -49,7 +49,7 @@ def main() -> int:
         marked.write_text(mark)
     subprocess.run([UV, "pip", "check", "--python", python], cwd=ROOT, check=True)
     environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
-    tests = [python, "-m", "pytest", "-q", "-n", "auto", "-m", "unit or property", "-p", "no:cacheprovider"]
+    tests = [python, "-m", "pytest", "-q", "-n", "auto", "-m", "unit", "-p", "no:cacheprovider"]
     return subprocess.run([*tests, "-p", "no:anyio", *rest], cwd=ROOT, env=environ, check=False).returncode
 
 

@@ -45,6 +45,7 @@ def test_it_has_the_package_and_all_that_is_no_module(wheel: Path) -> None:
     files = (path for path in (ROOT / "scythe_cli").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     assert names >= {path.relative_to(ROOT).as_posix() for path in files}
     assert "scythe_cli/py.typed" in names
+    assert [name for name in names if name.endswith(".data/data/share/man/man1/scythe.1")]
     assert not [name for name in names if name.startswith(("tests/", "bench/"))]
 
 

@@ -6,6 +6,8 @@ import re
 import tomllib
 from pathlib import Path
 
+from ruamel.yaml import YAML
+
 from scythe_cli.core.distribution import DISTRIBUTION, FOREIGN
 
 ROOT = Path(__file__).parent.parent.parent
@@ -13,6 +15,13 @@ INSTALLED = re.compile(
     r"(?:pip|uv tool) install (?:--[\w-]+ )*['\"]?([\w.-]+?)(?:\[([\w,-]+)\])?['\"]?(?:[\s`.]|$)", re.MULTILINE
 )
 TEXTS = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "scythe_cli").rglob("*.py")]
+
+
+def test_what_is_cited_is_what_is_built() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    cited = YAML(typ="safe").load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert (cited["version"], cited["license"]) == (project["version"], project["license"])
+    assert set(cited["keywords"]) == set(project["keywords"])
 
 
 def test_documents_and_hints_install_what_is_built() -> None:

@@ -16,6 +16,8 @@ from scythe_cli.services.scaffold import write_project
 
 from .blocks import read_blocks
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
 Setup = Callable[[Path, Path], None]
 """Writes what is there into a folder, which is the working directory, for a page."""
 
@@ -140,7 +142,14 @@ def simulate(building: Building) -> Demand:
     (folder / "oslo.epw").write_text("3900")
 
 
+def throw(folder: Path, page: Path) -> None:
+    """The cases of the example on the front page."""
+    shutil.copy(EXAMPLES / "throw" / "cases.csv", folder)
+
+
 SETUPS: dict[str, Setup] = {
+    "README.md": throw,
+    "index.md": throw,
     "designs.md": roof,
     "migrating-from-scythe-engine.md": energy,
     "results.md": heating_with_runs,
