@@ -18,7 +18,7 @@ ENGINES = "scythe_cli.engines"
 """The group of entry points that name engines; each is a subclass of `scythe_cli.engines.base.Engine`."""
 
 
-_FIRST = {"local": 0}
+_FIRST = {"local": 0, "hatchet": 1}
 """What needs nothing is named first; an installer sorts the names."""
 
 
@@ -48,4 +48,4 @@ def entry_point_names(group: str) -> list[str]:
 @cache
 def _own(group: str) -> dict[str, EntryPoint]:
     points = [point for point in distribution(DISTRIBUTION).entry_points if point.group == group]
-    return {point.name: point for point in sorted(points, key=lambda point: _FIRST.get(point.name, 1))}
+    return {point.name: point for point in sorted(points, key=lambda point: _FIRST.get(point.name, 2))}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from scythe_cli.core.progress import PhaseCallback, ProgressCallback
 from scythe_cli.core.records import StateCounts
 from scythe_cli.engines.base import Execution, Job
-from scythe_cli.engines.hatchet.follow import Follower
+from scythe_cli.engines.follow import Follower
 from scythe_cli.errors import EngineError, WaitTimeoutError
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.run.final.gather import GatherResult
@@ -47,6 +47,11 @@ class HatchetRunRef:
     session: str
     connection: Connection = field(repr=False)
     embedded: bool = False
+
+    @property
+    def look(self) -> None:
+        """A command that shows it; Hatchet has a dashboard instead."""
+        return None
 
     def wait(
         self,

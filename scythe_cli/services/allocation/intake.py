@@ -23,6 +23,7 @@ from scythe_cli.run.design_record import DesignRecord
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.manifest import RecursionRecord
 from scythe_cli.sampling.reading import Helpers, ReadOptions, SamplingTable, read_design, read_raw, read_sampling_file
+from scythe_cli.services.allocation.execution import resumable
 from scythe_cli.services.allocation.functions import function_experiment
 from scythe_cli.services.allocation.options import AllocateOptions
 from scythe_cli.services.allocation.submission import AllocationRequest, Submission, check_inputs, execute, submit
@@ -204,9 +205,11 @@ def submit_cases(project: ConfiguredProject, file: str | Path, options: Allocate
     cases = _cases_of(project, file, options)
     submission, notices = _submitted(project, cases, options)
     job = submission.job
-    workflow_run_id = job.workflow_run_id
+    workflow_run_id, look = job.workflow_run_id, None
     if job.n_rows:
-        workflow_run_id = submit_job(job, project.engine).workflow_run_id
+        with resumable(job.run):
+            submitted = submit_job(job, project.engine).submitted
+        workflow_run_id, look = submitted.workflow_run_id, submitted.look
     else:
         gather(job.storage, job.run)  # everything was taken over
     return SubmitResult(
@@ -217,6 +220,7 @@ def submit_cases(project: ConfiguredProject, file: str | Path, options: Allocate
         uri=submission.uri,
         engine=project.engine_name,
         workflow_run_id=workflow_run_id,
+        look=look,
         n_specs=job.n_specs,
         notices=[*notices, *submission.left.notices],
     )
