@@ -16,7 +16,14 @@ from scythe_cli.core.progress import ProgressCallback
 from scythe_cli.engines.base import Engine, EngineCheck, Execution, Job
 from scythe_cli.engines.cancelled import write_cancelled
 from scythe_cli.engines.outline import Outline
-from scythe_cli.engines.slurm.assignment import Assignment, closing_name, limits_document, read_wave, write_stop
+from scythe_cli.engines.slurm.assignment import (
+    Assignment,
+    closing_name,
+    limits_document,
+    read_end,
+    read_wave,
+    write_stop,
+)
 from scythe_cli.engines.slurm.commands import Slurm
 from scythe_cli.engines.slurm.probe import probe_node
 from scythe_cli.engines.slurm.queue import RUNNING, QueuedTask, parse_queue, told_reasons
@@ -103,7 +110,7 @@ class SlurmEngine(Engine):
         if engine is not self:
             return engine.submit(job)
         name = _job_name(job.run, job.workflow_run_id)
-        if job.todo is not None and any(task.is_active for task in self._tasks(name)):
+        if job.todo is not None and self._is_at_work(job, name):
             raise UsageError(
                 f"{job.run.experiment_id} is still in Slurm's queue",
                 hint="`scythe status` shows its progress, `scythe cancel` stops it.",
@@ -114,6 +121,13 @@ class SlurmEngine(Engine):
         assignment = sized(assignment, row_s, self.slurm.max_array_size())
         record = submit_wave(self.slurm, job.storage, assignment, job.todo)
         return SlurmRunRef(job, record.array, assignment.session, name, assignment.log_folder, self.slurm)
+
+    def _is_at_work(self, job: Job, name: str) -> bool:
+        """Whether jobs of a run are in the queue; a closing job that has said its last word takes a moment to end."""
+        record = read_wave(job.storage, job.run)
+        if record is not None and read_end(job.storage, job.run, record.session) is not None:
+            return False
+        return any(task.is_active for task in self._tasks(name))
 
     def _assignment(self, job: Job, name: str) -> Assignment:
         target = target_of_code(job.experiment, job.root, job.code)
