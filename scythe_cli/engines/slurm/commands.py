@@ -97,12 +97,12 @@ class Slurm:
         return ran.split()[-1] if ran.split() else "unknown"
 
     def partitions(self) -> dict[str, str]:
-        """The partitions that one may use, each with its state.
+        """The partitions that one may use, each with its time limit as Slurm writes it.
 
         Raises:
             EngineError: If the controller does not answer.
         """
-        lines = self._checked(["sinfo", "--noheader", "--format=%R|%a"]).splitlines()
+        lines = self._checked(["sinfo", "--noheader", "--format=%R|%l"]).splitlines()
         return dict(line.split("|", 1) for line in lines if "|" in line)
 
     def limits(self) -> dict[str, str]:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from scythe_cli.config.slurm import SlurmConfig
 from scythe_cli.core.progress import ProgressCallback
+from scythe_cli.core.quantities import format_duration
 from scythe_cli.engines.base import Engine, EngineCheck, Execution, Job
 from scythe_cli.engines.cancelled import write_cancelled
 from scythe_cli.engines.outline import Outline
@@ -26,7 +27,7 @@ from scythe_cli.engines.slurm.assignment import (
 )
 from scythe_cli.engines.slurm.commands import Slurm
 from scythe_cli.engines.slurm.probe import probe_node
-from scythe_cli.engines.slurm.queue import RUNNING, QueuedTask, parse_queue, told_reasons
+from scythe_cli.engines.slurm.queue import RUNNING, QueuedTask, parse_queue, seconds_of, told_reasons
 from scythe_cli.engines.slurm.sizing import wave_of
 from scythe_cli.engines.slurm.submitting import sized, submit_wave
 from scythe_cli.engines.slurm.waiting import SlurmRunRef
@@ -160,7 +161,7 @@ class SlurmEngine(Engine):
         """See that Slurm answers and has the partition; returns what is known of it.
 
         Raises:
-            ConfigError: If there is no such partition.
+            ConfigError: If there is no such partition, or the time is longer than it allows.
             EngineError: If sbatch is not installed, or the controller does not answer.
         """
         version = self.slurm.version()
@@ -172,6 +173,16 @@ class SlurmEngine(Engine):
                 f"[slurm] partition: there is no {unknown[0]!r} on this cluster",
                 hint=f"It has {', '.join(sorted(partitions)) or 'none that you may use'}.",
             )
+        limits_s = [seconds_of(partitions[each]) for each in (wanted or "").split(",") if each]
+        time = self.config.time
+        # a quality of service may allow more than its partition
+        if time is not None and self.config.qos is None and limits_s:
+            longest_s = max(float("inf") if limit is None else limit for limit in limits_s)
+            if time.total_seconds() > longest_s:
+                raise ConfigError(
+                    f"[slurm] time: {format_duration(time.total_seconds())} is longer than partition {wanted!r} allows",
+                    hint=f"It allows {format_duration(longest_s)}.",
+                )
         return f"Slurm {version}, partition {wanted or 'of the cluster’s choice'}"
 
     def examine(self, storage: Storage) -> list[EngineCheck]:

@@ -232,7 +232,7 @@ def _submitted(
     """Claim a run and write its folder, once the engine is known to be there; and what there is to tell of the file."""
     chosen = options.with_seed()
     request = cases.request(project, chosen)
-    project.engine.check()
+    project.engine.for_experiment(cases.name).check()
     design, notices = cases.design()
     if chosen is not options:
         notices.append(f"the seed is {chosen.seed}; --seed {chosen.seed} gives the same random numbers again")
