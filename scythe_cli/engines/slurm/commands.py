@@ -21,6 +21,7 @@ __all__ = ["Ran", "Slurm", "is_unreachable", "refusal"]
 
 
 _TIMEOUT_S = 120.0
+_KEPT = {"SLURM_CONF", "SLURM_CLUSTERS", "SLURM_JWT"}
 _ON_LOGIN_NODE = "Slurm's commands are on the login nodes of a cluster; `module load slurm` may be needed."
 _UNREACHABLE = re.compile(r"unable to contact slurm controller|connection refused|timed out|unexpected message", re.I)
 
@@ -53,8 +54,8 @@ def run_command(command: Sequence[str], text: str | None = None) -> Ran:
     Raises:
         EngineError: If it is not installed, or does not answer.
     """
-    # Slurm shortens lists of tasks, and sbatch takes options from the environment that nobody sees
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SBATCH_")}
+    # jobs inherit the environment: a closing job must not hand its own place on, and options that nobody sees stay out
+    environment = {name: value for name, value in os.environ.items() if not _is_of_a_job(name)}
     try:
         ran = subprocess.run(
             list(command),
@@ -64,7 +65,7 @@ def run_command(command: Sequence[str], text: str | None = None) -> Ran:
             errors="replace",
             timeout=_TIMEOUT_S,
             check=False,
-            env={**kept, "LC_ALL": "C", "SLURM_TIME_FORMAT": "standard"},
+            env=environment,
         )
     except FileNotFoundError:
         raise EngineError(f"{command[0]} is not installed here", hint=_ON_LOGIN_NODE) from None
@@ -73,6 +74,10 @@ def run_command(command: Sequence[str], text: str | None = None) -> Ran:
     except OSError as error:
         raise EngineError(f"{command[0]} cannot be run: {error.strerror or error}") from None
     return Ran(ran.returncode, ran.stdout, ran.stderr)
+
+
+def _is_of_a_job(name: str) -> bool:
+    return name.startswith(("SBATCH_", "SLURM_", "SLURMD_")) and name not in _KEPT
 
 
 @dataclass
