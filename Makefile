@@ -82,8 +82,9 @@ docs: ## build the documents as a site into site/, and check their links; no net
 	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict --quiet
 	@echo "open site/index.html"
 
-servers: $(SERVERS_DIR)/hatchet-lite $(SERVERS:%=$(SERVERS_DIR)/%) ## build the servers of the live tests into .servers/
+servers: $(SERVERS_DIR)/hatchet-lite $(SERVERS:%=$(SERVERS_DIR)/%) ## build the servers of the live tests into .servers/, and install Slurm
 	@scripts/find-postgres >/dev/null || true
+	@scripts/find-slurm --install >/dev/null || true
 
 servers-up: sync ## start PostgreSQL, the engine and an S3 server; prints the variables to export
 	@$(RUN) python scripts/servers.py up

@@ -21,7 +21,7 @@ import grimp
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "scythe_cli"
 
-ENGINE_NAMES = frozenset({"local", "hatchet"})
+ENGINE_NAMES = frozenset({"local", "hatchet", "slurm"})
 ENGINES_ROOM = "engines"
 PUBLIC_PACKAGES = frozenset({"testing", "utils"})
 """Folders at the root that are no rooms, but names that programs import."""

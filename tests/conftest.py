@@ -121,6 +121,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
+            if file.startswith("tests/live/test_slurm"):
+                return "live on slurm"
             if file.startswith("tests/live/"):
                 return "live"
             return nodeid if file.startswith(_ANYWHERE) else file

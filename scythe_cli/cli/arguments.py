@@ -131,7 +131,7 @@ RowOption = Annotated[int, typer.Option("--row", metavar="N", min=0, help="The r
 
 def _engine(text: str) -> typer.models.OptionInfo:
     # an engine that is installed beside ours has a name of its own
-    return typer.Option("--engine", metavar="local|hatchet", help=text, show_default=False)
+    return typer.Option("--engine", metavar="local|hatchet|slurm", help=text, show_default=False)
 
 
 EngineOption = Annotated[str | None, _engine("Where specs run. Else as configured.")]

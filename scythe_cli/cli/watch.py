@@ -15,7 +15,7 @@ from rich.text import Text
 from scythe_cli.cli.arguments import parse_timeout
 from scythe_cli.cli.framework import INTERRUPTED, Session
 from scythe_cli.cli.output import Output, clean, make_console
-from scythe_cli.cli.render.run import failure_line, progress_bar, running_line, states_line, status_lines
+from scythe_cli.cli.render.run import failure_line, progress_bar, queue_line, running_line, states_line, status_lines
 from scythe_cli.cli.render.text import facts, heading
 from scythe_cli.core.progress import Progress, progress_line
 from scythe_cli.core.quantities import format_duration, format_rate
@@ -153,6 +153,7 @@ def watch_frame(status: RunStatus, width: int) -> RenderableType:
         ("at work", status.at_work),
         ("running", running_line(status.running) if status.running else None),
         ("workers", None if status.workers is None else ", ".join(status.workers) or "none"),
+        ("tasks", None if status.queue is None else queue_line(status.queue)),
     ]
     lines.append(_cut(facts(pairs), width))
     if status.last_failures:

@@ -19,7 +19,7 @@ from scythe_cli.storage.opening import open_storage
 __all__ = ["environment_has", "find_location", "find_storage", "locate"]
 
 
-_TABLES = {"scythe", "hatchet", "experiments"}
+_TABLES = {"scythe", "hatchet", "slurm", "experiments"}
 _KEYS = {"storage", "engine", "workers"}
 
 

@@ -5,21 +5,11 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    ValidationError,
-    field_validator,
-)
+from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from scythe_cli.config.file import (
@@ -27,39 +17,18 @@ from scythe_cli.config.file import (
     read_config,
     show_path,
 )
+from scythe_cli.config.slurm import SlurmConfig
+from scythe_cli.config.values import ConfigDuration, ConfigSize, Section
 from scythe_cli.core.distribution import ENGINES, entry_point, entry_point_names
 from scythe_cli.core.names import check_experiment_name
-from scythe_cli.core.quantities import parse_duration, parse_size
 from scythe_cli.core.states import Isolation, KeepFiles, RetryOn, StartMethod
 from scythe_cli.errors import ConfigError, InvalidInputError
 
 __all__ = ["Config", "ExperimentConfig", "load_config"]
 
 
-_OWN_TABLES = {"hatchet"}
+_OWN_TABLES = {"hatchet", "slurm"}
 """Tables of engines that this module checks."""
-
-_T = TypeVar("_T")
-
-
-def _duration(value: Any) -> timedelta:
-    if isinstance(value, bool) or not isinstance(value, (str, int, float, timedelta)):
-        raise ValueError("write it like '90s', '10m' or '1h30m'")
-    return _parsed(parse_duration, value)
-
-
-def _size(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise ValueError("write it like '500MB' or '4GB'")
-    return _parsed(parse_size, value)
-
-
-def _parsed(parse: Callable[[Any], _T], value: Any) -> _T:
-    try:
-        return parse(value)
-    except ValueError as error:
-        # the value is shown already
-        raise ValueError(str(error).replace(repr(value), "it", 1)) from None
 
 
 def _engine(value: str) -> str:
@@ -70,15 +39,9 @@ def _engine(value: str) -> str:
 
 
 _Engine = Annotated[str, AfterValidator(_engine)]
-_Duration = Annotated[timedelta, BeforeValidator(_duration)]
-_Size = Annotated[int, BeforeValidator(_size)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class ScytheConfig(_Section):
+class ScytheConfig(Section):
     """The table `[scythe]`."""
 
     storage: str = Field(
@@ -87,14 +50,15 @@ class ScytheConfig(_Section):
         description="Where runs are kept: a folder, seen from this file's folder, or `s3://bucket/prefix`.",
     )
     engine: _Engine = Field(
-        default="local", description="Where specs run: `local`, `hatchet`, or an engine that was installed beside them."
+        default="local",
+        description="Where specs run: `local`, `hatchet`, `slurm`, or an engine that was installed beside them.",
     )
     workers: int | None = Field(
         default=None, ge=1, le=1024, description="Specs that run at the same time on this machine; else one a core."
     )
 
 
-class HatchetConfig(_Section):
+class HatchetConfig(Section):
     """The table `[hatchet]`."""
 
     embedded: bool = Field(
@@ -107,17 +71,17 @@ class HatchetConfig(_Section):
     )
 
 
-class ExperimentConfig(_Section):
+class ExperimentConfig(Section):
     """A table `[experiments.<name>]`; what is None is left to `Register()`."""
 
     entrypoint: str = Field(description="The function, as `module:function`, importable from the folder of this file.")
-    execution_timeout: _Duration | None = Field(
+    execution_timeout: ConfigDuration | None = Field(
         default=None, description="How long one spec may run: `90s`, `10m`, `1h30m`; else an hour."
     )
-    schedule_timeout: _Duration | None = Field(
+    schedule_timeout: ConfigDuration | None = Field(
         default=None, description="On a fleet: how long a task may wait for a worker; else 30 days."
     )
-    memory_limit: _Size | None = Field(
+    memory_limit: ConfigSize | None = Field(
         default=None, description="What the process of one spec may take: `500MB`, `4GB`; else all there is."
     )
     retries: int | None = Field(
@@ -150,7 +114,7 @@ class ExperimentConfig(_Section):
         description="Whether files that specs write into their own folders are kept with the run: `failed`, for specs "
         "that did not succeed, `always`, or `never`; else `never`.",
     )
-    startup_timeout: _Duration | None = Field(
+    startup_timeout: ConfigDuration | None = Field(
         default=None, description="How long a process may take to load the experiment; else 5 minutes."
     )
     start_method: StartMethod | None = Field(
@@ -171,6 +135,8 @@ class ExperimentConfig(_Section):
         default="auto", description="On a fleet: specs of one task; `auto` measures, and aims at 1.5 s."
     )
 
+    slurm: SlurmConfig = Field(default=SlurmConfig(), description="On Slurm: what is not as the table `[slurm]` says.")
+
     @field_validator("entrypoint")
     @classmethod
     def _check_entrypoint(cls, value: str) -> str:
@@ -181,11 +147,12 @@ class ExperimentConfig(_Section):
         return value
 
 
-class Config(_Section):
+class Config(Section):
     """The whole file."""
 
     scythe: ScytheConfig = Field(default=ScytheConfig(), description="What holds for all experiments.")
     hatchet: HatchetConfig = Field(default=HatchetConfig(), description="The engine `hatchet`.")
+    slurm: SlurmConfig = Field(default=SlurmConfig(), description="The engine `slurm`.")
     experiments: dict[str, ExperimentConfig] = Field(
         default={}, description="The experiments by name. Where a key is missing, what `Register()` says holds."
     )
@@ -198,7 +165,13 @@ class Config(_Section):
 
     def engine_settings(self, name: str) -> dict[str, Any]:
         """What the file says in the table of an engine; empty where it has none."""
-        return self.hatchet.model_dump() if name in _OWN_TABLES else dict(self._engines.get(name, {}))
+        if name not in _OWN_TABLES:
+            return dict(self._engines.get(name, {}))
+        settings: dict[str, Any] = getattr(self, name).model_dump(exclude_unset=True)
+        own = {each: getattr(table, name, None) for each, table in self.experiments.items()}
+        overrides = {each: table.model_dump(exclude_unset=True) for each, table in own.items() if table is not None}
+        overrides = {each: table for each, table in overrides.items() if table}
+        return settings | ({"experiments": overrides} if overrides else {})
 
 
 def load_config(path: Path) -> Config:
@@ -231,7 +204,8 @@ def _mistakes(error: ValidationError) -> list[str]:
     for details in error.errors(include_url=False):
         loc = [str(key) for key in details["loc"]]
         # deeper than the key, pydantic names the members of a union
-        wrong.setdefault(tuple(loc[: 3 if loc[0] == "experiments" else 2]), []).append(details)
+        depth = 2 if loc[0] != "experiments" else 4 if len(loc) > 3 and loc[2] in _OWN_TABLES else 3
+        wrong.setdefault(tuple(loc[:depth]), []).append(details)
     return [_mistake(keys, found) for keys, found in wrong.items()]
 
 

@@ -40,7 +40,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
 """The modules that each extra brings; the core has what it takes to run cases and to serve a fleet."""
 
 
-_FIRST = {"local": 0}
+_FIRST = {"local": 0, "hatchet": 1}
 """What needs nothing is named first; an installer sorts the names."""
 
 
@@ -113,4 +113,4 @@ def entry_point_names(group: str) -> list[str]:
 @cache
 def _own(group: str) -> dict[str, EntryPoint]:
     points = [point for point in distribution(DISTRIBUTION).entry_points if point.group == group]
-    return {point.name: point for point in sorted(points, key=lambda point: _FIRST.get(point.name, 1))}
+    return {point.name: point for point in sorted(points, key=lambda point: _FIRST.get(point.name, 2))}

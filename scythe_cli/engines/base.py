@@ -31,6 +31,7 @@ from scythe_cli.executor.limits import Limits, StopSignal
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.run.final.gather import GatherResult
 from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.records import QueueRecord
 from scythe_cli.storage.base import Storage
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from scythe_cli.run.ledger import LedgerWriter
     from scythe_cli.run.manifest import RecursionRecord
 
-__all__ = ["CANCEL_GRACE_S", "Engine", "Execution", "Job", "Priority", "Submitted"]
+__all__ = ["CANCEL_GRACE_S", "Engine", "EngineCheck", "Execution", "Job", "Priority", "Submitted", "with_attempts"]
 
 Priority = Literal["low", "normal", "high"]
 
@@ -102,12 +103,12 @@ class Job:
         from scythe_cli.run.specs_file import SpecFile
 
         with SpecFile.open(self.storage, self.run) as specs:
-            yield _with_attempts(specs.batches(), None) if self.todo is None else self._chosen(specs)
+            yield with_attempts(specs.batches(), None) if self.todo is None else self._chosen(specs)
 
     def _chosen(self, specs: Any) -> Iterator[pa.RecordBatch]:
         assert self.todo is not None
         wanted = self.todo.column("sort_index").combine_chunks()
-        return _with_attempts(specs.batches(wanted), self.todo)
+        return with_attempts(specs.batches(wanted), self.todo)
 
     @property
     def code_mark(self) -> str | None:
@@ -154,7 +155,8 @@ class Job:
         return Executor(target, context, limits, workers=self.workers)
 
 
-def _with_attempts(batches: Iterator[pa.RecordBatch], todo: pa.Table | None) -> Iterator[pa.RecordBatch]:
+def with_attempts(batches: Iterator[pa.RecordBatch], todo: pa.Table | None) -> Iterator[pa.RecordBatch]:
+    """Add to rows of `specs.pq` the number of their next attempt; `todo` as in `Job`."""
     from scythe_cli.executor.protocol import ATTEMPT  # on use, as all that runs specs
 
     first = pa.array([1], pa.int32())
@@ -181,12 +183,34 @@ class Execution:
     gathered: GatherResult | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class EngineCheck:
+    """One thing that an engine has tried out.
+
+    Attributes:
+        name: What was tried.
+        ok: Whether it works.
+        detail: What was seen.
+        remedy: What to do when it does not work.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str | None = None
+
+
 class Submitted(Protocol):
     """A job that an engine works on by itself."""
 
     @property
     def workflow_run_id(self) -> str:
         """The id of the execution, as the engine's own tools show it."""
+        ...
+
+    @property
+    def look(self) -> str | None:
+        """A command of the engine's own that shows the execution; None where there is none."""
         ...
 
     def wait(
@@ -253,6 +277,23 @@ class Engine(ABC):
         """
         return None
 
+    def examine(self, storage: Storage) -> list[EngineCheck]:
+        """Try out what `check` does not, since it takes longer: what `scythe doctor` asks as well.
+
+        Args:
+            storage: Where runs are kept.
+
+        Raises:
+            EngineError: If it cannot be tried out.
+        """
+        del storage
+        return []
+
+    def for_experiment(self, name: str) -> Engine:
+        """The engine with the settings of one experiment, where experiments may have their own."""
+        del name
+        return self
+
     def prepare(self) -> None:  # noqa: B027 - most engines have nothing to load
         """Load what `check` and `submit` will need; called beside the reading of a large file."""
 
@@ -293,6 +334,15 @@ class Engine(ABC):
             EngineError: If the engine cannot be asked.
         """
         del experiment
+        return None
+
+    def queue(self, storage: Storage, run: RunLayout) -> QueueRecord | None:
+        """What of a run is in the queue of the engine; None for an engine that has none to show.
+
+        Raises:
+            EngineError: If the engine cannot be asked.
+        """
+        del storage, run
         return None
 
     def fleet(

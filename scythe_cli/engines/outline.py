@@ -18,6 +18,8 @@ class Outline:
         tasks: Tasks in the engine's queue; None for an engine without.
         rows_per_task: The most specs of one task.
         parts: Parts of the ledger.
+        cores_per_task: Cores of one task, where the engine reserves them.
+        tasks_at_once: Tasks that may run at the same time, where the engine limits them.
     """
 
     workers: int | None = None
@@ -25,6 +27,8 @@ class Outline:
     tasks: int | None = None
     rows_per_task: int | None = None
     parts: int | None = None
+    cores_per_task: int | None = None
+    tasks_at_once: int | None = None
 
 
 def local_outline(n: int, workers: int, spec_s: float | None) -> Outline:

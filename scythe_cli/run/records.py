@@ -10,7 +10,7 @@ from pydantic import Field
 from scythe_cli.core.records import Record, StateCounts
 from scythe_cli.core.states import State
 
-__all__ = ["ErrorGroup", "RunErrors", "RunRecord", "RunState", "RunStatus", "RunningSpec", "SpecError"]
+__all__ = ["ErrorGroup", "QueueRecord", "RunErrors", "RunRecord", "RunState", "RunStatus", "RunningSpec", "SpecError"]
 
 
 RunState = Literal["succeeded", "failed", "cancelled", "stopped", "running", "unknown"]
@@ -109,6 +109,22 @@ class RunningSpec(Record):
     elapsed_s: float = Field(description="how long it has been running")
 
 
+class QueueRecord(Record):
+    """What of a run is in the queue of a scheduler."""
+
+    jobs: list[str] = Field(description="the ids of the jobs, as the scheduler's own tools know them")
+    queued: int = Field(description="tasks that wait")
+    running: int = Field(description="tasks that run")
+    done: int = Field(description="tasks of the last submission that have ended")
+    closing: bool = Field(default=False, description="whether the job that gathers waits or runs")
+    reasons: list[str] = Field(default=[], description="why tasks wait, in plain words, the most frequent first")
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing more will happen by itself."""
+        return not (self.queued or self.running or self.closing)
+
+
 class RunStatus(Record):
     """How far a run is."""
 
@@ -130,6 +146,10 @@ class RunStatus(Record):
     last_outcome_at: datetime | None
     workers: list[str] | None = Field(
         default=None, description="workers of a fleet that serve the experiment; None when nobody was asked"
+    )
+    queue: QueueRecord | None = Field(
+        default=None,
+        description="what of it is in the queue of a scheduler; None where there is none, or none was asked",
     )
     at_work: str | None = Field(
         default=None, description="the process that is at work on it, as its lease tells; None on a fleet"

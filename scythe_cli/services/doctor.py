@@ -42,8 +42,8 @@ def diagnose(config: Path | None = None, storage: str | None = None, engine: str
     checks += _experiments(project)
     checks += _storage(project)
     checks.append(_cores(project))
-    checks.append(_engine(project))
-    return [*checks, *_workers(project)] if checks[-1].ok else checks
+    checks += (engine := _engine(project))
+    return [*checks, *_workers(project)] if all(check.ok for check in engine) else checks
 
 
 def _versions() -> DoctorCheck:
@@ -147,14 +147,28 @@ def _cores(project: Project) -> DoctorCheck:
     return DoctorCheck(name="cores", ok=True, detail=f"{detail} ({', '.join(own)} set)" if own else detail)
 
 
-def _engine(project: Project) -> DoctorCheck:
+def _engine(project: Project) -> list[DoctorCheck]:
     try:
         known = project.engine.check()
+        examined = project.engine.examine(project.storage)
     except ScytheError as error:
-        return _failed("engine", error)
+        return [_failed("engine", error)]
     workers = project.workers
     processes = "1 process" if workers == 1 else f"{workers} processes"
-    return DoctorCheck(name="engine", ok=True, detail=known or f"{project.engine_name}, {processes}")
+    first = DoctorCheck(name="engine", ok=True, detail=known or f"{project.engine_name}, {processes}")
+    return [
+        first,
+        *(
+            DoctorCheck(
+                name=f"engine: {check.name}",
+                ok=check.ok,
+                detail=check.detail,
+                remedy=None if check.ok else check.remedy,
+                exit_code=0 if check.ok else 4,
+            )
+            for check in examined
+        ),
+    ]
 
 
 def _workers(project: Project) -> list[DoctorCheck]:

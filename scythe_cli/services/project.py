@@ -47,7 +47,7 @@ def open_project(
     Args:
         config: The configuration file; looked for from `start` upwards unless given.
         storage: A folder or s3://bucket/prefix, instead of what the environment or the file says.
-        engine: `local`, `hatchet` or another that is installed, instead of what the environment or the file says.
+        engine: `local`, `hatchet`, `slurm` or another by its name, instead of what the environment or the file says.
         start: Where the search begins; the working directory unless given.
 
     Returns:

@@ -89,6 +89,7 @@ class SubmitResult(Record):
     uri: str
     engine: str
     workflow_run_id: str = Field(description="of the run's root, as the engine's dashboard shows it")
+    look: str | None = Field(default=None, description="a command of the engine's own that shows it")
     n_specs: int
     notices: list[str] = Field(default=[])
 

@@ -160,6 +160,7 @@ SETUPS: dict[str, Setup] = {
     "ci.md": heating_with_runs,
     "following-runs.md": heating_with_runs,
     "notebooks.md": heating,
+    "slurm.md": heating,
 }
 """By the name of the page; others begin in an empty folder."""
 

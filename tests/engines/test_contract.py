@@ -88,12 +88,18 @@ def test_a_table_of_an_engine_that_is_not_installed_is_a_mistake(tmp_path: Path)
 
 
 def test_names_of_engines() -> None:
-    assert entry_point_names(ENGINES) == ["local", "hatchet"]
+    assert entry_point_names(ENGINES) == ["local", "hatchet", "slurm"]
     assert check_engine_name("local") == "local"
     with pytest.raises(UsageError, match="there is no engine 'dask'") as caught:
         check_engine_name("dask")
-    assert caught.value.hint == "Engines are local and hatchet."
-    assert [needs_lease(name) for name in ("local", "hatchet", "dask", None)] == [True, False, False, False]
+    assert caught.value.hint == "Engines are local, hatchet and slurm."
+    assert [needs_lease(name) for name in ("local", "hatchet", "slurm", "dask", None)] == [
+        True,
+        False,
+        False,
+        False,
+        False,
+    ]
 
 
 @pytest.mark.parametrize(

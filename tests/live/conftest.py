@@ -9,6 +9,7 @@ import pytest
 
 from tests.hatchet_servers import HatchetServers, hatchet_servers, missing_servers
 from tests.live.fleet import MODULE, LiveProject
+from tests.slurm_cluster import SlurmCluster, missing_slurm, slurm_cluster
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -60,3 +61,21 @@ def live(hatchet_env: HatchetServers, tmp_path: Path) -> Generator[LiveProject]:
     yield project
     for worker in project.workers:
         worker.kill()
+
+
+@pytest.fixture(scope="session")
+def a_cluster() -> Generator[SlurmCluster]:
+    """A real Slurm, for the whole session."""
+    reason = missing_slurm()
+    if reason:
+        pytest.skip(reason)
+    with slurm_cluster() as running:
+        yield running
+
+
+@pytest.fixture
+def cluster(a_cluster: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> SlurmCluster:
+    """The same, for the commands that a test runs."""
+    for name, value in a_cluster.env.items():
+        monkeypatch.setenv(name, value)
+    return a_cluster

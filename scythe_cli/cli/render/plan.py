@@ -31,8 +31,8 @@ def plan_lines(plan: AllocationPlan) -> list[RenderableType]:
     uploads = f"{plural(plan.input_files, 'file')}, {format_size(plan.input_bytes)}" if plan.input_files else "none"
     is_fleet = plan.workers is None
     each = plural(plan.rows_per_task or 1, "row")
-    nodes = plural(plan.nodes or 1, "node")
-    tasks = _UNKNOWN if plan.tasks is None else f"about {plan.tasks:,}, at most {each} each, from {nodes}"
+    nodes = f", from {plural(plan.nodes or 1, 'node')}" if plan.cores_per_task is None else ""
+    tasks = _UNKNOWN if plan.tasks is None else f"about {plan.tasks:,}, at most {each} each{nodes}"
     pairs: list[tuple[str, str | None]] = [
         ("file", plan.file),
         ("specs", f"{plan.n_specs:,}{f' ({less})' if less else ''}"),
@@ -40,9 +40,11 @@ def plan_lines(plan: AllocationPlan) -> list[RenderableType]:
         ("uploads", uploads),
         ("engine", plan.engine if plan.workers is None else f"{plan.engine}, {_processes(plan.workers)}"),
         ("tasks", tasks if is_fleet else None),
+        ("cores", _cores(plan)),
         ("parts", _UNKNOWN if plan.parts is None else f"about {plan.parts:,}"),
         ("one spec", _one_spec(plan)),
         ("all specs", _UNKNOWN if plan.work_s is None else f"{format_duration(plan.work_s)} one after the other"),
+        ("core hours", None if plan.cores_per_task is None or plan.work_s is None else _core_hours(plan)),
         ("expected", _UNKNOWN if plan.expected_s is None else f"about {format_duration(plan.expected_s)}"),
     ]
     lines: list[RenderableType] = [title, facts(pairs)]
@@ -55,6 +57,19 @@ def plan_lines(plan: AllocationPlan) -> list[RenderableType]:
 
 def _processes(n: int) -> str:
     return "1 process" if n == 1 else f"{n:,} processes"
+
+
+def _cores(plan: AllocationPlan) -> str | None:
+    """The cores that a scheduler reserves; None for an engine without one."""
+    if plan.cores_per_task is None:
+        return None
+    each = f"{plan.cores_per_task:,} each"
+    return each if plan.tasks_at_once is None else f"{plan.cores_per_task * plan.tasks_at_once:,} at once, {each}"
+
+
+def _core_hours(plan: AllocationPlan) -> str:
+    hours = (plan.work_s or 0.0) / 3600
+    return f"about {hours:,.1f}" if hours >= 0.1 else "less than 0.1"
 
 
 def _one_spec(plan: AllocationPlan) -> str:

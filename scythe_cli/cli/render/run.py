@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from scythe_cli.core.records import StateCounts
-    from scythe_cli.run.records import ErrorGroup, RunningSpec, RunStatus, SpecError
+    from scythe_cli.run.records import ErrorGroup, QueueRecord, RunningSpec, RunStatus, SpecError
     from scythe_cli.services.records import AllocateResult, SubmitResult
     from scythe_cli.services.runs.verify import VerifyResult
 
@@ -26,6 +26,7 @@ __all__ = [
     "error_groups",
     "failure_line",
     "progress_bar",
+    "queue_line",
     "result_lines",
     "running_line",
     "spec_error",
@@ -96,6 +97,17 @@ def running_line(running: Sequence[RunningSpec]) -> str:
     """The specs that have been running for long: `row 17 for 12 s, row 18 for 3 s and 2 more`."""
     shown = ", ".join(f"row {spec.sort_index} for {format_duration(spec.elapsed_s)}" for spec in running[:3])
     return shown + (f" and {len(running) - 3:,} more" if len(running) > 3 else "")
+
+
+def queue_line(queue: QueueRecord) -> str:
+    """The tasks in a queue: `3 queued (waiting for free nodes), 8 running, 5 done`."""
+    why = f" ({queue.reasons[0]})" if queue.queued and queue.reasons else ""
+    parts = [f"{queue.queued:,} queued{why}"] if queue.queued else []
+    parts += [f"{queue.running:,} running"] if queue.running else []
+    parts += [f"{queue.done:,} done"] if queue.done else []
+    if queue.closing and not (queue.queued or queue.running):
+        parts.append("the closing job is queued or running")
+    return ", ".join(parts) or "none"
 
 
 def progress_bar(counts: StateCounts, width: int) -> Text:
@@ -179,6 +191,8 @@ def status_lines(status: RunStatus) -> list[RenderableType]:
                 ("at work", status.at_work),
                 ("running", running_line(status.running) if status.running else None),
                 ("workers", ", ".join(status.workers) if status.workers else None),
+                ("tasks", queue_line(status.queue) if status.queue else None),
+                ("jobs", ", ".join(status.queue.jobs) if status.queue else None),
                 ("tables", ", ".join(status.tables) if status.tables else "not yet"),
                 ("engine", status.engine),
                 ("folder", place(status.uri)),
@@ -232,7 +246,7 @@ def submitted_lines(submitted: SubmitResult) -> list[RenderableType]:
             ]
         ),
         "",
-        "Next: scythe status",
+        f"Next: scythe status, or {submitted.look}" if submitted.look else "Next: scythe status",
     ]
 
 

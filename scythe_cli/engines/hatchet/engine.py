@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from scythe_cli.core.progress import ProgressCallback
 from scythe_cli.engines.base import CANCEL_GRACE_S, Engine, Execution, Job, Priority
-from scythe_cli.engines.hatchet.cancellation import write_cancelled
+from scythe_cli.engines.cancelled import write_cancelled
 from scythe_cli.engines.hatchet.connection import client_of, get_hatchet
 from scythe_cli.engines.hatchet.embedded import worker_beside
 from scythe_cli.engines.hatchet.routing import (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from scythe_cli.core.progress import PhaseCallback, ProgressCallback
 from scythe_cli.core.records import StateCounts
 from scythe_cli.engines.base import Execution, Job
-from scythe_cli.engines.hatchet.follow import Follower
+from scythe_cli.engines.follow import Follower
 from scythe_cli.engines.hatchet.routing import place_of, run_key, unserved
 from scythe_cli.errors import EngineError, WaitTimeoutError
 from scythe_cli.executor.limits import StopSignal
@@ -49,6 +49,11 @@ class HatchetRunRef:
     run: RunPointer
     connection: Connection = field(repr=False)
     embedded: bool = False
+
+    @property
+    def look(self) -> None:
+        """A command that shows it; Hatchet has a dashboard instead."""
+        return None
 
     def wait(
         self,

@@ -16,7 +16,7 @@ from scythe_cli.run.outcomes.error_groups import groups_of_run
 from scythe_cli.services.records import AllocateResult
 from scythe_cli.storage.base import Storage
 
-__all__ = ["at_work", "conclude", "how_to_go_on", "run_job"]
+__all__ = ["at_work", "conclude", "how_to_go_on", "left_alone", "resumable", "run_job"]
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def run_job(
         StoppedError: If it is interrupted and `stop` does not take care of that.
     """
     started = datetime.now(UTC)
-    with _resumable(job.run):
+    with resumable(job.run):
         execution = Execution()
         if job.todo is None or job.todo.num_rows:
             execution = engine.execute(job, stop=stop or StopSignal(), progress=progress)
@@ -115,7 +115,7 @@ def how_to_go_on(experiment_id: str) -> str:
 
 
 @contextmanager
-def _resumable(run: RunLayout) -> Generator[None]:
+def resumable(run: RunLayout) -> Generator[None]:
     """Tell with every error how the run goes on."""
     how = f"Finished cases are kept: `scythe retry {run.experiment_id}` resumes it."
     try:

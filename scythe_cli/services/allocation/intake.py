@@ -23,6 +23,7 @@ from scythe_cli.run.design_record import DesignRecord
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.manifest import RecursionRecord
 from scythe_cli.sampling.reading import Helpers, ReadOptions, SamplingTable, read_design, read_raw, read_sampling_file
+from scythe_cli.services.allocation.execution import resumable
 from scythe_cli.services.allocation.functions import function_experiment
 from scythe_cli.services.allocation.options import AllocateOptions
 from scythe_cli.services.allocation.submission import AllocationRequest, Submission, check_inputs, execute, submit
@@ -212,9 +213,11 @@ def submit_cases(project: ConfiguredProject, file: str | Path, options: Allocate
     cases = _cases_of(project, file, options)
     submission, notices = _submitted(project, cases, options)
     job = submission.job
-    workflow_run_id = job.workflow_run_id
+    workflow_run_id, look = job.workflow_run_id, None
     if job.n_rows:
-        workflow_run_id = submit_job(job, project.engine).workflow_run_id
+        with resumable(job.run):
+            submitted = submit_job(job, project.engine).submitted
+        workflow_run_id, look = submitted.workflow_run_id, submitted.look
     else:
         gather(job.storage, job.run)  # everything was taken over
     return SubmitResult(
@@ -225,6 +228,7 @@ def submit_cases(project: ConfiguredProject, file: str | Path, options: Allocate
         uri=submission.uri,
         engine=project.engine_name,
         workflow_run_id=workflow_run_id,
+        look=look,
         n_specs=job.n_specs,
         notices=[*notices, *submission.left.notices],
     )
@@ -236,7 +240,7 @@ def _submitted(
     """Claim a run and write its folder, once the engine is known to be there; and what there is to tell of the file."""
     chosen = options.with_seed()
     request = cases.request(project, chosen)
-    project.engine.check()
+    project.engine.for_experiment(cases.name).check()
     design, notices = cases.design()
     if chosen is not options:
         notices.append(f"the seed is {chosen.seed}; --seed {chosen.seed} gives the same random numbers again")

@@ -20,13 +20,13 @@ from scythe_cli.core.records import Record, StateCounts
 from scythe_cli.core.states import State
 from scythe_cli.engines.local import LocalEngine
 from scythe_cli.engines.outline import Outline
-from scythe_cli.errors import ScytheError, StorageError, UsageError
+from scythe_cli.errors import UsageError
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.spec_rows import NOT_INPUT
 from scythe_cli.run.input_files import ArtifactPlan
 from scythe_cli.run.ledger import Ledger
-from scythe_cli.run.versions import list_runs, list_versions
+from scythe_cli.run.outcomes.durations import Durations, durations_of, earlier_durations
 from scythe_cli.services.allocation.submission import (
     AllocationRequest,
     check_inputs,
@@ -36,24 +36,9 @@ from scythe_cli.services.allocation.submission import (
 )
 from scythe_cli.services.reuse.duplicates import find_duplicates
 from scythe_cli.services.reuse.savings import Savings, version_ahead
-from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage
 
 __all__ = ["AllocationPlan", "Durations", "Pilot", "PilotFailure", "plan_allocation"]
-
-
-_RUNS_LOOKED_AT = 5
-_ENOUGH_OUTCOMES = 1_000
-
-
-class Durations(Record):
-    """How long specs took that were run."""
-
-    source: str = Field(description="'pilot', or the earlier run or runs")
-    n: int = Field(description="how many specs")
-    mean_s: float
-    median_s: float
-    max_s: float
 
 
 class PilotFailure(Record):
@@ -93,6 +78,8 @@ class AllocationPlan(Record):
     nodes: int | None = Field(default=None, description="nodes of scatter/gather; None with the local engine")
     tasks: int | None = Field(default=None, description="tasks of a fleet, about; None where there are none")
     rows_per_task: int | None = Field(default=None, description="rows in most tasks")
+    cores_per_task: int | None = Field(default=None, description="cores of one task, where they are reserved")
+    tasks_at_once: int | None = Field(default=None, description="tasks that may run at the same time")
     parts: int | None = Field(description="files that outcomes would be kept in, about")
     durations: Durations | None = Field(description="what the times below are based on")
     work_s: float | None = Field(description="time that all specs take together, one after the other")
@@ -135,7 +122,7 @@ def plan_allocation(
     if n_same and savings.duplicates is None:
         notices.append(f"{n_same:,} rows are the same as an earlier one; --dedupe runs them only once")
     tried, durations = _run_pilot(request, savings, pilot, pilot_seed, stop, progress)
-    durations = durations or _earlier_durations(request.storage, request.folder)
+    durations = durations or earlier_durations(request.storage, request.folder)
     n = savings.n_to_run
     outline, work_s, expected_s = _expected(request, n, None if durations is None else durations.mean_s)
     return AllocationPlan(
@@ -161,7 +148,7 @@ def plan_allocation(
 
 def _expected(request: AllocationRequest, n: int, spec_s: float | None) -> tuple[Outline, float | None, float | None]:
     """The pieces of a run, the time that its specs take together, and that from start to end; None: not known."""
-    outline = request.engine.outline(
+    outline = request.engine.for_experiment(request.experiment.name).outline(
         n,
         workers=request.workers,
         recursion=request.recursion,
@@ -169,6 +156,9 @@ def _expected(request: AllocationRequest, n: int, spec_s: float | None) -> tuple
         spec_s=spec_s,
     )
     work_s = None if spec_s is None else spec_s * n
+    if work_s is not None and outline.cores_per_task and outline.tasks_at_once:
+        cores = min(outline.cores_per_task * outline.tasks_at_once, n)
+        return outline, work_s, work_s / max(1, cores)
     if work_s is None or outline.workers is None:
         return outline, work_s, None
     return outline, work_s, work_s / max(1, min(outline.workers, n))
@@ -218,7 +208,7 @@ def _run_pilot(
         submission = submit(trial)
         result = execute(submission, trial.engine, stop=stop, progress=progress)
         with Ledger.open(storage, submission.job.run) as ledger:
-            durations = _durations(ledger.outcomes(), "pilot")
+            durations = durations_of(ledger.outcomes(), "pilot")
     failures = [
         PilotFailure(
             state=group.state,
@@ -244,50 +234,3 @@ def _rows_to_run(savings: Savings) -> np.ndarray[Any, np.dtype[np.int64]]:
     if savings.reusable is not None:
         rows[savings.reusable.matches["sort_index"].to_numpy()] = False
     return np.flatnonzero(rows)
-
-
-def _durations(outcomes: pl.DataFrame, source: str) -> Durations | None:
-    """Times of a ledger's outcomes: all attempts of a spec together, and only of what was run there."""
-    ran = outcomes.filter(
-        pl.col("duration_s").is_not_null()
-        & pl.col("started_at").is_not_null()
-        & (pl.col("state") != State.CANCELLED.value)
-    )
-    per_spec = ran.group_by("sort_index").agg(pl.col("duration_s").sum())["duration_s"]
-    if not len(per_spec):
-        return None
-    values = per_spec.to_numpy()
-    return Durations(
-        source=source,
-        n=len(values),
-        mean_s=float(values.mean()),
-        median_s=float(np.median(values)),
-        max_s=float(values.max()),
-    )
-
-
-def _earlier_durations(storage: Storage, folder: str) -> Durations | None:
-    """Times of the newest runs of an experiment, as many as it takes to know enough."""
-    try:
-        runs = [run for version in list_versions(storage, folder) for run in list_runs(storage, folder, version)]
-    except StorageError:
-        return None
-    runs.sort(key=lambda run: (run.timestamp, run.version), reverse=True)
-    frames: list[pl.DataFrame] = []
-    used: list[str] = []
-    for run in runs[:_RUNS_LOOKED_AT]:
-        try:
-            with Ledger.open(storage, run) as ledger:
-                outcomes = ledger.outcomes()
-        except ScytheError:
-            continue
-        if _durations(outcomes, "") is None:
-            continue
-        # specs of several runs have the same numbers
-        frames.append(outcomes.with_columns(pl.col("sort_index") + len(used) * 2**40))
-        used.append(run.experiment_id)
-        if sum(frame.height for frame in frames) >= _ENOUGH_OUTCOMES:
-            break
-    if not frames:
-        return None
-    return _durations(pl.concat(frames), used[0] if len(used) == 1 else f"{len(used)} earlier runs")

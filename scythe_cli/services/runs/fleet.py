@@ -76,7 +76,20 @@ def with_workers(status: RunStatus, run: Run, engine: Engine) -> RunStatus:
         The status with `workers`, and with a notice when none can work on it or the engine cannot be asked.
     """
     manifest = run.manifest
-    if manifest is None or status.counts is None or not status.counts.pending:
+    if manifest is None or status.counts is None:
+        return status
+    if not status.counts.pending and status.gathered:
+        return status
+    try:
+        queue = engine.queue(run.storage, run.layout)
+    except EngineError as error:
+        notice = f"cannot tell what is in the queue: {error.message}"
+        return status.model_copy(update={"notice": status.notice or notice})
+    if queue is not None:
+        notice = f"no job of it is in the queue; `scythe retry {run.experiment_id}` resumes it"
+        notice = status.notice or (notice if queue.is_empty else None)
+        return status.model_copy(update={"queue": queue, "notice": notice})
+    if not status.counts.pending:
         return status
     try:
         workers = engine.workers(manifest.experiment_name)

@@ -43,7 +43,12 @@ def is_over(status: RunStatus) -> bool:
 
 
 def is_idle(status: RunStatus) -> bool:
-    """Whether no process is at work on a run of this or another machine; on a fleet there is no such process."""
+    """Whether nothing will happen by itself: no process is at work on a run, or no job of it is in a queue.
+
+    Of a fleet that is not known: a worker may start at any time.
+    """
+    if status.queue is not None:
+        return status.queue.is_empty
     return needs_lease(status.engine) and status.at_work is None
 
 
@@ -219,7 +224,9 @@ class RunWatch:
             asked = with_workers(status.model_copy(update={"notice": None}), self.run, self.engine)
             self._workers = now, asked
         said = self._workers[1]
-        return status.model_copy(update={"workers": said.workers, "notice": status.notice or said.notice})
+        return status.model_copy(
+            update={"workers": said.workers, "queue": said.queue, "notice": status.notice or said.notice}
+        )
 
     def _is_idle(self, status: RunStatus) -> bool:
         manifest = self.run.manifest

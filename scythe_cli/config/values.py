@@ -1,0 +1,50 @@
+"""Values of the configuration that people write as text, and what all of its tables have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+
+from scythe_cli.core.quantities import parse_duration, parse_size
+
+__all__ = ["ConfigDuration", "ConfigSize", "Section"]
+
+
+_T = TypeVar("_T")
+
+
+def _duration(value: Any) -> timedelta:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float, timedelta)):
+        raise ValueError("write it like '90s', '10m' or '1h30m'")
+    return _parsed(parse_duration, value)
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise ValueError("write it like '500MB' or '4GB'")
+    return _parsed(parse_size, value)
+
+
+def _parsed(parse: Callable[[Any], _T], value: Any) -> _T:
+    try:
+        return parse(value)
+    except ValueError as error:
+        # the value is shown already
+        raise ValueError(str(error).replace(repr(value), "it", 1)) from None
+
+
+def _seconds(value: timedelta) -> float:
+    return value.total_seconds()
+
+
+ConfigDuration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(_seconds, when_used="json")]
+ConfigSize = Annotated[int, BeforeValidator(_size)]
+
+
+class Section(BaseModel):
+    """A table."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
