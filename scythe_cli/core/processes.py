@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-__all__ = ["address_space", "discard_output", "is_alive", "leave_terminal", "machine", "start_of"]
+__all__ = ["address_space", "discard_output", "is_alive", "leave_terminal", "machine", "start_of", "user_and_host"]
 
 
 # elsewhere the start is computed from the time of boot, which moves a little when the clock is set
@@ -30,6 +30,18 @@ def machine() -> str:
             parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
             parts.append(os.readlink("/proc/self/ns/pid"))  # noqa: PTH115 - the link leads to no path
     return " ".join(parts)
+
+
+@cache
+def user_and_host() -> tuple[str, str]:
+    """Whose process this is, and where it runs."""
+    from getpass import getuser
+
+    try:
+        user = getuser()
+    except (OSError, KeyError):  # a container may have no name for its user
+        user = str(os.getuid())
+    return user, socket.gethostname()
 
 
 def address_space() -> int | None:

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from scythe_cli.core.processes import user_and_host
 from scythe_cli.core.text import redact_text
 from scythe_cli.errors import StorageError, first_line
 from scythe_cli.run.design_record import DesignRecord
@@ -70,6 +71,8 @@ class Provenance(BaseModel):
     git_dirty: bool | None = None
     python: str = ""
     platform: str = ""
+    user: str | None = None
+    host: str | None = None
     command: str = ""
     packages: dict[str, str] = {}
 
@@ -315,11 +318,14 @@ def read_verification(storage: Storage, run: RunLayout) -> Verification | None:
 def provenance(folder: Path) -> Provenance:
     """Describe this process and the git checkout of a folder."""
     commit, dirty = _git_state(folder)
+    user, host = user_and_host()
     return Provenance(
         git_commit=commit,
         git_dirty=dirty,
         python=platform.python_version(),
         platform=platform.platform(),
+        user=user,
+        host=host,
         command=_command(),
         packages=_packages(),
     )

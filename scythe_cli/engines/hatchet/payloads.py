@@ -10,6 +10,7 @@ from typing import Any, get_args
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
+from scythe_cli.core.processes import user_and_host
 from scythe_cli.core.recursion import RecursionMap
 from scythe_cli.core.states import RetryOn
 from scythe_cli.core.text import redact_uri
@@ -18,7 +19,6 @@ from scythe_cli.engines.hatchet.routing import (
     code_fingerprint,
     run_key,
     schema_fingerprint,
-    user_and_host,
 )
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.run.layout import RunLayout

@@ -16,15 +16,14 @@ import hashlib
 import inspect
 import os
 import platform
-import socket
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
-from getpass import getuser
 from pathlib import Path, PurePath
 from typing import Any
 
+from scythe_cli.core.processes import user_and_host
 from scythe_cli.core.records import FleetWorker, WorkerCode
 from scythe_cli.executor.code import code_of
 from scythe_cli.model.columns import input_columns, outcome_schema, schema_of
@@ -47,7 +46,6 @@ __all__ = [
     "schema_fingerprint",
     "told_worker",
     "unserved",
-    "user_and_host",
 ]
 
 
@@ -181,16 +179,6 @@ def labels_of(
 def _newest(code: Mapping[str, str], root: Path | None) -> str | None:
     times = [path.stat().st_mtime for name in code if (path := (root or Path.cwd()) / name).is_file()]
     return datetime.fromtimestamp(max(times), UTC).strftime("%Y-%m-%dT%H:%M") if times else None
-
-
-@lru_cache(maxsize=1)
-def user_and_host() -> tuple[str, str]:
-    """Whose process this is, and where it runs."""
-    try:
-        user = getuser()
-    except (OSError, KeyError):  # a container may have no name for its user
-        user = str(os.getuid())
-    return user, socket.gethostname()
 
 
 def place_of(location: str) -> str:

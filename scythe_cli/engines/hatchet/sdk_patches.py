@@ -220,7 +220,7 @@ async def _compare_for_ever(process: Any, reports: Reports) -> None:
         looked_s = time.monotonic()
         try:
             listed = await asyncio.to_thread(_running_on, process.client, process.listener.worker_id)
-        except (OpenApiException, OSError):
+        except (OpenApiException, OSError, ValueError):
             reports.had_trouble()
             continue
         again, strange = reports.compare(listed)
