@@ -21,7 +21,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 UV = ROOT / "scripts" / "uv"
-RUNNERS = ("hypothesis", "jsonschema", "moto", "pytest", "pytest-asyncio", "pytest-randomly", "pytest-xdist")
+RUNNERS = (
+    "hypothesis",
+    "import-linter",
+    "jsonschema",
+    "moto",
+    "pytest",
+    "pytest-asyncio",
+    "pytest-randomly",
+    "pytest-xdist",
+)
 """What the tests themselves need; type checkers and linters look at no installed version."""
 
 

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -50,15 +51,22 @@ def draw_points(design: str, n: int, d: int, seed: int) -> Unit:
     if design == "random":
         return np.random.default_rng(seed).random((n, d))
     if design == "lhs":
-        return _inside(qmc.LatinHypercube(d, rng=seed).random(n))
+        return _inside(_seeded(qmc.LatinHypercube, d, seed).random(n))
     dimensions = 2 * d if design == "saltelli" else d
     if dimensions > _MAX_SOBOL_DIMENSIONS:
         raise UsageError(f"{d:,} fields vary, more than a Sobol sequence has dimensions for ({design})")
     with warnings.catch_warnings():
         # told by the caller, in its own words
         warnings.filterwarnings("ignore", message="The balance properties of Sobol", category=UserWarning)
-        points = _inside(qmc.Sobol(dimensions, scramble=True, rng=seed).random(n))
+        points = _inside(_seeded(qmc.Sobol, dimensions, seed).random(n))
     return points if design == "sobol" else _blocks(points[:, :d], points[:, d:])
+
+
+def _seeded(sequence: Any, d: int, seed: int) -> Any:
+    try:
+        return sequence(d, scramble=True, rng=seed)
+    except TypeError:  # as it was called before SciPy 1.15; the points are the same
+        return sequence(d, scramble=True, seed=seed)
 
 
 def _inside(points: Unit) -> Unit:

@@ -127,6 +127,11 @@ def test_extras_bring_what_the_code_says() -> None:
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    from scythe_cli.analysis.plots import rendering
+    from scythe_cli.compat import buckets
+
+    for kept in (rendering._libraries, buckets.client):  # what an earlier test has had made
+        kept.cache_clear()
     for name in [module, *(name for name in sys.modules if name.startswith(f"{module}."))]:
         monkeypatch.setitem(sys.modules, name, None)
 
@@ -219,9 +224,6 @@ def test_every_module_that_needs_an_extra_is_called() -> None:
 def test_what_is_missing_is_named_with_the_extra_that_brings_it(
     module: str, call: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from scythe_cli.compat.buckets import client
-
-    client.cache_clear()
     (extra,) = (name for name, modules in EXTRAS.items() if module in modules)
     hide(monkeypatch, module)
     with pytest.raises(MissingExtraError, match=f"needs {module.replace('_', '-')}, which is not installed") as raised:
