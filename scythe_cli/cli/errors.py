@@ -96,8 +96,8 @@ def _usage(error: TyperException, name: str) -> Failure:
 def _corrected(failure: Failure, arguments: Sequence[str]) -> str | None:
     """The hint, with the whole command line as it was meant where one word of it is to be another."""
     hint = failure.hint or ""
-    if failure.type == "EntrypointError" and not hint:
-        return "`scythe doctor` checks the set-up."
+    if failure.type == "EntrypointError" and "`scythe" not in hint:
+        return f"{hint} `scythe doctor` checks the set-up.".strip()
     several = _SEVERAL.match(failure.message)
     if several is not None:
         return f"Choose one: `{shlex.join(['scythe', *arguments, '-e', several[1]])}`."
