@@ -1,4 +1,4 @@
-"""What a notebook shows: records as small tables, and how far a run is.
+"""What a notebook shows: records as small tables, and the progress of a run.
 
 The HTML has no colours, scripts or resources of its own, so that it fits every theme; all text in it is escaped.
 IPython is never loaded from here: where there is a notebook, it is loaded already.

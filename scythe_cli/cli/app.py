@@ -15,9 +15,10 @@ import typer.main
 
 from scythe_cli.cli.errors import report
 from scythe_cli.cli.framework import HelpfulGroup, Options, group
-from scythe_cli.cli.output import close_stdout, prepare_streams
+from scythe_cli.cli.output import Output, close_stdout
+from scythe_cli.cli.plain import prepare_streams
 
-__all__ = ["COMMANDS", "QuickEnd", "ScytheGroup", "app", "main"]
+__all__ = ["COMMANDS", "SYNONYMS", "QuickEnd", "ScytheGroup", "app", "main", "spelled_out"]
 
 
 app: typer.Typer
@@ -41,6 +42,23 @@ COMMANDS = {
 }
 """The modules of this package with commands, and which; in the order of the help text. Each has its `app`."""
 
+SYNONYMS = {
+    "run": ("allocate",),
+    "submit": ("allocate",),
+    "check": ("validate",),
+    "resume": ("retry",),
+    "new": ("init",),
+    "list": ("runs",),
+    "ls": ("runs",),
+    "show": ("results", "show"),
+    "plot": ("results", "plot"),
+    "query": ("results", "query"),
+    "export": ("results", "export"),
+    "fetch": ("results", "fetch"),
+    "diff": ("results", "diff"),
+}
+"""Other words for commands; `help` is one for `--help`."""
+
 _WITH_VALUE = ("--config", "--storage")
 _YOUNG_OBJECTS = 200_000
 
@@ -62,6 +80,10 @@ class ScytheGroup(HelpfulGroup):
         args = list(sys.argv[1:] if args is None else args)
         options = Options.from_arguments(args)
         prepare_streams()
+        given, args = args, spelled_out(args)
+        if args != given and "help" not in given and not options.quiet:
+            word, spelled = _first_word(given), " ".join(SYNONYMS[_first_word(given) or "run"])
+            Output(as_json=options.json, quiet=False).note(f"`scythe {word}` is short for `scythe {spelled}`")
         try:
             returned = super().main(
                 args,
@@ -99,8 +121,8 @@ def _assembled(modules: Iterable[str]) -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
         help=(
-            "Run a Python function over every row of a sampling file, and get one tidy Parquet table back.\n\n"
-            "New here? `scythe init` writes a small project that runs."
+            "Run a Python function over every case of a sampling file, and get one tidy Parquet table back.\n\n"
+            "New here? `scythe init DIR` creates a small project that runs."
         ),
     )
     group(root)
@@ -127,18 +149,36 @@ def main() -> None:
         raise
 
 
-def _needed(arguments: Sequence[str]) -> Sequence[str]:
-    """The modules that a command line needs: that of its command, or all where it names none that there is."""
-    everything = tuple(COMMANDS)
-    if any(name.endswith("_COMPLETE") for name in os.environ):
-        return everything  # the shell asks what there is
+def _first_word(arguments: Sequence[str]) -> str | None:
+    """The name of the command on a command line, as it is written there."""
     words = iter(arguments)
     for word in words:
         if word in _WITH_VALUE:
             next(words, None)
         elif not word.startswith("-"):
-            return [module for module, commands in COMMANDS.items() if word in commands] or everything
-    return everything
+            return word
+    return None
+
+
+def spelled_out(arguments: Sequence[str]) -> list[str]:
+    """A command line with the names of commands in place of other words for them."""
+    arguments = list(arguments)
+    word = _first_word(arguments)
+    if word is None:
+        return arguments
+    at = arguments.index(word)
+    if word == "help":
+        return [*arguments[:at], *arguments[at + 1 :], "--help"]
+    return [*arguments[:at], *SYNONYMS.get(word, (word,)), *arguments[at + 1 :]]
+
+
+def _needed(arguments: Sequence[str]) -> Sequence[str]:
+    """The modules that a command line needs: that of its command, or all where it names none that there is."""
+    everything = tuple(COMMANDS)
+    if any(name.endswith("_COMPLETE") for name in os.environ):
+        return everything  # the shell asks what there is
+    word = _first_word(spelled_out(arguments))
+    return [module for module, commands in COMMANDS.items() if word in commands] or everything
 
 
 def _relax_collector() -> None:

@@ -44,7 +44,7 @@ __all__ = [
 ]
 
 
-_RUN_HELP = "latest, <experiment>, <experiment>/<version>, <experiment>/<version>/<timestamp>, or a beginning of it."
+_RUN_HELP = "latest, <experiment>, <experiment>/<version>, <experiment>/<version>/<timestamp>, or the start of one."
 
 # what a command works on
 
@@ -52,7 +52,7 @@ FileArgument = Annotated[
     str,
     typer.Argument(
         metavar="FILE",
-        help="The sampling file, one case per row: CSV, Parquet, Arrow, JSON Lines, Excel; a path, a URL, or - .",
+        help="The sampling file, one case per row: CSV, Parquet, Arrow, JSON Lines or Excel; a path, a URL, or - .",
     ),
 ]
 
@@ -63,7 +63,7 @@ IgnoreColumnsOption = Annotated[
     typer.Option(
         "--ignore-columns",
         metavar="NAMES",
-        help="Columns to leave out, with commas between; * stands for anything.",
+        help="Ignore these columns: names separated by commas; * matches anything.",
         rich_help_panel=_SAMPLING_FILE,
         show_default=False,
     ),
@@ -74,7 +74,7 @@ EncodingOption = Annotated[
     typer.Option(
         "--encoding",
         metavar="NAME",
-        help="How the text of the file is encoded, such as cp1252. Else UTF-8, or UTF-16 by its first bytes.",
+        help="The encoding of the file, such as cp1252 [default: detected, UTF-8 or UTF-16].",
         rich_help_panel=_SAMPLING_FILE,
         show_default=False,
     ),
@@ -82,9 +82,7 @@ EncodingOption = Annotated[
 
 UnitsRowOption = Annotated[
     bool,
-    typer.Option(
-        "--units-row", help="The row below the header holds units: leave it out.", rich_help_panel=_SAMPLING_FILE
-    ),
+    typer.Option("--units-row", help="Skip the row below the header: it holds units.", rich_help_panel=_SAMPLING_FILE),
 ]
 
 
@@ -98,7 +96,7 @@ FunctionOption = Annotated[
     typer.Option(
         "--function",
         metavar="MODULE:FUNCTION",
-        help="Run this function, whose parameters are the columns, instead of an experiment of experiments.toml.",
+        help="Run this function, whose parameters are the columns, instead of an experiment from experiments.toml.",
         show_default=False,
     ),
 ]
@@ -116,7 +114,7 @@ ExperimentOption = Annotated[
         "--experiment",
         "-e",
         metavar="NAME",
-        help="Which experiment. May be left out when there is one.",
+        help="The experiment [default: the only one].",
         show_default=False,
         autocompletion=complete.experiments,
     ),
@@ -124,7 +122,9 @@ ExperimentOption = Annotated[
 
 RunArgument = Annotated[str, typer.Argument(metavar="[RUN]", help=_RUN_HELP, autocompletion=complete.runs)]
 
-RowOption = Annotated[int, typer.Option("--row", metavar="N", min=0, help="The row (its sort_index).")]
+RowOption = Annotated[
+    int, typer.Option("--row", metavar="N", min=0, help="The row, in place of ROW.", show_default=False)
+]
 
 # how specs run
 
@@ -134,21 +134,27 @@ def _engine(text: str) -> typer.models.OptionInfo:
     return typer.Option("--engine", metavar="local|hatchet|slurm", help=text, show_default=False)
 
 
-EngineOption = Annotated[str | None, _engine("Where specs run. Else as configured.")]
+EngineOption = Annotated[str | None, _engine("Where cases run [default: from experiments.toml].")]
 
-RetryEngineOption = Annotated[str | None, _engine("Where specs run. Else as the run was allocated.")]
+RetryEngineOption = Annotated[str | None, _engine("Where cases run [default: as the run was allocated].")]
 
-CheckedEngineOption = Annotated[str | None, _engine("Check this engine. Else the configured one.")]
+CheckedEngineOption = Annotated[str | None, _engine("Check this engine [default: from experiments.toml].")]
 
 WorkersOption = Annotated[
     int | None,
-    typer.Option("--workers", metavar="N", min=1, max=1024, help="Processes. Else as configured, or one a core."),
+    typer.Option(
+        "--workers",
+        metavar="N",
+        min=1,
+        max=1024,
+        help="Worker processes [default: from experiments.toml, or one per core].",
+    ),
 ]
 
 MaxFailuresOption = Annotated[
     int | None,
     typer.Option(
-        "--max-failures", metavar="N", min=1, help="Stop once N specs have failed, also those to be tried again."
+        "--max-failures", metavar="N", min=1, help="Stop after N failed cases, counting those still to be retried."
     ),
 ]
 
@@ -164,7 +170,7 @@ def parse_seed(text: str) -> int | Literal["new"]:
     if text == "new":
         return "new"
     if not text.isdecimal():
-        raise UsageError(f"--seed {text}: it must be a whole number from 0, or new")
+        raise UsageError(f"--seed {text}: not a whole number, and not new", hint="Write --seed 7 or --seed new.")
     return int(text)
 
 
@@ -237,14 +243,14 @@ ResultsRunArgument = Annotated[
     typer.Argument(metavar="[RUN]", help=_RUN_HELP, show_default="latest", autocompletion=complete.runs),
 ]
 
-LatestOption = Annotated[bool, typer.Option("--latest", help="The latest run that fits. This is the default.")]
+LatestOption = Annotated[bool, typer.Option("--latest", help="The latest matching run. This is the default.")]
 
 VersionOption = Annotated[
     str | None,
     typer.Option(
         "--version",
         metavar="V",
-        help="The latest run of this version of the experiment.",
+        help="The latest run of this version.",
         show_default=False,
         autocompletion=complete.versions,
     ),
@@ -256,7 +262,7 @@ SomeTablesOption = Annotated[
         "--table",
         "-t",
         metavar="NAME",
-        help="Only this table; may be given again.",
+        help="Only this table; repeatable.",
         show_default=False,
         autocompletion=complete.tables,
     ),
@@ -273,9 +279,9 @@ def column_option(*names: str, text: str, metavar: str = "COLUMN") -> typer.mode
     return typer.Option(*names, metavar=metavar, help=text, show_default=False, autocompletion=complete.columns)
 
 
-OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")]
 
 RawCellsOption = Annotated[
     bool,
-    typer.Option("--raw-cells", help="In CSV and Excel files, leave text as it is that a spreadsheet would run."),
+    typer.Option("--raw-cells", help="In CSV and Excel files, keep text that a spreadsheet would run as a formula."),
 ]

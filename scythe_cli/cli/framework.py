@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +24,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, get_ty
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-from scythe_cli.cli.help import help_text
+from scythe_cli.cli.help import GLOBALS_PANEL, help_text
+from scythe_cli.cli.naming import run_parameters
 from scythe_cli.cli.output import Output, configure_logging
 from scythe_cli.errors import StoppedError
 
@@ -52,8 +54,6 @@ P = ParamSpec("P")
 _ADDRESS_SPACE_BYTES = 4_000_000_000
 """What the libraries reserve on a machine of some cores, and somewhat more."""
 
-_PANEL = "Global options, before or after the command"
-
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -65,6 +65,7 @@ class Options:
         json: Whether stdout gets one JSON document.
         quiet: Whether progress and notes are left out.
         verbose: Whether logs, and tracebacks of errors, are shown.
+        arguments: The whole command line.
     """
 
     config: Path | None = None
@@ -72,16 +73,40 @@ class Options:
     json: bool = False
     quiet: bool = False
     verbose: bool = False
+    arguments: tuple[str, ...] = ()
 
     @classmethod
     def from_arguments(cls, arguments: Sequence[str]) -> Options:
         """What the flags say before the command line is parsed: a line that cannot be parsed is an error, too."""
         options = arguments[: arguments.index("--")] if "--" in arguments else arguments
-        return cls(json="--json" in options, verbose="--verbose" in options or "-v" in options)
+        return cls(
+            config=Path(config) if (config := _value_of("--config", options)) else None,
+            storage=_value_of("--storage", options),
+            json="--json" in options,
+            quiet="--quiet" in options or "-q" in options,
+            verbose="--verbose" in options or "-v" in options,
+            arguments=tuple(arguments),
+        )
+
+    def as_words(self) -> str:
+        """What a command that is to be pasted needs to mean the same project and storage."""
+        named = {"--config": self.config, "--storage": self.storage}
+        return "".join(f" {name} {shlex.quote(str(value))}" for name, value in named.items() if value)
 
     def merged(self, values: dict[str, Any]) -> Options:
         """These options, with those that a later place on the command line gives."""
         return replace(self, **{name: value for name, value in values.items() if value})
+
+
+def _value_of(name: str, arguments: Sequence[str]) -> str | None:
+    """The value of an option on a command line, as `--name value` or `--name=value`; the last counts."""
+    found: str | None = None
+    for position, word in enumerate(arguments):
+        if word == name and position + 1 < len(arguments):
+            found = arguments[position + 1]
+        elif word.startswith(f"{name}="):
+            found = word.partition("=")[2]
+    return found
 
 
 class Session:
@@ -89,7 +114,7 @@ class Session:
 
     def __init__(self, options: Options) -> None:
         self.options = options
-        self.output = Output(as_json=options.json, quiet=options.quiet)
+        self.output = Output(as_json=options.json, quiet=options.quiet, added=options.as_words())
 
     def project(self, *, engine: str | None = None) -> Project:
         """Open the project that the options, the environment and the working directory lead to."""
@@ -221,8 +246,8 @@ _GLOBALS: dict[str, Any] = {
         typer.Option(
             "--config",
             metavar="PATH",
-            help="The experiments.toml to use. Else the nearest, from this folder upwards.",
-            rich_help_panel=_PANEL,
+            help="The experiments.toml to use [default: the nearest, from this folder upwards].",
+            rich_help_panel=GLOBALS_PANEL,
             show_default=False,
         ),
     ],
@@ -231,23 +256,27 @@ _GLOBALS: dict[str, Any] = {
         typer.Option(
             "--storage",
             metavar="LOCATION",
-            help="Where runs are kept: a folder, or s3://bucket/prefix.",
-            rich_help_panel=_PANEL,
+            help="Where runs are kept: a folder or s3://bucket/prefix [default: from experiments.toml].",
+            rich_help_panel=GLOBALS_PANEL,
             show_default=False,
         ),
     ],
-    "json": Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.", rich_help_panel=_PANEL)],
-    "quiet": Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.", rich_help_panel=_PANEL)],
+    "json": Annotated[
+        bool, typer.Option("--json", help="Print one JSON document on stdout.", rich_help_panel=GLOBALS_PANEL)
+    ],
+    "quiet": Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print no progress and no notes.", rich_help_panel=GLOBALS_PANEL)
+    ],
     "verbose": Annotated[
         bool,
-        typer.Option("--verbose", "-v", help="Log what is done; tracebacks of errors.", rich_help_panel=_PANEL),
+        typer.Option("--verbose", "-v", help="Print a log, and tracebacks of errors.", rich_help_panel=GLOBALS_PANEL),
     ],
     "version": Annotated[
         bool,
         typer.Option(
             "--version",
             help="Print the version of scythe.",
-            rich_help_panel=_PANEL,
+            rich_help_panel=GLOBALS_PANEL,
             is_eager=True,
             callback=_show_version,
         ),
@@ -305,17 +334,20 @@ def command(
         hints = get_type_hints(function, include_extras=True)
         own = [p.replace(annotation=hints[p.name]) for p in inspect.signature(function).parameters.values()][1:]
         names = {p.name for p in own}
+        more, named = run_parameters(name, own)
 
         def run(*, ctx: typer.Context, **values: Any) -> int:
             options = _options(ctx, values, names)
             configure_logging(verbose=options.verbose, quiet=options.quiet)
+            session = Session(options)
+            named(values, session.output)
             try:
-                return function(Session(options), **values) or 0  # type: ignore[call-arg]
+                return function(session, **values) or 0  # type: ignore[call-arg]
             except KeyboardInterrupt:
                 raise StoppedError("interrupted") from None
 
         run.__doc__ = function.__doc__
-        app.command(name, cls=HelpfulCommand, rich_help_panel=panel)(_with_signature(run, [*own, *_parameters(names)]))
+        app.command(name, cls=HelpfulCommand, rich_help_panel=panel)(_with_signature(run, [*more, *_parameters(names)]))
         return function
 
     return decorate

@@ -8,13 +8,17 @@ import logging
 import math
 import os
 import re
+import shlex
 import sys
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TextIO, cast
 
+from scythe_cli.cli.plain import GROWTH, as_shown
 from scythe_cli.core.processes import discard_output
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.text import Text
 
 
 __all__ = [
@@ -24,7 +28,7 @@ __all__ = [
     "close_stdout",
     "configure_logging",
     "make_console",
-    "prepare_streams",
+    "wrapped",
     "write_stdout",
 ]
 
@@ -36,6 +40,8 @@ _PIPED_WIDTH = 100_000
 # which text is shown in another order than it is written
 _HIDDEN = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
 _CONTROLS = re.compile(f"[\x00-\x08\x0b-\x1f{_HIDDEN}]")
+_COMMAND = re.compile(r"(`|^Next: )(scythe (?!init\b)[^`\n]*?)(`|$)", re.MULTILINE)
+_OF_RUN = frozenset(f"scythe {name}" for name in ("retry", "errors", "status", "cancel", "results show"))
 _NOT_IN_JSON = re.compile(f"[{_HIDDEN}]")
 
 
@@ -71,14 +77,6 @@ class CleanedStream(io.TextIOBase):
     def flush(self) -> None:
         """Flush the stream."""
         self._stream.flush()
-
-
-def prepare_streams() -> None:
-    """Let stdout and stderr take any text: what their encoding does not have is written as an escape."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
 
 
 def write_stdout(text: str) -> None:
@@ -120,17 +118,65 @@ def make_console(stream: IO[str]) -> Console:
     return console
 
 
+def wrapped(text: str | Text, width: int) -> Text:
+    """Text in lines of so many columns; a word that is longer stays whole, since it may be a path."""
+    from rich.text import Text
+
+    lines: list[Text] = []
+    for line in (Text(text) if isinstance(text, str) else text).split("\n", allow_blank=True):
+        rest = line
+        while rest.cell_len > width:
+            plain = rest.plain
+            indent = len(plain) - len(plain.lstrip())
+            at = plain.rfind(" ", indent + 1, width + 1)
+            at = plain.find(" ", width) if at < 0 else at
+            if at < 0 or not plain[at:].strip():
+                break
+            lines.append(rest[:at])
+            rest = rest[len(plain) - len(plain[at:].lstrip()) :]
+        lines.append(rest)
+    return Text("\n").join(lines)
+
+
+def _only_file() -> str | None:
+    """The sampling file in the working directory, if there is just one."""
+    try:
+        names = [path.name for path in Path().iterdir() if path.suffix in (".csv", ".parquet", ".pq")]
+    except OSError:
+        return None
+    return shlex.quote(names[0]) if len(names) == 1 else None
+
+
 class Output:
     """Prints for one command.
 
     Args:
         as_json: Whether stdout is kept for one JSON document.
         quiet: Whether notes are left out.
+        added: What is added to commands in texts, such as ` --storage elsewhere`, so that they can be pasted.
+
+    Attributes:
+        reference: The run that the command line names; None or `latest` for the latest.
     """
 
-    def __init__(self, *, as_json: bool, quiet: bool) -> None:
+    def __init__(self, *, as_json: bool, quiet: bool, added: str = "") -> None:
         self.as_json = as_json
         self.quiet = quiet
+        self.reference: str | None = None
+        self._added = added
+
+    def completed(self, text: str) -> str:
+        """The same text, with commands in it that mean the same run, project and storage when they are pasted."""
+        return _COMMAND.sub(self._completed, text)
+
+    def _completed(self, match: re.Match[str]) -> str:
+        begin, command, end = match.groups()
+        if command.endswith(" FILE") and (file := _only_file()):
+            command = command.removesuffix("FILE") + file
+        if command in _OF_RUN and self.reference not in (None, "latest"):
+            command = f"{command} {self.reference}"
+        added = "" if " --config" in command or " --storage" in command else self._added
+        return f"{begin}{command}{added}{end}"
 
     @property
     def width(self) -> int | None:
@@ -139,17 +185,27 @@ class Output:
         return console.width if console.is_terminal else None
 
     def print(self, *renderables: RenderableType) -> None:
-        """Print on stdout; text that is no table is never wrapped where it is piped, nor paths anywhere."""
+        """Print on stdout; text that is no table is never wrapped where it is piped, nor a word anywhere."""
         from rich.text import Text
 
         console = make_console(sys.stdout)
+        full = console.width
+        is_plain = not console.encoding.startswith("utf")
         try:
             with console.capture() as captured:
                 for renderable in renderables:
-                    plain = isinstance(renderable, str | Text)
-                    console.print(clean(renderable) if isinstance(renderable, str) else renderable, soft_wrap=plain)
+                    console.width = full
+                    if isinstance(renderable, str | Text):
+                        shown = clean(self.completed(renderable)) if isinstance(renderable, str) else renderable
+                        # a command is pasted as one line, so that only the terminal may wrap it
+                        soft = not console.is_terminal or "scythe " in str(shown)
+                        console.print(shown if soft else wrapped(shown, full), soft_wrap=True)
+                    else:
+                        console.width = max(full - GROWTH, 20) if is_plain and console.is_terminal else full
+                        console.print(renderable)
             # tables fill up their last column with spaces
-            lines = captured.get().split("\n")
+            width = full if console.is_terminal else None
+            lines = as_shown(captured.get(), width).split("\n")
             sys.stdout.write("\n".join(lines if console.is_terminal else [line.rstrip() for line in lines]))
             sys.stdout.flush()
         except BrokenPipeError:
@@ -191,7 +247,8 @@ class Output:
     def _tell(self, label: str, style: str, message: str) -> None:
         from rich.text import Text
 
-        make_console(sys.stderr).print(Text.assemble((label, style), clean(message)), soft_wrap=True)
+        text = clean(self.completed(message))
+        make_console(sys.stderr).print(Text.assemble((label, style), text), soft_wrap=True)
 
 
 def _finite(value: Any) -> Any:

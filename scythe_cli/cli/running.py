@@ -77,9 +77,9 @@ def run_and_show(session: Session, run: Callable[[ProgressCallback, StopSignal],
         if notice not in told:
             session.output.note(notice)
     if interrupts.stopped:
-        how = f"; `scythe retry {result.experiment_id}` goes on" if result.counts.pending else ""
+        how = f"; `scythe retry {result.experiment_id}` resumes it" if result.counts.pending else ""
         if not interrupts.goes_on:  # else a notice has said how to follow it
-            session.output.note(f"interrupted; what is finished is kept{how}")
+            session.output.note(f"interrupted; finished cases are kept{how}")
         return INTERRUPTED
     return 0 if result.ok else 1
 
@@ -231,7 +231,7 @@ class PlainProgress:
         starts = progress.phase == "running" and self._phase != "running"
         self._phase = progress.phase
         if starts:
-            self._write(f"running {plural(progress.counts.total, 'spec')}")
+            self._write(f"running {plural(progress.counts.total, 'case')}")
             self._next = now + self._gap_s
         elif now >= self._next:
             if progress.phase == "running":
@@ -307,7 +307,7 @@ class Interrupts:
         if self._phase == "gathering":
             if self._count > 1:
                 raise KeyboardInterrupt
-            self._output.note("finishing the tables; Ctrl-C again stops at once")
+            self._output.note("writing the tables; Ctrl-C again stops at once")
         elif self.goes_on:
             self._stop.drain()
             self._output.note("no longer waiting for the run")
@@ -316,4 +316,4 @@ class Interrupts:
             self._output.note("stopping at once")
         else:
             self._stop.drain()
-            self._output.note("finishing what runs; Ctrl-C again stops at once")
+            self._output.note("finishing the running cases; Ctrl-C again stops at once")

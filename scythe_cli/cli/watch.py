@@ -149,7 +149,7 @@ def watch_frame(status: RunStatus, width: int) -> RenderableType:
     pairs = [
         ("rate", format_rate(status.rate_per_s) if status.rate_per_s else None),
         ("time left", None if eta_s is None else f"about {format_duration(eta_s)}"),
-        ("last spec", last),
+        ("last case", last),
         ("at work", status.at_work),
         ("running", running_line(status.running) if status.running else None),
         ("workers", None if status.workers is None else ", ".join(status.workers) or "none"),
@@ -161,7 +161,7 @@ def watch_frame(status: RunStatus, width: int) -> RenderableType:
         lines += ["", Text("last failures", style="bold"), _cut(failures, width)]
     if status.notice:
         lines += ["", Text.assemble(("note: ", "bold cyan"), clean(status.notice))]
-    lines += ["", Text("Ctrl-C stops watching, and not the run.", style="dim")]
+    lines += ["", Text("Ctrl-C stops watching, not the run.", style="dim")]
     return Group(*lines)
 
 

@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Collection, Iterable
 
-__all__ = ["gives_access", "hint_for", "redact_text", "redact_uri", "visible"]
+__all__ = ["gives_access", "hint_for", "plain_message", "redact_text", "redact_uri", "visible"]
 
 
 # controls, which end the process of the library that draws; and what changes the direction of the text that follows,
@@ -74,6 +74,28 @@ def redact_text(text: str) -> str:
 
 
 _LISTED = 12
+
+
+_PARSER_WORDS = [
+    (re.compile(pattern), words)
+    for pattern, words in (
+        (r"Input should be a valid (number|decimal)(,.*)?|Decimal input should be .*", "not a number"),
+        (r"Input should be a valid integer(,.*)?", "not a whole number"),
+        (r"Input should be a valid boolean(,.*)?", "not true or false"),
+        (r"Input should be a valid datetime(,.*)?", "not a date and time"),
+        (r"Input should be a valid date(,| or datetime).*|Input should be a valid date", "not a date"),
+        (r"Input should be a valid time(,.*)?", "not a time of day"),
+        (r"Input should be a valid timedelta(,.*)?", "not a duration"),
+        (r"Input should be a valid string(,.*)?", "not text"),
+        (r"Input should be a valid UUID(,.*)?", "not a UUID"),
+        (r"Input should be a valid list(,.*)?", "not a list"),
+    )
+]
+
+
+def plain_message(message: str) -> str:
+    """What pydantic says of a value, in plain words where it speaks of its parser; bounds and choices stay."""
+    return next((words for pattern, words in _PARSER_WORDS if pattern.fullmatch(message)), message)
 
 
 def hint_for(name: str, names: Iterable[str]) -> str | None:

@@ -15,6 +15,7 @@ import pyarrow as pa
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
+from scythe_cli.core.text import plain_message
 from scythe_cli.doe.domains import Leaf
 from scythe_cli.doe.scales import Number, Numbers
 from scythe_cli.errors import UsageError
@@ -295,7 +296,7 @@ def _value(leaf: Leaf, option: str, item: Any, *, bounded: bool = True) -> Any:
             # a nested model by itself goes by its own config, and pydantic says so
             value = TypeAdapter[Any](annotation).validate_python(raw)
     except ValidationError as error:
-        message = error.errors(include_url=False, include_context=False)[0]["msg"]
+        message = plain_message(error.errors(include_url=False, include_context=False)[0]["msg"])
         raise UsageError(f"{option}: {item}: {message}") from None
     if value is None and leaf.own_default is not None:
         raise UsageError(f"{option}: an empty value cannot be listed: an empty cell means the default")

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from scythe_cli.core.text import plain_message
 from scythe_cli.sampling.decoding import Unusable, is_plain
 from scythe_cli.sampling.field_names import field_at
 from scythe_cli.sampling.file_columns import FieldColumn, FieldGroup, RawFile
@@ -97,6 +98,7 @@ def _problem_of_detail(
     kind: str, message: str, place: tuple[str | None, FieldColumn | None, Sequence[str | int]], value: Any
 ) -> ValueProblem:
     column, cell, tail = place
+    message = plain_message(message)
     if kind == "missing":
         if not column:
             return ValueProblem(None, message)

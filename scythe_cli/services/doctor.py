@@ -42,8 +42,9 @@ def diagnose(config: Path | None = None, storage: str | None = None, engine: str
     checks += _experiments(project)
     checks += _storage(project)
     checks.append(_cores(project))
-    checks += (engine := _engine(project))
-    return [*checks, *_workers(project)] if all(check.ok for check in engine) else checks
+    asked = _engine(project)
+    workers = _workers(project) if all(check.ok for check in asked) else []
+    return [*checks, *asked, *workers]
 
 
 def _versions() -> DoctorCheck:

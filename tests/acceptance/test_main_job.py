@@ -254,7 +254,7 @@ def test_three_bad_lines_are_told_at_once(project: Path) -> None:
 
     stderr = run("allocate", "cases.csv", cwd=project).err
 
-    assert "line 3, area: x: Input should be a valid number" in stderr
+    assert "line 3, area: x: not a number" in stderr
     assert "line 4, area: -4: Input should be greater than or equal to 0" in stderr
     assert "line 5, area: 2000: Input should be less than or equal to 1000" in stderr
 

@@ -27,8 +27,8 @@ def test_a_timeout_that_is_no_duration_names_the_option(text: str) -> None:
         (False, None, False, False, None),
         (False, None, True, True, None),
         (True, 20, False, False, None),
-        (False, None, False, True, "--ignore-code says what --reuse takes over"),
-        (False, 20, False, False, "--pilot is for --plan"),
+        (False, None, False, True, "--ignore-code needs --reuse"),
+        (False, 20, False, False, "--pilot needs --plan"),
     ],
 )
 def test_an_option_that_means_nothing_without_another_is_refused(
@@ -50,7 +50,7 @@ def test_what_is_said_of_fields_is_read() -> None:
 
 @pytest.mark.parametrize(
     ("texts", "message"),
-    [(["x"], "there is no '='"), (["=1"], "there is no '='"), (["x=1", "x=2"], "--set: x is given twice")],
+    [(["x"], "there is no '='"), (["=1"], "there is no '='"), (["x=1", "x=2"], "--set: x is set twice")],
 )
 def test_a_value_without_a_field_is_refused(texts: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=message):

@@ -27,7 +27,7 @@ from .conftest import Run
 def test_init_to_results(scythe: Run, scaffolded: Path) -> None:
     allocated = scythe("allocate", "cases.csv", "--workers", "2")
     assert allocated.code == 0, allocated.err
-    assert allocated.out.startswith("heating v1.0.0: 36 specs in ")
+    assert allocated.out.startswith("heating v1.0.0: 36 cases in ")
     assert "36 succeeded" in allocated.out
     assert "folder  runs/heating/v1.0.0/" in allocated.out
     assert "tables  " in allocated.out
@@ -89,7 +89,7 @@ def test_failures_are_grouped_and_exit_with_1(scythe: Run, project: Path) -> Non
 
     assert ran.code == 1
     assert "2 succeeded · 2 failed" in ran.out
-    assert "2 specs did not succeed\n2 × ValueError  failed\n    [red]bad[/] case 2.0 \\x1b[31m\n" in ran.out
+    assert "2 cases did not succeed\n2 × ValueError  failed\n    [red]bad[/] case 2.0 \\x1b[31m\n" in ran.out
     assert "work.py:" in ran.out
     assert "rows 1, 3" in ran.out
     assert ran.out.endswith("Next: scythe errors\n")
@@ -151,9 +151,9 @@ def test_mistakes_in_a_sampling_file_are_told_and_nothing_is_written(scythe: Run
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["allocate", "none.csv"], 3, "none.csv"),
-        (["allocate", "good.csv", "-e", "sqares"], 2, "Did you mean 'squares'?"),
-        (["experiments", "sqares"], 2, "Did you mean 'squares'?"),
+        (["allocate", "none.csv"], 2, "none.csv"),
+        (["allocate", "good.csv", "-e", "sqares"], 2, "Did you mean `scythe allocate good.csv -e squares`?"),
+        (["experiments", "sqares"], 2, "Did you mean `scythe experiments squares`?"),
         (["allocate", "good.csv", "--no-wait"], 2, "--no-wait"),
         (["status"], 2, "there are no runs"),
         (["results", "show"], 2, "there are no runs"),
@@ -268,7 +268,7 @@ def test_ctrl_c_keeps_what_is_finished(scythe: Run, project: Path, n_interrupts:
         assert process.wait(60) == 130, told
         record = json.loads(out.read())
 
-    assert b"finishing what runs; Ctrl-C again stops at once" in told
+    assert b"finishing the running cases; Ctrl-C again stops at once" in told
     counts = scythe("status", "--json").json["counts"]
     assert record["counts"] == counts
     assert counts["succeeded"] >= 1

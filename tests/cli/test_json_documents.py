@@ -193,7 +193,8 @@ def test_tables_show_the_numbers_of_the_records(folder: Path, monkeypatch: pytes
     ]
 
     runs, lines = both("scythe runs")
-    assert [(line[0], int(line[1])) for line in lines[1:]] == [(run["experiment_id"], run["n_specs"]) for run in runs]
+    assert [line[1] for line in lines[1:]] == [run["experiment_id"] for run in runs]
+    assert [int(line[2]) for line in lines[1:]] == [run["counts"]["succeeded"] for run in runs]
 
     tables, lines = both("scythe results ls")
     assert [line[:3] for line in lines[2 : 2 + len(tables)]] == [

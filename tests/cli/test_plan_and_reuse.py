@@ -13,18 +13,18 @@ def test_a_plan_says_unknown_and_writes_nothing(scythe: Run, project: Path) -> N
     ran = scythe("allocate", "good.csv", "--plan")
     assert ran.code == 0, ran.err
     assert ran.out == (
-        "squares v1.0.0: 3 specs to run, not done yet\n"
+        "squares v1.0.0: 3 cases to run; nothing has run yet\n"
         "file       good.csv\n"
         "specs      3\n"
         "defaults   mode\n"
         "uploads    none\n"
         "engine     local, 1 process\n"
         "parts      unknown\n"
-        "one spec   unknown\n"
-        "all specs  unknown\n"
+        "one case   unknown\n"
+        "all cases  unknown\n"
         "expected   unknown\n"
         "\n"
-        "Next: --pilot 20 runs 20 random rows to see how long they take\n"
+        "Next: add --pilot 20 to time 20 random cases\n"
     )
     assert not (project / "runs").exists()
     document = scythe("allocate", "good.csv", "--plan", "--json", "--engine", "hatchet").json
@@ -57,8 +57,8 @@ def test_a_second_allocation_runs_what_is_new(scythe: Run, project: Path) -> Non
     first = scythe("allocate", "good.csv", "--json").json["experiment_id"]
 
     plan = scythe("allocate", "more.csv", "--plan", "--reuse", "--dedupe")
-    assert plan.out.startswith("squares v1.1.0: 1 spec to run, not done yet\n")
-    assert "specs      4 (2 taken over, 1 the same as an earlier row)\n" in plan.out
+    assert plan.out.startswith("squares v1.1.0: 1 case to run; nothing has run yet\n")
+    assert "cases      4 (2 reused, 1 identical to an earlier one)\n" in plan.out
     assert f"(3 of {first})" in plan.out
 
     ran = scythe("allocate", "more.csv", "--reuse", "--dedupe")
@@ -71,7 +71,7 @@ def test_a_second_allocation_runs_what_is_new(scythe: Run, project: Path) -> Non
 
     told = scythe("explain", "--row", "0")
     assert told.code == 0
-    assert told.out.splitlines()[0].endswith("row 0: taken over")
+    assert told.out.splitlines()[0].endswith("row 0: reused")
     assert f"its outcome was taken over from row 2 of {first}, attempt 1" in told.out
     told = scythe("explain", "--row", "2")
     assert told.out.splitlines()[0].endswith("row 2: run")
@@ -89,8 +89,8 @@ def test_a_second_allocation_runs_what_is_new(scythe: Run, project: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--pilot", "3"], "--pilot is for --plan"),
-        (["--ignore-code"], "--ignore-code says what --reuse takes over"),
+        (["--pilot", "3"], "--pilot needs --plan"),
+        (["--ignore-code"], "--ignore-code needs --reuse"),
         (["--reuse-from", "v9"], "'v9' is not a version"),
         (["--plan", "--reuse-from", "v9.0.0"], "squares has no version v9.0.0"),
     ],

@@ -42,7 +42,7 @@ def test_without_a_terminal_lines_come_at_growing_intervals() -> None:
 
     times = [time for time, _ in lines]
     gaps = [later - earlier for earlier, later in pairwise(times)]
-    assert lines[0] == (1.0, "running 3,600 specs")
+    assert lines[0] == (1.0, "running 3,600 cases")
     assert len(lines) < 25
     assert gaps == sorted(gaps)
     assert gaps[-1] <= 301
@@ -65,7 +65,7 @@ def test_nothing_of_it_goes_to_stdout(capsys: pytest.CaptureFixture[str], quiet:
 
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == ("" if quiet else "running 100 specs\n")
+    assert captured.err == ("" if quiet else "running 100 cases\n")
 
 
 def test_on_a_terminal_it_is_one_line_that_goes_away() -> None:
@@ -107,7 +107,7 @@ def interrupt(phase: Phase, *signals: int, goes_on: bool = False) -> tuple[list[
 def test_the_first_ctrl_c_drains_and_the_second_kills() -> None:
     assert interrupt("running", signal.SIGINT) == (
         ["drain"],
-        "note: finishing what runs; Ctrl-C again stops at once\n",
+        "note: finishing the running cases; Ctrl-C again stops at once\n",
     )
     calls, told = interrupt("running", signal.SIGINT, signal.SIGINT)
     assert calls == ["drain", "kill"]
@@ -143,7 +143,7 @@ def test_before_specs_run_each_ends_the_command(phase: Phase, number: signal.Sig
 def test_while_tables_are_written_the_first_waits(number: signal.Signals) -> None:
     calls, told = interrupt("gathering", number)
     assert calls == []
-    assert "finishing the tables" in told
+    assert "writing the tables" in told
 
 
 @pytest.mark.parametrize("number", SIGNALS)

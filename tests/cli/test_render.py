@@ -137,7 +137,7 @@ def test_few_among_many_are_still_seen() -> None:
 
 def test_states_in_one_line() -> None:
     assert shown(states_line(StateCounts(succeeded=1200, timeout=1))) == "1,200 succeeded · 1 timeout"
-    assert shown(states_line(StateCounts())) == "no specs"
+    assert shown(states_line(StateCounts())) == "no cases"
 
 
 def test_error_groups_show_type_message_place_and_rows() -> None:
@@ -322,7 +322,7 @@ def result(counts: StateCounts, **changes: Any) -> AllocateResult:
 def test_what_came_of_a_run_ends_with_the_command_that_helps(counts: StateCounts, next_command: str) -> None:
     lines = [line for part in result_lines(result(counts)) for line in shown(part).splitlines()]
 
-    assert lines[0] == "e v1.0.0: 3 specs in 2.0 s"
+    assert lines[0] == "e v1.0.0: 3 cases in 2.0 s"
     assert "tables  scalars, errors" in lines
     assert lines[-1] == f"Next: {next_command}"
 
@@ -331,5 +331,5 @@ def test_failures_of_a_run_are_listed_with_it() -> None:
     group = ErrorGroup(error_type="ValueError", message="no", place=None, state=State.FAILED, count=1, rows=[7])
     lines = [shown(part) for part in result_lines(result(StateCounts(succeeded=2, failed=1), errors=[group]))]
 
-    assert "1 spec did not succeed" in lines
+    assert "1 case did not succeed" in lines
     assert any("1 × ValueError  failed\n    no\n    row 7" in text for text in lines)

@@ -70,9 +70,9 @@ def test_query(two_runs: Path, scythe: Run) -> None:
 def test_diff(two_runs: Path, scythe: Run) -> None:
     ran = scythe("results", "diff", "v1.0.0", "v1.1.0")
     assert ran.code == 1
-    assert "matched    2 of 3 specs" in ran.out
+    assert "matched    2 of 3 cases" in ran.out
     assert re.search(r"^1→0 +square +4 +5 +\+25 % +x=2, mode=fine$", ran.out, re.MULTILINE)
-    assert "1 spec only in squares/v1.0.0/" in ran.out
+    assert "1 case only in squares/v1.0.0/" in ran.out
 
     result = scythe("results", "diff", "v1.0.0", "squares/v1.1.0", "--json")
     assert result.code == 1
@@ -84,7 +84,7 @@ def test_diff(two_runs: Path, scythe: Run) -> None:
     assert same.out.endswith("Equal.\n")
     for arguments, said in (
         (["v1.0.0", "v9.0.0"], "v9.0.0"),
-        (["v1.0.0", "v1.1.0", "--ignore", "sqare"], "hint: Did you mean 'square'?"),
+        (["v1.0.0", "v1.1.0", "--ignore", "sqare"], "--ignore square`?"),
         (["v1.0.0", "v1.1.0", "--rtol", "-1"], "rtol is -1.0"),
     ):
         ran = scythe("results", "diff", *arguments)
@@ -108,7 +108,7 @@ def test_plot(two_runs: Path, scythe: Run) -> None:
     for arguments, said in (
         (["-x", "x", "-y", "square", "-o", "h.png"], "h.png already exists"),
         (["-x", "x", "-y", "square", "-o", "h.gif"], "Use .png, .svg or .html."),
-        (["-x", "x", "-y", "sqare"], "Did you mean 'square'?"),
+        (["-x", "x", "-y", "sqare"], "Did you mean `scythe results plot -x x -y square`?"),
         ([], "Inputs: x, mode. Outputs: square."),
     ):
         ran = scythe("results", "plot", *arguments)

@@ -17,7 +17,7 @@ from .conftest import Run
 def test_a_sampled_file_is_valid_and_its_design_is_in_the_manifest(scythe: Run, project: Path, name: str) -> None:
     ran = scythe("sample", "squares", "--design", "lhs", "-n", "6", "--seed", "3", "-o", name)
     assert ran.code == 0, ran.err
-    assert ran.out.startswith(f"{name}: 6 specs for squares\ndesign  Latin hypercube, seed 3\n")
+    assert ran.out.startswith(f"{name}: 6 cases for squares\ndesign  Latin hypercube, seed 3\n")
     assert "x       0 ≤ x ≤ 100" in ran.out
     assert "defaults     mode" in ran.out
     assert ran.out.endswith(f"Next: scythe allocate {name}\n")
@@ -77,13 +77,13 @@ def test_everything_that_can_be_said_of_fields(scythe: Run, project: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-n", "3"], "Missing option '--out'"),
+        (["-n", "3"], "Missing option '--output'"),
         (["-n", "3", "-o", "good.csv"], "good.csv already exists"),
         (["-n", "3", "-o", "a.xlsx"], "a.xlsx: its ending is '.xlsx'"),
         (["-o", "a.csv"], "lhs needs a number of rows"),
         (["cubes", "-n", "3", "-o", "a.csv"], "no experiment 'cubes'"),
         (["-n", "3", "-o", "a.csv", "--set", "x"], "--set x: there is no '='"),
-        (["-n", "3", "-o", "a.csv", "--set", "x=1", "--set", "x=2"], "--set: x is given twice"),
+        (["-n", "3", "-o", "a.csv", "--set", "x=1", "--set", "x=2"], "--set: x is set twice"),
         (["-d", "grid", "-o", "a.csv", "--levels", "x=many"], "--levels x=many: 'many' is not a number"),
         (["-n", "3", "-o", "a.csv", "--set", "x=0:200"], "200.0 is out of the model's bounds: 0.0 ≤ x ≤ 100.0"),
     ],

@@ -157,7 +157,7 @@ def test_what_the_function_gets_otherwise_is_told_of_specs_too() -> None:
     assert changes_of_specs(Odd, [plain]) == []
     odd = Odd(at=datetime(2026, 1, 1, tzinfo=oslo), number=1, anything=date(2026, 1, 1), sort_index=7, made=(1, 2))  # type: ignore[call-arg]
     assert changes_of_specs(Odd, [plain, odd]) == [
-        "set by the run, whatever the specs say: sort_index",
+        "set by the run, whatever the cases say: sort_index",
         "at: times arrive in UTC: the same moments, without their offsets",
         "number: whole numbers arrive as floats: 1 as 1.0",
         "anything: values that JSON has no form for, such as dates, arrive as text",

@@ -453,7 +453,7 @@ def test_zip_puts_values_side_by_side() -> None:
         ({"set": {"tilt": (0, 1)}}, "there is no field 'tilt'"),
         ({"set": {"x": "0:100"}}, r"--set x: 100.0 is out of the model's bounds: 0.0 ≤ x ≤ 10.0"),
         ({"set": {"x": "5:1"}}, "5.0 is more than 1.0"),
-        ({"set": {"x": "1,two"}}, "--set x: two: Input should be a valid number"),
+        ({"set": {"x": "1,two"}}, "--set x: two: not a number"),
         ({"set": {"x": "1,11"}}, "--set x: 11: Input should be less than or equal to 10"),
         ({"set": {"x": "1,,2"}}, "a value is empty"),
         ({"set": {"mode": "a,z"}}, "--set mode: z: Input should be 'a' or 'b'"),

@@ -136,7 +136,7 @@ def test_what_fails_is_seen_at_once_and_ends_a_run_that_may_not_fail(
     ran = inside(project, "allocate", "cases.csv", "--max-failures", "1")
     assert ran.code == 1
     assert 1 <= len(calls.read_text()) <= 1 + 2 * 4  # the chunks that two processes had by then
-    assert "failed, and can be tried again" in ran.out
+    assert "failed and can be retried" in ran.out
     status = json.loads(inside(project, "status", "--json").out)
     assert 1 <= status["failing"] <= status["counts"]["pending"]
     assert sum(status["counts"].values()) == 150
@@ -222,7 +222,7 @@ def test_interrupted_run_says_how_it_goes_on(tmp_path: Path, inside: Inside, mon
             _, err = process.communicate(timeout=60)
         run = open_project(start=folder).run()
         assert process.returncode == 130, err
-        assert f"note: interrupted; what is finished is kept; `scythe retry {run.experiment_id}` goes on" in err
+        assert f"note: interrupted; finished cases are kept; `scythe retry {run.experiment_id}` resumes it" in err
         counts = run.status().counts
         assert counts is not None
         assert 0 < counts.pending < 30

@@ -346,7 +346,7 @@ def test_parquet_structs_nulls_and_dotted_columns(case: Case) -> None:
 def test_parquet_bad_cells(case: Case) -> None:
     assert case.parquet_problems(pa.table({"angle": [1.0, 95.0, None], "rows": [1.0, 1.5, 2.0]})) == [
         "row 1, angle: 95.0: Input should be less than or equal to 90",
-        "row 1, rows: 1.5: Input should be a valid integer, got a number with a fractional part",
+        "row 1, rows: 1.5: not a whole number",
         "row 2, angle: the cell is empty and the field has no default",
     ]
 
@@ -375,7 +375,7 @@ def test_empty_chunks_and_gaps(case: Case) -> None:
 
 
 def test_no_such_file_and_a_folder_without_tables(case: Case) -> None:
-    with pytest.raises(SamplingFileError, match=r"^nope\.csv: there is no such file$"):
+    with pytest.raises(SamplingFileError, match=r"^nope\.csv: there is no such file\n"):
         read_sampling_file(Path("nope.csv"), Panel)
     Path("folder.csv").mkdir()
     with pytest.raises(SamplingFileError, match=r"^folder\.csv: a folder without Parquet files$"):
@@ -493,10 +493,10 @@ def test_all_bad_cells_are_reported_at_once(case: Case) -> None:
         "cases.csv: 6 bad cells\n"
         "  line 3, angle: 95.0: Input should be less than or equal to 90\n"
         "  line 3, rows: 0: Input should be greater than or equal to 1\n"
-        "  line 5, angle: abc: Input should be a valid number, unable to parse string as a number\n"
-        "  line 5, rows: 1.5: Input should be a valid integer, unable to parse string as an integer\n"
+        "  line 5, angle: abc: not a number\n"
+        "  line 5, rows: 1.5: not a whole number\n"
         "  line 6, angle: the cell is empty and the field has no default\n"
-        "  line 6, rows: x: Input should be a valid integer, unable to parse string as an integer"
+        "  line 6, rows: x: not a whole number"
     )
     assert case.csv_error("angle\n-1\n").startswith("cases.csv: 1 bad cell\n")
 
@@ -519,7 +519,7 @@ def test_problems_are_data_too(case: Case) -> None:
 def test_cells_are_cut_and_escaped(case: Case) -> None:
     (problem,) = case.csv_problems('angle\n"a\x07\n' + "é" * 100 + '"\n')
     assert problem.startswith("line 2, angle: a\\x07\\n" + "é" * 10)
-    assert "...: Input should be a valid number" in problem
+    assert "...: not a number" in problem
     assert len(problem) < 150
 
 
@@ -529,7 +529,7 @@ def test_bad_json_and_bad_parts_of_json(case: Case) -> None:
         "line 2, spare.lat: 91: Input should be less than or equal to 90",
         "line 2, loads: [: not JSON: Expecting value at character 2",
         "line 3, spare.lat: Field required",
-        "line 3, loads[1]: x: Input should be a valid integer, unable to parse string as an integer",
+        "line 3, loads[1]: x: not a whole number",
     ]
     deep = "[" * 100_000
     assert case.csv_problems(f"plant.site.lat,loads\n1,{deep}\n", Park)[0].endswith(
@@ -584,10 +584,7 @@ def test_each_member_of_a_union_says_why(case: Case) -> None:
         x: int | bool
 
     (problem,) = case.csv_problems("x\nmaybe\n", Either)
-    assert problem == (
-        "line 2, x: maybe: Input should be a valid integer, unable to parse string as an integer; "
-        "Input should be a valid boolean, unable to interpret input"
-    )
+    assert problem == ("line 2, x: maybe: not a whole number; not true or false")
 
 
 def test_strict_models_say_what_to_do(case: Case) -> None:
@@ -596,7 +593,7 @@ def test_strict_models_say_what_to_do(case: Case) -> None:
         x: float
 
     words = case.csv_error("x\n1\n", Strict)
-    assert "line 2, x: 1: Input should be a valid number" in words
+    assert "line 2, x: 1: not a number" in words
     assert words.endswith("Strict is strict, so that it takes no text for numbers: use Parquet, or strict=False.")
     assert case.parquet(pa.table({"x": [1.5]}), Strict).inputs["x"].to_pylist() == [1.5]
 
@@ -624,7 +621,7 @@ def test_validators_of_whole_rows(case: Case) -> None:
     ]
     assert case.csv_problems("low,high\n1,2\n6,\nx,1\n-1,\n,2\n", Checked) == [
         "line 3: Value error, low is above high",
-        "line 4, low: x: Input should be a valid number, unable to parse string as a number",
+        "line 4, low: x: not a number",
         "line 5: KeyError: 'boom'",
         "line 6, low: the cell is empty and the field has no default",
     ]

@@ -43,14 +43,14 @@ _PLAN = "Planning"
 _Bump = Literal["major", "minor", "patch", "keep"]
 
 _BumpOption = Annotated[
-    _Bump, typer.Option("--bump", help="Which part of the version goes up; keep adds a run to the latest version.")
+    _Bump, typer.Option("--bump", help="The part of the version to raise; keep adds the run to the latest version.")
 ]
 _CopyInputsOption = Annotated[
-    bool, typer.Option("--copy-inputs", help="Copy input files from S3 and HTTP into the run as well.")
+    bool, typer.Option("--copy-inputs", help="Copy input files from S3 and HTTP into the run too.")
 ]
 _WaitOption = Annotated[
     bool | None,
-    typer.Option("--wait/--no-wait", help="Wait for the end of a run on a fleet.", show_default=False),
+    typer.Option("--wait/--no-wait", help="Wait until a run on a fleet ends.", show_default=False),
 ]
 _PriorityOption = Annotated[
     Literal["low", "normal", "high"] | None,
@@ -60,13 +60,13 @@ _PriorityOption = Annotated[
         show_default=False,
     ),
 ]
-_TimeoutOption = Annotated[str | None, timeout_option("How long to wait, such as 30m.")]
+_TimeoutOption = Annotated[str | None, timeout_option("Stop waiting after this time, such as 30m.")]
 _ReuseOption = Annotated[
     bool,
     typer.Option(
         "--reuse",
-        help="Take outcomes over from earlier runs of the same major version, for specs whose inputs, files "
-        "and code are the same.",
+        help="Reuse the results of earlier runs of the same major version for cases with the same inputs, files "
+        "and code.",
         rich_help_panel=_LESS,
     ),
 ]
@@ -75,7 +75,7 @@ _ReuseFromOption = Annotated[
     typer.Option(
         "--reuse-from",
         metavar="V",
-        help="Take them from this version or run instead.",
+        help="Reuse the results of this version or run instead.",
         rich_help_panel=_LESS,
         show_default=False,
         autocompletion=complete.runs_and_versions,
@@ -83,19 +83,21 @@ _ReuseFromOption = Annotated[
 ]
 _IgnoreCodeOption = Annotated[
     bool,
-    typer.Option("--ignore-code", help="Take them over even if the code has changed since.", rich_help_panel=_LESS),
+    typer.Option("--ignore-code", help="Reuse results even if the code has changed since.", rich_help_panel=_LESS),
 ]
 _DedupeOption = Annotated[
     bool,
     typer.Option(
         "--dedupe",
-        help="Run rows that are the same once, and give the outcome to all of them.",
+        help="Run identical cases once, and give the result to all of them.",
         rich_help_panel=_LESS,
     ),
 ]
 _PlanOption = Annotated[
     bool,
-    typer.Option("--plan", help="Only tell what would be done, and how long it may take.", rich_help_panel=_PLAN),
+    typer.Option(
+        "--plan", help="Show what would run and how long it may take, and run nothing.", rich_help_panel=_PLAN
+    ),
 ]
 _PilotOption = Annotated[
     int | None,
@@ -103,7 +105,7 @@ _PilotOption = Annotated[
         "--pilot",
         metavar="N",
         min=1,
-        help="With --plan: run N random rows on this machine to see how long they take; results are discarded.",
+        help="With --plan: time N random cases on this machine and discard their results.",
         rich_help_panel=_PLAN,
         show_default=False,
     ),
@@ -113,7 +115,7 @@ _SeedOption = Annotated[
     typer.Option(
         "--seed",
         metavar="N|new",
-        help="What random numbers of rows follow from, and the choice of a pilot's rows; new draws one.",
+        help="Seed for random numbers and for the choice of --pilot; new draws one.",
     ),
 ]
 
@@ -128,9 +130,9 @@ def validate(
     encoding: EncodingOption = None,
     units_row: UnitsRowOption = False,
 ) -> None:
-    """Check a sampling file; nothing is written.
+    """Check a sampling file without running it.
 
-    Every cell is checked against the experiment's inputs, and all mistakes are reported at once.
+    Checks every cell against the experiment's inputs and reports all mistakes at once. Nothing is written.
     """
     report = session.project().validate(
         file,
@@ -171,9 +173,9 @@ def allocate(
     encoding: EncodingOption = None,
     units_row: UnitsRowOption = False,
 ) -> int:
-    """Run an experiment for every row of a sampling file.
+    """Run an experiment for every case of a sampling file.
 
-    Exits with 0 when every spec succeeded, with 1 when some did not; their errors are kept in the run.
+    Exits with 0 when every case succeeded, and with 1 when some did not; the run keeps their errors.
     """
     from scythe_cli.cli.running import plan_and_show, run_and_show
 
@@ -212,9 +214,9 @@ def _check_combination(*, plan: bool, pilot: int | None, reuse: bool, ignore_cod
     from scythe_cli.errors import UsageError
 
     if ignore_code and not reuse:
-        raise UsageError("--ignore-code says what --reuse takes over", hint="Add --reuse or --reuse-from V.")
+        raise UsageError("--ignore-code needs --reuse", hint="Add --reuse or --reuse-from V.")
     if pilot is not None and not plan:
-        raise UsageError("--pilot is for --plan: it runs some rows to see how long they take", hint="Add --plan.")
+        raise UsageError("--pilot needs --plan: it times some cases", hint="Add --plan.")
 
 
 def _check_waiting(project: Project, *, wait: bool | None, timeout: str | None, priority: str | None) -> None:
@@ -225,7 +227,7 @@ def _check_waiting(project: Project, *, wait: bool | None, timeout: str | None, 
     if not engine.outlives_client and (wait is False or timeout is not None or priority is not None):
         option = "--no-wait" if wait is False else "--timeout" if timeout is not None else "--priority"
         raise UsageError(
-            f"{option} is for runs on a fleet: with the {engine.label} engine, this command runs the specs"
+            f"{option} is for runs on a fleet: with the {engine.label} engine, this command itself runs the cases"
         )
 
 
@@ -249,7 +251,7 @@ def _show_report(session: Session, report: ValidationReport) -> None:
 
     files = f"{report.input_files:,}, {format_size(report.input_bytes)}" if report.input_files else None
     session.output.print(
-        heading(f"{report.file}: {plural(report.n_specs, 'spec')} for {report.experiment}, all valid"),
+        heading(f"{report.file}: {plural(report.n_specs, 'case')} for {report.experiment}, all valid"),
         facts(
             [
                 ("columns", ", ".join(report.columns)),

@@ -15,9 +15,9 @@ app = typer.Typer()
 
 @command(app, "doctor", panel="Set up")
 def doctor(session: Session, engine: CheckedEngineOption = None) -> int:
-    """Check configuration, storage and engine.
+    """Check the set-up: configuration, experiments, storage and engine.
 
-    For everything that is not in order, it says what to do. The exit code is that of the worst.
+    Says what to do about each problem. The exit code is that of the worst problem.
     """
     from scythe_cli.services.doctor import diagnose
 

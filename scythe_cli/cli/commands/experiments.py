@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from scythe_cli.cli.arguments import NameArgument
+from scythe_cli.cli.arguments import ExperimentOption, NameArgument, one_name
 from scythe_cli.cli.framework import Session, command
 
 if TYPE_CHECKING:
@@ -22,11 +22,12 @@ _INVALID = 3
 
 
 @command(app, "experiments", panel="Set up")
-def experiments(session: Session, name: NameArgument = None) -> int:
-    """List the experiments, or the fields of one.
+def experiments(session: Session, name: NameArgument = None, experiment: ExperimentOption = None) -> int:
+    """List the experiments, or the inputs and outputs of one.
 
-    With NAME: its inputs and outputs with types, bounds, units and defaults.
+    With NAME, shows types, bounds, units and defaults.
     """
+    name = one_name(name, experiment)
     project = session.project()
     records = project.describe(name)
     broken = [record for record in records if record.problem]
@@ -38,7 +39,7 @@ def experiments(session: Session, name: NameArgument = None) -> int:
         _show_all(session, records)
     else:
         where = project.config_path or project.root
-        session.output.note(f"{where} has no experiments; `scythe init` writes a project with one")
+        session.output.note(f"{where} has no experiments; `scythe init DIR` writes a project with one")
     for record in broken if name is None else []:
         session.output.error(f"{record.name}: {record.problem}")
     return _INVALID if broken else 0
@@ -66,8 +67,8 @@ def _show_one(session: Session, record: ExperimentRecord) -> None:
         facts(
             [
                 ("entrypoint", record.entrypoint),
-                ("time limit", f"{format_duration(record.execution_timeout_s)} a spec"),
-                ("memory", f"{format_size(record.memory_limit_bytes)} a spec" if record.memory_limit_bytes else None),
+                ("time limit", f"{format_duration(record.execution_timeout_s)} per case"),
+                ("memory", f"{format_size(record.memory_limit_bytes)} per case" if record.memory_limit_bytes else None),
                 ("retries", retries),
             ]
         ),

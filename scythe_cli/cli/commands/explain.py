@@ -25,9 +25,9 @@ def explain(
     row: RowOption,
     run: RunArgument = "latest",
 ) -> None:
-    """Tell why a row was run, and not taken over from an earlier run.
+    """Explain why a case ran instead of being reused from an earlier run.
 
-    Names the fields and files that differ from the nearest earlier spec, or what else stood in the way.
+    Names the inputs and files that differ from the nearest earlier case, or what else prevented reuse.
     """
     explanation = session.project().explain(run, row)
     if session.options.json:
@@ -39,7 +39,7 @@ def explain(
 def _show(session: Session, explanation: Explanation) -> None:
     from scythe_cli.cli.render.text import heading, plain_table
 
-    what = "taken over" if explanation.reason == "reused" else "given by another row" if explanation.reused else "run"
+    what = "reused" if explanation.reason == "reused" else "same as another row" if explanation.reused else "run"
     session.output.print(
         heading(f"{explanation.experiment_id}, row {explanation.sort_index}: {what}"), explanation.text
     )

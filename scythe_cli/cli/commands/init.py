@@ -18,12 +18,11 @@ app = typer.Typer()
 @command(app, "init", panel="Set up")
 def init(
     session: Session,
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder; made when it is missing.")] = Path(),
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder, created if missing.")] = Path(),
 ) -> None:
-    """Write a small working project.
+    """Create a small project that runs.
 
-    It has an experiment, a sampling file and a configuration, and runs as it is.
-    Nothing that is there already is overwritten.
+    Writes an experiment, a sampling file and experiments.toml. Existing files are never overwritten.
     """
     from scythe_cli.services.scaffold import write_project
 

@@ -1,4 +1,4 @@
-"""`scythe retry`, `logs`, `rerun` and `verify`: going on with a run, looking into a spec, running some again."""
+"""`scythe retry`, `logs`, `rerun` and `verify`: resuming a run, looking into a case, running some again."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def retry(
         typer.Option(
             "--only",
             metavar="STATES",
-            help="The states to run again: some of pending,failed,timeout,crashed,cancelled. Else all of these.",
+            help="Re-run only these states [default: pending, failed, timeout, crashed, cancelled].",
             show_default=False,
         ),
     ] = None,
@@ -57,7 +57,9 @@ def retry(
     max_failures: MaxFailuresOption = None,
     accept_new_code: Annotated[
         bool,
-        typer.Option("--accept-new-code", help="Go on although the code has changed since; outcomes of it are marked."),
+        typer.Option(
+            "--accept-new-code", help="Resume although the code has changed; results of the new code are marked."
+        ),
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Stop what a fleet still has of the run first, and take it over.")
@@ -66,10 +68,10 @@ def retry(
     wait: Annotated[bool, typer.Option("--wait", hidden=True)] = True,
     function: FunctionOption = None,
 ) -> int:
-    """Go on with a run that was stopped, and run again what did not succeed.
+    """Resume a stopped run and re-run its failed cases.
 
-    Specs run in the same run; those that have succeeded are kept. The code must be what the run was allocated with,
-    unless --accept-new-code says otherwise. Exits with 0 when every spec has succeeded.
+    Works in the same run and keeps what has succeeded. The code must be the same as when the run was allocated,
+    unless --accept-new-code is given. Exits with 0 when every case has succeeded.
     """
     from scythe_cli.cli.running import run_and_show
 
@@ -97,7 +99,10 @@ def retry(
 
 @command(app, "logs", panel="Follow runs")
 def logs(session: Session, row: RowOption, run: RunArgument = "latest") -> None:
-    """Show what one spec printed and logged, in all its attempts, and its files that are kept."""
+    """Show what a case printed and logged.
+
+    Shows every attempt, and the files that were kept.
+    """
     from scythe_cli.services.runs.history import spec_history
 
     history = spec_history(session.project().run(run), row)
@@ -115,10 +120,10 @@ def rerun(
     pdb: Annotated[bool, typer.Option("--pdb", help="Open the debugger where the function fails.")] = False,
     function: FunctionOption = None,
 ) -> int:
-    """Run one spec of a run again, in this process.
+    """Re-run one case in this process, and print its output.
 
-    Its inputs, files and random numbers are those of the run, to which nothing is written, and so is its working
-    directory: with --pdb you see there what the function has written. Its output is printed.
+    Uses the inputs, files, random numbers and a working directory as in the run, and writes nothing to the run. With
+    --pdb you can look at what the function has written.
     """
     return _rerun(session, run, row, function, debug=pdb)
 
@@ -127,12 +132,13 @@ def rerun(
 def verify(
     session: Session,
     run: RunArgument = "latest",
-    n: Annotated[int, typer.Option("-n", metavar="N", min=1, help="How many rows.")] = 10,
+    n: Annotated[int, typer.Option("-n", metavar="N", min=1, help="The number of cases.")] = 10,
     function: FunctionOption = None,
 ) -> int:
-    """Run random rows again, each in a fresh process, and compare.
+    """Re-run random cases and compare the results.
 
-    Exits with 0 when every value is bit by bit what the run holds, with 1 when one differs.
+    Runs each in a fresh process. Exits with 0 when every value is bit for bit what the run holds, with 1 when one
+    differs.
     """
     from scythe_cli.cli.render.run import verify_lines
 
@@ -155,7 +161,7 @@ def _states(text: str) -> Collection[State]:
     allowed = [state.value for state in State if state in RETRIED]
     wrong = [name for name in names if name not in allowed]
     if wrong or not names:
-        what = f"{wrong[0]!r} is no state that can be retried" if wrong else "--only names no state"
+        what = f"--only {wrong[0]}: not a state that can be retried" if wrong else "--only names no state"
         if State.SUCCEEDED.value in wrong:
             what = "cases that succeeded are not run again"
         raise UsageError(what, hint=f"States are {', '.join(allowed)}.")
@@ -171,7 +177,7 @@ def _show_history(session: Session, history: SpecHistory) -> None:
     output = session.output
     output.print(heading(f"{history.experiment_id}, row {history.sort_index}: {history.state.value}"))
     if not history.attempts:
-        output.note("it has not been run yet")
+        output.note("it has not run yet")
     for attempt in history.attempts:
         output.print(Text.assemble("\n", _title(attempt)))
         output.print(attempt.log.rstrip("\n") if attempt.log else Text("(no output)", "dim"))

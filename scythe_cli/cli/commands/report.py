@@ -21,11 +21,13 @@ def report(
     session: Session,
     run: RunArgument = "latest",
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The file; an earlier report is replaced.")
+        Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write; an earlier report is replaced.")
     ] = Path("report.html"),
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another file that is there.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing file that is not a report.")
+    ] = False,
 ) -> None:
-    """Write a run on one page: an HTML file that needs no network."""
+    """Write a report on a run: one HTML file that works offline."""
     result = session.project().run(run).report(output, overwrite=overwrite)
     if session.options.json:
         session.output.document(result)

@@ -32,15 +32,15 @@ def status(
         typer.Option(
             "--watch",
             "-w",
-            help="Follow the run until it is done; with --json, a document a line for each change.",
+            help="Follow the run until it ends; with --json, print one document per line for each change.",
         ),
     ] = False,
-    timeout: Annotated[str | None, timeout_option("How long to watch at most, such as 30m.")] = None,
+    timeout: Annotated[str | None, timeout_option("Stop watching after this time, such as 30m.")] = None,
 ) -> int:
-    """Count the specs of a run by state.
+    """Show the progress of a run.
 
-    It reads the run's folder: it works while the run goes on, and after it died. For a run on a fleet it tells as
-    well when no worker is there. With --watch it exits with 1 when some specs did not succeed.
+    Reads only the run's folder, so it works while the run goes on and after it has died. On a fleet it also says when
+    no worker is there. With --watch, exits with 1 when some cases did not succeed.
     """
     if watch:
         from scythe_cli.cli.watch import watch_run
@@ -49,7 +49,7 @@ def status(
     if timeout is not None:
         from scythe_cli.errors import UsageError
 
-        raise UsageError("--timeout is for --watch: it says how long to watch", hint="Add --watch.")
+        raise UsageError("--timeout needs --watch", hint="Add --watch.")
     state = session.project().status(run)
     if session.options.json:
         session.output.document(state)
@@ -67,28 +67,26 @@ def errors(
     session: Session,
     run: RunArgument = "latest",
     row: Annotated[
-        int | None, typer.Option("--row", metavar="N", min=0, help="Show this row alone (its sort_index).")
+        int | None, typer.Option("--row", metavar="N", min=0, help="Show only this row, with its traceback.")
     ] = None,
     limit: Annotated[
-        int, typer.Option("--limit", metavar="N", min=0, help="How many specs to list with --json and --junit.")
+        int, typer.Option("--limit", metavar="N", min=0, help="The number of cases to list with --json and --junit.")
     ] = 100,
     junit: Annotated[
         Path | None,
-        typer.Option(
-            "--junit", metavar="FILE", help="Write a JUnit file too, as CI systems show it.", show_default=False
-        ),
+        typer.Option("--junit", metavar="FILE", help="Also write a JUnit file for CI systems.", show_default=False),
     ] = None,
 ) -> None:
     """Show what went wrong, grouped by type and place.
 
-    With --row, one spec with its traceback.
+    With ROW, shows one case and its traceback.
     """
     stored = session.project().run(run)
     if row is not None:
         if junit is not None:
             from scythe_cli.errors import UsageError
 
-            raise UsageError("--junit is of a whole run, and --row of one spec", hint="Leave one of them out.")
+            raise UsageError("--junit is for a whole run, not for one row", hint="Leave one of them out.")
         _show_row(session, stored, row)
         return
     result = stored.errors(limit=limit)
@@ -146,12 +144,12 @@ def runs(
 
 
 @command(app, "versions", panel=_PANEL)
-def versions(session: Session, name: NameArgument = None) -> None:
+def versions(session: Session, name: NameArgument = None, experiment: ExperimentOption = None) -> None:
     """List the versions, newest first."""
     from scythe_cli.services.runs.listing import version_records
 
     storage = session.storage()
-    records = version_records(storage, name)
+    records = version_records(storage, one_name(name, experiment))
     if session.options.json:
         session.output.document(records)
     elif records:
@@ -180,12 +178,12 @@ def _show_errors(session: Session, reference: str, result: RunErrors) -> None:
     if result.groups:
         output.print("", error_groups(result.groups))
     if result.failing:
-        output.print("", heading(f"failing: {plural(n_failing, 'spec')}, another attempt is to come"))
+        output.print("", heading(f"failing: {plural(n_failing, 'case')} to be retried"))
         output.print(error_groups(result.failing))
     run = "" if reference == "latest" else f"{reference} "
     first = groups[0].rows[0] if groups[0].rows else 0
     if not session.options.quiet:
-        output.print("", f"Next: scythe errors {run}--row {first}")
+        output.print("", f"Next: scythe errors {run}{first}")
 
 
 def _show_row(session: Session, run: Run, row: int) -> None:
@@ -197,7 +195,7 @@ def _show_row(session: Session, run: Run, row: int) -> None:
         if row >= errors.counts.total:
             raise NotFoundError(f"{errors.experiment_id} has no row {row}: it has rows 0 to {errors.counts.total - 1}")
         raise NotFoundError(
-            f"row {row} of {errors.experiment_id} has no error", hint="`scythe errors` lists rows that have one."
+            f"row {row} of {errors.experiment_id} has no error", hint="`scythe errors` lists the rows that have one."
         )
     if session.options.json:
         session.output.document(error)

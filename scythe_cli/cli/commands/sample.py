@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from scythe_cli.cli import complete
+from scythe_cli.cli.arguments import ExperimentOption, one_name
 from scythe_cli.cli.framework import Session, command
 
 __all__ = ["app", "sample"]
@@ -16,7 +17,7 @@ __all__ = ["app", "sample"]
 
 app = typer.Typer()
 
-_FIELDS = "Fields; each of these may be given again"
+_FIELDS = "Fields; these are repeatable"
 
 
 def _field_option(name: str, metavar: str, text: str) -> typer.models.OptionInfo:
@@ -24,20 +25,20 @@ def _field_option(name: str, metavar: str, text: str) -> typer.models.OptionInfo
 
 
 _OutOption = Annotated[
-    Path, typer.Option("--out", "-o", metavar="FILE", help="The file to write: .csv, .parquet or .pq.")
+    Path, typer.Option("--output", "-o", "--out", metavar="FILE", help="The file to write: .csv, .parquet or .pq.")
 ]
 _SampledName = Annotated[
     str | None,
     typer.Argument(
         metavar="[NAME]",
-        help="Which experiment. May be left out when there is one.",
+        help="The experiment [default: the only one].",
         show_default=False,
         autocompletion=complete.experiments,
     ),
 ]
 _DesignOption = Annotated[
     Literal["lhs", "sobol", "random", "saltelli", "grid", "oat", "zip"],
-    typer.Option("--design", "-d", help="How rows are chosen, see above."),
+    typer.Option("--design", "-d", help="How cases are chosen, see above."),
 ]
 _RowsOption = Annotated[
     int | None,
@@ -46,51 +47,51 @@ _RowsOption = Annotated[
         "-n",
         metavar="N",
         min=1,
-        help="Rows. Of saltelli the base points; of grid and oat the most rows.",
+        help="The number of cases; base points for saltelli, an upper limit for grid and oat.",
         show_default=False,
     ),
 ]
 _SeedOption = Annotated[
     int | None,
-    typer.Option("--seed", metavar="S", min=0, help="The same seed gives the same rows.", show_default=False),
+    typer.Option("--seed", metavar="S", min=0, help="The same seed gives the same cases.", show_default=False),
 ]
 _SetOption = Annotated[
     list[str] | None,
     _field_option(
         "--set",
         "FIELD=…",
-        "What it varies over: a range LOW:HIGH (or LOW..HIGH), steps LOW:HIGH:STEP, values a,b,c, the lines of "
+        "The values to vary over: a range LOW:HIGH (or LOW..HIGH), steps LOW:HIGH:STEP, values a,b,c, the lines of "
         "a file @FILE; for files, paths and patterns such as 'weather/*.epw'.",
     ),
 ]
-_FixOption = Annotated[list[str] | None, _field_option("--fix", "FIELD=VALUE", "One value for all rows.")]
+_FixOption = Annotated[list[str] | None, _field_option("--fix", "FIELD=VALUE", "One value for all cases.")]
 _OnlyOption = Annotated[
     list[str] | None,
-    _field_option("--only", "FIELD,…", "These vary; other fields keep their default or what --fix says."),
+    _field_option("--only", "FIELD,…", "Vary only these; other fields keep their default or the value of --fix."),
 ]
 _LevelsOption = Annotated[
     list[str] | None,
     _field_option(
         "--levels",
         "[FIELD=]K",
-        "Levels in grid and oat, of one field or of all continuous ones (5 unless given). Whole numbers and "
-        "single values have their own.",
+        "The number of levels in grid and oat, for one field or for all continuous ones [default: 5]. Whole numbers "
+        "and listed values have their own.",
     ),
 ]
 _LogOption = Annotated[list[str] | None, _field_option("--log", "FIELD,…", "Spread evenly on a logarithmic scale.")]
 _NormalOption = Annotated[
     list[str] | None,
-    _field_option("--normal", "FIELD=MEAN:SD", "A normal distribution, cut to the field's bounds."),
+    _field_option("--normal", "FIELD=MEAN:SD", "A normal distribution, truncated to the field's bounds."),
 ]
 _TriangularOption = Annotated[
     list[str] | None,
-    _field_option("--triangular", "FIELD=LOW:MODE:HIGH", "A triangular distribution, cut likewise."),
+    _field_option("--triangular", "FIELD=LOW:MODE:HIGH", "A triangular distribution, truncated likewise."),
 ]
 _DropRefusedOption = Annotated[
     bool,
-    typer.Option("--drop-refused", help="Leave out rows that the model's validators refuse, not an error."),
+    typer.Option("--drop-refused", help="Leave out cases that the model rejects, instead of stopping."),
 ]
-_ReplaceOption = Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it is there.")]
+_ReplaceOption = Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")]
 
 
 @command(app, "sample", panel="Set up")
@@ -98,6 +99,7 @@ def sample(
     session: Session,
     out: _OutOption,
     name: _SampledName = None,
+    experiment: ExperimentOption = None,
     design: _DesignOption = "lhs",
     n: _RowsOption = None,
     seed: _SeedOption = None,
@@ -113,13 +115,14 @@ def sample(
 ) -> None:
     """Make a sampling file from the bounds of an experiment's inputs.
 
-    Every field that the model bounds varies between its bounds; a field without bounds keeps its default, and needs
-    --set or --fix if it has none.
+    Every field with bounds varies between them. A field without bounds keeps its default; if it has none, it needs
+    --set or --fix.
 
     Designs: lhs, a Latin hypercube; sobol, a scrambled Sobol sequence, best with N a power of two; random;
-    saltelli, for Sobol indices, N × (fields + 2) rows; grid, all combinations of levels; oat, one field at a time
-    from the defaults; zip, the values given by --set side by side.
+    saltelli, for Sobol indices, N × (fields + 2) cases; grid, all combinations of levels; oat, one field at a time
+    from the defaults; zip, the values of --set side by side.
     """
+    name = one_name(name, experiment)
     every, single = _levels(levels or [])
     result = session.project().sample(
         out,
@@ -162,7 +165,7 @@ def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
         if not equals or not name:
             raise UsageError(f"{option} {text}: there is no '='", hint=f"Write it as {option} FIELD=VALUE.")
         if name in pairs:
-            raise UsageError(f"{option}: {name} is given twice")
+            raise UsageError(f"{option}: {name} is set twice", hint="Leave one of them out.")
         pairs[name] = value.strip()
     return pairs
 

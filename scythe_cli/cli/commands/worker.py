@@ -36,7 +36,8 @@ def cancel(
 ) -> None:
     """Stop a run on a fleet.
 
-    Cases that have not run become cancelled; results so far are kept and gathered. `scythe retry` runs the rest.
+    Cancels the cases that have not run, lets running ones finish for a while, and keeps the results so far.
+    `scythe retry` runs the rest.
     """
     options = {} if grace is None else {"grace_s": parse_timeout(grace, "--grace") or 0.0}
     result = session.project().cancel(run, **options)
@@ -47,7 +48,7 @@ def cancel(
         from scythe_cli.cli.render.text import plural
 
         session.output.print(
-            f"{result.experiment_id}: {plural(result.cancelled, 'spec')} cancelled", states_line(result.counts)
+            f"{result.experiment_id}: {plural(result.cancelled, 'case')} cancelled", states_line(result.counts)
         )
 
 
@@ -58,30 +59,33 @@ def worker(
         list[str] | None,
         typer.Option(
             "--experiment",
+            "-e",
             metavar="NAME",
-            help="Serve only this one; can be given several times.",
+            help="Serve only this experiment; repeatable.",
             autocompletion=complete.experiments,
         ),
     ] = None,
     slots: Annotated[
         int | None,
-        typer.Option("--slots", metavar="N", min=1, help="Specs that run at the same time. Else one a core."),
+        typer.Option(
+            "--slots", metavar="N", min=1, help="The number of cases to run at the same time [default: one per core]."
+        ),
     ] = None,
     fan: Annotated[bool, typer.Option("--fan/--no-fan", help="Run the nodes of scatter/gather.")] = True,
-    leaf: Annotated[bool, typer.Option("--leaf/--no-leaf", help="Run specs.")] = True,
+    leaf: Annotated[bool, typer.Option("--leaf/--no-leaf", help="Run cases.")] = True,
     health_port: Annotated[
         int | None,
         typer.Option("--health-port", metavar="PORT", help="Serve /health, and /metrics for Prometheus, at this port."),
     ] = None,
     allow_mismatch: Annotated[
         bool,
-        typer.Option("--allow-mismatch", help="Run specs of runs that another version of the code allocated."),
+        typer.Option("--allow-mismatch", help="Run cases of runs that were allocated with other code."),
     ] = False,
 ) -> None:
-    """Run specs that others allocate with --engine hatchet.
+    """Serve a fleet: run cases that are allocated with --engine hatchet.
 
-    SIGTERM or Ctrl-C: finish what runs and take nothing new. A second one stops at once; what ran is run again
-    by another worker. The engine is that of the HATCHET_CLIENT_* variables; SCYTHE_WORKER_* set the rest.
+    Ctrl-C or SIGTERM finishes what is running and takes nothing new; a second one stops at once, and another worker
+    re-runs what was interrupted. The HATCHET_CLIENT_* variables choose the engine; SCYTHE_WORKER_* set the rest.
     """
     from scythe_cli.services.records import ServedTask, WorkerStart
     from scythe_cli.services.worker import ScytheWorkerConfig, load_served

@@ -34,7 +34,7 @@ def sample_lines(result: SampleResult) -> list[RenderableType]:
     design, quality = result.design, result.quality
     seed = "" if design.seed is None else f", seed {design.seed}"
     lines: list[RenderableType] = [
-        heading(f"{result.file}: {plural(result.n_specs, 'spec')} for {result.experiment}"),
+        heading(f"{result.file}: {plural(result.n_specs, 'case')} for {result.experiment}"),
         facts([("design", f"{_NAMES[design.design]}{seed}")]),
         "",
         _fields_table(design.fields),

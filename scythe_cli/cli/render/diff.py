@@ -70,12 +70,12 @@ def _facts(result: DiffResult) -> Text:
 def _changed(result: DiffResult) -> str | None:
     if not result.n_cells:
         return None
-    return f"{plural(result.n_cells, 'cell')} in {plural(result.n_changed_specs, 'spec')}"
+    return f"{plural(result.n_cells, 'cell')} in {plural(result.n_changed_specs, 'case')}"
 
 
 def _matched(result: DiffResult) -> str:
     second = "" if result.n_specs_a == result.n_specs_b else f" and {result.n_specs_b:,}"
-    return f"{result.n_matched:,} of {result.n_specs_a:,}{second} specs"
+    return f"{result.n_matched:,} of {result.n_specs_a:,}{second} cases"
 
 
 def _two(a: int, b: int) -> str | None:
@@ -85,7 +85,7 @@ def _two(a: int, b: int) -> str | None:
 def _print_inputs(output: Output, result: DiffResult) -> None:
     for run, names in ((result.a, result.inputs_only_a), (result.b, result.inputs_only_b)):
         if names:
-            output.note(f"specs were matched without {', '.join(names)}, which only {run} has")
+            output.note(f"cases were matched without {', '.join(names)}, which only {run} has")
 
 
 def _columns(result: DiffResult) -> Table:
@@ -123,7 +123,7 @@ def _cells(cells: Sequence[DiffCell], width: int | None) -> Table:
     # the numbers are what this is about: the spec gets the rest of the line
     room = None if width is None else width - used
     with_spec = room is None or room >= _LEAST_SPEC_WIDTH
-    table = borderless_table(*headers, *["spec"] * with_spec, right=("row", "old", "new", "change"))
+    table = borderless_table(*headers, *["case"] * with_spec, right=("row", "old", "new", "change"))
     for column in table.columns:
         column.no_wrap, column.overflow = True, "ellipsis"
     for cell, texts in zip(cells, rows, strict=True):
@@ -162,7 +162,7 @@ def _more(shown: int, count: int) -> str:
 
 
 def _print_states(output: Output, states: Sequence[DiffState], count: int) -> None:
-    table = borderless_table("row", "old", "new", "spec", right=("row",))
+    table = borderless_table("row", "old", "new", "case", right=("row",))
     for state in states:
         table.add_row(
             str(state.row_a) if state.row_a == state.row_b else f"{state.row_a}→{state.row_b}",
@@ -170,11 +170,11 @@ def _print_states(output: Output, states: Sequence[DiffState], count: int) -> No
             Text(state.new.value, style=STATE_STYLES[state.new.value]),
             Text(clean(_pairs(state.spec)), style="dim"),
         )
-    output.print("", heading(f"{plural(count, 'spec')} ended otherwise{_more(len(states), count)}"), table)
+    output.print("", heading(f"{plural(count, 'case')} changed state{_more(len(states), count)}"), table)
 
 
 def _print_specs(output: Output, run: str, specs: Sequence[DiffSpec], count: int) -> None:
-    table = borderless_table("row", "spec", right=("row",))
+    table = borderless_table("row", "case", right=("row",))
     for spec in specs:
         table.add_row(str(spec.row), Text(clean(_pairs(spec.spec)), style="dim"))
-    output.print("", heading(f"{plural(count, 'spec')} only in {run}{_more(len(specs), count)}"), table)
+    output.print("", heading(f"{plural(count, 'case')} only in {run}{_more(len(specs), count)}"), table)

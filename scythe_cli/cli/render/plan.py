@@ -22,10 +22,10 @@ _UNKNOWN = "unknown"
 
 def plan_lines(plan: AllocationPlan) -> list[RenderableType]:
     """A plan, what came of its pilot, and what would tell more."""
-    title = heading(f"{plan.experiment} {plan.version}: {plural(plan.n_to_run, 'spec')} to run, not done yet")
+    title = heading(f"{plan.experiment} {plan.version}: {plural(plan.n_to_run, 'case')} to run; nothing has run yet")
     saved = [
-        None if plan.n_reused is None else f"{plan.n_reused:,} taken over",
-        f"{plan.n_duplicates:,} the same as an earlier row" if plan.n_duplicates else None,
+        None if plan.n_reused is None else f"{plan.n_reused:,} reused",
+        f"{plan.n_duplicates:,} identical to an earlier one" if plan.n_duplicates else None,
     ]
     less = ", ".join(text for text in saved if text)
     uploads = f"{plural(plan.input_files, 'file')}, {format_size(plan.input_bytes)}" if plan.input_files else "none"
@@ -35,15 +35,15 @@ def plan_lines(plan: AllocationPlan) -> list[RenderableType]:
     tasks = _UNKNOWN if plan.tasks is None else f"about {plan.tasks:,}, at most {each} each{nodes}"
     pairs: list[tuple[str, str | None]] = [
         ("file", plan.file),
-        ("specs", f"{plan.n_specs:,}{f' ({less})' if less else ''}"),
+        ("cases", f"{plan.n_specs:,}{f' ({less})' if less else ''}"),
         ("defaults", ", ".join(plan.defaulted)),
         ("uploads", uploads),
         ("engine", plan.engine if plan.workers is None else f"{plan.engine}, {_processes(plan.workers)}"),
         ("tasks", tasks if is_fleet else None),
         ("cores", _cores(plan)),
         ("parts", _UNKNOWN if plan.parts is None else f"about {plan.parts:,}"),
-        ("one spec", _one_spec(plan)),
-        ("all specs", _UNKNOWN if plan.work_s is None else f"{format_duration(plan.work_s)} one after the other"),
+        ("one case", _one_spec(plan)),
+        ("all cases", _UNKNOWN if plan.work_s is None else f"{format_duration(plan.work_s)} in sequence"),
         ("core hours", None if plan.cores_per_task is None or plan.work_s is None else _core_hours(plan)),
         ("expected", _UNKNOWN if plan.expected_s is None else f"about {format_duration(plan.expected_s)}"),
     ]
@@ -51,7 +51,7 @@ def plan_lines(plan: AllocationPlan) -> list[RenderableType]:
     if plan.pilot is not None:
         lines += _pilot_lines(plan.pilot)
     if plan.durations is None and plan.n_to_run:
-        lines += ["", "Next: --pilot 20 runs 20 random rows to see how long they take"]
+        lines += ["", "Next: add --pilot 20 to time 20 random cases"]
     return lines
 
 

@@ -63,7 +63,10 @@ def checks_list(checks: Sequence[DoctorCheck], width: int | None) -> Text:
         width: Columns of the terminal; None to leave lines as long as they are. Paths are never cut.
     """
     label_width = max((len(check.name) for check in checks), default=0)
+    if width is not None and label_width > width // 2:
+        label_width = 0  # beside the names there is no room
     indent = " " * (label_width + 4)
+    below = "" if label_width else f"\n{indent}"
 
     def block(text: str) -> str:
         lines = clean(text).splitlines()
@@ -75,7 +78,7 @@ def checks_list(checks: Sequence[DoctorCheck], width: int | None) -> Text:
     blocks: list[Text] = []
     for check in checks:
         mark = Text("✓", style="green") if check.ok else Text("✗", style="red")
-        line = Text.assemble(mark, f" {clean(check.name):<{label_width}}  ", block(check.detail))
+        line = Text.assemble(mark, f" {clean(check.name):<{label_width}}{below or '  '}", block(check.detail))
         if check.remedy:
             line.append(f"\n{indent}{block(f'→ {check.remedy}')}", style="bold")
         blocks.append(line)

@@ -74,7 +74,7 @@ def counts_table(counts: StateCounts, failing: int = 0) -> Table:
             Text(state.value, style=style), Text(f"{count:,}", style=style), Text(_bar(share), style=style), percent
         )
     if failing:
-        table.add_row(Text("  failing", style="red"), Text(f"{failing:,}", style="red"), "tried again", "")
+        table.add_row(Text("  failing", style="red"), Text(f"{failing:,}", style="red"), "to be retried", "")
     table.add_row(Text("total"), Text(f"{counts.total:,}"), "", "")
     return table
 
@@ -90,7 +90,7 @@ def states_line(counts: StateCounts, failing: int = 0) -> Text:
     ]
     if failing:
         parts[-1].append(f" ({failing:,} failing)", style="red")
-    return Text(" · ").join(parts or [Text("no specs")])
+    return Text(" · ").join(parts or [Text("no cases")])
 
 
 def running_line(running: Sequence[RunningSpec]) -> str:
@@ -187,7 +187,7 @@ def status_lines(status: RunStatus) -> list[RenderableType]:
             [
                 ("rate", format_rate(status.rate_per_s) if status.rate_per_s else None),
                 ("time left", None if eta_s is None else f"about {format_duration(eta_s)}"),
-                ("last spec", last),
+                ("last case", last),
                 ("at work", status.at_work),
                 ("running", running_line(status.running) if status.running else None),
                 ("workers", ", ".join(status.workers) if status.workers else None),
@@ -205,7 +205,7 @@ def status_lines(status: RunStatus) -> list[RenderableType]:
 def result_lines(result: AllocateResult) -> list[RenderableType]:
     """What came of a run, and the command that looks further into it."""
     counts = result.counts
-    specs = f"{plural(result.n_specs, 'spec')} in {format_duration(result.duration_s)}"
+    specs = f"{plural(result.n_specs, 'case')} in {format_duration(result.duration_s)}"
     lines: list[RenderableType] = [
         heading(f"{result.experiment} {result.version}: {specs}"),
         states_line(counts),
@@ -221,10 +221,10 @@ def result_lines(result: AllocateResult) -> list[RenderableType]:
         ),
     ]
     if result.errors:
-        title = f"{plural(counts.unsuccessful, 'spec')} did not succeed"
+        title = f"{plural(counts.unsuccessful, 'case')} did not succeed"
         lines += ["", heading(title), error_groups(result.errors)]
     if result.failing:
-        title = f"{plural(sum(group.count for group in result.failing), 'pending spec')} failed, and can be tried again"
+        title = f"{plural(sum(group.count for group in result.failing), 'pending case')} failed and can be retried"
         lines += ["", heading(title), error_groups(result.failing)]
     has_errors = bool(counts.unsuccessful or result.failing)
     next_command = "scythe errors" if has_errors else "scythe results show"
@@ -236,13 +236,13 @@ def result_lines(result: AllocateResult) -> list[RenderableType]:
 def submitted_lines(submitted: SubmitResult) -> list[RenderableType]:
     """A run that a fleet has been handed."""
     return [
-        heading(f"{submitted.experiment} {submitted.version}: {plural(submitted.n_specs, 'spec')} submitted"),
+        heading(f"{submitted.experiment} {submitted.version}: {plural(submitted.n_specs, 'case')} submitted"),
         facts(
             [
                 ("run", submitted.experiment_id),
                 ("folder", place(submitted.uri)),
                 ("engine", submitted.engine),
-                ("id there", submitted.workflow_run_id),
+                ("workflow run", submitted.workflow_run_id),
             ]
         ),
         "",
@@ -253,16 +253,16 @@ def submitted_lines(submitted: SubmitResult) -> list[RenderableType]:
 def verify_lines(result: VerifyResult) -> list[RenderableType]:
     """What came of running some rows again: a line, and the cells that differ."""
     n = len(result.rows)
-    what = f"{plural(n, 'row')} of {result.n_succeeded:,} run again"
+    what = f"re-ran {n:,} of {plural(result.n_succeeded, 'case')}"
     if result.ok:
-        return [heading(f"{result.experiment_id}: {what}, the same bit by bit")]
+        return [heading(f"{result.experiment_id}: {what}, identical bit for bit")]
     table = borderless_table("row", "table", "column", "line", "stored", "again", right=("row", "line"))
     for cell in result.differences:
         texts = (cell.table, cell.column, "" if cell.line is None else str(cell.line), cell.stored, cell.again)
         add_row(table, str(cell.sort_index), *map(clean, texts))
     hidden = result.n_differing_cells - len(result.differences)
     lines: list[RenderableType] = [
-        heading(f"{result.experiment_id}: {what}, {plural(result.n_differing_rows, 'row')} not the same"),
+        heading(f"{result.experiment_id}: {what}, {plural(result.n_differing_rows, 'case')} differ"),
         table,
     ]
     return [*lines, f"and {plural(hidden, 'cell')} more"] if hidden else lines

@@ -60,7 +60,7 @@ def runs_table(runs: Sequence[RunRecord], width: int | None) -> list[RenderableT
         return [table]
     lines: list[RenderableType] = []
     for run, *details in rows:
-        lines += [run, Text("  ") + Text(" · ").join(text for text in details if text)]
+        lines += [run, Text.assemble("  ", Text(" · ").join(text for text in details if text))]
     return lines
 
 

@@ -53,7 +53,7 @@ def summary_lines(summary: TableSummary, width: int | None) -> list[RenderableTy
         lines.append("")
     lines.append(columns_table(summary))
     if any(column.estimated for column in summary.columns):
-        lines += ["", "~ about: estimated from a part of the rows, since the table is large"]
+        lines += ["", "~ estimated from a sample of the rows, since the table is large"]
     return lines
 
 

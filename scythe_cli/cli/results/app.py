@@ -10,9 +10,7 @@ from scythe_cli.cli.results import diff, fetch, plot, query, show
 __all__ = ["app"]
 
 
-results = typer.Typer(
-    cls=HelpfulGroup, no_args_is_help=True, help="Look at results, ask, draw, compare and fetch them."
-)
+results = typer.Typer(cls=HelpfulGroup, no_args_is_help=True, help="Show, query, plot, compare and export results.")
 group(results)
 for _module in (show, fetch, query, diff, plot):
     results.add_typer(_module.app)

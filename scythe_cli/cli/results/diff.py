@@ -28,12 +28,10 @@ _NewerRun = Annotated[
     str,
     typer.Argument(metavar="B", help="The newer run, or a version.", autocompletion=complete.runs_and_versions),
 ]
-_IgnoreOption = Annotated[
-    list[str] | None, column_option("--ignore", text="Do not compare this column; may be given again.")
-]
+_IgnoreOption = Annotated[list[str] | None, column_option("--ignore", text="Do not compare this column; repeatable.")]
 _LimitOption = Annotated[
     int | None,
-    typer.Option("--limit", metavar="N", min=0, help="How many cells to print; else 20, as JSON all."),
+    typer.Option("--limit", metavar="N", min=0, help="The number of cells to print [default: 20; with --json all]."),
 ]
 
 
@@ -48,10 +46,16 @@ def diff(
     ignore: _IgnoreOption = None,
     limit: _LimitOption = None,
 ) -> int:
-    """Compare two runs, spec by spec; exits with 1 when they differ."""
+    """Compare two runs case by case.
+
+    Exits with 1 when they differ.
+    """
     first, second = find_two_runs(session, a, b)
     shown = limit if limit is not None or session.options.json else _CELLS_SHOWN
     result = first.diff(second, rtol=rtol, atol=atol, tables=table or None, ignore=ignore or (), limit=shown)
+    names = [run.layout.experiment for run in (first, second)]
+    if names[0] != names[1]:
+        session.output.note(f"these are runs of two experiments, {names[0]} and {names[1]}")
     if session.options.json:
         session.output.document(result)
     else:

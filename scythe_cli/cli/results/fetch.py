@@ -23,20 +23,21 @@ __all__ = ["app", "fetch"]
 app = typer.Typer()
 
 _DestOption = Annotated[
-    Path, typer.Option("--dest", "-d", metavar="DIR", help="The folder to write to; made when it is missing.")
+    Path,
+    typer.Option("--output", "-o", "--dest", "-d", metavar="DIR", help="The folder to write to, created if missing."),
 ]
 _FormatOption = Annotated[
-    Literal["pq", "csv", "xlsx"], typer.Option("--format", help="Parquet as it is, CSV, or one Excel workbook.")
+    Literal["pq", "csv", "xlsx"], typer.Option("--format", help="Parquet, CSV, or one Excel workbook.")
 ]
-_FilesOption = Annotated[bool, typer.Option("--files", help="Copy output files too, to DIR/files/FIELD/.")]
+_FilesOption = Annotated[bool, typer.Option("--files", help="Also copy output files, to DIR/files/FIELD/.")]
 _FieldOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--field", metavar="NAME", help="Output files of this field only; may be given again.", show_default=False
+        "--field", metavar="NAME", help="Copy output files of this field only; repeatable.", show_default=False
     ),
 ]
-_PartialOption = Annotated[bool, typer.Option("--partial", help="Take what is there, of a run that goes on or died.")]
-_ReplaceOption = Annotated[bool, typer.Option("--overwrite", help="Replace other files that are there.")]
+_PartialOption = Annotated[bool, typer.Option("--partial", help="Take what there is of a run that is not done.")]
+_ReplaceOption = Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")]
 
 
 @command(app, "fetch")
@@ -54,7 +55,10 @@ def fetch(
     overwrite: _ReplaceOption = False,
     raw_cells: RawCellsOption = False,
 ) -> None:
-    """Copy the tables of a run into a folder; done again, it goes on where it was interrupted."""
+    """Copy the tables of a run into a folder.
+
+    When repeated, resumes where it was interrupted.
+    """
     from scythe_cli.cli.render.table import print_files
     from scythe_cli.cli.running import shown_fetch
 

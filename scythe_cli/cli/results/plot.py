@@ -29,30 +29,34 @@ app = typer.Typer()
 
 _PIPED_WIDTH = 80
 
-_XOption = Annotated[str | None, column_option("--x", "-x", text="The column across.")]
+_XOption = Annotated[str | None, column_option("--x", "-x", text="The column on the horizontal axis.")]
 _YOption = Annotated[
-    str | None, column_option("--y", "-y", text="The column upwards, or the output that is asked about.")
+    str | None, column_option("--y", "-y", text="The column on the vertical axis, or the output to explain.")
 ]
-_ColorOption = Annotated[str | None, column_option("--color", "-c", text="The column that colors points.")]
+_ColorOption = Annotated[str | None, column_option("--color", "-c", text="The column that colors the points.")]
 _KindOption = Annotated[
     Literal["scatter", "hist", "pairs", "tornado", "influence", "sobol"] | None,
-    typer.Option("--kind", "-k", help="What kind of picture; else what fits the columns.", show_default=False),
+    typer.Option("--kind", "-k", help="The kind of plot [default: what fits the columns].", show_default=False),
 ]
 _PairsOption = Annotated[
     list[str] | None,
-    column_option("--column", metavar="NAME", text="A column of a grid of pairs; may be given again."),
+    column_option("--column", metavar="NAME", text="A column for a grid of pairs; repeatable."),
 ]
-_DrawnTableOption = Annotated[str | None, table_option("Draw the rows of this table, not specs.")]
+_DrawnTableOption = Annotated[str | None, table_option("Plot the rows of this table instead of cases.")]
 _BinsOption = Annotated[
-    int | None, typer.Option("--bins", metavar="N", min=1, max=1000, help="How many bins a histogram has.")
+    int | None, typer.Option("--bins", metavar="N", min=1, max=1000, help="The number of bins of a histogram.")
 ]
 _LogOption = Annotated[
     str | None, typer.Option("--log", metavar="AXES", help="Logarithmic axes: x, y or x,y.", show_default=False)
 ]
-_SeedOption = Annotated[int, typer.Option("--seed", metavar="S", min=0, help="What rows are drawn with.")]
+_SeedOption = Annotated[
+    int, typer.Option("--seed", metavar="S", min=0, help="Seed for choosing rows, where there are too many.")
+]
 _PictureOption = Annotated[
     Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Write a .png, .svg or offline .html.", show_default=False),
+    typer.Option(
+        "--output", "-o", metavar="FILE", help="Write a .png, .svg or offline .html file.", show_default=False
+    ),
 ]
 
 
@@ -74,7 +78,10 @@ def plot(
     output: _PictureOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Draw results: here with characters, or with -o as a picture."""
+    """Plot results in the terminal, or to a file.
+
+    Without options, shows what the first output depends on.
+    """
     from scythe_cli.analysis.plots.figure import check_plot_file
 
     if output is not None:

@@ -30,23 +30,27 @@ app = typer.Typer()
 
 _ANSWER_ROWS = 20
 
-_SqlArgument = Annotated[str, typer.Argument(metavar="SQL", help="One SELECT over the run's tables, and specs.")]
+_SqlArgument = Annotated[
+    str, typer.Argument(metavar="SQL", help="One SELECT over the tables of the run; `specs` has the inputs.")
+]
 _AlsoOption = Annotated[
     list[str] | None,
     typer.Option(
         "--also",
         metavar="RUN",
-        help="Ask the tables of this run as well; may be given again. Tables then have the columns version and run.",
+        help="Include the tables of this run; repeatable. Adds the columns version and run.",
         autocompletion=complete.runs,
         show_default=False,
     ),
 ]
 _AllVersionsOption = Annotated[
-    bool, typer.Option("--all-versions", help="Ask the latest run of every version of the experiment.")
+    bool, typer.Option("--all-versions", help="Include the latest run of every version of the experiment.")
 ]
 _RowsOption = Annotated[
     int | None,
-    typer.Option("--rows", "-n", metavar="N", min=0, help="How many rows to print; 20 without it, all as JSON."),
+    typer.Option(
+        "--rows", "-n", metavar="N", min=0, help="The number of rows to print [default: 20; with --json all]."
+    ),
 ]
 _AnswerOption = Annotated[
     Path | None,
@@ -55,10 +59,10 @@ _AnswerOption = Annotated[
     ),
 ]
 _ExportOption = Annotated[
-    Path, typer.Option("--output", "-o", metavar="FILE", help="The file; .pq, .parquet, .csv or .xlsx.")
+    Path, typer.Option("--output", "-o", metavar="FILE", help="The file to write: .pq, .parquet, .csv or .xlsx.")
 ]
 _RowsOfOption = Annotated[
-    str | None, table_option("The rows of this table, each with the inputs and outputs of its spec.")
+    str | None, table_option("Export the rows of this table, each with the inputs and outputs of its case.")
 ]
 
 
@@ -76,7 +80,10 @@ def query(
     overwrite: OverwriteOption = False,
     raw_cells: RawCellsOption = False,
 ) -> None:
-    """Ask the tables of a run in SQL, by DuckDB; the query sees nothing else of this machine."""
+    """Query the tables of a run in SQL.
+
+    DuckDB runs the query, which can read nothing but these tables.
+    """
     from scythe_cli.analysis.results.query import query_file, query_head
 
     first = find_run(session, run, latest, version)
@@ -101,11 +108,11 @@ def export(
     latest: LatestOption = False,
     version: VersionOption = None,
     table: _RowsOfOption = None,
-    ids: Annotated[bool, typer.Option("--ids", help="With the ids of the run and the specs.")] = False,
+    ids: Annotated[bool, typer.Option("--ids", help="Add the ids of the run and of its cases.")] = False,
     overwrite: OverwriteOption = False,
     raw_cells: RawCellsOption = False,
 ) -> None:
-    """Write inputs and outputs as one tidy table."""
+    """Export inputs and outputs as one tidy table."""
     from scythe_cli.cli.render.table import print_files
 
     stored = find_run(session, run, latest, version)

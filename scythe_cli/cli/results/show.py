@@ -28,7 +28,7 @@ _IDS = ("experiment_id", "workflow_run_id", "root_workflow_run_id")
 def ls(
     session: Session, run: ResultsRunArgument = None, latest: LatestOption = False, version: VersionOption = None
 ) -> None:
-    """List the tables of a run, with their sizes."""
+    """List the tables of a run."""
     stored = find_run(session, run, latest, version)
     tables = stored.tables()
     _remember(stored, {record.name: () for record in tables})
@@ -53,13 +53,13 @@ def show(
     latest: LatestOption = False,
     version: VersionOption = None,
     table: Annotated[
-        str, typer.Option("--table", "-t", metavar="NAME", help="Which table.", autocompletion=complete.tables)
+        str, typer.Option("--table", "-t", metavar="NAME", help="The table.", autocompletion=complete.tables)
     ] = "scalars",
     rows: Annotated[
-        int, typer.Option("--rows", "-n", metavar="N", min=0, max=10_000, help="How many rows to print.")
+        int, typer.Option("--rows", "-n", metavar="N", min=0, max=10_000, help="The number of rows to print.")
     ] = 10,
 ) -> None:
-    """Print a table's first rows, and a summary of its columns."""
+    """Show the first rows of a table and a summary of its columns."""
     stored = find_run(session, run, latest, version)
     summary = stored.show(table, rows)
     _remember(stored, {table: [column.name for column in summary.columns if column.name not in _IDS]})

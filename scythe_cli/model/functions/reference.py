@@ -272,7 +272,7 @@ def _pickle(experiment: RegisteredExperiment[Any, Any]) -> bytes:
         cloudpickle.register_pickle_by_value(module)
 
     file = io.BytesIO()
-    table = ChainMap(_SENTINELS, cloudpickle.CloudPickler.dispatch_table)
+    table = ChainMap(dict(_SENTINELS), cloudpickle.CloudPickler.dispatch_table)
     pickler = type("Pickler", (cloudpickle.CloudPickler,), {"dispatch_table": table})  # it is read as that of a class
     try:
         pickler(file).dump(parts)

@@ -71,7 +71,7 @@ def changes_of_specs(model: type[ExperimentInputSpec], specs: Sequence[Experimen
     notices: list[str] = []
     overwritten = [name for name, is_other in _SET_BY_THE_RUN.items() if any(map(is_other, specs, range(len(specs))))]
     if overwritten:
-        notices.append(f"set by the run, whatever the specs say: {', '.join(overwritten)}")
+        notices.append(f"set by the run, whatever the cases say: {', '.join(overwritten)}")
     extra = dict.fromkeys(name for spec in specs for name in spec.model_extra or {})
     for column in (*input_columns(model), *map(extra_column, extra)):
         changes = Changes(column)

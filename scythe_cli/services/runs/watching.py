@@ -1,4 +1,4 @@
-"""Following a run from outside: its folder, read again and again, each part of the ledger once."""
+"""Following a run from outside: its folder is read repeatedly, each part of the ledger once."""
 
 from __future__ import annotations
 
