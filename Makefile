@@ -54,6 +54,7 @@ check: sync ## lint, format, types, structure, lock file, what documents say
 	$(RUN) pyright
 	$(RUN) lint-imports --no-cache --no-logo
 	$(RUN) python scripts/structure.py --check
+	$(RUN) python scripts/check_words.py
 	$(RUN) python scripts/check_links.py
 	$(RUN) python -m scripts.make_schemas --check
 	$(RUN) python -m scripts.make_config_schema --check

@@ -19,7 +19,6 @@ import inspect
 import io
 import json
 import sys
-from collections import ChainMap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -272,7 +271,7 @@ def _pickle(experiment: RegisteredExperiment[Any, Any]) -> bytes:
         cloudpickle.register_pickle_by_value(module)
 
     file = io.BytesIO()
-    table = ChainMap(dict(_SENTINELS), cloudpickle.CloudPickler.dispatch_table)
+    table = {**cloudpickle.CloudPickler.dispatch_table, **_SENTINELS}
     pickler = type("Pickler", (cloudpickle.CloudPickler,), {"dispatch_table": table})  # it is read as that of a class
     try:
         pickler(file).dump(parts)
