@@ -116,7 +116,11 @@ def _crashes(quick: bool, runs: int) -> Report:
         when: (seconds[f"{when}, a fifth of {n} crash"] - seconds[f"{when}, none crashes"]) / (n / 5)
         for when in pythons
     }
-    report: Report = [*records, *(f"a crash costs {s * 1e3:.1f} ms {when}" for when, s in cost.items())]
+    cpu = {record.subject: record.cpu_s for record in records}
+    report: Report = list(records)
+    for when, s in cost.items():
+        cpu_s = (cpu[f"{when}, a fifth of {n} crash"] - cpu[f"{when}, none crashes"]) / (n / 5)
+        report.append(f"a crash costs {s * 1e3:.1f} ms {when}, and {cpu_s * 1e3:.1f} ms of a processor")
     if "before" in pythons:
         now, before = (seconds[f"{when}, a fifth of {n} crash"] for when in pythons)
         report.append(check_ratio("rate with crashes, beside before", before, now, 10.0, at_least=True))
