@@ -230,7 +230,7 @@ def _column(name: str, info: FieldInfo, kind: Kind) -> Column:
     )
 
 
-def values_of(models: Sequence[BaseModel], name: str) -> list[Any]:
+def values_of(models: Sequence[Any], name: str) -> list[Any]:
     """The values of a field of some instances; an attribute of its name may be something else."""
     try:
         return [model.__dict__[name] for model in models]

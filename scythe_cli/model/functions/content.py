@@ -222,15 +222,16 @@ class _Walk:
     def _add_pandas(self, value: Any) -> None:
         """A frame, series or index of pandas, which keep more than they say."""
         import pandas as pd
-        from pandas.core.util.hashing import hash_pandas_object
+        from pandas import util
 
+        hashed: Any = util.hash_pandas_object
         is_frame = isinstance(value, pd.DataFrame)
         self.note(type(value).__name__, str(value.dtypes.to_dict() if is_frame else value.dtype), len(value))
         self._add_all(
             list(value.columns) if is_frame else getattr(value, "name", None), list(getattr(value, "names", ()))
         )
         try:
-            self.digest.update(hash_pandas_object(value).to_numpy().tobytes())
+            self.digest.update(hashed(value).to_numpy().tobytes())
         except (TypeError, ValueError):  # cells such as lists have no hash
             self._add_unknown()
 

@@ -250,9 +250,11 @@ def _is_importable(name: str, file: str | None, sys_path: Sequence[str]) -> bool
     return spec.origin == file or _is_same_file(spec.origin, file)
 
 
-_SENTINELS: dict[type, Callable[[Any], str]] = {
-    type(getattr(dataclasses, name)): lambda _, name=name: name for name in ("MISSING", "KW_ONLY")
-}
+def _named(name: str) -> Callable[[object], str]:
+    return lambda _: name
+
+
+_SENTINELS: dict[type, Any] = {type(getattr(dataclasses, name)): _named(name) for name in ("MISSING", "KW_ONLY")}
 """How values are pickled that are compared by identity, as the fields of a dataclass do: by their names."""
 
 
@@ -271,7 +273,8 @@ def _pickle(experiment: RegisteredExperiment[Any, Any]) -> bytes:
         cloudpickle.register_pickle_by_value(module)
 
     file = io.BytesIO()
-    table = {**cloudpickle.CloudPickler.dispatch_table, **_SENTINELS}
+    known: Any = cloudpickle.CloudPickler.dispatch_table
+    table = ChainMap[type, Any](_SENTINELS, known)
     pickler = type("Pickler", (cloudpickle.CloudPickler,), {"dispatch_table": table})  # it is read as that of a class
     try:
         pickler(file).dump(parts)
