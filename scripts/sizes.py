@@ -44,7 +44,7 @@ def main() -> int:
         for part in options.parts or PARTS:
             figures[part] = {**_with_uv(wheel, part, folder), **_with_pip(wheel, part, folder)}
     if "core" in figures:
-        figures["image"] = _image(figures["core"]["installed_mb"])
+        figures["image"] = _image(figures["core"]["without_unused_mb"])
     for part in (part for part in PARTS if part in figures):
         f = figures[part]
         print(
@@ -68,7 +68,18 @@ def _with_uv(wheel: Path, part: str, folder: Path) -> dict[str, Any]:
     files = [path for path in environment.rglob("*") if path.is_file() and not path.is_symlink()]
     n_packages = len(list(environment.glob("lib/python*/site-packages/*.dist-info")))
     size = sum(path.stat().st_size for path in files)
-    return {"installed_mb": round(size / MB), "packages": n_packages, "uv_s": round(seconds)}
+    unused = sum(path.stat().st_size for path in files if _is_unused(path))
+    return {
+        "installed_mb": round(size / MB),
+        "without_unused_mb": round((size - unused) / MB),
+        "packages": n_packages,
+        "uv_s": round(seconds),
+    }
+
+
+def _is_unused(path: Path) -> bool:
+    """Whether the Dockerfile in docs/fleet.md removes a file."""
+    return bool({"tests", "include"} & set(path.parent.parts)) or path.name.startswith("libarrow_flight.so")
 
 
 def _with_pip(wheel: Path, part: str, folder: Path) -> dict[str, Any]:
