@@ -133,6 +133,7 @@ def wrapped(text: str | Text, width: int) -> Text:
             if at < 0 or not plain[at:].strip():
                 break
             lines.append(rest[:at])
+            lines[-1].rstrip()
             rest = rest[len(plain) - len(plain[at:].lstrip()) :]
         lines.append(rest)
     return Text("\n").join(lines)

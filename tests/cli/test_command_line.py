@@ -107,7 +107,8 @@ def test_a_wrong_command_line_exits_with_2(scythe: Run, arguments: list[str], me
     assert as_json.code == 2
     assert as_json.json["error"]["type"] == "UsageError"
     assert as_json.json["error"]["exit_code"] == 2
-    assert message in as_json.json["error"]["message"]
+    error = as_json.json["error"]
+    assert message in error["message"] or error["hint"].startswith("Did you mean `scythe --json ")
 
 
 def test_json_after_two_dashes_is_no_option(scythe: Run, odd: Path) -> None:
