@@ -70,7 +70,7 @@ def test_a_byte_order_mark_and_windows_lines_are_taken(tmp_path: Path, end: str)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("storage = 'runs'", "unknown key 'storage'; allowed are scythe, hatchet, experiments"),
+        ("storage = 'runs'", "unknown key 'storage'; allowed are scythe, hatchet, slurm, experiments"),
         ("[scyhte]", "unknown key 'scyhte'; did you mean 'scythe'?"),
         ("[scythe]\nstroage = 'x'", "unknown key 'scythe.stroage'; did you mean 'storage'?"),
         ("[hatchet]\ntoken = 'x'", "unknown key 'hatchet.token'; allowed are embedded"),
@@ -88,7 +88,7 @@ def test_a_byte_order_mark_and_windows_lines_are_taken(tmp_path: Path, end: str)
         ("[scythe]\nstorage = ''", "'scythe.storage' is ''; it should have at least 1 character"),
         ("[scythe]\nstorage = 3", "'scythe.storage' is 3; it should be a valid string"),
         ("[scythe]\nstorage = {a = 1}", "'scythe.storage' is a table; it should be a valid string"),
-        ("[scythe]\nengine = 'Local'", "'scythe.engine' is 'Local'; it should be 'local' or 'hatchet'"),
+        ("[scythe]\nengine = 'Local'", "'scythe.engine' is 'Local'; it should be 'local', 'hatchet' or 'slurm'"),
         ("[scythe]\nworkers = true", "'scythe.workers' is true; it should be a valid integer"),
         ("[scythe]\nworkers = '2'", "'scythe.workers' is '2'; it should be a valid integer"),
         ("[scythe]\nworkers = 2.0", "'scythe.workers' is 2.0; it should be a valid integer"),
@@ -97,6 +97,10 @@ def test_a_byte_order_mark_and_windows_lines_are_taken(tmp_path: Path, end: str)
         ("[scythe]\nworkers = 1979-05-27", "'scythe.workers' is datetime.date(1979, 5, 27); it should be a valid"),
         (f"[scythe]\nworkers = 0x{'f' * 5000}", "'scythe.workers' is a number of thousands of digits; it should be"),
         (f"[scythe]\nworkers = {'1' * 5000}", "not valid TOML: Exceeds the limit"),
+        ("[slurm]\npartitio = 'x'", "unknown key 'slurm.partitio'; did you mean 'partition'?"),
+        ("[slurm]\ntime = '5s'", "'slurm.time' is '5s'; it should be a minute or more"),
+        ("[slurm]\nextra = ['--array=3']", "'slurm.extra' is ['--array=3']; --array is set by scythe"),
+        ("[experiments.a]\nentrypoint='m:f'\nslurm={cpu=3}", "unknown key 'experiments.a.slurm.cpu'; did you mean"),
         ("[hatchet]\nembedded = 1", "'hatchet.embedded' is 1; it should be a valid boolean"),
         ("[hatchet]\nembedded = 'true'", "'hatchet.embedded' is 'true'; it should be a valid boolean"),
     ],
