@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
 
 from tests.servers import REPOSITORY
 
@@ -19,3 +24,25 @@ def test_make_never_rewrites_the_lock_file() -> None:
     assert len(syncs) >= 2
     assert all("--locked" in sync for sync in syncs)
     assert all("--no-sync" in run for run in re.findall(r"^RUN := .*", makefile, re.MULTILINE))
+
+
+@pytest.mark.processes
+def test_a_uv_on_the_path_that_is_this_script_does_not_call_itself_for_ever(tmp_path: Path) -> None:
+    script = tmp_path / "scripts" / "uv"
+    own = tmp_path / ".uv" / "bin" / "uv"
+    on_path = tmp_path / "path" / "uv"
+    for path in (script, own, on_path):
+        path.parent.mkdir(parents=True)
+    shutil.copy(REPOSITORY / "scripts" / "uv", script)
+    own.write_text('#!/bin/sh\necho "own $*"\n')
+    own.chmod(0o755)
+    on_path.symlink_to(script)
+    ran = subprocess.run(
+        [script, "--version"],
+        env={"PATH": f"{on_path.parent}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert ran.stdout == "own --version\n"

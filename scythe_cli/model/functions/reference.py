@@ -19,6 +19,7 @@ import inspect
 import io
 import json
 import sys
+from collections import ChainMap
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
