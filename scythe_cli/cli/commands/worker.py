@@ -78,8 +78,7 @@ def worker(
         typer.Option("--health-port", metavar="PORT", help="Serve /health, and /metrics for Prometheus, at this port."),
     ] = None,
     allow_mismatch: Annotated[
-        bool,
-        typer.Option("--allow-mismatch", help="Run cases of runs that were allocated with other code."),
+        bool, typer.Option("--allow-mismatch", help="Run cases of runs that were allocated with other code.")
     ] = False,
 ) -> None:
     """Serve a fleet: run cases that are allocated with --engine hatchet.
@@ -96,9 +95,8 @@ def worker(
         "DOES_LEAF": settings.DOES_LEAF and leaf,
         "ALLOW_MISMATCH": settings.ALLOW_MISMATCH or allow_mismatch,
     }
-    given = {"HEALTH_PORT": health_port, "SLOTS": slots}
-    changes |= {name: value for name, value in given.items() if value is not None}
-    settings = settings.model_copy(update=changes)
+    options = {"HEALTH_PORT": health_port, "SLOTS": slots}
+    settings = settings.model_copy(update=changes | {name: n for name, n in options.items() if n is not None})
     project = session.project()
     experiments, workflows = load_served(project, experiment)
     served = settings.served(experiments, workflows)
