@@ -194,7 +194,7 @@ def test_rows_of_a_table(run: Run) -> None:
 @pytest.mark.parametrize(
     ("options", "message", "hint"),
     [
-        ({}, "needs --x and --y", "Inputs: tilt, site, wall.u_value"),
+        ({"kind": "scatter"}, "needs --x and --y", "Inputs: tilt, site, wall.u_value"),
         ({"x": "tlit", "y": "power"}, "no column 'tlit'", "Did you mean 'tilt'?"),
         ({"x": "tilt", "y": "site"}, "site is not a number", "Put it on --x"),
         ({"x": "steps", "y": "power"}, "steps holds List", None),

@@ -36,6 +36,7 @@ HANDED_OVER = {
     "executor/rows/cells.py": "pandas",
     "executor/rows/frames.py": "pandas",
     "executor/child/template.py": "pandas",
+    "model/functions/content.py": "pandas",
 }
 """Modules that import what a value they deal with comes from, so that it is loaded already."""
 

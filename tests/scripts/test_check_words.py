@@ -44,7 +44,7 @@ def test_prose_is_a_document_without_code_and_with_lines_joined() -> None:
     [
         ("3 specs did not succeed", "case"),
         ("`scythe retry` goes on with the run", "resume"),
-        ("the task did not finish", "did not finish"),
+        ("the task did not come to its end", "did not finish"),
         ("'x' is no number", "is not a"),
         ("the columns do not fit In", "inputs of"),
         ("Else as configured", "default"),
