@@ -53,10 +53,11 @@ def make_store(
                 )
                 if not runs:
                     text = manifest.to_yaml().decode()
-                _write(folder, run, _told(text, runs[0] if runs else run, run, len(runs)), files_each)
+                told = _told(text, runs[0] if runs else run, run, len(runs))
                 if summaries:
                     summary = RunSummary(counts=StateCounts(succeeded=len(runs)), engine="local")
-                    (folder / run.summary).write_text(summary.model_dump_json())
+                    told = f"# summary {summary.model_dump_json()}\n{told}"
+                _write(folder, run, told, files_each)
                 runs.append(run)
     return runs
 

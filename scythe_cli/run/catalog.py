@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from scythe_cli.core.names import is_folder_name, parse_version
 from scythe_cli.core.text import hint_for
 from scythe_cli.errors import NotFoundError
-from scythe_cli.run.layout import LEASE_NAME, RUN_FOLDERS, SUMMARY_NAME, RunLayout, parse_timestamp
+from scythe_cli.run.layout import LEASE_NAME, RUN_FOLDERS, RunLayout, parse_timestamp
 from scythe_cli.run.versions import latest_run, list_runs, list_versions, run_times, version_names
 from scythe_cli.storage.base import Storage
 
@@ -207,16 +207,16 @@ def _listed(names: list[str]) -> str:
 
 
 def run_record(storage: Storage, run: RunLayout) -> RunRecord:
-    """What a list tells of a run: from a listing of its folder and one small file in it, its summary.
+    """What a list tells of a run: from a listing of its folder and its manifest.
 
-    Of a run without a summary, since it is not done or of an earlier release, the manifest is read. One that cannot be
-    read is told in the log: one damaged file does not hide the other runs.
+    The manifest of a finished run begins with a summary; else all of it is read. One that cannot be read is told in the
+    log: one damaged file does not hide the other runs.
     """
     from scythe_cli.run.outcomes.summary import read_summary
     from scythe_cli.run.records import RunRecord
 
     names = {file.name for file in storage.list_files(run.experiment_id)}
-    summary = read_summary(storage, run) if SUMMARY_NAME in names else None
+    summary = read_summary(storage, run)
     manifest = _brief_manifest(storage, run) if summary is None else None
     complete = summary is not None or _is_complete(storage, run)
     described = summary or manifest

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = [
     "LEASE_NAME",
     "RUN_FOLDERS",
-    "SUMMARY_NAME",
     "TIMESTAMP_FORMAT",
     "RunLayout",
     "parse_timestamp",
@@ -31,9 +30,6 @@ RUN_FOLDERS = frozenset({"artifacts", "files", "final", "outcomes", "results", "
 
 LEASE_NAME = ".lease"
 """The object in the folder of a run that says who is at work on it."""
-
-SUMMARY_NAME = "summary.json"
-"""How the run went, for lists of many runs; there once it has final tables."""
 
 TIMESTAMP_FORMAT = "%Y-%m-%d_%H-%M-%S"
 _TIMESTAMP = re.compile(r"(\d{4})-(\d{2})-(\d{2})_(\d{2})-(\d{2})-(\d{2})", re.ASCII)
@@ -137,11 +133,6 @@ class RunLayout:
     def verification(self) -> str:
         """When some of the run's rows were run again, and whether they gave the same; only where that was done."""
         return self.key("verification.yml")
-
-    @property
-    def summary(self) -> str:
-        """How the run went, in short."""
-        return self.key(SUMMARY_NAME)
 
     @property
     def outcomes(self) -> str:

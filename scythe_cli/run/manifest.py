@@ -44,7 +44,7 @@ __all__ = [
 
 
 _MAX_YAML_BYTES = 50_000_000
-_MAX_MANIFEST_BYTES = 20_000_000
+MAX_MANIFEST_BYTES = 20_000_000
 _MAX_BRIEF_BYTES = 1_000_000
 _MAX_FLOW_DEPTH = 100
 # those inside quotes are no brackets
@@ -272,7 +272,7 @@ def read_manifest(storage: Storage, run: RunLayout, *, brief: bool = False) -> R
     """
     uri = storage.uri(run.manifest)
     try:
-        data = storage.read_bytes(run.manifest, max_bytes=_MAX_MANIFEST_BYTES)
+        data = storage.read_bytes(run.manifest, max_bytes=MAX_MANIFEST_BYTES)
     except MissingKeyError:
         return None
     except ForeignKeyError as error:

@@ -190,7 +190,7 @@ class StorageContract:
             lambda: storage.list_folders(key or "/"),
         ]
         for call in calls:
-            with pytest.raises(InvalidKeyError, match="is no key"):
+            with pytest.raises(InvalidKeyError, match="is not a storage key"):
                 call()
         assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
 

@@ -19,8 +19,9 @@ import scythe_cli
 from scythe_cli.analysis.notebook import NotebookProgress, in_notebook, notebook_progress
 from scythe_cli.analysis.records import QueryColumn, QueryResult
 from scythe_cli.analysis.run import Run
+from scythe_cli.core.interactive import RecordList
 from scythe_cli.core.progress import Progress
-from scythe_cli.core.records import RecordList, StateCounts
+from scythe_cli.core.records import StateCounts
 from scythe_cli.core.states import State
 from scythe_cli.run.catalog import VersionRecord
 from scythe_cli.run.ledger import write_part

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scythe_cli import errors
-from scythe_cli.errors import ScytheError
+from scythe_cli.errors import EntrypointError, ScytheError
 from scythe_cli.services import project
 
 from .conftest import Run, RunSeveral
@@ -41,12 +41,13 @@ def test_each_branch_has_its_exit_code(
     fail_with(monkeypatch, kind("the disk is full", hint="Make room."))
 
     ran = scythe("status")
-    assert (ran.code, ran.out, ran.err) == (code, "", "error: the disk is full\nhint: Make room.\n")
+    hint = "Make room. `scythe doctor` checks the set-up." if kind is EntrypointError else "Make room."
+    assert (ran.code, ran.out, ran.err) == (code, "", f"error: the disk is full\nhint: {hint}\n")
 
     as_json = scythe("status", "--json")
     assert as_json.code == code
     assert as_json.json == {
-        "error": {"type": kind.__name__, "message": "the disk is full", "hint": "Make room.", "exit_code": code}
+        "error": {"type": kind.__name__, "message": "the disk is full", "hint": hint, "exit_code": code}
     }
     assert as_json.err == ran.err
 

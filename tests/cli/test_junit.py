@@ -84,7 +84,7 @@ def test_a_file_of_another_kind_is_left_alone(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["errors.xml"]
 
     path.write_text("mine")
-    with pytest.raises(Exception, match="no JUnit file"):
+    with pytest.raises(Exception, match="not a JUnit file"):
         write_junit(errors(), path)
     assert path.read_text() == "mine"
     write_junit(errors(), tmp_path / "reports" / "errors.xml")

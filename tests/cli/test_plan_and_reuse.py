@@ -15,7 +15,7 @@ def test_a_plan_says_unknown_and_writes_nothing(scythe: Run, project: Path) -> N
     assert ran.out == (
         "squares v1.0.0: 3 cases to run; nothing has run yet\n"
         "file       good.csv\n"
-        "specs      3\n"
+        "cases      3\n"
         "defaults   mode\n"
         "uploads    none\n"
         "engine     local, 1 process\n"
@@ -64,7 +64,7 @@ def test_a_second_allocation_runs_what_is_new(scythe: Run, project: Path) -> Non
     ran = scythe("allocate", "more.csv", "--reuse", "--dedupe")
     assert ran.code == 0, ran.err
     assert "4 succeeded" in ran.out
-    assert f"note: 2 of 4 specs are taken over from {first}\n" in ran.err
+    assert f"note: 2 of 4 cases are taken over from {first}\n" in ran.err
     assert "note: 1 case is the same as an earlier row and gets its outcome\n" in ran.err
     summary = scythe("results", "show", "--json").json
     assert [row["square"] for row in summary["head"]] == [9, 4, 49, 49]

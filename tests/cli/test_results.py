@@ -109,7 +109,7 @@ def test_plot(two_runs: Path, scythe: Run) -> None:
         (["-x", "x", "-y", "square", "-o", "h.png"], "h.png already exists"),
         (["-x", "x", "-y", "square", "-o", "h.gif"], "Use .png, .svg or .html."),
         (["-x", "x", "-y", "sqare"], "Did you mean `scythe results plot -x x -y square`?"),
-        ([], "Inputs: x, mode. Outputs: square."),
+        (["--kind", "scatter"], "Inputs: x, mode. Outputs: square."),
     ):
         ran = scythe("results", "plot", *arguments)
         assert ran.code == 2

@@ -83,7 +83,11 @@ def test_values_of_options_are_what_typer_makes_of_them(scythe: Run, with_runs: 
     assert [run["version"] for run in scythe("runs", "--json").json] == ["v1.1.0", "v1.0.0"]
     assert [run["version"] for run in scythe("runs", "--json", "--limit", "1").json] == ["v1.1.0"]
     assert len(scythe("runs", "squares", "--json", "--limit=2").json) == 2
-    for wrong, message in (("0", "greater than or equal to 1"), ("x", "valid integer"), ("", "valid integer")):
+    for wrong, message in (
+        ("0", "greater than or equal to 1"),
+        ("x", "not a whole number"),
+        ("", "not a whole number"),
+    ):
         ran = scythe("runs", "--limit", wrong)
         assert ran.code == 2
         assert "--limit" in ran.err

@@ -104,7 +104,11 @@ def test_names_of_engines() -> None:
 
 @pytest.mark.parametrize(
     ("value", "message"),
-    [("nosuch_module:Engine", "cannot be loaded"), ("json:nothing", "cannot be loaded"), ("json:loads", "no subclass")],
+    [
+        ("nosuch_module:Engine", "cannot be loaded"),
+        ("json:nothing", "cannot be loaded"),
+        ("json:loads", "not a subclass"),
+    ],
 )
 def test_an_engine_that_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, message: str) -> None:
     info = tmp_path / "broken-1.0.dist-info"

@@ -171,7 +171,7 @@ def test_killed_while_gathering(recorded: Path, inside: Inside, at: int) -> None
     retried = inside(recorded, "retry", run.experiment_id, "--only", "pending")
 
     assert retried.code == 1
-    assert "nothing to run: no spec of" in retried.err
+    assert "nothing to run: no case of" in retried.err
     assert len(calls(recorded)) == n_calls
     assert_same_tables(folder, undisturbed)
     assert strangers(folder) == []

@@ -141,7 +141,7 @@ def test_what_fails_is_seen_at_once_and_ends_a_run_that_may_not_fail(
     assert 1 <= status["failing"] <= status["counts"]["pending"]
     assert sum(status["counts"].values()) == 150
     listed = inside(project, "errors").out
-    assert "another attempt is to come" in listed
+    assert "to be retried" in listed
     assert "KeyError" in listed
     told = json.loads(inside(project, "errors", "--json").out)
     row = told["failing"][0]["rows"][0]
@@ -161,7 +161,7 @@ def test_what_fails_is_seen_at_once_and_ends_a_run_that_may_not_fail(
 def test_wrong_states_are_told_with_those_that_there_are(project: Path, inside: Inside) -> None:
     allowed = "hint: States are failed, timeout, crashed, cancelled, pending."
     for given, said in (
-        ("failed,lost", "'lost' is no state"),
+        ("failed,lost", "--only lost: not a state that can be retried"),
         ("succeeded", "cases that succeeded are not run again"),
         (",", "--only names no state"),
     ):

@@ -293,7 +293,7 @@ def test_what_another_user_puts_into_a_run(
         assert sorted(status.damaged_parts) == ["link.pq", "mine.pq", "pipe.pq"]
         result = retry_run(run, experiment, ToldEngine())
     assert result.counts == StateCounts(succeeded=4)
-    assert len([notice for notice in result.notices if "left as it is" in notice]) == 3
+    assert len([notice for notice in result.notices if "left alone" in notice]) == 3
     assert (victim / "thesis.pq").read_bytes() == THESIS
     assert sorted(path.name for path in victim.iterdir()) == ["thesis.pq"]
     assert (folder / "outcomes" / "link.pq").is_symlink()

@@ -143,7 +143,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 def file_names() -> list[str]:
     """The files of `WHOLE`, whose number is known before there are any."""
-    names = ["manifest.yml", "specs.pq", "summary.json", "outcomes/a.pq", "outcomes/b.pq"]
+    names = ["manifest.yml", "specs.pq", "outcomes/a.pq", "outcomes/b.pq"]
     names += [f"final/{name}.pq" for name in ("scalars", "errors", "result_file_refs", "monthly")]
     return [LAYOUT.key(name) for name in names]
 

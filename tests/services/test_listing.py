@@ -15,7 +15,7 @@ from scythe_cli.core.records import StateCounts
 from scythe_cli.errors import NotFoundError
 from scythe_cli.run.catalog import find_run, list_experiments
 from scythe_cli.run.manifest import read_manifest
-from scythe_cli.run.outcomes.summary import RunSummary
+from scythe_cli.run.outcomes.summary import RunSummary, put_summary
 from scythe_cli.services.runs.listing import run_records, version_records
 from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage
@@ -147,9 +147,9 @@ def test_the_state_of_a_run_is_told_without_its_ledger(
     storage.write_bytes(run.manifest, stored.model_copy(update={"n_specs": 5} | manifest).to_yaml())
     if isinstance(summary, dict):
         told = RunSummary(counts=StateCounts(**summary), engine="local", sampling_file="cases.csv")
-        storage.write_bytes(run.summary, told.model_dump_json().encode())
+        put_summary(storage, run, told)
     elif summary is not None:
-        storage.write_bytes(run.summary, summary.encode())
+        storage.write_bytes(run.manifest, f"# summary {summary}\n".encode() + storage.read_bytes(run.manifest))
     if lease is not None:
         expires = datetime.now(UTC) + timedelta(seconds=30 if lease == "held" else -300)
         moments = {"since": "2026-01-01T00:00:00+00:00", "expires": expires.isoformat()}
@@ -170,7 +170,7 @@ def test_the_newest_that_failed_are_found_among_many(tmp_path: Path) -> None:
     runs = make_store(tmp_path / "runs", 150)
     storage = open_storage(tmp_path / "runs")
     for bad in (runs[2], runs[100]):
-        storage.write_bytes(bad.summary, RunSummary(counts=StateCounts(failed=1)).model_dump_json().encode())
+        put_summary(storage, bad, RunSummary(counts=StateCounts(failed=1)))
 
     assert [r.experiment_id for r in run_records(storage, failed=True)] == [
         runs[100].experiment_id,

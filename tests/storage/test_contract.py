@@ -184,7 +184,7 @@ class TestLocal:
             ("s3:/bucket/x", "slash"),
             ("s3://bucket/a/../b", "prefix"),
             ("s3://bucket//b", "prefix"),
-            ("s3://b?x/y", "no valid bucket"),
+            ("s3://b?x/y", "not name a valid bucket"),
             ("", "empty"),
             ("  ", "empty"),
             ("a\0b", "NUL"),

@@ -1,10 +1,12 @@
-"""`summary.json`: how a run went, in a few hundred bytes, for lists of many runs.
+"""How a run went, in a few hundred bytes, for lists of many runs.
 
-It is written with the final tables and removed when more is run, so that a list reads it instead of the ledger.
+It is the first line of `manifest.yml`, a comment: a list reads that one file and no ledger, and parses no YAML. It is
+written with the final tables and removed when more is run.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -13,16 +15,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scythe_cli.core.records import StateCounts
 from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.manifest import MAX_MANIFEST_BYTES, UnreadableManifestError, read_manifest
 from scythe_cli.storage.base import ForeignKeyError, MissingKeyError, Storage
 
 if TYPE_CHECKING:
     from scythe_cli.run.ledger import PartFile
 
 
-__all__ = ["RunSummary", "read_summary", "remove_summary", "write_summary"]
+__all__ = ["RunSummary", "put_summary", "read_summary", "remove_summary", "write_summary"]
 
 
-_MAX_BYTES = 65_536
+_MARK = b"# summary "
 _LONGEST = timedelta(days=3650)
 
 
@@ -65,8 +68,6 @@ def write_summary(storage: Storage, run: RunLayout, counts: StateCounts, parts: 
     Raises:
         StorageError: If it cannot be written.
     """
-    from scythe_cli.run.manifest import UnreadableManifestError, read_manifest
-
     try:
         manifest = read_manifest(storage, run, brief=True)
     except UnreadableManifestError:
@@ -81,7 +82,17 @@ def write_summary(storage: Storage, run: RunLayout, counts: StateCounts, parts: 
         started_at=started,
         finished_at=finished,
     )
-    storage.write_bytes(run.summary, summary.model_dump_json().encode())
+    put_summary(storage, run, summary)
+
+
+def put_summary(storage: Storage, run: RunLayout, summary: RunSummary) -> None:
+    """Write the line.
+
+    Raises:
+        StorageError: If the run has no manifest, or it cannot be written.
+    """
+    line = json.dumps(summary.model_dump(mode="json")).encode()  # in ASCII, whatever the file is called
+    storage.write_bytes(run.manifest, _MARK + line + b"\n" + _without(_read(storage, run)))
 
 
 def read_summary(storage: Storage, run: RunLayout) -> RunSummary | None:
@@ -91,14 +102,25 @@ def read_summary(storage: Storage, run: RunLayout) -> RunSummary | None:
         StorageError: If it cannot be read.
     """
     try:
-        return RunSummary.model_validate_json(storage.read_bytes(run.summary, max_bytes=_MAX_BYTES))
+        first = _read(storage, run).partition(b"\n")[0]
+        return RunSummary.model_validate_json(first.removeprefix(_MARK)) if first.startswith(_MARK) else None
     except (MissingKeyError, ForeignKeyError, ValidationError):
         return None
 
 
 def remove_summary(storage: Storage, run: RunLayout) -> None:
     """Forget how a run went, since more of it is about to run."""
-    storage.delete(run.summary)
+    before = _read(storage, run)
+    if (after := _without(before)) != before:
+        storage.write_bytes(run.manifest, after)
+
+
+def _read(storage: Storage, run: RunLayout) -> bytes:
+    return storage.read_bytes(run.manifest, max_bytes=MAX_MANIFEST_BYTES)
+
+
+def _without(manifest: bytes) -> bytes:
+    return manifest.partition(b"\n")[2] if manifest.startswith(_MARK) else manifest
 
 
 def _times(parts: Sequence[PartFile]) -> tuple[datetime | None, datetime | None]:

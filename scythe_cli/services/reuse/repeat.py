@@ -13,7 +13,7 @@ from scythe_cli.errors import StorageError
 from scythe_cli.executor.code import differing_code
 from scythe_cli.run.catalog import each_of
 from scythe_cli.run.layout import RunLayout
-from scythe_cli.run.manifest import RunManifest, read_manifest
+from scythe_cli.run.manifest import MAX_MANIFEST_BYTES, RunManifest, read_manifest
 from scythe_cli.run.outcomes.summary import read_summary
 from scythe_cli.run.specs_file import specs_hash
 from scythe_cli.run.versions import list_runs, list_versions
@@ -27,7 +27,6 @@ pc: Any = pyarrow.compute  # its stubs do not know the types that its functions 
 
 _MAX_VERSIONS = 10
 _MAX_RUNS = 20
-_MAX_MANIFEST_BYTES = 20_000_000
 
 
 def cases_hash(inputs: pa.Table, hashes: Mapping[str, Mapping[str, str]]) -> str | None:
@@ -71,7 +70,7 @@ def repeat_notice(
 
     def may_be_it(run: RunLayout) -> bool:
         try:
-            return mark in storage.read_bytes(run.manifest, max_bytes=_MAX_MANIFEST_BYTES)
+            return mark in storage.read_bytes(run.manifest, max_bytes=MAX_MANIFEST_BYTES)
         except (MissingKeyError, ForeignKeyError):
             return False
 
