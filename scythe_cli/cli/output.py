@@ -40,6 +40,7 @@ _PIPED_WIDTH = 100_000
 # which text is shown in another order than it is written
 _HIDDEN = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff"
 _CONTROLS = re.compile(f"[\x00-\x08\x0b-\x1f{_HIDDEN}]")
+_PLACE = re.compile(r"\s+(at .+:\d+( in .+)?|File \".+\", line \d+.*)")
 _COMMAND = re.compile(r"(`|^Next: )(scythe (?!init\b)[^`\n]*?)(`|$)", re.MULTILINE)
 _OF_RUN = frozenset(f"scythe {name}" for name in ("retry", "errors", "status", "cancel", "results show"))
 _NOT_IN_JSON = re.compile(f"[{_HIDDEN}]")
@@ -119,13 +120,13 @@ def make_console(stream: IO[str]) -> Console:
 
 
 def wrapped(text: str | Text, width: int) -> Text:
-    """Text in lines of so many columns; a word that is longer stays whole, since it may be a path."""
+    """Text in lines of so many columns; longer words and the places of errors stay whole: paths are copied."""
     from rich.text import Text
 
     lines: list[Text] = []
     for line in (Text(text) if isinstance(text, str) else text).split("\n", allow_blank=True):
         rest = line
-        while rest.cell_len > width:
+        while rest.cell_len > width and not _PLACE.fullmatch(rest.plain):
             plain = rest.plain
             indent = len(plain) - len(plain.lstrip())
             at = plain.rfind(" ", indent + 1, width + 1)

@@ -106,6 +106,7 @@ def test_global_options_are_listed_once(folder: Path) -> None:
         ("runs/squares/v1.0.0/stamp and more", ["runs/squares/v1.0.0/stamp", "and more"]),
         ("", [""]),
         ("    indented text\nnext", ["    indented", "text", "next"]),
+        ("    at /my own/tank.py:36 in simulate", ["    at /my own/tank.py:36 in simulate"]),
     ],
 )
 def test_words_are_never_cut(text: str, lines: list[str]) -> None:
