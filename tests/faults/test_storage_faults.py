@@ -123,7 +123,7 @@ def test_run_that_lost_its_storage_goes_on_when_it_is_back(
     what = {"503": "the server keeps answering SlowDown", "reset": "cannot be reached", "hang": "connection was lost"}
     assert what[kind] in ran.err
     assert f"Finished cases are kept: `scythe retry energy/v1.0.0/{run.name} --storage s3://" in ran.err
-        assert "` resumes it." in ran.err
+    assert "` resumes it." in ran.err
 
     faults.share = 0.0
     monkeypatch.setenv("PAUSE_S", "0")
