@@ -18,7 +18,7 @@ from scythe_cli.analysis.records import (
     TableRecord,
     TableSummary,
 )
-from scythe_cli.core.interactive import offered
+from scythe_cli.core.html import offered
 from scythe_cli.errors import ScytheError, StorageError, first_line
 from scythe_cli.run.ledger import POLARS_ERRORS
 from scythe_cli.run.stored_run import StoredRun

@@ -1,4 +1,4 @@
-"""Records as HTML: the small tables that a notebook shows.
+"""What a notebook shows of records and lists of them, as small tables of HTML, and offers after a dot.
 
 No colors, scripts or resources of its own, so that it fits every theme; all text in it is escaped.
 """
@@ -9,20 +9,36 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from html import escape
-from typing import Any, cast
-
-from pydantic import BaseModel
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from scythe_cli.core.quantities import format_duration, format_size
 from scythe_cli.core.text import visible
 
-__all__ = ["facts_html", "list_html", "record_html", "safe_html"]
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+__all__ = ["RecordList", "facts_html", "list_html", "offered", "record_html", "safe_html"]
+
+_T = TypeVar("_T")
 
 _MOST_ROWS = 20
 _MOST_ITEMS = 12
 _LONGEST = 300
 _MOST_LINES = 12
 _ALIGNED = 'style="text-align: left"'
+
+
+def offered(thing: object, names: Iterable[str], hidden: Iterable[str] = ()) -> list[str]:
+    """What the Tab key offers after a dot: the public names but those for the program itself, and the usual others."""
+    public = {name for name in names if not name.startswith("_")} - {*hidden}
+    return sorted(public | {name for name in object.__dir__(thing) if name.startswith("_")})
+
+
+class RecordList(list[_T]):
+    """A list of records, which a notebook shows as a table."""
+
+    def _repr_html_(self) -> str:
+        return list_html(self)
 
 
 def record_html(record: BaseModel) -> str:
@@ -48,6 +64,8 @@ def list_html(items: Sequence[Any]) -> str:
 
 def _cell(name: str, value: Any) -> str:
     """A value as HTML; lists of records or of rows as a table."""
+    from pydantic import BaseModel  # a list in a command does without
+
     if isinstance(value, BaseModel):
         return facts_html((field, getattr(value, field)) for field in type(value).model_fields)
     if isinstance(value, list) and value:
@@ -63,6 +81,8 @@ def _cell(name: str, value: Any) -> str:
 
 
 def _fields(item: Any) -> dict[str, Any] | None:
+    from pydantic import BaseModel
+
     if isinstance(item, BaseModel):
         return {name: getattr(item, name) for name in type(item).model_fields}
     if dataclasses.is_dataclass(item):

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from scythe_cli.core.interactive import offered
+from scythe_cli.core.html import offered
 from scythe_cli.core.states import State
 
 __all__ = ["FleetWorker", "Record", "StateCounts", "WorkerCode"]

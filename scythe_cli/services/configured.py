@@ -11,7 +11,7 @@ from scythe_cli.config.file import CONFIG_NAME
 from scythe_cli.config.location import environment_has
 from scythe_cli.config.schema import Config, ExperimentConfig
 from scythe_cli.core.cores import usable_cores
-from scythe_cli.core.interactive import offered
+from scythe_cli.core.html import offered
 from scythe_cli.core.text import hint_for
 from scythe_cli.engines.entry_points import check_engine_name, get_engine
 from scythe_cli.errors import ConfigError, EntrypointError, NotFoundError, UsageError

@@ -19,7 +19,7 @@ import scythe_cli
 from scythe_cli.analysis.notebook import NotebookProgress, in_notebook, notebook_progress
 from scythe_cli.analysis.records import QueryColumn, QueryResult
 from scythe_cli.analysis.run import Run
-from scythe_cli.core.interactive import RecordList
+from scythe_cli.core.html import RecordList
 from scythe_cli.core.progress import Progress
 from scythe_cli.core.records import StateCounts
 from scythe_cli.core.states import State

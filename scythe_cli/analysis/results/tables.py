@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from scythe_cli.analysis.records import TableRecord
 from scythe_cli.core.distribution import needs_extra
 from scythe_cli.core.folders import owned_prefix
-from scythe_cli.core.interactive import RecordList
+from scythe_cli.core.html import RecordList
 from scythe_cli.core.text import hint_for
 from scythe_cli.errors import NotFoundError, StorageError, first_line
 from scythe_cli.model.columns import unit_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from scythe_cli.core.interactive import RecordList
+from scythe_cli.core.html import RecordList
 from scythe_cli.run.catalog import VersionRecord, each_of, run_record, runs_by_version
 from scythe_cli.run.layout import TIMESTAMP_FORMAT, RunLayout
 from scythe_cli.services.completions import remember_runs
