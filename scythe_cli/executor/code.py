@@ -212,7 +212,7 @@ def differing_code(now: Mapping[str, str] | None, then: Mapping[str, str] | None
 def _source_of(thing: Any) -> Path | None:
     try:
         file = inspect.getsourcefile(thing)
-    except TypeError:
+    except (TypeError, OSError):  # built in, or a class that was typed at the prompt
         return None
     path = Path(file).resolve() if file is not None else None
     return path if path is not None and path.is_file() else None

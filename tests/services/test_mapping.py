@@ -217,7 +217,7 @@ def test_a_function_of_a_module_runs_from_the_command_line(tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
 
     checked = run_here("validate", "cases.csv", "--function", "panels:tilted")
-    assert (checked.code, "2 specs for tilted" in checked.out) == (0, True)
+    assert (checked.code, "2 cases for tilted" in checked.out) == (0, True)
     typo = run_here("validate", "bad.csv", "--function", "panels:tilted")
     assert (typo.code, "did you mean 'site'" in typo.err) == (3, True)
     ran = run_here("allocate", "cases.csv", "--function", "panels:tilted", "--experiment", "yearly")
