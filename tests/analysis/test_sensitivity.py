@@ -137,7 +137,7 @@ def test_indices_of_a_run(folder: Path) -> None:
     assert [i.first for i in only.indices] == [by_key["y", f].first for f in "abc"]
     with pytest.raises(NotFoundError, match="no column 'name'"):
         sobol_indices(run, ["name"])
-    with pytest.raises(UsageError, match="needs a run of the design oat, and it is saltelli"):
+    with pytest.raises(UsageError, match="needs a run with the design oat, but it is saltelli"):
         field_effects(run)
 
 

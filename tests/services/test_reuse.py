@@ -628,6 +628,7 @@ def test_what_differs_is_no_repeat(bench: Bench, change: str, monkeypatch: pytes
     assert bench.allocate(cases(*rows), seed=int(change == "seed"))[0].notices == []
 
 
+@pytest.mark.processes
 def test_a_repeat_counts_files_by_their_content(bench: Bench) -> None:
     for name in ("a.epw", "b.epw"):
         (bench.root / name).write_text("same")
