@@ -57,10 +57,7 @@ def seal_file(path: Path) -> None:
         ValueError: If it has no place for them.
         OSError: If the file cannot be changed.
     """
-    footer = _footer(path)
-    place = None if footer is None else _place(footer)
-    if footer is None or place is None:
-        raise ValueError("the file was not written to be sealed")
+    footer, place = _unsealed_footer(path)
     sealed = bytearray(footer)
     sealed[place : place + _HEX] = _hash_before(path, len(footer))
     sealed[place + _HEX : place + 2 * _HEX] = _hash(sealed)
@@ -76,13 +73,19 @@ def seal_footer(path: Path) -> None:
         ValueError: If it has no place for it.
         OSError: If the file cannot be changed.
     """
+    footer, place = _unsealed_footer(path)
+    with path.open("r+b") as file:
+        file.seek(place + _HEX - len(footer), 2)
+        file.write(_hash(footer))
+
+
+def _unsealed_footer(path: Path) -> tuple[bytes, int]:
+    """The footer of a file that can be sealed, and where in it the checksums go."""
     footer = _footer(path)
     place = None if footer is None else _place(footer)
     if footer is None or place is None:
         raise ValueError("the file was not written to be sealed")
-    with path.open("r+b") as file:
-        file.seek(place + _HEX - len(footer), 2)
-        file.write(_hash(footer))
+    return footer, place
 
 
 def has_seal(path: Path) -> bool:

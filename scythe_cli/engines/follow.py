@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,15 +15,30 @@ from scythe_cli.core.records import StateCounts
 from scythe_cli.core.states import State
 from scythe_cli.engines.base import Job
 from scythe_cli.engines.tally import FAILURE_COLUMNS, FirstFailures
-from scythe_cli.errors import StorageError, first_line
+from scythe_cli.errors import StorageError, WaitTimeoutError, first_line
 from scythe_cli.run.ledger import POLARS_ERRORS
 from scythe_cli.run.outcomes.effective import effective_outcomes, failing_outcomes
 from scythe_cli.storage.base import MissingKeyError
 
-__all__ = ["Follower"]
+__all__ = ["AS_IT_GOES_ON", "LEDGER_S", "Follower", "not_finished"]
+
+AS_IT_GOES_ON = "the run continues; `scythe status` shows its progress, and `scythe cancel` stops it"
+"""What is said to somebody who no longer waits for a run."""
+
+LEDGER_S = 2.0
+"""How long there is at least between two looks at the ledger."""
+
+_MAX_LEDGER_S = 30.0
 
 
 _COLUMNS = ["sort_index", "state", "attempt", "final"]
+
+
+def not_finished(job: Job) -> WaitTimeoutError:
+    """The error of a wait that is over before the run is."""
+    return WaitTimeoutError(
+        f"{job.run.experiment_id} is not finished yet; it continues", hint="`scythe status` shows its progress."
+    )
 
 
 @dataclass
@@ -42,6 +58,8 @@ class Follower:
     finished: int = 0
     failures: int = 0
     _n_failing: int = 0
+    _started_s: float = field(default_factory=time.monotonic)
+    _due_s: float = 0.0
     _parts: dict[str, tuple[int, pl.DataFrame]] = field(default_factory=dict[str, tuple[int, pl.DataFrame]])
     _first: FirstFailures = field(default_factory=FirstFailures)
     _meter: RateMeter = field(default_factory=RateMeter)
@@ -49,6 +67,19 @@ class Follower:
     def __post_init__(self) -> None:
         self.counts = self.job.counts
         self._n_todo = self.job.n_specs if self.job.todo is None else self.job.todo.num_rows
+
+    def look_if_due(self) -> None:
+        """Read what is new, unless that was done a moment ago: the longer the run lasts, the less often.
+
+        Raises:
+            StorageError: If the ledger cannot be listed or read.
+        """
+        now_s = time.monotonic()
+        if now_s < self._due_s:
+            return
+        self.look()
+        # each look is a request to the store at least, and one for each new part
+        self._due_s = time.monotonic() + min(max(LEDGER_S, (now_s - self._started_s) / 10), _MAX_LEDGER_S)
 
     def look(self) -> None:
         """Read what is new.

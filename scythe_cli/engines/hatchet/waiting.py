@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from scythe_cli.core.progress import PhaseCallback, ProgressCallback
 from scythe_cli.core.records import StateCounts
 from scythe_cli.engines.base import Execution, Job
-from scythe_cli.engines.follow import Follower
+from scythe_cli.engines.follow import AS_IT_GOES_ON, LEDGER_S, Follower, not_finished
 from scythe_cli.engines.hatchet.routing import place_of, run_key, unserved
-from scythe_cli.errors import EngineError, WaitTimeoutError
+from scythe_cli.errors import EngineError
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.run.final.gather import GatherResult
 
@@ -24,11 +24,8 @@ __all__ = ["HatchetRunRef"]
 
 _POLL_S = 0.3
 _MAX_POLL_S = 5.0
-_LEDGER_S = 2.0
-_MAX_LEDGER_S = 30.0
 _LOST_CONTACT_S = 600.0
 _WORKER_CHECK_S = 15.0
-_AS_IT_GOES_ON = "the run continues; `scythe status` shows its progress, and `scythe cancel` stops it"
 _AS_IT_STOPS = "the run stops here, because its engine ends with this command; `scythe retry` resumes it"
 
 
@@ -79,7 +76,6 @@ class _Wait:
         self._deadline = None if timeout_s is None else time.monotonic() + timeout_s
         self._follower = Follower(ref.job, ref.run.session, goes_on=not ref.embedded)
         self._started_s = self._contact_s = time.monotonic()
-        self._ledger_due_s = 0.0
         self._workers_due_s = 0.0
         self._unreachable: str | None = None
         self._unserved: str | None = None
@@ -95,13 +91,10 @@ class _Wait:
                 return Execution([*notices, *execution.notices], execution.gathered)
             looked_s = self._look()
             if self._stop.draining:
-                return Execution([*notices, _AS_IT_STOPS if self._ref.embedded else _AS_IT_GOES_ON])
+                return Execution([*notices, _AS_IT_STOPS if self._ref.embedded else AS_IT_GOES_ON])
             now_s = time.monotonic()
             if self._deadline is not None and now_s > self._deadline:
-                raise WaitTimeoutError(
-                    f"{self._ref.job.run.experiment_id} is not finished yet; it continues",
-                    hint="`scythe status` shows its progress.",
-                )
+                raise not_finished(self._ref.job)
             limit = self._ref.job.max_failures
             if limit is not None and self._follower.failures >= limit and not notices:
                 notices.append(
@@ -118,12 +111,8 @@ class _Wait:
         started_s = time.monotonic()
         if self._counts_matter:
             self._look_for_workers()
-        if (self._counts_matter or self._ref.job.max_failures is not None) and started_s >= self._ledger_due_s:
-            self._follower.look()
-            # each look is a request to the store at least, and one for each new part
-            self._ledger_due_s = time.monotonic() + min(
-                max(_LEDGER_S, (started_s - self._started_s) / 10), _MAX_LEDGER_S
-            )
+        if self._counts_matter or self._ref.job.max_failures is not None:
+            self._follower.look_if_due()
         if self._progress:
             self._progress(self._follower.progress(self._unreachable or self._unserved))
         return time.monotonic() - started_s
@@ -150,7 +139,7 @@ class _Wait:
         now = time.monotonic()
         if self._unreachable is not None or now < self._workers_due_s:
             return
-        self._workers_due_s = now + (_WORKER_CHECK_S if self._unserved is None else _LEDGER_S)
+        self._workers_due_s = now + (_WORKER_CHECK_S if self._unserved is None else LEDGER_S)
         run = self._ref.run
         try:
             workers = self._ref.connection.workers()

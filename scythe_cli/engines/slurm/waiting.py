@@ -10,11 +10,11 @@ from typing import Literal
 
 from scythe_cli.core.progress import PhaseCallback, ProgressCallback
 from scythe_cli.engines.base import Execution, Job
-from scythe_cli.engines.follow import Follower
-from scythe_cli.engines.slurm.assignment import End, closing_name, read_end, write_stop
+from scythe_cli.engines.follow import AS_IT_GOES_ON, Follower, not_finished
+from scythe_cli.engines.slurm.assignment import closing_name, read_end, write_stop
 from scythe_cli.engines.slurm.commands import Slurm
 from scythe_cli.engines.slurm.queue import QueuedTask, parse_queue, told_reasons
-from scythe_cli.errors import EngineError, WaitTimeoutError
+from scythe_cli.errors import EngineError
 from scythe_cli.executor.limits import StopSignal
 
 __all__ = ["SlurmRunRef", "judged", "queue_line"]
@@ -22,12 +22,9 @@ __all__ = ["SlurmRunRef", "judged", "queue_line"]
 
 _POLL_S = 1.0
 _MAX_POLL_S = 10.0
-_LEDGER_S = 2.0
-_MAX_LEDGER_S = 30.0
 _QUEUE_S = 5.0
 _MAX_QUEUE_S = 60.0
 _UNSEEN_S = 60.0
-_GOES_ON = "the run continues; `scythe status` shows its progress, and `scythe cancel` stops it"
 
 
 @dataclass(frozen=True)
@@ -107,7 +104,6 @@ class _Wait:
         self._follower = Follower(ref.job, ref.session)
         self._started_s = time.monotonic()
         self._deadline = None if timeout_s is None else self._started_s + timeout_s
-        self._ledger_due_s = 0.0
         self._queue_due_s = self._started_s + _QUEUE_S
         self._ended_s: float | None = None
         self._told: str | None = None
@@ -118,28 +114,23 @@ class _Wait:
         while True:
             end = read_end(job.storage, job.run, self._ref.session)
             if end is not None:
-                return Execution(_notices(end))
+                return Execution(list(end.notices))
             if self._has_ended():
                 return Execution([self._why_unfinished()])
             self._look()
             if self._stop.draining:
-                return Execution([_GOES_ON])
+                return Execution([AS_IT_GOES_ON])
             now_s = time.monotonic()
             if self._deadline is not None and now_s > self._deadline:
-                raise WaitTimeoutError(
-                    f"{job.run.experiment_id} is not finished yet; it continues",
-                    hint="`scythe status` shows its progress.",
-                )
+                raise not_finished(job)
             # a run that has lasted for long is asked after less often
             pause_s = min(max(_POLL_S, (now_s - self._started_s) / 50), _MAX_POLL_S)
             select.select([self._stop.drain_fd, self._stop.kill_fd], [], [], pause_s)
 
     def _look(self) -> None:
-        now_s = time.monotonic()
         limit = self._ref.job.max_failures
-        if (self._counts_matter or limit is not None) and now_s >= self._ledger_due_s:
-            self._follower.look()
-            self._ledger_due_s = time.monotonic() + min(max(_LEDGER_S, (now_s - self._started_s) / 10), _MAX_LEDGER_S)
+        if self._counts_matter or limit is not None:
+            self._follower.look_if_due()
         if self._progress:
             self._progress(self._follower.progress(self._told))
         if limit is not None and self._follower.failures >= limit and not self._stopping:
@@ -179,7 +170,3 @@ class _Wait:
                 hint="`scythe doctor --engine slurm` tries a node out.",
             )
         return f"the job that gathers has failed: see {self._ref.log_folder}; `scythe retry` resumes the run"
-
-
-def _notices(end: End) -> list[str]:
-    return list(end.notices)
