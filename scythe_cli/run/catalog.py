@@ -141,7 +141,7 @@ def find_run(storage: Storage, reference: str) -> RunLayout:
         runs = [run for name in experiments if (run := latest_run(storage, name)) is not None]
         if not runs:
             raise NotFoundError(f"there are no runs in {storage.location}")
-        return max(runs, key=lambda run: run.timestamp)
+        return max(runs, key=RunLayout.order)
     from scythe_cli.core.semver import SemVer
 
     experiment, parts = _split(text, experiments, storage)

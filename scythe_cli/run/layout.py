@@ -90,6 +90,10 @@ class RunLayout:
         timestamp = self.timestamp.strftime(TIMESTAMP_FORMAT.replace("%Y", f"{self.timestamp.year:04d}"))
         return f"{self.experiment}/{self.version}/{timestamp}"
 
+    def order(self) -> tuple[datetime, SemVer]:
+        """What sorts runs by when they were allocated; of two in one second, the later one has the higher version."""
+        return self.timestamp, self.version
+
     def key(self, *parts: str) -> str:
         """A key in the run's folder."""
         return "/".join((self.experiment_id, *parts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import platform
 import time
 from collections.abc import Callable
@@ -139,8 +140,8 @@ class Bench:
         return result, Run(self.storage, submission.job.run), list(self.engine.ran)
 
 
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+@pytest.fixture(params=[1, 0], ids=["a second apart", "in one second"])
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Bench:
     @ExperimentRegistry.Register(name="energy")
     def energy(spec: Case) -> Answer:
         """Square."""
@@ -149,8 +150,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     # what is installed takes a while to list
     monkeypatch.setattr(allocation, "provenance", lambda _: Provenance())
 
-    # runs of one test come a second apart, without waiting for it
-    clock = iter(range(1, 100))
+    clock = itertools.count(1, request.param)
 
     class Clock(datetime):
         @classmethod

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -20,13 +21,25 @@ from ruamel.yaml import YAML
 
 from scythe_cli.analysis.run import Run
 from scythe_cli.arrow.checksum import UNSEALED, seal, seal_footer
+from scythe_cli.config.slurm import SlurmConfig
+from scythe_cli.core.states import State
+from scythe_cli.engines.slurm.assignment import (
+    Assignment,
+    WaveRecord,
+    read_end,
+    read_error,
+    read_stop,
+    read_wave,
+)
 from scythe_cli.errors import ScytheError
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.input_files import read_listed_files
 from scythe_cli.run.lease import read_owner
 from scythe_cli.run.manifest import read_io_schema
 from scythe_cli.run.outcomes.duplicates import read_duplicates
+from scythe_cli.run.outcomes.summary import RunSummary, read_summary
 from scythe_cli.services.project import Project, open_project
+from scythe_cli.services.runs.listing import run_records
 from scythe_cli.storage.opening import open_storage
 from tests.fuzzing import cases, check_message, writes_only_below
 from tests.made_runs import LAYOUT
@@ -105,6 +118,61 @@ def wrong_lease(draw: st.DrawFn) -> Files:
     return {LAYOUT.key(".lease"): json.dumps(document).encode()}
 
 
+def as_parquet(table: pa.Table) -> bytes | None:
+    """The bytes of a file; None where Parquet cannot hold the table."""
+    buffer = pa.BufferOutputStream()
+    try:
+        pq.write_table(table, buffer, write_page_checksum=True)
+    except (pa.ArrowException, ValueError):
+        return None
+    return buffer.getvalue().to_pybytes()
+
+
+@st.composite
+def wrong_summary(draw: st.DrawFn) -> Files:
+    counts = st.dictionaries(st.sampled_from([*State, "unknown"]), scalars, max_size=4)
+    document = draw(st.dictionaries(st.sampled_from(["counts", *RunSummary.model_fields]), trees | counts, max_size=5))
+    line = draw(st.sampled_from([json.dumps(document), json.dumps(document)[:-1], "{" * 3000]))
+    return {LAYOUT.manifest: f"# summary {line}\n".encode() + WHOLE[LAYOUT.manifest]}
+
+
+SESSION = "slurm-20260101T000000-0a1b2c3d"
+ASSIGNMENT = Assignment(
+    storage="runs",
+    experiment_id=LAYOUT.experiment_id,
+    experiment="energy",
+    workflow_run_id="root",
+    session=SESSION,
+    n_specs=12,
+    n_rows=2,
+    is_whole=False,
+    target={},
+    limits={},
+    settings=SlurmConfig(),
+    job_name="energy",
+    log_folder="logs",
+)
+
+
+@st.composite
+def wrong_slurm(draw: st.DrawFn) -> Files:
+    wave: dict[str, Any] = {"session": SESSION, "wave": 1, "array": "7", "closing": "8", "n_tasks": 2}
+    wave |= {"rows_per_task": 1, "n_rows": 2, "cpus": 1}
+    for name in draw(st.lists(st.sampled_from(sorted(wave)), max_size=3)):
+        wave[name] = draw(trees)
+    end = draw(st.dictionaries(st.sampled_from(["notices", "n_waves"]), trees, max_size=2))
+    texts = st.binary(max_size=20) | trees.map(lambda tree: json.dumps(tree).encode())
+    chosen = draw(st.lists(columns, max_size=2))
+    rows = pa.table(dict(zip(draw(st.permutations(["sort_index", "attempt"])), chosen, strict=False)))
+    return {
+        LAYOUT.slurm(f"{SESSION}.json"): json.dumps(wave).encode(),
+        LAYOUT.slurm(f"{SESSION}.end"): draw(st.just(json.dumps(end).encode()) | texts),
+        LAYOUT.slurm(f"{SESSION}.stop"): draw(texts),
+        LAYOUT.slurm(f"{SESSION}.error"): draw(texts),
+        ASSIGNMENT.todo_key(): draw(st.just(as_parquet(rows) or b"") | texts),
+    }
+
+
 LAST_DAY = pa.array([2**31 - 1, -(2**31)], pa.int32()).cast(pa.date32())
 columns = st.sampled_from(
     [
@@ -172,12 +240,9 @@ def wrong_table(draw: st.DrawFn) -> Files:
             said[key] = draw(metadata)
     if draw(st.booleans()):
         table = table.slice(0, 0)
-    buffer = pa.BufferOutputStream()
-    try:
-        pq.write_table(table.replace_schema_metadata({**said, **UNSEALED}), buffer, write_page_checksum=True)
-    except (pa.ArrowException, ValueError):
+    data = bytearray(as_parquet(table.replace_schema_metadata({**said, **UNSEALED})) or b"")
+    if not data:
         return {}
-    data = bytearray(buffer.getvalue())
     if name != LAYOUT.specs:  # its seal is put on in the file
         seal(memoryview(data))
     return {name: bytes(data)}
@@ -190,6 +255,14 @@ def refused(question: Callable[[], Any]) -> None:
         check_message(error)
 
 
+def own_session(record: WaveRecord | None) -> None:
+    assert record is None or record.session == SESSION
+
+
+def check_rows(frame: pl.DataFrame) -> None:
+    assert frame.schema == {"sort_index": pl.Int64, "attempt": pl.Int32}
+
+
 MORE: dict[str, Callable[[Project, Path], Any]] = {
     "lease": lambda project, dest: [
         owner.describe() for owner in [read_owner(project.storage, LAYOUT)] if owner is not None
@@ -198,12 +271,25 @@ MORE: dict[str, Callable[[Project, Path], Any]] = {
     "files": lambda project, dest: read_listed_files(project.storage, LAYOUT),
     "duplicates": lambda project, dest: read_duplicates(project.storage, LAYOUT),
     "gather": lambda project, dest: gather(project.storage, LAYOUT, into=dest),
+    "summary": lambda project, dest: read_summary(project.storage, LAYOUT),
+    "runs": lambda project, dest: list(run_records(project.storage, failed=True)),
+    "wave": lambda project, dest: own_session(read_wave(project.storage, LAYOUT)),
+    "end": lambda project, dest: read_end(project.storage, LAYOUT, SESSION),
+    "stop": lambda project, dest: [read(project.storage, LAYOUT, SESSION) for read in (read_stop, read_error)],
+    "rows": lambda project, dest: check_rows(ASSIGNMENT.read_todo(project.storage)),
     "report": lambda project, dest: Run(project.storage, LAYOUT).report(dest / "report.html"),
 }
 
 
 @given(
-    st.one_of(st.deferred(wrong_manifest), st.deferred(wrong_yaml), st.deferred(wrong_lease), st.deferred(wrong_table)),
+    st.one_of(
+        st.deferred(wrong_manifest),
+        st.deferred(wrong_yaml),
+        st.deferred(wrong_lease),
+        st.deferred(wrong_table),
+        st.deferred(wrong_summary),
+        st.deferred(wrong_slurm),
+    ),
     st.lists(st.sampled_from(sorted({**QUESTIONS, **MORE})), min_size=2, max_size=5),
 )
 @cases(60)

@@ -17,6 +17,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from scythe_cli.config.slurm import SlurmConfig
+from scythe_cli.errors import StorageError
 from scythe_cli.executor.limits import Limits
 from scythe_cli.executor.rows.call import RunContext
 from scythe_cli.model.functions.reference import ExperimentTarget
@@ -148,8 +149,12 @@ class Assignment(_Document):
         if self.is_whole:
             rows = pl.int_range(0, self.n_specs, eager=True, dtype=pl.Int64).alias("sort_index")
             return pl.DataFrame([rows]).with_columns(attempt=pl.lit(1, pl.Int32))
-        frame = pl.read_parquet(io.BytesIO(storage.read_bytes(self.todo_key())))
-        return frame.select(pl.col("sort_index").cast(pl.Int64), pl.col("attempt").cast(pl.Int32))
+        key = self.todo_key()
+        try:
+            frame = pl.read_parquet(io.BytesIO(storage.read_bytes(key)))
+            return frame.select(pl.col("sort_index").cast(pl.Int64), pl.col("attempt").cast(pl.Int32))
+        except pl.exceptions.PolarsError:
+            raise StorageError(f"{storage.uri(key)} is damaged: it does not hold the rows of a submission") from None
 
     def to_text(self) -> str:
         """As one line of text, for a batch script."""
@@ -181,11 +186,13 @@ def read_wave(storage: Storage, run: RunLayout, session: str | None = None) -> W
     chosen = [name for name in names if session is None or name == f"{session}.json"]
     if not chosen:
         return None
+    newest = max(chosen)  # sessions begin with the time of their submission
     try:
-        # sessions begin with the time of their submission
-        return WaveRecord.model_validate_json(storage.read_bytes(run.slurm(max(chosen))))
+        record = WaveRecord.model_validate_json(storage.read_bytes(run.slurm(newest)))
     except (MissingKeyError, ValueError):
         return None
+    # files are named by it: a record must not lead to those of another run
+    return record if record.session == newest.removesuffix(".json") else None
 
 
 def read_end(storage: Storage, run: RunLayout, session: str) -> End | None:

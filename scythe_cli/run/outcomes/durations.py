@@ -9,6 +9,7 @@ from pydantic import Field
 from scythe_cli.core.records import Record
 from scythe_cli.core.states import State
 from scythe_cli.errors import ScytheError, StorageError
+from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.ledger import Ledger
 from scythe_cli.run.versions import list_runs, list_versions
 from scythe_cli.storage.base import Storage
@@ -56,7 +57,7 @@ def earlier_durations(storage: Storage, folder: str) -> Durations | None:
         runs = [run for version in list_versions(storage, folder) for run in list_runs(storage, folder, version)]
     except StorageError:
         return None
-    runs.sort(key=lambda run: (run.timestamp, run.version), reverse=True)
+    runs.sort(key=RunLayout.order, reverse=True)
     frames: list[pl.DataFrame] = []
     used: list[str] = []
     for run in runs[:_RUNS_LOOKED_AT]:

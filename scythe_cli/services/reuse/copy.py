@@ -184,7 +184,7 @@ def earlier_runs(
     code: dict[str, str] | None,
     models: Models,
     seed: int = 0,
-    before: datetime | None = None,
+    before: RunLayout | None = None,
 ) -> list[Earlier]:
     """The runs whose outcomes may be taken over, newest first.
 
@@ -196,14 +196,14 @@ def earlier_runs(
         code: The code of the new run, as `code_of` gives it.
         models: The models of the new run.
         seed: The seed of the new run.
-        before: Only runs that were allocated before.
+        before: Only runs that were allocated before this one.
 
     Raises:
         UsageError: If `source` is no version or run.
     """
     found: list[Earlier] = []
     for run in _candidates(storage, folder, version, source):
-        if before is not None and run.timestamp >= before:
+        if before is not None and run.order() >= before.order():
             continue
         manifest = _manifest(storage, run)
         if manifest is None or manifest.n_specs is None or manifest.state != "allocated":
@@ -236,7 +236,7 @@ def _candidates(storage: Storage, folder: str, version: SemVer, source: str | No
             there = ", ".join(str(v) for v in reversed(list_versions(storage, folder)[-5:]))
             raise NotFoundError(f"{folder} has no version {named}", hint=f"There are: {there}." if there else None)
     runs = [run for each in versions for run in list_runs(storage, folder, each)]
-    return sorted(runs, key=lambda run: (run.timestamp, run.version), reverse=True)
+    return sorted(runs, key=RunLayout.order, reverse=True)
 
 
 def _manifest(storage: Storage, run: RunLayout) -> RunManifest | None:

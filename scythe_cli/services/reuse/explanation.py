@@ -123,7 +123,7 @@ def explain_row(run: Run, row: int) -> Explanation:
         code=manifest.code,
         models=models,
         seed=manifest.seed or 0,
-        before=run.layout.timestamp,
+        before=run.layout,
     )
     if not earlier:
         text = f"there is no earlier run of v{run.layout.version.major}.x to take it from"

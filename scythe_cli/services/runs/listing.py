@@ -49,7 +49,7 @@ def run_records(
         for stamp in stamps
         if since is None or stamp >= since
     ]
-    runs.sort(key=lambda run: (run.timestamp, run.version), reverse=True)
+    runs.sort(key=RunLayout.order, reverse=True)
     if not failed:
         return RecordList(each_of(storage, lambda run: run_record(storage, run), runs[:limit]))
     bad: list[RunRecord] = []
