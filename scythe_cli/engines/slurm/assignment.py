@@ -151,10 +151,13 @@ class Assignment(_Document):
             return pl.DataFrame([rows]).with_columns(attempt=pl.lit(1, pl.Int32))
         key = self.todo_key()
         try:
-            frame = pl.read_parquet(io.BytesIO(storage.read_bytes(key)))
-            return frame.select(pl.col("sort_index").cast(pl.Int64), pl.col("attempt").cast(pl.Int32))
+            frame = pl.read_parquet(io.BytesIO(storage.read_bytes(key))).select("sort_index", "attempt")
+            # only of integers: a cast of other columns may panic
+            if all(kind.is_integer() for kind in frame.dtypes):
+                return frame.cast({"sort_index": pl.Int64, "attempt": pl.Int32})
         except pl.exceptions.PolarsError:
-            raise StorageError(f"{storage.uri(key)} is damaged: it does not hold the rows of a submission") from None
+            pass
+        raise StorageError(f"{storage.uri(key)} is damaged: it does not hold the rows of a submission")
 
     def to_text(self) -> str:
         """As one line of text, for a batch script."""
