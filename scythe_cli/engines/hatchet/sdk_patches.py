@@ -9,6 +9,7 @@ the installed distribution, the SDK is left as it is:
 | `client_config` has a worker report for ten minutes what became of a task | the SDK gives up after three |
 | and say again what the engine has lost of that | a task that the engine has lost waits for its time limit |
 | `evict_waiting_nodes` hands back nodes while a worker ends | the SDK alone does, once |
+| `spawn_each` asks for many children in one message, and hears of each as it ends | a message for each |
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -42,6 +43,7 @@ __all__ = [
     "fast_loading",
     "is_patched",
     "is_patched_version",
+    "spawn_each",
 ]
 
 
@@ -280,3 +282,24 @@ async def evict_waiting_nodes(worker: Any) -> None:
     # the SDK has no public name for either of these
     if is_patched() and worker._killing and worker._action_runner is not None:
         await worker._action_runner.evict_all_waiting_durable_runs()
+
+
+async def spawn_each(workflow: Any, configs: list[Any]) -> list[Awaitable[Any]]:
+    """Ask for children of a durable task, and return what gives back the result of each as it comes.
+
+    Args:
+        workflow: Any workflow of the SDK's: what is run is said by each configuration.
+        configs: The children.
+    """
+    from hatchet_sdk.runnables.contextvars import ctx_durable_context
+
+    context: Any = ctx_durable_context.get()
+    if context is None or not is_patched() or not context._supports_durable_eviction:
+        return [asyncio.ensure_future(_only(workflow, config)) for config in configs]
+    refs = await context._spawn_children_no_wait(configs)
+    return [context._aio_result_for_spawned_child(ref.node_id, ref.branch_id, ref.workflow_name) for ref in refs]
+
+
+async def _only(workflow: Any, config: Any) -> Any:
+    (result,) = await workflow.aio_run_many([config])
+    return result
