@@ -27,10 +27,10 @@ def test_slow_rows_behind_quick_ones_run_side_by_side(live: LiveProject) -> None
 
 SHAPES: dict[str, tuple[int, int, Callable[[int], float], float]] = {
     # rows, slots, seconds of each, and how busy slots are at least
-    "half a second": (2000, 64, lambda i: 0.5, 0.9),
-    "five milliseconds": (50_000, 64, lambda i: 0.005, 0.5),
-    "sorted": (600, 64, lambda i: 0.001 + 30 * i / 600, 0.9),
-    "quick, then slow": (240, 16, lambda i: 0.005 if i < 80 else 2.0, 0.9),
+    "half a second": (2000, 16, lambda i: 0.5, 0.8),
+    "five milliseconds": (50_000, 16, lambda i: 0.005, 0.5),
+    "sorted": (200, 16, lambda i: 0.001 + 30 * i / 200, 0.8),
+    "quick, then slow": (240, 16, lambda i: 0.005 if i < 80 else 2.0, 0.7),
 }
 
 
@@ -40,10 +40,7 @@ def test_slots_are_busy(live: LiveProject, shape: str) -> None:
     """Read from the ledger, from the start of the first row to the end of the last."""
     n, slots, seconds, expected = SHAPES[shape]
     live.configure("busy")
-    for _ in range(max(1, slots // 16)):
-        live.start_worker("--slots", "16")
-    # processes are there, and have loaded the experiment
-    Allocation(live, live.write_cases(4 * slots, sleep_s=lambda _: 0.5)).result(600)
+    live.start_worker("--slots", str(slots))
     result = Allocation(live, live.write_cases(n, sleep_s=seconds)).result(1200)
     assert result.counts == StateCounts(succeeded=n)
     run = live.open().run(result.experiment_id)

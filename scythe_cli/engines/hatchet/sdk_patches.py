@@ -8,6 +8,7 @@ the installed distribution, the SDK is left as it is:
 | `fast_loading` takes two thirds of the time to import the SDK | it takes all of it |
 | `client_config` has a worker report for ten minutes what became of a task | the SDK gives up after three |
 | and say again what the engine has lost of that | a task that the engine has lost waits for its time limit |
+| and its second process ends when the first is killed | it lives on for some 12 s, and is given tasks |
 | `evict_waiting_nodes` hands back nodes while a worker ends | the SDK alone does, once |
 | `spawn_each` asks for many children in one message, and hears of each as it ends | a message for each |
 """
@@ -18,6 +19,7 @@ import asyncio
 import functools
 import json
 import logging
+import multiprocessing
 import sys
 import time
 import warnings
@@ -30,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pydantic
 
+from scythe_cli.core.processes import end_with_parent
 from scythe_cli.engines.hatchet.nodes.reports import Reports, TaskKey
 
 if TYPE_CHECKING:
@@ -145,6 +148,9 @@ def _patient_config() -> type[ClientConfig]:
 
 
 def _unpickled(state: Any) -> ClientConfig:
+    # the second process of a worker that was killed would go on telling the engine that the worker lives
+    if multiprocessing.parent_process() is not None:
+        end_with_parent()
     _report_patiently()
     cls = _patient_config()
     config = cls.__new__(cls)
