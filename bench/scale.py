@@ -27,7 +27,6 @@ from bench.ledgers import make_scalars
 from bench.measure import Record, Report
 from scythe_cli.core.recursion import RecursionMap
 from scythe_cli.engines.hatchet.nodes.children import MESSAGE_BYTES, MESSAGE_CHILDREN, Child, inline_specs
-from scythe_cli.engines.hatchet.nodes.node import MAX_OPEN_TASKS
 from scythe_cli.engines.hatchet.nodes.plan import Cut, Shape, auto_cut, count_tasks
 from scythe_cli.engines.hatchet.nodes.plan import Fleet as NodeFleet
 from scythe_cli.engines.hatchet.payloads import (
@@ -224,7 +223,7 @@ def estimate(case: Case, fleet: Fleet, figures: Figures, prices: Prices) -> Esti
     database = tasks * (child + output + 500)
     memory = (
         rows * figures.node_row_bytes
-        + min(MAX_OPEN_TASKS, tasks / n_base) * 3 * child
+        + min(NodeFleet(concurrency, n_base).max_open, tasks / n_base) * 3 * child
         + (concurrency / n_base + tasks_per_wave) * output * 2
     )
     hours = total_s / 3600 * case.n_runs

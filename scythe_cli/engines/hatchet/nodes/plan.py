@@ -32,6 +32,8 @@ _AHEAD_S = 2.0
 _MAX_AHEAD_S = 60.0
 _REMEMBERED = 64.0
 _TASK_BYTES = 400_000
+_MIN_OPEN = 50
+_MAX_OPEN = 300
 _ROUND_BYTES = 32_000_000
 
 Positions = np.ndarray[Any, np.dtype[np.int64]]
@@ -108,6 +110,11 @@ class Fleet:
     def longest_s(self) -> float:
         """How long a task takes at most: the engine gives out so many a second, and no slot is to wait for it."""
         return max(_TASK_S, self.slots / _ENGINE_PER_S)
+
+    @property
+    def max_open(self) -> int:
+        """How many tasks of fixed size wait and run, about, so that other runs get their turn."""
+        return int(max(_MIN_OPEN, _MAX_OPEN / self.nodes, 2 * self.share))
 
     def task_s(self, work_s: float) -> float:
         """How long the next tasks of a node are to take: a part of the remaining work, so that all end at once.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,10 +105,15 @@ class WaveRunner:
         children, refused = task_children(assignments, dict(zip(singles, texts, strict=True)))
         return Wave(name, row_sets, children, refused)
 
-    async def ask(self, wave: Wave) -> Collected:
-        """Run the tasks of a wave, and wait for what they give back."""
+    async def ask(self, wave: Wave, done: Callable[[], None]) -> Collected:
+        """Run the tasks of a wave, and wait for what they give back.
+
+        Args:
+            wave: The wave.
+            done: Called whenever one has come to its end.
+        """
         asked_s = time.monotonic()
-        answers = iter(await ask(self.spawn, wave.children))
+        answers = iter(await ask(self.spawn, wave.children, done))
         limit_s = self.run.schedule_timeout_s
         ran_out = limit_s is not None and time.monotonic() - asked_s >= limit_s
         results = [wave.refused.get(position) or next(answers) for position in range(len(wave.rows))]
@@ -152,12 +157,17 @@ class WaveRunner:
             write_part(self.storage, self.run.layout, part, with_code(table, self.run.code_mark))
 
 
-async def ask(spawn: Spawner, children: Sequence[Child]) -> list[Mapping[str, Any] | ChildError]:
-    """Run children, in as many messages as they need, and wait for what they give back."""
+async def ask(
+    spawn: Spawner, children: Sequence[Child], done: Callable[[], None] = lambda: None
+) -> list[Mapping[str, Any] | ChildError]:
+    """Run children, in as many messages as they need, and wait for what they give back; `done` is called for each."""
     open_: list[asyncio.Future[Mapping[str, Any] | ChildError]] = []
     try:
         for group in messages(children):
-            open_ += [asyncio.ensure_future(each) for each in await spawn(group)]
+            asked = [asyncio.ensure_future(each) for each in await spawn(group)]
+            for each in asked:
+                each.add_done_callback(lambda _: done())
+            open_ += asked
         return [await each for each in open_]
     finally:
         for each in open_:
