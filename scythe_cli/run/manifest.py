@@ -25,6 +25,7 @@ from scythe_cli.run.layout import RunLayout
 from scythe_cli.storage.base import ForeignKeyError, MissingKeyError, Storage
 
 __all__ = [
+    "ExtensionRecord",
     "IoSchema",
     "Provenance",
     "RecursionRecord",
@@ -97,6 +98,22 @@ class ReuseRecord(BaseModel):
     ignore_code: bool = False
 
 
+class ExtensionRecord(BaseModel):
+    """Cases that a run got after it was allocated: `rows` of them, the first with the `sort_index` `first_row`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    extended_at: datetime
+    first_row: Count
+    rows: Count
+    known: Count = 0
+    sampling_file: str | None = None
+    sample_seed: int | None = None
+    design: DesignRecord | None = None
+    code: dict[str, str] | None = None
+    command: str = ""
+
+
 class Verification(BaseModel):
     """When some rows of a run were run again, and whether they gave the same."""
 
@@ -144,6 +161,7 @@ class RunManifest(BaseModel):
     function_source: str | None = None
     reuse: ReuseRecord | None = None
     n_duplicates: Count | None = None
+    extensions: list[ExtensionRecord] | None = None
 
     @property
     def needs_lease(self) -> bool:
