@@ -33,6 +33,7 @@ __all__ = [
     "RunManifest",
     "UnreadableManifestError",
     "Verification",
+    "command_line",
     "dump_yaml",
     "load_yaml",
     "provenance",
@@ -100,8 +101,6 @@ class ReuseRecord(BaseModel):
 
 class ExtensionRecord(BaseModel):
     """Cases that a run got after it was allocated: `rows` of them, the first with the `sort_index` `first_row`."""
-
-    model_config = ConfigDict(extra="ignore")
 
     extended_at: datetime
     first_row: Count
@@ -344,7 +343,7 @@ def provenance(folder: Path) -> Provenance:
         platform=platform.platform(),
         user=user,
         host=host,
-        command=_command(),
+        command=command_line(),
         packages=_packages(),
     )
 
@@ -362,7 +361,8 @@ def _packages() -> dict[str, str]:
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 
-def _command() -> str:
+def command_line() -> str:
+    """The command that this process was started with, without secrets."""
     words = [Path(sys.argv[0]).name, *sys.argv[1:]] if sys.argv else []
     return redact_text(" ".join(words))
 

@@ -11,7 +11,6 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,7 +31,7 @@ from scythe_cli.run.extension import Extension, finish_extension
 from scythe_cli.run.final.gather import GatherResult
 from scythe_cli.run.input_files import ArtifactPlan
 from scythe_cli.run.ledger import Ledger
-from scythe_cli.run.manifest import ExtensionRecord, RunManifest, dump_yaml, provenance
+from scythe_cli.run.manifest import ExtensionRecord, RunManifest, command_line, dump_yaml
 from scythe_cli.run.outcomes.effective import counts_of, effective_outcomes
 from scythe_cli.run.outcomes.summary import read_summary, remove_summary
 from scythe_cli.run.specs_file import SpecFile, specs_hash
@@ -302,7 +301,7 @@ class _Growing:
             sample_seed=int(self.options.seed) if self.options.sample is not None else None,
             design=design,
             code=code or None,
-            command=provenance(self.request.root or Path.cwd()).command,
+            command=command_line(),
         )
 
     def grown(self, project: ConfiguredProject, changed: list[str]) -> Grown:
