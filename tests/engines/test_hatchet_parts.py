@@ -259,7 +259,7 @@ def test_tree_runs_each_spec_once(tmp_path: Path, factor: int, depth: int, per_t
 
 @pytest.mark.parametrize("per_task", [1, "auto"])
 def test_replay_asks_for_the_same_and_writes_nothing_new(tmp_path: Path, per_task: int | str) -> None:
-    job = _job(tmp_path, 300, factor=10, depth=0, per_task=per_task)
+    job = _job(tmp_path, 100, factor=10, depth=0, per_task=per_task)
     node_input = _node_input(job)
     store = SpecStore()
     engine = FakeEngine(store)
