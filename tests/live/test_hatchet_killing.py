@@ -22,6 +22,7 @@ from tests.waiting import wait_for
 
 _ROUNDS = 30
 _ALL_BACK_S = 120.0
+_FIRST_SEED = 159421  # a database that is killed twice, and the engine between
 
 
 @dataclass
@@ -59,8 +60,10 @@ class Lab:
 
     def _start_database(self) -> None:
         self.servers.start_postgres()
-        # an engine that has ended for want of its database is started again, as any supervisor does
-        time.sleep(2)
+        self.supervise_engine()
+
+    def supervise_engine(self) -> None:
+        """Start an engine again that has ended for want of its database, as any supervisor does."""
         if self.servers.engine_pid is None:
             self.servers.start_engine()
 
@@ -100,13 +103,19 @@ def run_with_faults(lab: Lab, seed: int, n_faults: int, names: list[str] | None 
         told.append(f"{name} for {lasts_s} s")
     back_s = time.monotonic()
     print(f"seed {seed}: {'; '.join(told)}", flush=True)
-    result = allocation.result(_ALL_BACK_S)
+    wait_for(lambda: _is_over(lab, allocation), _ALL_BACK_S)
+    result = allocation.result(1)
     print(f"seed {seed}: over {time.monotonic() - back_s:.0f} s after all were back", flush=True)
     assert result.counts == StateCounts(succeeded=90), f"seed {seed}"
     run = lab.live.open().run(result.experiment_id)
     with Ledger.open(run.storage, run.layout, thorough=True) as ledger:
         assert not ledger.damaged
         assert effective_outcomes(ledger.outcomes(90))["sort_index"].sort().to_list() == list(range(90))
+
+
+def _is_over(lab: Lab, allocation: Allocation) -> bool:
+    lab.supervise_engine()
+    return not allocation.is_alive()
 
 
 def test_storage_and_worker_fail(lab: Lab) -> None:
@@ -116,5 +125,5 @@ def test_storage_and_worker_fail(lab: Lab) -> None:
 @pytest.mark.nightly
 @pytest.mark.parametrize("number", range(_ROUNDS))
 def test_anything_fails_at_any_time(lab: Lab, number: int) -> None:
-    """Repeat a round by its seed, which is printed."""
-    run_with_faults(lab, random.SystemRandom().randrange(10**6) if number else 7, 3)
+    """Repeat a round by putting its seed, which is printed, in the place of the first."""
+    run_with_faults(lab, random.SystemRandom().randrange(10**6) if number else _FIRST_SEED, 3)

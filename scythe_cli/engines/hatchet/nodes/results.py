@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic_core import to_jsonable_python
 
+from scythe_cli.arrow.build import array_of
 from scythe_cli.core.states import State
 from scythe_cli.engines.hatchet.payloads import LeafOutput, RowSet, RunPointer, unpack_outcomes
 from scythe_cli.executor.rows.failure import Failure
@@ -195,8 +196,8 @@ def failed_lines(tables: Sequence[pa.Table]) -> list[str]:
     lines: list[str] = []
     n = 0
     for table in tables:
-        is_failed: Any = pc.field("state") != State.SUCCEEDED.value
-        failed = table.filter(is_failed)
+        states: list[Any] = table.column("state").to_pylist()
+        failed = table.filter(array_of([state != State.SUCCEEDED.value for state in states], pa.bool_()))
         n += failed.num_rows
         for row in failed.slice(0, _MAX_LINES - len(lines)).to_pylist():
             message, _, _ = str(row["message"] or "").partition("\n")
