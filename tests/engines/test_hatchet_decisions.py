@@ -18,6 +18,7 @@ from scythe_cli.engines.hatchet.nodes.results import (
     ChildError,
     Lost,
     collect,
+    failed_lines,
     failure_rows,
     never_started,
     notices_of,
@@ -121,6 +122,23 @@ def test_results_of_a_wave_are_put_together() -> None:
     assert collected.counts == {"succeeded": 3, "failed": 3}
     assert [each.kind for each in collected.lost] == [Lost.FAILED, Lost.CANCELLED]
     assert [table.column("state")[0].as_py() for table in collected.tables] == ["succeeded", "failed"]
+
+
+def test_what_is_told_of_rows_that_fail() -> None:
+    at = pa.table(
+        {
+            "sort_index": [3, 3, 5, 6],
+            "state": ["failed", "timeout", "succeeded", "crashed"],
+            "final": [False, True, True, True],
+            "error_type": ["ValueError", "SpecTimeoutError", None, None],
+            "message": ["no\0\nsuch", "more than 10 s", None, None],
+        }
+    )
+    lines = failed_lines([at])
+    assert lines[0] == "case 3: failed, and is tried again: ValueError: no\N{REPLACEMENT CHARACTER}"
+    assert lines[1:] == ["case 3: timeout: SpecTimeoutError: more than 10 s", "case 6: crashed"]
+    assert failed_lines([at] * 10)[-1] == "and 10 more"
+    assert failed_lines([at.slice(2, 1)]) == []
 
 
 def test_the_time_from_the_first_start_to_the_last_end() -> None:

@@ -8,8 +8,10 @@ import polars as pl
 import pytest
 
 from scythe_cli.core.records import StateCounts
+from scythe_cli.engines.hatchet.engine import HatchetEngine
 from scythe_cli.run.ledger import Ledger
 from scythe_cli.services.project import Project
+from scythe_cli.services.runs.fleet import cancel_run
 from tests.live.fleet import Allocation, LiveProject
 from tests.waiting import wait_for
 
@@ -22,7 +24,14 @@ def _starts(project: Project, experiment_id: str) -> pl.Series:
         return ledger.outcomes()["started_at"].sort()
 
 
-@pytest.mark.parametrize(("n", "per_task"), [(20, "auto"), (20, 1), (150, "auto")])
+@pytest.mark.parametrize(
+    ("n", "per_task"),
+    [
+        (20, "auto"),
+        pytest.param(20, 1, marks=pytest.mark.nightly),
+        pytest.param(150, "auto", marks=pytest.mark.nightly),
+    ],
+)
 def test_few_rows_behind_many(live: LiveProject, n: int, per_task: int | str) -> None:
     """Of the large run, hardly more is begun meanwhile than what the slots have at hand."""
     live.configure("fair", max_depth=0, specs_per_task=per_task)
@@ -34,8 +43,7 @@ def test_few_rows_behind_many(live: LiveProject, n: int, per_task: int | str) ->
     small = Allocation(live, live.write_cases(n, sleep_s=lambda _: 0.005)).result(120)
     assert small.counts == StateCounts(succeeded=n)
     first = _starts(project, small.experiment_id)[0]
-    live.hurry()
-    wait_for(lambda: project.status(large.experiment_id).counts.succeeded == 5000, 240)
+    cancel_run(project.run(large.experiment_id), HatchetEngine(), grace_s=5.0)
     begun = _starts(project, large.experiment_id)
     n_between = int(((begun > submitted) & (begun < first)).sum())
     print(f"{n} of {per_task}: first row after {(first - submitted).total_seconds():.1f} s, {n_between} of the others")

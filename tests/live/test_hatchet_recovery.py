@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 import time
+import urllib.request
 
 import pytest
 
 from scythe_cli.core.records import StateCounts
 from tests.hatchet_servers import HatchetServers
 from tests.live.fleet import Allocation, LiveProject
+from tests.servers import free_port
 from tests.waiting import wait_for
 
 
@@ -87,13 +89,20 @@ def test_second_signal_ends_a_worker_at_once(live: LiveProject) -> None:
     assert allocation.result(90).counts == StateCounts(succeeded=2)
 
 
-def test_worker_drains_when_it_is_told_to_end(live: LiveProject) -> None:
+def test_worker_drains_when_it_is_told_to_end_and_is_well_meanwhile(live: LiveProject) -> None:
     live.configure(max_depth=0, specs_per_task=1)
-    cases = live.write_cases(8, sleep_s=lambda _: 3.0)
-    first = live.start_worker("--slots", "2")
+    cases = live.write_cases(8, sleep_s=lambda _: 3000.0)
+    port = free_port()
+    first = live.start_worker("--slots", "2", "--health-port", str(port))
     allocation = Allocation(live, cases)
     wait_for(lambda: len(live.calls()) >= 2, 60)
-    assert first.stop(40) == 0
+    first.process.send_signal(signal.SIGTERM)
+    for _ in range(3):
+        time.sleep(0.5)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as answer:
+            assert answer.status == 200
+    live.hurry()
+    assert first.process.wait(40) == 0
     # what it had begun is finished, and nothing new was
     assert len(live.calls()) <= 6
     live.start_worker("--slots", "2")

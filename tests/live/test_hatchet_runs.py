@@ -12,7 +12,10 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from scythe_cli.core.records import StateCounts
+from scythe_cli.engines.hatchet.connection import get_hatchet
 from scythe_cli.engines.hatchet.engine import HatchetEngine
+from scythe_cli.engines.hatchet.payloads import META_KEY
+from scythe_cli.engines.hatchet.routing import run_key
 from scythe_cli.errors import EngineError, UsageError
 from scythe_cli.run.ledger import Ledger, read_part
 from scythe_cli.services.runs.fleet import cancel_run, submit_job
@@ -67,6 +70,14 @@ def test_specs_that_raise_have_errors_and_can_be_retried(live: LiveProject) -> N
     assert errors["error_type"].to_list() == ["ValueError"] * 12
     assert errors["message"][0] == "cannot simulate case 1"
     assert errors["sort_index"].to_list() == list(range(1, 96, 8))
+    # whoever looks at the engine's dashboard sees them, too
+    runs = get_hatchet(False).runs.list(
+        additional_metadata={META_KEY: run_key(project.storage.location, result.experiment_id)}, only_tasks=True
+    )
+    task = next(row for row in runs.rows if (row.additional_metadata or {}).get("rows") == "5 to 9")
+    wait_for(lambda: bool(get_hatchet(False).logs.list(task.metadata.id).rows), 30)
+    (line,) = get_hatchet(False).logs.list(task.metadata.id).rows or []
+    assert line.message == "case 9: failed: ValueError: cannot simulate case 9"
     again = project.retry()
     assert again.counts == result.counts
     assert project.run().table("errors").collect()["attempt"].to_list() == [2] * 12

@@ -21,7 +21,7 @@ from scythe_cli.arrow.seeds import CONTENT, HIDDEN, REPETITION
 from scythe_cli.core.states import State
 from scythe_cli.engines.hatchet.nodes.matching import Matching
 from scythe_cli.engines.hatchet.nodes.process_pool import ProcessPool
-from scythe_cli.engines.hatchet.nodes.results import failure_rows, rest_of
+from scythe_cli.engines.hatchet.nodes.results import failed_lines, failure_rows, rest_of
 from scythe_cli.engines.hatchet.nodes.specstore import SpecStore
 from scythe_cli.engines.hatchet.payloads import (
     META_LEAF,
@@ -137,6 +137,8 @@ class LeafRunner:
         if packed is None:
             part = assignment.part
             await asyncio.to_thread(_write_parts, run, part, tables)
+        for line in failed_lines(tables):
+            ctx.log(line)  # seen with the task in the dashboard, and in what the worker prints
         rest = None if assignment.budget_s is None else rest_of(rows, tables)
         return _output(rows.n, tables, packed, part).model_copy(update={"rest": rest})
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic_core import to_jsonable_python
 
+from scythe_cli.arrow.build import array_of
 from scythe_cli.core.states import State
 from scythe_cli.engines.hatchet.payloads import LeafOutput, RowSet, RunPointer, unpack_outcomes
 from scythe_cli.executor.rows.failure import Failure
@@ -29,6 +30,7 @@ __all__ = [
     "Lost",
     "TaskResult",
     "collect",
+    "failed_lines",
     "failure_rows",
     "never_started",
     "notices_of",
@@ -38,6 +40,9 @@ __all__ = [
     "total",
     "workflow_outcome",
 ]
+
+
+_MAX_LINES = 20
 
 
 class Lost(Enum):
@@ -180,6 +185,27 @@ def rest_of(rows: RowSet, tables: Sequence[pa.Table]) -> RowSet | None:
     remaining = [(row, n + tried.get(row, 0)) for row, n in zip(rows.indices, rows.attempt_numbers, strict=True)]
     remaining = [(row, n) for row, n in remaining if row not in done]
     return RowSet.of([row for row, _ in remaining], [n for _, n in remaining]) if remaining else None
+
+
+def failed_lines(tables: Sequence[pa.Table]) -> list[str]:
+    """What is told of rows that did not succeed, a line for each, for whoever looks at a task.
+
+    Args:
+        tables: Outcomes.
+    """
+    lines: list[str] = []
+    n = 0
+    for table in tables:
+        states: list[Any] = table.column("state").to_pylist()
+        failed = table.filter(array_of([state != State.SUCCEEDED.value for state in states], pa.bool_()))
+        n += failed.num_rows
+        for row in failed.slice(0, _MAX_LINES - len(lines)).to_pylist():
+            message, _, _ = str(row["message"] or "").partition("\n")
+            again = "" if row["final"] else ", and is tried again"
+            state = f"{row['state']}{again}"
+            told = [f"case {row['sort_index']}", state, row["error_type"], message[:300]]
+            lines.append(": ".join(filter(None, told)).replace("\0", "\N{REPLACEMENT CHARACTER}"))
+    return [*lines, f"and {n - len(lines)} more"] if n > len(lines) else lines
 
 
 def never_started(result: Mapping[str, Any] | ChildError) -> Mapping[str, Any] | ChildError:
