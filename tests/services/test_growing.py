@@ -182,7 +182,7 @@ def test_what_does_not_go_together_is_refused(project: Project) -> None:
         project.allocate(file, limit=1, sample=1)
     with pytest.raises(UsageError, match="limit is 0"):
         project.allocate(file, limit=0)
-    with pytest.raises(UsageError, match="accept_new_code goes with into"):
+    with pytest.raises(UsageError, match="accept_new_code is for adding to a run"):
         project.allocate(file, accept_new_code=True)
     (project.root / "bad.csv").write_text("x\nabc\n")
     with pytest.raises(SamplingFileError, match="line 2, x: abc"):

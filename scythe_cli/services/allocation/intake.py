@@ -198,8 +198,8 @@ def allocate_cases(
             return allocate_intake(project, _cases_of(project, file, options), options, progress=show, stop=stop)
         run, stop = run_to_grow(project, options), stop or StopSignal()
         cases = _cases_for(project, file, run, options)
-        _, notices = cases.design()
-        with grow(project, cases, run, options, stop) as grown:
+        design, notices = cases.design()
+        with grow(project, cases.request(project, options), design, run, options, stop) as grown:
             return run_grown(project, grown, stop, show, notices)
 
 
@@ -251,9 +251,10 @@ def submit_cases(project: ConfiguredProject, file: str | Path, options: Allocate
     if options.into is not None:
         run = run_to_grow(project, options)
         cases = _cases_for(project, file, run, options)
-        with grow(project, cases, run, options, StopSignal()) as grown:
+        design, notices = cases.design()
+        with grow(project, cases.request(project, options), design, run, options, StopSignal()) as grown:
             added = {"n_added": grown.n_added, "n_known": grown.n_known}
-            submitted = _submitted_job(project, grown.job, [*cases.design()[1], *grown.notices])
+            submitted = _submitted_job(project, grown.job, [*notices, *grown.notices])
             return submitted.model_copy(update=added)
     submission, notices = _submitted(project, _cases_of(project, file, options), options)
     return _submitted_job(project, submission.job, [*notices, *submission.left.notices])
