@@ -16,6 +16,8 @@ from scythe_cli.analysis.run import Run
 from scythe_cli.errors import ScytheError, UsageError
 from scythe_cli.registry import ExperimentRegistry
 from scythe_cli.run import lease
+from scythe_cli.run.manifest import RunManifest, read_manifest
+from scythe_cli.run.stored_run import StoredRun
 from scythe_cli.services.project import Project
 from scythe_cli.storage import opening
 from scythe_cli.storage.base import Storage
@@ -117,6 +119,14 @@ def test_killed_at_any_operation_it_is_the_old_run_or_the_longer_one(
     assert seen == {2, 4}
 
 
+def manifest_of(run: StoredRun) -> RunManifest | None:
+    """The manifest, read once, as `cached_property` does, whose lock in Python 3.11 is one for all runs."""
+    if "read" not in vars(run):
+        vars(run)["read"] = read_manifest(run.storage, run.layout)
+    read: RunManifest | None = vars(run)["read"]
+    return read
+
+
 @pytest.mark.parametrize("fleet", [False, True])
 @cases(4)
 @given(order=st.lists(st.integers(0, 3), max_size=60))
@@ -142,6 +152,7 @@ def test_two_extensions_at_once(
 
     storages: dict[int, Storage] = {}
     with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(StoredRun, "manifest", property(manifest_of))
         patched.setattr(lease, "_SETTLE_S", 0.0)
         patched.setattr(lease, "RENEW_S", 1e6)  # the thread that renews would be a third actor
         patched.setattr("scythe_cli.services.allocation.growing._PATIENCE_S", 0.0)
