@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
@@ -22,6 +23,7 @@ from scythe_cli.services.project import Project
 from scythe_cli.storage import opening
 from scythe_cli.storage.base import Storage
 from scythe_cli.storage.local import LocalStorage
+from tests import servers
 from tests.fuzzing import cases
 from tests.growing import AnsweringEngine, AnsweringFleet, Deadly, Killed, growing_project, write_csv
 from tests.lockstep import Lockstep
@@ -172,3 +174,27 @@ def test_two_extensions_at_once(
     assert status.n_specs == len(xs)
     assert status.counts is not None
     assert status.counts.succeeded == len(xs)
+
+
+def test_two_processes_extend_a_run_on_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with servers.moto() as server:
+        for name, value in server.env.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("SCYTHE_STORAGE_URI", f"s3://{server.new_bucket('growing')}/runs")
+        _forget()
+        first = growing_project(tmp_path / "p", AnsweringFleet())
+        first.allocate(write_csv(first.root / "a.csv", BEFORE))
+        run_name = first.run().experiment_id
+        files = [write_csv(first.root / "b.csv", [2.0, 3.0, 4.0]), write_csv(first.root / "c.csv", [5.0, 6.0])]
+        projects = [growing_project(first.root, AnsweringFleet()) for _ in files]
+
+        def extend(project: Project, file: Path) -> int:
+            return project.allocate(file, into=run_name).n_added
+
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(extend, projects, files)) == [2, 2]
+        run = first.run()
+        assert run.status().damaged_parts == []
+        assert sorted(run.scalars()["x"].to_list()) == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+        names = [key.removeprefix(f"{run_name}/") for key in run.storage.list_tree(run_name)]
+        assert not [name for name in names if name.startswith(".")]

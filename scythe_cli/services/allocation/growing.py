@@ -31,7 +31,7 @@ from scythe_cli.run.extension import Extension, finish_extension
 from scythe_cli.run.final.gather import GatherResult
 from scythe_cli.run.input_files import ArtifactPlan
 from scythe_cli.run.ledger import Ledger
-from scythe_cli.run.manifest import ExtensionRecord, RunManifest, command_line, dump_yaml
+from scythe_cli.run.manifest import ExtensionRecord, RecursionRecord, RunManifest, command_line, dump_yaml
 from scythe_cli.run.outcomes.effective import counts_of, effective_outcomes
 from scythe_cli.run.outcomes.summary import read_summary, remove_summary
 from scythe_cli.run.specs_file import SpecFile, specs_hash
@@ -273,10 +273,12 @@ class _Growing:
             specs_sha256=specs_sha256,
             cases_sha256=cases_hash(whole, hashes) if self.plan.files else specs_sha256,
             file_fields=[c.name for c in input_columns(model) if c.is_file],
+            recursion=_deeper(self.manifest.recursion, self.request.recursion),
             record=self._record(n_before, code),
         )
-        if not _same_documents(storage, layout, schema := io_schema(self.request.experiment)):
-            storage.write_bytes(layout.io_spec, dump_yaml(schema))
+        schema = dump_yaml(io_schema(self.request.experiment))
+        if not storage.exists(layout.io_spec) or storage.read_bytes(layout.io_spec) != schema:
+            storage.write_bytes(layout.io_spec, schema)
         whole = _with_repetitions(whole, self.old, layout.experiment_id)
         if lease is not None:
             lease.confirm()
@@ -342,6 +344,11 @@ class _Growing:
         return Grown(job, Run(run.storage, run.layout), n_added, n_known, notices)
 
 
+def _deeper(before: RecursionRecord | None, now: RecursionRecord) -> RecursionRecord:
+    """The shape of scatter/gather that serves more cases: a small run has no tree."""
+    return now if before is None or now.max_depth > before.max_depth else before
+
+
 def _told(run: Run, n_added: int, n_known: int, n_left: int, n_pending: int) -> list[str]:
     def cases(n: int) -> str:
         return "1 case" if n == 1 else f"{n:,} cases"
@@ -356,10 +363,6 @@ def _told(run: Run, n_added: int, n_known: int, n_left: int, n_pending: int) -> 
         verb = "is" if n_pending == 1 else "are"
         said.append(f"{cases(n_pending)} of the run {verb} still pending: `scythe retry {run.experiment_id}` runs them")
     return said
-
-
-def _same_documents(storage: Any, layout: Any, schema: dict[str, Any]) -> bool:
-    return storage.exists(layout.io_spec) and storage.read_bytes(layout.io_spec) == dump_yaml(schema)
 
 
 def _with_repetitions(whole: pa.Table, old: pa.Table, experiment_id: str) -> pa.Table:
