@@ -8,8 +8,10 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from scythe_cli.analysis.sensitivity import sobol_indices
 from scythe_cli.errors import CodeChangedError, InvalidInputError, SamplingFileError, UsageError
 from scythe_cli.run.lease import hold_lease
+from scythe_cli.run.outcomes.summary import remove_summary
 from scythe_cli.services.project import Project
 from tests.growing import CODE, AnsweringEngine, AnsweringFleet, growing_project, write_csv
 
@@ -98,7 +100,9 @@ def test_with_nothing_new_nothing_is_written(project: Project, engine: Answering
 def test_cases_of_the_file_that_are_pending_are_run_too(project: Project, engine: AnsweringEngine) -> None:
     file = write_csv(project.root / "a.csv", [1, 2, 3])
     project.allocate(file)
-    next((Path(project.run().uri) / "outcomes").glob("*.pq")).unlink()
+    stopped = project.run()
+    next((Path(stopped.uri) / "outcomes").glob("*.pq")).unlink()
+    remove_summary(stopped.storage, stopped.layout)
     result = project.allocate(write_csv(project.root / "b.csv", [1, 2, 3, 4]), into="latest")
     assert result.ok
     assert len(engine.rows[1]) == 2
@@ -174,7 +178,7 @@ def test_what_does_not_go_together_is_refused(project: Project) -> None:
     project.allocate(file)
     with pytest.raises(UsageError, match="--reuse does not go with --into"):
         project.allocate(file, into="latest", reuse=True)
-    with pytest.raises(UsageError, match="the seed of energy/.* is 0"):
+    with pytest.raises(UsageError, match=r"the seed of energy/.* is 0"):
         project.allocate(file, into="latest", seed=3)
     with pytest.raises(UsageError, match="is a run of 'energy', not of 'other'"):
         project.allocate(file, into="latest", experiment="other")
@@ -219,3 +223,13 @@ def test_retry_and_verify_and_errors_read_a_grown_run(project: Project, engine: 
     vars(project)["engine_named"] = lambda _: engine
     assert project.retry().ok
     assert engine.rows[-1] == [2, 3]
+
+
+def test_indices_of_a_grown_run_are_of_the_rows_of_its_design(project: Project) -> None:
+    project.sample(project.root / "s.csv", design="saltelli", n=8, seed=1, set={"x": (0, 1)})
+    project.allocate(project.root / "s.csv")
+    before = sobol_indices(project.run(), ["y"])
+    project.allocate(write_csv(project.root / "b.csv", [7, 8]), into="latest")
+    after = sobol_indices(project.run(), ["y"])
+    assert after.indices == before.indices
+    assert any("without the 2 added later" in notice for notice in after.notices)
