@@ -112,6 +112,7 @@ def test_cases_of_the_file_that_are_pending_are_run_too(project: Project, engine
 @pytest.mark.parametrize("options", [{"limit": 2}, {"sample": 2, "seed": 7}])
 def test_a_part_of_a_file_and_then_the_rest(project: Project, options: dict[str, int]) -> None:
     file = write_csv(project.root / "a.csv", [1, 2, 3, 4, 5])
+    assert project.plan(file, **options).n_specs == 2  # type: ignore[arg-type]
     first = project.allocate(file, **options)  # type: ignore[arg-type]
     assert first.n_specs == 2
     again = project.allocate(file, **options)  # type: ignore[arg-type]
@@ -184,6 +185,8 @@ def test_what_does_not_go_together_is_refused(project: Project) -> None:
         project.allocate(file, into="latest", experiment="other")
     with pytest.raises(UsageError, match="exclude each other"):
         project.allocate(file, limit=1, sample=1)
+    with pytest.raises(UsageError, match="--plan does not go with --into"):
+        project.plan(file, into="latest")
     with pytest.raises(UsageError, match="limit is 0"):
         project.allocate(file, limit=0)
     with pytest.raises(UsageError, match="accept_new_code is for adding to a run"):

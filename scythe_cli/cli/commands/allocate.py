@@ -250,10 +250,7 @@ def allocate(
 
 def _plan(session: Session, project: Project, file: str, options: AllocateOptionsDict, pilot: int | None) -> int:
     from scythe_cli.cli.running import plan_and_show
-    from scythe_cli.errors import UsageError
 
-    if options.get("into") is not None:
-        raise UsageError("--plan does not go with --into", hint="`scythe validate FILE` checks the file.")
     make = partial(project.plan, file, pilot=pilot, **options)
     return plan_and_show(session, lambda progress, stop: make(progress=progress, stop=stop))
 
