@@ -94,18 +94,21 @@ class Deadly:
 
     Attributes:
         n: How many operations there were.
+        names: What they were.
     """
 
     def __init__(self, storage: Storage, at: int) -> None:
         self._storage = storage
         self._at = at
         self.n = 0
+        self.names: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._storage, name)
         if name in ("location", "uri", "key_of", "local_path"):
             return method
         self.n += 1
+        self.names.append(name)
         if self.n > self._at:
             raise Killed
         return method

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from scythe_cli.run.design_record import DesignRecord
+    from scythe_cli.run.manifest import RunManifest
     from scythe_cli.run.stored_run import StoredRun
 
 
@@ -123,7 +124,7 @@ def sobol_indices(
                 kept[0], kept[1], kept[2:], confidence=confidence, n_resamples=n_resamples, seed=seed
             )
         indices += [_index(name, field, estimates, i) for i, field in enumerate(fields)]
-    notices: list[str] = []
+    notices = _notices(run, design)
     if n_used < n_base:
         notices.append(f"{n_base - n_used:,} of {n_base:,} base points have a row without a finite output")
     return SobolIndices(
@@ -184,7 +185,7 @@ def field_effects(run: StoredRun, outputs: Sequence[str] | None = None) -> Field
             own = [*range(rows[0]), *range(start, start + count)]
             effects.append(_effect(output, field.name, values, own, cells.get(field.name, {}), has_base=rows[0] == 1))
             start += count
-    return FieldEffects(experiment_id=run.experiment_id, effects=effects)
+    return FieldEffects(experiment_id=run.experiment_id, effects=effects, notices=_notices(run, design))
 
 
 def _effect(
@@ -215,6 +216,11 @@ def _design(run: StoredRun, required: str) -> DesignRecord:
     return design
 
 
+def _notices(run: StoredRun, design: DesignRecord) -> list[str]:
+    added = 0 if run.manifest is None else _n_added(run.manifest)
+    return [f"of the {design.rows:,} rows of the design, without the {added:,} added later"] if added else []
+
+
 def _values(
     run: StoredRun, design: DesignRecord, outputs: Sequence[str] | None
 ) -> tuple[pl.DataFrame, list[str], list[str]]:
@@ -224,7 +230,8 @@ def _values(
     from scythe_cli.analysis.results.tables import choose_columns
     from scythe_cli.analysis.results.tidy import tidy_frame
 
-    if run.manifest is None or run.manifest.n_specs != design.rows:
+    # cases that were added to the run come after those of the design
+    if run.manifest is None or (run.manifest.n_specs or 0) - _n_added(run.manifest) != design.rows:
         raise UsageError(f"{run.experiment_id}: it does not have the {design.rows:,} rows of its design")
     tidy = tidy_frame(run)
     schema = tidy.frame.collect_schema()
@@ -233,8 +240,13 @@ def _values(
     if not names:
         raise UsageError(f"{run.experiment_id}: it has no numeric scalar output")
     inputs = [field.name for field in design.fields if field.name in schema]
-    frame = tidy.frame.select("sort_index", *inputs, pl.col(names).cast(pl.Float64)).collect()
+    of_design = tidy.frame.filter(pl.col("sort_index") < design.rows)
+    frame = of_design.select("sort_index", *inputs, pl.col(names).cast(pl.Float64)).collect()
     return frame, inputs, names
+
+
+def _n_added(manifest: RunManifest) -> int:
+    return sum(extension.rows for extension in manifest.extensions or [])
 
 
 def _by_row(frame: pl.DataFrame, name: str, rows: int) -> Floats:

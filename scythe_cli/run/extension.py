@@ -12,7 +12,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scythe_cli.errors import StorageError, UsageError
 from scythe_cli.run.layout import RunLayout
-from scythe_cli.run.manifest import ExtensionRecord, RunManifest, UnreadableManifestError, read_manifest
+from scythe_cli.run.manifest import (
+    ExtensionRecord,
+    RecursionRecord,
+    RunManifest,
+    UnreadableManifestError,
+    read_manifest,
+)
 from scythe_cli.run.specs_file import SpecFile
 from scythe_cli.storage.base import Storage
 
@@ -28,6 +34,7 @@ class Extension(BaseModel):
         specs_sha256: See `specs_hash`.
         cases_sha256: The same with files by their content; None where that is not known.
         file_fields: The input fields that are files.
+        recursion: The shape of scatter/gather for so many specs.
         record: What the manifest keeps of it.
     """
 
@@ -38,6 +45,7 @@ class Extension(BaseModel):
     specs_sha256: str
     cases_sha256: str | None = None
     file_fields: list[str] | None = None
+    recursion: RecursionRecord | None = None
     record: ExtensionRecord
 
     def to_bytes(self) -> bytes:
@@ -52,6 +60,7 @@ class Extension(BaseModel):
                 "specs_sha256": self.specs_sha256,
                 "cases_sha256": self.cases_sha256,
                 "file_fields": self.file_fields,
+                "recursion": self.recursion or manifest.recursion,
                 "extensions": [*(manifest.extensions or []), self.record],
             }
         )

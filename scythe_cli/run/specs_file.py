@@ -243,13 +243,16 @@ class SpecFile:
                 raise ValueError("its outputs have a name twice")
             return schema
 
-    def read(self, start: int, stop: int, *, repeats: Sequence[str] = ()) -> pa.Table:
+    def read(
+        self, start: int, stop: int, *, repeats: Sequence[str] = (), columns: Sequence[str] | None = None
+    ) -> pa.Table:
         """The specs `start` … `stop − 1`, reading only the row groups that hold them.
 
         Args:
             start: The first.
             stop: The one after the last.
             repeats: Columns of text that hold the same in many rows: they come as dictionaries.
+            columns: Only these; all unless given.
 
         Raises:
             StorageError: If they cannot be read.
@@ -268,7 +271,8 @@ class SpecFile:
                         offset = first
                     groups.append(group)
                 first += size
-            return file.read_row_groups(groups).slice(start - offset, stop - start)
+            read = file.read_row_groups(groups, columns=None if columns is None else list(columns))
+            return read.slice(start - offset, stop - start)
 
     def batches(self, wanted: pa.Array[Any] | None = None) -> Iterator[pa.RecordBatch]:
         """All specs, or those whose `sort_index` is wanted (sorted), in batches, in order.

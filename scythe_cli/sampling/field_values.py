@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import ConfigDict, Field, PydanticUserError, TypeAdapter, ValidationError
 
+from scythe_cli.arrow.build import numbers
 from scythe_cli.errors import SpecsError, first_line
 from scythe_cli.model.columns import Column, input_columns, values_of
 from scythe_cli.model.kinds import ColumnError
@@ -296,4 +297,4 @@ def _refusal(error: ValidationError, label: str, row: pa.RecordBatch) -> str:
 def rows_to_try(n_rows: int, first_missing: list[int]) -> pa.Array[Any]:
     """The first rows, and those where a default stands in for the first time."""
     rows = {*range(min(n_rows, N_TRIED)), *(row for row in first_missing if 0 <= row < n_rows)}
-    return pa.array(np.array(sorted(rows), dtype=np.int64))
+    return numbers(np.array(sorted(rows), dtype=np.int64), pa.int64())  # not pa.array, which loads pandas

@@ -217,12 +217,12 @@ class Project(ConfiguredProject):
             InvalidInputError: If configuration, module or file are wrong.
             UnreachableError: If the storage cannot be used.
         """
-        from scythe_cli.services.allocation.intake import read_cases
+        from scythe_cli.services.allocation.intake import cases_of
         from scythe_cli.services.allocation.options import AllocateOptions
         from scythe_cli.services.allocation.plan import plan_allocation
 
         chosen = AllocateOptions(**options).with_seed()
-        cases = read_cases(self, file, chosen.experiment, function=chosen.function, options=chosen.read_options)
+        cases = cases_of(self, file, chosen)
         plan = plan_allocation(
             cases.request(self, chosen),
             file=redact_uri(str(file)),

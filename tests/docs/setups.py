@@ -110,7 +110,19 @@ def simulate(roof: Roof) -> Yield:
 
 def energy(folder: Path, page: Path) -> None:
     """An experiment `energy` with one run of 1,000 specs; since then, the weather of a hundred has changed."""
-    (folder / "experiments").mkdir()
+    _write_energy(folder, "cases.csv", 1000)
+    scythe_cli.allocate("cases.csv")
+    (folder / "oslo.epw").write_text("3900")
+
+
+def growing(folder: Path, page: Path) -> None:
+    """The same experiment, with a file of cases and one of more."""
+    _write_energy(folder, "cases.csv", 20)
+    _write_energy(folder, "more.csv", 40)
+
+
+def _write_energy(folder: Path, file: str, n: int) -> None:
+    (folder / "experiments").mkdir(exist_ok=True)
     (folder / "experiments" / "__init__.py").write_text("")
     (folder / "experiments" / "building.py").write_text('''
 from pathlib import Path
@@ -136,10 +148,8 @@ def simulate(building: Building) -> Demand:
     (folder / "experiments.toml").write_text('[experiments.energy]\nentrypoint = "experiments.building:simulate"\n')
     for name, days in (("rome", 1400), ("oslo", 4000)):
         (folder / f"{name}.epw").write_text(str(days))
-    rows = [f"{area},{'oslo' if area > 900 else 'rome'}.epw" for area in range(1, 1001)]
-    (folder / "cases.csv").write_text("\n".join(["area,weather", *rows]) + "\n")
-    scythe_cli.allocate("cases.csv")
-    (folder / "oslo.epw").write_text("3900")
+    rows = [f"{area},{'oslo' if area > 900 else 'rome'}.epw" for area in range(1, n + 1)]
+    (folder / file).write_text("\n".join(["area,weather", *rows]) + "\n")
 
 
 def throw(folder: Path, page: Path) -> None:
@@ -148,6 +158,7 @@ def throw(folder: Path, page: Path) -> None:
 
 
 SETUPS: dict[str, Setup] = {
+    "growing.md": growing,
     "README.md": throw,
     "index.md": throw,
     "designs.md": roof,

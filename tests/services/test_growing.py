@@ -8,8 +8,10 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from scythe_cli.analysis.sensitivity import sobol_indices
 from scythe_cli.errors import CodeChangedError, InvalidInputError, SamplingFileError, UsageError
 from scythe_cli.run.lease import hold_lease
+from scythe_cli.run.outcomes.summary import remove_summary
 from scythe_cli.services.project import Project
 from tests.growing import CODE, AnsweringEngine, AnsweringFleet, growing_project, write_csv
 
@@ -98,7 +100,9 @@ def test_with_nothing_new_nothing_is_written(project: Project, engine: Answering
 def test_cases_of_the_file_that_are_pending_are_run_too(project: Project, engine: AnsweringEngine) -> None:
     file = write_csv(project.root / "a.csv", [1, 2, 3])
     project.allocate(file)
-    next((Path(project.run().uri) / "outcomes").glob("*.pq")).unlink()
+    stopped = project.run()
+    next((Path(stopped.uri) / "outcomes").glob("*.pq")).unlink()
+    remove_summary(stopped.storage, stopped.layout)
     result = project.allocate(write_csv(project.root / "b.csv", [1, 2, 3, 4]), into="latest")
     assert result.ok
     assert len(engine.rows[1]) == 2
@@ -108,6 +112,7 @@ def test_cases_of_the_file_that_are_pending_are_run_too(project: Project, engine
 @pytest.mark.parametrize("options", [{"limit": 2}, {"sample": 2, "seed": 7}])
 def test_a_part_of_a_file_and_then_the_rest(project: Project, options: dict[str, int]) -> None:
     file = write_csv(project.root / "a.csv", [1, 2, 3, 4, 5])
+    assert project.plan(file, **options).n_specs == 2  # type: ignore[arg-type]
     first = project.allocate(file, **options)  # type: ignore[arg-type]
     assert first.n_specs == 2
     again = project.allocate(file, **options)  # type: ignore[arg-type]
@@ -174,15 +179,17 @@ def test_what_does_not_go_together_is_refused(project: Project) -> None:
     project.allocate(file)
     with pytest.raises(UsageError, match="--reuse does not go with --into"):
         project.allocate(file, into="latest", reuse=True)
-    with pytest.raises(UsageError, match="the seed of energy/.* is 0"):
+    with pytest.raises(UsageError, match=r"the seed of energy/.* is 0"):
         project.allocate(file, into="latest", seed=3)
     with pytest.raises(UsageError, match="is a run of 'energy', not of 'other'"):
         project.allocate(file, into="latest", experiment="other")
     with pytest.raises(UsageError, match="exclude each other"):
         project.allocate(file, limit=1, sample=1)
+    with pytest.raises(UsageError, match="--plan does not go with --into"):
+        project.plan(file, into="latest")
     with pytest.raises(UsageError, match="limit is 0"):
         project.allocate(file, limit=0)
-    with pytest.raises(UsageError, match="accept_new_code goes with into"):
+    with pytest.raises(UsageError, match="accept_new_code is for adding to a run"):
         project.allocate(file, accept_new_code=True)
     (project.root / "bad.csv").write_text("x\nabc\n")
     with pytest.raises(SamplingFileError, match="line 2, x: abc"):
@@ -219,3 +226,13 @@ def test_retry_and_verify_and_errors_read_a_grown_run(project: Project, engine: 
     vars(project)["engine_named"] = lambda _: engine
     assert project.retry().ok
     assert engine.rows[-1] == [2, 3]
+
+
+def test_indices_of_a_grown_run_are_of_the_rows_of_its_design(project: Project) -> None:
+    project.sample(project.root / "s.csv", design="saltelli", n=8, seed=1, set={"x": (0, 1)})
+    project.allocate(project.root / "s.csv")
+    before = sobol_indices(project.run(), ["y"])
+    project.allocate(write_csv(project.root / "b.csv", [7, 8]), into="latest")
+    after = sobol_indices(project.run(), ["y"])
+    assert after.indices == before.indices
+    assert any("without the 2 added later" in notice for notice in after.notices)

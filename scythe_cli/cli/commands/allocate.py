@@ -218,10 +218,7 @@ def allocate(
 
     Exits with 0 when every case succeeded, and with 1 when some did not; the run keeps their errors.
     """
-    from scythe_cli.cli.running import plan_and_show, run_and_show
-
     _check_combination(plan=plan, pilot=pilot, reuse=bool(reuse or reuse_from), ignore_code=ignore_code)
-    _check_growing(into=into, accept_new_code=accept_new_code, plan=plan)
     options: AllocateOptionsDict = {
         "experiment": experiment,
         "function": function,
@@ -233,6 +230,7 @@ def allocate(
         "ignore_code": ignore_code,
         "dedupe": dedupe,
         "priority": priority,
+        "wait_timeout_s": None if timeout is None else parse_timeout(timeout),
         "seed": parse_seed(seed),
         "into": into,
         "limit": limit,
@@ -242,25 +240,41 @@ def allocate(
         "encoding": encoding,
         "units_row": units_row,
     }
-    if into is not None and engine is None:
-        engine = _engine_of_run(session.project(), into)
-    project = session.project(engine=engine)
+    project = _project_for(session, engine, into)
     if plan:
-        make = partial(project.plan, file, pilot=pilot, **options)
-        return plan_and_show(session, lambda progress, stop: make(progress=progress, stop=stop))
+        return _plan(session, project, file, options, pilot)
     _check_waiting(project, wait=wait, timeout=timeout, priority=priority)
-    if project.engine.outlives_client and not wait:
-        _show_submitted(session, project.submit(file, **options))
-        return 0
-    options["wait_timeout_s"] = None if timeout is None else parse_timeout(timeout)
+    execute = _submit if project.engine.outlives_client and not wait else _run
+    return execute(session, project, file, options)
+
+
+def _plan(session: Session, project: Project, file: str, options: AllocateOptionsDict, pilot: int | None) -> int:
+    from scythe_cli.cli.running import plan_and_show
+
+    make = partial(project.plan, file, pilot=pilot, **options)
+    return plan_and_show(session, lambda progress, stop: make(progress=progress, stop=stop))
+
+
+def _submit(session: Session, project: Project, file: str, options: AllocateOptionsDict) -> int:
+    _show_submitted(session, project.submit(file, **options))
+    return 0
+
+
+def _run(session: Session, project: Project, file: str, options: AllocateOptionsDict) -> int:
+    from scythe_cli.cli.running import run_and_show
+
     run = partial(project.allocate, file, **options)
     return run_and_show(session, lambda progress, stop: run(progress=progress, stop=stop))
 
 
-def _engine_of_run(project: Project, reference: str) -> str | None:
-    """The engine that a run was allocated with: its new cases run there as well, unless another is chosen."""
-    engine = project.engine_of(project.run(reference))
-    return None if engine is None else engine.name
+def _project_for(session: Session, engine: str | None, into: str | None) -> Project:
+    """The project, with the engine that a run to be grown was allocated with, unless another is chosen."""
+    project = session.project(engine=engine)
+    if engine is None and into is not None:
+        its_own = project.engine_of(project.run(into))
+        if its_own is not None:
+            project = session.project(engine=its_own.name)
+    return project
 
 
 def _check_combination(*, plan: bool, pilot: int | None, reuse: bool, ignore_code: bool) -> None:
@@ -271,16 +285,6 @@ def _check_combination(*, plan: bool, pilot: int | None, reuse: bool, ignore_cod
         raise UsageError("--ignore-code needs --reuse", hint="Add --reuse or --reuse-from V.")
     if pilot is not None and not plan:
         raise UsageError("--pilot needs --plan: it times some cases", hint="Add --plan.")
-
-
-def _check_growing(*, into: str | None, accept_new_code: bool, plan: bool) -> None:
-    """Refuse what means nothing without `--into`, and what it excludes."""
-    from scythe_cli.errors import UsageError
-
-    if accept_new_code and into is None:
-        raise UsageError("--accept-new-code needs --into: a new run is of the code that is there")
-    if plan and into is not None:
-        raise UsageError("--plan does not go with --into", hint="`scythe validate FILE` checks the file.")
 
 
 def _check_waiting(project: Project, *, wait: bool | None, timeout: str | None, priority: str | None) -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from scythe_cli.analysis.run import Run
 from scythe_cli.arrow.build import numbers
-from scythe_cli.arrow.seeds import REPETITION
+from scythe_cli.arrow.seeds import REPETITION, repetitions
 from scythe_cli.errors import InvalidInputError, UsageError
 from scythe_cli.model.columns import ENCODING_KEY, input_columns, outcome_schema
 from scythe_cli.model.experiment import RegisteredExperiment
@@ -22,7 +22,7 @@ from scythe_cli.sampling.reading import SamplingTable
 from scythe_cli.services.allocation.options import AllocateOptions
 from scythe_cli.services.reuse.identity import KEYS, by_content, row_keys
 
-__all__ = ["alike", "check_outputs", "chosen_rows", "same_cases", "with_rows"]
+__all__ = ["alike", "check_outputs", "chosen_rows", "next_repetitions", "same_cases", "with_rows"]
 
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -70,12 +70,36 @@ def same_cases(
         new_hashes: The same for these.
     """
     names = new.column_names
-    counted = [
-        row_keys(by_content(table, hashes)[0], names).with_columns(pl.int_range(pl.len()).over(KEYS).alias(_COUNT))
-        for table, hashes in ((new, new_hashes), (old, old_hashes))
-    ]
-    found = counted[0].join(counted[1].with_row_index("at"), on=[*KEYS, _COUNT], how="left", maintain_order="left")
+    count = pl.int_range(pl.len()).over(KEYS).alias(_COUNT)
+    wanted = row_keys(by_content(new, new_hashes)[0], names)
+    known = row_keys(by_content(old, old_hashes)[0], names).with_row_index("at")
+    # most old cases are like no new one, and need not be counted
+    known = known.join(wanted, on=KEYS, how="semi").sort("at").with_columns(count)
+    found = wanted.with_columns(count).join(known, on=[*KEYS, _COUNT], how="left", maintain_order="left")
     return cast("Rows", found["at"].cast(pl.Int64).fill_null(-1).to_numpy())
+
+
+def next_repetitions(old: pa.Table, new: pa.Table, artifacts: str) -> Rows:
+    """How many cases before each new one say the same, old ones and new ones, as `arrow.seeds.repetitions` counts.
+
+    Args:
+        old: Input columns of the cases that there are.
+        new: Input columns of new cases, with the same schema.
+        artifacts: See `arrow.content.row_contents`.
+    """
+    alike = np.ones(old.num_rows, np.bool_)
+    for name in new.column_names:
+        if pa.types.is_integer(old.schema.field(name).type) or pa.types.is_floating(old.schema.field(name).type):
+            column: Any = pl.from_arrow(old.column(name))
+            values: Any = pl.from_arrow(new.column(name))
+            # the two zeros say the same; what has no value is looked at more closely below
+            is_value = (column == column) & column.is_not_null()
+            alike &= (column + 0).is_in((values + 0).implode()).fill_null(value=True).to_numpy() | ~is_value.to_numpy()
+    chosen = old.select(new.column_names).take(numbers(np.flatnonzero(alike).astype(np.int64), pa.int64()))
+    counted = repetitions(pa.concat_tables([chosen, new]), leave_out=NOT_INPUT, artifacts=artifacts)
+    if counted is None:
+        return np.zeros(new.num_rows, np.int64)
+    return counted.to_numpy()[chosen.num_rows :].astype(np.int64)
 
 
 def check_outputs(specs: SpecFile, experiment: RegisteredExperiment[Any, Any], run: Run) -> None:

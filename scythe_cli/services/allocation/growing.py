@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from scythe_cli.analysis.run import Run
 from scythe_cli.arrow.build import numbers
-from scythe_cli.arrow.seeds import REPETITION, repetitions
+from scythe_cli.arrow.seeds import REPETITION
 from scythe_cli.core.records import StateCounts
 from scythe_cli.engines.base import Execution, Job
 from scythe_cli.errors import StorageError, UsageError
@@ -31,11 +31,11 @@ from scythe_cli.run.extension import Extension, finish_extension
 from scythe_cli.run.final.gather import GatherResult
 from scythe_cli.run.input_files import ArtifactPlan
 from scythe_cli.run.ledger import Ledger
-from scythe_cli.run.manifest import ExtensionRecord, RunManifest, command_line, dump_yaml
+from scythe_cli.run.manifest import ExtensionRecord, RecursionRecord, RunManifest, command_line, dump_yaml
 from scythe_cli.run.outcomes.effective import counts_of, effective_outcomes
 from scythe_cli.run.outcomes.summary import read_summary, remove_summary
 from scythe_cli.run.specs_file import SpecFile, specs_hash
-from scythe_cli.services.allocation.choosing import alike, check_outputs, chosen_rows, same_cases
+from scythe_cli.services.allocation.choosing import alike, check_outputs, chosen_rows, next_repetitions, same_cases
 from scythe_cli.services.allocation.execution import at_work, changed_code, conclude, run_job
 from scythe_cli.services.allocation.run_files import add_files, hashes_of, io_schema, put_specs, rewritten, used_files
 from scythe_cli.services.allocation.submission import AllocationRequest, check_inputs
@@ -45,8 +45,8 @@ from scythe_cli.services.reuse.repeat import cases_hash
 if TYPE_CHECKING:
     from scythe_cli.core.progress import ProgressCallback
     from scythe_cli.executor.limits import StopSignal
+    from scythe_cli.run.design_record import DesignRecord
     from scythe_cli.run.lease import Lease
-    from scythe_cli.services.allocation.intake import Intake
     from scythe_cli.services.allocation.options import AllocateOptions
     from scythe_cli.services.configured import ConfiguredProject
     from scythe_cli.services.records import AllocateResult
@@ -105,7 +105,8 @@ def _manifest_of(run: Run) -> RunManifest:
 @contextmanager
 def grow(
     project: ConfiguredProject,
-    cases: Intake,
+    request: AllocationRequest,
+    design: DesignRecord | None,
     run: Run,
     options: AllocateOptions,
     stop: StopSignal,
@@ -114,7 +115,8 @@ def grow(
 
     Args:
         project: The project.
-        cases: The file, read and checked.
+        request: The cases of the file, read and checked.
+        design: How the file was made, for the manifest.
         run: The run.
         options: What `allocate` was told.
         stop: Stops the run when it is triggered.
@@ -128,10 +130,10 @@ def grow(
     engine = project.engine
     if engine.needs_lease:
         with at_work(run.storage, run.layout, engine, stop) as lease:
-            yield _extended(project, cases, run, options, lease)
+            yield _extended(project, request, design, run, options, lease)
         return
     with _briefly_alone(run) as lease:
-        grown = _extended(project, cases, run, options, lease)
+        grown = _extended(project, request, design, run, options, lease)
     yield grown
 
 
@@ -175,13 +177,14 @@ def run_grown(
 
 def _extended(
     project: ConfiguredProject,
-    cases: Intake,
+    request: AllocationRequest,
+    design: DesignRecord | None,
     run: Run,
     options: AllocateOptions,
     lease: Lease | None,
 ) -> Grown:
     run = Run(run.storage, run.layout)  # as it is now that nobody else extends it
-    changed = changed_code(run, cases.experiment, project.root)
+    changed = changed_code(run, request.experiment, project.root)
     if not options.accept_new_code:
         raise_if_changed(
             changed,
@@ -198,13 +201,14 @@ def _extended(
     with SpecFile.open(run.storage, run.layout) as specs:
         manifest = finish_extension(run.storage, run.layout, specs, manifest)
         names = [name for name in specs.schema.names if name not in NOT_INPUT or name == REPETITION]
-        old = specs.read(0, specs.n_specs).select(names)
-        check_outputs(specs, cases.experiment, run)
-    growing = _Growing.of(project, cases, run, manifest, old, options)
+        old = specs.read(0, specs.n_specs, columns=names).select(names)
+        check_outputs(specs, request.experiment, run)
+    counts, pending = _counts(run, old.num_rows)
+    growing = _Growing.of(request, design, run, manifest, old, options)
     n_added = len(growing.rows)
     if n_added:
-        growing.write(lease, {} if not changed else code_of(cases.experiment, project.root) or {})
-    return growing.grown(project, changed)
+        growing.write(lease, {} if not changed else code_of(request.experiment, project.root) or {})
+    return growing.grown(project, changed, counts, pending)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +224,7 @@ class _Growing:
         rows: Which cases of the file are added.
         same: For each case of the file the spec that is the same; −1 for a new one.
         options: What `allocate` was told.
-        cases: The file.
+        design: How the file was made.
     """
 
     request: AllocationRequest
@@ -231,21 +235,20 @@ class _Growing:
     rows: np.ndarray[Any, np.dtype[np.int64]]
     same: np.ndarray[Any, np.dtype[np.int64]]
     options: AllocateOptions
-    cases: Intake
+    design: DesignRecord | None
 
     @classmethod
     def of(
         cls,
-        project: ConfiguredProject,
-        cases: Intake,
+        request: AllocationRequest,
+        design: DesignRecord | None,
         run: Run,
         manifest: RunManifest,
         old: pa.Table,
         options: AllocateOptions,
     ) -> _Growing:
-        request = cases.request(project, options)
         plan = check_inputs(request)
-        known, new = alike(old, request.inputs, cases.experiment, run)
+        known, new = alike(old, request.inputs, request.experiment, run)
         files = list(plan.files)
         hashes = content_hashes(run.storage, run.layout, files)
         same = same_cases(
@@ -253,9 +256,8 @@ class _Growing:
         )
         rows = chosen_rows(np.flatnonzero(same < 0).astype(np.int64), options)
         inputs = new.take(numbers(rows, pa.int64()))
-        return cls(
-            replace(request, inputs=inputs), run, manifest, known, used_files(plan, inputs), rows, same, options, cases
-        )
+        request = replace(request, inputs=inputs)
+        return cls(request, run, manifest, known, used_files(plan, inputs), rows, same, options, design)
 
     def write(self, lease: Lease | None, code: dict[str, str]) -> None:
         """Write the longer run; `specs.pq` decides, and the manifest comes after it."""
@@ -264,17 +266,19 @@ class _Growing:
         whole = pa.concat_tables([self.old.select(inputs.column_names), inputs])
         hashes = content_hashes(storage, layout, list(self.plan.files))
         n_before = self.old.num_rows
-        model = self.request.experiment.input_validator_type
+        model, specs_sha256 = self.request.experiment.input_validator_type, specs_hash(whole)
         extension = Extension(
             n_before=n_before,
             n_specs=whole.num_rows,
-            specs_sha256=specs_hash(whole),
-            cases_sha256=cases_hash(whole, hashes),
+            specs_sha256=specs_sha256,
+            cases_sha256=cases_hash(whole, hashes) if self.plan.files else specs_sha256,
             file_fields=[c.name for c in input_columns(model) if c.is_file],
+            recursion=_deeper(self.manifest.recursion, self.request.recursion),
             record=self._record(n_before, code),
         )
-        if not _same_documents(storage, layout, schema := io_schema(self.request.experiment)):
-            storage.write_bytes(layout.io_spec, dump_yaml(schema))
+        schema = dump_yaml(io_schema(self.request.experiment))
+        if not storage.exists(layout.io_spec) or storage.read_bytes(layout.io_spec) != schema:
+            storage.write_bytes(layout.io_spec, schema)
         whole = _with_repetitions(whole, self.old, layout.experiment_id)
         if lease is not None:
             lease.confirm()
@@ -291,7 +295,7 @@ class _Growing:
             storage.delete(layout.workflow_spec)
 
     def _record(self, n_before: int, code: dict[str, str]) -> ExtensionRecord:
-        design = self.cases.design()[0] if len(self.rows) == len(self.same) else None
+        design = self.design if len(self.rows) == len(self.same) else None
         return ExtensionRecord(
             extended_at=datetime.now(UTC).replace(microsecond=0),
             first_row=n_before,
@@ -304,11 +308,12 @@ class _Growing:
             command=command_line(),
         )
 
-    def grown(self, project: ConfiguredProject, changed: list[str]) -> Grown:
+    def grown(
+        self, project: ConfiguredProject, changed: list[str], counts: StateCounts, pending: pl.DataFrame
+    ) -> Grown:
         """What is to be run: the new specs, and those of the file that have no outcome, unless a fleet has them."""
         run, n_before, n_added = self.run, self.old.num_rows, len(self.rows)
         n_specs = n_before + n_added
-        counts, pending = _counts(run, n_before)
         again = pending.filter(pl.col("sort_index").is_in(self.same[self.same >= 0].tolist()))
         if not project.engine.needs_lease:
             again = again.clear()
@@ -339,6 +344,11 @@ class _Growing:
         return Grown(job, Run(run.storage, run.layout), n_added, n_known, notices)
 
 
+def _deeper(before: RecursionRecord | None, now: RecursionRecord) -> RecursionRecord:
+    """The shape of scatter/gather that serves more cases: a small run has no tree."""
+    return now if before is None or now.max_depth > before.max_depth else before
+
+
 def _told(run: Run, n_added: int, n_known: int, n_left: int, n_pending: int) -> list[str]:
     def cases(n: int) -> str:
         return "1 case" if n == 1 else f"{n:,} cases"
@@ -355,22 +365,17 @@ def _told(run: Run, n_added: int, n_known: int, n_left: int, n_pending: int) -> 
     return said
 
 
-def _same_documents(storage: Any, layout: Any, schema: dict[str, Any]) -> bool:
-    return storage.exists(layout.io_spec) and storage.read_bytes(layout.io_spec) == dump_yaml(schema)
-
-
 def _with_repetitions(whole: pa.Table, old: pa.Table, experiment_id: str) -> pa.Table:
     """Count how many specs before each say the same, as they are counted when a run is allocated."""
-    counted = repetitions(whole, leave_out=NOT_INPUT, artifacts=artifacts_mark(experiment_id))
+    n_old = old.num_rows
+    new = next_repetitions(old, whole.slice(n_old), artifacts_mark(experiment_id))
     if REPETITION in old.column_names:
-        kept: Any = old.column(REPETITION).combine_chunks()
-    else:  # an earlier release counted none
-        kept = numbers(np.zeros(old.num_rows, np.int32), pa.int32())
-    if counted is None:
-        counted = numbers(np.zeros(whole.num_rows, np.int32), pa.int32())
-    joined = pa.chunked_array([kept.cast(pa.int32()), counted.slice(old.num_rows)])
-    is_any = REPETITION in old.column_names or bool(joined.to_numpy().any())
-    return whole.append_column(REPETITION, joined) if is_any else whole
+        kept: Any = old.column(REPETITION).combine_chunks().cast(pa.int32())
+    elif new.any():
+        kept = numbers(np.zeros(n_old, np.int32), pa.int32())
+    else:
+        return whole
+    return whole.append_column(REPETITION, pa.chunked_array([kept, numbers(new.astype(np.int32), pa.int32())]))
 
 
 def _counts(run: Run, n_specs: int) -> tuple[StateCounts, pl.DataFrame]:

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from scythe_cli.services.configured import ConfiguredProject
     from scythe_cli.services.records import AllocateResult
 
-__all__ = ["Intake", "allocate_cases", "allocate_intake", "read_cases", "submit_cases", "validate_cases"]
+__all__ = ["Intake", "allocate_cases", "allocate_intake", "cases_of", "read_cases", "submit_cases", "validate_cases"]
 
 _LARGE_BYTES = 10_000_000
 _ONE_NODE = 1000
@@ -195,11 +195,11 @@ def allocate_cases(
             show(Progress("checking", StateCounts(), detail=Path(redact_uri(str(file))).name))
         options = options.with_seed()
         if options.into is None:
-            return allocate_intake(project, _cases_of(project, file, options), options, progress=show, stop=stop)
+            return allocate_intake(project, cases_of(project, file, options), options, progress=show, stop=stop)
         run, stop = run_to_grow(project, options), stop or StopSignal()
         cases = _cases_for(project, file, run, options)
-        _, notices = cases.design()
-        with grow(project, cases, run, options, stop) as grown:
+        design, notices = cases.design()
+        with grow(project, cases.request(project, options), design, run, options, stop) as grown:
             return run_grown(project, grown, stop, show, notices)
 
 
@@ -217,7 +217,15 @@ def _cases_for(project: ConfiguredProject, file: str | Path, run: Run, options: 
     return Intake(run.layout.experiment, experiment, table, settings)
 
 
-def _cases_of(project: ConfiguredProject, file: str | Path, options: AllocateOptions) -> Intake:
+def cases_of(project: ConfiguredProject, file: str | Path, options: AllocateOptions) -> Intake:
+    """Read and check the cases of a new run: all of a file, or the part that the options say.
+
+    Raises:
+        UsageError: If a run is named that is to get them.
+        InvalidInputError: If configuration, module or file are wrong.
+    """
+    if options.into is not None:
+        raise UsageError("--plan does not go with --into", hint="`scythe validate FILE` checks the file.")
     cases = read_cases(
         project,
         file,
@@ -251,11 +259,12 @@ def submit_cases(project: ConfiguredProject, file: str | Path, options: Allocate
     if options.into is not None:
         run = run_to_grow(project, options)
         cases = _cases_for(project, file, run, options)
-        with grow(project, cases, run, options, StopSignal()) as grown:
+        design, notices = cases.design()
+        with grow(project, cases.request(project, options), design, run, options, StopSignal()) as grown:
             added = {"n_added": grown.n_added, "n_known": grown.n_known}
-            submitted = _submitted_job(project, grown.job, [*cases.design()[1], *grown.notices])
+            submitted = _submitted_job(project, grown.job, [*notices, *grown.notices])
             return submitted.model_copy(update=added)
-    submission, notices = _submitted(project, _cases_of(project, file, options), options)
+    submission, notices = _submitted(project, cases_of(project, file, options), options)
     return _submitted_job(project, submission.job, [*notices, *submission.left.notices])
 
 

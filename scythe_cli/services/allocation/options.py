@@ -79,7 +79,7 @@ class AllocateOptions(BaseModel):
         if self.limit is not None and self.sample is not None:
             raise UsageError("limit and sample exclude each other: the first cases, or random ones")
         if self.accept_new_code and self.into is None:
-            raise UsageError("accept_new_code goes with into: a new run is of the code that is there")
+            raise UsageError("accept_new_code is for adding to a run, with into: a new run has the code that is there")
         if self.seed != "new" and not 0 <= self.seed <= MAX_SEED:
             raise UsageError(f"seed is {self.seed}; it must be from 0 to {MAX_SEED}, or 'new'")
 

@@ -90,7 +90,6 @@ def retry_run(
 
     Raises:
         UsageError: If it has no ledger, `succeeded` is among the states, or somebody else is at work on it.
-        WaitTimeoutError: If a fleet is not done in time; the run goes on.
         CodeChangedError: If there is something to run, and the code has changed since the run was allocated.
         InvalidInputError: If the models have changed since.
         StorageError: If the run cannot be read or written, or its allocation did not finish.
