@@ -105,7 +105,7 @@ def test_global_options_are_listed_once(folder: Path) -> None:
         ("folder  runs/squares/v1.0.0/stamp", ["folder", "runs/squares/v1.0.0/stamp"]),
         ("runs/squares/v1.0.0/stamp and more", ["runs/squares/v1.0.0/stamp", "and more"]),
         ("", [""]),
-        ("    indented text\nnext", ["    indented", "text", "next"]),
+        ("  indented text\nnext", ["  indented", "  text", "next"]),
         ("    at /my own/tank.py:36 in simulate", ["    at /my own/tank.py:36 in simulate"]),
     ],
 )
