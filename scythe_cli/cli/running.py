@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
@@ -190,6 +190,7 @@ class LiveProgress:
 
     def __init__(self, console: Console) -> None:
         self._bar = _bar(console, "{task.fields[text]}")
+        self._stream: Any = console.file  # and not sys.stderr, which is another while the bar is shown
         self._task: TaskID | None = None
 
     @contextmanager
@@ -207,7 +208,7 @@ class LiveProgress:
         width = self._bar.console.width
         name = "" if running and width < _NARROW else progress.phase
         room = width - len(name) - _LEAST_BAR
-        text = progress_line(progress, room) if running else written(clean(progress.detail or ""), sys.stderr)[:room]
+        text = progress_line(progress, room) if running else written(clean(progress.detail or ""), self._stream)[:room]
         if self._task is None:
             self._task = self._bar.add_task(name, total=total, text=text)
         self._bar.update(
