@@ -86,6 +86,13 @@ def test_every_screen_fits(folder: Path, lines: Sequence[Sequence[str]], width: 
             assert "…" not in command, (line, command)
 
 
+@pytest.mark.parametrize("locale", ["C.UTF-8", "POSIX"])
+def test_counts_of_states_are_whole_on_the_narrowest_screen(folder: Path, locale: str) -> None:
+    shown = screen(["status"], folder, 40, locale)
+    assert re.search(r"^succeeded +\d+ .* \d+\.\d %$", shown, re.MULTILINE), shown
+    assert re.search(r"^total +\d+", shown, re.MULTILINE), shown
+
+
 def test_help_is_as_wide_as_the_terminal_up_to_100_columns(folder: Path) -> None:
     widths = [max(map(len, screen(["sample", "--help"], folder, n, "C.UTF-8").splitlines())) for n in (40, 80, 300)]
     assert widths[0] < 40 < widths[1] < 80 < widths[2] < 100
