@@ -119,6 +119,14 @@ def make_console(stream: IO[str]) -> Console:
     return console
 
 
+def live_console() -> Console:
+    """A console on stderr for what is drawn again and again: a line that is too long would stay behind, each time."""
+    console = make_console(sys.stderr)
+    if not console.encoding.startswith("utf"):
+        console.width = max(console.width - GROWTH, 20)
+    return console
+
+
 def wrapped(text: str | Text, width: int) -> Text:
     """Text in lines of so many columns; longer words and the places of errors stay whole: paths are copied."""
     from rich.text import Text
@@ -129,13 +137,14 @@ def wrapped(text: str | Text, width: int) -> Text:
         while rest.cell_len > width and not _PLACE.fullmatch(rest.plain):
             plain = rest.plain
             indent = len(plain) - len(plain.lstrip())
+            hanging = plain[:indent] if indent < width // 2 else ""
             at = plain.rfind(" ", indent + 1, width + 1)
             at = plain.find(" ", width) if at < 0 else at
             if at < 0 or not plain[at:].strip():
                 break
             lines.append(rest[:at])
             lines[-1].rstrip()
-            rest = rest[len(plain) - len(plain[at:].lstrip()) :]
+            rest = Text(hanging).append_text(rest[len(plain) - len(plain[at:].lstrip()) :])
         lines.append(rest)
     return Text("\n").join(lines)
 

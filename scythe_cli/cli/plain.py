@@ -9,9 +9,9 @@ from __future__ import annotations
 import codecs
 import os
 import sys
-from typing import Any
+from typing import Any, TextIO
 
-__all__ = ["GROWTH", "PLAIN", "as_shown", "prepare_streams", "wants_plain"]
+__all__ = ["GROWTH", "PLAIN", "as_shown", "prepare_streams", "wants_plain", "written"]
 
 
 PLAIN = {
@@ -101,15 +101,17 @@ def as_shown(text: str, width: int | None = None) -> str:
         return text
     lines: list[str] = []
     for line in text.split("\n"):
-        shown = _encoded(line, encoding)
+        shown = written(line, sys.stdout)
         if width is not None and len(shown) > width:
-            shown = _encoded(line.replace("…", "~").replace("→", ">"), encoding)
+            shown = written(line.replace("…", "~").replace("→", ">"), sys.stdout)
         lines.append(shown)
     return "\n".join(lines)
 
 
-def _encoded(text: str, encoding: str) -> str:
-    return text.encode(encoding, sys.stdout.errors or "scythe-terminal").decode(encoding, "surrogateescape")
+def written(text: str, stream: TextIO) -> str:
+    """The text as a stream will show it, which may be longer."""
+    encoding = stream.encoding or "utf-8"
+    return text.encode(encoding, stream.errors or "scythe-terminal").decode(encoding, "surrogateescape")
 
 
 def wants_plain() -> bool:

@@ -9,14 +9,16 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
+from rich.table import Column
 
 from scythe_cli.cli.framework import INTERRUPTED, Session
-from scythe_cli.cli.output import Output, clean, make_console
+from scythe_cli.cli.output import Output, clean, live_console
+from scythe_cli.cli.plain import written
 from scythe_cli.cli.render.run import result_lines
 from scythe_cli.cli.render.text import plural
 from scythe_cli.core.processes import leave_terminal
@@ -50,6 +52,9 @@ __all__ = [
 _FIRST_LINE_AFTER_S = 2.0
 _GROWTH = 1.6
 _LONGEST_GAP_S = 300.0
+
+_NARROW = 60
+_LEAST_BAR = 6  # with the space on both sides
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -138,7 +143,7 @@ def shown_progress(output: Output) -> Generator[ProgressCallback]:
     if output.quiet:
         yield _ignore
         return
-    console = make_console(sys.stderr)
+    console = live_console()
     if console.is_terminal and not console.is_dumb_terminal:
         with LiveProgress(console).shown() as update:
             yield update
@@ -153,7 +158,7 @@ def _ignore(progress: object) -> None:
 @contextmanager
 def shown_fetch(output: Output) -> Generator[ProgressOfFetch]:
     """Show how many files are fetched while inside, on a terminal; yields what the library calls with it."""
-    console = make_console(sys.stderr)
+    console = live_console()
     if output.quiet or not console.is_terminal or console.is_dumb_terminal:
         yield _ignore
         return
@@ -168,10 +173,11 @@ def shown_fetch(output: Output) -> Generator[ProgressOfFetch]:
 
 def _bar(console: Console, text: str) -> RichProgress:
     """A line with a bar and a text, which goes away at the end."""
+    # what does not fit is cut and not marked: the mark is three columns wide in ASCII
     return RichProgress(
-        TextColumn("{task.description}", markup=False),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="crop")),
         BarColumn(bar_width=None),
-        TextColumn(text, markup=False),
+        TextColumn(text, markup=False, table_column=Column(no_wrap=True, overflow="crop")),
         console=console,
         transient=True,
         expand=True,
@@ -184,6 +190,7 @@ class LiveProgress:
 
     def __init__(self, console: Console) -> None:
         self._bar = _bar(console, "{task.fields[text]}")
+        self._stream: Any = console.file  # and not sys.stderr, which is another while the bar is shown
         self._task: TaskID | None = None
 
     @contextmanager
@@ -198,12 +205,15 @@ class LiveProgress:
         running = progress.phase == "running"
         # phases without a count get a bar that only moves
         total = counts.total if running else None
-        text = progress_line(progress) if running else clean(progress.detail or "")
+        width = self._bar.console.width
+        name = "" if running and width < _NARROW else progress.phase
+        room = width - len(name) - _LEAST_BAR
+        text = progress_line(progress, room) if running else written(clean(progress.detail or ""), self._stream)[:room]
         if self._task is None:
-            self._task = self._bar.add_task(progress.phase, total=total, text=text)
+            self._task = self._bar.add_task(name, total=total, text=text)
         self._bar.update(
             self._task,
-            description=progress.phase,
+            description=name,
             total=total,
             completed=counts.total - counts.pending if running else 0,
             text=text,

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from scythe_cli.cli.arguments import parse_timeout
 from scythe_cli.cli.framework import INTERRUPTED, Session
-from scythe_cli.cli.output import Output, clean, make_console
+from scythe_cli.cli.output import Output, clean, live_console
 from scythe_cli.cli.render.run import failure_line, progress_bar, queue_line, running_line, states_line, status_lines
 from scythe_cli.cli.render.text import facts, heading
 from scythe_cli.core.progress import Progress, progress_line
@@ -104,7 +104,7 @@ def _tells_something(before: RunStatus, now: RunStatus) -> bool:
 
 def _shown(output: Output, moments: Iterable[RunStatus]) -> Generator[RunStatus]:
     """The same moments, each shown on stderr."""
-    console = make_console(sys.stderr)
+    console = live_console()
     if output.quiet:
         yield from moments
     elif console.is_terminal and not console.is_dumb_terminal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -219,7 +220,7 @@ def _mistake(keys: tuple[str, ...], found: Sequence[ErrorDetails]) -> str:
     if first["type"] == "missing":
         return f"{place!r} is missing"
     one, *others = dict.fromkeys(_expected(details) for details in found)
-    expected = " or ".join([one, *(other.removeprefix("it should ") for other in others)])
+    expected = " or ".join([one, *(other.removeprefix("it should ").removeprefix("be ") for other in others)])
     return f"{place!r} is {_shown(first['input'])}; {expected}"
 
 
@@ -229,7 +230,22 @@ def _expected(details: ErrorDetails) -> str:
     message = details["msg"]
     if message.startswith("Value error, "):
         return message.removeprefix("Value error, ")
-    return message.replace("Input should", "it should").replace("String should", "it should")
+    for said, words in _WORDS.items():
+        message = re.sub(said, words, message)
+    return message
+
+
+_WORDS = {
+    r"^(Input|String) should": "it should",
+    r"be a valid integer.*": "be a whole number",
+    r"be a valid (number|list|tuple|set)": r"be a \1",
+    r"be a valid string": "be text",
+    r"be a valid boolean.*": "be true or false",
+    r"be a valid dictionary": "be a table",
+    r"be greater than or equal to (.+)": r"be \1 or more",
+    r"be less than or equal to (.+)": r"be \1 or less",
+}
+"""What pydantic says, and what people do who write a file in TOML."""
 
 
 def _shown(found: object) -> str:

@@ -103,16 +103,20 @@ class RateMeter:
         return remaining / rate if rate else None
 
 
-def progress_line(progress: Progress) -> str:
-    """What is done, in words: `123/300 · 2 failed · 41/s · 4 s left`."""
+def progress_line(progress: Progress, width: int | None = None) -> str:
+    """What is done, in words: `123/300 · 2 failed · 41/s · 4 s left`.
+
+    Args:
+        progress: The moment.
+        width: How many columns there are; where they are too few, the rate is left out, and then the time left.
+    """
     counts = progress.counts
     parts = [f"{counts.total - counts.pending:,}/{counts.total:,}"]
     if counts.unsuccessful:
         parts.append(f"{counts.unsuccessful:,} failed")
     if progress.failing:
         parts.append(f"{progress.failing:,} failing")
-    if progress.rate_per_s:
-        parts.append(format_rate(progress.rate_per_s))
-    if progress.eta_s is not None and counts.pending:
-        parts.append(f"{format_duration(progress.eta_s)} left")
-    return " · ".join(parts)
+    rate = format_rate(progress.rate_per_s) if progress.rate_per_s else None
+    time_left = f"{format_duration(progress.eta_s)} left" if progress.eta_s is not None and counts.pending else None
+    lines = [" · ".join([*parts, *filter(None, more)]) for more in ((rate, time_left), (time_left,), ())]
+    return next((line for line in lines if width is None or len(line) <= width), lines[-1])

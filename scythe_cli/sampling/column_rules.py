@@ -156,7 +156,8 @@ def _accept_number(rules: _Rules, numbers: _Numbers) -> FastAccept:
 def _from_text(cells: pa.Array[Any], base: type) -> tuple[pa.BooleanArray, pa.Array[Any]]:
     ok = pc.match_substring_regex(cells, _INT_TEXT if base is int else _FLOAT_TEXT)
     if pc.all(ok, skip_nulls=True).as_py() is False:
-        cells = pc.if_else(ok, cells, pa.scalar(None, cells.type))
+        # an array of nulls: with a scalar, releases of Arrow before 22 cut the texts of a slice short
+        cells = pc.if_else(ok, cells, pa.nulls(len(cells), cells.type))
     return ok, cells.cast(pa.int64() if base is int else pa.float64())
 
 

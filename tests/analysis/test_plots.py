@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from datetime import datetime
@@ -67,6 +68,33 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     answers[7]["power"] = float("nan")
     answers[8]["power"] = None
     return finished_run(open_storage(folder / "runs"), folder / "s", cases, answers)
+
+
+@pytest.mark.parametrize("log", [["x"], ["y"], ["x", "y"]])
+def test_logarithmic_axes_have_what_has_a_logarithm(run: Run, log: list[str]) -> None:
+    figure = run.plot("tilt", "power", log=log)
+    wanted = pl.col("power").is_finite()
+    for name, column in (("x", "tilt"), ("y", "power")):
+        wanted &= pl.col(column) > 0 if name in log else True
+    assert isinstance(figure.shape, Points)
+    shown = list(zip(figure.shape.xs, figure.shape.ys, strict=True))
+    assert shown == run.scalars().filter(wanted).select("tilt", "power").rows()
+    assert [figure.shape.x.log, figure.shape.y.log] == ["x" in log, "y" in log]
+    assert any("left out" in note for note in figure.notes)
+    scales = re.findall(r"'type': 'log'", str(vega_spec(figure.shape, figure.title, figure.notes)))
+    assert len(scales) >= len(log)
+    assert text_of(figure.shape, 80, 24)
+
+
+def test_bins_of_a_logarithmic_axis_are_as_wide_in_its_logarithms(run: Run) -> None:
+    shape = run.plot("power", bins=7, log=["x"]).shape
+    assert isinstance(shape, Histogram)
+    assert shape.x.log
+    ratios = [high / low for low, high in itertools.pairwise(shape.edges)]
+    assert ratios == pytest.approx([ratios[0]] * len(ratios))
+    assert sum(shape.counts) == run.scalars().filter(pl.col("power").is_finite() & (pl.col("power") > 0)).height
+    with pytest.raises(UsageError, match="site is not a number"):
+        run.plot("site", "power", log=["x"])
 
 
 def test_points_are_the_rows(run: Run) -> None:

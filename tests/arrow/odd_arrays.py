@@ -90,7 +90,7 @@ ARRAYS: dict[str, pa.Array[Any]] = {
     "map of decimals": pa.array([[(1, Decimal("1.1"))], [(2, None)]], pa.map_(_INT, pa.decimal128(2, 1)))[1:],
     "dense union": _unions()[0],
     "sparse union": _unions()[1],
-    "uuid": pa.array([UUID(int=7), None], pa.uuid()),
+    "uuid": pa.array([UUID(int=7).bytes, None], pa.uuid()),
     "bool8": pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1, None], pa.int8())),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 from contextlib import redirect_stderr
 from itertools import pairwise
@@ -11,7 +12,7 @@ from itertools import pairwise
 import pytest
 from rich.console import Console
 
-from scythe_cli.cli.output import Output
+from scythe_cli.cli.output import Output, live_console
 from scythe_cli.cli.running import Interrupts, LiveProgress, PlainProgress, shown_progress
 from scythe_cli.core.progress import Phase, Progress, progress_line
 from scythe_cli.core.records import StateCounts
@@ -30,6 +31,29 @@ def test_the_line_says_done_failed_rate_and_time_left() -> None:
     assert progress_line(failing) == "0/150 · 3 failing"
     slow = Progress("running", StateCounts(pending=10), rate_per_s=0.05, eta_s=200)
     assert progress_line(slow) == "0/10 · 3/min · 3m 20s left"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_the_line_fits_and_is_cut_in_no_word(width: int, encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that is too long for a terminal would stay there each time that it is drawn again."""
+    bytes_ = io.BytesIO()
+    stream = io.TextIOWrapper(bytes_, encoding, errors="scythe-terminal", write_through=True)
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "xterm")
+    with redirect_stderr(stream):
+        live = LiveProgress(live_console())
+        with live.shown() as show:
+            show(Progress("checking", StateCounts(), detail="ä" * 100))
+            for done in (0, 40, 9_999, 10_000):
+                show(moment(done, n=10_000, failed=min(done, 1_234)))
+                live._bar.refresh()
+    drawn = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", bytes_.getvalue().decode(encoding)))
+    plain = [line for line in drawn if line]
+    assert max(map(len, plain)) <= width
+    assert any("9,999/10,000" in line for line in plain)
+    assert not [line for line in plain if "…" in line or "..." in line]
 
 
 def test_without_a_terminal_lines_come_at_growing_intervals() -> None:

@@ -86,6 +86,13 @@ def test_every_screen_fits(folder: Path, lines: Sequence[Sequence[str]], width: 
             assert "…" not in command, (line, command)
 
 
+@pytest.mark.parametrize("locale", ["C.UTF-8", "POSIX"])
+def test_counts_of_states_are_whole_on_the_narrowest_screen(folder: Path, locale: str) -> None:
+    shown = screen(["status"], folder, 40, locale)
+    assert re.search(r"^succeeded +\d+ .* \d+\.\d %$", shown, re.MULTILINE), shown
+    assert re.search(r"^total +\d+", shown, re.MULTILINE), shown
+
+
 def test_help_is_as_wide_as_the_terminal_up_to_100_columns(folder: Path) -> None:
     widths = [max(map(len, screen(["sample", "--help"], folder, n, "C.UTF-8").splitlines())) for n in (40, 80, 300)]
     assert widths[0] < 40 < widths[1] < 80 < widths[2] < 100
@@ -105,7 +112,7 @@ def test_global_options_are_listed_once(folder: Path) -> None:
         ("folder  runs/squares/v1.0.0/stamp", ["folder", "runs/squares/v1.0.0/stamp"]),
         ("runs/squares/v1.0.0/stamp and more", ["runs/squares/v1.0.0/stamp", "and more"]),
         ("", [""]),
-        ("    indented text\nnext", ["    indented", "text", "next"]),
+        ("  indented text\nnext", ["  indented", "  text", "next"]),
         ("    at /my own/tank.py:36 in simulate", ["    at /my own/tank.py:36 in simulate"]),
     ],
 )

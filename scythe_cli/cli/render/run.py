@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -13,7 +14,7 @@ from scythe_cli.cli.render.text import STATE_STYLES, add_row, borderless_table, 
 from scythe_cli.core.quantities import format_duration, format_rate
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
     from scythe_cli.core.records import StateCounts
     from scythe_cli.run.records import ErrorGroup, QueueRecord, RunningSpec, RunStatus, SpecError
@@ -41,14 +42,27 @@ _BAR_WIDTH = 32
 _BAR_PARTS = " ▏▎▍▌▋▊▉"
 
 
-def _bar(share: float) -> str:
-    eighths = round(share * _BAR_WIDTH * 8)
+def _bar(share: float, width: int) -> str:
+    eighths = round(share * width * 8)
     if share > 0:
         eighths = max(eighths, 1)  # something is never shown as nothing
     if share < 1:
-        eighths = min(eighths, _BAR_WIDTH * 8 - 1)
+        eighths = min(eighths, width * 8 - 1)
     full, part = divmod(eighths, 8)
     return "█" * full + (_BAR_PARTS[part] if part else "")
+
+
+class _ShareBar:
+    """The bar of a state, as wide as there is room for: where it is cut, it would tell of another share."""
+
+    def __init__(self, share: float, style: str) -> None:
+        self._share, self._style = share, style
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(1, min(_BAR_WIDTH, options.max_width))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(_bar(self._share, min(_BAR_WIDTH, options.max_width)), style=self._style)
 
 
 def counts_table(counts: StateCounts, failing: int = 0) -> Table:
@@ -63,16 +77,14 @@ def counts_table(counts: StateCounts, failing: int = 0) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
-    table.add_column(no_wrap=True, min_width=_BAR_WIDTH)
+    table.add_column()
     table.add_column(justify="right", no_wrap=True)
     for state in State:
         count = counts.of(state)
         share = count / counts.total if counts.total else 0.0
         style = STATE_STYLES[state.value] if count else "dim"
         percent = "" if not count else "<0.1 %" if share < 0.001 else f"{share * 100:.1f} %"
-        table.add_row(
-            Text(state.value, style=style), Text(f"{count:,}", style=style), Text(_bar(share), style=style), percent
-        )
+        table.add_row(Text(state.value, style=style), Text(f"{count:,}", style=style), _ShareBar(share, style), percent)
     if failing:
         table.add_row(Text("  failing", style="red"), Text(f"{failing:,}", style="red"), "to be retried", "")
     table.add_row(Text("total"), Text(f"{counts.total:,}"), "", "")

@@ -152,6 +152,10 @@ def parameters_of(fn: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     try:
         return dict(inspect.signature(fn).parameters)
     except (ValueError, TypeError):
+        n_inputs = getattr(fn, "nin", None)
+        if type(fn).__name__ == "ufunc" and isinstance(n_inputs, int):  # NumPy 2 tells of these itself
+            names = ["x"] if n_inputs == 1 else [f"x{i + 1}" for i in range(n_inputs)]
+            return {name: inspect.Parameter(name, inspect.Parameter.POSITIONAL_ONLY) for name in names}
         name = function_name(fn)
         raise RegistrationError(
             f"Python cannot tell the parameters of {name}", hint=f"Name them: `lambda x: {name}(x)`."
