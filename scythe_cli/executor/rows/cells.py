@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from scythe_cli.arrow.build import array_of
 from scythe_cli.arrow.plain import plain_type
 from scythe_cli.arrow.unify import convert_column, stack_tables
 from scythe_cli.model.outcome_schema import Categories
@@ -37,6 +38,7 @@ Say = Callable[[str, str], None]
 """Called with what was done with values, and why."""
 
 _PLAIN = (str, bool, int, float, bytes, Decimal)
+_ARROW: dict[type, pa.DataType] = {str: pa.string(), bool: pa.bool_(), int: pa.int64()}
 _INT64 = 2**63
 _MAX_DIGITS = 38
 
@@ -162,7 +164,7 @@ def array_of_objects(cells: Sequence[Any], say: Say) -> pa.ChunkedArray[Any]:
     """The column of Python values, in a type that all of them have in common."""
     if len(set(map(type, cells)) - {type(None)}) == 1 and type(next(filter(_is_there, cells))) in _PLAIN:
         try:
-            return plain_column(pa.chunked_array([pa.array(cells, from_pandas=True)]), say)
+            return plain_column(pa.chunked_array([_array_of_one_class(cells)]), say)
         except (pa.ArrowException, OverflowError):
             pass  # integers that are too large, and texts that are not of Unicode
     positions: dict[Any, list[int]] = {}
@@ -186,6 +188,14 @@ def array_of_objects(cells: Sequence[Any], say: Say) -> pa.ChunkedArray[Any]:
     places = np.empty(len(cells), np.int64)
     places[order] = np.arange(len(cells))
     return stacked.take(pa.array(places, pa.int64()))
+
+
+def _array_of_one_class(cells: Sequence[Any]) -> pa.Array[Any]:
+    """The values of one plain class, where NaN is what is missing; without pandas, as far as that goes."""
+    cls = type(next(filter(_is_there, cells)))
+    if cls is float:
+        return array_of([None if cell is None or cell != cell else cell for cell in cells], pa.float64())
+    return array_of(cells, _ARROW[cls]) if cls in _ARROW else pa.array(cells, from_pandas=True)
 
 
 def _is_there(cell: Any) -> bool:
