@@ -107,6 +107,9 @@ def pytest_collection_finish() -> None:
     # what is loaded stays loaded: the collector need not look at it again and again
     gc.collect()
     gc.freeze()
+    # what asks whether something is frozen would count half a million objects each time
+    n_frozen = gc.get_freeze_count()
+    gc.get_freeze_count = lambda: n_frozen
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -79,8 +79,10 @@ def test_repeated(value: bool | str, n: int) -> None:
 def test_pandas_is_not_loaded() -> None:
     code = (
         "import sys, pyarrow as pa; from scythe_cli.arrow.build import array_of, repeated;"
+        "from scythe_cli.executor.rows.cells import array_of_objects;"
         "[array_of(v, t) for v, t in [([1, None], pa.int64()), ([1.5], pa.float64()), ([True], pa.bool_()),"
         "(['a', None], pa.string())]]; repeated('a', 3);"
+        "[array_of_objects(v, print) for v in ([1, None], [1.5, float('nan')], [True], ['a', None])];"
         "print('pandas' in sys.modules)"
     )
 

@@ -379,9 +379,9 @@ def test_frames_do_not_load_pandas(make: Make) -> None:
     assert {row["log"] for row in _run(executor, "frame", "pandas")} == {None, "False\n"}
 
 
-def test_each_spec_starts_in_the_same_folder(make: Make, tmp_path: Path) -> None:
+def test_each_spec_starts_in_the_same_folder(make: Make, target: ExperimentTarget, tmp_path: Path) -> None:
     rows = _run(make(directory="project"), *[("move", 0.0, str(tmp_path))] * 3)
-    assert {row["log"] for row in rows} == {f"{Path.cwd()}\n"}
+    assert {row["log"] for row in rows} == {f"{target.cwd}\n"}
     rows = _run(make(), *[("move", 0.0, str(tmp_path))] * 3)
     assert len({row["log"] for row in rows}) == 1
 

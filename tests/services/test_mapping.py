@@ -155,6 +155,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(autouse=True)
+def at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home)
+
+
 @pytest.mark.processes
 def test_a_closure_gives_what_a_loop_gives_and_a_bad_case_costs_itself(
     home: Path, caplog: pytest.LogCaptureFixture

@@ -44,6 +44,7 @@ from scythe_cli.services.reuse.identity import row_keys
 from scythe_cli.services.runs.retry import retry_run
 from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage
+from tests.fuzzing import NIGHTLY
 from tests.projects import tree
 
 
@@ -140,7 +141,26 @@ class Bench:
         return result, Run(self.storage, submission.job.run), list(self.engine.ran)
 
 
-@pytest.fixture(params=[1, 0], ids=["a second apart", "in one second"])
+_CHOOSING = {
+    "test_only_what_is_new_is_run",
+    "test_where_an_outcome_comes_from_is_kept",
+    "test_other_code_is_not_taken_over_unless_it_is_waived",
+    "test_which_runs_are_looked_at",
+    "test_explanations",
+    "test_a_run_of_another_seed_is_left_aside",
+    "test_a_repeat_is_said_and_what_it_promises_is_taken_over",
+}
+"""What chooses among earlier runs, which may have begun in the same second; at night all tests are run with such."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "bench" in metafunc.fixturenames:
+        both = NIGHTLY or metafunc.function.__name__ in _CHOOSING
+        paces = [pytest.param(1, id="a second apart"), pytest.param(0, id="in one second")]
+        metafunc.parametrize("bench", paces if both else paces[:1], indirect=True)
+
+
+@pytest.fixture
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Bench:
     @ExperimentRegistry.Register(name="energy")
     def energy(spec: Case) -> Answer:

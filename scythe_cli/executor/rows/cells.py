@@ -37,14 +37,8 @@ __all__ = [
 Say = Callable[[str, str], None]
 """Called with what was done with values, and why."""
 
-_PLAIN: dict[Any, pa.DataType | None] = {
-    str: pa.string(),
-    bool: pa.bool_(),
-    int: pa.int64(),
-    float: None,
-    bytes: None,
-    Decimal: None,
-}
+_PLAIN = (str, bool, int, float, bytes, Decimal)
+_ARROW: dict[type, pa.DataType] = {str: pa.string(), bool: pa.bool_(), int: pa.int64()}
 _INT64 = 2**63
 _MAX_DIGITS = 38
 
@@ -169,12 +163,9 @@ def array_of_polars(series: Any, say: Say) -> pa.ChunkedArray[Any]:
 def array_of_objects(cells: Sequence[Any], say: Say) -> pa.ChunkedArray[Any]:
     """The column of Python values, in a type that all of them have in common."""
     kinds = set(map(type, cells)) - {type(None)}
-    if len(kinds) == 1 and (cls := kinds.pop()) in _PLAIN:
+    if len(kinds) == 1 and kinds.pop() in _PLAIN:
         try:
-            # not `pa.array` where it can be helped, which imports pandas: in each process that runs one row
-            type_ = _PLAIN[cls]
-            made = pa.array(cells, from_pandas=True) if type_ is None else array_of(cells, type_)
-            return plain_column(pa.chunked_array([made]), say)
+            return plain_column(pa.chunked_array([_array_of_one_class(cells)]), say)
         except (pa.ArrowException, OverflowError):
             pass  # integers that are too large, and texts that are not of Unicode
     positions: dict[Any, list[int]] = {}
@@ -198,6 +189,18 @@ def array_of_objects(cells: Sequence[Any], say: Say) -> pa.ChunkedArray[Any]:
     places = np.empty(len(cells), np.int64)
     places[order] = np.arange(len(cells))
     return stacked.take(pa.array(places, pa.int64()))
+
+
+def _array_of_one_class(cells: Sequence[Any]) -> pa.Array[Any]:
+    """The values of one plain class, where NaN is what is missing; without pandas, as far as that goes."""
+    cls = type(next(filter(_is_there, cells)))
+    if cls is float:
+        return array_of([None if cell is None or cell != cell else cell for cell in cells], pa.float64())
+    return array_of(cells, _ARROW[cls]) if cls in _ARROW else pa.array(cells, from_pandas=True)
+
+
+def _is_there(cell: Any) -> bool:
+    return cell is not None
 
 
 def _kind_of(cell: Any) -> Any:
