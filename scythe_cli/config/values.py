@@ -6,11 +6,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationInfo
 
 from scythe_cli.core.quantities import parse_duration, parse_size
+from scythe_cli.model.needs import Need, parse_need
 
-__all__ = ["ConfigDuration", "ConfigSize", "Section"]
+__all__ = ["ConfigDuration", "ConfigMemory", "ConfigNeed", "ConfigSize", "Section"]
 
 
 _T = TypeVar("_T")
@@ -28,6 +29,14 @@ def _size(value: Any) -> int:
     return _parsed(parse_size, value)
 
 
+def _need(value: Any, info: ValidationInfo) -> Need:
+    return _parsed(lambda it: parse_need("it", it, least=int(info.field_name == "cpus")), value)
+
+
+def _memory(value: Any) -> Need:
+    return _parsed(lambda it: parse_need("it", it, least=1, is_size=True), value)
+
+
 def _parsed(parse: Callable[[Any], _T], value: Any) -> _T:
     try:
         return parse(value)
@@ -42,6 +51,8 @@ def _seconds(value: timedelta) -> float:
 
 ConfigDuration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(_seconds, when_used="json")]
 ConfigSize = Annotated[int, BeforeValidator(_size)]
+ConfigNeed = Annotated[Need, BeforeValidator(_need)]
+ConfigMemory = Annotated[Need, BeforeValidator(_memory)]
 
 
 class Section(BaseModel):

@@ -131,6 +131,34 @@ class Engine(ABC):
         """
         return None
 
+    def check_needs(self, needs: Needs, inputs: pa.Table, *, workers: int, row_label: str) -> list[str]:
+        """See that every spec can get what it takes, before a run is written.
+
+        An engine that reserves nothing for a spec runs specs of a fixed size as its workers have slots, and refuses
+        those of which only some may run at the same time.
+
+        Args:
+            needs: What a spec takes; never what takes one core and nothing else.
+            inputs: The inputs of all specs.
+            workers: The number of processes that were asked for.
+            row_label: What a row is called in messages.
+
+        Returns:
+            Notices for the user.
+
+        Raises:
+            ConfigError: If the engine cannot give what is asked for.
+            InvalidInputError: If a spec takes more than there is.
+        """
+        del inputs, workers, row_label
+        if needs.tokens or not needs.is_fixed:
+            what = "tokens" if needs.tokens else f"cores or memory for each case ({', '.join(needs.fields)})"
+            raise ConfigError(
+                f"the {self.label} engine does not keep account of {what}",
+                hint="Run it with --engine local, or take that out of the experiment's options.",
+            )
+        return [f"{self.label} does not reserve cores or memory for cases: its workers run as many as they have slots"]
+
     def examine(self, storage: Storage) -> list[EngineCheck]:
         """Try out what `check` does not, since it takes longer: what `scythe doctor` asks as well.
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from scythe_cli.core.states import RetryRule
 from scythe_cli.executor.attribution import Death, Evidence, evidence_of, resolve
+from scythe_cli.executor.packing import Kind, Room
 from scythe_cli.executor.protocol import ATTEMPT, TRIES_REMAINING
 from scythe_cli.executor.rows.outcomes import outcome_of_failure
 
@@ -25,6 +26,7 @@ __all__ = ["Backlog", "Chunk", "Dispatch", "Pace"]
 _TARGET_S = 0.5
 _MAX_ROWS = 20_000
 _GROWTH = 4
+_LOOKED_AT = 100_000
 
 
 @dataclass(slots=True)
@@ -78,9 +80,17 @@ class Backlog:
             if batch is None:
                 self._source = None
             elif batch.num_rows:
-                self._pieces.append(_Piece(self._numbered(batch), alone=False))
-                self._n += batch.num_rows
+                self.append(self._numbered(batch))
         return self._n >= n
+
+    def can_give(self) -> bool:
+        """Whether a row waits that may be run now."""
+        return self.holds(1)
+
+    def append(self, rows: pa.RecordBatch) -> None:
+        """Put rows to the end that have attempt numbers."""
+        self._pieces.append(_Piece(rows, alone=False))
+        self._n += rows.num_rows
 
     def take(self, n: int) -> pa.RecordBatch:
         """Take at most `n` rows from the front; there must be one."""
@@ -123,6 +133,57 @@ class Backlog:
         if batch.schema.get_field_index(ATTEMPT) < 0:
             batch = _with_column(batch, ATTEMPT, pa.repeat(pa.scalar(1, pa.int32()), n))
         return _with_column(batch, TRIES_REMAINING, pa.repeat(pa.scalar(self._retries, pa.int32()), n))
+
+
+class SortedBacklog(Backlog):
+    """Rows that take different parts of the machine: the largest first, as far as there is room.
+
+    Small ones that start first would leave room for no large one until the end, when only large ones are left.
+
+    Args:
+        source: See `Backlog`.
+        retries: See `Backlog`.
+        room: What there is of the machine.
+    """
+
+    def __init__(self, source: Iterable[pa.RecordBatch], retries: int, room: Room) -> None:
+        super().__init__(source, retries)
+        self._room = room
+        self._kinds: dict[Kind, Backlog] = {}
+
+    def append(self, rows: pa.RecordBatch) -> None:
+        """See `Backlog`."""
+        for kind, some in self._room.kinds(rows):
+            self._of_kind(kind).append(some)
+        self._n += rows.num_rows
+
+    def put_back(self, rows: pa.RecordBatch, *, alone: bool = False) -> None:
+        """See `Backlog`."""
+        for kind, some in self._room.kinds(rows):
+            self._of_kind(kind).put_back(some, alone=alone)
+        self._n += rows.num_rows
+
+    def _of_kind(self, kind: Kind) -> Backlog:
+        return self._kinds.setdefault(kind, Backlog([], self._retries))
+
+    def can_give(self) -> bool:
+        """See `Backlog`; looks further into the source where there is room for nothing that waits."""
+        while self._next_kind() is None:
+            if self._room.is_full or self._n >= _LOOKED_AT or not self.holds(self._n + 1):
+                return False
+        return True
+
+    def _next_kind(self) -> Kind | None:
+        waiting = [kind for kind, rows in self._kinds.items() if rows.holds(1)]
+        return self._room.largest_that_fits(waiting)
+
+    def take(self, n: int) -> pa.RecordBatch:
+        """See `Backlog`; rows of one kind."""
+        kind = self._next_kind()
+        assert kind is not None
+        rows = self._kinds[kind].take(n)
+        self._n -= rows.num_rows
+        return rows
 
 
 def _with_column(batch: pa.RecordBatch, name: str, values: pa.Array[Any]) -> pa.RecordBatch:
@@ -181,6 +242,7 @@ class Dispatch:
         context: The run.
         workers: How many processes run rows at the same time.
         pace: What is known of the time that rows take; it is changed.
+        room: What there is of the machine, where rows take different parts of it.
     """
 
     def __init__(
@@ -190,8 +252,10 @@ class Dispatch:
         context: RunContext,
         workers: int,
         pace: Pace | None = None,
+        room: Room | None = None,
     ) -> None:
-        self._backlog = Backlog(source, retry.times)
+        self._backlog = Backlog(source, retry.times) if room is None else SortedBacklog(source, retry.times, room)
+        self._room = room
         self._pace = Pace() if pace is None else pace
         self._retry = retry
         self._context = context
@@ -204,8 +268,8 @@ class Dispatch:
 
     @property
     def is_fast(self) -> bool:
-        """See `Pace.is_fast`."""
-        return self._pace.is_fast
+        """See `Pace.is_fast`; a child whose next rows may take more than it has room for must ask."""
+        return self._pace.is_fast and self._room is None
 
     @property
     def row_s(self) -> float | None:
@@ -226,11 +290,23 @@ class Dispatch:
         """Whether `n` rows wait at least; asks the source as far as necessary."""
         return self._backlog.holds(n)
 
+    def can_give(self) -> bool:
+        """Whether a row waits that there is room for."""
+        return self._backlog.can_give()
+
     def next_rows(self) -> pa.RecordBatch:
-        """Take the rows of the next chunk; one must wait."""
+        """Take the rows of the next chunk; one must wait that there is room for."""
         n = self._pace.rows(self._backlog.remaining(), self._workers)
         self._backlog.holds(n)
-        return self._backlog.take(n)
+        rows = self._backlog.take(n)
+        if self._room is not None:
+            self._room.take(rows)
+        return rows
+
+    def _leave(self, chunk: Chunk) -> None:
+        """Take note that nothing of a chunk is run any more."""
+        if self._room is not None:
+            self._room.leave(chunk.rows)
 
     def take_outcomes(self) -> list[pa.Table]:
         """The outcomes at hand; then there are none."""
@@ -260,7 +336,10 @@ class Dispatch:
             self._backlog.put_back(chunk.rows.slice(chunk.done))
         if fields["again"]:
             self._backlog.put_again(chunk.rows.take(pa.array(fields["again"], pa.int64())))
-        return fields["back"] or not chunk.n_remaining
+        is_done: bool = fields["back"] or not chunk.n_remaining
+        if is_done:
+            self._leave(chunk)
+        return is_done
 
     def settle(
         self, death: Death, chunks: Sequence[Chunk], failure: Failure, died_s: float, log: str | None
@@ -278,6 +357,8 @@ class Dispatch:
             The `sort_index` of the row that is the cause; None where that is not known.
         """
         chunk = chunks[0]
+        for each in chunks:
+            self._leave(each)
         evidence = evidence_of(death)
         resolution = resolve(death, evidence, self._count(evidence, chunk))
         # what is put to the front last is run first

@@ -20,6 +20,7 @@ from scythe_cli.core.states import Isolation, KeepFiles, RetryOn, RetryRule, Sta
 from scythe_cli.errors import ConfigError, InvalidInputError, RegistrationError
 from scythe_cli.model.functions.signature import signature_of
 from scythe_cli.model.models import ExperimentInputSpec, ExperimentOutputSpec
+from scythe_cli.model.needs import Need, Needs, needs_of
 from scythe_cli.model.settings import TimeoutSettings
 
 __all__ = [
@@ -65,6 +66,8 @@ class ExperimentOptions:
         start_method: How processes are started.
         startup_timeout: How long loading the experiment may take in a process.
         retry_on: After what a spec is run again; None where nobody has said it: see `retry_rule`.
+        needs: What a spec takes of a machine while it runs.
+        threads: How many threads numerical libraries start in a process; None for its share of the cores.
     """
 
     retries: int | None = None
@@ -83,6 +86,8 @@ class ExperimentOptions:
     start_method: StartMethod = "auto"
     startup_timeout: timedelta = timedelta(minutes=5)
     retry_on: tuple[RetryOn, ...] | None = None
+    needs: Needs = field(default_factory=Needs)
+    threads: int | None = None
 
     @property
     def retry_rule(self) -> RetryRule:
@@ -261,6 +266,10 @@ def options_of(
     start_method: StartMethod = "auto",
     startup_timeout: Duration | None = None,
     retry_on: Sequence[RetryOn] | None = None,
+    threads: int | None = None,
+    cpus: Need | None = None,
+    memory: Need | None = None,
+    tokens: Mapping[str, Need] | None = None,
     **others: Any,
 ) -> ExperimentOptions:
     """Check what a function is registered with.
@@ -279,6 +288,10 @@ def options_of(
         start_method: How processes are started.
         startup_timeout: How long loading the experiment may take; None for 5 minutes.
         retry_on: After what a spec is run again; None where it is not said.
+        threads: How many threads numerical libraries start in a process.
+        cpus: The cores that a spec takes, or the input field that says it.
+        memory: The memory that it takes, such as `4GB`, or the input field that says it, in bytes.
+        tokens: By name, of what there are only some: how many it takes, or the input field that says it.
         others: Options that need no check.
 
     Raises:
@@ -293,12 +306,14 @@ def options_of(
             memory_limit_bytes=None if memory_limit is None else parse_size(memory_limit),
             local_file_location=_one_of("local_file_location", local_file_location, get_args(LocalFileLocation)),
             isolation=_one_of("isolation", isolation, get_args(Isolation)),
-            rows_per_process=_check_rows(rows_per_process),
+            rows_per_process=_check_count("rows_per_process", rows_per_process),
             working_directory=_check_directory(working_directory),
             keep_files=_one_of("keep_files", keep_files, get_args(KeepFiles)),
             start_method=_one_of("start_method", start_method, get_args(StartMethod)),
             startup_timeout=timedelta(minutes=5) if startup_timeout is None else parse_duration(startup_timeout),
             retry_on=_check_retry_on(retry_on),
+            needs=needs_of(cpus, memory, tokens),
+            threads=_check_count("threads", threads),
             **others,
         )
     except (ValueError, TypeError) as error:
@@ -327,10 +342,10 @@ def _one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> Any:
     return value
 
 
-def _check_rows(rows: int | None) -> int | None:
-    if rows is not None and (isinstance(rows, bool) or not isinstance(rows, int) or rows < 1):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ValueError(f"rows_per_process={rows!r} is not a whole number from 1 on")
-    return rows
+def _check_count(name: str, n: int | None) -> int | None:
+    if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f"{name}={n!r} is not a whole number from 1 on")
+    return n
 
 
 def _check_directory(directory: str) -> str:

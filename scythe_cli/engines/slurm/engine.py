@@ -187,6 +187,24 @@ class SlurmEngine(Engine):
                 )
         return f"Slurm {version}, partition {wanted or 'of the cluster’s choice'}"
 
+    def check_needs(self, needs: Needs, inputs: pa.Table, *, workers: int, row_label: str) -> list[str]:
+        """See that every spec fits into a task; see `Engine.check_needs`."""
+        del workers
+        if needs.tokens:
+            raise ConfigError(
+                "on Slurm, tokens are licences of the cluster, which a task reserves as a whole",
+                hint='Take tokens out of the experiment, and ask for them with [slurm] extra = ["--licenses=NAME:N"].',
+            )
+        config = self.config
+        remedy = "Ask for larger tasks: [slurm] cpus and memory."
+        memory = None if config.memory is None else int(config.memory)
+        if needs.memory is not None and memory is None:
+            raise ConfigError(
+                "cases say what memory they take, and tasks do not", hint="Set [slurm] memory to that of a task."
+            )
+        needs.check(inputs, config.cpus, memory_bytes=memory, label=row_label, remedy=remedy)
+        return []
+
     def examine(self, storage: Storage) -> list[EngineCheck]:
         """What limits a run, and whether a node sees the storage; see `Engine.examine`."""
         limits = self.slurm.limits()

@@ -173,6 +173,7 @@ def submit(request: AllocationRequest, progress: ProgressCallback | None = None)
         StorageError: If the storage cannot be written; what was written is removed.
     """
     plan = check_inputs(request)
+    told = needs_notices(request)
     savings = savings_of(request, plan)
     pending = StateCounts(pending=request.inputs.num_rows)
     workflow_run_id = uuid4().hex
@@ -196,7 +197,7 @@ def submit(request: AllocationRequest, progress: ProgressCallback | None = None)
             spec = build_specs(specs, request.experiment.input_validator_type)[0]
             request.storage.write_bytes(run.workflow_spec, dump_yaml(spec.model_dump(mode="json")))
         left = work_left(request.storage, run, workflow_run_id, savings)
-        left.notices.extend([*([repeated] if repeated else []), *_from_outside(plan, request.base_dir)])
+        left.notices.extend([*told, *([repeated] if repeated else []), *_from_outside(plan, request.base_dir)])
         final = _of_run(manifest, request.storage, run).model_copy(
             update={
                 "specs_sha256": specs_hash(inputs) if plan.files else manifest.cases_sha256,
