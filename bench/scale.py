@@ -27,14 +27,8 @@ from bench.ledgers import make_scalars
 from bench.measure import Record, Report
 from scythe_cli.core.recursion import RecursionMap
 from scythe_cli.engines.hatchet.nodes.children import MESSAGE_BYTES, MESSAGE_CHILDREN, Child, inline_specs
-from scythe_cli.engines.hatchet.nodes.node import MAX_OPEN_TASKS
-from scythe_cli.engines.hatchet.nodes.plan import (
-    Measured,
-    Shape,
-    count_tasks,
-    probe_size,
-    shape_of,
-)
+from scythe_cli.engines.hatchet.nodes.plan import Cut, Shape, auto_cut, count_tasks
+from scythe_cli.engines.hatchet.nodes.plan import Fleet as NodeFleet
 from scythe_cli.engines.hatchet.payloads import (
     LeafAssignment,
     LeafOutput,
@@ -205,28 +199,31 @@ def estimate(case: Case, fleet: Fleet, figures: Figures, prices: Prices) -> Esti
     n_base, n_nodes = _nodes(tree, n)
     rows = -(-n // n_base)
     row_s = case.spec_s + figures.spec_overhead_s
-    shape, tasks, waves = _cut(case, rows, n_base, row_s, figures, concurrency / n_base)
-    tasks, parts = tasks * n_base, waves * n_base
-    inline = shape.rows_per_task == 1
+    cut = _cut(case, rows, row_s, figures, NodeFleet(concurrency, n_base))
+    tasks, parts = cut.tasks * n_base, cut.rounds * n_base
+    is_fixed = case.specs_per_task is not None
+    rows_per_task = cut.rows_per_task if is_fixed else n / tasks
+    last_s = rows_per_task * row_s if is_fixed else max(row_s, NodeFleet(concurrency, n_base).task_s(0.0))
+    inline = cut.rows_per_task == 1
     child = figures.child_bytes if inline else figures.rows_child_bytes
-    output = figures.output_bytes + shape.rows_per_task * figures.outcome_bytes
+    output = figures.output_bytes + rows_per_task * figures.outcome_bytes
     per_message = max(1, min(MESSAGE_CHILDREN, int(MESSAGE_BYTES / (child + 200))))
     tasks_per_wave = tasks / parts
     spawns = parts * -(-tasks_per_wave // per_message) + n_nodes
     compute_s = n * row_s / concurrency
     engine_s = tasks / fleet.engine_tasks_per_s
     # the last tasks leave most of the fleet without work
-    run_s = max(compute_s, engine_s) + shape.rows_per_task * row_s
+    run_s = max(compute_s, engine_s) + last_s
     total_s = run_s + n * (figures.intake_s + figures.gather_s)
     pages = max(1.0, parts / 2 / 1000)  # of a list of the parts, halfway through
     looks = min(parts, n_base * run_s / 2.0) + run_s / 5.0  # by nodes, whether the run was cancelled; by who waits
-    puts = parts + 10 + looks * pages
+    puts = (1 if is_fixed else 2) * parts + 10 + looks * pages  # of a round with `auto`, what is asked for as well
     gets = 2 * parts + fleet.workers + 20  # the gather, and who waits; the specs
     stored = n * (figures.specs_pq_bytes + 2 * figures.part_row_bytes) + parts * figures.part_bytes
     database = tasks * (child + output + 500)
     memory = (
         rows * figures.node_row_bytes
-        + min(MAX_OPEN_TASKS, tasks / n_base) * 3 * child
+        + min(NodeFleet(concurrency, n_base).max_open, tasks / n_base) * 3 * child
         + (concurrency / n_base + tasks_per_wave) * output * 2
     )
     hours = total_s / 3600 * case.n_runs
@@ -242,7 +239,7 @@ def estimate(case: Case, fleet: Fleet, figures: Figures, prices: Prices) -> Esti
     limits = [
         Limit(
             "engine: tasks a second that keep the fleet busy",
-            concurrency / (row_s * shape.rows_per_task),
+            concurrency / (row_s * rows_per_task),
             fleet.engine_tasks_per_s,
             "/s",
             "specs_per_task; cores of the engine's database",
@@ -259,7 +256,7 @@ def estimate(case: Case, fleet: Fleet, figures: Figures, prices: Prices) -> Esti
     return Estimate(
         nodes=n_nodes * k,
         tasks=tasks * k,
-        rows_per_task=shape.rows_per_task,
+        rows_per_task=cut.rows_per_task,
         parts=parts * k,
         # a request for children; then for each task its assignment, its start, its end, and its answer to the node
         messages=k * (spawns + 4 * tasks),
@@ -288,19 +285,11 @@ def _nodes(tree: RecursionMap, n: int) -> tuple[int, int]:
     return level, above + level
 
 
-def _cut(
-    case: Case, rows: int, n_base: int, row_s: float, figures: Figures, slots_each: float
-) -> tuple[Shape, int, int]:
-    """The shape of most tasks of a node, and how many tasks and waves it asks for."""
+def _cut(case: Case, rows: int, row_s: float, figures: Figures, fleet: NodeFleet) -> Cut:
+    """How a node cuts its rows."""
     if case.specs_per_task is not None:
-        shape = Shape(case.specs_per_task)
-        return shape, *count_tasks(rows, shape)
-    probes = min(probe_size(n_base), rows)
-    n_probes, probe_waves = count_tasks(probes, Shape(1, max(4, probes // 2)))
-    measured = Measured(row_s=row_s, row_bytes=figures.outcome_bytes, rows_per_s=slots_each / row_s)
-    shape = shape_of(measured, max(1, rows - probes))
-    tasks, waves = count_tasks(rows - probes, shape, probe_waves)
-    return shape, n_probes + tasks, probe_waves + waves
+        return Cut(*count_tasks(rows, Shape(case.specs_per_task)), case.specs_per_task)
+    return auto_cut(rows, row_s, fleet, figures.outcome_bytes)
 
 
 # ------------------------------------------------------------------------------------------------------- calibration
@@ -392,9 +381,9 @@ def run(quick: bool) -> Report:
     figures = calibrate(50_000 if quick else 200_000)
     cases: dict[str, Case] = {
         "1 ms each, auto": Case(spec_s=0.001),
-        "1 s each, auto: 1 a task": Case(spec_s=1.0),
+        "1 s each, auto": Case(spec_s=1.0),
         "1 s each, 100 a task": Case(spec_s=1.0, specs_per_task=100),
-        "10 s each, auto: 1 a task": Case(spec_s=10.0),
+        "10 s each, auto": Case(spec_s=10.0),
         "10 s each, 30 a task": Case(spec_s=10.0, specs_per_task=30),
         "10 s each, 30 a task, 100 nodes": Case(spec_s=10.0, specs_per_task=30, factor=100),
         "10 s each, 30 a task, 10 runs of 10,000,000": Case(spec_s=10.0, specs_per_task=30, n_runs=10),

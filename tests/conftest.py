@@ -19,11 +19,15 @@ from hypothesis import settings
 from scythe_cli.registry import ExperimentRegistry
 from scythe_cli.run import manifest
 from tests.commands import forget_modules_since
+from tests.fuzzing import NIGHTLY
 from tests.groups import GROUPS, QUICK, GroupsPlugin, group_of, quick
+from tests.shortcuts import take_shortcuts
+
+take_shortcuts()
 
 # a first example may have to import a library, on a machine that is busy; what is tried is the same each time, so that
-# a change is judged by what it does: the nightly rounds try anything
-settings.register_profile("scythe", deadline=None, derandomize=os.environ.get("SCYTHE_NIGHTLY") != "1")
+# a change is judged by what it does: the nightly rounds try anything, and more of it
+settings.register_profile("scythe", deadline=None, derandomize=not NIGHTLY, max_examples=500 if NIGHTLY else 40)
 settings.load_profile("scythe")
 
 # a shell that starts the tests in the background has them ignore SIGINT, and with them every process that they start
@@ -44,6 +48,8 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fi
         if name.startswith(_SETTINGS) and name not in _KEPT:
             monkeypatch.delenv(name)
     monkeypatch.setenv("SCYTHE_CACHE_DIR", str(tmp_path / "cache"))
+    # in the project's own folder there is an experiments.toml, and code that hundreds of files belong to
+    monkeypatch.chdir(tmp_path)
     if group_of(request.node) in QUICK:
         # git would be a process; in the folder of a test it finds no checkout anyway
         monkeypatch.setattr(manifest, "_git_state", lambda folder: (None, None))
@@ -85,7 +91,7 @@ def _as_it_was(folder: Path) -> Generator[None]:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the long rounds, unless SCYTHE_NIGHTLY is set."""
-    if os.environ.get("SCYTHE_NIGHTLY") == "1":
+    if NIGHTLY:
         return
     nightly = [item for item in items if item.get_closest_marker("nightly")]
     if nightly:

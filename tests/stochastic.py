@@ -7,11 +7,12 @@ from pathlib import Path
 import polars as pl
 
 from scythe_cli.services.project import Project
+from tests.fuzzing import NIGHTLY
 
 __all__ = ["N_ROWS", "QUEUE", "numbers_of", "write_rows"]
 
 
-N_ROWS = 500
+N_ROWS = 500 if NIGHTLY else 150
 
 QUEUE = '''
 import os

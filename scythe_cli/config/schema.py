@@ -154,7 +154,7 @@ class ExperimentConfig(Section):
         default=None, ge=1, le=100_000, description="On a fleet: how many child nodes a node has; else 10."
     )
     specs_per_task: Literal["auto"] | Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        default="auto", description="On a fleet: specs of one task; `auto` measures, and aims at 1.5 s."
+        default="auto", description="On a fleet: specs of one task; `auto` follows what they take."
     )
 
     slurm: SlurmConfig = Field(default=SlurmConfig(), description="On Slurm: what is not as the table `[slurm]` says.")

@@ -6,6 +6,7 @@ And what a process does whose terminal is gone.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import stat
 import sys
@@ -13,12 +14,22 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-__all__ = ["address_space", "discard_output", "is_alive", "leave_terminal", "machine", "start_of", "user_and_host"]
+__all__ = [
+    "address_space",
+    "discard_output",
+    "end_with_parent",
+    "is_alive",
+    "leave_terminal",
+    "machine",
+    "start_of",
+    "user_and_host",
+]
 
 
 # elsewhere the start is computed from the time of boot, which moves a little when the clock is set
 _TOLERANCE_S = 0.015 if sys.platform == "linux" else 5.0
 _GONE = "gone"
+_PR_SET_PDEATHSIG = 1
 
 
 @cache
@@ -78,6 +89,19 @@ def is_alive(pid: int, start: float) -> bool:
     if isinstance(actual, float):
         return abs(actual - start) < _TOLERANCE_S
     return actual is None
+
+
+def end_with_parent() -> None:
+    """Have this process killed when the thread that has started it ends, however that does. Linux only."""
+    if sys.platform != "linux":
+        return
+    with suppress(OSError, AttributeError, ImportError):
+        import ctypes
+
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it has ended at this very moment
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def leave_terminal() -> None:

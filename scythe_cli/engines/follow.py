@@ -53,7 +53,7 @@ class Follower:
 
     job: Job
     session: str
-    goes_on: bool = False
+    goes_on: bool
     counts: StateCounts = field(init=False)
     finished: int = 0
     failures: int = 0

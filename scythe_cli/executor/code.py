@@ -270,6 +270,8 @@ def _files_in(folder: Path, parts: list[str]) -> Iterator[Path]:
         if last and module.is_file():
             yield module.resolve()
         folder = folder / part
+        if not folder.is_dir():
+            return
         init = folder / "__init__.py"
         if init.is_file():
             yield init.resolve()

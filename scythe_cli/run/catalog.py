@@ -133,14 +133,11 @@ def find_run(storage: Storage, reference: str) -> RunLayout:
         return exact
     experiments = list_experiments(storage)
     if not experiments:
-        raise NotFoundError(
-            f"there are no runs in {storage.location}",
-            hint="`scythe allocate FILE` makes one; --storage looks elsewhere.",
-        )
+        raise _no_runs(storage)
     if text in ("latest", ""):
         runs = [run for name in experiments if (run := latest_run(storage, name)) is not None]
         if not runs:
-            raise NotFoundError(f"there are no runs in {storage.location}")
+            raise _no_runs(storage)
         return max(runs, key=RunLayout.order)
     from scythe_cli.core.semver import SemVer
 
@@ -159,16 +156,22 @@ def find_run(storage: Storage, reference: str) -> RunLayout:
     if not parts:
         run = latest_run(storage, experiment)
         if run is None:
-            raise NotFoundError(f"experiment {experiment!r} has no runs in {storage.location}")
+            raise _no_runs(storage, f"experiment {experiment!r} has no runs")
         return run
     versions = {str(version): version for version in list_versions(storage, experiment)}
     version = versions[_pick(parts[0], list(versions), f"version of {experiment}", storage)]
     runs = {run.experiment_id.rsplit("/", 1)[1]: run for run in list_runs(storage, experiment, version)}
     if len(parts) == 1 or not parts[1] or parts[1] == "latest":
         if not runs:
-            raise NotFoundError(f"{experiment}/{version} has no runs in {storage.location}")
+            raise _no_runs(storage, f"{experiment}/{version} has no runs")
         return list(runs.values())[-1]
     return runs[_pick(parts[1], list(runs), f"run of {experiment}/{version}", storage)]
+
+
+def _no_runs(storage: Storage, what: str = "there are no runs") -> NotFoundError:
+    return NotFoundError(
+        f"{what} in {storage.location}", hint="`scythe allocate FILE` makes one; --storage looks elsewhere."
+    )
 
 
 def _split(text: str, experiments: Sequence[str], storage: Storage) -> tuple[str | None, list[str]]:

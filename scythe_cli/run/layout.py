@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 
-RUN_FOLDERS = frozenset({"artifacts", "files", "final", "outcomes", "results", "scatter-gather", "slurm"})
+RUN_FOLDERS = frozenset({"artifacts", "files", "final", "hatchet", "outcomes", "results", "scatter-gather", "slurm"})
 """The folders of a run, and of one that scythe-engine made; others may hold runs that it has allocated."""
 
 LEASE_NAME = ".lease"
@@ -154,6 +154,10 @@ class RunLayout:
     def files_of(self, sort_index: int) -> str:
         """The folder of what a spec has written into its working directory, where that is kept."""
         return self.key("files", f"{sort_index:08d}")
+
+    def hatchet(self, name: str) -> str:
+        """What nodes of scatter/gather have written down of their plans."""
+        return self.key("hatchet", name)
 
     def slurm(self, name: str) -> str:
         """A file of the jobs that Slurm runs for it: which rows they have, what they said, and how they ended."""

@@ -177,6 +177,17 @@ class Lease:
                 hint="This process did not respond for too long. Its finished cases are kept.",
             )
 
+    def confirm(self) -> None:
+        """See in the storage itself that it is held, right before something is done that must not be done twice.
+
+        Raises:
+            StorageError: If another process has taken it over, or the storage cannot be read.
+        """
+        found = self._read(self._key)
+        if found is not None and found.token != self._record.token:
+            self._lost_to = found
+        self.check()
+
     def release(self) -> None:
         """Give it back; a lease of somebody else is left alone."""
         self._released.set()

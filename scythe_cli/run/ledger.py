@@ -7,11 +7,11 @@ replayed it. `outcomes.effective` chooses the one that counts.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -33,8 +33,9 @@ from scythe_cli.core.files import open_regular
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.errors import StorageError
 from scythe_cli.model.outcome_schema import FRAME, OUTCOME_SCHEMA, merged_fields, with_code
+from scythe_cli.run.extension import n_specs_now
 from scythe_cli.run.layout import RunLayout
-from scythe_cli.run.outcomes.domain import impossible_row, possible_times
+from scythe_cli.run.outcomes.domain import outcomes_of_first, possible_times
 from scythe_cli.run.outcomes.part_files import (
     FIRST_KEY,
     FRAME_BYTES_KEY,
@@ -199,6 +200,7 @@ class Ledger:
     parts: list[PartFile]
     damaged: list[str]
     _paths: dict[str, Path] = field(default_factory=dict[str, Path])
+    _n_specs_now: Callable[[], int | None] = lambda: None
 
     @classmethod
     @contextmanager
@@ -232,7 +234,7 @@ class Ledger:
                 elif part.n_rows:
                     parts.append(part)
                     ours = part.schema
-            yield cls(parts, damaged, paths)
+            yield cls(parts, damaged, paths, cache(partial(n_specs_now, storage, run)))
 
     def own_and_foreign(self) -> tuple[list[str], list[str]]:
         """The names of damaged parts, apart: files that were written here, as name and content tell, and others.
@@ -247,7 +249,7 @@ class Ledger:
         """The columns that tell what became of each spec, of all outcomes.
 
         Args:
-            n_specs: The number of specs of the run; a part with outcomes of others is damaged.
+            n_specs: The number of specs that are known of; a part with outcomes that no spec can have is damaged.
 
         Returns:
             A frame with `sort_index`, `state`, `attempt`, `final`, `started_at`, `duration_s`, and where each comes
@@ -264,16 +266,15 @@ class Ledger:
             # without the metadata of a schema, whose text may be damaged as well
             schema = pa.schema([OUTCOME_SCHEMA.field(name) for name in columns])
             plain: Any = pl.from_arrow(pa.Table.from_arrays(read.columns, schema=schema))
-            table = cast("pl.DataFrame", plain)
-            if impossible_row(table, n_specs) is not None:
-                self.damaged.append(part.name)
-                continue
-            frames.append(
-                possible_times(table).with_columns(
-                    pl.lit(position, pl.UInt32).alias("part"),
-                    pl.int_range(0, pl.len(), dtype=pl.UInt32).alias("row"),
-                )
+            table = possible_times(cast("pl.DataFrame", plain)).with_columns(
+                pl.lit(position, pl.UInt32).alias("part"),
+                pl.int_range(0, pl.len(), dtype=pl.UInt32).alias("row"),
             )
+            known = outcomes_of_first(table, n_specs, self._n_specs_now)
+            if known is None:
+                self.damaged.append(part.name)
+            else:
+                frames.append(known)
         if frames:
             return pl.concat(frames)
         empty = pl.DataFrame(pa.table({name: pa.array([], OUTCOME_SCHEMA.field(name).type) for name in columns}))

@@ -25,6 +25,7 @@ from scythe_cli.run.layout import RunLayout
 from scythe_cli.storage.base import ForeignKeyError, MissingKeyError, Storage
 
 __all__ = [
+    "ExtensionRecord",
     "IoSchema",
     "Provenance",
     "RecursionRecord",
@@ -32,6 +33,7 @@ __all__ = [
     "RunManifest",
     "UnreadableManifestError",
     "Verification",
+    "command_line",
     "dump_yaml",
     "load_yaml",
     "provenance",
@@ -97,6 +99,20 @@ class ReuseRecord(BaseModel):
     ignore_code: bool = False
 
 
+class ExtensionRecord(BaseModel):
+    """Cases that a run got after it was allocated: `rows` of them, the first with the `sort_index` `first_row`."""
+
+    extended_at: datetime
+    first_row: Count
+    rows: Count
+    known: Count = 0
+    sampling_file: str | None = None
+    sample_seed: int | None = None
+    design: DesignRecord | None = None
+    code: dict[str, str] | None = None
+    command: str = ""
+
+
 class Verification(BaseModel):
     """When some rows of a run were run again, and whether they gave the same."""
 
@@ -144,6 +160,7 @@ class RunManifest(BaseModel):
     function_source: str | None = None
     reuse: ReuseRecord | None = None
     n_duplicates: Count | None = None
+    extensions: list[ExtensionRecord] | None = None
 
     @property
     def needs_lease(self) -> bool:
@@ -326,7 +343,7 @@ def provenance(folder: Path) -> Provenance:
         platform=platform.platform(),
         user=user,
         host=host,
-        command=_command(),
+        command=command_line(),
         packages=_packages(),
     )
 
@@ -344,7 +361,8 @@ def _packages() -> dict[str, str]:
     return dict(sorted(found.items(), key=lambda item: item[0].lower()))
 
 
-def _command() -> str:
+def command_line() -> str:
+    """The command that this process was started with, without secrets."""
     words = [Path(sys.argv[0]).name, *sys.argv[1:]] if sys.argv else []
     return redact_text(" ".join(words))
 

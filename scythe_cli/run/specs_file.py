@@ -38,6 +38,7 @@ __all__ = ["SpecFile", "input_file_names", "specs_hash", "write_new_specs", "wri
 _INDEX_KEY = b"scythe:index"
 _FILES_KEY = b"scythe:files"
 _OUTPUTS_KEY = b"scythe:outputs"
+_EXTENSION_KEY = b"scythe:extension"
 _ROW_GROUP_ROWS = 65_536
 
 
@@ -66,6 +67,8 @@ def write_new_specs(
     index_names: Sequence[str],
     outputs: pa.Schema,
     file_names: Sequence[str] = (),
+    *,
+    extension: bytes = b"",
 ) -> None:
     """Write a local `specs.pq` from input columns alone.
 
@@ -79,6 +82,7 @@ def write_new_specs(
         index_names: See `write_specs`.
         outputs: See `write_specs`.
         file_names: See `write_specs`.
+        extension: How it got longer than it was, as `SpecFile.extension` gives it; nothing for a new one.
     """
 
     def specs() -> Iterator[pa.Table]:
@@ -88,7 +92,7 @@ def write_new_specs(
             first_row += piece.num_rows
 
     schema = with_meta(inputs.slice(0, 0), experiment_id, root_workflow_run_id).schema
-    _write(path, schema, specs(), index_names, outputs, file_names)
+    _write(path, schema, specs(), index_names, outputs, file_names, extension)
 
 
 def _write(
@@ -98,12 +102,14 @@ def _write(
     index_names: Sequence[str],
     outputs: pa.Schema,
     file_names: Sequence[str],
+    extension: bytes = b"",
 ) -> None:
     metadata = {
         **(schema.metadata or {}),
         _INDEX_KEY: json.dumps(list(index_names)).encode(),
         _FILES_KEY: json.dumps(list(file_names)).encode(),
         _OUTPUTS_KEY: base64.b64encode(outputs.serialize().to_pybytes()),
+        **({_EXTENSION_KEY: extension} if extension else {}),
         **UNSEALED,
     }
     schema = schema.with_metadata(metadata)
@@ -223,6 +229,11 @@ class SpecFile:
         return [name for name in self.schema.names if name not in NOT_INPUT]
 
     @property
+    def extension(self) -> bytes:
+        """How the file got longer than it was, for `run.extension`; empty where it is as it was allocated."""
+        return (self.schema.metadata or {}).get(_EXTENSION_KEY, b"")
+
+    @property
     def output_schema(self) -> pa.Schema:
         """The schema of outcomes."""
         stored = (self.schema.metadata or {}).get(_OUTPUTS_KEY)
@@ -266,7 +277,8 @@ class SpecFile:
             StorageError: If they cannot be read.
         """
         with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
-            batches = file.iter_batches(batch_size=_ROW_GROUP_ROWS)
+            groups = None if wanted is None else _groups_of(file, wanted)
+            batches = file.iter_batches(batch_size=_ROW_GROUP_ROWS, row_groups=groups)
             while True:
                 # what the caller's own code raises between two of them is not about this file
                 with self._reading():
@@ -286,6 +298,13 @@ class SpecFile:
             yield
         except (pa.ArrowException, OSError, ValueError, TypeError, RecursionError) as error:
             raise _unreadable(str(self.path), error) from error
+
+
+def _groups_of(file: pq.ParquetFile, wanted: pa.Array[Any]) -> list[int]:
+    """The row groups that hold wanted rows: rows lie in the order of their `sort_index`, from 0."""
+    metadata: Any = file.metadata
+    ends = np.cumsum([metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)])
+    return [int(group) for group in np.unique(np.searchsorted(ends, wanted.to_numpy(), "right")) if group < len(ends)]
 
 
 def input_file_names(schema: pa.Schema) -> list[str]:

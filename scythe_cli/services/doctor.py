@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
 import sys
 import sysconfig
@@ -48,7 +49,7 @@ def diagnose(config: Path | None = None, storage: str | None = None, engine: str
 
 
 def _versions() -> DoctorCheck:
-    versions = [f"{name} {metadata.version(name)}" for name in _PACKAGES]
+    versions = [f"{name} {version}" for name in _PACKAGES if (version := _version(name))]
     python = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
     supported = sys.platform != "win32"
     return DoctorCheck(
@@ -60,16 +61,30 @@ def _versions() -> DoctorCheck:
     )
 
 
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None  # of an extra that is not installed
+
+
 def _program() -> DoctorCheck:
     """Whether `scythe` and `scythe_cli` are this program: another one has a command and a package of these names."""
     command = shutil.which("scythe")
     ours = Path(sysconfig.get_path("scripts")) / "scythe"
     detail = f"scythe is {command or 'not on PATH'}"
     if command is not None and ours.exists() and not ours.samefile(command):
+        if not _is_ours(Path(command)):
+            return DoctorCheck(
+                name="program",
+                ok=False,
+                detail=f"the first scythe on PATH is another program: {command}; this is {ours}",
+                remedy=f"Put {ours.parent} first on PATH: `export PATH={shlex.quote(str(ours.parent))}:$PATH`.",
+                exit_code=3,
+            )
         detail += f"; this is {ours}"
-    try:
-        other = metadata.version(FOREIGN)
-    except metadata.PackageNotFoundError:
+    other = _version(FOREIGN)
+    if other is None:
         return DoctorCheck(name="program", ok=True, detail=detail)
     return DoctorCheck(
         name="program",
@@ -78,6 +93,15 @@ def _program() -> DoctorCheck:
         remedy=f"Run `pip uninstall {FOREIGN}`, then `pip install --force-reinstall {DISTRIBUTION}`.",
         exit_code=3,
     )
+
+
+def _is_ours(command: Path) -> bool:
+    """Whether a command is of this program, though of another environment: an installer writes a small script."""
+    try:
+        with command.open("rb") as file:
+            return b"from scythe_cli.cli import main" in file.read(10_000)
+    except OSError:
+        return True  # it cannot be told
 
 
 def _configuration(project: Project) -> DoctorCheck:

@@ -52,6 +52,8 @@ class AllocateResult(Record):
     duration_s: float
     n_reused: int = Field(default=0, description="specs whose outcome was taken over from an earlier run")
     n_duplicates: int = Field(default=0, description="specs that got the outcome of another one that is the same")
+    n_added: int = Field(default=0, description="cases that the run has got, with `--into`")
+    n_known: int = Field(default=0, description="cases of the file that the run had already, with `--into`")
     n_warnings: int = Field(
         default=0, description="what specs that succeeded made and could not be kept as it was: the rows of `warnings`"
     )
@@ -91,6 +93,8 @@ class SubmitResult(Record):
     workflow_run_id: str = Field(description="of the run's root, as the engine's dashboard shows it")
     look: str | None = Field(default=None, description="a command of the engine's own that shows it")
     n_specs: int
+    n_added: int = Field(default=0, description="cases that the run has got, with `--into`")
+    n_known: int = Field(default=0, description="cases of the file that the run had already, with `--into`")
     notices: list[str] = Field(default=[])
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scythe_cli.analysis.plots.figure import make_figure
@@ -35,6 +35,7 @@ from scythe_cli.analysis.run import Run
 from scythe_cli.errors import NotFoundError, UsageError
 from scythe_cli.run.design_record import DesignField, DesignRecord
 from scythe_cli.storage.opening import open_storage
+from tests.fuzzing import cases
 from tests.result_runs import Case, Wall, finished_run
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -307,7 +308,7 @@ def test_moments_are_in_utc() -> None:
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e200, max_value=1e200)
 
 
-@settings(max_examples=60)
+@cases(30, at_night=500)
 @given(points=st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=30), width=st.integers(1, 120))
 def test_any_points_are_drawn(points: list[tuple[float, float]], width: int) -> None:
     xs, ys = [x for x, _ in points], [y for _, y in points]

@@ -64,7 +64,7 @@ def test_what_is_said_to_fit_does(nesting: Callable[[Any], Any] | None) -> None:
 
 
 @given(odd_columns(3))
-@cases(400)
+@cases(150)
 def test_stacked_columns_have_all_values(arrays: list[pa.Array[Any]]) -> None:
     stacked = stack_tables([_table(array) for array in arrays]).column("x")
     stacked.validate(full=True)

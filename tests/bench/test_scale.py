@@ -32,7 +32,7 @@ def test_nodes_tasks_and_parts_are_those_of_the_code(factor: int, depth: int, pe
 
 def test_the_limit_that_is_hit_first_and_what_moves_it() -> None:
     figures = Figures(child_bytes=500, rows_child_bytes=500, output_bytes=900, outcome_bytes=25)
-    slow = estimate(Case(spec_s=1.0), Fleet(), figures, Prices())
+    slow = estimate(Case(spec_s=1.0, specs_per_task=1), Fleet(), figures, Prices())
     moved = estimate(Case(spec_s=1.0, specs_per_task=100), Fleet(), figures, Prices())
 
     assert slow.limits[0].what.startswith("engine")
@@ -41,6 +41,13 @@ def test_the_limit_that_is_hit_first_and_what_moves_it() -> None:
     assert moved.busy > 0.95
     assert moved.hours < slow.hours / 20
     assert sum(moved.dollars.values()) < sum(slow.dollars.values()) / 20
+
+
+@pytest.mark.parametrize("spec_s", [0.001, 0.1, 1.0, 10.0, 600.0])
+def test_auto_keeps_a_large_fleet_busy(spec_s: float) -> None:
+    figures = Figures(child_bytes=500, rows_child_bytes=500, output_bytes=900, outcome_bytes=5)
+    n = int(2_000 * 3600 / spec_s)  # an hour's work
+    assert estimate(Case(n=n, spec_s=spec_s), Fleet(), figures, Prices()).busy >= 0.85
 
 
 def test_several_runs_cost_as_much_as_one_and_need_less_at_once() -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from scythe_cli.core.distribution import DISTRIBUTION, EXTRAS
 from tests.cli.conftest import write_squares
 from tests.commands import run_here
+from tests.core.test_extras import hide
+
+BESIDE = ("two", "no runs", "broken", "no module", "cut short", "raises", "renamed", "bad toml", "typo in toml")
+"""Variants of the project that have no runs."""
 
 FAST = '\n[experiments.fast]\nentrypoint = "work:simulate"\n'
 
@@ -27,6 +34,8 @@ class Mistake:
         then_code: The exit code of that.
         where: The folder: of the project with two runs, with two experiments, an empty one, and so on.
         told: What else the answer says; enough where the mistake is in a text, and no command mends it.
+        lacks: A module that is not installed; the answer says what to install, and then it is.
+        path: The folder that comes first on PATH, in the place of the one of this program.
     """
 
     line: str
@@ -35,6 +44,8 @@ class Mistake:
     then_code: int = 0
     where: str = "squares"
     told: str = ""
+    lacks: str = ""
+    path: str = ""
 
 
 MISTAKES = [
@@ -92,26 +103,64 @@ MISTAKES = [
     ),
     # where
     Mistake("status", 2, "scythe allocate good.csv", where="no runs"),
-    Mistake("runs", 0, "scythe allocate good.csv", where="no runs"),
+    *(
+        Mistake(line, code, "scythe allocate good.csv", where="no runs")
+        for line, code in (
+            ("runs", 0),
+            ("versions", 0),
+            ("errors", 2),
+            ("retry", 2),
+            ("cancel", 2),
+            ("verify", 2),
+            ("logs 0", 2),
+            ("rerun 0", 2),
+            ("status --watch", 2),
+            ("report -o report.html", 2),
+            ("results show", 2),
+            ("results plot", 2),
+            ("results query 'select 1'", 2),
+            ("results fetch -o here", 2),
+            ("results diff v1.0.0 v1.1.0", 2),
+            ("results show squares", 2),
+        )
+    ),
     Mistake("allocate good.csv", 3, "scythe init new", where="nothing", told="scythe init"),
     Mistake("experiments --config nowhere.toml", 3, "scythe init new", where="nothing"),
     Mistake("status --storage elsewhere", 2, "scythe runs --storage runs", told="no runs in"),
     # the module
     Mistake("validate good.csv", 3, "scythe doctor", then_code=3, where="broken"),
     Mistake("validate good.csv", 3, "scythe doctor", then_code=3, where="no module"),
+    Mistake("validate good.csv", 3, "scythe doctor", then_code=3, where="cut short", told="work.py"),
+    Mistake("validate good.csv", 3, "scythe doctor", then_code=3, where="raises", told="no licence"),
+    Mistake("validate good.csv", 3, "scythe doctor", then_code=3, where="renamed", told="Did you mean 'simulated'?"),
+    Mistake("validate good.csv", 3, "scythe doctor", then_code=3, where="bad toml", told="experiments.toml"),
+    Mistake("experiments", 3, "scythe doctor", then_code=3, where="typo in toml", told="did you mean 'workers'?"),
+    # what is not installed, until it is
+    Mistake("results query 'select 1'", 2, "scythe results query 'select 1'", lacks="duckdb"),
+    Mistake("results plot -o plot.svg", 2, "scythe results plot -o plot.svg", lacks="vl_convert"),
+    Mistake("results fetch -o all.d --format xlsx", 2, "scythe results fetch -o b --format xlsx", lacks="xlsxwriter"),
+    Mistake("sample -n 4 -o new.csv", 2, "scythe sample -n 4 -o new.csv", lacks="scipy"),
+    Mistake("validate good.xlsx", 2, "scythe validate good.xlsx", lacks="fastexcel"),
+    # another program
+    Mistake("doctor", 3, "scythe doctor", path="another", told="another program"),
+    Mistake("doctor", 3, "scythe doctor", path="tracker", told="pip uninstall scythe-cli"),
     # the file that is written
     Mistake("results export -o out.doc", 2, "scythe results export -o out.csv", told=".csv"),
     Mistake("results export -o good.csv", 2, "scythe results export -o good.csv --overwrite"),
 ]
 
 
+TRIED: set[tuple[str, str]] = set()
+"""The commands that answers have led to, with their folders; each is run once, as mistakes of a kind lead to one."""
+
+
 @pytest.fixture(scope="module")
 def folders(squares_with_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """One project with runs, and variants of it that lack something."""
     root = tmp_path_factory.mktemp("newcomer")
-    folders = {name: root / name for name in ("squares", "two", "no runs", "nothing", "broken", "no module")}
+    folders = {name: root / name for name in ("squares", "nothing", *BESIDE)}
     shutil.copytree(squares_with_runs, folders["squares"])
-    for name in ("two", "no runs", "broken", "no module"):
+    for name in BESIDE:
         folders[name].mkdir()
         write_squares(folders[name])
         (folders[name] / "bad.csv").unlink()
@@ -122,6 +171,22 @@ def folders(squares_with_runs: Path, tmp_path_factory: pytest.TempPathFactory) -
     config.write_text(config.read_text() + FAST)
     (folders["broken"] / "work.py").write_text("import no_such_package\n")
     (folders["no module"] / "work.py").unlink()
+    (folders["cut short"] / "work.py").write_text("def simulate(\n")
+    (folders["raises"] / "work.py").write_text("raise RuntimeError('no licence')\n")
+    module = folders["renamed"] / "work.py"
+    module.write_text(module.read_text().replace("def simulate(", "def simulated("))
+    (folders["bad toml"] / "experiments.toml").write_text("[experiments.squares\n")
+    config = folders["typo in toml"] / "experiments.toml"
+    config.write_text("[scythe]\nworker = 2\n" + config.read_text().replace("[scythe]\n", ""))
+    pl.DataFrame({"x": [1.0]}).write_excel(folders["squares"] / "good.xlsx")
+    # a command of another program, and the distribution of one that has a package of the same name
+    another = folders["squares"] / "another" / "scythe"
+    another.parent.mkdir()
+    another.write_text("#!/bin/sh\necho tracked\n")
+    another.chmod(0o755)
+    metadata = folders["squares"] / "tracker" / "scythe_cli-1.2.dist-info" / "METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text("Metadata-Version: 2.1\nName: scythe-cli\nVersion: 1.2\n")
     for name, text in (("typo", "x,mod\n1,fine\n"), ("outside", "x\n101\n"), ("words", "x\nmany\n"), ("empty", "x\n")):
         (folders["squares"] / f"{name}.csv").write_text(text)
     return folders
@@ -136,16 +201,38 @@ def test_a_mistake_leads_to_a_command_that_works(
     shutil.copytree(folders[mistake.where], folder)
     words = shlex.split(mistake.line)
 
-    ran = run_here(*words, cwd=folder)
+    with pytest.MonkeyPatch.context() as lacking:
+        if mistake.lacks:
+            hide(lacking, mistake.lacks)
+        if mistake.path:
+            lacking.setenv("PATH", f"{folder / mistake.path}{os.pathsep}{os.environ['PATH']}")
+            lacking.syspath_prepend(folder / mistake.path)
+        ran = run_here(*words, cwd=folder)
 
     answer = ran.err or ran.out
     assert ran.code == mistake.code, answer
     assert mistake.told in answer
     assert "Traceback" not in answer
+    if mistake.lacks:
+        installed = re.search(r"pip install '([\w-]+)\[(\w+)\]'", answer)
+        assert installed is not None, answer
+        assert (installed[1], mistake.lacks in EXTRAS[installed[2]]) == (DISTRIBUTION, True)
     commands = re.findall(r"`(scythe [^`]+)`", answer)
     if mistake.then not in commands:
         new = set(shlex.split(mistake.then)[1:]) - set(words)
         missing = [word for word in new if not any(part in answer for part in {word, word.rpartition("/")[2]})]
         assert not missing or commands or mistake.told, f"{missing} not in:\n{answer}"
-    then = run_here(*shlex.split(mistake.then)[1:], cwd=folder)
-    assert then.code == mistake.then_code, then.err
+    if (mistake.where, mistake.then) not in TRIED:
+        then = run_here(*shlex.split(mistake.then)[1:], cwd=folder)
+        assert then.code == mistake.then_code, then.err
+        TRIED.add((mistake.where, mistake.then))
+
+
+def test_without_a_terminal_nothing_moves(folders: dict[str, Path], tmp_path: Path) -> None:
+    """Neither a cursor nor a question: the output of a job at night is read as text, and nobody answers."""
+    folder = tmp_path / "here"
+    shutil.copytree(folders["squares"], folder)
+    for line, code in (("allocate good.csv", 0), ("status --watch", 0), ("retry squares", 0), ("results show", 0)):
+        ran = run_here(*line.split(), cwd=folder, env={"SCYTHE_CACHE_DIR": str(tmp_path / "cache")})
+        assert ran.code == code, ran.err
+        assert not re.search(r"[\x1b\r\b]", ran.out + ran.err), line

@@ -7,12 +7,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scythe_cli.config.file import CONFIG_NAME
 from scythe_cli.config.schema import Config, load_config
 from scythe_cli.errors import ConfigError
+from tests.fuzzing import cases
 
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,20}", fullmatch=True).filter(
     lambda name: name.lower()[:3] not in {"con", "prn", "aux", "nul", "com", "lpt"}
@@ -70,7 +71,7 @@ def load(text: str | bytes) -> Config | ConfigError:
 
 
 @given(documents)
-@settings(max_examples=40, deadline=None)
+@cases(20, at_night=500)
 def test_what_is_allowed_is_taken(document: dict[str, Any]) -> None:
     config = load("\n".join(f"{key} = {toml(value)}" for key, value in document.items()))
     assert isinstance(config, Config), config
@@ -83,7 +84,7 @@ def test_what_is_allowed_is_taken(document: dict[str, Any]) -> None:
 
 
 @given(documents, st.data())
-@settings(max_examples=120, deadline=None)
+@cases(60, at_night=600)
 def test_anything_in_any_place_is_taken_or_refused(document: dict[str, Any], data: st.DataObject) -> None:
     where = data.draw(st.sampled_from(["", "scythe", "hatchet", "experiments", "experiment"]))
     target = document
@@ -101,7 +102,7 @@ def test_anything_in_any_place_is_taken_or_refused(document: dict[str, Any], dat
 
 
 @given(st.binary(max_size=60) | st.text("[]{}=.\"'a1#\n ", max_size=60).map(str.encode))
-@settings(max_examples=120, deadline=None)
+@cases(60, at_night=600)
 def test_any_bytes_are_taken_or_refused(text: bytes) -> None:
     result = load(text)
     assert isinstance(result, (Config, ConfigError))

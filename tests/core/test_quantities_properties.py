@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scythe_cli.core.quantities import (
@@ -15,6 +15,7 @@ from scythe_cli.core.quantities import (
     parse_duration,
     parse_size,
 )
+from tests.fuzzing import cases
 
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 
@@ -27,7 +28,7 @@ def _outcome(parse: Callable[[Any], Any], value: object) -> tuple[Any, str | Non
 
 
 @given(st.lists(st.tuples(st.integers(0, 500), st.sampled_from(list(_UNITS))), min_size=1, max_size=4), st.booleans())
-@settings(max_examples=80)
+@cases(40, at_night=500)
 def test_a_duration_is_the_sum_of_its_parts(parts: list[tuple[int, str]], spaced: bool) -> None:
     text = (" " if spaced else "").join(f"{n}{unit}" for n, unit in parts)
     seconds = sum(n * _UNITS[unit] for n, unit in parts)
@@ -39,7 +40,7 @@ def test_a_duration_is_the_sum_of_its_parts(parts: list[tuple[int, str]], spaced
 
 
 @given(st.text(max_size=10) | st.floats() | st.integers() | st.timedeltas())
-@settings(max_examples=150)
+@cases(75, at_night=750)
 def test_a_duration_is_refused_or_longer_than_zero(value: str | float | timedelta) -> None:
     duration, message = _outcome(parse_duration, value)
     assert duration is None or duration > timedelta(0)
@@ -47,7 +48,7 @@ def test_a_duration_is_refused_or_longer_than_zero(value: str | float | timedelt
 
 
 @given(st.text(max_size=10) | st.integers() | st.from_regex(r"\d{1,400}(\.\d+)? ?[KMGT]?i?B?", fullmatch=True))
-@settings(max_examples=150)
+@cases(75, at_night=750)
 def test_a_size_is_refused_or_fits_a_machine(value: str | int) -> None:
     size, message = _outcome(parse_size, value)
     assert size is None or 0 < size <= 2**62
@@ -55,7 +56,7 @@ def test_a_size_is_refused_or_fits_a_machine(value: str | int) -> None:
 
 
 @given(st.integers(1, 10**6), st.sampled_from(["", "k", "M", "G", "T"]), st.booleans())
-@settings(max_examples=60)
+@cases(30, at_night=500)
 def test_sizes_are_exact(number: int, prefix: str, binary: bool) -> None:
     power = " kMGT".index(prefix or " ")
     text = f"{number}{prefix}{'i' if binary else ''}B"
@@ -63,7 +64,7 @@ def test_sizes_are_exact(number: int, prefix: str, binary: bool) -> None:
 
 
 @given(st.floats(0, 1e9))
-@settings(max_examples=100)
+@cases(50, at_night=500)
 def test_a_shown_duration_is_near(seconds: float) -> None:
     text = format_duration(seconds)
     numbers = [float(n) for n in re.findall(r"[\d.]+", text)]
@@ -79,7 +80,7 @@ def test_a_shown_duration_is_near(seconds: float) -> None:
 
 
 @given(st.integers(0, 10**15))
-@settings(max_examples=100)
+@cases(50, at_night=500)
 def test_a_shown_size_is_near_and_short(size: int) -> None:
     number, unit = format_size(size).split()
     shown = float(number) * 1000 ** ["B", "kB", "MB", "GB", "TB"].index(unit)

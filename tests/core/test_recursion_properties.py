@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scythe_cli.core.recursion import RecursionMap, RecursionSpec, rows_of
+from tests.fuzzing import cases
 
 steps = st.integers(1, 6).flatmap(lambda f: st.builds(RecursionSpec, factor=st.just(f), offset=st.integers(0, f - 1)))
 sizes = st.integers(0, 400)
 
 
 @given(st.lists(steps, max_size=5), sizes)
-@settings(max_examples=200)
+@cases(100, at_night=1000)
 def test_rows_equal_slicing_step_by_step(path: list[RecursionSpec], n: int) -> None:
     rows = list(range(n))
     for step in path:
@@ -21,7 +22,7 @@ def test_rows_equal_slicing_step_by_step(path: list[RecursionSpec], n: int) -> N
 
 
 @given(st.lists(steps, max_size=3), st.integers(1, 12), st.integers(1, 6), sizes)
-@settings(max_examples=150)
+@cases(75, at_night=750)
 def test_children_partition_their_parent(path: list[RecursionSpec], factor: int, depth: int, n: int) -> None:
     parent = RecursionMap(path=path or None, factor=factor, max_depth=depth)
     children = parent.children()
@@ -34,7 +35,7 @@ def test_children_partition_their_parent(path: list[RecursionSpec], factor: int,
 
 
 @given(st.integers(2, 5), st.integers(0, 3), sizes)
-@settings(max_examples=40)
+@cases(20, at_night=500)
 def test_the_leaves_hold_each_row_once(factor: int, depth: int, n: int) -> None:
     open_nodes, rows = [RecursionMap(factor=factor, max_depth=depth)], []
     while open_nodes:
@@ -47,7 +48,7 @@ def test_the_leaves_hold_each_row_once(factor: int, depth: int, n: int) -> None:
 
 
 @given(st.lists(steps, min_size=1, max_size=4))
-@settings(max_examples=40)
+@cases(20, at_night=500)
 def test_a_place_in_the_tree_survives_json(path: list[RecursionSpec]) -> None:
     place = RecursionMap(path=path, factor=3, max_depth=4)
     assert RecursionMap.model_validate_json(place.model_dump_json()) == place

@@ -3,24 +3,25 @@ from __future__ import annotations
 import re
 from typing import get_args
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scythe_cli.core.semver import Bump, SemVer, next_version
+from tests.fuzzing import cases
 
 parts = st.integers(0, 10**6)
 versions = st.builds(SemVer, major=parts, minor=parts, patch=parts)
 
 
 @given(versions)
-@settings(max_examples=60)
+@cases(30, at_night=500)
 def test_what_is_written_is_read_again(version: SemVer) -> None:
     assert SemVer.FromString(str(version)) == version
     assert SemVer.parse(str(version)) == version
 
 
 @given(versions, versions)
-@settings(max_examples=60)
+@cases(30, at_night=500)
 def test_versions_are_ordered_as_their_parts(a: SemVer, b: SemVer) -> None:
     keys = [(v.major, v.minor, v.patch) for v in (a, b)]
     assert (a < b, a <= b, a > b, a >= b, a == b) == (
@@ -34,7 +35,7 @@ def test_versions_are_ordered_as_their_parts(a: SemVer, b: SemVer) -> None:
 
 
 @given(versions, st.sampled_from(get_args(Bump)))
-@settings(max_examples=60)
+@cases(30, at_night=500)
 def test_a_bump_goes_up_and_stays_readable(latest: SemVer, bump: Bump) -> None:
     new = next_version(latest, bump)
     assert new == latest if bump == "keep" else new > latest
@@ -43,7 +44,7 @@ def test_a_bump_goes_up_and_stays_readable(latest: SemVer, bump: Bump) -> None:
 
 
 @given(st.text(max_size=12) | st.from_regex(r"v?\d+\.\d+(\.\d+){0,2}", fullmatch=True))
-@settings(max_examples=200)
+@cases(100, at_night=1000)
 def test_only_canonical_text_is_a_version(text: str) -> None:
     version = SemVer.parse(text)
     canonical = re.fullmatch(r"v(0|[1-9][0-9]{0,8})(\.(0|[1-9][0-9]{0,8})){2}", text)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import polars as pl
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import AwareDatetime, BaseModel, Field, create_model
 
@@ -22,6 +22,7 @@ from scythe_cli.doe.sample_file import sample_file
 from scythe_cli.doe.settings import SampleOptions
 from scythe_cli.doe.variables import variable_of
 from scythe_cli.sampling.reading import read_design, read_sampling_file
+from tests.fuzzing import cases
 
 
 @st.composite
@@ -80,7 +81,7 @@ def _models(draw_: Any) -> type[ExperimentInputSpec]:
     return create_model("Made", __base__=ExperimentInputSpec, **fields)
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@cases(20, at_night=500)
 @given(
     model=_models(),
     design=st.sampled_from(["lhs", "sobol", "random", "grid", "oat", "saltelli"]),

@@ -14,16 +14,16 @@ from scythe_cli.core.states import State
 from scythe_cli.engines.hatchet.cancellation import is_cancelled
 from scythe_cli.engines.hatchet.nodes.children import MESSAGE_BYTES, MESSAGE_CHILDREN, Child, messages, task_children
 from scythe_cli.engines.hatchet.nodes.node import _to_run, place_of, reached_limit
-from scythe_cli.engines.hatchet.nodes.plan import Measured, WaveTiming, measure
 from scythe_cli.engines.hatchet.nodes.results import (
     ChildError,
     Lost,
-    TaskResult,
     collect,
     failure_rows,
     never_started,
     notices_of,
+    rest_of,
     result_of_task,
+    span_s,
 )
 from scythe_cli.engines.hatchet.payloads import LeafAssignment, LeafOutput, RowSet, RunPointer, pack_outcomes
 from scythe_cli.executor.rows.failure import Failure
@@ -116,37 +116,27 @@ def test_results_of_a_wave_are_put_together() -> None:
         result_of_task(RUN, ROWS, error(Lost.FAILED), None),
         result_of_task(RUN, ROWS, error(Lost.CANCELLED), None),
     ]
-    collected = collect([ROWS] * 3, results)
+    collected = collect(results)
     assert collected.n_tasks == 3
     assert collected.counts == {"succeeded": 3, "failed": 3}
     assert [each.kind for each in collected.lost] == [Lost.FAILED, Lost.CANCELLED]
     assert [table.column("state")[0].as_py() for table in collected.tables] == ["succeeded", "failed"]
-    assert (collected.timing.n_rows, collected.timing.busy_s) == (9, 1.5)
 
 
-def test_only_what_tasks_sent_is_measured() -> None:
-    """What a node makes itself has the time of the moment, which is another one when it is replayed."""
+def test_the_time_from_the_first_start_to_the_last_end() -> None:
     at = pa.array(
         [datetime(2026, 1, 1, 0, 0, s, tzinfo=UTC) for s in (10, 12)], OUTCOME_SCHEMA.field("started_at").type
     )
     table = pa.table({"started_at": at, "duration_s": pa.array([0.5, 3.0])})
-    late = result_of_task(RUN, ROWS, error(Lost.FAILED), None)
-    collected = collect([ROWS, ROWS], [TaskResult({"succeeded": 2}, sent=[table], busy_s=3.5), late])
-    assert collected.timing == WaveTiming(n_rows=6, busy_s=3.5, packed_bytes=0, span_s=5.0)
-    assert collect([], []).timing.span_s == 0.0
+    assert span_s([table, table.slice(0, 0)]) == 5.0
+    assert span_s([]) == 0.0
 
 
-@pytest.mark.parametrize(
-    ("waves", "expected"),
-    [
-        ([WaveTiming(4, 2.0, 400, 4.0)], Measured(0.5, 100.0, 1.0)),
-        ([WaveTiming(4, 8.0, 400, 8.0), WaveTiming(4, 2.0, 0, 1.0)], Measured(1.25, 50.0, 4.0)),
-        ([WaveTiming(4, 0.0, 0, 0.0)], Measured(0.0, 0.0, 1e6)),
-        ([WaveTiming(0, 0.0, 0, 0.0)], Measured(0.0, 0.0, 1e6)),
-    ],
-)
-def test_what_probes_show(waves: list[WaveTiming], expected: Measured) -> None:
-    assert measure(waves) == expected
+def test_what_a_task_has_not_begun_is_handed_back_with_the_numbers_of_its_attempts() -> None:
+    table = pa.table({"sort_index": [3, 4, 5], "final": [True, False, True]})
+    rows = RowSet(start=3, n=5, attempts=[1, 1, 1, 1, 2])
+    assert rest_of(rows, [table]) == RowSet(rows=[4, 6, 7], n=3, attempts=[2, 1, 2])
+    assert rest_of(RowSet(start=3, n=1), [table]) is None
 
 
 @pytest.mark.parametrize(

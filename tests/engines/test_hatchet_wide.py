@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +49,12 @@ def messages(folder: Path, texts: Sequence[str], *, per_task: int) -> list[list[
     job = make_job(folder, wide, inputs, factor=10, depth=0, per_task=per_task)
     sent: list[list[Child]] = []
 
-    async def spawn(children: Sequence[Child]) -> list[Mapping[str, Any] | ChildError]:
+    async def never() -> Mapping[str, Any] | ChildError:
+        return ChildError(Lost.NEVER_STARTED, "", "")
+
+    async def spawn(children: Sequence[Child]) -> list[Awaitable[Mapping[str, Any] | ChildError]]:
         sent.append(list(children))
-        return [ChildError(Lost.NEVER_STARTED, "", "") for _ in children]
+        return [never() for _ in children]
 
     specs = SpecStore()
     try:

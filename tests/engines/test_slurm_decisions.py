@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
 from scythe_cli.config.slurm import SlurmConfig
+from scythe_cli.core.progress import Progress
+from scythe_cli.engines.follow import AS_IT_GOES_ON
 from scythe_cli.engines.slurm.assignment import Assignment
 from scythe_cli.engines.slurm.commands import Ran, Slurm, is_unreachable, refusal, run_command
 from scythe_cli.engines.slurm.engine import SlurmEngine
@@ -22,8 +26,11 @@ from scythe_cli.engines.slurm.scripts import array_options, batch_script, closin
 from scythe_cli.engines.slurm.sizing import Wave, first_wave, rows_of_task, wave_of
 from scythe_cli.engines.slurm.submitting import patiently
 from scythe_cli.engines.slurm.task import Clock, Place
-from scythe_cli.engines.slurm.waiting import judged, queue_line
+from scythe_cli.engines.slurm.waiting import SlurmRunRef, judged, queue_line
 from scythe_cli.errors import ConfigError, EngineError, UsageError
+from scythe_cli.executor.limits import StopSignal
+from scythe_cli.model.spec_rows import table_from_specs
+from tests.hatchet_jobs import make_job
 
 SQUEUE = """\
 12_0|RUNNING|None|sim-v1.0.0-ab
@@ -390,6 +397,29 @@ def tasks(*states: tuple[str, str, str]) -> list[QueuedTask]:
 )
 def test_whether_a_run_goes_on(states: list[tuple[str, str, str]], judgement: str) -> None:
     assert judged(tasks(*states), "sim-end") == judgement
+
+
+class Plain(ExperimentInputSpec):
+    x: float
+
+
+class Doubled(ExperimentOutputSpec):
+    y: float
+
+
+def double(spec: Plain) -> Doubled:
+    return Doubled(y=2 * spec.x)
+
+
+def test_who_no_longer_waits_is_told_that_the_run_goes_on(tmp_path: Path) -> None:
+    """And so is the command line, which would say otherwise how to resume it."""
+    inputs = table_from_specs([Plain(x=1.0)], Plain)
+    job = make_job(tmp_path, double, inputs, factor=10, depth=0, per_task=1)
+    stop, moments = StopSignal(), list[Progress]()
+    stop.drain()
+    ref = SlurmRunRef(job, "12", "slurm-20260101T000000-0a1b2c3d", "sim", str(tmp_path), Slurm())
+    assert ref.wait(stop=stop, progress=moments.append).notices == [AS_IT_GOES_ON]
+    assert [moment.goes_on for moment in moments] == [True]
 
 
 def test_why_nothing_happens() -> None:

@@ -1,4 +1,4 @@
-"""500 rows of a stochastic model draw the same, bit by bit, however they come to be run."""
+"""The rows of a stochastic model draw the same, bit by bit, however they come to be run."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_in_a_run_that_was_killed(project: Project, expected: list[pl.DataFrame]
 
 def test_in_a_row_that_runs_alone(project: Project, expected: list[pl.DataFrame]) -> None:
     run = project.run()
-    for row in (0, 7, 255, N_ROWS - 1):
+    for row in (0, 7, N_ROWS // 2, N_ROWS - 1):
         again = rerun_spec(run, project.experiment_of(run), row, root=project.root).model_dump()
         stored = expected[0].row(row, named=True)
         assert {name: again[name] for name in ("mean_s", "longest_s", "shared")} == {

@@ -16,7 +16,7 @@ from uuid import UUID
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import (
     AwareDatetime,
@@ -42,6 +42,7 @@ from scythe_cli.model.spec_rows import (
     table_from_specs,
     with_meta,
 )
+from tests.fuzzing import cases
 
 
 class Number(enum.Enum):
@@ -236,7 +237,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 @given(st.data())
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@cases(50, at_night=500)
 def test_values_of_any_model_survive_parquet(data: st.DataObject) -> None:
     shape = data.draw(st.lists(fields, min_size=1, max_size=2))
     names = [f"f{i}" for i in range(len(shape))]
@@ -260,7 +261,7 @@ def test_values_of_any_model_survive_parquet(data: st.DataObject) -> None:
 
 @given(st.lists(st.integers(-(2**53), 2**53) | st.just(2**54 + 4) | floats, max_size=3))
 @example([2**53 + 2, -(2**60), 0.5])
-@settings(max_examples=30, deadline=None)
+@cases(20, at_night=500)
 def test_integers_and_floats_in_one_field_stay_equal(values: list[float]) -> None:
     class Spec(ExperimentInputSpec):
         x: int | float
@@ -272,7 +273,7 @@ def test_integers_and_floats_in_one_field_stay_equal(values: list[float]) -> Non
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@cases(30, at_night=500)
 def test_the_schema_does_not_depend_on_the_values(data: st.DataObject) -> None:
     annotation, values = data.draw(fields)
     model = create_model("Model", value=(annotation, ...))
@@ -285,7 +286,7 @@ def test_the_schema_does_not_depend_on_the_values(data: st.DataObject) -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(Places), st.binary(max_size=5)), max_size=3))
-@settings(max_examples=30, deadline=None)
+@cases(20, at_night=500)
 def test_what_json_cannot_hold_survives_as_a_column(values: list[tuple[Places, bytes]]) -> None:
     class Spec(ExperimentInputSpec):
         place: Places

@@ -3,13 +3,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scythe_cli.core.names import check_experiment_name
 from scythe_cli.core.semver import SemVer
 from scythe_cli.errors import InvalidInputError
 from scythe_cli.run.layout import RunLayout, parse_timestamp, version_claim_key
+from tests.fuzzing import cases
 
 RUN = "energy/v1.2.0/2024-05-06_07-08-09"
 
@@ -131,7 +132,7 @@ def test_runs_are_ordered_by_version_and_time() -> None:
 
 
 @given(st.datetimes(datetime(1, 1, 1), timezones=st.just(UTC)), st.integers(0, 99), st.integers(0, 99))
-@settings(max_examples=60)
+@cases(30, at_night=500)
 def test_an_id_is_read_again(moment: datetime, major: int, patch: int) -> None:
     layout = RunLayout("energy", SemVer(major=major, patch=patch), moment.replace(microsecond=0))
     assert RunLayout.from_experiment_id(layout.experiment_id) == layout

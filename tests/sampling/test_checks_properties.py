@@ -38,7 +38,7 @@ from tests.fuzzing import cases
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
-many = cases(60, at_night=1000)
+many = cases(30, at_night=1000)
 
 
 class Colour(enum.Enum):
@@ -391,7 +391,7 @@ def one_row_a_piece(model: type[ExperimentInputSpec]) -> Generator[Helpers]:
         yield Helpers(experiment=cast("Any", None), root=None, n=2, worth_s=0)
 
 
-@cases(40, at_night=500)
+@cases(10, at_night=500)
 @given(st.data())
 def test_rows_that_are_shared_are_validated_alike(data: st.DataObject) -> None:
     model, bases = data.draw(st.one_of(models(), nested_models()))

@@ -117,7 +117,7 @@ def test_error_of_the_engine_keeps_the_run_and_removes_the_lease(
     assert storage.exists(submission.job.run.outcome_part("a"))
 
 
-@pytest.mark.parametrize("step", ["upload_artifacts", "_write_specs", "_io_schema", "_artifact_list", "specs_hash"])
+@pytest.mark.parametrize("step", ["upload_artifacts", "put_specs", "io_schema", "artifact_list", "specs_hash"])
 def test_nothing_is_left_of_an_allocation_that_fails(
     storage: Storage,
     experiment: RegisteredExperiment[Input, Output],
@@ -142,14 +142,20 @@ def test_manifest_says_that_an_allocation_is_under_way(
     storage: Storage, experiment: RegisteredExperiment[Input, Output], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     states: list[str] = []
-    write_specs = allocation_module._write_specs
+    write_specs = allocation_module.put_specs
 
-    def look(given: AllocationRequest, run: allocation_module.RunLayout, inputs: pa.Table, root: str) -> None:
+    def look(
+        given: RegisteredExperiment[Input, Output],
+        to: Storage,
+        run: allocation_module.RunLayout,
+        inputs: pa.Table,
+        root: str,
+    ) -> None:
         manifest = read_manifest(storage, run)
         states.append(manifest.state if manifest else "none")
-        write_specs(given, run, inputs, root)
+        write_specs(given, to, run, inputs, root)
 
-    monkeypatch.setattr(allocation_module, "_write_specs", look)
+    monkeypatch.setattr(allocation_module, "put_specs", look)
     run = submit(request(experiment, storage, SeeingEngine())).job.run
     manifest = read_manifest(storage, run)
     assert manifest is not None

@@ -102,7 +102,7 @@ def try_file(project: Project, name: str) -> None:
 @example(GOOD)
 @example(b"area\n" + b"1" * 100_000)
 @example(b"area" + b"," * 5_000 + b"\n1\n")
-@cases(150)
+@cases(60)
 def test_any_csv_is_read_or_refused(project: Project, data: bytes) -> None:
     (project.root / "cases.csv").write_bytes(data)
     try_file(project, "cases.csv")
@@ -191,7 +191,7 @@ def tables(draw: st.DrawFn) -> pa.Table:
 @example(
     pa.table({"roof": pa.array([{"": None}], pa.struct([("", pa.null())])), "roof.": pa.nulls(1)}), "zstd", 1, True
 )
-@cases(80)
+@cases(40)
 def test_any_table_of_parquet_is_read_or_refused(
     project: Project, table: pa.Table, compression: str, group_rows: int, keeps_schema: bool
 ) -> None:
@@ -229,7 +229,7 @@ PARQUET = good_parquet()
 @example(PARQUET)
 @example(b"PAR1" + b"\xff" * 8 + b"PAR1")
 @example(b"")
-@cases(150)
+@cases(60)
 def test_any_bytes_of_parquet_are_read_or_refused(project: Project, data: bytes) -> None:
     (project.root / "cases.pq").write_bytes(data)
     try_file(project, "cases.pq")

@@ -70,7 +70,7 @@ references = st.one_of(
 @example("energy/v1.0.0/../../../secret/v1.0.0/2026-01-01_00-00-00")
 @example("../secret/v1.0.0/2026-01-01_00-00-00")
 @example("\udcff")
-@cases(100)
+@cases(50)
 def test_any_reference_means_a_run_of_the_storage_or_is_refused(store: Storage, reference: str) -> None:
     with writes_only_below():
         try:
@@ -103,7 +103,7 @@ stamp_texts = st.one_of(
 
 
 @given(st.text(max_size=10), version_texts, stamp_texts)
-@cases(100)
+@cases(50)
 def test_any_text_is_a_version_or_a_time_that_is_written_the_same_or_none(name: str, version: str, stamp: str) -> None:
     if SemVer.parse(version) is None:
         assert parse_version(version) is None
@@ -280,7 +280,7 @@ def snapshot(folder: Path) -> list[tuple[str, int, int]]:
 @given(st.lists(changes, max_size=4), st.lists(st.sampled_from(sorted(QUESTIONS)), min_size=1, max_size=2))
 @example([("spoil", "energy/v1.0.0/2026-01-01_00-00-00/final/scalars.pq", [(0.1953125, b"\x80")])], ["query"])
 @example([("spoil", "energy/v1.0.0/2026-01-01_00-00-00/final/scalars.pq", [(0.703125, b"+")])], ["pandas"])
-@cases(30)
+@cases(15)
 def test_whatever_lies_in_a_storage_it_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, plan: list[tuple[str, str | bytes, Any]], questions: list[str]
 ) -> None:

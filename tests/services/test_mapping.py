@@ -203,9 +203,13 @@ def test_a_coroutine_function_and_its_files(home: Path) -> None:
 def test_functions_that_no_other_process_can_import(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a module that exists in this process alone, and of one that is written in C."""
     module = ModuleType("made_here")
-    exec("def double(x):\n    return factor * x\nfactor = 2\n", vars(module))
+    body = "return {'double': factor * x, 'parts': [x], 'process': os.getpid()}"
+    exec(f"import os\ndef double(x):\n    {body}\nfactor = 2\n", vars(module))
     monkeypatch.setitem(sys.modules, "made_here", module)
-    assert scythe_cli.map(module.double, [1, 2], workers=1).scalars()["value"].to_list() == [2, 4]
+    scalars = scythe_cli.map(module.double, range(60), workers=1).scalars()
+    assert scalars["double"].to_list() == [2 * x for x in range(60)]
+    # that Arrow loads pandas for a list makes no row slow, which would have a process of its own then
+    assert scalars["process"].n_unique() == 1
     assert scythe_cli.map(math.sqrt, [1.0, 4.0], workers=1).scalars()["value"].to_list() == [1.0, 2.0]
 
 

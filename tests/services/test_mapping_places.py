@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import pty
+import select
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -71,32 +74,49 @@ COUNTS = [100, pytest.param(10_000, marks=pytest.mark.nightly)]
 pytestmark = [pytest.mark.processes, pytest.mark.filterwarnings("default")]
 
 
-def _started(folder: Path, *arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+def _environ() -> dict[str, str]:
     root = str(Path(scythe_cli.__file__).parent.parent)
-    return subprocess.run(
-        [sys.executable, *arguments],
-        input=text,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": root},
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
+    return {**os.environ, "PYTHONPATH": root, "TERM": "dumb", "PYTHON_BASIC_REPL": "1"}
+
+
+def _typed(folder: Path, text: str) -> str:
+    """What a terminal shows in which Python was started, and each line was typed when the prompt was there."""
+    ours, terminal = pty.openpty()
+    command = [sys.executable, "-i", "-q"]
+    files = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
+    shown = b""
+    until_s = time.monotonic() + 500
+    with subprocess.Popen(command, cwd=folder, env=_environ(), start_new_session=True, **files) as python:
+        os.close(terminal)
+        try:
+            for line in [*text.splitlines(), "", "exit()"]:
+                while not shown.endswith((b">>> ", b"... ")):
+                    assert select.select([ours], [], [], max(0.0, until_s - time.monotonic()))[0], shown[-2000:]
+                    shown += os.read(ours, 65536)
+                os.write(ours, line.encode() + b"\n")
+                shown += b"\n"
+            assert python.wait(timeout=60) == 0
+        finally:
+            python.kill()
+            os.close(ours)
+    return shown.decode(errors="replace")
 
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_in_a_script(tmp_path: Path, count: int) -> None:
     (tmp_path / "study.py").write_text(f"COUNT = {count}\n{PROGRAM}")
-    ran = _started(tmp_path, "study.py")
+    command = [sys.executable, "study.py"]
+    ran = subprocess.run(
+        command, cwd=tmp_path, env=_environ(), capture_output=True, text=True, timeout=500, check=False
+    )
     assert (ran.returncode, ran.stdout) == (0, f"as a loop {count}\n"), ran.stderr
 
 
 @pytest.mark.parametrize("count", COUNTS)
 def test_at_the_prompt(tmp_path: Path, count: int) -> None:
-    ran = _started(tmp_path, "-i", "-q", text=f"COUNT = {count}\n{PROGRAM}")
-    assert f"as a loop {count}" in ran.stdout, ran.stderr
-    assert "Traceback" not in ran.stderr
+    shown = _typed(tmp_path, f"COUNT = {count}\n{PROGRAM}")
+    assert f"\nas a loop {count}" in shown, shown
+    assert "Traceback" not in shown
 
 
 @pytest.mark.parametrize("count", COUNTS)

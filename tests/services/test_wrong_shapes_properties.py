@@ -292,7 +292,7 @@ MORE: dict[str, Callable[[Project, Path], Any]] = {
     ),
     st.lists(st.sampled_from(sorted({**QUESTIONS, **MORE})), min_size=2, max_size=5),
 )
-@cases(60)
+@cases(30)
 def test_documents_of_wrong_shape_are_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, wrong: Files, questions: list[str]
 ) -> None:

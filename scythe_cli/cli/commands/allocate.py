@@ -39,6 +39,7 @@ app = typer.Typer()
 _PANEL = "Run"
 _LESS = "Running less"
 _PLAN = "Planning"
+_PART = "Part of a file, and growing a run"
 
 _Bump = Literal["major", "minor", "patch", "keep"]
 
@@ -84,6 +85,42 @@ _ReuseFromOption = Annotated[
 _IgnoreCodeOption = Annotated[
     bool,
     typer.Option("--ignore-code", help="Reuse results even if the code has changed since.", rich_help_panel=_LESS),
+]
+_IntoOption = Annotated[
+    str | None,
+    typer.Option(
+        "--into",
+        metavar="RUN",
+        help="Add the cases that RUN does not have yet to it, and run only these.",
+        rich_help_panel=_PART,
+        show_default=False,
+        autocompletion=complete.runs,
+    ),
+]
+_LimitOption = Annotated[
+    int | None,
+    typer.Option(
+        "--limit", metavar="N", min=1, help="Take the first N cases.", rich_help_panel=_PART, show_default=False
+    ),
+]
+_SampleOption = Annotated[
+    int | None,
+    typer.Option(
+        "--sample",
+        metavar="N",
+        min=1,
+        help="Take N random cases, chosen by --seed.",
+        rich_help_panel=_PART,
+        show_default=False,
+    ),
+]
+_AcceptNewCodeOption = Annotated[
+    bool,
+    typer.Option(
+        "--accept-new-code",
+        help="With --into: add cases even if the code has changed; their outcomes are marked.",
+        rich_help_panel=_PART,
+    ),
 ]
 _DedupeOption = Annotated[
     bool,
@@ -166,6 +203,10 @@ def allocate(
     reuse_from: _ReuseFromOption = None,
     ignore_code: _IgnoreCodeOption = False,
     dedupe: _DedupeOption = False,
+    into: _IntoOption = None,
+    limit: _LimitOption = None,
+    sample: _SampleOption = None,
+    accept_new_code: _AcceptNewCodeOption = False,
     plan: _PlanOption = False,
     pilot: _PilotOption = None,
     seed: _SeedOption = "0",
@@ -180,6 +221,7 @@ def allocate(
     from scythe_cli.cli.running import plan_and_show, run_and_show
 
     _check_combination(plan=plan, pilot=pilot, reuse=bool(reuse or reuse_from), ignore_code=ignore_code)
+    _check_growing(into=into, accept_new_code=accept_new_code, plan=plan)
     options: AllocateOptionsDict = {
         "experiment": experiment,
         "function": function,
@@ -192,10 +234,16 @@ def allocate(
         "dedupe": dedupe,
         "priority": priority,
         "seed": parse_seed(seed),
+        "into": into,
+        "limit": limit,
+        "sample": sample,
+        "accept_new_code": accept_new_code,
         "ignore_columns": split_names(ignore_columns),
         "encoding": encoding,
         "units_row": units_row,
     }
+    if into is not None and engine is None:
+        engine = _engine_of_run(session.project(), into)
     project = session.project(engine=engine)
     if plan:
         make = partial(project.plan, file, pilot=pilot, **options)
@@ -209,6 +257,12 @@ def allocate(
     return run_and_show(session, lambda progress, stop: run(progress=progress, stop=stop))
 
 
+def _engine_of_run(project: Project, reference: str) -> str | None:
+    """The engine that a run was allocated with: its new cases run there as well, unless another is chosen."""
+    engine = project.engine_of(project.run(reference))
+    return None if engine is None else engine.name
+
+
 def _check_combination(*, plan: bool, pilot: int | None, reuse: bool, ignore_code: bool) -> None:
     """Refuse options that mean nothing without another one."""
     from scythe_cli.errors import UsageError
@@ -217,6 +271,16 @@ def _check_combination(*, plan: bool, pilot: int | None, reuse: bool, ignore_cod
         raise UsageError("--ignore-code needs --reuse", hint="Add --reuse or --reuse-from V.")
     if pilot is not None and not plan:
         raise UsageError("--pilot needs --plan: it times some cases", hint="Add --plan.")
+
+
+def _check_growing(*, into: str | None, accept_new_code: bool, plan: bool) -> None:
+    """Refuse what means nothing without `--into`, and what it excludes."""
+    from scythe_cli.errors import UsageError
+
+    if accept_new_code and into is None:
+        raise UsageError("--accept-new-code needs --into: a new run is of the code that is there")
+    if plan and into is not None:
+        raise UsageError("--plan does not go with --into", hint="`scythe validate FILE` checks the file.")
 
 
 def _check_waiting(project: Project, *, wait: bool | None, timeout: str | None, priority: str | None) -> None:

@@ -58,10 +58,12 @@ def find_two_runs(session: Session, a: str, b: str) -> tuple[Run, Run]:
         return project.run(a), project.run(b)
     others = [text for text in (a, b) if text not in versions]
     names = [project.run(others[0]).layout.experiment] if others else sorted({v.experiment for v in project.versions()})
+    if not names:
+        project.run("latest")  # tells that there are no runs, and what makes one
     if len(names) != 1:
         raise UsageError(
-            f"{versions[0]} may be of several experiments" if names else f"there is no run of {versions[0]}",
-            hint=f"Write it with its experiment, as {names[0]}/{versions[0]}." if names else None,
+            f"{versions[0]} may be of several experiments",
+            hint=f"Write it with its experiment, as {names[0]}/{versions[0]}.",
         )
     first, second = (f"{names[0]}/{text}" if text in versions else text for text in (a, b))
     return project.run(first), project.run(second)

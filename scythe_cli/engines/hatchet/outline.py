@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from scythe_cli.engines.hatchet.nodes.plan import Measured, Shape, count_tasks, probe_size, shape_of
+from scythe_cli.engines.hatchet.nodes.plan import Cut, Fleet, Shape, auto_cut, count_tasks
 from scythe_cli.engines.outline import Outline
 
 if TYPE_CHECKING:
     from scythe_cli.run.manifest import RecursionRecord
 
 __all__ = ["fleet_outline"]
+
+
+_SLOTS = 8
+"""Of the fleet, as long as nobody knows it."""
 
 
 def fleet_outline(n: int, recursion: RecursionRecord, per_task: int | str, spec_s: float | None) -> Outline:
@@ -29,18 +33,14 @@ def fleet_outline(n: int, recursion: RecursionRecord, per_task: int | str, spec_
     rows_per_task: int | None = None
     for rows, count in base.items():
         if isinstance(per_task, int):
-            shape, n_probes, probed = Shape(per_task), 0, (0, 0)
+            cut = Cut(*count_tasks(rows, Shape(per_task)), per_task)
         elif spec_s is None:
             return Outline(nodes=n_nodes)
         else:
-            n_probes = min(rows, probe_size(sum(base.values())))
-            probed = count_tasks(n_probes, Shape(1, max(4, n_probes // 2)))
-            measured = Measured(row_s=spec_s, row_bytes=0.0, rows_per_s=1 / spec_s if spec_s > 0 else 1e6)
-            shape = shape_of(measured, rows - n_probes) if rows > n_probes else Shape(1)
-        rest = count_tasks(rows - n_probes, shape, probed[1])
-        tasks += count * (probed[0] + rest[0])
-        parts += count * (probed[1] + rest[1])
-        rows_per_task = max(rows_per_task or 1, shape.rows_per_task)
+            cut = auto_cut(rows, spec_s, Fleet(_SLOTS, sum(base.values())))
+        tasks += count * cut.tasks
+        parts += count * cut.rounds
+        rows_per_task = max(rows_per_task or 1, cut.rows_per_task)
     return Outline(nodes=n_nodes, tasks=tasks, rows_per_task=rows_per_task, parts=parts)
 
 

@@ -255,6 +255,9 @@ class LeafAssignment(_Payload):
     run: RunPointer
     rows: RowSet
     part: str = Field(description="The name of the ledger's part for outcomes that are too large to be sent.")
+    budget_s: float | None = Field(
+        default=None, description="After how long no more rows are begun; None: all are run."
+    )
 
     def to_metadata(self) -> str:
         """As JSON, without what the task's name and the spec itself say; a run stores this once for each spec."""
@@ -298,6 +301,7 @@ class LeafOutput(_Payload):
         part: The part that the task wrote itself.
         busy_s: The time that the specs took, all together.
         error: The first error, for people.
+        rest: The specs that were not begun, and are to be asked for again.
         result: The scalar outputs of a spec that was triggered by itself.
     """
 
@@ -307,6 +311,7 @@ class LeafOutput(_Payload):
     part: str | None = None
     busy_s: float = 0.0
     error: str | None = None
+    rest: RowSet | None = None
     result: dict[str, Any] | None = None
 
 

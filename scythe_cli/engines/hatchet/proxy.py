@@ -28,7 +28,7 @@ class _LazyHatchet:
 
     def worker(self, name: str, **options: Any) -> Any:
         """A worker that serves what is registered with it: experiments, workflows, and scatter/gather."""
-        from scythe_cli.engines.hatchet.nodes.served import HandMadeWorker
+        from scythe_cli.engines.hatchet.served import HandMadeWorker
 
         return HandMadeWorker(name, **options)
 

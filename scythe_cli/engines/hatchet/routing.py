@@ -44,6 +44,7 @@ __all__ = [
     "route_of",
     "run_key",
     "schema_fingerprint",
+    "slots_for",
     "told_worker",
     "unserved",
 ]
@@ -276,6 +277,18 @@ def unserved(experiment: str, task: str, place: str, workers: Sequence[WorkerRec
         theirs = _listed({each for worker in nodes for each in worker.places})
         return f"no worker that runs scatter/gather takes runs kept at {place} (theirs: {theirs})"
     return None
+
+
+def slots_for(task: str, place: str, workers: Sequence[WorkerRecord]) -> int | None:
+    """How many tasks of a run can run at the same time; None where no worker says so.
+
+    Args:
+        task: The name of the run's tasks.
+        place: Where it is kept: `place_of`.
+        workers: The workers that are alive.
+    """
+    slots = [worker.slots or 0 for worker in workers if task.lower() in worker.serves and worker.admits(place)]
+    return sum(slots) or None
 
 
 def told_worker(worker: WorkerRecord, routes: Mapping[str, str]) -> FleetWorker:

@@ -8,7 +8,9 @@ the installed distribution, the SDK is left as it is:
 | `fast_loading` takes two thirds of the time to import the SDK | it takes all of it |
 | `client_config` has a worker report for ten minutes what became of a task | the SDK gives up after three |
 | and say again what the engine has lost of that | a task that the engine has lost waits for its time limit |
+| and its second process ends when the first is killed | it lives on for some 12 s, and is given tasks |
 | `evict_waiting_nodes` hands back nodes while a worker ends | the SDK alone does, once |
+| `spawn_each` asks for many children in one message, and hears of each as it ends | a message for each |
 """
 
 from __future__ import annotations
@@ -17,10 +19,11 @@ import asyncio
 import functools
 import json
 import logging
+import multiprocessing
 import sys
 import time
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -29,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pydantic
 
+from scythe_cli.core.processes import end_with_parent
 from scythe_cli.engines.hatchet.nodes.reports import Reports, TaskKey
 
 if TYPE_CHECKING:
@@ -42,6 +46,7 @@ __all__ = [
     "fast_loading",
     "is_patched",
     "is_patched_version",
+    "spawn_each",
 ]
 
 
@@ -143,6 +148,9 @@ def _patient_config() -> type[ClientConfig]:
 
 
 def _unpickled(state: Any) -> ClientConfig:
+    # the second process of a worker that was killed would go on telling the engine that the worker lives
+    if multiprocessing.parent_process() is not None:
+        end_with_parent()
     _report_patiently()
     cls = _patient_config()
     config = cls.__new__(cls)
@@ -280,3 +288,24 @@ async def evict_waiting_nodes(worker: Any) -> None:
     # the SDK has no public name for either of these
     if is_patched() and worker._killing and worker._action_runner is not None:
         await worker._action_runner.evict_all_waiting_durable_runs()
+
+
+async def spawn_each(workflow: Any, configs: list[Any]) -> list[Awaitable[Any]]:
+    """Ask for children of a durable task, and return what gives back the result of each as it comes.
+
+    Args:
+        workflow: Any workflow of the SDK's: what is run is said by each configuration.
+        configs: The children.
+    """
+    from hatchet_sdk.runnables.contextvars import ctx_durable_context
+
+    context: Any = ctx_durable_context.get()
+    if context is None or not is_patched() or not context._supports_durable_eviction:
+        return [asyncio.ensure_future(_only(workflow, config)) for config in configs]
+    refs = await context._spawn_children_no_wait(configs)
+    return [context._aio_result_for_spawned_child(ref.node_id, ref.branch_id, ref.workflow_name) for ref in refs]
+
+
+async def _only(workflow: Any, config: Any) -> Any:
+    (result,) = await workflow.aio_run_many([config])
+    return result

@@ -101,7 +101,7 @@ class _Wait:
         self._stop = stop
         self._progress = progress
         self._counts_matter = progress is not None and not isinstance(progress, PhaseCallback)
-        self._follower = Follower(ref.job, ref.session)
+        self._follower = Follower(ref.job, ref.session, goes_on=True)
         self._started_s = time.monotonic()
         self._deadline = None if timeout_s is None else self._started_s + timeout_s
         self._queue_due_s = self._started_s + _QUEUE_S

@@ -205,7 +205,7 @@ def _watch_parent(fd: int) -> None:
 
         while os.getppid() == parent:
             # a process that the parent forked may keep the other end open, hence the timeout
-            if select.select([fd], [], [], 10.0)[0]:
+            if select.select([fd], [], [], 1.0)[0]:
                 break
         os.killpg(0, signal.SIGKILL)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -359,7 +360,11 @@ class Server:
         if not n:
             self._send(chunk, done, [], n=0, back=back, worn=worn)
             return
+        n_modules, began_s = len(sys.modules), time.monotonic()
         outcomes = self._batch.finish(tries)
+        if len(sys.modules) != n_modules:
+            # Arrow loads pandas for values that are not plain: rows are not slow for that
+            self._imports.note(time.monotonic() - began_s)
         blobs = [to_ipc(table) for table in outcomes.tables]
         self._send(chunk, done, blobs, n=n, back=back, worn=worn, failed=outcomes.failed, again=outcomes.again)
         self._flushed_s = time.monotonic()

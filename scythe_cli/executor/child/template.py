@@ -36,7 +36,7 @@ from scythe_cli.executor.rows.failure import cut_middle
 __all__ = ["main"]
 
 
-_POLL_S = 10.0
+_POLL_S = 1.0
 _MESSAGE_BYTES = 1 << 16
 _TEXT_CHARS = 20_000
 

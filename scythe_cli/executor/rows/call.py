@@ -182,8 +182,10 @@ class Leaf:
         try:
             if self._is_plain:  # as `execute` does, without the time of a further call
                 output = self._fn(spec)
-                if type(output) is self._output_type and not output.dataframes and not self._allows_extra:
-                    return LeafResult(output)
+                if type(output) is self._output_type and not output.dataframes:
+                    extra = output.__pydantic_extra__ if self._allows_extra else None
+                    if not extra or not any(isinstance(value, Path) for value in extra.values()):
+                        return LeafResult(output)
                 return self._result_of(spec, output)
             return self.execute(spec)
         except BaseException as error:  # noqa: BLE001 - SystemExit and KeyboardInterrupt cost one spec too

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from scythe_cli.arrow.build import array_of
 from scythe_cli.arrow.plain import plain_type
 from scythe_cli.arrow.unify import convert_column, stack_tables
 from scythe_cli.model.outcome_schema import Categories
@@ -36,7 +37,14 @@ __all__ = [
 Say = Callable[[str, str], None]
 """Called with what was done with values, and why."""
 
-_PLAIN = (str, bool, int, float, bytes, Decimal)
+_PLAIN: dict[Any, pa.DataType | None] = {
+    str: pa.string(),
+    bool: pa.bool_(),
+    int: pa.int64(),
+    float: None,
+    bytes: None,
+    Decimal: None,
+}
 _INT64 = 2**63
 _MAX_DIGITS = 38
 
@@ -160,9 +168,13 @@ def array_of_polars(series: Any, say: Say) -> pa.ChunkedArray[Any]:
 
 def array_of_objects(cells: Sequence[Any], say: Say) -> pa.ChunkedArray[Any]:
     """The column of Python values, in a type that all of them have in common."""
-    if len(set(map(type, cells)) - {type(None)}) == 1 and type(next(filter(_is_there, cells))) in _PLAIN:
+    kinds = set(map(type, cells)) - {type(None)}
+    if len(kinds) == 1 and (cls := kinds.pop()) in _PLAIN:
         try:
-            return plain_column(pa.chunked_array([pa.array(cells, from_pandas=True)]), say)
+            # not `pa.array` where it can be helped, which imports pandas: in each process that runs one row
+            type_ = _PLAIN[cls]
+            made = pa.array(cells, from_pandas=True) if type_ is None else array_of(cells, type_)
+            return plain_column(pa.chunked_array([made]), say)
         except (pa.ArrowException, OverflowError):
             pass  # integers that are too large, and texts that are not of Unicode
     positions: dict[Any, list[int]] = {}
@@ -186,10 +198,6 @@ def array_of_objects(cells: Sequence[Any], say: Say) -> pa.ChunkedArray[Any]:
     places = np.empty(len(cells), np.int64)
     places[order] = np.arange(len(cells))
     return stacked.take(pa.array(places, pa.int64()))
-
-
-def _is_there(cell: Any) -> bool:
-    return cell is not None
 
 
 def _kind_of(cell: Any) -> Any:

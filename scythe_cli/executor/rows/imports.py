@@ -43,6 +43,10 @@ class ImportClock:
             builtins.__import__ = self._import
         self._import = None
 
+    def note(self, took_s: float) -> None:
+        """Add what took so long beside that, since it has loaded modules."""
+        self._total_s += took_s
+
     def take_s(self) -> float:
         """The seconds since the last call."""
         total_s, self._total_s = self._total_s, 0.0

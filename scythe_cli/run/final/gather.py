@@ -93,8 +93,8 @@ def gather(
 
         spread_outcomes(storage, run)
     with (
-        SpecFile.open(storage, run) as specs,
         Ledger.open(storage, run) as ledger,
+        SpecFile.open(storage, run) as specs,  # later: a run that grows has no outcome of a spec that it has not
         TemporaryDirectory(prefix=owned_prefix("gather")) as scratch,
     ):
         folder = into or Path(scratch)

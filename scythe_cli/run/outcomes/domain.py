@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import polars as pl
 
 from scythe_cli.core.states import State
 
-__all__ = ["impossible_row", "possible_times"]
+__all__ = ["impossible_row", "outcomes_of_first", "possible_times"]
 
 
 MAX_ATTEMPT = 1_000_000
@@ -35,6 +36,24 @@ def impossible_row(outcomes: pl.DataFrame, n_specs: int | None = None) -> int | 
     ).fill_null(value=False)
     mask = outcomes.select(possible.alias("possible"))["possible"]
     return None if mask.all() else mask.arg_min()
+
+
+def outcomes_of_first(
+    outcomes: pl.DataFrame, n_specs: int | None, now: Callable[[], int | None]
+) -> pl.DataFrame | None:
+    """The outcomes of the specs that a reader knows of; None where there are some that no spec of the run can have.
+
+    Args:
+        outcomes: A frame as for `impossible_row`.
+        n_specs: The number of specs that the reader knows of; None for all.
+        now: Tells how many specs the run has by now: it may have got more since.
+    """
+    if impossible_row(outcomes, n_specs) is None:
+        return outcomes
+    longer = None if n_specs is None else now()
+    if n_specs is None or longer is None or longer <= n_specs or impossible_row(outcomes, longer) is not None:
+        return None
+    return outcomes.filter(pl.col("sort_index") < n_specs)
 
 
 def possible_times(outcomes: pl.DataFrame) -> pl.DataFrame:

@@ -2,38 +2,50 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from scythe_cli.analysis.run import Run
 from scythe_cli.core.progress import Progress, ProgressCallback
 from scythe_cli.engines.base import Engine, Execution, Job
 from scythe_cli.errors import CodeChangedError, ScytheError, StoppedError
+from scythe_cli.executor.code import code_of, differing_code
 from scythe_cli.executor.limits import StopSignal
+from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.outcomes.error_groups import groups_of_run
 from scythe_cli.services.records import AllocateResult
 from scythe_cli.storage.base import Storage
 
-__all__ = ["at_work", "conclude", "how_to_go_on", "left_alone", "resumable", "run_job"]
+if TYPE_CHECKING:
+    from scythe_cli.run.lease import Lease
+
+__all__ = ["at_work", "changed_code", "conclude", "how_to_go_on", "left_alone", "resumable", "run_job"]
 
 
 @contextmanager
-def at_work(storage: Storage, run: RunLayout, engine: Engine, stop: StopSignal) -> Generator[None]:
+def at_work(storage: Storage, run: RunLayout, engine: Engine, stop: StopSignal) -> Generator[Lease | None]:
     """Be the only process that works on a run while inside; a fleet has an order of its own.
+
+    Returns:
+        The lease that is held; None for a fleet.
 
     Raises:
         UsageError: If another process is at work on it.
         StorageError: If another process has taken the run over.
     """
     if not engine.needs_lease:
-        yield
+        yield None
         return
     from scythe_cli.run.lease import hold_lease
 
     with hold_lease(storage, run, stop.kill) as lease:
-        yield
+        yield lease
         lease.check()
 
 
@@ -112,6 +124,15 @@ def how_to_go_on(experiment_id: str) -> str:
         "Finished cases are kept. Undo the change, allocate a new run, or go on with the new code: "
         f"`scythe retry {experiment_id} --accept-new-code` marks what it runs."
     )
+
+
+def changed_code(run: Run, experiment: RegisteredExperiment[Any, Any], root: Path | None) -> list[str]:
+    """The source files that are not what the run was allocated with, as far as that can be known."""
+    manifest = run.manifest
+    made_by = manifest.provenance.python if manifest is not None and manifest.provenance is not None else ""
+    if manifest is None or made_by.split(".")[:2] != platform.python_version().split(".")[:2]:
+        return []  # each version of Python has syntax trees of its own
+    return differing_code(code_of(experiment, root), manifest.code) or []
 
 
 @contextmanager

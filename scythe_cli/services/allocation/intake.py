@@ -10,11 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from scythe_cli.analysis.notebook import notebook_progress
 from scythe_cli.core.progress import Progress
 from scythe_cli.core.records import StateCounts
 from scythe_cli.core.text import redact_uri
 from scythe_cli.errors import UsageError
+from scythe_cli.executor.limits import StopSignal
 from scythe_cli.executor.rows.randomness import module_generators
 from scythe_cli.model.describe import describe_experiment
 from scythe_cli.model.experiment import RegisteredExperiment
@@ -23,8 +26,10 @@ from scythe_cli.run.design_record import DesignRecord
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.manifest import RecursionRecord
 from scythe_cli.sampling.reading import Helpers, ReadOptions, SamplingTable, read_design, read_raw, read_sampling_file
+from scythe_cli.services.allocation.choosing import chosen_rows, with_rows
 from scythe_cli.services.allocation.execution import resumable
 from scythe_cli.services.allocation.functions import function_experiment
+from scythe_cli.services.allocation.growing import grow, run_grown, run_to_grow
 from scythe_cli.services.allocation.options import AllocateOptions
 from scythe_cli.services.allocation.submission import AllocationRequest, Submission, check_inputs, execute, submit
 from scythe_cli.services.completions import remember_columns, remember_run
@@ -32,9 +37,10 @@ from scythe_cli.services.records import SubmitResult, ValidationReport
 from scythe_cli.services.runs.fleet import submit_job
 
 if TYPE_CHECKING:
+    from scythe_cli.analysis.run import Run
     from scythe_cli.config.schema import ExperimentConfig
     from scythe_cli.core.progress import ProgressCallback
-    from scythe_cli.executor.limits import StopSignal
+    from scythe_cli.engines.base import Job
     from scythe_cli.services.configured import ConfiguredProject
     from scythe_cli.services.records import AllocateResult
 
@@ -54,6 +60,7 @@ class Intake:
         table: The file's cases.
         settings: The experiment's table in the configuration; None for a function that is in none.
         entrypoint: `module:function`, for the manifest.
+        is_part: Whether only some of the file's cases are taken.
     """
 
     name: str
@@ -61,6 +68,7 @@ class Intake:
     table: SamplingTable
     settings: ExperimentConfig | None = None
     entrypoint: str | None = None
+    is_part: bool = False
 
     def request(self, project: ConfiguredProject, options: AllocateOptions) -> AllocationRequest:
         """What is to be allocated."""
@@ -92,9 +100,17 @@ class Intake:
             seed=0 if options.seed == "new" else options.seed,
         )
 
+    def part(self, options: AllocateOptions) -> Intake:
+        """The first cases, or random ones, if not all are wanted."""
+        if options.limit is None and options.sample is None:
+            return self
+        rows = chosen_rows(np.arange(self.table.inputs.num_rows), options)
+        return replace(self, table=with_rows(self.table, rows), is_part=len(rows) < self.table.inputs.num_rows)
+
     def design(self) -> tuple[DesignRecord | None, list[str]]:
         """How the file was made, if it says so; and all that there is to tell of the file."""
-        design, notice = read_design(self.table.path) if self.table.is_local else (None, None)
+        has_design = self.table.is_local and not self.is_part
+        design, notice = read_design(self.table.path) if has_design else (None, None)
         ignored = self.table.ignored
         notices = [f"reserved columns are overwritten: {', '.join(ignored)}"] if ignored else []
         return design, [*self.table.notices, *notices, *([notice] if notice else [])]
@@ -177,12 +193,32 @@ def allocate_cases(
     with notebook_progress(progress) as show:
         if show:
             show(Progress("checking", StateCounts(), detail=Path(redact_uri(str(file))).name))
-        cases = _cases_of(project, file, options)
-        return allocate_intake(project, cases, options, progress=show, stop=stop)
+        options = options.with_seed()
+        if options.into is None:
+            return allocate_intake(project, _cases_of(project, file, options), options, progress=show, stop=stop)
+        run, stop = run_to_grow(project, options), stop or StopSignal()
+        cases = _cases_for(project, file, run, options)
+        _, notices = cases.design()
+        with grow(project, cases, run, options, stop) as grown:
+            return run_grown(project, grown, stop, show, notices)
+
+
+def _cases_for(project: ConfiguredProject, file: str | Path, run: Run, options: AllocateOptions) -> Intake:
+    """Read a file with cases for a run, and check them against the experiment of that."""
+    experiment = project.experiment_of(run, options.function)
+    names = {run.layout.experiment, experiment.name}
+    if options.experiment not in {None, *names}:
+        raise UsageError(f"{run.experiment_id} is a run of {run.layout.experiment!r}, not of {options.experiment!r}")
+    settings = next((each for name, each in project.config.experiments.items() if name in names), None)
+    project.engine.for_experiment(run.layout.experiment).check()
+    table = read_sampling_file(
+        file, experiment.input_validator_type, experiment=experiment.name, options=options.read_options
+    )
+    return Intake(run.layout.experiment, experiment, table, settings)
 
 
 def _cases_of(project: ConfiguredProject, file: str | Path, options: AllocateOptions) -> Intake:
-    return read_cases(
+    cases = read_cases(
         project,
         file,
         options.experiment,
@@ -190,6 +226,7 @@ def _cases_of(project: ConfiguredProject, file: str | Path, options: AllocateOpt
         options=options.read_options,
         prepare_engine=True,
     )
+    return cases.part(options)
 
 
 def allocate_intake(
@@ -210,9 +247,20 @@ def submit_cases(project: ConfiguredProject, file: str | Path, options: Allocate
     """Hand every case of a sampling file to a fleet, and return while it works; see `Project.submit`."""
     if not project.engine.outlives_client:
         raise UsageError(f"the {project.engine.label} engine runs cases in this process, so it has to be waited for")
-    cases = _cases_of(project, file, options)
-    submission, notices = _submitted(project, cases, options)
-    job = submission.job
+    options = options.with_seed()
+    if options.into is not None:
+        run = run_to_grow(project, options)
+        cases = _cases_for(project, file, run, options)
+        with grow(project, cases, run, options, StopSignal()) as grown:
+            added = {"n_added": grown.n_added, "n_known": grown.n_known}
+            submitted = _submitted_job(project, grown.job, [*cases.design()[1], *grown.notices])
+            return submitted.model_copy(update=added)
+    submission, notices = _submitted(project, _cases_of(project, file, options), options)
+    return _submitted_job(project, submission.job, [*notices, *submission.left.notices])
+
+
+def _submitted_job(project: ConfiguredProject, job: Job, notices: list[str]) -> SubmitResult:
+    """Hand a job to the fleet; with nothing to run, the tables are made here."""
     workflow_run_id, look = job.workflow_run_id, None
     if job.n_rows:
         with resumable(job.run):
@@ -225,12 +273,12 @@ def submit_cases(project: ConfiguredProject, file: str | Path, options: Allocate
         experiment=job.run.experiment,
         version=str(job.run.version),
         timestamp=job.run.timestamp,
-        uri=submission.uri,
+        uri=job.storage.uri(job.run.experiment_id),
         engine=project.engine_name,
         workflow_run_id=workflow_run_id,
         look=look,
         n_specs=job.n_specs,
-        notices=[*notices, *submission.left.notices],
+        notices=notices,
     )
 
 

@@ -35,6 +35,10 @@ class AllocateOptions(BaseModel):
         wait_timeout_s: How long to wait for a fleet, in seconds.
         priority: What a fleet does first among what waits; `high` for small runs, else `normal`, unless set.
         seed: What the seeds of rows follow from, beside what a row says: 0 to 2⁶³ − 1; `new` draws one.
+        into: A run that gets the cases of the file which it does not have yet, instead of a new run.
+        limit: Only so many cases, the first ones.
+        sample: Only so many cases, drawn at random; `seed` chooses them.
+        accept_new_code: With `into`: add cases although the code has changed since; their outcomes tell it.
         ignore_columns: Columns of the sampling file to leave out, by name or pattern (`*` stands for anything).
         encoding: How the characters of a text file are written; found out unless given.
         units_row: Whether the row below the header of the sampling file holds units.
@@ -54,6 +58,10 @@ class AllocateOptions(BaseModel):
     wait_timeout_s: float | None = None
     priority: Priority | None = None
     seed: int | Literal["new"] = 0
+    into: str | None = None
+    limit: int | None = None
+    sample: int | None = None
+    accept_new_code: bool = False
     ignore_columns: Sequence[str] = ()
     encoding: str | None = None
     units_row: bool = False
@@ -62,9 +70,16 @@ class AllocateOptions(BaseModel):
         """Check the numbers.
 
         Raises:
-            UsageError: If one is less than 1, or the seed has more than 63 bits.
+            UsageError: If one is less than 1, the seed has more than 63 bits, or one option excludes another.
         """
         check_numbers(self.workers, self.max_failures)
+        for name, n in (("limit", self.limit), ("sample", self.sample)):
+            if n is not None and n < 1:
+                raise UsageError(f"{name} is {n}; it must be at least 1")
+        if self.limit is not None and self.sample is not None:
+            raise UsageError("limit and sample exclude each other: the first cases, or random ones")
+        if self.accept_new_code and self.into is None:
+            raise UsageError("accept_new_code goes with into: a new run is of the code that is there")
         if self.seed != "new" and not 0 <= self.seed <= MAX_SEED:
             raise UsageError(f"seed is {self.seed}; it must be from 0 to {MAX_SEED}, or 'new'")
 
@@ -100,6 +115,10 @@ class AllocateOptionsDict(TypedDict, total=False):
     wait_timeout_s: float | None
     priority: Priority | None
     seed: int | Literal["new"]
+    into: str | None
+    limit: int | None
+    sample: int | None
+    accept_new_code: bool
     ignore_columns: Sequence[str]
     encoding: str | None
     units_row: bool

@@ -11,16 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 import polars as pl
 import pyarrow as pa
-from pydantic import BaseModel, Field, create_model
 
-from scythe_cli.arrow.seeds import REPETITION, repetitions
-from scythe_cli.core.folders import owned_prefix
 from scythe_cli.core.progress import Progress, ProgressCallback
 from scythe_cli.core.records import StateCounts
 from scythe_cli.core.semver import Bump, SemVer
@@ -29,17 +25,12 @@ from scythe_cli.engines.base import Engine, Job, Priority
 from scythe_cli.errors import ScytheError, SpecsError
 from scythe_cli.executor.code import code_of, source_of
 from scythe_cli.executor.limits import StopSignal
-from scythe_cli.model.columns import file_columns, index_columns, input_columns, outcome_schema
+from scythe_cli.model.columns import input_columns
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.models import ExperimentInputSpec
-from scythe_cli.model.spec_rows import NOT_INPUT, artifacts_mark, build_specs, with_meta
+from scythe_cli.model.spec_rows import build_specs, with_meta
 from scythe_cli.run.design_record import DesignRecord
-from scythe_cli.run.input_files import (
-    ArtifactPlan,
-    InputArtifact,
-    collect_artifacts,
-    upload_artifacts,
-)
+from scythe_cli.run.input_files import ArtifactPlan, collect_artifacts, upload_artifacts
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.manifest import (
     RecursionRecord,
@@ -47,9 +38,17 @@ from scythe_cli.run.manifest import (
     dump_yaml,
     provenance,
 )
-from scythe_cli.run.specs_file import specs_hash, write_new_specs
+from scythe_cli.run.specs_file import specs_hash
 from scythe_cli.run.versions import claim_run
 from scythe_cli.services.allocation.execution import at_work, run_job
+from scythe_cli.services.allocation.run_files import (
+    artifact_list,
+    hashes_of,
+    io_schema,
+    put_specs,
+    rewritten,
+    texts_of,
+)
 from scythe_cli.services.records import AllocateResult
 from scythe_cli.services.reuse.copy import ReuseRequest
 from scythe_cli.services.reuse.repeat import cases_hash, repeat_notice
@@ -149,7 +148,7 @@ def check_inputs(request: AllocationRequest) -> ArtifactPlan:
     columns: dict[str, pl.Series] = {}
     for column in input_columns(model):
         if column.is_file:
-            columns[column.name] = _texts(column.name, request.inputs.column(column.name))
+            columns[column.name] = texts_of(column.name, request.inputs.column(column.name))
     plan = collect_artifacts(columns, request.base_dir, copy_inputs=request.copy_inputs)
     if plan.problems:
         lines: list[str] = []
@@ -177,7 +176,7 @@ def submit(request: AllocationRequest, progress: ProgressCallback | None = None)
     savings = savings_of(request, plan)
     pending = StateCounts(pending=request.inputs.num_rows)
     workflow_run_id = uuid4().hex
-    manifest = _manifest(request, workflow_run_id, cases_hash(request.inputs, _content_hashes(plan)))
+    manifest = _manifest(request, workflow_run_id, cases_hash(request.inputs, hashes_of(plan)))
     repeated = _repeated(request, manifest)
     if progress:
         progress(Progress("uploading", pending, detail="input files", notice=repeated))
@@ -188,10 +187,10 @@ def submit(request: AllocationRequest, progress: ProgressCallback | None = None)
     run = claim_run(request.storage, request.folder, request.version, first_manifest)
     with _removed_on_failure(request.storage, run):
         uploaded = upload_artifacts(plan, request.storage, run.artifacts)
-        inputs = _rewrite(request.inputs, uploaded.uris)
-        _write_specs(request, run, inputs, workflow_run_id)
-        request.storage.write_bytes(run.io_spec, dump_yaml(_io_schema(request.experiment)))
-        request.storage.write_bytes(run.input_artifacts, dump_yaml(_artifact_list(uploaded.records)))
+        inputs = rewritten(request.inputs, uploaded.uris)
+        put_specs(request.experiment, request.storage, run, inputs, workflow_run_id)
+        request.storage.write_bytes(run.io_spec, dump_yaml(io_schema(request.experiment)))
+        request.storage.write_bytes(run.input_artifacts, dump_yaml(artifact_list(uploaded.records)))
         if request.single:
             specs = with_meta(inputs, run.experiment_id, workflow_run_id)
             spec = build_specs(specs, request.experiment.input_validator_type)[0]
@@ -234,11 +233,6 @@ def _from_outside(plan: ArtifactPlan, folder: Path) -> list[str]:
     return [f"copied into the run from outside {folder}: {first}"]
 
 
-def _content_hashes(plan: ArtifactPlan) -> dict[str, dict[str, str]]:
-    """By file column, from each reference to the SHA-256 of the file."""
-    return {name: {value: file.sha256 for value, file in files.items()} for name, files in plan.files.items()}
-
-
 def _repeated(request: AllocationRequest, manifest: RunManifest) -> str | None:
     """That the run repeats an earlier one, unless outcomes are taken over anyway."""
     if request.reuse is not None:
@@ -259,7 +253,7 @@ def savings_of(request: AllocationRequest, plan: ArtifactPlan) -> Savings:
         NotFoundError: If the version or run to take outcomes from is not there.
         StorageError: If an earlier run cannot be read.
     """
-    hashes = _content_hashes(plan)
+    hashes = hashes_of(plan)
     return find_savings(
         request.storage,
         request.experiment,
@@ -349,48 +343,3 @@ def _removed_on_failure(storage: Storage, run: RunLayout) -> Generator[None]:
         except ScytheError as second:
             error.add_note(f"what was written of {run.experiment_id} could not be removed: {second.message}")
         raise
-
-
-def _rewrite(inputs: pa.Table, uris: dict[str, dict[str, str]]) -> pa.Table:
-    """Replace file references by where they were uploaded."""
-    for name, mapping in uris.items():
-        if not mapping:
-            continue
-        position = inputs.schema.get_field_index(name)
-        references = _texts(name, inputs.column(name))
-        rewritten = references.replace(list(mapping), list(mapping.values()))
-        inputs = inputs.set_column(position, inputs.schema.field(position), rewritten.to_arrow().cast(pa.string()))
-    return inputs
-
-
-def _texts(name: str, column: pa.ChunkedArray[Any]) -> pl.Series:
-    """A column of texts as a series, without a Python object for each."""
-    return cast("pl.Series", pl.from_arrow(column.cast(pa.string()))).cast(pl.String).rename(name)
-
-
-def _write_specs(request: AllocationRequest, run: RunLayout, inputs: pa.Table, workflow_run_id: str) -> None:
-    model = request.experiment.input_validator_type
-    names = [column.name for column in index_columns(model)]
-    repeated = repetitions(inputs, leave_out=NOT_INPUT, artifacts=artifacts_mark(run.experiment_id))
-    if repeated is not None:
-        inputs = inputs.append_column(REPETITION, repeated)
-    with TemporaryDirectory(prefix=owned_prefix("specs")) as folder:
-        path = Path(folder) / "specs.pq"
-        outputs = outcome_schema(request.experiment.output_validator_type)
-        files = [column.name for column in file_columns(model)]
-        write_new_specs(path, inputs, run.experiment_id, workflow_run_id, names, outputs, files)
-        request.storage.take_file(path, run.specs)
-
-
-def _io_schema(experiment: RegisteredExperiment[Any, Any]) -> dict[str, Any]:
-    model: type[BaseModel] = create_model(
-        "ExperimentIO",
-        __doc__="The input and output of the experiment.",
-        input=(experiment.input_validator_type, Field(description="The input of one spec.")),
-        output=(experiment.output_validator_type, Field(description="The output of one spec.")),
-    )
-    return model.model_json_schema()
-
-
-def _artifact_list(records: Sequence[InputArtifact]) -> dict[str, Any]:
-    return {"files": [record.model_dump(mode="json") for record in records]}

@@ -8,7 +8,6 @@ the parts belongs to somebody: it is named, and left as it is.
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -26,10 +25,11 @@ from scythe_cli.core.records import StateCounts
 from scythe_cli.core.states import State
 from scythe_cli.engines.base import Engine, Execution, Job
 from scythe_cli.errors import InvalidInputError, StorageError, UsageError
-from scythe_cli.executor.code import code_of, differing_code, raise_if_changed, told_changes
+from scythe_cli.executor.code import code_of, raise_if_changed, told_changes
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.model.columns import input_columns, outcome_schema
 from scythe_cli.model.experiment import RegisteredExperiment
+from scythe_cli.run.extension import finish_extension
 from scythe_cli.run.final.gather import GatherResult
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.lease import abandoned_claims
@@ -40,11 +40,11 @@ from scythe_cli.run.outcomes.effective import counts_of, effective_outcomes
 from scythe_cli.run.outcomes.part_files import is_part_name
 from scythe_cli.run.outcomes.summary import remove_summary
 from scythe_cli.run.specs_file import SpecFile
-from scythe_cli.services.allocation.execution import at_work, conclude, how_to_go_on, left_alone, run_job
+from scythe_cli.services.allocation.execution import at_work, changed_code, conclude, how_to_go_on, left_alone, run_job
 from scythe_cli.services.records import AllocateResult
 from scythe_cli.storage.base import Storage
 
-__all__ = ["RETRIED", "changed_code", "remove_leftovers", "retry_job", "retry_run"]
+__all__ = ["RETRIED", "remove_leftovers", "retry_job", "retry_run"]
 
 
 pc: Any = pyarrow.compute  # its stubs do not know the types that its functions take
@@ -98,6 +98,7 @@ def retry_run(
     _resumable_manifest(run, only)
     _check_fleet_options(engine, force=force, wait_timeout_s=wait_timeout_s)
     with at_work(run.storage, run.layout, engine, stop := stop or StopSignal()):
+        run = Run(run.storage, run.layout)  # it may have grown until nobody else was at work on it
         if engine.needs_lease and run.manifest is not None and run.manifest.needs_lease:
             remove_leftovers(run.storage, run.layout)
         spread_outcomes(run.storage, run.layout)
@@ -149,15 +150,6 @@ def _nothing_to_do(run: Run, counts: StateCounts, only: Collection[State]) -> st
         return f"nothing to run: all cases of {run.experiment_id} have succeeded"
     states = ", ".join(state.value for state in State if state in only)
     return f"nothing to run: no case of {run.experiment_id} is {states.replace(', ', ' or ')}"
-
-
-def changed_code(run: Run, experiment: RegisteredExperiment[Any, Any], root: Path | None) -> list[str]:
-    """The source files that are not what the run was allocated with, as far as that can be known."""
-    manifest = run.manifest
-    made_by = manifest.provenance.python if manifest is not None and manifest.provenance is not None else ""
-    if manifest is None or made_by.split(".")[:2] != platform.python_version().split(".")[:2]:
-        return []  # each version of Python has syntax trees of its own
-    return differing_code(code_of(experiment, root), manifest.code) or []
 
 
 def _result_as_it_is(run: Run, job: Job, engine: Engine, notices: list[str]) -> AllocateResult:
@@ -236,11 +228,7 @@ def _job(
     with SpecFile.open(run.storage, run.layout) as specs:
         _check_models(specs, experiment, run)
         n_specs = specs.n_specs
-    if n_specs != manifest.n_specs:
-        raise StorageError(
-            f"{run.experiment_id} has {n_specs:,} cases, but its manifest says {manifest.n_specs:,}",
-            hint="One of them was changed; allocate the sampling file again.",
-        )
+        finish_extension(run.storage, run.layout, specs, manifest)
     effective = effective_outcomes(outcomes)
     counts = counts_of(effective, n_specs)
     return Job(

@@ -30,7 +30,8 @@ from scythe_cli.run.ledger import Ledger, read_part
 from scythe_cli.run.manifest import Verification, write_verification
 from scythe_cli.run.outcomes.duplicates import read_duplicates
 from scythe_cli.run.outcomes.effective import effective_outcomes
-from scythe_cli.services.runs.retry import changed_code, retry_job
+from scythe_cli.services.allocation.execution import changed_code
+from scythe_cli.services.runs.retry import retry_job
 from scythe_cli.storage.base import MissingKeyError, Storage
 from scythe_cli.storage.opening import open_storage
 

@@ -16,6 +16,7 @@ from scythe_cli.core.states import State
 from scythe_cli.engines.base import Engine
 from scythe_cli.engines.entry_points import needs_lease
 from scythe_cli.errors import StorageError, WaitTimeoutError
+from scythe_cli.run.extension import n_specs_now
 from scythe_cli.run.ledger import Ledger, read_part
 from scythe_cli.run.outcomes.effective import effective_outcomes, failing_outcomes
 from scythe_cli.run.outcomes.error_groups import ERROR_COLUMNS
@@ -108,6 +109,11 @@ class LedgerReader:
             self.failures = [error for error in self.failures if error.sort_index in bad]
         return self._effective
 
+    def forget(self) -> None:
+        """Read all parts again the next time: of those of a run that has grown, only the known specs were read."""
+        self._frames.clear()
+        self._sizes.clear()
+
     def _read(self, names: list[str], n_specs: int | None) -> None:
         with Ledger.open(self.storage, self.run, names=names) as ledger:
             outcomes = ledger.outcomes(n_specs)
@@ -190,6 +196,10 @@ class RunWatch:
 
     def _look(self, reader: LedgerReader) -> RunStatus:
         manifest = self.run.manifest
+        known = None if manifest is None else manifest.n_specs
+        if known is not None and (n_specs_now(self.run.storage, self.run.layout) or known) != known:
+            manifest = None  # the run has got more cases
+            reader.forget()
         if manifest is None or manifest.state == "allocating":
             self.run = Run(self.run.storage, self.run.layout)  # which has not read its manifest yet
             manifest = self.run.manifest

@@ -7,7 +7,7 @@ A task of one spec has the spec as its input, as the dashboard shows it; the nod
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -79,8 +79,8 @@ class Child:
 class Spawner(Protocol):
     """Runs children, durably."""
 
-    async def __call__(self, children: Sequence[Child]) -> list[Mapping[str, Any] | ChildError]:
-        """Run children whose inputs fit into one message, and wait for what they give back."""
+    async def __call__(self, children: Sequence[Child]) -> Sequence[Awaitable[Mapping[str, Any] | ChildError]]:
+        """Ask for children whose inputs fit into one message; what is returned gives what each of them gives back."""
         ...
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,7 +21,7 @@ from scythe_cli.arrow.seeds import CONTENT, HIDDEN, REPETITION
 from scythe_cli.core.states import State
 from scythe_cli.engines.hatchet.nodes.matching import Matching
 from scythe_cli.engines.hatchet.nodes.process_pool import ProcessPool
-from scythe_cli.engines.hatchet.nodes.results import failure_rows
+from scythe_cli.engines.hatchet.nodes.results import failure_rows, rest_of
 from scythe_cli.engines.hatchet.nodes.specstore import SpecStore
 from scythe_cli.engines.hatchet.payloads import (
     META_LEAF,
@@ -136,7 +137,8 @@ class LeafRunner:
         if packed is None:
             part = assignment.part
             await asyncio.to_thread(_write_parts, run, part, tables)
-        return _output(rows.n, tables, packed, part)
+        rest = None if assignment.budget_s is None else rest_of(rows, tables)
+        return _output(rows.n, tables, packed, part).model_copy(update={"rest": rest})
 
     async def _outcomes(
         self, assignment: LeafAssignment, spec: Mapping[str, Any] | None, ctx: Context
@@ -166,7 +168,7 @@ class LeafRunner:
             retry_on=run.retry_on,
         )
         try:
-            return await self._execute(target, context, limits, table)
+            return await self._execute(target, context, limits, table, assignment.budget_s)
         except CodeChangedError as error:
             self._hand_back(error.message)
         except EntrypointError as error:
@@ -179,12 +181,18 @@ class LeafRunner:
         raise OutdatedWorkerError(f"handed back by worker {self.worker}, whose code has changed: {reason}")
 
     async def _execute(
-        self, target: ExperimentTarget, context: RunContext, limits: Limits, table: pa.Table
+        self,
+        target: ExperimentTarget,
+        context: RunContext,
+        limits: Limits,
+        table: pa.Table,
+        budget_s: float | None = None,
     ) -> list[pa.Table]:
         stop = StopSignal()
         batches = table.combine_chunks().to_batches()
         loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self.threads, self.pool.run, target, context, limits, batches, stop)
+        run = partial(self.pool.run, target, context, limits, batches, stop, budget_s)
+        future = loop.run_in_executor(self.threads, run)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:

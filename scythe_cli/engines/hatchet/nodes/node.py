@@ -9,29 +9,29 @@ place in the tree and the number of the wave.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from scythe_cli.core.recursion import RecursionMap
 from scythe_cli.core.states import State
 from scythe_cli.engines.hatchet.cancellation import CancelWatch
 from scythe_cli.engines.hatchet.nodes.children import Child, Spawner, node_child
-from scythe_cli.engines.hatchet.nodes.plan import Shape, WaveTiming, measure, probe_size, shape_of, waves
+from scythe_cli.engines.hatchet.nodes.plan import Fleet, Shape, waves
 from scythe_cli.engines.hatchet.nodes.results import ChildError, Collected, Lost, notices_of, total
 from scythe_cli.engines.hatchet.nodes.specstore import SpecStore
+from scythe_cli.engines.hatchet.nodes.supply import Supply
 from scythe_cli.engines.hatchet.nodes.wave import Wave, WaveRunner, ask
-from scythe_cli.engines.hatchet.payloads import NodeInput, NodeOutput, RunPointer
+from scythe_cli.engines.hatchet.payloads import NodeInput, NodeOutput, RowSet, RunPointer
 from scythe_cli.engines.hatchet.todo import Attempts, pack_todo, unpack_todo
 from scythe_cli.run.final.gather import gather
 from scythe_cli.storage.base import Storage
 
-__all__ = ["MAX_OPEN_TASKS", "Node", "place_of", "reached_limit"]
+__all__ = ["Node", "place_of", "reached_limit"]
 
-
-MAX_OPEN_TASKS = 10_000
-"""Of one node, at a time."""
 
 _MAX_NOTICES = 20
+_LOOK_S = 0.1
 
 
 @dataclass
@@ -43,16 +43,19 @@ class Node:
         spawn: Runs its children.
         specs: The specs of runs on this machine.
         is_replay: Whether it may have written parts before.
+        count_slots: Tells how many slots there are for the run; None where it is not known.
     """
 
     node_input: NodeInput
     spawn: Spawner
     specs: SpecStore
     is_replay: bool
+    count_slots: Callable[[RunPointer], int | None] = lambda run: None
     _storage: Storage = field(init=False)
     _attempts: Attempts | None = field(init=False)
     _cancel: CancelWatch = field(init=False)
     _written: frozenset[str] = frozenset()
+    _n_open: int = 0
     _lost: list[ChildError] = field(default_factory=list[ChildError])
     _counts: list[dict[str, int]] = field(default_factory=list[dict[str, int]])
 
@@ -144,40 +147,38 @@ class Node:
         recursion = self.node_input.recursion
         runner = WaveRunner(self.run, place_of(recursion), self._storage, self.specs, self.spawn, self._written)
         per_task = 1 if self.run.is_workflow else self.node_input.specs_per_task
-        shape = Shape(per_task or 1)
-        probed: list[WaveTiming] = []
         if per_task is None:
-            n_probes = probe_size(recursion.factor**recursion.depth)
-            for tasks in waves(todo[:n_probes], Shape(1, max(4, n_probes // 2))):
-                wave = await runner.prepare(len(probed), tasks, attempts)
-                probed.append((await self._run_wave(runner, wave)).timing)
-            todo = todo[n_probes:]
-            if todo and probed:
-                shape = shape_of(measure(probed), len(todo))
-        await self._run_waves(runner, waves(todo, shape, len(probed)), attempts, len(probed))
+            count_slots = partial(self.count_slots, self.run)
+            supply = Supply(todo, attempts, runner, count_slots, self._n_nodes, self._may_ask, self._take)
+            await supply.run(is_replay=self.is_replay)
+        else:
+            await self._run_waves(runner, todo, Shape(per_task), attempts)
         return NodeOutput(
             counts=total(self._counts), notices=notices_of(self._lost, "task"), stopped=self._is_cancelled()
         )
 
     async def _run_waves(
-        self, runner: WaveRunner, todo: Iterator[list[Sequence[int]]], attempts: Mapping[int, int], first: int
+        self, runner: WaveRunner, todo: Sequence[int], shape: Shape, attempts: Mapping[int, int]
     ) -> None:
         """Run waves side by side: a slow task holds up its own wave's part of the ledger, and nothing else."""
         open_waves: set[asyncio.Task[Collected]] = set()
-        n_open = 0
-
+        slots = await asyncio.to_thread(self.count_slots, self.run)
+        fleet = Fleet(slots or 0, self._n_nodes)
         try:
-            for number, tasks in enumerate(todo, first):
-                while n_open and n_open + len(tasks) > MAX_OPEN_TASKS:
-                    finished, open_waves = await asyncio.wait(open_waves, return_when=asyncio.FIRST_COMPLETED)
-                    n_open -= sum(task.result().n_tasks for task in finished)
-                await self._cancel.look()
-                if self._is_cancelled() or reached_limit(total(self._counts), self.node_input.max_failures):
+            for number, tasks in enumerate(waves(todo, shape)):
+                while self._n_open >= fleet.max_open:
+                    finished, open_waves = await asyncio.wait(
+                        open_waves, timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    for task in finished:
+                        task.result()
+                if not await self._may_ask():
                     break
-                wave = await runner.prepare(number, tasks, attempts)
+                row_sets = [RowSet.of(list(rows), [attempts.get(row, 1) for row in rows]) for rows in tasks]
+                wave = await runner.prepare(number, row_sets)
                 # what is started first asks the engine first
                 open_waves.add(asyncio.create_task(self._run_wave(runner, wave)))
-                n_open += len(tasks)
+                self._n_open += len(wave.children)
                 await asyncio.sleep(0)
             while open_waves:
                 finished, open_waves = await asyncio.wait(open_waves, return_when=asyncio.FIRST_COMPLETED)
@@ -187,10 +188,25 @@ class Node:
             for task in open_waves:
                 task.cancel()
 
-    async def _run_wave(self, runner: WaveRunner, wave: Wave) -> Collected:
-        collected = await runner.ask(wave)
+    def _one_is_done(self) -> None:
+        self._n_open -= 1
+
+    @property
+    def _n_nodes(self) -> int:
+        """How many nodes share the slots."""
+        return self.node_input.recursion.factor**self.node_input.recursion.depth
+
+    async def _may_ask(self) -> bool:
+        await self._cancel.look()
+        return not self._is_cancelled() and not reached_limit(total(self._counts), self.node_input.max_failures)
+
+    def _take(self, collected: Collected) -> None:
         self._lost += collected.lost
         self._counts.append(collected.counts)
+
+    async def _run_wave(self, runner: WaveRunner, wave: Wave) -> Collected:
+        collected = await runner.ask(wave, self._one_is_done)
+        self._take(collected)
         await runner.write(wave, collected)
         return collected
 

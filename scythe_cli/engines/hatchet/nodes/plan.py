@@ -1,138 +1,84 @@
-"""How the rows of a node are cut into tasks, and tasks into waves. Pure arithmetic, no I/O.
+"""How the rows of a node are cut into tasks, and when it asks for more. Pure arithmetic, no I/O.
 
-A node is replayed from its start when it moves to another worker, and must then ask for the same tasks in the same
-order. So a wave may depend on the node's rows and on what the first waves, the probes, have measured (a replay gets
-the same outputs), and on nothing else: neither the time nor which task happens to finish first.
+With a fixed number of rows in a task (`waves`), the cut follows from the rows alone. Otherwise `Pacing` decides it
+while the run goes on, from what its rows have taken so far: the slowest rows first, large tasks first and small ones at
+the end, and never many more than the fleet's slots can take soon.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-__all__ = ["Measured", "Shape", "WaveTiming", "count_tasks", "measure", "probe_size", "shape_of", "waves"]
+import numpy as np
+
+__all__ = ["Cut", "Fleet", "Pacing", "Shape", "Task", "auto_cut", "count_tasks", "waves"]
 
 
-_PROBES = 64
-_PROBES_PER_NODE = 8
-_TASK_S = 1.5
-_MAX_ROWS = 20_000
-_WAVE_S = 10.0
+_MAX_ROWS = 50_000
 _WAVE_TASKS = (10, 20, 40, 80, 100)
-_MAX_WAVE_TASKS = 500
-_MAX_WAVE_BYTES = 32_000_000
 _MAX_WAVE_ROWS = 100_000
 
+_STRETCHES = 32
+_FIRST_S = 1.0
+_FIRST_ROWS = 100
+_FIRST_TASKS = 24
+_ENGINE_PER_S = 40.0
+_TASK_S = 3.0
+_LAST_S = 0.5
+_PER_SLOT = 3
+_AHEAD_S = 2.0
+_MAX_AHEAD_S = 60.0
+_REMEMBERED = 64.0
+_TASK_BYTES = 400_000
+_MIN_OPEN = 50
+_MAX_OPEN = 300
+_ROUND_BYTES = 32_000_000
 
-@dataclass(frozen=True, slots=True)
-class WaveTiming:
-    """How long a wave took.
-
-    Attributes:
-        n_rows: Its rows.
-        busy_s: The time that they took, all together.
-        packed_bytes: The size of their outcomes, as they were sent.
-        span_s: From the first start of a row to the last end.
-    """
-
-    n_rows: int
-    busy_s: float
-    packed_bytes: int
-    span_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What probes have shown.
-
-    Attributes:
-        row_s: The time that a row takes.
-        row_bytes: The size of the outcome of a row, as it is sent.
-        rows_per_s: Rows finished a second.
-    """
-
-    row_s: float
-    row_bytes: float
-    rows_per_s: float
+Positions = np.ndarray[Any, np.dtype[np.int64]]
+Seconds = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The size of tasks and waves.
+    """The size of tasks and waves, where the rows in a task are fixed.
 
     Attributes:
         rows_per_task: Rows in one task.
-        tasks_per_wave: Tasks in one wave; None: a few in the first waves and more in later ones.
     """
 
     rows_per_task: int = 1
-    tasks_per_wave: int | None = None
 
 
-def probe_size(n_base_nodes: int) -> int:
-    """How many rows a node runs one by one to see how long they take."""
-    return max(_PROBES_PER_NODE, _PROBES // max(1, n_base_nodes))
-
-
-def measure(probes: Sequence[WaveTiming]) -> Measured:
-    """What waves of probes have shown; there is one at least."""
-    n = sum(wave.n_rows for wave in probes)
-    # the first wave includes the start of processes; the last tells more
-    last = probes[-1]
-    return Measured(
-        row_s=sum(wave.busy_s for wave in probes) / max(1, n),
-        row_bytes=sum(wave.packed_bytes for wave in probes) / max(1, n),
-        rows_per_s=last.n_rows / last.span_s if last.span_s > 0 else 1e6,
-    )
-
-
-def shape_of(measured: Measured, n_rows: int) -> Shape:
-    """The shape for the rest of a node, when the size of a task is left to measurement.
-
-    Args:
-        measured: What the probes have shown.
-        n_rows: The remaining rows.
-    """
-    rows = _MAX_ROWS if measured.row_s <= 0 else int(_TASK_S / measured.row_s)
-    if measured.row_bytes > 0:
-        rows = min(rows, int(400_000 / measured.row_bytes))
-    rows = max(1, min(rows, _MAX_ROWS, n_rows))
-    tasks = int(measured.rows_per_s * _WAVE_S / rows)
-    if measured.row_bytes > 0:
-        tasks = min(tasks, int(_MAX_WAVE_BYTES / (measured.row_bytes * rows)))
-    return Shape(rows, max(8, min(tasks, _MAX_WAVE_TASKS, _MAX_WAVE_ROWS // rows)))
-
-
-def count_tasks(n_rows: int, shape: Shape, first: int = 0) -> tuple[int, int]:
+def count_tasks(n_rows: int, shape: Shape) -> tuple[int, int]:
     """How many tasks and waves `waves` would make of so many rows.
 
     Args:
         n_rows: The number of rows.
         shape: The size of tasks and waves.
-        first: The number of waves that there have been before.
     """
     tasks = -(-n_rows // shape.rows_per_task)
-    number, done = first, 0
+    number, done = 0, 0
     while done < tasks:
         done += _tasks_in_wave(shape, number)
         number += 1
-    return tasks, number - first
+    return tasks, number
 
 
 def _tasks_in_wave(shape: Shape, number: int) -> int:
-    n_tasks = shape.tasks_per_wave or _WAVE_TASKS[min(number, len(_WAVE_TASKS) - 1)]
+    n_tasks = _WAVE_TASKS[min(number, len(_WAVE_TASKS) - 1)]
     return max(1, min(n_tasks, _MAX_WAVE_ROWS // shape.rows_per_task))
 
 
-def waves(rows: Sequence[int], shape: Shape, first: int = 0) -> Iterator[list[Sequence[int]]]:
+def waves(rows: Sequence[int], shape: Shape) -> Iterator[list[Sequence[int]]]:
     """Cut rows into waves of tasks.
 
     Args:
         rows: The rows, in order.
         shape: The size of tasks and waves.
-        first: The number of waves that there have been before.
     """
-    at, number = 0, first
+    at, number = 0, 0
     while at < len(rows):
         n_tasks = _tasks_in_wave(shape, number)
         wave: list[Sequence[int]] = []
@@ -141,3 +87,250 @@ def waves(rows: Sequence[int], shape: Shape, first: int = 0) -> Iterator[list[Se
             at += shape.rows_per_task
         yield wave
         number += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """What a node has to keep busy.
+
+    Attributes:
+        slots: Of all workers that take the run's tasks.
+        nodes: How many nodes share them.
+    """
+
+    slots: float
+    nodes: int = 1
+
+    @property
+    def share(self) -> float:
+        """The slots of one node."""
+        return max(1.0, self.slots / self.nodes)
+
+    @property
+    def longest_s(self) -> float:
+        """How long a task takes at most: the engine gives out so many a second, and no slot is to wait for it."""
+        return max(_TASK_S, self.slots / _ENGINE_PER_S)
+
+    @property
+    def max_open(self) -> int:
+        """How many tasks of fixed size wait and run, about, so that other runs get their turn."""
+        return int(max(_MIN_OPEN, _MAX_OPEN / self.nodes, 2 * self.share))
+
+    def task_s(self, work_s: float) -> float:
+        """How long the next tasks of a node are to take: a part of the remaining work, so that all end at once.
+
+        Args:
+            work_s: How long all that has not been asked for would take in one slot.
+        """
+        shortest_s = max(_LAST_S, self.slots / _ENGINE_PER_S / 1.5)
+        return min(self.longest_s, max(shortest_s, work_s / (_PER_SLOT * self.share)))
+
+    def n_ahead(self, task_s: float, elapsed_s: float) -> int:
+        """How many tasks are to wait, beside those that run.
+
+        Args:
+            task_s: How long one takes.
+            elapsed_s: How long the node has been at work: what is asked for at once becomes a part of the ledger, and a
+                run of days has no part a second.
+        """
+        per_s = min(self.share / task_s, 1.5 * _ENGINE_PER_S)
+        wanted_s = min(_MAX_AHEAD_S, max(_AHEAD_S, elapsed_s / 50))
+        return int(max(2.0, self.share / 2, per_s * wanted_s))
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Rows for one task.
+
+    Attributes:
+        positions: Of its rows among those of the node, ascending.
+        budget_s: After how long it begins no more of them; None for a task of one row.
+    """
+
+    positions: Positions
+    budget_s: float | None
+
+
+@dataclass
+class Pacing:
+    """The rows of a node that have not been asked for, and what is known of the time that they take.
+
+    Rows that are near one another in a sampling file often take alike, so that what is known is kept for a few dozen
+    stretches of it. Whatever it says may be wrong: a task that takes far longer than it was made for hands back the
+    rows that it has not begun.
+
+    Attributes:
+        n: The number of rows.
+    """
+
+    n: int
+    _waiting: np.ndarray[Any, np.dtype[np.bool_]] = field(init=False, repr=False)
+    _owed: np.ndarray[Any, np.dtype[np.int16]] = field(init=False, repr=False)
+    _edges: Positions = field(init=False, repr=False)
+    _n_waiting: Positions = field(init=False, repr=False)
+    _row_s: Seconds = field(init=False, repr=False)
+    _weights: Seconds = field(init=False, repr=False)
+    _row_bytes: float = 0.0
+    _beside: float = 1.0
+
+    def __post_init__(self) -> None:
+        n_stretchs = max(1, min(_STRETCHES, self.n))
+        self._waiting = np.ones(self.n, np.bool_)
+        self._owed = np.zeros(self.n, np.int16)
+        self._edges = np.linspace(0, self.n, n_stretchs + 1).astype(np.int64)
+        self._n_waiting = np.diff(self._edges)
+        self._row_s = np.zeros(n_stretchs)
+        self._weights = np.zeros(n_stretchs)
+
+    @property
+    def n_waiting(self) -> int:
+        """How many rows have not been asked for."""
+        return int(self._n_waiting.sum())
+
+    def take_known(self, positions: Positions) -> None:
+        """Take out what an earlier invocation of the node has asked for; some of it may be handed back only later."""
+        waits = self._waiting[positions]
+        self._waiting[positions[waits]] = False
+        self._owed[positions[~waits]] += 1
+        self._n_waiting -= self._by_stretch(positions[waits])
+
+    def give_back(self, positions: Positions) -> None:
+        """Take rows back that a task has not begun."""
+        owed = self._owed[positions] > 0
+        self._owed[positions[owed]] -= 1
+        self._waiting[positions[~owed]] = True
+        self._n_waiting += self._by_stretch(positions[~owed])
+
+    def note(self, positions: Positions, seconds: Seconds, *, span_s: float, size_bytes: int) -> None:
+        """Take note of what a task has taken.
+
+        Args:
+            positions: Its rows, those that it ran.
+            seconds: What each has taken.
+            span_s: From the first start of a row to the last end.
+            size_bytes: The size of their outcomes, as they were sent.
+        """
+        if not len(positions):
+            return
+        n = self._by_stretch(positions)
+        sums = self._by_stretch(positions, seconds)
+        seen = n > 0
+        # what is longer ago counts for less: a fleet may get slower, and rows differ within a stretch
+        kept = np.minimum(self._weights[seen], _REMEMBERED)
+        self._row_s[seen] = (self._row_s[seen] * kept + sums[seen]) / (kept + n[seen])
+        self._weights[seen] = kept + n[seen]
+        busy_s = float(seconds.sum())
+        if busy_s > 0 and len(positions) > 1:
+            self._beside += (min(50.0, max(1.0, span_s / busy_s)) - self._beside) * 0.2
+        self._row_bytes = max(self._row_bytes, size_bytes / len(positions))
+
+    def next_round(self, fleet: Fleet, n_open: int, elapsed_s: float) -> list[Task]:
+        """What to ask for now; nothing while enough waits.
+
+        Args:
+            fleet: Whom to keep busy.
+            n_open: How many tasks have been asked for and are not done.
+            elapsed_s: How long the node has been at work.
+        """
+        if not self.n_waiting:
+            return []
+        if not self._weights.any():
+            wanted = int(max(_FIRST_TASKS, fleet.share * 1.5))
+            return [] if n_open >= wanted / 1.5 else self._first(fleet, wanted - n_open)
+        expected_s = self._expected_s()
+        work_s = float(self._n_waiting @ expected_s)
+        task_s = fleet.task_s(work_s)
+        slowest_first = [int(each) for each in np.argsort(-expected_s, kind="stable")]
+        # a task has one row at least
+        slowest_s = float(expected_s[self._n_waiting > 0].max())
+        ahead = fleet.n_ahead(max(task_s, slowest_s), elapsed_s)
+        if n_open > fleet.share + ahead / 2:
+            return []
+        tasks: list[Task] = []
+        size = 0.0
+        while self.n_waiting and n_open + len(tasks) < fleet.share + ahead and size < _ROUND_BYTES:
+            stretch = next(each for each in slowest_first if self._n_waiting[each])
+            tasks.append(self._take(stretch, self._n_rows(expected_s[stretch], task_s), 2 * task_s))
+            n = len(tasks[-1].positions)
+            size += self._row_bytes * n
+            work_s -= n * float(expected_s[stretch])
+            task_s = fleet.task_s(work_s)
+        return tasks
+
+    def _first(self, fleet: Fleet, n_tasks: int) -> list[Task]:
+        """Rows from all over: as many tasks as there are slots, which say how long a row takes."""
+        n_rows = max(1, min(_FIRST_ROWS, int(self.n / (8 * fleet.share))))
+        tasks: list[Task] = []
+        stretch, step = 0, max(1, len(self._n_waiting) * 5 // 8) | 1
+        while len(tasks) < n_tasks and self.n_waiting:
+            if self._n_waiting[stretch]:
+                tasks.append(self._take(stretch, n_rows, _FIRST_S))
+            stretch = (stretch + step) % len(self._n_waiting)
+            if not self._n_waiting[stretch]:
+                stretch = int(self._n_waiting.argmax())
+        return tasks
+
+    def _take(self, stretch: int, n_rows: int, budget_s: float) -> Task:
+        begin, end = int(self._edges[stretch]), int(self._edges[stretch + 1])
+        positions = np.flatnonzero(self._waiting[begin:end])[:n_rows] + begin
+        self._waiting[positions] = False
+        self._n_waiting[stretch] -= len(positions)
+        return Task(positions, budget_s if len(positions) > 1 else None)
+
+    def _n_rows(self, row_s: float, task_s: float) -> int:
+        n = _MAX_ROWS if row_s <= 0 else int(task_s / row_s)
+        if self._row_bytes > 0:
+            n = min(n, int(_TASK_BYTES / self._row_bytes))
+        return max(1, min(n, _MAX_ROWS))
+
+    def _expected_s(self) -> Seconds:
+        """What a row takes, by stretch; of one without a known row, that of the nearest."""
+        known = np.flatnonzero(self._weights)
+        if not len(known):
+            return np.zeros(len(self._row_s))
+        distances = np.abs(np.arange(len(self._row_s))[:, None] - known[None, :])
+        return self._row_s[known[distances.argmin(axis=1)]] * self._beside
+
+    def _by_stretch(self, positions: Positions, weights: Seconds | None = None) -> np.ndarray[Any, Any]:
+        stretches = np.searchsorted(self._edges, positions, side="right") - 1
+        return np.bincount(stretches, weights, minlength=len(self._row_s))
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How `Pacing` cuts rows that all take alike.
+
+    Attributes:
+        tasks: How many tasks.
+        rounds: How many times a node asks for some.
+        rows_per_task: Of the largest.
+    """
+
+    tasks: int
+    rounds: int
+    rows_per_task: int
+
+
+def auto_cut(n: int, row_s: float, fleet: Fleet, row_bytes: float = 0.0) -> Cut:
+    """How a node would cut its rows, if all took alike.
+
+    Args:
+        n: The number of rows.
+        row_s: How long each takes.
+        fleet: Whom to keep busy.
+        row_bytes: The size of the outcome of a row.
+    """
+    tasks = rounds = largest = 0
+    elapsed_s = 0.0
+    while n > 0:
+        task_s = fleet.task_s(n * row_s)
+        rows = _MAX_ROWS if row_s <= 0 else max(1, int(task_s / row_s))
+        if row_bytes > 0:
+            rows = min(rows, max(1, int(_TASK_BYTES / row_bytes)))
+        rows = min(rows, _MAX_ROWS, n)
+        taken_s = max(rows * row_s, 1e-3)
+        at_once = min(max(1, fleet.n_ahead(taken_s, elapsed_s) // 2), -(-n // rows))
+        tasks, rounds, largest = tasks + at_once, rounds + 1, max(largest, rows)
+        elapsed_s += at_once * taken_s / fleet.share
+        n -= at_once * rows
+    return Cut(tasks, rounds, largest)

@@ -80,6 +80,7 @@ class ProcessPool:
         limits: Limits,
         rows: Sequence[pa.RecordBatch],
         stop: StopSignal,
+        budget_s: float | None = None,
     ) -> list[pa.Table]:
         """Run rows, and wait for their outcomes.
 
@@ -89,6 +90,7 @@ class ProcessPool:
             limits: What one spec may use.
             rows: See `Executor.run`.
             stop: Ends the run early.
+            budget_s: After how long no more rows are begun, counted from the first one; at least one is run.
 
         Returns:
             The outcomes; several tables where their columns contradict each other.
@@ -103,7 +105,7 @@ class ProcessPool:
         try:
             with self._changed:
                 self._stops.append(stop)
-            outcomes = [table for table in executor.run(rows, stop=stop) if table.num_rows]
+            outcomes = _within(budget_s, executor, rows, stop)
         except BaseException:
             self._drop(key, executor)
             raise
@@ -212,3 +214,20 @@ class ProcessPool:
         for each in idle:
             each.executor.close()
         self._close_unused()
+
+
+def _within(
+    budget_s: float | None, executor: Executor, rows: Sequence[pa.RecordBatch], stop: StopSignal
+) -> list[pa.Table]:
+    outcomes: list[pa.Table] = []
+    begun_s: float | None = None
+    for table in executor.run(rows, stop=stop):
+        if table.num_rows:
+            outcomes.append(table)
+        if budget_s is None:
+            continue
+        if begun_s is None and (outcomes or executor.running()):
+            begun_s = time.monotonic()
+        if begun_s is not None and time.monotonic() - begun_s >= budget_s:
+            stop.drain()
+    return outcomes

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from time import time
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic_core import to_jsonable_python
 
 from scythe_cli.core.states import State
-from scythe_cli.engines.hatchet.nodes.plan import WaveTiming
 from scythe_cli.engines.hatchet.payloads import LeafOutput, RowSet, RunPointer, unpack_outcomes
 from scythe_cli.executor.rows.failure import Failure
 from scythe_cli.executor.rows.outcomes import outcome_of_failure
@@ -31,7 +32,9 @@ __all__ = [
     "failure_rows",
     "never_started",
     "notices_of",
+    "rest_of",
     "result_of_task",
+    "span_s",
     "total",
     "workflow_outcome",
 ]
@@ -71,6 +74,7 @@ class TaskResult:
         lost: Why it gave back nothing.
         busy_s: The time that its specs took.
         packed_bytes: The size of what it sent.
+        rest: Specs that it has not begun.
     """
 
     counts: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -79,6 +83,7 @@ class TaskResult:
     lost: ChildError | None = None
     busy_s: float = 0.0
     packed_bytes: int = 0
+    rest: RowSet | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +92,12 @@ class Collected:
 
     Attributes:
         n_tasks: The number of tasks.
-        timing: How long they took.
         counts: The specs with an outcome, by state.
         lost: Tasks that gave back nothing.
         tables: The outcomes.
     """
 
     n_tasks: int
-    timing: WaveTiming
     counts: dict[str, int]
     lost: list[ChildError]
     tables: list[pa.Table]
@@ -127,39 +130,56 @@ def result_of_task(
         return TaskResult({State.FAILED.value: rows.n}, made=[failure_rows(run, rows, failure)], lost=result)
     output = LeafOutput.model_validate(result)
     packed = output.outcomes or []
-    return TaskResult(output.states, unpack_outcomes(packed), busy_s=output.busy_s, packed_bytes=sum(map(len, packed)))
+    return TaskResult(
+        output.states,
+        unpack_outcomes(packed),
+        busy_s=output.busy_s,
+        packed_bytes=sum(map(len, packed)),
+        rest=output.rest,
+    )
 
 
-def collect(rows: Sequence[RowSet], results: Sequence[TaskResult]) -> Collected:
+def collect(results: Sequence[TaskResult]) -> Collected:
     """Put the results of a wave together."""
-    # of tasks alone: what is made here is not the same when a node is replayed, and the plan must be
     sent = [table for result in results for table in result.sent]
     return Collected(
-        n_tasks=len(rows),
-        timing=WaveTiming(
-            n_rows=sum(each.n for each in rows),
-            busy_s=sum(result.busy_s for result in results),
-            packed_bytes=sum(result.packed_bytes for result in results),
-            span_s=_span_s(sent),
-        ),
+        n_tasks=len(results),
         counts=total([result.counts for result in results]),
         lost=[result.lost for result in results if result.lost is not None],
         tables=[*sent, *(table for result in results for table in result.made)],
     )
 
 
-def _span_s(tables: Sequence[pa.Table]) -> float:
-    """The time from the first start to the last end."""
-    starts: list[float] = []
-    ends: list[float] = []
+def span_s(tables: Sequence[pa.Table]) -> float:
+    """The time from the first start of a row to the last end."""
+    begin, end = math.inf, -math.inf
     for table in tables:
-        begun: Any = pc.cast(table.column("started_at"), pa.int64())
-        lasted: Any = table.column("duration_s")
-        for start, duration in zip(begun.to_pylist(), lasted.to_pylist(), strict=True):
-            if start is not None:
-                starts.append(start / 1e6)
-                ends.append(start / 1e6 + (duration or 0.0))
-    return max(ends) - min(starts) if starts else 0.0
+        if table.num_rows:
+            started_s = pc.cast(table.column("started_at"), pa.int64()).to_numpy() / 1e6
+            lasted_s = np.nan_to_num(table.column("duration_s").to_numpy().astype(float))
+            begin, end = min(begin, float(started_s.min())), max(end, float((started_s + lasted_s).max()))
+    return max(0.0, end - begin) if end > begin else 0.0
+
+
+def rest_of(rows: RowSet, tables: Sequence[pa.Table]) -> RowSet | None:
+    """The rows without a final outcome, with the numbers of their next attempts; None when all have one.
+
+    Args:
+        rows: The rows of a task.
+        tables: Their outcomes.
+    """
+    done: set[int] = set()
+    tried: dict[int, int] = {}
+    for table in tables:
+        indices: list[Any] = table.column("sort_index").to_pylist()
+        for row, final in zip(indices, table.column("final").to_pylist(), strict=True):
+            if final:
+                done.add(row)
+            else:
+                tried[row] = tried.get(row, 0) + 1
+    remaining = [(row, n + tried.get(row, 0)) for row, n in zip(rows.indices, rows.attempt_numbers, strict=True)]
+    remaining = [(row, n) for row, n in remaining if row not in done]
+    return RowSet.of([row for row, _ in remaining], [n for _, n in remaining]) if remaining else None
 
 
 def never_started(result: Mapping[str, Any] | ChildError) -> Mapping[str, Any] | ChildError:

@@ -64,7 +64,7 @@ class SpecStore:
 
     def __init__(self, allowed: Sequence[str] = ()) -> None:
         self._allowed = [place_of(place) for place in allowed]
-        self._copies: OrderedDict[tuple[str, str], _Copy] = OrderedDict()
+        self._copies: OrderedDict[tuple[str, str, int], _Copy] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(self, run: RunPointer, rows: Sequence[int]) -> pa.Table:
@@ -116,7 +116,7 @@ class SpecStore:
             return SpecFile(Path(), self._copy_of(run).reader.schema, run.n_specs).output_schema
 
     def _copy_of(self, run: RunPointer) -> _Copy:
-        key = (run.storage, run.experiment_id)
+        key = (run.storage, run.experiment_id, run.n_specs)  # a run that has grown is copied again
         if key not in self._copies:
             self._copies[key] = _make_copy(run)
             while len(self._copies) > _RUNS_KEPT:

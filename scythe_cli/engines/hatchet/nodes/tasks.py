@@ -15,9 +15,9 @@ from scythe_cli.engines.hatchet.nodes.leaf import LeafRunner, SpecFailedError, l
 from scythe_cli.engines.hatchet.nodes.node import Node
 from scythe_cli.engines.hatchet.nodes.results import ChildError, Lost
 from scythe_cli.engines.hatchet.nodes.specstore import SpecStore
-from scythe_cli.engines.hatchet.payloads import LeafOutput, NodeInput, NodeOutput, desired_labels
+from scythe_cli.engines.hatchet.payloads import LeafOutput, NodeInput, NodeOutput, RunPointer, desired_labels
 from scythe_cli.engines.hatchet.routing import NODE_NAME
-from scythe_cli.engines.hatchet.sdk_patches import fast_loading
+from scythe_cli.engines.hatchet.sdk_patches import fast_loading, spawn_each
 from scythe_cli.errors import InvalidInputError
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.settings import TimeoutSettings
@@ -81,14 +81,22 @@ def node_definition(hatchet: Hatchet, function: NodeFunction) -> BaseWorkflow[An
     return scythe_scatter_gather
 
 
-def node_task(hatchet: Hatchet, specs: SpecStore) -> BaseWorkflow[Any]:
-    """The node of scatter/gather, for a worker."""
+def node_task(
+    hatchet: Hatchet, specs: SpecStore, count_slots: Callable[[RunPointer], int | None] = lambda run: None
+) -> BaseWorkflow[Any]:
+    """The node of scatter/gather, for a worker.
+
+    Args:
+        hatchet: The SDK's client.
+        specs: The specs of runs on this machine.
+        count_slots: See `Node`.
+    """
     spawn = _spawner(hatchet)
 
     async def run(node_input: NodeInput, ctx: DurableContext) -> NodeOutput:
         is_replay = ctx.invocation_count > 1 or ctx.retry_count > 0
         try:
-            return await Node(node_input, spawn, specs, is_replay).work()
+            return await Node(node_input, spawn, specs, is_replay, count_slots).work()
         except _HOPELESS as error:
             raise NonRetryableException(f"{type(error).__name__}: {error}") from error
 
@@ -159,7 +167,7 @@ def _spawner(hatchet: Hatchet) -> Spawner:
     # only for its method: what is run is said by each child
     anything = hatchet.workflow(name=NODE_NAME)
 
-    async def spawn(children: Sequence[Child]) -> list[Mapping[str, Any] | ChildError]:
+    async def spawn(children: Sequence[Child]) -> Sequence[Awaitable[Mapping[str, Any] | ChildError]]:
         configs = [
             WorkflowRunTriggerConfig(
                 workflow_name=child.workflow,
@@ -172,17 +180,20 @@ def _spawner(hatchet: Hatchet) -> Spawner:
             )
             for child in children
         ]
-        results = await anything.aio_run_many(configs, return_exceptions=True)
-        return [_result(child, result) for child, result in zip(children, results, strict=True)]
+        answers = await spawn_each(anything, configs)
+        return [_answer(child, answer) for child, answer in zip(children, answers, strict=True)]
 
     return spawn
 
 
-def _result(child: Child, result: dict[str, Any] | BaseException | None) -> Mapping[str, Any] | ChildError:
-    if isinstance(result, TaskRunError):
-        return _child_error(result)
-    if isinstance(result, BaseException):
-        raise result  # not the child's: the connection broke, or the node has asked for something else than before
+async def _answer(child: Child, answer: Awaitable[dict[str, Any]]) -> Mapping[str, Any] | ChildError:
+    try:
+        return _result(child, await answer)
+    except TaskRunError as error:
+        return _child_error(error)
+
+
+def _result(child: Child, result: dict[str, Any] | None) -> Mapping[str, Any] | ChildError:
     if not result:
         return ChildError(Lost.CANCELLED, "Cancelled", "it was cancelled")
     if child.is_dag or len(result) != 1:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,7 @@ from scythe_cli.engines.hatchet.nodes.children import (
 from scythe_cli.engines.hatchet.nodes.results import (
     ChildError,
     Collected,
+    TaskResult,
     collect,
     never_started,
     result_of_task,
@@ -71,36 +72,48 @@ class WaveRunner:
     spawn: Spawner
     written: frozenset[str]
 
-    async def prepare(self, number: int, tasks: Sequence[Sequence[int]], attempts: Mapping[int, int]) -> Wave:
+    def name_of(self, number: int) -> str:
+        """The name of a wave: a replay gives the same name to the same wave.
+
+        Args:
+            number: The number of waves that there have been before.
+        """
+        return f"{self.run.session}-{self.place}-w{number:06d}"
+
+    async def prepare(self, number: int, tasks: Sequence[RowSet], budgets: Sequence[float | None] = ()) -> Wave:
         """Make the inputs of the tasks of a wave.
 
         Args:
             number: The number of waves that there have been before.
             tasks: The specs (`sort_index`) of each task.
-            attempts: The number of the next attempt of a spec; 1 where there is none.
+            budgets: For each task, after how many seconds it begins no more of them; it runs all without.
 
         Raises:
             StorageError: If the specs cannot be read.
         """
-        return await asyncio.to_thread(self._prepare, number, tasks, attempts)
+        return await asyncio.to_thread(self._prepare, number, tasks, budgets or [None] * len(tasks))
 
-    def _prepare(self, number: int, tasks: Sequence[Sequence[int]], attempts: Mapping[int, int]) -> Wave:
-        # a replay gives the same name to the same wave
-        name = f"{self.run.session}-{self.place}-w{number:06d}"
-        row_sets = [RowSet.of(list(rows), [attempts.get(row, 1) for row in rows]) for rows in tasks]
-        singles = [rows.indices[0] for rows in row_sets if rows.n == 1]
+    def _prepare(self, number: int, tasks: Sequence[RowSet], budgets: Sequence[float | None]) -> Wave:
+        name = self.name_of(number)
+        row_sets = list(tasks)
+        singles = sorted(rows.indices[0] for rows in row_sets if rows.n == 1)
         texts = inline_specs(with_contents(self.specs.read(self.run, singles), self.run)) if singles else []
         assignments = [
-            LeafAssignment(run=self.run, rows=rows, part=f"{name}-t{position:04d}")
-            for position, rows in enumerate(row_sets)
+            LeafAssignment(run=self.run, rows=rows, part=f"{name}-t{position:04d}", budget_s=budget_s)
+            for position, (rows, budget_s) in enumerate(zip(row_sets, budgets, strict=True))
         ]
         children, refused = task_children(assignments, dict(zip(singles, texts, strict=True)))
         return Wave(name, row_sets, children, refused)
 
-    async def ask(self, wave: Wave) -> Collected:
-        """Run the tasks of a wave, and wait for what they give back."""
+    async def ask(self, wave: Wave, done: Callable[[], None]) -> Collected:
+        """Run the tasks of a wave, and wait for what they give back.
+
+        Args:
+            wave: The wave.
+            done: Called whenever one has come to its end.
+        """
         asked_s = time.monotonic()
-        answers = iter(await ask(self.spawn, wave.children))
+        answers = iter(await ask(self.spawn, wave.children, done))
         limit_s = self.run.schedule_timeout_s
         ran_out = limit_s is not None and time.monotonic() - asked_s >= limit_s
         results = [wave.refused.get(position) or next(answers) for position in range(len(wave.rows))]
@@ -108,10 +121,17 @@ class WaveRunner:
             results = [never_started(result) for result in results]
         return await asyncio.to_thread(self._collect, wave.rows, results)
 
+    def result(self, rows: RowSet, result: Mapping[str, Any] | ChildError, asked_s: float) -> TaskResult:
+        """What a task, which was asked for at some time, means for its specs."""
+        limit_s = self.run.schedule_timeout_s
+        if limit_s is not None and time.monotonic() - asked_s >= limit_s:
+            result = never_started(result)
+        return result_of_task(self.run, rows, result, None)
+
     def _collect(self, rows: Sequence[RowSet], results: Sequence[Mapping[str, Any] | ChildError]) -> Collected:
         schema = self.specs.output_schema(self.run) if self.run.is_workflow else None
         pairs = zip(rows, results, strict=True)
-        return collect(rows, [result_of_task(self.run, each, result, schema) for each, result in pairs])
+        return collect([result_of_task(self.run, each, result, schema) for each, result in pairs])
 
     async def write(self, wave: Wave, collected: Collected) -> None:
         """Write the outcomes of a wave to the ledger, unless an earlier invocation of the node has.
@@ -119,8 +139,16 @@ class WaveRunner:
         Raises:
             StorageError: If the ledger cannot be written.
         """
-        if collected.tables and wave.name not in self.written:
-            await asyncio.to_thread(self._write, wave.name, collected.tables)
+        await self.write_tables(wave.name, collected.tables)
+
+    async def write_tables(self, name: str, tables: list[pa.Table]) -> None:
+        """Write outcomes to the ledger, unless an earlier invocation of the node has.
+
+        Raises:
+            StorageError: If the ledger cannot be written.
+        """
+        if tables and name not in self.written:
+            await asyncio.to_thread(self._write, name, tables)
 
     def _write(self, name: str, tables: list[pa.Table]) -> None:
         # the one whose name says that the wave is written comes last
@@ -129,11 +157,18 @@ class WaveRunner:
             write_part(self.storage, self.run.layout, part, with_code(table, self.run.code_mark))
 
 
-async def ask(spawn: Spawner, children: Sequence[Child]) -> list[Mapping[str, Any] | ChildError]:
-    """Run children, in as many messages as they need, and wait for what they give back."""
-    groups = [asyncio.create_task(spawn(group)) for group in messages(children)]
+async def ask(
+    spawn: Spawner, children: Sequence[Child], done: Callable[[], None] = lambda: None
+) -> list[Mapping[str, Any] | ChildError]:
+    """Run children, in as many messages as they need, and wait for what they give back; `done` is called for each."""
+    open_: list[asyncio.Future[Mapping[str, Any] | ChildError]] = []
     try:
-        return [result for group in groups for result in await group]
+        for group in messages(children):
+            asked = [asyncio.ensure_future(each) for each in await spawn(group)]
+            for each in asked:
+                each.add_done_callback(lambda _: done())
+            open_ += asked
+        return [await each for each in open_]
     finally:
-        for group in groups:
-            group.cancel()  # where one of them failed, or the node is to end
+        for each in open_:
+            each.cancel()  # where one of them failed, or the node is to end

@@ -19,13 +19,14 @@ from scythe_cli.engines.hatchet.nodes.leaf import LeafRunner
 from scythe_cli.engines.hatchet.nodes.process_pool import ProcessPool
 from scythe_cli.engines.hatchet.nodes.shutdown import end_at_once, lifespan_of, stop_at_second_signal
 from scythe_cli.engines.hatchet.nodes.specstore import SpecStore, allowed_places
-from scythe_cli.engines.hatchet.routing import labels_of, place_of
+from scythe_cli.engines.hatchet.routing import labels_of, place_of, slots_for
 from scythe_cli.engines.hatchet.workflows import real_workflows
-from scythe_cli.errors import StoppedError, StorageError
+from scythe_cli.errors import EngineError, StoppedError, StorageError
 from scythe_cli.model.experiment import RegisteredExperiment
 
 if TYPE_CHECKING:
     from scythe_cli.engines.hatchet.client import Connection
+    from scythe_cli.engines.hatchet.payloads import RunPointer
 
 
 __all__ = ["WorkerOptions", "serve"]
@@ -95,7 +96,9 @@ def serve(
     pool = ProcessPool(options.slots)
     labels = {**options.labels, **labels_of(experiments, options.root, [place_of(place) for place in places])}
     with ThreadPoolExecutor(options.slots, thread_name_prefix="scythe-slot") as threads:
-        served: list[Any] = [tasks.node_task(connection.hatchet, specs)] if options.runs_nodes else []
+        served: list[Any] = []
+        if options.runs_nodes:
+            served.append(tasks.node_task(connection.hatchet, specs, lambda run: _slots_for(connection, run)))
         for experiment in experiments:
             waiting = connection.waiting_tasks(experiment.name) if options.allow_mismatch else set[str]()
             runner = LeafRunner(
@@ -119,6 +122,14 @@ def serve(
         finally:
             pool.close()
             specs.close()
+
+
+def _slots_for(connection: Connection, run: RunPointer) -> int | None:
+    """How many tasks of a run its workers take at the same time; None where that is not known."""
+    try:
+        return slots_for(run.task_name, place_of(run.storage), connection.workers())
+    except EngineError:
+        return None
 
 
 def _drain_once(reason: str) -> None:
