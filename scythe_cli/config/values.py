@@ -30,11 +30,18 @@ def _size(value: Any) -> int:
 
 
 def _need(value: Any, info: ValidationInfo) -> Need:
-    return _parsed(lambda it: parse_need("it", it, least=int(info.field_name == "cpus")), value)
+    least = int(info.field_name == "cpus")
+    try:
+        return parse_need("it", value, least=least)
+    except ValueError:
+        raise ValueError(f"it should be a whole number from {least} on, or the name of an input field") from None
 
 
 def _memory(value: Any) -> Need:
-    return _parsed(lambda it: parse_need("it", it, least=1, is_size=True), value)
+    try:
+        return parse_need("it", value, least=1, is_size=True)
+    except ValueError:
+        raise ValueError("it should be a size such as '4GB', or the name of an input field") from None
 
 
 def _parsed(parse: Callable[[Any], _T], value: Any) -> _T:

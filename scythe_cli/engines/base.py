@@ -11,7 +11,7 @@ each must pass.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +21,17 @@ from scythe_cli.core.progress import ProgressCallback
 from scythe_cli.core.records import FleetWorker
 from scythe_cli.engines.job import Execution, Job, Priority, with_attempts
 from scythe_cli.engines.outline import Outline, local_outline
-from scythe_cli.errors import UsageError
+from scythe_cli.errors import ConfigError, UsageError
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.model.experiment import RegisteredExperiment
+from scythe_cli.model.needs import Needs
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.records import QueueRecord
 from scythe_cli.storage.base import Storage
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from scythe_cli.run.manifest import RecursionRecord
 
 __all__ = ["CANCEL_GRACE_S", "Engine", "EngineCheck", "Execution", "Job", "Priority", "Submitted", "with_attempts"]
@@ -131,7 +134,9 @@ class Engine(ABC):
         """
         return None
 
-    def check_needs(self, needs: Needs, inputs: pa.Table, *, workers: int, row_label: str) -> list[str]:
+    def check_needs(
+        self, needs: Needs, inputs: pa.Table, *, workers: int, row_label: Callable[[int], str]
+    ) -> list[str]:
         """See that every spec can get what it takes, before a run is written.
 
         An engine that reserves nothing for a spec runs specs of a fixed size as its workers have slots, and refuses
@@ -141,7 +146,7 @@ class Engine(ABC):
             needs: What a spec takes; never what takes one core and nothing else.
             inputs: The inputs of all specs.
             workers: The number of processes that were asked for.
-            row_label: What a row is called in messages.
+            row_label: Names a row for a person.
 
         Returns:
             Notices for the user.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import pyarrow as pa
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from scythe_cli.core.progress import ProgressCallback
 from scythe_cli.engines.base import Engine, Execution, Job
@@ -15,6 +14,9 @@ from scythe_cli.model.needs import Needs
 from scythe_cli.model.workflows.declared import DeclaredWorkflow
 from scythe_cli.run.active import RunningFile
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 __all__ = ["LocalEngine", "Tally"]
 
 
@@ -23,7 +25,9 @@ class LocalEngine(Engine):
 
     name = "local"
 
-    def check_needs(self, needs: Needs, inputs: pa.Table, *, workers: int, row_label: str) -> list[str]:
+    def check_needs(
+        self, needs: Needs, inputs: pa.Table, *, workers: int, row_label: Callable[[int], str]
+    ) -> list[str]:
         """See that every spec fits into this machine; see `Engine.check_needs`."""
         needs.check(inputs, workers, label=row_label)
         return []

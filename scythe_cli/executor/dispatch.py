@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from scythe_cli.core.states import RetryRule
 from scythe_cli.executor.attribution import Death, Evidence, evidence_of, resolve
-from scythe_cli.executor.packing import Kind, Room
+from scythe_cli.executor.backlog import Backlog, Room, SortedBacklog
 from scythe_cli.executor.protocol import ATTEMPT, TRIES_REMAINING
 from scythe_cli.executor.rows.outcomes import outcome_of_failure
 
@@ -20,13 +20,12 @@ if TYPE_CHECKING:
     from scythe_cli.executor.rows.call import RunContext
     from scythe_cli.executor.rows.failure import Failure
 
-__all__ = ["Backlog", "Chunk", "Dispatch", "Pace"]
+__all__ = ["Chunk", "Dispatch", "Pace"]
 
 
 _TARGET_S = 0.5
 _MAX_ROWS = 20_000
 _GROWTH = 4
-_LOOKED_AT = 100_000
 
 
 @dataclass(slots=True)
@@ -47,152 +46,6 @@ class Chunk:
     def n_remaining(self) -> int:
         """The number of rows that are not finished."""
         return self.rows.num_rows - self.done
-
-
-@dataclass(slots=True)
-class _Piece:
-    rows: pa.RecordBatch
-    alone: bool  # each row is run in a chunk of its own
-
-
-class Backlog:
-    """Rows in the order in which they are to be run.
-
-    Args:
-        source: Batches of rows; an attempt number is added where there is none.
-        retries: How often a row is run again.
-    """
-
-    def __init__(self, source: Iterable[pa.RecordBatch], retries: int) -> None:
-        self._source: Iterator[pa.RecordBatch] | None = iter(source)
-        self._retries = retries
-        self._pieces: deque[_Piece] = deque()
-        self._n = 0
-
-    def remaining(self) -> int | None:
-        """The number of rows; None when the source may have more."""
-        return None if self._source is not None else self._n
-
-    def holds(self, n: int) -> bool:
-        """Whether there are `n` rows at least; asks the source as far as necessary."""
-        while self._n < n and self._source is not None:
-            batch = next(self._source, None)
-            if batch is None:
-                self._source = None
-            elif batch.num_rows:
-                self.append(self._numbered(batch))
-        return self._n >= n
-
-    def can_give(self) -> bool:
-        """Whether a row waits that may be run now."""
-        return self.holds(1)
-
-    def append(self, rows: pa.RecordBatch) -> None:
-        """Put rows to the end that have attempt numbers."""
-        self._pieces.append(_Piece(rows, alone=False))
-        self._n += rows.num_rows
-
-    def take(self, n: int) -> pa.RecordBatch:
-        """Take at most `n` rows from the front; there must be one."""
-        taken: list[pa.RecordBatch] = []
-        missing = n
-        while missing and self._pieces:
-            piece = self._pieces[0]
-            if piece.alone and taken:
-                break
-            rows = piece.rows.slice(0, 1 if piece.alone else missing)
-            if rows.num_rows == piece.rows.num_rows:
-                self._pieces.popleft()
-            else:
-                piece.rows = piece.rows.slice(rows.num_rows)
-            taken.append(rows)
-            missing -= rows.num_rows
-            if piece.alone:
-                break
-        batch = taken[0] if len(taken) == 1 else pa.Table.from_batches(taken).combine_chunks().to_batches()[0]
-        self._n -= batch.num_rows
-        return batch
-
-    def put_back(self, rows: pa.RecordBatch, *, alone: bool = False) -> None:
-        """Put rows to the front that no child has begun."""
-        if rows.num_rows:
-            self._pieces.appendleft(_Piece(rows, alone))
-            self._n += rows.num_rows
-
-    def put_again(self, rows: pa.RecordBatch, *, alone: bool = False) -> None:
-        """Put rows to the front that are to be attempted once more: what goes on failing shows at once."""
-        import pyarrow.compute as pc  # on use: most runs retry nothing
-
-        attempt = pc.add(rows.column(ATTEMPT), pa.scalar(1, pa.int32()))
-        remaining = pc.subtract(rows.column(TRIES_REMAINING), pa.scalar(1, pa.int32()))
-        rows = _with_column(_with_column(rows, ATTEMPT, attempt), TRIES_REMAINING, remaining)
-        self.put_back(rows, alone=alone)
-
-    def _numbered(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        n = batch.num_rows
-        if batch.schema.get_field_index(ATTEMPT) < 0:
-            batch = _with_column(batch, ATTEMPT, pa.repeat(pa.scalar(1, pa.int32()), n))
-        return _with_column(batch, TRIES_REMAINING, pa.repeat(pa.scalar(self._retries, pa.int32()), n))
-
-
-class SortedBacklog(Backlog):
-    """Rows that take different parts of the machine: the largest first, as far as there is room.
-
-    Small ones that start first would leave room for no large one until the end, when only large ones are left.
-
-    Args:
-        source: See `Backlog`.
-        retries: See `Backlog`.
-        room: What there is of the machine.
-    """
-
-    def __init__(self, source: Iterable[pa.RecordBatch], retries: int, room: Room) -> None:
-        super().__init__(source, retries)
-        self._room = room
-        self._kinds: dict[Kind, Backlog] = {}
-
-    def append(self, rows: pa.RecordBatch) -> None:
-        """See `Backlog`."""
-        for kind, some in self._room.kinds(rows):
-            self._of_kind(kind).append(some)
-        self._n += rows.num_rows
-
-    def put_back(self, rows: pa.RecordBatch, *, alone: bool = False) -> None:
-        """See `Backlog`."""
-        for kind, some in self._room.kinds(rows):
-            self._of_kind(kind).put_back(some, alone=alone)
-        self._n += rows.num_rows
-
-    def _of_kind(self, kind: Kind) -> Backlog:
-        return self._kinds.setdefault(kind, Backlog([], self._retries))
-
-    def can_give(self) -> bool:
-        """See `Backlog`; looks further into the source where there is room for nothing that waits."""
-        while self._next_kind() is None:
-            if self._room.is_full or self._n >= _LOOKED_AT or not self.holds(self._n + 1):
-                return False
-        return True
-
-    def _next_kind(self) -> Kind | None:
-        waiting = [kind for kind, rows in self._kinds.items() if rows.holds(1)]
-        return self._room.largest_that_fits(waiting)
-
-    def take(self, n: int) -> pa.RecordBatch:
-        """See `Backlog`; rows of one kind."""
-        kind = self._next_kind()
-        assert kind is not None
-        rows = self._kinds[kind].take(n)
-        self._n -= rows.num_rows
-        return rows
-
-
-def _with_column(batch: pa.RecordBatch, name: str, values: pa.Array[Any]) -> pa.RecordBatch:
-    columns = {f.name: column for f, column in zip(batch.schema, batch.columns, strict=True)}
-    position = batch.schema.get_field_index(name)
-    field = pa.field(name, pa.int32())
-    schema = batch.schema.append(field) if position < 0 else batch.schema.set(position, field)
-    columns[name] = values.cast(pa.int32())
-    return pa.RecordBatch.from_arrays([columns[f.name] for f in schema], schema=schema)
 
 
 @dataclass(slots=True)

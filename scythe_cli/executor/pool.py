@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from scythe_cli.core.cores import share_of_cores
+from scythe_cli.executor.backlog import Room
 from scythe_cli.executor.dispatch import Dispatch, Pace
 from scythe_cli.executor.limits import Limits, StopSignal
 from scythe_cli.executor.loop import RunLoop
-from scythe_cli.executor.packing import Room
 from scythe_cli.executor.process import ChildProcess, ChildProcesses
 from scythe_cli.executor.protocol import Phase
 from scythe_cli.executor.template import Templates

@@ -20,7 +20,7 @@ from scythe_cli.core.states import Isolation, KeepFiles, RetryOn, RetryRule, Sta
 from scythe_cli.errors import ConfigError, InvalidInputError, RegistrationError
 from scythe_cli.model.functions.signature import signature_of
 from scythe_cli.model.models import ExperimentInputSpec, ExperimentOutputSpec
-from scythe_cli.model.needs import Need, Needs, needs_of
+from scythe_cli.model.needs import Needs, needs_of
 from scythe_cli.model.settings import TimeoutSettings
 
 __all__ = [
@@ -266,10 +266,6 @@ def options_of(
     start_method: StartMethod = "auto",
     startup_timeout: Duration | None = None,
     retry_on: Sequence[RetryOn] | None = None,
-    threads: int | None = None,
-    cpus: Need | None = None,
-    memory: Need | None = None,
-    tokens: Mapping[str, Need] | None = None,
     **others: Any,
 ) -> ExperimentOptions:
     """Check what a function is registered with.
@@ -280,7 +276,7 @@ def options_of(
         schedule_timeout: How long a task may wait for a worker.
         execution_timeout: How long one attempt of a spec may take; None for what the environment says.
         local_file_location: Where the function gets its files.
-        memory_limit: Memory that one spec may use, such as `4GB`.
+        memory_limit: Memory that one spec may use.
         isolation: Whether specs share processes.
         rows_per_process: How many specs one process runs at most.
         working_directory: Where specs run.
@@ -288,11 +284,7 @@ def options_of(
         start_method: How processes are started.
         startup_timeout: How long loading the experiment may take; None for 5 minutes.
         retry_on: After what a spec is run again; None where it is not said.
-        threads: How many threads numerical libraries start in a process.
-        cpus: The cores that a spec takes, or the input field that says it.
-        memory: The memory that it takes, such as `4GB`, or the input field that says it, in bytes.
-        tokens: By name, of what there are only some: how many it takes, or the input field that says it.
-        others: Options that need no check.
+        others: `threads`, what a spec takes (see `needs_of`), and options that need no check.
 
     Raises:
         RegistrationError: If one is not allowed; the message names the function.
@@ -312,8 +304,8 @@ def options_of(
             start_method=_one_of("start_method", start_method, get_args(StartMethod)),
             startup_timeout=timedelta(minutes=5) if startup_timeout is None else parse_duration(startup_timeout),
             retry_on=_check_retry_on(retry_on),
-            needs=needs_of(cpus, memory, tokens),
-            threads=_check_count("threads", threads),
+            needs=needs_of(*(others.pop(name, None) for name in ("cpus", "memory", "tokens"))),
+            threads=_check_count("threads", others.pop("threads", None)),
             **others,
         )
     except (ValueError, TypeError) as error:

@@ -6,7 +6,7 @@ capacity; specs run at the same time as long as their needs fit into it together
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +126,13 @@ class Needs:
         return np.stack(columns, axis=1) if columns else np.zeros((rows.num_rows, 0), np.int64)
 
     def check(
-        self, inputs: pa.Table, workers: int, *, memory_bytes: int | None = None, label: str = "row", remedy: str = ""
+        self,
+        inputs: pa.Table,
+        workers: int,
+        *,
+        memory_bytes: int | None = None,
+        label: Callable[[int], str] = "row {}".format,
+        remedy: str = "",
     ) -> None:
         """See that every spec can run on a machine.
 
@@ -134,7 +140,7 @@ class Needs:
             inputs: The inputs of the specs.
             workers: See `capacity`.
             memory_bytes: See `capacity`.
-            label: What a row is called in messages.
+            label: Names a row for a person.
             remedy: What to do where a spec takes too much.
 
         Raises:
@@ -151,11 +157,11 @@ class Needs:
             if len(column) and int(column.max()) > there:
                 row = int((column > there).argmax())
                 raise InvalidInputError(
-                    f"{label} {row} takes {_told(name, int(column[row]))}, and there {_there(name, there)}",
+                    f"{label(row)} takes {_told(name, int(column[row]))}, and there {_there(name, there)}",
                     hint=remedy or _REMEDIES.get(name, "[scythe] tokens in experiments.toml says how many there are."),
                 )
 
-    def _check_field(self, name: str, need: str, inputs: pa.Table, label: str) -> None:
+    def _check_field(self, name: str, need: str, inputs: pa.Table, label: Callable[[int], str]) -> None:
         if need not in inputs.column_names or not pa.types.is_integer(inputs.schema.field(need).type):
             raise ConfigError(
                 f'{name} = "{need}" is no input field of whole numbers',
@@ -165,10 +171,10 @@ class Needs:
         least = 1 if name == _CPUS else 0
         for row, value in enumerate(column.to_pylist() if column.null_count else []):
             if value is None:
-                raise InvalidInputError(f"{label} {row}: {need} is empty, which says what the case takes ({name})")
+                raise InvalidInputError(f"{label(row)}: {need} is empty, which says what the case takes ({name})")
         low = [row for row, value in enumerate(column.to_pylist()) if value < least][:1]
         if low:
-            raise InvalidInputError(f"{label} {low[0]}: {need} is less than {least}, which says what the case takes")
+            raise InvalidInputError(f"{label(low[0])}: {need} is less than {least}, which says what the case takes")
 
 
 def _among(inputs: pa.Table) -> str:

@@ -65,7 +65,11 @@ class WorkflowLike(Protocol):
 
 
 class ExperimentRegistry:
-    """All experiments of this process, by name."""
+    """All experiments of this process, by name.
+
+    @ExperimentRegistry.Register(execution_timeout="10m")
+    def simulate(input_spec: Building) -> Demand: ...
+    """
 
     _experiments: ClassVar[dict[str, RegisteredExperiment[Any, Any]]] = {}
     _workflows: ClassVar[dict[str, WorkflowLike]] = {}
@@ -97,10 +101,7 @@ class ExperimentRegistry:
         tokens: Mapping[str, Need] | None = None,
         **task_config: Any,
     ) -> Callable[[Callable[..., TOutput]], RegisteredExperiment[Any, TOutput]]:
-        """Make an experiment of a function.
-
-            @ExperimentRegistry.Register(execution_timeout="10m")
-            def simulate(input_spec: Building) -> Demand: ...
+        """Make an experiment of a function; what the decorator returns can still be called like it.
 
         Args:
             name: The name to register it under; by default `scythe_experiment_<function>`.
@@ -126,15 +127,11 @@ class ExperimentRegistry:
             tokens: By name, of what there are only some: how many it takes, or the input field that says it.
             task_config: Further options that are passed on to the engine.
 
-        Returns:
-            A decorator; what it returns can still be called like the function.
-
         Raises:
             RegistrationError: If function, models or options cannot be an experiment's, or the name is taken.
             ConfigError: If the environment variable is no duration.
         """
         values = {key: value for key, value in locals().items() if key not in {"cls", "name", "description"}}
-
         return lambda fn: cls._registered(fn, name, description, options_of(fn, **values))
 
     @classmethod

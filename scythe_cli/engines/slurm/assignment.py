@@ -20,8 +20,8 @@ from scythe_cli.config.slurm import SlurmConfig
 from scythe_cli.errors import StorageError
 from scythe_cli.executor.limits import Limits
 from scythe_cli.executor.rows.call import RunContext
-from scythe_cli.model.needs import Needs
 from scythe_cli.model.functions.reference import ExperimentTarget
+from scythe_cli.model.needs import Needs
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.storage.base import MissingKeyError, Storage
 from scythe_cli.storage.opening import open_storage

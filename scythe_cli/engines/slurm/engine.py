@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +35,7 @@ from scythe_cli.engines.slurm.waiting import SlurmRunRef
 from scythe_cli.errors import ConfigError, EngineError, EntrypointError, UsageError
 from scythe_cli.executor.code import target_of_code
 from scythe_cli.executor.limits import Limits, StopSignal
+from scythe_cli.model.needs import Needs
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.manifest import read_manifest
 from scythe_cli.run.outcomes.durations import earlier_durations
@@ -42,6 +43,8 @@ from scythe_cli.run.records import QueueRecord
 from scythe_cli.storage.base import Storage
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from scythe_cli.run.manifest import RecursionRecord
 
 __all__ = ["SlurmEngine"]
@@ -187,7 +190,9 @@ class SlurmEngine(Engine):
                 )
         return f"Slurm {version}, partition {wanted or 'of the cluster’s choice'}"
 
-    def check_needs(self, needs: Needs, inputs: pa.Table, *, workers: int, row_label: str) -> list[str]:
+    def check_needs(
+        self, needs: Needs, inputs: pa.Table, *, workers: int, row_label: Callable[[int], str]
+    ) -> list[str]:
         """See that every spec fits into a task; see `Engine.check_needs`."""
         del workers
         if needs.tokens:
