@@ -19,7 +19,7 @@ from scythe_cli.config.file import (
     show_path,
 )
 from scythe_cli.config.slurm import SlurmConfig
-from scythe_cli.config.values import ConfigDuration, ConfigSize, Section
+from scythe_cli.config.values import ConfigDuration, ConfigMemory, ConfigNeed, ConfigSize, Section
 from scythe_cli.core.distribution import ENGINES, entry_point, entry_point_names
 from scythe_cli.core.names import check_experiment_name
 from scythe_cli.core.states import Isolation, KeepFiles, RetryOn, StartMethod
@@ -56,6 +56,9 @@ class ScytheConfig(Section):
     )
     workers: int | None = Field(
         default=None, ge=1, le=1024, description="Specs that run at the same time on this machine; else one a core."
+    )
+    tokens: dict[str, Annotated[int, Field(ge=1, le=1_000_000)]] = Field(
+        default={}, description="How many there are of what cases share, by name: `{ licence = 3 }`."
     )
 
 
@@ -122,6 +125,25 @@ class ExperimentConfig(Section):
         default=None,
         description="`fork`: processes are copies of one that has loaded the experiment; `spawn`: each loads it; else "
         "`auto`: copies where that does no harm.",
+    )
+    threads: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="Threads that numerical libraries start in a process; else its share of the cores.",
+    )
+    cpus: ConfigNeed | None = Field(
+        default=None, description="Cores that one case takes, or the input field that says it; else 1."
+    )
+    memory: ConfigMemory | None = Field(
+        default=None,
+        description="Memory that one case takes, such as `4GB`, or the input field that says it, in bytes: as many run "
+        "at the same time as fit into the machine.",
+    )
+    tokens: dict[str, ConfigNeed] = Field(
+        default={},
+        description="What one case takes of what there are only some, such as licences: `{ licence = 1 }`; "
+        "`[scythe] tokens` says how many there are.",
     )
     max_depth: int | None = Field(
         default=None,

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationInfo
 
 from scythe_cli.core.quantities import parse_duration, parse_size
+from scythe_cli.model.needs import Need, parse_need
 
-__all__ = ["ConfigDuration", "ConfigSize", "Section"]
+__all__ = ["ConfigDuration", "ConfigMemory", "ConfigNeed", "ConfigSize", "Section"]
 
 
 _T = TypeVar("_T")
@@ -28,6 +29,21 @@ def _size(value: Any) -> int:
     return _parsed(parse_size, value)
 
 
+def _need(value: Any, info: ValidationInfo) -> Need:
+    least = int(info.field_name == "cpus")
+    try:
+        return parse_need("it", value, least=least)
+    except ValueError:
+        raise ValueError(f"it should be a whole number from {least} on, or the name of an input field") from None
+
+
+def _memory(value: Any) -> Need:
+    try:
+        return parse_need("it", value, least=1, is_size=True)
+    except ValueError:
+        raise ValueError("it should be a size such as '4GB', or the name of an input field") from None
+
+
 def _parsed(parse: Callable[[Any], _T], value: Any) -> _T:
     try:
         return parse(value)
@@ -42,6 +58,8 @@ def _seconds(value: timedelta) -> float:
 
 ConfigDuration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(_seconds, when_used="json")]
 ConfigSize = Annotated[int, BeforeValidator(_size)]
+ConfigNeed = Annotated[Need, BeforeValidator(_need)]
+ConfigMemory = Annotated[Need, BeforeValidator(_memory)]
 
 
 class Section(BaseModel):

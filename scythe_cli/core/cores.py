@@ -8,7 +8,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["THREAD_VARIABLES", "CoreLimit", "core_limits", "share_of_cores", "thread_settings", "usable_cores"]
+__all__ = [
+    "THREAD_VARIABLES",
+    "CoreLimit",
+    "core_limits",
+    "share_of_cores",
+    "thread_settings",
+    "usable_cores",
+    "usable_memory_bytes",
+]
 
 
 _SCHEDULERS = (
@@ -81,6 +89,21 @@ def core_limits() -> list[CoreLimit]:
 def share_of_cores(processes: int) -> int:
     """How many threads each of some processes should start that work at the same time: together one a core."""
     return max(1, usable_cores() // processes)
+
+
+def usable_memory_bytes() -> int:
+    """The memory that this process may use: that of the machine, or less where its control groups or Slurm say so."""
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    groups = (_read("/proc/self/cgroup") or "").splitlines()
+    mounts = (_read("/proc/self/mountinfo") or "").splitlines()
+    for folder, is_v2 in _folders(groups, mounts):
+        text = (_read(f"{folder}/memory.max") or "").strip() if is_v2 else ""
+        if text.isdecimal():
+            limits.append(int(text))
+    of_job = os.environ.get("SLURM_MEM_PER_NODE", "").strip()
+    if of_job.isdecimal() and int(of_job):
+        limits.append(int(of_job) * 2**20)
+    return min(limits)
 
 
 def thread_settings(threads: int, environment: Mapping[str, str]) -> dict[str, str]:

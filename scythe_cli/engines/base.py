@@ -11,7 +11,7 @@ each must pass.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +21,17 @@ from scythe_cli.core.progress import ProgressCallback
 from scythe_cli.core.records import FleetWorker
 from scythe_cli.engines.job import Execution, Job, Priority, with_attempts
 from scythe_cli.engines.outline import Outline, local_outline
-from scythe_cli.errors import UsageError
+from scythe_cli.errors import ConfigError, UsageError
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.model.experiment import RegisteredExperiment
+from scythe_cli.model.needs import Needs
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.records import QueueRecord
 from scythe_cli.storage.base import Storage
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from scythe_cli.run.manifest import RecursionRecord
 
 __all__ = ["CANCEL_GRACE_S", "Engine", "EngineCheck", "Execution", "Job", "Priority", "Submitted", "with_attempts"]
@@ -130,6 +133,36 @@ class Engine(ABC):
             EngineError: If it cannot be reached.
         """
         return None
+
+    def check_needs(
+        self, needs: Needs, inputs: pa.Table, *, workers: int, row_label: Callable[[int], str]
+    ) -> list[str]:
+        """See that every spec can get what it takes, before a run is written.
+
+        An engine that reserves nothing for a spec runs specs of a fixed size as its workers have slots, and refuses
+        those of which only some may run at the same time.
+
+        Args:
+            needs: What a spec takes; never what takes one core and nothing else.
+            inputs: The inputs of all specs.
+            workers: The number of processes that were asked for.
+            row_label: Names a row for a person.
+
+        Returns:
+            Notices for the user.
+
+        Raises:
+            ConfigError: If the engine cannot give what is asked for.
+            InvalidInputError: If a spec takes more than there is.
+        """
+        del inputs, workers, row_label
+        if needs.tokens or not needs.is_fixed:
+            what = "tokens" if needs.tokens else f"cores or memory for each case ({', '.join(needs.fields)})"
+            raise ConfigError(
+                f"the {self.label} engine does not keep account of {what}",
+                hint="Run it with --engine local, or take that out of the experiment's options.",
+            )
+        return [f"{self.label} does not reserve cores or memory for cases: its workers run as many as they have slots"]
 
     def examine(self, storage: Storage) -> list[EngineCheck]:
         """Try out what `check` does not, since it takes longer: what `scythe doctor` asks as well.

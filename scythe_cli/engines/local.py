@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from scythe_cli.core.progress import ProgressCallback
 from scythe_cli.engines.base import Engine, Execution, Job
 from scythe_cli.engines.tally import Tally
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.model.experiment import RegisteredExperiment
+from scythe_cli.model.needs import Needs
 from scythe_cli.model.workflows.declared import DeclaredWorkflow
 from scythe_cli.run.active import RunningFile
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["LocalEngine", "Tally"]
 
@@ -19,6 +24,13 @@ class LocalEngine(Engine):
     """Executes specs in a pool of processes of this machine."""
 
     name = "local"
+
+    def check_needs(
+        self, needs: Needs, inputs: pa.Table, *, workers: int, row_label: Callable[[int], str]
+    ) -> list[str]:
+        """See that every spec fits into this machine; see `Engine.check_needs`."""
+        needs.check(inputs, workers, label=row_label)
+        return []
 
     def experiment_of(self, workflow: Any) -> RegisteredExperiment[Any, Any] | None:
         """A workflow whose tasks are run one after the other, in the process of a spec."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from scythe_cli.core.states import RetryRule
 from scythe_cli.executor.attribution import Death, Evidence, evidence_of, resolve
+from scythe_cli.executor.backlog import Backlog, Room, SortedBacklog
 from scythe_cli.executor.protocol import ATTEMPT, TRIES_REMAINING
 from scythe_cli.executor.rows.outcomes import outcome_of_failure
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from scythe_cli.executor.rows.call import RunContext
     from scythe_cli.executor.rows.failure import Failure
 
-__all__ = ["Backlog", "Chunk", "Dispatch", "Pace"]
+__all__ = ["Chunk", "Dispatch", "Pace"]
 
 
 _TARGET_S = 0.5
@@ -45,93 +46,6 @@ class Chunk:
     def n_remaining(self) -> int:
         """The number of rows that are not finished."""
         return self.rows.num_rows - self.done
-
-
-@dataclass(slots=True)
-class _Piece:
-    rows: pa.RecordBatch
-    alone: bool  # each row is run in a chunk of its own
-
-
-class Backlog:
-    """Rows in the order in which they are to be run.
-
-    Args:
-        source: Batches of rows; an attempt number is added where there is none.
-        retries: How often a row is run again.
-    """
-
-    def __init__(self, source: Iterable[pa.RecordBatch], retries: int) -> None:
-        self._source: Iterator[pa.RecordBatch] | None = iter(source)
-        self._retries = retries
-        self._pieces: deque[_Piece] = deque()
-        self._n = 0
-
-    def remaining(self) -> int | None:
-        """The number of rows; None when the source may have more."""
-        return None if self._source is not None else self._n
-
-    def holds(self, n: int) -> bool:
-        """Whether there are `n` rows at least; asks the source as far as necessary."""
-        while self._n < n and self._source is not None:
-            batch = next(self._source, None)
-            if batch is None:
-                self._source = None
-            elif batch.num_rows:
-                self._pieces.append(_Piece(self._numbered(batch), alone=False))
-                self._n += batch.num_rows
-        return self._n >= n
-
-    def take(self, n: int) -> pa.RecordBatch:
-        """Take at most `n` rows from the front; there must be one."""
-        taken: list[pa.RecordBatch] = []
-        missing = n
-        while missing and self._pieces:
-            piece = self._pieces[0]
-            if piece.alone and taken:
-                break
-            rows = piece.rows.slice(0, 1 if piece.alone else missing)
-            if rows.num_rows == piece.rows.num_rows:
-                self._pieces.popleft()
-            else:
-                piece.rows = piece.rows.slice(rows.num_rows)
-            taken.append(rows)
-            missing -= rows.num_rows
-            if piece.alone:
-                break
-        batch = taken[0] if len(taken) == 1 else pa.Table.from_batches(taken).combine_chunks().to_batches()[0]
-        self._n -= batch.num_rows
-        return batch
-
-    def put_back(self, rows: pa.RecordBatch, *, alone: bool = False) -> None:
-        """Put rows to the front that no child has begun."""
-        if rows.num_rows:
-            self._pieces.appendleft(_Piece(rows, alone))
-            self._n += rows.num_rows
-
-    def put_again(self, rows: pa.RecordBatch, *, alone: bool = False) -> None:
-        """Put rows to the front that are to be attempted once more: what goes on failing shows at once."""
-        import pyarrow.compute as pc  # on use: most runs retry nothing
-
-        attempt = pc.add(rows.column(ATTEMPT), pa.scalar(1, pa.int32()))
-        remaining = pc.subtract(rows.column(TRIES_REMAINING), pa.scalar(1, pa.int32()))
-        rows = _with_column(_with_column(rows, ATTEMPT, attempt), TRIES_REMAINING, remaining)
-        self.put_back(rows, alone=alone)
-
-    def _numbered(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        n = batch.num_rows
-        if batch.schema.get_field_index(ATTEMPT) < 0:
-            batch = _with_column(batch, ATTEMPT, pa.repeat(pa.scalar(1, pa.int32()), n))
-        return _with_column(batch, TRIES_REMAINING, pa.repeat(pa.scalar(self._retries, pa.int32()), n))
-
-
-def _with_column(batch: pa.RecordBatch, name: str, values: pa.Array[Any]) -> pa.RecordBatch:
-    columns = {f.name: column for f, column in zip(batch.schema, batch.columns, strict=True)}
-    position = batch.schema.get_field_index(name)
-    field = pa.field(name, pa.int32())
-    schema = batch.schema.append(field) if position < 0 else batch.schema.set(position, field)
-    columns[name] = values.cast(pa.int32())
-    return pa.RecordBatch.from_arrays([columns[f.name] for f in schema], schema=schema)
 
 
 @dataclass(slots=True)
@@ -181,6 +95,7 @@ class Dispatch:
         context: The run.
         workers: How many processes run rows at the same time.
         pace: What is known of the time that rows take; it is changed.
+        room: What there is of the machine, where rows take different parts of it.
     """
 
     def __init__(
@@ -190,8 +105,10 @@ class Dispatch:
         context: RunContext,
         workers: int,
         pace: Pace | None = None,
+        room: Room | None = None,
     ) -> None:
-        self._backlog = Backlog(source, retry.times)
+        self._backlog = Backlog(source, retry.times) if room is None else SortedBacklog(source, retry.times, room)
+        self._room = room
         self._pace = Pace() if pace is None else pace
         self._retry = retry
         self._context = context
@@ -204,8 +121,8 @@ class Dispatch:
 
     @property
     def is_fast(self) -> bool:
-        """See `Pace.is_fast`."""
-        return self._pace.is_fast
+        """See `Pace.is_fast`; a child whose next rows may take more than it has room for must ask."""
+        return self._pace.is_fast and self._room is None
 
     @property
     def row_s(self) -> float | None:
@@ -226,11 +143,23 @@ class Dispatch:
         """Whether `n` rows wait at least; asks the source as far as necessary."""
         return self._backlog.holds(n)
 
+    def can_give(self) -> bool:
+        """Whether a row waits that there is room for."""
+        return self._backlog.can_give()
+
     def next_rows(self) -> pa.RecordBatch:
-        """Take the rows of the next chunk; one must wait."""
+        """Take the rows of the next chunk; one must wait that there is room for."""
         n = self._pace.rows(self._backlog.remaining(), self._workers)
         self._backlog.holds(n)
-        return self._backlog.take(n)
+        rows = self._backlog.take(n)
+        if self._room is not None:
+            self._room.take(rows)
+        return rows
+
+    def _leave(self, chunk: Chunk) -> None:
+        """Take note that nothing of a chunk is run any more."""
+        if self._room is not None:
+            self._room.leave(chunk.rows)
 
     def take_outcomes(self) -> list[pa.Table]:
         """The outcomes at hand; then there are none."""
@@ -260,7 +189,10 @@ class Dispatch:
             self._backlog.put_back(chunk.rows.slice(chunk.done))
         if fields["again"]:
             self._backlog.put_again(chunk.rows.take(pa.array(fields["again"], pa.int64())))
-        return fields["back"] or not chunk.n_remaining
+        is_done: bool = fields["back"] or not chunk.n_remaining
+        if is_done:
+            self._leave(chunk)
+        return is_done
 
     def settle(
         self, death: Death, chunks: Sequence[Chunk], failure: Failure, died_s: float, log: str | None
@@ -278,6 +210,8 @@ class Dispatch:
             The `sort_index` of the row that is the cause; None where that is not known.
         """
         chunk = chunks[0]
+        for each in chunks:
+            self._leave(each)
         evidence = evidence_of(death)
         resolution = resolve(death, evidence, self._count(evidence, chunk))
         # what is put to the front last is run first

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
 from scythe_cli.core.states import Isolation, KeepFiles, RetryOn, RetryRule, StartMethod
 from scythe_cli.model.experiment import ExperimentOptions
+from scythe_cli.model.needs import Needs
 
 __all__ = ["Limits", "StopSignal", "descendants", "kill_marked", "limit_own_memory", "tree_memory_bytes"]
 
@@ -33,6 +34,8 @@ class Limits:
         start_method: How processes are started; see `StartMethod`.
         startup_timeout_s: How long the experiment may take to be loaded.
         retry_on: After what it is run again.
+        needs: What it takes of the machine while it runs.
+        threads: How many threads numerical libraries start in its process; None for its share of the cores.
     """
 
     execution_timeout_s: float
@@ -45,6 +48,8 @@ class Limits:
     start_method: StartMethod = "auto"
     startup_timeout_s: float = 300.0
     retry_on: tuple[RetryOn, ...] = get_args(RetryOn)
+    needs: Needs = field(default_factory=Needs, hash=False)
+    threads: int | None = None
 
     @property
     def retry(self) -> RetryRule:
@@ -65,6 +70,8 @@ class Limits:
             keep_files=options.keep_files,
             start_method=options.start_method,
             startup_timeout_s=options.startup_timeout.total_seconds(),
+            needs=options.needs,
+            threads=options.threads,
         )
 
 

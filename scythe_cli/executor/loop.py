@@ -176,7 +176,7 @@ class RunLoop:
     def _next_to_feed(self) -> ChildProcess | None:
         states = [child.state() for child in self._processes.all]
         position = next_to_feed(states, self._processes.workers, is_fast=self._dispatch.is_fast)
-        return None if position is None or not self._dispatch.holds(1) else self._processes.all[position]
+        return None if position is None or not self._dispatch.can_give() else self._processes.all[position]
 
     def _feed(self, child: ChildProcess) -> None:
         """Give a child its next rows, or put another in its place."""

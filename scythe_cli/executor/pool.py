@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from scythe_cli.core.cores import share_of_cores
+from scythe_cli.executor.backlog import Room
 from scythe_cli.executor.dispatch import Dispatch, Pace
 from scythe_cli.executor.limits import Limits, StopSignal
 from scythe_cli.executor.loop import RunLoop
@@ -29,11 +30,18 @@ def templates_for(target: ExperimentTarget, context: RunContext, limits: Limits,
     """What processes are forked from that share the cores with others, as many as `workers`."""
     return Templates(
         target,
-        share_of_cores(workers),
+        limits.threads or threads_of(limits.needs.cpus, workers),
         context.seed,
         needs_s3=context.storage_location.startswith("s3://"),
         start_method=limits.start_method,
     )
+
+
+def threads_of(cpus: int | str, workers: int) -> int:
+    """How many threads libraries should start in a process: as many as its spec has cores, as far as that is known."""
+    if isinstance(cpus, str):
+        return 1
+    return cpus if cpus > 1 else share_of_cores(workers)
 
 
 class Executor:
@@ -45,7 +53,7 @@ class Executor:
         target: The experiment.
         context: The run that the specs belong to.
         limits: What one spec may use.
-        workers: The number of processes.
+        workers: The number of processes, or of cores where specs take several.
         templates: What processes are forked from, where several executors share it; closed by its owner.
     """
 
@@ -62,10 +70,11 @@ class Executor:
             raise ValueError(f"workers={workers}: there must be at least one")
         self.context = context
         self.limits = limits
-        self.workers = workers
+        self.workers = limits.needs.at_once(workers)
+        self._capacity = limits.needs.capacity(workers)
         self._templates = templates or templates_for(target, context, limits, workers)
         self._owns_templates = templates is None
-        self._processes = ChildProcesses(target, context, limits, workers, self._templates)
+        self._processes = ChildProcesses(target, context, limits, self.workers, self._templates)
         self._pace = Pace()
         self._is_closed = False
 
@@ -104,7 +113,9 @@ class Executor:
         """
         if self._is_closed:
             raise ValueError("the executor is closed")
-        dispatch = Dispatch(rows, self.limits.retry, self.context, self.workers, self._pace)
+        needs = self.limits.needs
+        room = None if needs.is_fixed else Room(needs, self._capacity)
+        dispatch = Dispatch(rows, self.limits.retry, self.context, self.workers, self._pace, room)
         with RunLoop(self._processes, dispatch, stop) as loop:
             yield from loop.tables()
 

@@ -20,6 +20,7 @@ from scythe_cli.core.states import Isolation, KeepFiles, RetryOn, RetryRule, Sta
 from scythe_cli.errors import ConfigError, InvalidInputError, RegistrationError
 from scythe_cli.model.functions.signature import signature_of
 from scythe_cli.model.models import ExperimentInputSpec, ExperimentOutputSpec
+from scythe_cli.model.needs import Needs, needs_of
 from scythe_cli.model.settings import TimeoutSettings
 
 __all__ = [
@@ -65,6 +66,8 @@ class ExperimentOptions:
         start_method: How processes are started.
         startup_timeout: How long loading the experiment may take in a process.
         retry_on: After what a spec is run again; None where nobody has said it: see `retry_rule`.
+        needs: What a spec takes of a machine while it runs.
+        threads: How many threads numerical libraries start in a process; None for its share of the cores.
     """
 
     retries: int | None = None
@@ -83,6 +86,8 @@ class ExperimentOptions:
     start_method: StartMethod = "auto"
     startup_timeout: timedelta = timedelta(minutes=5)
     retry_on: tuple[RetryOn, ...] | None = None
+    needs: Needs = field(default_factory=Needs)
+    threads: int | None = None
 
     @property
     def retry_rule(self) -> RetryRule:
@@ -271,7 +276,7 @@ def options_of(
         schedule_timeout: How long a task may wait for a worker.
         execution_timeout: How long one attempt of a spec may take; None for what the environment says.
         local_file_location: Where the function gets its files.
-        memory_limit: Memory that one spec may use, such as `4GB`.
+        memory_limit: Memory that one spec may use.
         isolation: Whether specs share processes.
         rows_per_process: How many specs one process runs at most.
         working_directory: Where specs run.
@@ -279,7 +284,7 @@ def options_of(
         start_method: How processes are started.
         startup_timeout: How long loading the experiment may take; None for 5 minutes.
         retry_on: After what a spec is run again; None where it is not said.
-        others: Options that need no check.
+        others: `threads`, what a spec takes (see `needs_of`), and options that need no check.
 
     Raises:
         RegistrationError: If one is not allowed; the message names the function.
@@ -293,12 +298,14 @@ def options_of(
             memory_limit_bytes=None if memory_limit is None else parse_size(memory_limit),
             local_file_location=_one_of("local_file_location", local_file_location, get_args(LocalFileLocation)),
             isolation=_one_of("isolation", isolation, get_args(Isolation)),
-            rows_per_process=_check_rows(rows_per_process),
+            rows_per_process=_check_count("rows_per_process", rows_per_process),
             working_directory=_check_directory(working_directory),
             keep_files=_one_of("keep_files", keep_files, get_args(KeepFiles)),
             start_method=_one_of("start_method", start_method, get_args(StartMethod)),
             startup_timeout=timedelta(minutes=5) if startup_timeout is None else parse_duration(startup_timeout),
             retry_on=_check_retry_on(retry_on),
+            needs=needs_of(*(others.pop(name, None) for name in ("cpus", "memory", "tokens"))),
+            threads=_check_count("threads", others.pop("threads", None)),
             **others,
         )
     except (ValueError, TypeError) as error:
@@ -327,10 +334,10 @@ def _one_of(name: str, value: Any, allowed: tuple[Any, ...]) -> Any:
     return value
 
 
-def _check_rows(rows: int | None) -> int | None:
-    if rows is not None and (isinstance(rows, bool) or not isinstance(rows, int) or rows < 1):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ValueError(f"rows_per_process={rows!r} is not a whole number from 1 on")
-    return rows
+def _check_count(name: str, n: int | None) -> int | None:
+    if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError(f"{name}={n!r} is not a whole number from 1 on")
+    return n
 
 
 def _check_directory(directory: str) -> str:

@@ -22,6 +22,7 @@ from scythe_cli.model.experiment import (
 from scythe_cli.model.functions.plain import experiment_of
 from scythe_cli.model.functions.signature import check_input_model
 from scythe_cli.model.models import ExperimentInputSpec, ExperimentOutputSpec
+from scythe_cli.model.needs import Need
 
 __all__ = ["ExperimentRegistry", "ExperimentTypeExists", "ExperimentTypeNotFound", "WorkflowLike", "experiment"]
 
@@ -64,7 +65,11 @@ class WorkflowLike(Protocol):
 
 
 class ExperimentRegistry:
-    """All experiments of this process, by name."""
+    """All experiments of this process, by name.
+
+    @ExperimentRegistry.Register(execution_timeout="10m")
+    def simulate(input_spec: Building) -> Demand: ...
+    """
 
     _experiments: ClassVar[dict[str, RegisteredExperiment[Any, Any]]] = {}
     _workflows: ClassVar[dict[str, WorkflowLike]] = {}
@@ -90,12 +95,13 @@ class ExperimentRegistry:
         start_method: StartMethod = "auto",
         startup_timeout: Duration | None = None,
         retry_on: Sequence[RetryOn] | None = None,
+        threads: int | None = None,
+        cpus: Need | None = None,
+        memory: Need | None = None,
+        tokens: Mapping[str, Need] | None = None,
         **task_config: Any,
     ) -> Callable[[Callable[..., TOutput]], RegisteredExperiment[Any, TOutput]]:
-        """Make an experiment of a function.
-
-            @ExperimentRegistry.Register(execution_timeout="10m")
-            def simulate(input_spec: Building) -> Demand: ...
+        """Make an experiment of a function; what the decorator returns can still be called like it.
 
         Args:
             name: The name to register it under; by default `scythe_experiment_<function>`.
@@ -115,17 +121,17 @@ class ExperimentRegistry:
             start_method: How processes are started; see `StartMethod`.
             startup_timeout: How long loading the experiment may take; 5 minutes by default.
             retry_on: After what: a list of some of `failed`, `timeout`, `crashed` and `lost`; see `RetryOn`.
+            threads: How many threads numerical libraries start in a process.
+            cpus: The cores that a spec takes, or the input field that says it; 1 by default.
+            memory: The memory that it takes, such as `4GB`, or the input field that says it, in bytes.
+            tokens: By name, of what there are only some: how many it takes, or the input field that says it.
             task_config: Further options that are passed on to the engine.
-
-        Returns:
-            A decorator; what it returns can still be called like the function.
 
         Raises:
             RegistrationError: If function, models or options cannot be an experiment's, or the name is taken.
             ConfigError: If the environment variable is no duration.
         """
         values = {key: value for key, value in locals().items() if key not in {"cls", "name", "description"}}
-
         return lambda fn: cls._registered(fn, name, description, options_of(fn, **values))
 
     @classmethod

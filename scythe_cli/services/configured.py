@@ -186,6 +186,10 @@ class ConfiguredProject:
             keep_files=settings.keep_files,
             startup_timeout=settings.startup_timeout,
             start_method=settings.start_method,
+            threads=settings.threads,
+            needs=experiment.options.needs.updated(
+                settings.cpus, settings.memory, settings.tokens, totals=self.config.scythe.tokens
+            ),
         )
         return name, experiment.configured(name=name, options=options)
 

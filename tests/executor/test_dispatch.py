@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from scythe_cli.core.states import RetryOn, RetryRule, State
 from scythe_cli.executor.attribution import Death
-from scythe_cli.executor.dispatch import Backlog, Chunk, Dispatch, Pace
+from scythe_cli.executor.backlog import Backlog
+from scythe_cli.executor.dispatch import Chunk, Dispatch, Pace
 from scythe_cli.executor.protocol import ATTEMPT, TRIES_REMAINING, Phase, Snapshot
 from scythe_cli.executor.rows.call import RunContext
 from scythe_cli.executor.rows.failure import Failure

@@ -21,6 +21,7 @@ from scythe_cli.errors import StorageError
 from scythe_cli.executor.limits import Limits
 from scythe_cli.executor.rows.call import RunContext
 from scythe_cli.model.functions.reference import ExperimentTarget
+from scythe_cli.model.needs import Needs
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.storage.base import MissingKeyError, Storage
 from scythe_cli.storage.opening import open_storage
@@ -115,6 +116,7 @@ class Assignment(_Document):
     def run_limits(self) -> Limits:
         """What one case may use."""
         fields: dict[str, Any] = {**self.limits, "retry_on": tuple(self.limits["retry_on"])}
+        fields["needs"] = Needs(**fields["needs"])
         return Limits(**fields)
 
     def context(self, worker: str) -> RunContext:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +35,7 @@ from scythe_cli.engines.slurm.waiting import SlurmRunRef
 from scythe_cli.errors import ConfigError, EngineError, EntrypointError, UsageError
 from scythe_cli.executor.code import target_of_code
 from scythe_cli.executor.limits import Limits, StopSignal
+from scythe_cli.model.needs import Needs
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.manifest import read_manifest
 from scythe_cli.run.outcomes.durations import earlier_durations
@@ -42,6 +43,8 @@ from scythe_cli.run.records import QueueRecord
 from scythe_cli.storage.base import Storage
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from scythe_cli.run.manifest import RecursionRecord
 
 __all__ = ["SlurmEngine"]
@@ -186,6 +189,26 @@ class SlurmEngine(Engine):
                     hint=f"It allows {format_duration(longest_s)}.",
                 )
         return f"Slurm {version}, partition {wanted or 'of the cluster’s choice'}"
+
+    def check_needs(
+        self, needs: Needs, inputs: pa.Table, *, workers: int, row_label: Callable[[int], str]
+    ) -> list[str]:
+        """See that every spec fits into a task; see `Engine.check_needs`."""
+        del workers
+        if needs.tokens:
+            raise ConfigError(
+                "on Slurm, tokens are licences of the cluster, which a task reserves as a whole",
+                hint='Take tokens out of the experiment, and ask for them with [slurm] extra = ["--licenses=NAME:N"].',
+            )
+        config = self.config
+        remedy = "Ask for larger tasks: [slurm] cpus and memory."
+        memory = None if config.memory is None else int(config.memory)
+        if needs.memory is not None and memory is None:
+            raise ConfigError(
+                "cases say what memory they take, and tasks do not", hint="Set [slurm] memory to that of a task."
+            )
+        needs.check(inputs, config.cpus, memory_bytes=memory, label=row_label, remedy=remedy)
+        return []
 
     def examine(self, storage: Storage) -> list[EngineCheck]:
         """What limits a run, and whether a node sees the storage; see `Engine.examine`."""

@@ -150,7 +150,7 @@ def _expected(request: AllocationRequest, n: int, spec_s: float | None) -> tuple
     """The pieces of a run, the time that its specs take together, and that from start to end; None: not known."""
     outline = request.engine.for_experiment(request.experiment.name).outline(
         n,
-        workers=request.workers,
+        workers=request.experiment.options.needs.at_once(request.workers),
         recursion=request.recursion,
         specs_per_task=request.specs_per_task,
         spec_s=spec_s,

@@ -150,6 +150,7 @@ def check_inputs(request: AllocationRequest) -> ArtifactPlan:
         if column.is_file:
             columns[column.name] = texts_of(column.name, request.inputs.column(column.name))
     plan = collect_artifacts(columns, request.base_dir, copy_inputs=request.copy_inputs)
+    _check_needs(request)
     if plan.problems:
         lines: list[str] = []
         for problem in plan.problems[:20]:
@@ -164,6 +165,17 @@ def check_inputs(request: AllocationRequest) -> ArtifactPlan:
     return plan
 
 
+def _check_needs(request: AllocationRequest) -> list[str]:
+    """See that each case can get what it takes of a machine; returns what there is to tell."""
+    experiment: Any = request.experiment
+    if not isinstance(experiment, RegisteredExperiment) or experiment.options.needs.is_plain:
+        return []
+    engine = request.engine.for_experiment(experiment.name)
+    return engine.check_needs(
+        experiment.options.needs, request.inputs, workers=request.workers, row_label=request.row_label
+    )
+
+
 def submit(request: AllocationRequest, progress: ProgressCallback | None = None) -> Submission:
     """Claim a run and write everything but outcomes to its folder.
 
@@ -172,6 +184,7 @@ def submit(request: AllocationRequest, progress: ProgressCallback | None = None)
         StorageError: If the storage cannot be written; what was written is removed.
     """
     plan = check_inputs(request)
+    told = _check_needs(request)
     savings = savings_of(request, plan)
     pending = StateCounts(pending=request.inputs.num_rows)
     workflow_run_id = uuid4().hex
@@ -195,7 +208,7 @@ def submit(request: AllocationRequest, progress: ProgressCallback | None = None)
             spec = build_specs(specs, request.experiment.input_validator_type)[0]
             request.storage.write_bytes(run.workflow_spec, dump_yaml(spec.model_dump(mode="json")))
         left = work_left(request.storage, run, workflow_run_id, savings)
-        left.notices.extend([*([repeated] if repeated else []), *_from_outside(plan, request.base_dir)])
+        left.notices.extend([*told, *([repeated] if repeated else []), *_from_outside(plan, request.base_dir)])
         final = _of_run(manifest, request.storage, run).model_copy(
             update={
                 "specs_sha256": specs_hash(inputs) if plan.files else manifest.cases_sha256,
