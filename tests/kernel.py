@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import nbformat
-from jupyter_core.utils import run_sync
-from nbclient import NotebookClient
+import pytest
 
 import scythe_cli
+
+# whoever runs the unit tests with other versions needs no Jupyter
+nbformat = pytest.importorskip("nbformat")
+nbclient = pytest.importorskip("nbclient")
 
 
 @dataclass
@@ -29,7 +31,7 @@ class Shown:
 class Kernel:
     """A kernel that runs; what is loaded and defined stays from cell to cell."""
 
-    def __init__(self, client: NotebookClient) -> None:
+    def __init__(self, client: Any) -> None:
         self.client = client
 
     def run(self, code: str) -> Shown:
@@ -54,6 +56,8 @@ class Kernel:
         async def ask() -> Any:
             return await self.client.kc.complete(code, len(code), reply=True, timeout=60)
 
+        from jupyter_core.utils import run_sync
+
         return run_sync(ask)()["content"]["matches"]
 
 
@@ -64,7 +68,7 @@ def started(folder: Path) -> Iterator[Kernel]:
     env = {name: value for name, value in os.environ.items() if not name.startswith("SCYTHE_")}
     env |= {"SCYTHE_CACHE_DIR": str(folder / "cache"), "PYTHONPATH": str(root)}
     env["IPYTHONDIR"] = str(folder / "ipython")
-    client = NotebookClient(
+    client = nbclient.NotebookClient(
         nbformat.v4.new_notebook(),
         timeout=240,
         kernel_name="python3",
