@@ -86,15 +86,14 @@ def from_yaml(data: bytes) -> dict[str, Any]:
 def wrong_manifest(draw: st.DrawFn) -> Files:
     document = from_yaml(WHOLE[LAYOUT.manifest])
     known = [*document, "created_at", "retries", "execution_timeout_s", "memory_limit_bytes", "recursion", "reuse"]
-    known += ["provenance", "design", "file_fields", "code", "n_duplicates", "leased", "specs_per_task"]
+    known += ["provenance", "design", "file_fields", "code", "n_duplicates", "leased", "specs_per_task", "extensions"]
     for name in draw(st.lists(st.sampled_from(known), min_size=1, max_size=3)):
         document[name] = draw(trees | yaml_only)
     return {LAYOUT.manifest: to_yaml(document)}
 
 
 @st.composite
-def wrong_yaml(draw: st.DrawFn) -> Files:
-    name = draw(st.sampled_from([LAYOUT.io_spec, LAYOUT.input_artifacts]))
+def wrong_yaml(draw: st.DrawFn, name: str) -> Files:
     document: dict[str, Any] = draw(st.dictionaries(names, trees, max_size=4))
     if name == LAYOUT.io_spec and draw(st.booleans()):
         loop = {"properties": {f"p{i}": {"$ref": "#/$defs/x"} for i in range(30)}}
@@ -281,37 +280,44 @@ MORE: dict[str, Callable[[Project, Path], Any]] = {
 }
 
 
-@given(
-    st.one_of(
-        st.deferred(wrong_manifest),
-        st.deferred(wrong_yaml),
-        st.deferred(wrong_lease),
-        st.deferred(wrong_table),
-        st.deferred(wrong_summary),
-        st.deferred(wrong_slurm),
-    ),
-    st.lists(st.sampled_from(sorted({**QUESTIONS, **MORE})), min_size=2, max_size=5),
-)
-@cases(30)
-def test_documents_of_wrong_shape_are_read_or_refused(
-    tmp_path_factory: pytest.TempPathFactory, wrong: Files, questions: list[str]
-) -> None:
-    folder = tmp_path_factory.mktemp("store")
-    try:
-        for name, content in {**WHOLE, **wrong}.items():
-            path = folder / "runs" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-            if name == LAYOUT.specs and name in wrong:
-                seal_footer(path)
-        dest = folder / "dest"
-        dest.mkdir()
-        project = open_project(start=folder, storage=str(folder / "runs"))
-        with writes_only_below(dest):
-            for question in questions:
-                refused(lambda question=question: {**QUESTIONS, **MORE}[question](project, dest))
-    finally:
-        shutil.rmtree(folder)
+KINDS: dict[str, st.SearchStrategy[Files]] = {
+    "manifest": st.deferred(wrong_manifest),
+    "schemas": st.deferred(lambda: wrong_yaml(LAYOUT.io_spec)),
+    "list of files": st.deferred(lambda: wrong_yaml(LAYOUT.input_artifacts)),
+    "lease": st.deferred(wrong_lease),
+    "table": st.deferred(wrong_table),
+    "summary": st.deferred(wrong_summary),
+    "records of Slurm": st.deferred(wrong_slurm),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_documents_of_wrong_shape_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, kind: str) -> None:
+    @cases(12)
+    @given(KINDS[kind], st.lists(st.sampled_from(sorted({**QUESTIONS, **MORE})), min_size=1, max_size=2))
+    def check(wrong: Files, questions: list[str]) -> None:
+        folder = tmp_path_factory.mktemp("store")
+        try:
+            ask(folder, wrong, questions)
+        finally:
+            shutil.rmtree(folder)
+
+    check()
+
+
+def ask(folder: Path, wrong: Files, questions: list[str]) -> None:
+    for name, content in {**WHOLE, **wrong}.items():
+        path = folder / "runs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        if name == LAYOUT.specs and name in wrong:
+            seal_footer(path)
+    dest = folder / "dest"
+    dest.mkdir()
+    project = open_project(start=folder, storage=str(folder / "runs"))
+    with writes_only_below(dest):
+        for question in questions:
+            refused(lambda question=question: {**QUESTIONS, **MORE}[question](project, dest))
 
 
 def test_each_kind_of_document_is_tried(tmp_path: Path) -> None:
