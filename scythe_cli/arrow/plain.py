@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pyarrow as pa
 
-__all__ = ["is_list_like", "nulls_of", "plain_decimal", "plain_type", "storage_of"]
+__all__ = ["has_nanoseconds", "holds_times", "is_list_like", "nulls_of", "plain_decimal", "plain_type", "storage_of"]
 
 
 _MAX_DIGITS = 38  # of decimals, for Polars and DuckDB
 _WHOLE_HOURS = re.compile(r"[+-](0\d|1[0-2]):00")  # Polars knows no others
+
+
+def has_nanoseconds(value: Any) -> bool:
+    """Whether a time of pandas, or one in a list or dict, is finer than the microseconds that Python's times have."""
+    if isinstance(value, dict):
+        return any(map(has_nanoseconds, cast("dict[Any, Any]", value).values()))
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return any(map(has_nanoseconds, cast("list[Any]", value)))
+    # of pandas' missing time it is NaN
+    return getattr(value, "nanosecond", 0) > 0 or getattr(value, "nanoseconds", 0) > 0
+
+
+def holds_times(type_: Any) -> bool:
+    """Whether values of a type are times, or have such in them."""
+    if pa.types.is_nested(type_):
+        return any(holds_times(type_.field(i).type) for i in range(type_.num_fields))
+    return pa.types.is_timestamp(type_) or pa.types.is_duration(type_)
 
 
 def plain_type(type_: Any) -> pa.DataType:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import sys
 import types
 import typing
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from pydantic import BaseModel, Secret, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
 
 from scythe_cli.arrow.build import array_of
+from scythe_cli.arrow.plain import has_nanoseconds, holds_times
 from scythe_cli.model.file_refs import is_file_reference
 from scythe_cli.model.kinds import (
     ENCODING_KEY,
@@ -108,6 +110,10 @@ class Column:
             ColumnError: If a value does not fit; the message names the column and the value.
         """
         encode = self.encode
+        if "pandas" in sys.modules and (self.is_json or holds_times(self.type)):
+            finer = next(filter(has_nanoseconds, values), None)
+            if finer is not None:
+                raise ColumnError(f"{self.name}: {_short(finer)} has nanoseconds, and times are kept in microseconds")
         try:
             cells = values if encode is None else [None if v is None else encode(v) for v in values]
             return _array_of(cells, self.type)

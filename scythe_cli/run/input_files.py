@@ -43,6 +43,7 @@ __all__ = [
 
 _REMOTE_SCHEMES = {"s3", "http", "https"}
 _SYSTEM = (Path("/proc"), Path("/sys"), Path("/dev"))
+_SHARED_MEMORY = Path("/dev/shm")
 _HASHING_THREADS = 4
 _TRANSFER_THREADS = 4
 
@@ -312,7 +313,7 @@ def _hash(path: Path) -> _Hashed | str:
     try:
         # also behind links: what the system describes itself is no input, and may be secret
         real = Path(os.path.realpath(path))
-        if any(real.is_relative_to(folder) for folder in _SYSTEM):
+        if any(real.is_relative_to(folder) for folder in _SYSTEM) and not real.is_relative_to(_SHARED_MEMORY):
             return f"it is in {real.parts[0]}{real.parts[1]}, where the system describes itself"
         with open_regular(real) as file:
             digest = hashlib.file_digest(file, "sha256")

@@ -173,6 +173,62 @@ def test_values_that_do_not_fit_cost_their_rows_only(tmp_path: Path) -> None:
     }
     assert rows[13]["frame::warnings"] is None, "NaT says that there is no date"
     assert [each["field"] for each in rows[14]["frame::warnings"]] == ["text"]
+    assert rows[14]["out:text"] == "\\udcff"
+
+
+class Anything(ExperimentOutputSpec):
+    value: Any
+    moment: datetime | None = None
+    waits: list[timedelta] = []
+
+
+FINE = pd.Timestamp("2020-01-01 00:00:00.123456789")
+
+
+@pytest.mark.parametrize(
+    ("value", "stored"),
+    [
+        (np.float32(1.5), 1.5),
+        (np.int8(3), 3),
+        (np.array([[1, 2], [3, 4]]), [[1, 2], [3, 4]]),
+        (pd.Series([1, 2]), [1, 2]),
+        ({"a": np.arange(2), "b": [np.bool_(True)]}, {"a": [0, 1], "b": [True]}),
+        (np.datetime64("2020-01-01T00:00:00.123456789"), "2020-01-01T00:00:00.123456789"),
+        (np.datetime64("2020-01-01"), "2020-01-01"),
+        (np.timedelta64(5, "ns"), "5 nanoseconds"),
+        ([FINE], ["2020-01-01 00:00:00.123456789"]),
+        ({"a": pd.Timedelta(5, "ns")}, {"a": "0 days 00:00:00.000000005"}),
+        (pd.Period("2020-01"), "2020-01"),
+        (b"\xff", "b'\\xff'"),
+    ],
+    ids=repr,
+)
+def test_values_of_any_type_are_kept_in_the_nearest_form_and_told(tmp_path: Path, value: Any, stored: Any) -> None:
+    def simulate(spec: In) -> Anything:
+        return Anything(value=value)
+
+    leaf = _leaf(simulate, tmp_path)
+    batch = OutcomeBatch(Anything, "here", Attempts.of([0], [1], ["id"]))
+    batch.add(0, 0.0, 0.0, None, _run(leaf, In()))
+    (row,) = batch.finish([1]).tables[0].to_pylist()
+    assert json.loads(row["out:value"]) == stored
+    assert [(each["field"], each["what"]) for each in row["frame::warnings"]] == [
+        ("value", "the nearest that can be stored")
+    ]
+
+
+def test_nanoseconds_are_never_lost_in_silence(tmp_path: Path) -> None:
+    def simulate(spec: In) -> Anything:
+        return Anything(value=1, moment=FINE, waits=[pd.Timedelta(1_000_005, "ns")])
+
+    leaf = _leaf(simulate, tmp_path)
+    batch = OutcomeBatch(Anything, "here", Attempts.of([0], [1], ["id"]))
+    batch.add(0, 0.0, 0.0, None, _run(leaf, In()))
+    (row,) = batch.finish([1]).tables[0].to_pylist()
+    assert row["out:moment"] == datetime(2020, 1, 1, 0, 0, 0, 123456)
+    assert row["out:waits"] == [timedelta(milliseconds=1)]
+    assert [each["field"] for each in row["frame::warnings"]] == ["moment", "waits"]
+    assert all("has nanoseconds, and times are kept in microseconds" in w["why"] for w in row["frame::warnings"])
 
 
 def test_memory_error_is_a_crash(tmp_path: Path) -> None:

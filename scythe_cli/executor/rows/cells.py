@@ -7,7 +7,9 @@ numbers their two parts, periods and intervals text. Values of several types in 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
@@ -17,8 +19,10 @@ import numpy as np
 import pyarrow as pa
 
 from scythe_cli.arrow.build import array_of
-from scythe_cli.arrow.plain import plain_type
+from scythe_cli.arrow.plain import has_nanoseconds, plain_type
 from scythe_cli.arrow.unify import convert_column, stack_tables
+from scythe_cli.model.columns import Column
+from scythe_cli.model.kinds import ColumnError
 from scythe_cli.model.outcome_schema import Categories
 
 __all__ = [
@@ -30,6 +34,7 @@ __all__ = [
     "categories_of_arrow",
     "categories_of_pandas",
     "categories_of_polars",
+    "nearest_fit",
     "plain_column",
 ]
 
@@ -166,7 +171,7 @@ def array_of_objects(cells: Sequence[Any], say: Say) -> pa.ChunkedArray[Any]:
     if len(kinds) == 1 and kinds.pop() in _PLAIN:
         try:
             return plain_column(pa.chunked_array([_array_of_one_class(cells)]), say)
-        except (pa.ArrowException, OverflowError):
+        except (pa.ArrowException, OverflowError, UnicodeError):
             pass  # integers that are too large, and texts that are not of Unicode
     positions: dict[Any, list[int]] = {}
     for position, cell in enumerate(cells):
@@ -232,17 +237,52 @@ def _of_one_class(cells: list[Any], say: Say) -> pa.ChunkedArray[Any]:
 
 
 def _no_column_of(cls: type) -> str:
-    return f"a table has no column of {cls.__name__}"
+    return "it has characters that are not of Unicode" if cls is str else f"a table has no column of {cls.__name__}"
 
 
 def _as_it_is(cell: Any) -> Any:
+    if "pandas" in sys.modules and isinstance(cell, (dict, list, tuple)) and has_nanoseconds(cell):
+        raise TypeError  # Arrow leaves them out
     if isinstance(cell, Enum):
         raise TypeError  # those that are texts and numbers as well become these, as others do
     return cell
 
 
+def nearest_fit(column: Column, value: Any) -> Any:
+    """The nearest of a value that does not fit a column of outputs; None where there is none."""
+    try:
+        nearest = json.loads(json.dumps(_nearest(value), default=_listed)) if column.is_json else _that_fits(value)
+        column.array([nearest])
+    except (ColumnError, ValueError, TypeError, OverflowError, AttributeError, RecursionError):
+        return None
+    return nearest
+
+
+def _listed(cell: Any) -> Any:
+    """What JSON has no form for: columns as lists, all else as text."""
+    return _nearest(cell.tolist()) if hasattr(cell, "tolist") else str(cell)
+
+
+def _that_fits(cell: Any) -> Any:
+    """A time of pandas as Python has it, and text as Unicode; in lists and dicts too."""
+    if isinstance(cell, str):
+        return cell.encode(errors="backslashreplace").decode()
+    if isinstance(cell, (list, tuple, set, frozenset)):
+        return type(cell)(_that_fits(item) for item in cell)
+    if isinstance(cell, dict):
+        return {key: _that_fits(value) for key, value in cell.items()}
+    if not has_nanoseconds(cell):
+        return cell
+    time: Any = cell
+    return time.to_pytimedelta() if isinstance(cell, timedelta) else time.to_pydatetime(warn=False)
+
+
 def _nearest(cell: Any) -> Any:
     """A value that Arrow knows, inside of lists and dicts too."""
+    if has_nanoseconds(cell) and isinstance(cell, (datetime, timedelta)):
+        return str(cell)
+    if isinstance(cell, (np.datetime64, np.timedelta64)) and isinstance(cell.item(), int):
+        return str(cell)
     if isinstance(cell, Enum):
         return _nearest(cell.value)
     if isinstance(cell, (PurePath, str)):
@@ -268,4 +308,4 @@ def _text(cell: Any) -> str:
     """Text of what has no type: JSON of what is nested."""
     if isinstance(cell, (dict, list, tuple, set, frozenset, np.ndarray)):
         return json.dumps(_nearest(cell), default=str, ensure_ascii=False)
-    return str(cell)
+    return str(cell).encode(errors="backslashreplace").decode()

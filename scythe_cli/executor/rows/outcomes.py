@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from scythe_cli.arrow.build import array_of, numbers, repeated
 from scythe_cli.core.states import RetryRule, State
-from scythe_cli.executor.rows.cells import array_of_objects
+from scythe_cli.executor.rows.cells import array_of_objects, nearest_fit
 from scythe_cli.executor.rows.extras import Extras, extras_of, feature_column, fit, frame_column, part_of
 from scythe_cli.executor.rows.failure import Failure, failure_from
 from scythe_cli.executor.rows.frames import Warned
@@ -212,34 +212,36 @@ class OutcomeBatch:
                 return arrays
 
     def _reject(self, column: Column, values: Sequence[Any]) -> None:
-        """Null for values that do not fit a column which can be null; the others' rows have not succeeded."""
+        """The nearest of values that do not fit, or null; rows of a column that cannot be null have not succeeded."""
         keep: list[int] = []
         for row, value in enumerate(values):
             try:
                 column.array([value])
             except ColumnError as error:
-                if not column.is_nullable:
+                nearest = None if _is_missing(value) else nearest_fit(column, value)
+                if nearest is None and not column.is_nullable:
                     self._bad.append(self._good[row])
                     self._failures.append(Failure(State.FAILED, "ColumnError", f"the output field {error}"))
                     continue
-                self._set_null(row, column, None if _is_missing(value) else str(error))
+                self._replace(row, column, nearest, None if _is_missing(value) else str(error))
             keep.append(row)
         self._good = [self._good[row] for row in keep]
         self._values = [self._values[row] for row in keep]
         self._results = [self._results[row] for row in keep]
 
-    def _set_null(self, row: int, column: Column, why: str | None) -> None:
+    def _replace(self, row: int, column: Column, value: Any, why: str | None) -> None:
         from scythe_cli.executor.rows.call import LeafResult
 
         if len(self._scalars) == 1:
-            self._values[row] = None
+            self._values[row] = value
         else:
             values = list(self._values[row])
-            values[self._scalars.index(column)] = None
+            values[self._scalars.index(column)] = value
             self._values[row] = tuple(values)
         if why is not None:
             result: Any = self._results[row] or LeafResult(None)  # pyright: ignore[reportArgumentType]
-            warned = Warned(column.name, "null instead of its value", why.removeprefix(f"{column.name}: "))
+            what = "null instead of its value" if value is None else "the nearest that can be stored"
+            warned = Warned(column.name, what, why.removeprefix(f"{column.name}: "))
             self._has_warnings = True
             self._results[row] = replace(result, warnings=[*(result.warnings or []), warned])
 
