@@ -89,7 +89,7 @@ def _option(parameter: TyperOption) -> tuple[str, str]:
     short = [name for name in parameter.opts if not name.startswith("--")]
     long = [name for name in (*parameter.opts, *parameter.secondary_opts) if name.startswith("--")]
     long = [name for name in long if name not in HIDDEN_NAMES]
-    label = ", ".join([*short, "/".join(long)])
+    label = ", ".join([*short, "/".join(long)] if long else short)
     if not short:
         label = f"    {label}"
     choices = parameter.type_descriptor.choices

@@ -132,7 +132,7 @@ def rerun(
 def verify(
     session: Session,
     run: RunArgument = "latest",
-    n: Annotated[int, typer.Option("-n", metavar="N", min=1, help="The number of cases.")] = 10,
+    n: Annotated[int, typer.Option("--rows", "-n", metavar="N", min=1, help="The number of cases.")] = 10,
     function: FunctionOption = None,
 ) -> int:
     """Re-run random cases and compare the results.

@@ -23,10 +23,15 @@ def workers(
     session: Session,
     engine: Annotated[
         str | None,
-        typer.Option("--engine", metavar="NAME", help="[default: from experiments.toml]", show_default=False),
+        typer.Option(
+            "--engine", metavar="NAME", help="The engine [default: from experiments.toml].", show_default=False
+        ),
     ] = None,
 ) -> None:
-    """List the workers of a fleet: where they run, how busy they are, and whether they have this project's code."""
+    """List the workers of a fleet.
+
+    Tells where they run, how busy they are, and whether they have this project's code.
+    """
     from scythe_cli.services.runs.fleet import fleet_workers
 
     found = fleet_workers(session.project(engine=engine))
