@@ -31,7 +31,8 @@ SIZE = {
         {"type": "integer", "minimum": 1},
     ]
 }
-_SIZES = frozenset({"memory_limit"})
+FIELD = {"type": "string", "pattern": r"^[^\W\d]\w*$"}
+_SIZES = {"memory_limit": SIZE, "memory": {"anyOf": [*SIZE["anyOf"], FIELD]}}
 """Keys that are numbers to the models, and may be text in the file."""
 
 _NAMED = ("properties", "definitions")
@@ -47,10 +48,10 @@ class _AsWritten(GenerateJsonSchema):
 def schema() -> dict[str, Any]:
     """What the file should hold."""
     made = cast("dict[str, Any]", _tidied(_raw()))
-    assert ExperimentConfig.model_fields.keys() >= _SIZES
+    assert ExperimentConfig.model_fields.keys() >= _SIZES.keys()
     keys = made["definitions"]["ExperimentConfig"]["properties"]
-    for name in _SIZES:
-        keys[name] = {"description": keys[name]["description"], **SIZE}
+    for name, form in _SIZES.items():
+        keys[name] = {"description": keys[name]["description"], **form}
     # an engine that is installed beside ours has a name and a table of its own
     made["definitions"]["ScytheConfig"]["properties"]["engine"]["examples"] = entry_point_names(ENGINES)
     made["additionalProperties"] = {"type": "object"}

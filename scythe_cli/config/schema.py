@@ -19,7 +19,7 @@ from scythe_cli.config.file import (
     show_path,
 )
 from scythe_cli.config.slurm import SlurmConfig
-from scythe_cli.config.values import ConfigDuration, ConfigMemory, ConfigNeed, ConfigSize, Section
+from scythe_cli.config.values import ConfigCores, ConfigDuration, ConfigMemory, ConfigNeed, ConfigSize, Section
 from scythe_cli.core.distribution import ENGINES, entry_point, entry_point_names
 from scythe_cli.core.names import check_experiment_name
 from scythe_cli.core.states import Isolation, KeepFiles, RetryOn, StartMethod
@@ -132,7 +132,7 @@ class ExperimentConfig(Section):
         le=4096,
         description="Threads that numerical libraries start in a process; else its share of the cores.",
     )
-    cpus: ConfigNeed | None = Field(
+    cpus: ConfigCores | None = Field(
         default=None, description="Cores that one case takes, or the input field that says it; else 1."
     )
     memory: ConfigMemory | None = Field(

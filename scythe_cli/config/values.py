@@ -6,12 +6,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationInfo
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 
 from scythe_cli.core.quantities import parse_duration, parse_size
 from scythe_cli.model.needs import Need, parse_need
 
-__all__ = ["ConfigDuration", "ConfigMemory", "ConfigNeed", "ConfigSize", "Section"]
+__all__ = ["ConfigCores", "ConfigDuration", "ConfigMemory", "ConfigNeed", "ConfigSize", "Section"]
 
 
 _T = TypeVar("_T")
@@ -29,12 +29,20 @@ def _size(value: Any) -> int:
     return _parsed(parse_size, value)
 
 
-def _need(value: Any, info: ValidationInfo) -> Need:
-    least = int(info.field_name == "cpus")
+def _cores(value: Any) -> Need:
+    return _need(value, 1)
+
+
+def _need(value: Any, least: int = 0) -> Need:
     try:
         return parse_need("it", value, least=least)
     except ValueError:
         raise ValueError(f"it should be a whole number from {least} on, or the name of an input field") from None
+
+
+def _written(*forms: dict[str, Any]) -> WithJsonSchema:
+    """What editors are told of a value that has several forms."""
+    return WithJsonSchema({"anyOf": list(forms)})
 
 
 def _memory(value: Any) -> Need:
@@ -58,7 +66,9 @@ def _seconds(value: timedelta) -> float:
 
 ConfigDuration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(_seconds, when_used="json")]
 ConfigSize = Annotated[int, BeforeValidator(_size)]
-ConfigNeed = Annotated[Need, BeforeValidator(_need)]
+_NAME: dict[str, Any] = {"type": "string", "pattern": r"^[^\W\d]\w*$"}
+ConfigCores = Annotated[Need, BeforeValidator(_cores), _written({"type": "integer", "minimum": 1}, _NAME)]
+ConfigNeed = Annotated[Need, BeforeValidator(_need), _written({"type": "integer", "minimum": 0}, _NAME)]
 ConfigMemory = Annotated[Need, BeforeValidator(_memory)]
 
 

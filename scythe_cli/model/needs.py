@@ -10,14 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from scythe_cli.core.cores import usable_memory_bytes
 from scythe_cli.core.quantities import format_size, parse_size
 from scythe_cli.errors import ConfigError, InvalidInputError
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
 
 __all__ = ["Need", "Needs", "needs_of", "parse_need"]
 
@@ -162,6 +161,8 @@ class Needs:
                 )
 
     def _check_field(self, name: str, need: str, inputs: pa.Table, label: Callable[[int], str]) -> None:
+        import pyarrow as pa
+
         if need not in inputs.column_names or not pa.types.is_integer(inputs.schema.field(need).type):
             raise ConfigError(
                 f'{name} = "{need}" is no input field of whole numbers',
@@ -178,6 +179,8 @@ class Needs:
 
 
 def _among(inputs: pa.Table) -> str:
+    import pyarrow as pa
+
     names = [f.name for f in inputs.schema if pa.types.is_integer(f.type)]
     return ", ".join(map(repr, names)) or "no field of this experiment"
 

@@ -316,9 +316,11 @@ def test_outcomes_of_code_that_a_retry_has_accepted_are_not_taken_over_as_those_
     before = tree(Path(bench.storage.location))
 
     with monkeypatch.context() as patch:
+        import scythe_cli.services.allocation.execution
         import scythe_cli.services.runs.retry
 
-        patch.setattr(scythe_cli.services.runs.retry, "code_of", lambda *_: {"m.py": "changed"})
+        for module in (scythe_cli.services.allocation.execution, scythe_cli.services.runs.retry):
+            patch.setattr(module, "code_of", lambda *_: {"m.py": "changed"})
         with pytest.raises(CodeChangedError, match=r"since the run was allocated: (energy\(\), )?m.py, ") as caught:
             retry_run(run, bench.experiment, bench.engine, root=bench.root)
         assert f"`scythe retry {run.experiment_id} --accept-new-code`" in (caught.value.hint or "")
