@@ -62,6 +62,7 @@ class NoProcesses:
 
     def __init__(self) -> None:
         self.started: list[str] | None = None
+        self.is_over = False  # what is started now ends what whole sessions share, such as a cluster
         for place, name in (
             (subprocess.Popen, "__init__"),
             (BaseProcess, "start"),
@@ -72,7 +73,7 @@ class NoProcesses:
     def _watched(self, start: Any) -> Any:
         @wraps(start)
         def watched(*args: Any, **kwargs: Any) -> Any:
-            if self.started is not None:
+            if self.started is not None and not self.is_over:
                 self.started.append(f"{start.__module__}.{start.__qualname__}")
                 pytest.fail("a test of this group starts no process; mark it with `processes`")
             return start(*args, **kwargs)
@@ -104,6 +105,11 @@ class GroupsPlugin:
             return (yield)
         finally:
             self.no_processes.started = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_teardown(self, nextitem: pytest.Item | None) -> None:
+        """With the last test, fixtures of the session end as well."""
+        self.no_processes.is_over = nextitem is None
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
