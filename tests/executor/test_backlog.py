@@ -38,10 +38,10 @@ def start(backlog: Backlog, room: Room, n: int = 1) -> pa.RecordBatch:
 
 
 @given(
-    st.lists(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 3)), max_size=6), max_size=5),
+    st.lists(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 3)), max_size=4), max_size=3),
     st.data(),
 )
-@cases(100)
+@cases(15, 1000)
 def test_never_more_than_there_is_and_every_row_once(rows: list[list[tuple[int, int]]], data: st.DataObject) -> None:
     firsts = [sum(map(len, rows[:i])) for i in range(len(rows))]
     room = Room(NEEDS, NEEDS.capacity(4))
