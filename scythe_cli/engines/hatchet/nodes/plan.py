@@ -174,13 +174,13 @@ class Pacing:
     _beside: float = 1.0
 
     def __post_init__(self) -> None:
-        n_stretchs = max(1, min(_STRETCHES, self.n))
+        n_stretches = max(1, min(_STRETCHES, self.n))
         self._waiting = np.ones(self.n, np.bool_)
         self._owed = np.zeros(self.n, np.int16)
-        self._edges = np.linspace(0, self.n, n_stretchs + 1).astype(np.int64)
+        self._edges = np.linspace(0, self.n, n_stretches + 1).astype(np.int64)
         self._n_waiting = np.diff(self._edges)
-        self._row_s = np.zeros(n_stretchs)
-        self._weights = np.zeros(n_stretchs)
+        self._row_s = np.zeros(n_stretches)
+        self._weights = np.zeros(n_stretches)
 
     @property
     def n_waiting(self) -> int:
