@@ -15,6 +15,7 @@ from pydantic_core import core_schema
 
 from scripts.made_files import ROOT, write_or_check
 from scythe_cli.config.schema import Config, ExperimentConfig
+from scythe_cli.config.values import FIELD_NAME
 from scythe_cli.core.distribution import ENGINES, entry_point_names
 
 FILE = ROOT / "scythe_cli" / "config" / "experiments.schema.json"
@@ -31,8 +32,7 @@ SIZE = {
         {"type": "integer", "minimum": 1},
     ]
 }
-FIELD = {"type": "string", "pattern": r"^[^\W\d]\w*$"}
-_SIZES = {"memory_limit": SIZE, "memory": {"anyOf": [*SIZE["anyOf"], FIELD]}}
+_SIZES = {"memory_limit": SIZE, "memory": {"anyOf": [*SIZE["anyOf"], FIELD_NAME]}}
 """Keys that are numbers to the models, and may be text in the file."""
 
 _NAMED = ("properties", "definitions")

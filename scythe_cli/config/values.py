@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Wi
 from scythe_cli.core.quantities import parse_duration, parse_size
 from scythe_cli.model.needs import Need, parse_need
 
-__all__ = ["ConfigCores", "ConfigDuration", "ConfigMemory", "ConfigNeed", "ConfigSize", "Section"]
+__all__ = ["FIELD_NAME", "ConfigCores", "ConfigDuration", "ConfigMemory", "ConfigNeed", "ConfigSize", "Section"]
 
 
 _T = TypeVar("_T")
@@ -66,9 +66,9 @@ def _seconds(value: timedelta) -> float:
 
 ConfigDuration = Annotated[timedelta, BeforeValidator(_duration), PlainSerializer(_seconds, when_used="json")]
 ConfigSize = Annotated[int, BeforeValidator(_size)]
-_NAME: dict[str, Any] = {"type": "string", "pattern": r"^[^\W\d]\w*$"}
-ConfigCores = Annotated[Need, BeforeValidator(_cores), _written({"type": "integer", "minimum": 1}, _NAME)]
-ConfigNeed = Annotated[Need, BeforeValidator(_need), _written({"type": "integer", "minimum": 0}, _NAME)]
+FIELD_NAME: dict[str, Any] = {"type": "string", "pattern": r"^[^\W\d]\w*$"}
+ConfigCores = Annotated[Need, BeforeValidator(_cores), _written({"type": "integer", "minimum": 1}, FIELD_NAME)]
+ConfigNeed = Annotated[Need, BeforeValidator(_need), _written({"type": "integer", "minimum": 0}, FIELD_NAME)]
 ConfigMemory = Annotated[Need, BeforeValidator(_memory)]
 
 

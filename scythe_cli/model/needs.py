@@ -170,12 +170,14 @@ class Needs:
             )
         column: Any = inputs.column(need)
         least = 1 if name == _CPUS else 0
-        for row, value in enumerate(column.to_pylist() if column.null_count else []):
-            if value is None:
-                raise InvalidInputError(f"{label(row)}: {need} is empty, which says what the case takes ({name})")
-        low = [row for row, value in enumerate(column.to_pylist()) if value < least][:1]
-        if low:
-            raise InvalidInputError(f"{label(low[0])}: {need} is less than {least}, which says what the case takes")
+        if column.null_count:
+            row = column.is_null().to_numpy().argmax()
+            raise InvalidInputError(f"{label(int(row))}: {need} is empty, which says what the case takes ({name})")
+        low = column.to_numpy() < least
+        if low.any():
+            raise InvalidInputError(
+                f"{label(int(low.argmax()))}: {need} is less than {least}, which says what the case takes"
+            )
 
 
 def _among(inputs: pa.Table) -> str:

@@ -257,6 +257,15 @@ def test_tree_runs_each_spec_once(tmp_path: Path, factor: int, depth: int, per_t
     assert run.scalars()["sort_index"].len() == 148
 
 
+def check_replay(job: Job, engine: FakeEngine, node_input: NodeInput) -> None:
+    """A node that is run again asks for what it has asked for, and writes nothing."""
+    asked = dict(engine.asked)
+    parts = {f.name: f.modified for f in job.storage.list_files(job.run.outcomes)}
+    asyncio.run(engine.node(node_input, is_replay=True).work())
+    assert engine.asked == asked
+    assert {f.name: f.modified for f in job.storage.list_files(job.run.outcomes)} == parts
+
+
 @pytest.mark.parametrize("per_task", [1, "auto"])
 def test_replay_asks_for_the_same_and_writes_nothing_new(tmp_path: Path, per_task: int | str) -> None:
     job = _job(tmp_path, 100, factor=10, depth=0, per_task=per_task)
@@ -264,12 +273,8 @@ def test_replay_asks_for_the_same_and_writes_nothing_new(tmp_path: Path, per_tas
     store = SpecStore()
     engine = FakeEngine(store)
     asyncio.run(engine.node(node_input).work())
-    asked = dict(engine.asked)
-    parts = {f.name: f.modified for f in job.storage.list_files(job.run.outcomes)}
-    asyncio.run(engine.node(node_input, is_replay=True).work())
+    check_replay(job, engine, node_input)
     store.close()
-    assert engine.asked == asked
-    assert {f.name: f.modified for f in job.storage.list_files(job.run.outcomes)} == parts
 
 
 def test_rows_that_a_task_hands_back_are_asked_for_again_and_a_replay_is_the_same(tmp_path: Path) -> None:
@@ -281,12 +286,8 @@ def test_rows_that_a_task_hands_back_are_asked_for_again_and_a_replay_is_the_sam
     output = asyncio.run(engine.node(node_input).work())
     assert output.counts == {"succeeded": 600}
     assert sorted(engine.rows) == [(row, 1) for row in range(600)]
-    asked = dict(engine.asked)
-    parts = {f.name: f.modified for f in job.storage.list_files(job.run.outcomes)}
-    asyncio.run(engine.node(node_input, is_replay=True).work())
+    check_replay(job, engine, node_input)
     store.close()
-    assert engine.asked == asked
-    assert {f.name: f.modified for f in job.storage.list_files(job.run.outcomes)} == parts
 
 
 def test_an_invocation_that_was_taken_for_dead_and_its_replay_agree(tmp_path: Path) -> None:
