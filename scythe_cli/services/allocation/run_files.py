@@ -101,12 +101,10 @@ def artifact_list(records: Sequence[InputArtifact]) -> dict[str, Any]:
 
 def used_files(plan: ArtifactPlan, inputs: pa.Table) -> ArtifactPlan:
     """The input files that some cases name."""
-    files = {
-        name: {value: file for value, file in of.items() if value in set(inputs.column(name).unique().to_pylist())}
-        if of
-        else {}
-        for name, of in plan.files.items()
-    }
+    files: dict[str, Any] = {}
+    for name, of in plan.files.items():
+        named: set[Any] = set(inputs.column(name).unique().to_pylist()) if of else set()
+        files[name] = {value: file for value, file in of.items() if value in named}
     return ArtifactPlan(files, [])
 
 
