@@ -11,7 +11,6 @@ import pytest
 
 from scythe_cli.core.recursion import RecursionMap, RecursionSpec
 from scythe_cli.core.states import State
-from scythe_cli.engines.hatchet.cancellation import is_cancelled
 from scythe_cli.engines.hatchet.nodes.children import MESSAGE_BYTES, MESSAGE_CHILDREN, Child, messages, task_children
 from scythe_cli.engines.hatchet.nodes.node import _to_run, place_of, reached_limit
 from scythe_cli.engines.hatchet.nodes.results import (
@@ -27,6 +26,7 @@ from scythe_cli.engines.hatchet.nodes.results import (
     span_s,
 )
 from scythe_cli.engines.hatchet.payloads import LeafAssignment, LeafOutput, RowSet, RunPointer, pack_outcomes
+from scythe_cli.engines.hatchet.sessions import is_cancelled
 from scythe_cli.executor.rows.failure import Failure
 from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
 

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
+import grpc
 import pyarrow as pa
 import pytest
 
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
+from scythe_cli.core.semver import SemVer
 from scythe_cli.engines.base import Priority
 from scythe_cli.engines.hatchet import engine
 from scythe_cli.engines.hatchet.routing import WorkerRecord, place_label, place_of
+from scythe_cli.engines.hatchet.sessions import Submission, new_session, note_submission, noted_submissions
+from scythe_cli.run.layout import RunLayout
 from scythe_cli.services.allocation.intake import _depth
+from scythe_cli.storage.local import LocalStorage
 from tests.hatchet_jobs import make_job
+
+# the SDK uses what its own dependencies have deprecated
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:hatchet_sdk.*")
+
+
+LAYOUT = RunLayout("energy", SemVer(major=1), datetime(2026, 1, 31, tzinfo=UTC))
 
 
 class In(ExperimentInputSpec):
@@ -69,11 +81,11 @@ class Engine:
         monkeypatch.setitem(sys.modules, "scythe_cli.engines.hatchet.client", client)
         monkeypatch.setattr(engine, "time", SimpleNamespace(monotonic=lambda: self.now_s))
 
-    def cancel(self, key: str, *, running: bool = False) -> None:
+    def cancel(self, key: str, *, running: bool = False, submissions: object = ()) -> None:
         self.asked.append(running)
         self.open = self.open and self.runs and not running
 
-    def wait(self, connection: object, key: str, timeout_s: float) -> bool:
+    def wait(self, connection: object, key: str, timeout_s: float, submissions: object = ()) -> bool:
         self.now_s += timeout_s if self.open else 0.0
         return not self.open
 
@@ -93,7 +105,85 @@ def test_what_runs_is_stopped_after_the_grace(
 
 def test_what_never_ends_is_left_alone_at_last(monkeypatch: pytest.MonkeyPatch) -> None:
     fake = Engine(runs=True)
-    monkeypatch.setattr(fake, "cancel", lambda key, running: None)
+    monkeypatch.setattr(fake, "cancel", lambda key, running, submissions: None)
     fake.replace(monkeypatch)
     engine._cancel(fake, "key", 5.0)  # type: ignore[arg-type]
     assert 35 <= fake.now_s < 40
+
+
+class Details:
+    """An engine that lists nothing yet, and knows how far submissions are."""
+
+    def __init__(self, over: dict[str, bool]) -> None:
+        self.over = over
+
+    def open_runs(self, key: str) -> int:
+        return 0
+
+    def is_over(self, submission: Submission) -> bool:
+        return self.over[submission.workflow_run_id]
+
+
+@pytest.mark.parametrize(
+    ("over", "closed"),
+    [({}, True), ({"a": True}, True), ({"a": False}, False), ({"a": True, "b": False}, False)],
+)
+def test_a_submission_that_the_engine_does_not_list_yet_is_open(
+    monkeypatch: pytest.MonkeyPatch, over: dict[str, bool], closed: bool
+) -> None:
+    from scythe_cli.engines.hatchet.client import wait_until_closed
+
+    monkeypatch.setattr("scythe_cli.engines.hatchet.client.time.sleep", lambda _: None)
+    submissions = [Submission(each, datetime.now(UTC)) for each in over]
+    assert wait_until_closed(Details(over), "key", 0.0, submissions) is closed  # type: ignore[arg-type]
+
+
+def test_submissions_are_noted_in_the_folder(tmp_path: Path) -> None:
+    storage, run = LocalStorage(tmp_path), LAYOUT
+    assert noted_submissions(storage, run) == []
+    sessions = [f"hatchet-20260131T1200{second:02}-0123abcd" for second in range(8)]
+    for number, session in enumerate(sessions):
+        note_submission(storage, run, session, f"id {number}")
+    # what a node has written down of its plans is beside them
+    storage.create(run.hatchet(f"{sessions[0]}-root-w000000.json"), b"[]")
+    newest = noted_submissions(storage, run)
+    assert [each.workflow_run_id for each in newest] == [f"id {number}" for number in (7, 6, 5, 4, 3)]
+    assert newest[0].made_at == datetime(2026, 1, 31, 12, 0, 7, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"1", b"\xff", b'{"workflow_run_id"'])
+def test_a_note_that_is_damaged_is_none(tmp_path: Path, content: bytes) -> None:
+    storage, run = LocalStorage(tmp_path), LAYOUT
+    storage.create(run.hatchet("hatchet-20260131T120000-0123abcd-submitted.json"), content)
+    storage.create(run.hatchet("hatchet-now-submitted.json"), b'{"workflow_run_id": "x"}')
+    assert noted_submissions(storage, run) == []
+
+
+def test_a_new_session_says_when_it_was_made(tmp_path: Path) -> None:
+    storage, run = LocalStorage(tmp_path), LAYOUT
+    note_submission(storage, run, new_session(), "id")
+    (submission,) = noted_submissions(storage, run)
+    assert abs(datetime.now(UTC) - submission.made_at) < timedelta(minutes=5)
+
+
+class Unknown(grpc.RpcError, grpc.Call):
+    """What gRPC raises where the engine does not know a run."""
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.NOT_FOUND
+
+
+Unknown.__abstractmethods__ = frozenset()
+
+
+@pytest.mark.parametrize(("age_s", "over"), [(0, False), (50, False), (70, True)])
+def test_a_run_that_the_engine_does_not_know_may_be_new(age_s: float, over: bool) -> None:
+    from scythe_cli.engines.hatchet.client import Connection
+
+    def get_details(workflow_run_id: str) -> object:
+        raise Unknown
+
+    connection = object.__new__(Connection)
+    connection.address = "here"
+    connection._client = SimpleNamespace(admin=SimpleNamespace(get_details=get_details))  # type: ignore[assignment]
+    assert connection.is_over(Submission("id", datetime.now(UTC) - timedelta(seconds=age_s))) is over

@@ -16,13 +16,16 @@ from scythe_cli.engines.hatchet.nodes.children import place_labels
 from scythe_cli.engines.hatchet.payloads import META_KEY, META_TASK, NodeInput
 from scythe_cli.engines.hatchet.routing import WorkerRecord
 from scythe_cli.engines.hatchet.sdk_patches import fast_loading
+from scythe_cli.engines.hatchet.sessions import Submission
 from scythe_cli.errors import EngineError
 
 with fast_loading():
     from hatchet_sdk import Hatchet
     from hatchet_sdk.client import Client
+    from hatchet_sdk.clients.admin import WorkflowRunDetail
     from hatchet_sdk.clients.rest.exceptions import OpenApiException
     from hatchet_sdk.clients.rest.models.v1_task_status import V1TaskStatus
+    from hatchet_sdk.clients.rest.models.v1_task_summary_list import V1TaskSummaryList
     from hatchet_sdk.config import TenacityConfig
     from hatchet_sdk.connection import new_conn
     from hatchet_sdk.contracts.dispatcher_pb2 import GetVersionRequest
@@ -38,6 +41,7 @@ __all__ = ["Connection", "RunState", "connect", "wait_until_closed"]
 _CONNECT_TIMEOUT_S = 5.0
 _HEARTBEAT = timedelta(seconds=30)
 _SINCE = timedelta(days=31)
+_KNOWN_AFTER = timedelta(seconds=60)
 _PAGE = 50
 _LONG_PAGE = 1000
 
@@ -202,13 +206,43 @@ class Connection:
             )
         return records
 
-    def cancel(self, key: str, *, running: bool = False) -> None:
+    def open_children(self, node_id: str) -> set[str]:
+        """The ids of the Hatchet runs that a node has asked for and that have not come to their end."""
+        ids: set[str] = set()
+        rows = [None] * _LONG_PAGE
+        while len(rows) == _LONG_PAGE:
+            rows = self._list_open(parent_task_external_id=node_id, limit=_LONG_PAGE, offset=len(ids)).rows
+            ids.update(row.workflow_run_external_id for row in rows)
+        return ids
+
+    def ending(self, workflow_run_id: str) -> WorkflowRunDetail | None:
+        """What has become of a Hatchet run; None where it has not come to its end."""
+        with errors_mapped(self.address):
+            details = self._client.admin.get_details(workflow_run_id)
+        return details if details.done else None
+
+    def is_over(self, submission: Submission) -> bool:
+        """Whether a submission has come to its end: the engine tells that at once, while what it lists lags behind."""
+        with errors_mapped(self.address):
+            try:
+                return self._client.admin.get_details(submission.workflow_run_id).done
+            except grpc.RpcError as error:
+                if _code_of(error) is not grpc.StatusCode.NOT_FOUND:
+                    raise
+        # it does not know it yet, or no more
+        return datetime.now(UTC) - submission.made_at > _KNOWN_AFTER
+
+    def cancel(self, key: str, *, running: bool = False, submissions: Sequence[Submission] = ()) -> None:
         """Cancel what is queued of a run.
 
         Args:
             key: The run: `run_key`.
             running: Whether what has been started is cancelled as well.
+            submissions: Those whose root nodes are cancelled then, also where the engine does not list them yet.
         """
+        if running and submissions:
+            with errors_mapped(self.address):
+                self.hatchet.runs.bulk_cancel(BulkCancelReplayOpts(ids=[each.workflow_run_id for each in submissions]))
         statuses = [V1TaskStatus.QUEUED, *([V1TaskStatus.RUNNING] if running else [])]
         options = BulkCancelReplayOpts(
             filters=RunFilter(
@@ -237,23 +271,34 @@ class Connection:
 
     def _open(self, metadata: dict[str, str], limit: int = _PAGE) -> list[dict[str, Any]]:
         """The metadata of what has not come to its end, newest first: the first page."""
-        with errors_mapped(self.address), warnings.catch_warnings():
-            # the SDK warns of long ranges; the metadata narrow this one down
-            warnings.simplefilter("ignore", RuntimeWarning)
-            page = self.hatchet.runs.list(
-                since=datetime.now(UTC) - _SINCE,
-                statuses=[V1TaskStatus.QUEUED, V1TaskStatus.RUNNING],
-                additional_metadata=metadata,
-                limit=limit,
-                include_payloads=False,
-            )
+        page = self._list_open(additional_metadata=metadata, limit=limit)
         return [dict(row.additional_metadata or {}) for row in page.rows]
 
+    def _list_open(self, **filters: Any) -> V1TaskSummaryList:
+        with errors_mapped(self.address), warnings.catch_warnings():
+            # the SDK warns of long ranges; the filters narrow this one down
+            warnings.simplefilter("ignore", RuntimeWarning)
+            return self.hatchet.runs.list(
+                since=datetime.now(UTC) - _SINCE,
+                statuses=[V1TaskStatus.QUEUED, V1TaskStatus.RUNNING],
+                include_payloads=False,
+                **filters,
+            )
 
-def wait_until_closed(connection: Connection, key: str, timeout_s: float) -> bool:
-    """Wait until nothing of a run is queued or running."""
+
+def wait_until_closed(
+    connection: Connection, key: str, timeout_s: float, submissions: Sequence[Submission] = ()
+) -> bool:
+    """Wait until nothing of a run is queued or running.
+
+    Args:
+        connection: The engine.
+        key: The run: `run_key`.
+        timeout_s: For how long.
+        submissions: What its folder has of them.
+    """
     deadline = time.monotonic() + timeout_s
-    while connection.open_runs(key):
+    while connection.open_runs(key) or not all(connection.is_over(each) for each in submissions):
         if time.monotonic() > deadline:
             return False
         time.sleep(1.0)

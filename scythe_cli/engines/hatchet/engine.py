@@ -6,9 +6,7 @@ import importlib
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from scythe_cli.core.progress import ProgressCallback
 from scythe_cli.engines.base import CANCEL_GRACE_S, Engine, Execution, Job, Priority
@@ -27,6 +25,7 @@ from scythe_cli.engines.hatchet.routing import (
     told_worker,
     unserved,
 )
+from scythe_cli.engines.hatchet.sessions import Submission, new_session, note_submission, noted_submissions
 from scythe_cli.engines.hatchet.waiting import HatchetRunRef
 from scythe_cli.errors import EngineError, UsageError
 from scythe_cli.executor.code import code_of
@@ -126,10 +125,10 @@ class HatchetEngine(Engine):
 
         connection = self._connect()
         key = run_key(job.storage.location, job.run.experiment_id)
-        # what the engine lists lags behind by a moment
+        earlier = [] if job.todo is None and not job.takes_over else noted_submissions(job.storage, job.run)
         if job.takes_over:
-            _cancel(connection, key, 0.0)
-        elif job.todo is not None and not wait_until_closed(connection, key, _CLOSED_S):
+            _cancel(connection, key, 0.0, earlier)
+        elif job.todo is not None and not wait_until_closed(connection, key, _CLOSED_S, earlier):
             raise UsageError(
                 f"{job.run.experiment_id} is still running on the fleet",
                 hint="`scythe status` shows its progress, `scythe cancel` stops it, and `scythe retry --force` stops "
@@ -147,6 +146,7 @@ class HatchetEngine(Engine):
             definitions.append(tasks.leaf_definition(connection.hatchet, job.experiment, served_by_workers, name))
         connection.register(definitions)
         run_id = connection.start(node, given)
+        note_submission(job.storage, job.run, given.run.session, run_id)
         return HatchetRunRef(job, run_id, given.run, connection, self.embedded)
 
     def check(self) -> str:
@@ -191,7 +191,7 @@ class HatchetEngine(Engine):
         connection = self._connect()
         # first of all: nodes look for it before they ask for more
         n = write_cancelled(storage, run)
-        _cancel(connection, run_key(storage.location, run.experiment_id), grace_s)
+        _cancel(connection, run_key(storage.location, run.experiment_id), grace_s, noted_submissions(storage, run))
         return n
 
     def outline(
@@ -210,17 +210,17 @@ class HatchetEngine(Engine):
         return fleet_outline(n, recursion, specs_per_task, spec_s)
 
 
-def _cancel(connection: Connection, key: str, grace_s: float) -> None:
+def _cancel(connection: Connection, key: str, grace_s: float, submissions: Sequence[Submission] = ()) -> None:
     """Cancel what is queued of a run; and what runs, nodes included, where that has not ended after a grace."""
     from scythe_cli.engines.hatchet.client import wait_until_closed
 
     begun_s = time.monotonic()
     while True:
         waited_s = time.monotonic() - begun_s
-        connection.cancel(key, running=waited_s >= grace_s)
+        connection.cancel(key, running=waited_s >= grace_s, submissions=submissions)
         left_s = grace_s - waited_s if waited_s < grace_s else grace_s + _ENDED_S - waited_s
         # a node may have asked for more at the very moment
-        if wait_until_closed(connection, key, max(0.0, min(_AGAIN_S, left_s))) or left_s <= 0:
+        if wait_until_closed(connection, key, max(0.0, min(_AGAIN_S, left_s)), submissions) or left_s <= 0:
             return
 
 
@@ -255,7 +255,7 @@ def _node_input(job: Job, workers: Sequence[WorkerRecord] = ()) -> NodeInput:
         storage=job.storage.location,
         experiment_id=job.run.experiment_id,
         root_workflow_run_id=job.workflow_run_id,
-        session=f"hatchet-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:8]}",
+        session=new_session(),
         n_specs=job.n_specs,
         is_workflow=is_workflow,
         task=None if is_workflow else _task_of(job.experiment, job.code, workers),

@@ -10,7 +10,9 @@ the installed distribution, the SDK is left as it is:
 | and say again what the engine has lost of that | a task that the engine has lost waits for its time limit |
 | and its second process ends when the first is killed | it lives on for some 12 s, and is given tasks |
 | `evict_waiting_nodes` hands back nodes while a worker ends | the SDK alone does, once |
+| and listens for the answers of children whatever the engine ends its stream with | after some it listens no more |
 | `spawn_each` asks for many children in one message, and hears of each as it ends | a message for each |
+| and asks for the answers that the stream has lost | a node waits for them for ever |
 """
 
 from __future__ import annotations
@@ -28,11 +30,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import grpc
 import pydantic
 
 from scythe_cli.core.processes import end_with_parent
+from scythe_cli.engines.hatchet.nodes.children import Answers
 from scythe_cli.engines.hatchet.nodes.reports import Reports, TaskKey
 
 if TYPE_CHECKING:
@@ -171,11 +175,31 @@ def _report_patiently() -> None:
 
     # tenacity's way to change a decorated function's settings; the SDK has no setting of its own for this request
     _compare_reports()
+    _listen_on()
     send = getattr(DispatcherClient, "_try_send_step_action_event", None)
     retrying = getattr(send, "retry", None)
     if isinstance(retrying, tenacity.AsyncRetrying):
         retrying.retry = tenacity.retry_if_exception(should_retry)
         retrying.stop = tenacity.stop_after_attempt(_ATTEMPTS)
+
+
+def _listen_on() -> None:
+    """Have a worker listen again for the answers of children where the SDK takes the end of a stream for its own."""
+    from hatchet_sdk.clients.listeners import durable_event_listener as module
+
+    listener: Any = module.DurableEventListener
+    listen = listener._receive_loop
+
+    async def listen_on(self: Any) -> None:
+        await listen(self)
+        task = asyncio.current_task()
+        # it ends for a status CANCELLED of the engine's as it does when it is itself told to end
+        while self._running and task is not None and not task.cancelling():
+            await asyncio.sleep(module.DEFAULT_RECONNECT_INTERVAL)
+            await self._connect()
+            await listen(self)
+
+    listener._receive_loop = listen_on
 
 
 def _compare_reports() -> None:
@@ -290,20 +314,31 @@ async def evict_waiting_nodes(worker: Any) -> None:
         await worker._action_runner.evict_all_waiting_durable_runs()
 
 
-async def spawn_each(workflow: Any, configs: list[Any]) -> list[Awaitable[Any]]:
+async def spawn_each(workflow: Any, configs: list[Any], answers_of: Callable[[str], Answers]) -> list[Awaitable[Any]]:
     """Ask for children of a durable task, and return what gives back the result of each as it comes.
 
     Args:
         workflow: Any workflow of the SDK's: what is run is said by each configuration.
         configs: The children.
+        answers_of: By the id of a durable task, what asks for answers that are lost.
     """
     from hatchet_sdk.runnables.contextvars import ctx_durable_context
 
     context: Any = ctx_durable_context.get()
     if context is None or not is_patched() or not context._supports_durable_eviction:
         return [asyncio.ensure_future(_only(workflow, config)) for config in configs]
+    answers = _answers.setdefault(context, answers_of(context.step_run_id))
     refs = await context._spawn_children_no_wait(configs)
-    return [context._aio_result_for_spawned_child(ref.node_id, ref.branch_id, ref.workflow_name) for ref in refs]
+    return [
+        answers.of(
+            ref.workflow_run_external_id,
+            context._aio_result_for_spawned_child(ref.node_id, ref.branch_id, ref.workflow_name),
+        )
+        for ref in refs
+    ]
+
+
+_answers: WeakKeyDictionary[Any, Answers] = WeakKeyDictionary()
 
 
 async def _only(workflow: Any, config: Any) -> Any:

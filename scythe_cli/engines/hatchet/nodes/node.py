@@ -15,7 +15,6 @@ from functools import partial
 
 from scythe_cli.core.recursion import RecursionMap
 from scythe_cli.core.states import State
-from scythe_cli.engines.hatchet.cancellation import CancelWatch
 from scythe_cli.engines.hatchet.nodes.children import Child, Spawner, node_child
 from scythe_cli.engines.hatchet.nodes.plan import Fleet, Shape, waves
 from scythe_cli.engines.hatchet.nodes.results import ChildError, Collected, Lost, notices_of, total
@@ -23,6 +22,7 @@ from scythe_cli.engines.hatchet.nodes.specstore import SpecStore
 from scythe_cli.engines.hatchet.nodes.supply import Supply
 from scythe_cli.engines.hatchet.nodes.wave import Wave, WaveRunner, ask
 from scythe_cli.engines.hatchet.payloads import NodeInput, NodeOutput, RowSet, RunPointer
+from scythe_cli.engines.hatchet.sessions import CancelWatch
 from scythe_cli.engines.hatchet.todo import Attempts, pack_todo, unpack_todo
 from scythe_cli.run.final.gather import gather
 from scythe_cli.storage.base import Storage

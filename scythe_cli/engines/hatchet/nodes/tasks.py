@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import warnings
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
-from scythe_cli.engines.hatchet.nodes.children import Child, Spawner
+from scythe_cli.engines.hatchet.client import Connection
+from scythe_cli.engines.hatchet.nodes.children import Answers, Child, Spawner
 from scythe_cli.engines.hatchet.nodes.leaf import LeafRunner, SpecFailedError, leaf_timeout
 from scythe_cli.engines.hatchet.nodes.node import Node
 from scythe_cli.engines.hatchet.nodes.results import ChildError, Lost
@@ -18,12 +22,13 @@ from scythe_cli.engines.hatchet.nodes.specstore import SpecStore
 from scythe_cli.engines.hatchet.payloads import LeafOutput, NodeInput, NodeOutput, RunPointer, desired_labels
 from scythe_cli.engines.hatchet.routing import NODE_NAME
 from scythe_cli.engines.hatchet.sdk_patches import fast_loading, spawn_each
-from scythe_cli.errors import InvalidInputError
+from scythe_cli.errors import EngineError, InvalidInputError
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.settings import TimeoutSettings
 
 with fast_loading():
     from hatchet_sdk import Context, DurableContext, EvictionPolicy, Hatchet, NonRetryableException
+    from hatchet_sdk.clients.admin import WorkflowRunDetail
     from hatchet_sdk.exceptions import NonDeterminismError, TaskRunError
     from hatchet_sdk.labels import DesiredWorkerLabel
     from hatchet_sdk.runnables.workflow import BaseWorkflow
@@ -31,6 +36,8 @@ with fast_loading():
 
 __all__ = ["leaf_definition", "leaf_tasks", "node_definition", "node_task"]
 
+
+_logger = logging.getLogger("hatchet")
 
 _LONG = timedelta(days=30)
 """Hatchet keeps runs for 30 days; nothing that it runs for us needs a limit of its own below that."""
@@ -166,6 +173,7 @@ def _labels(desired: Sequence[Mapping[str, Any]]) -> list[DesiredWorkerLabel]:
 def _spawner(hatchet: Hatchet) -> Spawner:
     # only for its method: what is run is said by each child
     anything = hatchet.workflow(name=NODE_NAME)
+    connection = Connection(hatchet)
 
     async def spawn(children: Sequence[Child]) -> Sequence[Awaitable[Mapping[str, Any] | ChildError]]:
         configs = [
@@ -180,10 +188,46 @@ def _spawner(hatchet: Hatchet) -> Spawner:
             )
             for child in children
         ]
-        answers = await spawn_each(anything, configs)
+        answers = await spawn_each(anything, configs, partial(_answers_of, connection))
         return [_answer(child, answer) for child, answer in zip(children, answers, strict=True)]
 
     return spawn
+
+
+def _answers_of(connection: Connection, node_id: str) -> Answers:
+    """What asks the engine for the answers that a node does not get."""
+
+    async def list_open() -> Set[str] | None:
+        try:
+            return await asyncio.to_thread(connection.open_children, node_id)
+        except EngineError as error:
+            _logger.info("it cannot be told now which children are open: %s", error.message)
+            return None
+
+    async def result_of(child_id: str) -> Callable[[], Any] | None:
+        try:
+            details = await asyncio.to_thread(connection.ending, child_id)
+        except EngineError as error:
+            _logger.info("it cannot be told now what has become of task %s: %s", child_id, error.message)
+            return None
+        if details is None:
+            return None
+        _logger.warning("the answer of task %s was lost on its way: the engine is asked for it", child_id)
+        return partial(_ending, details)
+
+    return Answers(list_open, result_of)
+
+
+def _ending(details: WorkflowRunDetail) -> dict[str, Any]:
+    """What a child gave back, in the form in which its answer has it.
+
+    Raises:
+        TaskRunError: If it failed.
+    """
+    runs = details.task_runs
+    if details.status.value == "FAILED":
+        raise TaskRunError.deserialize(next((run.error for run in runs.values() if run.error), "the task failed"))
+    return {name: run.output for name, run in runs.items() if run.output is not None}
 
 
 async def _answer(child: Child, answer: Awaitable[dict[str, Any]]) -> Mapping[str, Any] | ChildError:

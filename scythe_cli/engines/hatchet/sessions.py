@@ -1,0 +1,119 @@
+"""What a run's folder says of its submissions: what the engine calls each, and that they were cancelled.
+
+What the engine lists of a run lags behind by seconds, so a submission writes down the id of its root node: the engine
+tells at once how far that is.
+
+That a run was cancelled is a part of the ledger, whose name says so, and since when. The client writes it before it
+cancels anything on the engine, and nodes look for it before they ask for more: what a node asks for between the two
+would be queued after everything was cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from scythe_cli.engines.cancelled import CANCEL_PREFIX
+from scythe_cli.errors import StorageError
+from scythe_cli.run.layout import RunLayout
+from scythe_cli.storage.base import Storage
+
+__all__ = ["CancelWatch", "Submission", "is_cancelled", "new_session", "note_submission", "noted_submissions"]
+
+
+_CHECK_S = 2.0
+_NOTED = "-submitted.json"
+_NEWEST = 5
+_TIME = "%Y%m%dT%H%M%S"
+
+
+def new_session() -> str:
+    """A name for a submission, which says when it was made."""
+    return f"hatchet-{datetime.now(UTC):{_TIME}}-{uuid4().hex[:8]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A submission of a run, as its folder has it.
+
+    Attributes:
+        workflow_run_id: The id of the root node's Hatchet run.
+        made_at: When it was made.
+    """
+
+    workflow_run_id: str
+    made_at: datetime
+
+
+def note_submission(storage: Storage, layout: RunLayout, session: str, workflow_run_id: str) -> None:
+    """Write down a submission.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    storage.create(layout.hatchet(f"{session}{_NOTED}"), json.dumps({"workflow_run_id": workflow_run_id}).encode())
+
+
+def noted_submissions(storage: Storage, layout: RunLayout) -> list[Submission]:
+    """The last submissions of a run, newest first; one that is damaged is none.
+
+    Raises:
+        StorageError: If the folder cannot be listed.
+    """
+    folder, _, _ = layout.hatchet("x").rpartition("/")
+    names = sorted((file.name for file in storage.list_files(folder) if file.name.endswith(_NOTED)), reverse=True)
+    submissions: list[Submission] = []
+    for name in names[:_NEWEST]:
+        with suppress(StorageError, ValueError, LookupError, TypeError):
+            made_at = datetime.strptime(name.split("-")[1], _TIME).replace(tzinfo=UTC)
+            content = json.loads(storage.read_bytes(layout.hatchet(name)))
+            submissions.append(Submission(str(content["workflow_run_id"]), made_at))
+    return submissions
+
+
+def is_cancelled(names: Iterable[str], session: str) -> bool:
+    """Whether a submission was cancelled.
+
+    Args:
+        names: Of parts of the ledger that begin with `CANCEL_PREFIX`; earlier submissions may have been cancelled.
+        session: That of the submission.
+    """
+    begun = session.split("-")[1]
+    return any(name.removeprefix(CANCEL_PREFIX).split("-")[0] >= begun for name in names)
+
+
+@dataclass
+class CancelWatch:
+    """Looks whether a submission was cancelled, every other second at most.
+
+    Attributes:
+        storage: Where the run is kept.
+        layout: The run.
+        session: That of the submission.
+        seen: Whether it was, as far as has been seen.
+    """
+
+    storage: Storage
+    layout: RunLayout
+    session: str
+    seen: bool = field(default=False, init=False)
+    _due_s: float = field(default=0.0, init=False)
+
+    async def look(self) -> None:
+        """See what the ledger says.
+
+        Raises:
+            StorageError: If the ledger cannot be listed.
+        """
+        if self.seen or time.monotonic() < self._due_s:
+            return
+        # of a large run's ledger, only what tells of it
+        files = await asyncio.to_thread(self.storage.list_files, self.layout.outcomes, starting=CANCEL_PREFIX)
+        self.seen = is_cancelled((file.name for file in files), self.session)
+        self._due_s = time.monotonic() + _CHECK_S
