@@ -36,6 +36,7 @@ COMMANDS = {
     "commands.worker": ("cancel", "worker"),
     "commands.workers": ("workers",),
     "commands.runs": ("status", "errors", "runs", "versions"),
+    "commands.prune": ("prune",),
     "commands.explain": ("explain",),
     "commands.report": ("report",),
     "results.app": ("results",),
@@ -81,8 +82,9 @@ class ScytheGroup(HelpfulGroup):
         options = Options.from_arguments(args)
         prepare_streams()
         given, args = args, spelled_out(args)
-        if args != given and "help" not in given and not options.quiet:
-            word, spelled = _first_word(given), " ".join(SYNONYMS[_first_word(given) or "run"])
+        word = _first_word(given) or ""
+        if args != given and word in SYNONYMS and "help" not in given and not options.quiet:
+            spelled = " ".join(SYNONYMS[word])
             Output(as_json=options.json, quiet=False).note(f"`scythe {word}` is short for `scythe {spelled}`")
         try:
             returned = super().main(
@@ -169,6 +171,8 @@ def spelled_out(arguments: Sequence[str]) -> list[str]:
     at = arguments.index(word)
     if word == "help":
         return [*arguments[:at], *arguments[at + 1 :], "--help"]
+    if arguments[at : at + 2] == ["runs", "prune"]:  # an experiment of this name is `--experiment prune`
+        return [*arguments[:at], *arguments[at + 1 :]]
     return [*arguments[:at], *SYNONYMS.get(word, (word,)), *arguments[at + 1 :]]
 
 

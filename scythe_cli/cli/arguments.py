@@ -174,8 +174,8 @@ def parse_seed(text: str) -> int | Literal["new"]:
     return int(text)
 
 
-def parse_since(text: str | None) -> datetime | None:
-    """The moment (UTC) that `--since` means: a date, with or without a time, or so long ago; None stays None.
+def parse_since(text: str | None, option: str = "--since") -> datetime | None:
+    """The moment (UTC) that an option means: a date, with or without a time, or so long ago; None stays None.
 
     Raises:
         UsageError: If it is neither.
@@ -197,7 +197,7 @@ def parse_since(text: str | None) -> datetime | None:
         return datetime.now(UTC) - parse_duration(text)
     except (ValueError, OverflowError):
         raise UsageError(
-            f"--since {text}: not a date or a duration", hint="Write --since 2026-11-29, --since 2d or --since 3h."
+            f"{option} {text}: not a date or a duration", hint=f"Write {option} 2026-11-29, {option} 2d or {option} 3h."
         ) from None
 
 

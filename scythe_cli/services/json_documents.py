@@ -42,6 +42,7 @@ from scythe_cli.services.records import (
 )
 from scythe_cli.services.reuse.explanation import Explanation
 from scythe_cli.services.runs.history import SpecHistory
+from scythe_cli.services.runs.prune import PruneResult
 from scythe_cli.services.runs.verify import VerifyResult
 from scythe_cli.services.scaffold import ScaffoldResult
 
@@ -82,6 +83,7 @@ DOCUMENTS = [
     Document("rerun", "scythe rerun --row N", dict[str, Any]),
     Document("verify", "scythe verify", VerifyResult),
     Document("cancel", "scythe cancel", CancelResult),
+    Document("prune", "scythe prune", PruneResult),
     Document("worker", "scythe worker", WorkerStart),
     Document("workers", "scythe workers", list[FleetWorker]),
     Document("status", "scythe status", RunStatus),

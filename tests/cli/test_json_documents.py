@@ -53,6 +53,7 @@ LINES = {
     "scythe logs --row N": ["logs", "{run}", "--row", "1"],
     "scythe runs": ["runs"],
     "scythe versions": ["versions"],
+    "scythe prune": ["runs", "prune", "--keep", "100", "--yes"],
     "scythe explain RUN --row N": ["explain", "{run}", "--row", "0"],
     "scythe results ls": ["results", "ls", "{run}"],
     "scythe results show": ["results", "show", "{run}"],
