@@ -21,6 +21,7 @@ from scythe_cli.run import manifest
 from tests.commands import forget_modules_since
 from tests.fuzzing import NIGHTLY
 from tests.groups import GROUPS, QUICK, GroupsPlugin, group_of, quick
+from tests.limits import LimitsPlugin
 from tests.shortcuts import take_shortcuts
 
 take_shortcuts()
@@ -67,8 +68,12 @@ def isolated_module(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fi
         gc.collect()
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Know the groups."""
+    """Know the groups, and the limits: none for the long rounds, unless there is an option."""
+    if NIGHTLY and config.getoption("timeout", 0) is None:
+        config.option.timeout = 0
+    config.pluginmanager.register(LimitsPlugin(), "limits")
     config.pluginmanager.register(GroupsPlugin(config), "groups")
     for group, what in GROUPS.items():
         config.addinivalue_line("markers", f"{group}: {what}")
@@ -135,6 +140,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             if file.startswith("tests/live/"):
                 return "live"
             return nodeid if file.startswith(_ANYWHERE) else file
+
+        def remove_node(self, node: Any) -> str | None:
+            """The test in which a process ended has failed: xdist would try it again, and again."""
+            units = self.assigned_work.get(node, {}).values()
+            for unit in units:
+                for nodeid, completed in unit.items():
+                    if not completed:
+                        unit[nodeid] = True
+                        super().remove_node(node)
+                        return nodeid
+            return super().remove_node(node)
 
     config.option.loadscopereorder = False  # files with few tests are often the longest
     return ByFile(config, log)

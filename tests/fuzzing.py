@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import tempfile
 import unicodedata
@@ -12,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
@@ -82,22 +80,6 @@ def writes_only_below(*folders: Path) -> Generator[None]:
         assert not strange, f"written to {strange[:3]}"
     finally:
         _written = None
-
-
-@contextmanager
-def time_limit(seconds: int) -> Generator[None]:
-    """Fail when a block waits for something that never comes; only in the main thread."""
-
-    def late(*_: object) -> None:
-        pytest.fail(f"it waits for longer than {seconds} s")
-
-    old = signal.signal(signal.SIGALRM, late)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, old)
 
 
 def check_message(error: ScytheError, *, longest: int = 20_000) -> None:

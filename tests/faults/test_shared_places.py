@@ -30,7 +30,7 @@ from scythe_cli.storage.base import ForeignKeyError, Storage
 from scythe_cli.storage.opening import open_storage
 from tests import servers
 from tests.commands import run_here
-from tests.fuzzing import time_limit
+from tests.limits import time_limit
 from tests.made_runs import LAYOUT, Answer, Case, make_run, outcomes, write_part
 from tests.projects import make_project
 from tests.services.test_retry import PART, ToldEngine

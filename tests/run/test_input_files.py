@@ -21,7 +21,7 @@ from scythe_cli.storage.cache import ArtifactCache
 from scythe_cli.storage.download import safe_name
 from scythe_cli.storage.opening import open_storage
 from tests import servers
-from tests.fuzzing import time_limit
+from tests.limits import time_limit
 
 
 def _sha(data: bytes) -> str:

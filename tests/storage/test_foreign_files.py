@@ -15,7 +15,7 @@ from scythe_cli.core import files
 from scythe_cli.errors import StorageError
 from scythe_cli.storage.base import ForeignKeyError, Storage
 from scythe_cli.storage.local import LocalStorage
-from tests.fuzzing import time_limit
+from tests.limits import time_limit
 
 INNER = "energy/v1.0.0/2026-01-01_00-00-00/outcomes"
 
