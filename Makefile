@@ -17,7 +17,7 @@ SERVERS := hatchet-migrate hatchet-admin versitygw
 HATCHET := github.com/hatchet-dev/hatchet/cmd
 HATCHET_VERSION := v0.91.5
 
-.PHONY: help sync demo test test-fast test-lowest nightly check format sizes docs servers servers-up servers-down bench bench-quick
+.PHONY: help sync demo test test-fast test-lowest test-pythons nightly check format sizes docs servers servers-up servers-down bench bench-quick
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -41,7 +41,10 @@ test-fast: sync ## run the tests that start no process: in less than a minute
 	$(PYTEST) -m "unit or property"
 
 test-lowest: ## run the unit tests with the lowest versions that pyproject.toml allows, in .venv-lowest
-	python3 scripts/lowest.py
+	python3 scripts/versions.py
+
+test-pythons: ## run the unit tests with newer Pythons of this machine, two at most; downloads none
+	python3 scripts/versions.py --pythons
 
 nightly: sync ## run the long rounds of the tests as well, and real simulators
 	$(UV) sync --quiet --locked --inexact --all-extras --group simulators

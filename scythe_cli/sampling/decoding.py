@@ -96,11 +96,15 @@ _THOUSANDS = re.compile(r"^\s*[+-]?[1-9][0-9]{0,2}(\.[0-9]{3})+(,[0-9]+)?\s*$")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
+# what `as_py` raises: KeyError is for a zone that nobody knows
+_NO_VALUE = (ValueError, OverflowError, TypeError, KeyError, pa.ArrowException)
+
+
 def _plain_values(column: str, cells: pa.Array[Any]) -> list[Any]:
     """The Python values of cells; `Unusable` in place of one that Python has no value for."""
     try:
         return cells.to_pylist()
-    except (ValueError, OverflowError, TypeError, pa.ArrowException):
+    except _NO_VALUE:
         # a date after the year 9999, for one
         return [_plain_value(column, cell) for cell in cells]
 
@@ -108,8 +112,44 @@ def _plain_values(column: str, cells: pa.Array[Any]) -> list[Any]:
 def _plain_value(column: str, cell: Any) -> Any:
     try:
         return cell.as_py()
-    except (ValueError, OverflowError, TypeError, pa.ArrowException):
-        return Unusable(column, str(cell.cast(pa.string())) if pa.types.is_date(cell.type) else "?", "out of range")
+    except _NO_VALUE as error:
+        leaf, cause = _leaf_without_value(cell, error)
+        type_ = leaf.type
+        if isinstance(cause, KeyError):
+            why = f"its time zone {type_.tz!r} is unknown: convert the column to UTC"
+        elif isinstance(cause, UnicodeError):
+            why = "not valid UTF-8"
+        elif getattr(type_, "unit", None) == "ns":
+            why = "Python's times have no nanoseconds: convert the column to microseconds"
+        elif pa.types.is_date(type_) or pa.types.is_timestamp(type_):
+            why = "out of range: dates in Python are in the years 1 to 9999"
+        else:
+            why = "out of range"
+        return Unusable(column, _shown(leaf), why)
+
+
+def _leaf_without_value(cell: Any, error: Exception) -> tuple[Any, Exception]:
+    """The innermost part of a cell that has no value, and what was raised for it."""
+    if not pa.types.is_nested(cell.type):
+        return cell, error
+    is_struct = pa.types.is_struct(cell.type)
+    for part in [cell[i] for i in range(cell.type.num_fields)] if is_struct else cell.values:
+        try:
+            part.as_py()
+        except _NO_VALUE as cause:
+            return _leaf_without_value(part, cause)
+    return cell, error
+
+
+def _shown(cell: Any) -> str:
+    if pa.types.is_timestamp(cell.type):
+        return f"{cell.value} {cell.type.unit} after 1970"
+    if pa.types.is_string(cell.type):
+        return repr(cell.as_buffer().to_pybytes())
+    try:
+        return str(cell.cast(pa.string()))
+    except pa.ArrowException:
+        return "?"
 
 
 def decoder_of(source: FieldColumn, raw: RawFile) -> Decoder | None:

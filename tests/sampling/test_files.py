@@ -356,8 +356,59 @@ def test_parquet_dates_that_python_does_not_have(case: Case) -> None:
         day: date
 
     assert case.parquet_problems(pa.table({"day": pa.array([10**7], pa.date32())}), Dated) == [
-        "row 0, day: 29349-01-26: out of range"
+        "row 0, day: 29349-01-26: out of range: dates in Python are in the years 1 to 9999"
     ]
+
+
+NANOSECOND, LATE = 1_700_000_000_000_000_001, 10**18
+NS, US = pa.timestamp("ns"), pa.timestamp("us")
+NESTED: list[tuple[Any, Any]] = [
+    (lambda of: pa.list_(of), lambda v: [v]),
+    (lambda of: pa.large_list(of), lambda v: [v, None]),
+    (lambda of: pa.list_(of, 2), lambda v: [v, v]),
+    (lambda of: pa.struct([("n", pa.int8()), ("at", of)]), lambda v: {"n": 1, "at": v}),
+    (lambda of: pa.map_(pa.string(), of), lambda v: [("x", v)]),
+    (lambda of: pa.list_(pa.struct([("at", pa.list_(of))])), lambda v: [None, {"at": [v]}]),
+]
+
+
+class Anything(ExperimentInputSpec):
+    x: Any = None
+
+
+def test_parquet_nanoseconds_are_cut_at_every_depth_and_said(case: Case) -> None:
+    for inner in (NS, pa.timestamp("ns", "Asia/Tokyo"), pa.time64("ns"), pa.duration("ns")):
+        finer, whole = (1, 1000) if inner == pa.time64("ns") else (NANOSECOND, NANOSECOND - 1)
+        for type_, value in [(lambda of: of, lambda v: v), *NESTED]:
+            read = [case.parquet(pa.table({"x": pa.array([value(v)], type_(inner))}), Anything) for v in (finer, whole)]
+            told = [[notice for notice in each.notices if "nanoseconds" in notice] for each in read]
+            assert told == [
+                ["cases.parquet was read without the nanoseconds of x: Python's times end at microseconds"],
+                [],
+            ]
+            assert read[0].inputs.num_rows == 1
+
+
+def test_parquet_nanoseconds_in_a_list_of_categories(case: Case) -> None:
+    categories = pa.ListArray.from_arrays([0, 1], pa.array([NANOSECOND], NS).dictionary_encode())
+    assert "without the nanoseconds of x" in case.parquet(pa.table({"x": categories}), Anything).notices[0]
+
+
+def test_parquet_times_that_python_does_not_have_are_shown_at_every_depth(case: Case) -> None:
+    late = "row 0, x: 1000000000000000000 us after 1970: out of range: dates in Python are in the years 1 to 9999"
+    for type_, value in [(lambda of: of, lambda v: v), *NESTED]:
+        assert case.parquet_problems(pa.table({"x": pa.array([value(LATE)], type_(US))}), Anything) == [late]
+    nowhere = pa.array([[1]], pa.list_(pa.timestamp("us", "Foo/Bar")))
+    assert case.parquet_problems(pa.table({"x": nowhere}), Anything) == [
+        "row 0, x: 1 us after 1970: its time zone 'Foo/Bar' is unknown: convert the column to UTC"
+    ]
+
+
+def test_parquet_text_that_is_not_utf8(case: Case) -> None:
+    text = pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xff\xfe")])
+    for cells in (text, pa.ListArray.from_arrays([0, 1], text)):
+        (problem,) = case.parquet_problems(pa.table({"x": cells}), Anything)
+        assert problem == r"row 0, x: b'\xff\xfe': not valid UTF-8"
 
 
 def test_parquet_struct_with_an_unknown_part(case: Case) -> None:

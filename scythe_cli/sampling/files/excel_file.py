@@ -64,7 +64,7 @@ def read_excel(path: Path, shown: str, *, units_row: bool = False) -> RawFile:
     except Exception as error:
         raise SamplingFileError(f"{shown}: not a valid Excel file: {first_line(error)}") from error
     _check_errors(path, shown)
-    columns = [simplified(shown, name, chunked([c], c.type)) for name, c in zip(names, batch.columns, strict=False)]
+    columns = [simplified(shown, name, chunked([c], c.type))[0] for name, c in zip(names, batch.columns, strict=False)]
     others = reader.sheet_names[1:]
     notices = [f"from its first sheet, {reader.sheet_names[0]!r}"] if others else []
     if units_row:

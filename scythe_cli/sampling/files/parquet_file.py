@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -127,11 +127,17 @@ def _raw_of(table: pa.Table, shown: str, label: Callable[[int], str]) -> RawFile
     table = _with_range_index(table)
     names = [name.strip() for name in table.column_names]
     kept = [position for position, name in enumerate(names) if not _is_pandas_index(name)]
-    columns = [simplified(shown, names[position], table.column(position)) for position in kept]
+    columns: list[pa.ChunkedArray[Any]] = []
+    finer: list[str] = []
+    for position in kept:
+        column, is_cut = simplified(shown, names[position], table.column(position))
+        columns.append(column)
+        finer += [names[position]] if is_cut else []
+    notices = [f"without the nanoseconds of {', '.join(finer)}: Python's times end at microseconds"] if finer else []
     # specs of a run, in which some fields are JSON
     as_json = frozenset(names[i] for i in kept if (table.schema.field(i).metadata or {}).get(ENCODING_KEY) == b"json")
     kept_names = [names[position] for position in kept]
-    return RawFile(shown, kept_names, columns, table.num_rows, label, is_text=False, as_json=as_json)
+    return RawFile(shown, kept_names, columns, table.num_rows, label, is_text=False, as_json=as_json, notices=notices)
 
 
 def _with_range_index(table: pa.Table) -> pa.Table:
@@ -154,24 +160,32 @@ def _is_pandas_index(name: str) -> bool:
     return name.startswith("__index_level_") and name.endswith("__")
 
 
-def simplified(shown: str, name: str, column: pa.ChunkedArray[Any]) -> pa.ChunkedArray[Any]:
-    """Bring types that hold the same values in another way to one type."""
+def simplified(shown: str, name: str, column: pa.ChunkedArray[Any]) -> tuple[pa.ChunkedArray[Any], bool]:
+    """Bring types that hold the same values in another way to one type.
+
+    Returns:
+        The column, and whether times lost their nanoseconds, which Python's times do not have.
+    """
+    is_cut = False
     try:
         for _ in range(4):  # an extension type may hold a dictionary, and so on
-            simpler = _simpler_type(column.type)
+            type_ = column.type
+            simpler = _simpler_type(type_)
             if simpler is None:
-                return column
+                break
             chunks: list[Any] = column.chunks
-            if isinstance(column.type, pa.BaseExtensionType):
+            if isinstance(type_, pa.BaseExtensionType):
                 column = chunked([chunk.storage for chunk in chunks], simpler)
-            elif pa.types.is_run_end_encoded(column.type):
+            elif pa.types.is_run_end_encoded(type_):
                 column = chunked([pc.run_end_decode(chunk) for chunk in chunks], simpler)
             else:
-                # unsafe only as to nanoseconds: Python's times have microseconds
-                column = column.cast(simpler, safe=False)
+                before, column = column, column.cast(simpler, safe=False)  # unsafe only as to nanoseconds
+                if _has_fine_times(type_):
+                    fine = _with_fine_times(type_, "ns")
+                    is_cut |= not column.cast(fine).equals(before.cast(fine))
     except (pa.ArrowException, ValueError) as error:
         raise SamplingFileError(f"{shown}: column {name!r} of type {column.type} cannot be read: {error}") from error
-    return column
+    return column, is_cut
 
 
 def _simpler_type(type_: pa.DataType) -> pa.DataType | None:
@@ -193,4 +207,39 @@ def _simpler_type(type_: pa.DataType) -> pa.DataType | None:
         return None if type_ == pa.duration("us") else pa.duration("us")
     if types.is_date64(type_):
         return pa.date32()
-    return None
+    return _with_fine_times(type_, "us") if _has_fine_times(type_) else None
+
+
+def _has_fine_times(type_: Any) -> bool:
+    """Whether a type has times in nanoseconds, at any depth."""
+    if pa.types.is_dictionary(type_):
+        return _has_fine_times(type_.value_type)
+    if pa.types.is_nested(type_):
+        return any(_has_fine_times(type_.field(i).type) for i in range(type_.num_fields))
+    return getattr(type_, "unit", None) == "ns"
+
+
+def _with_fine_times(type_: Any, unit: Literal["us", "ns"]) -> pa.DataType:
+    """A type with its times in nanoseconds in another unit, at any depth, and without dictionaries."""
+    types = pa.types
+
+    def inner(part: Any) -> Any:
+        return part.with_type(_with_fine_times(part.type, unit))
+
+    if types.is_struct(type_):
+        return pa.struct([inner(part) for part in type_])
+    if types.is_map(type_):
+        return pa.map_(inner(type_.key_field), inner(type_.item_field), type_.keys_sorted)
+    if types.is_fixed_size_list(type_):
+        return pa.list_(inner(type_.value_field), type_.list_size)
+    if types.is_large_list(type_) or types.is_large_list_view(type_):
+        return pa.large_list(inner(type_.value_field))
+    if types.is_list(type_) or types.is_list_view(type_):
+        return pa.list_(inner(type_.value_field))
+    if types.is_dictionary(type_):
+        return _with_fine_times(type_.value_type, unit)
+    if getattr(type_, "unit", None) != "ns":
+        return type_
+    if types.is_timestamp(type_):
+        return pa.timestamp(unit, type_.tz)
+    return pa.time64(unit) if types.is_time(type_) else pa.duration(unit)
