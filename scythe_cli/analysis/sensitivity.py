@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from scythe_cli.analysis.sobol import Floats, SobolEstimates, sobol_from_blocks
 from scythe_cli.core.records import Record
 from scythe_cli.errors import UsageError
+from scythe_cli.run.extension import design_parts
 
 if TYPE_CHECKING:
     import polars as pl
@@ -105,15 +107,14 @@ def sobol_indices(
     """
     design = _design(run, "saltelli")
     fields = [field.name for field in design.fields]
-    n_base = design.blocks.get("A", 0)
-    if n_base < 2 or design.rows != n_base * (len(fields) + 2):
-        raise UsageError(f"{run.experiment_id}: its design does not have the blocks of a saltelli design")
-    frame, inputs, names = _values(run, design, outputs)
-    _check_blocks(run, frame, inputs, n_base)
+    rows = _rows_of_blocks(run, len(fields) + 2)
+    n_base = rows.shape[1]
+    frame, inputs, names = _values(run, design, outputs, rows.ravel())
+    _check_blocks(run, frame, inputs, rows)
     indices: list[SensitivityIndex] = []
     n_used = n_base
     for name in names:
-        values = _by_row(frame, name, design.rows).reshape(-1, n_base)
+        values = _by_row(frame, name, int(rows.max()) + 1)[rows]
         complete = np.isfinite(values).all(axis=0)
         used = int(complete.sum())
         n_used = min(n_used, used)
@@ -124,7 +125,7 @@ def sobol_indices(
                 kept[0], kept[1], kept[2:], confidence=confidence, n_resamples=n_resamples, seed=seed
             )
         indices += [_index(name, field, estimates, i) for i, field in enumerate(fields)]
-    notices = _notices(run, design)
+    notices = _notices(run, rows.size)
     if n_used < n_base:
         notices.append(f"{n_base - n_used:,} of {n_base:,} base points have a row without a finite output")
     return SobolIndices(
@@ -170,7 +171,7 @@ def field_effects(run: StoredRun, outputs: Sequence[str] | None = None) -> Field
         NotFoundError: If there is no such output, or the run has no tables yet.
     """
     design = _design(run, "oat")
-    frame, inputs, names = _values(run, design, outputs)
+    frame, inputs, names = _values(run, design, outputs, np.arange(design.rows))
     rows = [design.blocks.get(name, 0) for name in ("base", *(field.name for field in design.fields))]
     if sum(rows) != design.rows:
         raise UsageError(f"{run.experiment_id}: its design does not have the blocks of an oat design")
@@ -185,7 +186,7 @@ def field_effects(run: StoredRun, outputs: Sequence[str] | None = None) -> Field
             own = [*range(rows[0]), *range(start, start + count)]
             effects.append(_effect(output, field.name, values, own, cells.get(field.name, {}), has_base=rows[0] == 1))
             start += count
-    return FieldEffects(experiment_id=run.experiment_id, effects=effects, notices=_notices(run, design))
+    return FieldEffects(experiment_id=run.experiment_id, effects=effects, notices=_notices(run, design.rows))
 
 
 def _effect(
@@ -216,15 +217,32 @@ def _design(run: StoredRun, required: str) -> DesignRecord:
     return design
 
 
-def _notices(run: StoredRun, design: DesignRecord) -> list[str]:
-    added = 0 if run.manifest is None else _n_added(run.manifest)
-    return [f"of the {design.rows:,} rows of the design, without the {added:,} added later"] if added else []
+def _rows_of_blocks(run: StoredRun, n_blocks: int) -> npt.NDArray[np.int64]:
+    """The `sort_index` of each block of a Saltelli design (first axis) and base point, over all parts of the design.
+
+    A design that was continued is that of one run of all its base points.
+    """
+    parts: list[npt.NDArray[np.int64]] = []
+    for first, record in design_parts(run.manifest):
+        n_base = record.blocks.get("A", 0)
+        if not n_base or record.rows != n_base * n_blocks:
+            raise UsageError(f"{run.experiment_id}: its design does not have the blocks of a saltelli design")
+        parts.append(first + np.arange(record.rows).reshape(n_blocks, n_base))
+    rows = np.concatenate(parts, axis=1)
+    if rows.shape[1] < 2:
+        raise UsageError(f"{run.experiment_id}: its design does not have the blocks of a saltelli design")
+    return rows
+
+
+def _notices(run: StoredRun, of_design: int) -> list[str]:
+    added = ((run.manifest and run.manifest.n_specs) or of_design) - of_design
+    return [f"of the {of_design:,} rows of the design, without the {added:,} added later"] if added else []
 
 
 def _values(
-    run: StoredRun, design: DesignRecord, outputs: Sequence[str] | None
+    run: StoredRun, design: DesignRecord, outputs: Sequence[str] | None, rows: npt.NDArray[np.int64]
 ) -> tuple[pl.DataFrame, list[str], list[str]]:
-    """The rows that succeeded with the fields that vary and the outputs; the names of both."""
+    """The rows of a design that succeeded, with the fields that vary and the outputs; the names of both."""
     import polars as pl
 
     from scythe_cli.analysis.results.tables import choose_columns
@@ -240,7 +258,7 @@ def _values(
     if not names:
         raise UsageError(f"{run.experiment_id}: it has no numeric scalar output")
     inputs = [field.name for field in design.fields if field.name in schema]
-    of_design = tidy.frame.filter(pl.col("sort_index") < design.rows)
+    of_design = tidy.frame.filter(pl.col("sort_index").is_in(pl.Series(rows).implode()))
     frame = of_design.select("sort_index", *inputs, pl.col(names).cast(pl.Float64)).collect()
     return frame, inputs, names
 
@@ -256,12 +274,13 @@ def _by_row(frame: pl.DataFrame, name: str, rows: int) -> Floats:
     return values
 
 
-def _check_blocks(run: StoredRun, frame: pl.DataFrame, inputs: Sequence[str], n_base: int) -> None:
+def _check_blocks(run: StoredRun, frame: pl.DataFrame, inputs: Sequence[str], rows: npt.NDArray[np.int64]) -> None:
     """Check that rows are those of the design: in the block AB_i, all fields but i are as in A, and i is as in B."""
     import polars as pl
 
-    block, point = pl.col("sort_index") // n_base, pl.col("sort_index") % n_base
-    placed = frame.select(block.alias("block"), point.alias("point"), *inputs)
+    block, point = np.indices(rows.shape)
+    places = pl.DataFrame({"sort_index": rows.ravel(), "block": block.ravel(), "point": point.ravel()})
+    placed = frame.join(places, on="sort_index").select("block", "point", *inputs)
     a, b = placed.filter(pl.col("block") == 0), placed.filter(pl.col("block") == 1)
     for i, name in enumerate(field.name for field in _fields(run)):
         mixed = placed.filter(pl.col("block") == i + 2)

@@ -98,8 +98,8 @@ class Triangular:
         return whole.ppf(first + unit * (last - first))
 
     def describe(self) -> dict[str, Any]:
-        """The mode; the ends are those of the field."""
-        return {"distribution": "triangular", "mode": self.mode}
+        """The three numbers, before the cut."""
+        return {"distribution": "triangular", "mode": self.mode, "ends": [self.low, self.high]}
 
 
 def distribution_of(leaf: Leaf, settings: FieldSettings, domain: Numbers) -> Distribution:

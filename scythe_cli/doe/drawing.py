@@ -26,7 +26,7 @@ from scythe_cli.errors import UsageError
 from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.run.design_record import DesignName, DesignRecord, SampleQuality
 
-__all__ = ["Drawn", "draw"]
+__all__ = ["Drawn", "draw", "draw_settings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def draw(
 
     Args:
         model: The input model of the experiment.
-        design: `lhs`, `sobol`, `random`, `saltelli`, `grid`, `oat` or `zip`.
+        design: `lhs`, `sobol`, `halton`, `random`, `saltelli`, `grid`, `oat` or `zip`.
         n: The number of rows; of `saltelli` the base points, whose rows are (d + 2) n for d fields that vary; of
             `grid` and `oat` the most rows that they may have; of `zip` not needed.
         seed: For designs that are random; drawn unless given.
@@ -79,6 +79,37 @@ def draw(
     here = Path.cwd()
     leaves = leaves_of(model)
     settings = read_settings(options, leaves, from_folder=from_folder or here, to_folder=to_folder or here)
+    return draw_settings(model, leaves, settings, design, n=n, seed=seed, options=options, experiment=experiment)
+
+
+def draw_settings(
+    model: type[ExperimentInputSpec],
+    leaves: Sequence[Leaf],
+    settings: Mapping[str, FieldSettings],
+    design: DesignName,
+    *,
+    n: int | None,
+    seed: int | None,
+    options: SampleOptions,
+    experiment: str | None,
+    before: Sequence[int] = (),
+) -> Drawn:
+    """Make a sampling table from what was said of each field; see `draw`.
+
+    Args:
+        model: The input model of the experiment.
+        leaves: Its fields.
+        settings: What was said of each.
+        design: The design.
+        n: The number of rows.
+        seed: For designs that are random; drawn unless given.
+        options: The levels of all fields, and whether only those that were named vary.
+        experiment: Its name, for the record.
+        before: How many points each part of the same design has that comes before these rows.
+
+    Raises:
+        UsageError: If a required field has no bounds, or what was asked for cannot be.
+    """
     plan = _plan(leaves, settings, design, only=options.only is not None)
     if not plan.variables:
         raise UsageError(
@@ -86,7 +117,8 @@ def draw(
         )
     seed, seed_notices = _seed_of(design, seed)
     plan.notices += seed_notices
-    made = draw_rows(design, plan.variables, n=n, seed=seed, levels=options.levels, all_levels=options.default_levels)
+    levels, every = options.levels, options.default_levels
+    made = draw_rows(design, plan.variables, n=n, seed=seed, levels=levels, all_levels=every, before=before)
     columns: dict[str, pa.Array[Any]] = dict(zip([v.name for v in plan.variables], made.columns, strict=True))
     rows = len(made.columns[0])
     for name, chosen in plan.constants.items():
@@ -95,6 +127,7 @@ def draw(
         design=design,
         n=n,
         seed=seed,
+        before=list(before),
         rows=rows,
         experiment=experiment,
         fields=made.fields,

@@ -212,14 +212,16 @@ def _files(option: str, item: str, folders: Folders) -> list[str]:
     """The files that a path or a pattern stands for, as they are written in the file that is made."""
     if "://" in item:
         return [item]
-    path = folders.source / Path(item).expanduser()
+    pattern = str(Path(item).expanduser())
+    path = folders.source / pattern
     if path.exists():
         files = [str(path)]
     elif glob.has_magic(item):
         files = sorted(
-            match
-            for match in glob.glob(str(path), recursive=True)  # noqa: PTH207 - the pattern may be absolute
-            if Path(match).is_file()
+            str(folders.source / match)
+            # the folder may have a name that looks like a pattern, and the pattern may be absolute
+            for match in glob.glob(pattern, root_dir=folders.source, recursive=True)  # noqa: PTH207
+            if (folders.source / match).is_file()
         )
         if not files:
             raise UsageError(f"{option}: no file matches {item}")

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic_core import to_jsonable_python
 
-from scythe_cli.doe.points import draw_points, is_power_of_two
+from scythe_cli.doe.points import base_points, blocks, is_power_of_two
 from scythe_cli.doe.quality import quality_of
 from scythe_cli.doe.scales import EPS, Unit, taken
 from scythe_cli.doe.variables import Variable
@@ -26,8 +26,8 @@ __all__ = ["MAX_ROWS", "RANDOM_DESIGNS", "Rows", "draw_rows"]
 MAX_ROWS = 2**24
 """More rows than this are refused: they are a mistake in the levels of a grid more often than a wish."""
 
-RANDOM_DESIGNS = ("lhs", "sobol", "random", "saltelli")
-"""The designs that take a number of rows and a seed."""
+RANDOM_DESIGNS = ("lhs", "sobol", "halton", "random", "saltelli")
+"""The designs that take a number of rows and a seed, and can be continued."""
 
 _DEFAULT_LEVELS = 5
 _SHOWN_LEVELS = 100
@@ -60,6 +60,7 @@ def draw_rows(
     seed: int | None,
     levels: Mapping[str, int],
     all_levels: int | None,
+    before: Sequence[int] = (),
 ) -> Rows:
     """Make the rows of a design.
 
@@ -70,6 +71,7 @@ def draw_rows(
         seed: For the random designs.
         levels: How many levels single fields have in `grid` and `oat`.
         all_levels: How many the other continuous fields have.
+        before: How many points each part of the same random design has that comes before these rows.
 
     Raises:
         UsageError: If number of rows or levels do not fit the design.
@@ -82,7 +84,7 @@ def draw_rows(
     if design in RANDOM_DESIGNS:
         if n is None or seed is None:
             raise UsageError(f"{design} needs a number of rows", hint="Give it with -n.")
-        return _random(design, variables, n, seed)
+        return _random(design, variables, n, seed, before)
     if design == "zip":
         return _zip(variables, n)
     chosen = _Levels(levels, all_levels, n)
@@ -96,24 +98,26 @@ def _check_rows(n: int, how: str = "") -> None:
         raise UsageError(f"{n:,} rows are more than {MAX_ROWS:,}{how}")
 
 
-def _random(design: str, variables: Sequence[Variable], n: int, seed: int) -> Rows:
-    d = len(variables)
+def _random(design: str, variables: Sequence[Variable], n: int, seed: int, before: Sequence[int]) -> Rows:
+    d, total = len(variables), sum(before) + n
     notices: list[str] = []
     if design == "saltelli":
         _check_rows(n * (d + 2), f": {n:,} base points for {d} fields that vary")
         notices.append(f"{n:,} base points and {d} fields that vary give {n:,} × ({d} + 2) rows")
-    if design in ("sobol", "saltelli") and not is_power_of_two(n):
-        below = 2 ** (n.bit_length() - 1)
+    if design in ("sobol", "saltelli") and not is_power_of_two(total):
+        below = 2 ** (total.bit_length() - 1)
+        fitting = [f"-n {m - sum(before)}" for m in (below, 2 * below) if m > sum(before)]
         notices.append(
-            f"{n:,} is not a power of two, so the Sobol sequence is not balanced; "
-            f"it is with -n {below} or -n {2 * below}"
+            f"{total:,} is not a power of two, so the Sobol sequence is not balanced; it is with {' or '.join(fitting)}"
         )
     try:
-        points = draw_points(design, n, d, seed)
+        base = base_points(design, [*before, n], d, seed)
+        points = blocks(base[-n:]) if design == "saltelli" else base[-n:]
         columns = [variable.at(points[:, i]) for i, variable in enumerate(variables)]
     except MemoryError:
         raise UsageError(f"{n:,} rows of {d} fields do not fit into this machine's memory") from None
-    quality = quality_of(points[:n], [v.name for v in variables], is_sequence=design in ("sobol", "saltelli"))
+    is_sequence = design in ("sobol", "halton", "saltelli")
+    quality = quality_of(base[:, :d], [v.name for v in variables], is_sequence=is_sequence)
     names = ["A", "B", *(f"AB:{variable.name}" for variable in variables)] if design == "saltelli" else []
     fields = [variable.describe() for variable in variables]
     return Rows(columns, fields, quality, notices, dict.fromkeys(names, n))

@@ -31,7 +31,7 @@ from scythe_cli.sampling.problems import BadCellsError
 from scythe_cli.sampling.reading import read_sampling_file
 from scythe_cli.storage.atomic_files import TEMP_PREFIX, atomic_file, storage_errors
 
-__all__ = ["sample_file"]
+__all__ = ["check_target", "sample_file", "without_refused", "write_drawn"]
 
 
 _SUFFIXES = (".csv", ".parquet", ".pq")
@@ -70,7 +70,7 @@ def sample_file(
         SamplingFileError: If the model refuses rows.
         StorageError: If the file cannot be written.
     """
-    _check_target(path, overwrite=overwrite)
+    check_target(path, overwrite=overwrite)
     drawn = draw(
         model,
         design,
@@ -81,7 +81,14 @@ def sample_file(
         to_folder=path.absolute().parent,
     )
     if drop_refused:
-        drawn = _without_refused(drawn, model)
+        drawn = without_refused(drawn, model)
+    return write_drawn(path, experiment, drawn, model, overwrite=overwrite)
+
+
+def write_drawn(
+    path: Path, experiment: str, drawn: Drawn, model: type[ExperimentInputSpec], *, overwrite: bool
+) -> SampleResult:
+    """Write a sampling table with its record, if the model takes all of its rows; see `sample_file`."""
     design_file = _write_sample(path, drawn, model, overwrite=overwrite)
     return SampleResult(
         file=str(path),
@@ -95,7 +102,7 @@ def sample_file(
     )
 
 
-def _check_target(path: Path, *, overwrite: bool) -> None:
+def check_target(path: Path, *, overwrite: bool) -> None:
     """Check that a sampling file can have this name.
 
     Raises:
@@ -129,7 +136,7 @@ def _write_sample(
         SamplingFileError: If the model refuses rows; nothing is written.
         StorageError: If the file cannot be written.
     """
-    _check_target(path, overwrite=overwrite)
+    check_target(path, overwrite=overwrite)
     is_csv = path.suffix.lower() == ".csv"
     with storage_errors("write", path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -205,7 +212,7 @@ def _check(temporary: Path, path: Path, model: type[ExperimentInputSpec]) -> Non
         raise SamplingFileError(error.message.replace(str(temporary), str(path)), hint=error.hint) from None
 
 
-def _without_refused(drawn: Drawn, model: type[ExperimentInputSpec]) -> Drawn:
+def without_refused(drawn: Drawn, model: type[ExperimentInputSpec]) -> Drawn:
     """Leave out the rows that the model refuses by rules that its bounds do not tell, such as `a < b`.
 
     Of `saltelli`, the same row of every block goes with them.

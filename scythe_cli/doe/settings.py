@@ -40,6 +40,12 @@ class SampleOptions:
     triangular: Mapping[str, OptionValue] = field(default_factory=dict[str, OptionValue])
     only: Collection[str] | None = None
 
+    @property
+    def says_anything(self) -> bool:
+        """Whether anything was said."""
+        said = (self.set, self.fix, self.levels, self.log, self.normal, self.triangular)
+        return any(said) or self.default_levels is not None or self.only is not None
+
 
 class SampleOptionsDict(TypedDict, total=False):
     """`SampleOptions` as keyword arguments."""

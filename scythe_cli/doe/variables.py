@@ -21,7 +21,7 @@ from scythe_cli.run.design_record import DesignField
 __all__ = ["Variable", "variable_of"]
 
 
-_SHOWN_VALUES = 100
+_SHOWN_VALUES = 1000
 
 
 class Variable(Protocol):

@@ -29,7 +29,7 @@ __all__ = [
 DESIGN_KEY = b"scythe:design"
 """Key in the metadata of a Parquet sampling file; its value is a `DesignRecord` as JSON."""
 
-DesignName = Literal["lhs", "sobol", "random", "grid", "oat", "zip", "saltelli"]
+DesignName = Literal["lhs", "sobol", "halton", "random", "grid", "oat", "zip", "saltelli"]
 
 Distribution = Literal["uniform", "log", "normal", "triangular", "values"]
 
@@ -52,8 +52,13 @@ class DesignField(BaseModel):
     mean: float | None = Field(default=None, description="of a normal distribution, before it is cut to the bounds")
     sd: float | None = Field(default=None, description="standard deviation, likewise")
     mode: float | None = Field(default=None, description="the peak of a triangular distribution")
-    values: list[Any] | None = Field(default=None, description="the values or levels in use, at most the first 100")
+    ends: list[float] | None = Field(default=None, description="of a triangular distribution, likewise")
+    values: list[Any] | None = Field(default=None, description="the values or levels in use, at most the first 1,000")
     n_values: int | None = Field(default=None, description="how many values or levels")
+
+    def as_drawn(self) -> dict[str, Any]:
+        """What says how its values are drawn, and was recorded always."""
+        return self.model_dump(mode="json", exclude={"ends", "values"})
 
 
 class DesignRecord(BaseModel):
@@ -64,6 +69,13 @@ class DesignRecord(BaseModel):
     design: DesignName
     n: int | None = Field(default=None, description="what was asked for: rows, or base points of `saltelli`")
     seed: int | None = Field(default=None, description="None for designs that are not random")
+    before: list[int] = Field(
+        default=[],
+        description=(
+            "of a design that was continued: how many points, or base points, each part of it has that comes before "
+            "this file"
+        ),
+    )
     rows: int
     experiment: str | None = None
     fields: list[DesignField] = Field(default=[], description="what varies, in the order of the columns")
@@ -80,6 +92,11 @@ class DesignRecord(BaseModel):
     versions: dict[str, str] = Field(default={}, description="the programs that drew it")
     created_at: datetime | None = None
     file_sha256: str | None = Field(default=None, description="of the CSV file; changed since if it is another")
+
+    def is_of(self, whole: DesignRecord) -> bool:
+        """Whether this is a part of the same design as another record."""
+        own = (self.design, self.seed, [field.as_drawn() for field in self.fields])
+        return own == (whole.design, whole.seed, [field.as_drawn() for field in whole.fields])
 
     def to_json(self) -> bytes:
         """The record for the metadata of a Parquet file."""
@@ -106,6 +123,7 @@ class SampleResult(Record):
     file: str
     design_file: str | None = Field(description="where a CSV file's design is kept; None where the file itself has it")
     experiment: str
+    continues: str | None = Field(default=None, description="of `--continue`: the run that the cases can be added to")
     n_specs: int
     columns: list[str]
     design: DesignRecord

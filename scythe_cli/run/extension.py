@@ -11,6 +11,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scythe_cli.errors import StorageError, UsageError
+from scythe_cli.run.design_record import DesignRecord
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.manifest import (
     ExtensionRecord,
@@ -22,7 +23,7 @@ from scythe_cli.run.manifest import (
 from scythe_cli.run.specs_file import SpecFile
 from scythe_cli.storage.base import Storage
 
-__all__ = ["Extension", "finish_extension", "n_specs_now"]
+__all__ = ["Extension", "design_parts", "finish_extension", "n_specs_now"]
 
 
 class Extension(BaseModel):
@@ -64,6 +65,25 @@ class Extension(BaseModel):
                 "extensions": [*(manifest.extensions or []), self.record],
             }
         )
+
+
+def design_parts(manifest: RunManifest | None) -> list[tuple[int, DesignRecord]]:
+    """The parts of a run's own design, in their order: the `sort_index` of the first case of each, and its record.
+
+    The first part is that of the run's sampling file; the others are files of `scythe sample --continue` that were
+    added to the run. Other cases of the run are in none. Empty where the run has no design.
+    """
+    design = None if manifest is None else manifest.design
+    if manifest is None or design is None:
+        return []
+    parts = [(0, design)]
+    sizes = [*design.before, *([] if design.n is None else [design.n])]
+    for extension in manifest.extensions or []:
+        more = extension.design
+        if more is not None and more.n and more.is_of(design) and more.before == sizes and more.rows == extension.rows:
+            parts.append((extension.first_row, more))
+            sizes.append(more.n)
+    return parts
 
 
 def finish_extension(storage: Storage, run: RunLayout, specs: SpecFile, manifest: RunManifest) -> RunManifest:

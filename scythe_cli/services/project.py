@@ -88,9 +88,10 @@ class Project(ConfiguredProject):
         out: str | Path,
         experiment: str | None = None,
         *,
-        design: DesignName = "lhs",
+        design: DesignName | None = None,
         n: int | None = None,
         seed: int | None = None,
+        continues: str | None = None,
         overwrite: bool = False,
         drop_refused: bool = False,
         **options: Unpack[SampleOptionsDict],
@@ -102,9 +103,10 @@ class Project(ConfiguredProject):
         Args:
             out: The file, CSV or Parquet by its ending.
             experiment: Which experiment; may be left out when there is only one.
-            design: `lhs`, `sobol`, `random`, `saltelli`, `grid`, `oat` or `zip`.
+            design: `lhs`, which is the default, `sobol`, `halton`, `random`, `saltelli`, `grid`, `oat` or `zip`.
             n: The number of rows; of `saltelli` the base points, of `grid` and `oat` the most rows.
             seed: For random designs; drawn unless given, and then told in the result.
+            continues: A run, of whose own design the next `n` points are wanted.
             overwrite: Whether a file of that name is replaced.
             drop_refused: Whether rows that the model refuses by rules that its bounds do not tell are left out.
             options: `set`, `fix`, `levels`, `default_levels`, `log`, `normal`, `triangular` and `only`: what is said of
@@ -115,21 +117,11 @@ class Project(ConfiguredProject):
             SamplingFileError: If the model refuses rows.
             StorageError: If the file cannot be written.
         """
-        from scythe_cli.doe.sample_file import sample_file
         from scythe_cli.doe.settings import SampleOptions
+        from scythe_cli.services.designs import Sampling, sample_cases
 
-        name, loaded = self.experiment(experiment)
-        return sample_file(
-            Path(out),
-            name,
-            loaded.input_validator_type,
-            design,
-            n=n,
-            seed=seed,
-            options=SampleOptions(**options),
-            overwrite=overwrite,
-            drop_refused=drop_refused,
-        )
+        sampling = Sampling(design, n, seed, SampleOptions(**options), continues, overwrite, drop_refused)
+        return sample_cases(self, Path(out), experiment, sampling)
 
     def validate(
         self,

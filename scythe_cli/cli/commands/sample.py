@@ -37,8 +37,8 @@ _SampledName = Annotated[
     ),
 ]
 _DesignOption = Annotated[
-    Literal["lhs", "sobol", "random", "saltelli", "grid", "oat", "zip"],
-    typer.Option("--design", "-d", help="How cases are chosen, see above."),
+    Literal["lhs", "sobol", "halton", "random", "saltelli", "grid", "oat", "zip"] | None,
+    typer.Option("--design", "-d", help="How cases are chosen, see above [default: lhs].", show_default=False),
 ]
 _RowsOption = Annotated[
     int | None,
@@ -54,6 +54,16 @@ _RowsOption = Annotated[
 _SeedOption = Annotated[
     int | None,
     typer.Option("--seed", metavar="S", min=0, help="The same seed gives the same cases.", show_default=False),
+]
+_ContinueOption = Annotated[
+    str | None,
+    typer.Option(
+        "--continue",
+        metavar="RUN",
+        help="The next N points of this run's own design, to be added with `scythe allocate FILE --into RUN`.",
+        autocompletion=complete.runs,
+        show_default=False,
+    ),
 ]
 _SetOption = Annotated[
     list[str] | None,
@@ -100,9 +110,10 @@ def sample(
     out: _OutOption,
     name: _SampledName = None,
     experiment: ExperimentOption = None,
-    design: _DesignOption = "lhs",
+    design: _DesignOption = None,
     n: _RowsOption = None,
     seed: _SeedOption = None,
+    continue_: _ContinueOption = None,
     set_: _SetOption = None,
     fix: _FixOption = None,
     only: _OnlyOption = None,
@@ -118,9 +129,9 @@ def sample(
     Every field with bounds varies between them. A field without bounds keeps its default; if it has none, it needs
     --set or --fix.
 
-    Designs: lhs, a Latin hypercube; sobol, a scrambled Sobol sequence, best with N a power of two; random;
-    saltelli, for Sobol indices, N × (fields + 2) cases; grid, all combinations of levels; oat, one field at a time
-    from the defaults; zip, the values of --set side by side.
+    Designs: lhs, a Latin hypercube; sobol, a scrambled Sobol sequence, best with N a power of two; halton, even for
+    any N; random; saltelli, for Sobol indices, N × (fields + 2) cases; grid, all combinations of levels; oat, one
+    field at a time from the defaults; zip, the values of --set side by side.
     """
     name = one_name(name, experiment)
     every, single = _levels(levels or [])
@@ -130,6 +141,7 @@ def sample(
         design=design,
         n=n,
         seed=seed,
+        continues=continue_,
         overwrite=overwrite,
         drop_refused=drop_refused,
         set=_pairs("--set", set_ or []),

@@ -21,6 +21,7 @@ __all__ = ["sample_lines"]
 _NAMES = {
     "lhs": "Latin hypercube",
     "sobol": "scrambled Sobol sequence",
+    "halton": "scrambled Halton sequence",
     "random": "independent random points",
     "grid": "full grid",
     "oat": "one at a time",
@@ -33,9 +34,10 @@ def sample_lines(result: SampleResult) -> list[RenderableType]:
     """A sampling file that was written: what varies in it, and how evenly."""
     design, quality = result.design, result.quality
     seed = "" if design.seed is None else f", seed {design.seed}"
+    part = f", continued after {sum(design.before):,} points" if design.before else ""
     lines: list[RenderableType] = [
         heading(f"{result.file}: {plural(result.n_specs, 'case')} for {result.experiment}"),
-        facts([("design", f"{_NAMES[design.design]}{seed}")]),
+        facts([("design", f"{_NAMES[design.design]}{seed}{part}")]),
         "",
         _fields_table(design.fields),
     ]
@@ -52,7 +54,8 @@ def sample_lines(result: SampleResult) -> list[RenderableType]:
         pairs.append(("correlation", f"{quality.max_correlation:+.3f} at most, {pair}"))
     if any(value for _, value in pairs):
         lines += ["", facts(pairs)]
-    return [*lines, "", f"Next: scythe allocate {result.file}"]
+    into = "" if result.continues is None else f" --into {result.continues}"
+    return [*lines, "", f"Next: scythe allocate {result.file}{into}"]
 
 
 def _fields_table(fields: Sequence[DesignField]) -> Table:

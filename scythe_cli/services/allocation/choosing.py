@@ -17,12 +17,15 @@ from scythe_cli.errors import InvalidInputError, UsageError
 from scythe_cli.model.columns import ENCODING_KEY, input_columns, outcome_schema
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.spec_rows import NOT_INPUT
+from scythe_cli.run.design_record import DesignRecord
+from scythe_cli.run.extension import design_parts
+from scythe_cli.run.manifest import RunManifest
 from scythe_cli.run.specs_file import SpecFile
 from scythe_cli.sampling.reading import SamplingTable
 from scythe_cli.services.allocation.options import AllocateOptions
 from scythe_cli.services.reuse.identity import KEYS, by_content, row_keys
 
-__all__ = ["alike", "check_outputs", "chosen_rows", "next_repetitions", "same_cases", "with_rows"]
+__all__ = ["alike", "check_outputs", "chosen_rows", "next_repetitions", "of_design", "same_cases", "with_rows"]
 
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 
@@ -77,6 +80,34 @@ def same_cases(
     known = known.join(wanted, on=KEYS, how="semi").sort("at").with_columns(count)
     found = wanted.with_columns(count).join(known, on=[*KEYS, _COUNT], how="left", maintain_order="left")
     return cast("Rows", found["at"].cast(pl.Int64).fill_null(-1).to_numpy())
+
+
+def of_design(manifest: RunManifest, design: DesignRecord | None, options: AllocateOptions, n: int) -> Rows | None:
+    """What `same_cases` says of a file that holds the next points of a run's own design, or points that it has.
+
+    Cases of a design count by their place in it, since points of fields with few values can be equal.
+
+    Args:
+        manifest: The run.
+        design: How the file was made.
+        options: Whether all of the file is taken.
+        n: The cases of the file.
+
+    Returns:
+        None where the file is none of these, or only a part of it is taken.
+    """
+    parts = design_parts(manifest)
+    if design is None or not design.before or not parts or design.rows != n:
+        return None
+    if not design.is_of(parts[0][1]):
+        return None
+    for first, part in parts[1:]:
+        if (part.before, part.n, part.rows) == (design.before, design.n, n):
+            return np.arange(first, first + n, dtype=np.int64)
+    last = parts[-1][1]
+    if options.limit is not None or options.sample is not None or design.before != [*last.before, last.n]:
+        return None
+    return np.full(n, -1, np.int64)
 
 
 def next_repetitions(old: pa.Table, new: pa.Table, artifacts: str) -> Rows:

@@ -9,8 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from scythe_cli.analysis.run import Run
 from scythe_cli.core.progress import Progress, ProgressCallback
+from scythe_cli.core.records import StateCounts
 from scythe_cli.engines.base import Engine, Execution, Job
 from scythe_cli.errors import CodeChangedError, ScytheError, StoppedError
 from scythe_cli.executor.code import code_of, differing_code
@@ -18,14 +21,26 @@ from scythe_cli.executor.limits import StopSignal
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.ledger import Ledger
+from scythe_cli.run.outcomes.effective import counts_of, effective_outcomes
 from scythe_cli.run.outcomes.error_groups import groups_of_run
+from scythe_cli.run.outcomes.summary import read_summary
 from scythe_cli.services.records import AllocateResult
 from scythe_cli.storage.base import Storage
 
 if TYPE_CHECKING:
     from scythe_cli.run.lease import Lease
 
-__all__ = ["at_work", "changed_code", "conclude", "how_to_go_on", "left_alone", "resumable", "run_job"]
+__all__ = [
+    "at_work",
+    "changed_code",
+    "conclude",
+    "counts_and_pending",
+    "how_to_go_on",
+    "left_alone",
+    "resumable",
+    "run_job",
+]
 
 
 @contextmanager
@@ -150,3 +165,23 @@ def resumable(run: RunLayout) -> Generator[None]:
         if "scythe retry" not in (error.hint or ""):
             error.hint = f"{error.hint} {how}" if error.hint else how
         raise
+
+
+def counts_and_pending(run: Run, n_specs: int) -> tuple[StateCounts, pl.DataFrame]:
+    """The specs by state before, and those without an outcome with the number of their next attempt."""
+    summary = read_summary(run.storage, run.layout)
+    nothing = pl.DataFrame(schema={"sort_index": pl.Int64, "attempt": pl.Int32})
+    if summary is not None and summary.counts.total == n_specs and not summary.counts.pending:
+        return summary.counts, nothing
+    with Ledger.open(run.storage, run.layout) as ledger:
+        outcomes = ledger.outcomes(n_specs)
+    effective = effective_outcomes(outcomes)
+    last = outcomes.group_by("sort_index").agg(pl.col("attempt").max())
+    pending = (
+        pl.DataFrame({"sort_index": pl.int_range(0, n_specs, eager=True)})
+        .join(effective.select("sort_index"), on="sort_index", how="anti")
+        .join(last, on="sort_index", how="left")
+        .select("sort_index", (pl.col("attempt").fill_null(0) + 1).cast(pl.Int32))
+        .sort("sort_index")
+    )
+    return counts_of(effective, n_specs), pending

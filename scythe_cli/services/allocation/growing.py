@@ -30,13 +30,18 @@ from scythe_cli.run.catalog import find_run
 from scythe_cli.run.extension import Extension, finish_extension
 from scythe_cli.run.final.gather import GatherResult
 from scythe_cli.run.input_files import ArtifactPlan
-from scythe_cli.run.ledger import Ledger
 from scythe_cli.run.manifest import ExtensionRecord, RecursionRecord, RunManifest, command_line, dump_yaml
-from scythe_cli.run.outcomes.effective import counts_of, effective_outcomes
-from scythe_cli.run.outcomes.summary import read_summary, remove_summary
+from scythe_cli.run.outcomes.summary import remove_summary
 from scythe_cli.run.specs_file import SpecFile, specs_hash
-from scythe_cli.services.allocation.choosing import alike, check_outputs, chosen_rows, next_repetitions, same_cases
-from scythe_cli.services.allocation.execution import at_work, changed_code, conclude, run_job
+from scythe_cli.services.allocation.choosing import (
+    alike,
+    check_outputs,
+    chosen_rows,
+    next_repetitions,
+    of_design,
+    same_cases,
+)
+from scythe_cli.services.allocation.execution import at_work, changed_code, conclude, counts_and_pending, run_job
 from scythe_cli.services.allocation.run_files import add_files, hashes_of, io_schema, put_specs, rewritten, used_files
 from scythe_cli.services.allocation.submission import AllocationRequest, check_inputs
 from scythe_cli.services.reuse.known import content_hashes
@@ -203,7 +208,7 @@ def _extended(
         names = [name for name in specs.schema.names if name not in NOT_INPUT or name == REPETITION]
         old = specs.read(0, specs.n_specs, columns=names).select(names)
         check_outputs(specs, request.experiment, run)
-    counts, pending = _counts(run, old.num_rows)
+    counts, pending = counts_and_pending(run, old.num_rows)
     growing = _Growing.of(request, design, run, manifest, old, options)
     n_added = len(growing.rows)
     if n_added:
@@ -249,11 +254,11 @@ class _Growing:
     ) -> _Growing:
         plan = check_inputs(request)
         known, new = alike(old, request.inputs, request.experiment, run)
-        files = list(plan.files)
-        hashes = content_hashes(run.storage, run.layout, files)
-        same = same_cases(
-            known.select(new.column_names), hashes, new, {name: dict(of) for name, of in hashes_of(plan).items()}
-        )
+        same = of_design(manifest, design, options, new.num_rows)
+        if same is None:
+            hashes = content_hashes(run.storage, run.layout, list(plan.files))
+            new_hashes = {name: dict(of) for name, of in hashes_of(plan).items()}
+            same = same_cases(known.select(new.column_names), hashes, new, new_hashes)
         rows = chosen_rows(np.flatnonzero(same < 0).astype(np.int64), options)
         inputs = new.take(numbers(rows, pa.int64()))
         request = replace(request, inputs=inputs)
@@ -376,23 +381,3 @@ def _with_repetitions(whole: pa.Table, old: pa.Table, experiment_id: str) -> pa.
     else:
         return whole
     return whole.append_column(REPETITION, pa.chunked_array([kept, numbers(new.astype(np.int32), pa.int32())]))
-
-
-def _counts(run: Run, n_specs: int) -> tuple[StateCounts, pl.DataFrame]:
-    """The specs by state before, and those without an outcome with the number of their next attempt."""
-    summary = read_summary(run.storage, run.layout)
-    nothing = pl.DataFrame(schema={"sort_index": pl.Int64, "attempt": pl.Int32})
-    if summary is not None and summary.counts.total == n_specs and not summary.counts.pending:
-        return summary.counts, nothing
-    with Ledger.open(run.storage, run.layout) as ledger:
-        outcomes = ledger.outcomes(n_specs)
-    effective = effective_outcomes(outcomes)
-    last = outcomes.group_by("sort_index").agg(pl.col("attempt").max())
-    pending = (
-        pl.DataFrame({"sort_index": pl.int_range(0, n_specs, eager=True)})
-        .join(effective.select("sort_index"), on="sort_index", how="anti")
-        .join(last, on="sort_index", how="left")
-        .select("sort_index", (pl.col("attempt").fill_null(0) + 1).cast(pl.Int32))
-        .sort("sort_index")
-    )
-    return counts_of(effective, n_specs), pending
