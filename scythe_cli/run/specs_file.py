@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from scythe_cli.arrow.build import numbers
+from scythe_cli.arrow.build import integer_cells, numbers
 from scythe_cli.arrow.checksum import (
     UNSEALED,
     has_seal,
@@ -306,7 +306,7 @@ class SpecFile:
 
 def positions_in(wanted: pa.Array[Any], rows: pa.Array[Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Where wanted numbers are among some: both ascending, and however many are wanted, few are looked at."""
-    there, all_wanted = rows.to_numpy(), wanted.to_numpy()
+    there, all_wanted = integer_cells(rows), integer_cells(wanted)
     if not len(there):
         return np.empty(0, np.int64)
     start, stop = np.searchsorted(all_wanted, there[0]), np.searchsorted(all_wanted, there[-1], "right")
