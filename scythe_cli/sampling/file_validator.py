@@ -154,8 +154,7 @@ class FileValidator:
             arrays: list[pa.ChunkedArray[Any]] = []
             for position in range(len(self.columns)):
                 arrays.append(mapped_column(self._validate_field(position, validate_all)))
-                # from here on, its text would only take memory
-                self._forget(position)
+                self._forget(position)  # from here on, its text would only take memory
         else:
             arrays = self._validate_pieces(None, validate_all)
         self.problems.note({each.column.name: each.changes.seen for each in self._field_validators.values()})
