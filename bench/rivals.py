@@ -31,6 +31,9 @@ RIVALS: dict[str, tuple[str, ...]] = {
     # with the newest pandas that it can be imported with
     "pandarallel": ("pandarallel==1.6.5", "pandas==2.3.3", "pyarrow"),
     "ray": ("ray==2.60.0", *_SHARED),
+    "submitit": ("submitit==1.5.4",),
+    "executorlib": ("executorlib[cluster]==1.11.0", "h5py"),
+    "snakemake": ("snakemake==9.27.1", "snakemake-executor-plugin-slurm==2.8.0"),
 }
 """What is installed for each."""
 

@@ -11,10 +11,12 @@ import struct
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from scythe_cli.arrow.build import numbers
 from scythe_cli.arrow.content import row_contents
+from scythe_cli.arrow.mapped import mapped_numbers
 
 __all__ = ["CONTENT", "HIDDEN", "MAX_SEED", "REPETITION", "SEED", "RowSeeds", "repetitions", "row_seed"]
 
@@ -33,6 +35,8 @@ HIDDEN = frozenset({REPETITION, CONTENT, SEED})
 """Columns of rows that are no input."""
 
 MAX_SEED = 2**63 - 1
+
+_AT_ONCE = 2_000_000
 
 
 def row_seed(run_seed: int, content: int, repetition: int) -> int:
@@ -55,13 +59,47 @@ def repetitions(rows: pa.Table, *, leave_out: Iterable[str], artifacts: str) -> 
         leave_out: See `row_contents`.
         artifacts: See `row_contents`.
     """
+    n = rows.num_rows
+    if n <= _AT_ONCE:
+        counts = _repetitions_of(row_contents(rows, leave_out=leave_out, artifacts=artifacts))
+        return None if counts is None else numbers(counts, pa.int32())
+    contents = mapped_numbers(n, np.uint64)
+    for start in range(0, n, _AT_ONCE):
+        some = rows.slice(start, _AT_ONCE)
+        contents[start : start + _AT_ONCE] = row_contents(some, leave_out=leave_out, artifacts=artifacts)
+    return _repetitions_of_many(contents)
+
+
+def _repetitions_of(contents: np.ndarray[Any, Any]) -> np.ndarray[Any, Any] | None:
+    """How many before each are the same; None where no two are."""
     import polars as pl
 
-    contents = pl.Series("content", row_contents(rows, leave_out=leave_out, artifacts=artifacts))
-    if contents.n_unique() == len(contents):
+    if pl.Series(contents).n_unique() == len(contents):
         return None
-    counted = contents.to_frame().select(pl.int_range(pl.len(), dtype=pl.Int32).over("content"))
-    return numbers(counted.to_series().to_numpy(), pa.int32())
+    order = np.argsort(contents, kind="stable")
+    alike = contents[order]
+    places = np.arange(len(order), dtype=np.int32)
+    is_first = np.concatenate([[True], alike[1:] != alike[:-1]])
+    counts = np.empty(len(order), np.int32)
+    counts[order] = places - np.maximum.accumulate(np.where(is_first, places, 0))
+    return counts
+
+
+def _repetitions_of_many(contents: np.ndarray[Any, Any]) -> pa.Array[Any] | None:
+    """The same, of contents that are looked at by their first bits, a part of them at a time."""
+    bits = (len(contents) // _AT_ONCE).bit_length()
+    counts: np.ndarray[Any, Any] | None = None
+    for part in range(1 << bits):
+        pieces: list[Any] = []
+        for start in range(0, len(contents), _AT_ONCE):
+            firsts = contents[start : start + _AT_ONCE] >> np.uint64(64 - bits)
+            pieces.append(np.flatnonzero(firsts == np.uint64(part)) + start)
+        rows = np.concatenate(pieces)
+        some = _repetitions_of(np.asarray(contents[rows]))
+        if some is not None:
+            counts = mapped_numbers(len(contents), np.int32) if counts is None else counts
+            counts[rows] = some
+    return None if counts is None else numbers(counts, pa.int32())
 
 
 class RowSeeds:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from scythe_cli.arrow.build import numbers
 from scythe_cli.core.records import StateCounts
 from scythe_cli.executor.limits import Limits
 from scythe_cli.model.experiment import RegisteredExperiment
@@ -141,6 +141,7 @@ class Job:
 def with_attempts(batches: Iterator[pa.RecordBatch], todo: pa.Table | None) -> Iterator[pa.RecordBatch]:
     """Add to rows of `specs.pq` the number of their next attempt; `todo` as in `Job`."""
     from scythe_cli.executor.protocol import ATTEMPT  # on use, as all that runs specs
+    from scythe_cli.run.specs_file import positions_in
 
     first = pa.array([1], pa.int32())
     wanted = None if todo is None else todo.column("sort_index").combine_chunks()
@@ -149,7 +150,7 @@ def with_attempts(batches: Iterator[pa.RecordBatch], todo: pa.Table | None) -> I
         if wanted is None:
             at: Any = pa.array([0] * batch.num_rows, pa.int32())
         else:
-            at = pc.index_in(batch.column("sort_index"), value_set=wanted)
+            at = numbers(positions_in(batch.column("sort_index"), wanted), pa.int64())
         yield batch.append_column(ATTEMPT, attempts.take(at))
 
 

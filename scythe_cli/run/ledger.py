@@ -7,7 +7,7 @@ replayed it. `outcomes.effective` chooses the one that counts.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,15 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from scythe_cli.arrow.checksum import (
-    UNSEALED,
-    has_whole_pages,
-    seal,
-    seal_file,
-)
+from scythe_cli.arrow.checksum import UNSEALED, seal, seal_file
 from scythe_cli.arrow.unify import agree, stack_tables
-from scythe_cli.core.cores import usable_cores
-from scythe_cli.core.files import open_regular
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.errors import StorageError
 from scythe_cli.model.outcome_schema import FRAME, OUTCOME_SCHEMA, merged_fields, with_code
@@ -41,9 +34,11 @@ from scythe_cli.run.outcomes.part_files import (
     FRAME_BYTES_KEY,
     PartFile,
     RowGroup,
+    check_parts,
+    damaged_part,
     is_own_part,
     open_part,
-    raise_if_refused,
+    read_part,
 )
 from scythe_cli.storage.base import MissingKeyError, Storage
 
@@ -246,7 +241,7 @@ class Ledger:
         return own, [name for name in self.damaged if name not in own]
 
     def outcomes(self, n_specs: int | None = None) -> pl.DataFrame:
-        """The columns that tell what became of each spec, of all outcomes.
+        """The columns that tell what became of each spec, of all outcomes; for many, see `standings_of`.
 
         Args:
             n_specs: The number of specs that are known of; a part with outcomes that no spec can have is damaged.
@@ -255,9 +250,19 @@ class Ledger:
             A frame with `sort_index`, `state`, `attempt`, `final`, `started_at`, `duration_s`, and where each comes
             from: `part` (position in `parts`, uint32) and `row` (position in the part, uint32).
         """
+        frames = [frame for _, frame in self.pieces(n_specs)]
+        if frames:
+            return pl.concat(frames)
         columns = ["sort_index", "state", "attempt", "final", "started_at", "duration_s"]
-        frames: list[pl.DataFrame] = []
+        empty = pl.DataFrame(pa.table({name: pa.array([], OUTCOME_SCHEMA.field(name).type) for name in columns}))
+        return empty.with_columns(part=pl.lit(0, pl.UInt32), row=pl.lit(0, pl.UInt32))
+
+    def pieces(self, n_specs: int | None = None) -> Iterator[tuple[PartFile, pl.DataFrame]]:
+        """The same, part by part; one that turns out to be damaged is passed over, and noted."""
+        columns = ["sort_index", "state", "attempt", "final", "started_at", "duration_s"]
         for position, part in enumerate(self.parts):
+            if part.name in self.damaged:
+                continue
             try:
                 read = read_part(part, columns)
             except StorageError:
@@ -274,11 +279,7 @@ class Ledger:
             if known is None:
                 self.damaged.append(part.name)
             else:
-                frames.append(known)
-        if frames:
-            return pl.concat(frames)
-        empty = pl.DataFrame(pa.table({name: pa.array([], OUTCOME_SCHEMA.field(name).type) for name in columns}))
-        return empty.with_columns(part=pl.lit(0, pl.UInt32), row=pl.lit(0, pl.UInt32))
+                yield part, known
 
 
 def _local_parts(
@@ -301,97 +302,3 @@ def _local_parts(
 
     with ThreadPoolExecutor(max_workers=8) as pool:
         yield from (found for found in pool.map(bring, names) if found is not None)
-
-
-def check_parts(parts: Sequence[PartFile]) -> None:
-    """See that every byte of some parts is what was written.
-
-    Raises:
-        StorageError: If a part is damaged; it names one.
-    """
-
-    def check(some: Sequence[PartFile]) -> None:
-        for part in some:
-            try:
-                is_whole = has_whole_pages(part.path)
-            except OSError as error:
-                raise damaged_part(part, error) from error
-            if not is_whole:
-                raise damaged_part(part, ValueError("its data are not those that were written"))
-
-    n = min(len(parts), usable_cores())
-    with ThreadPoolExecutor(max_workers=max(1, n)) as pool:  # hashing a large block needs no lock of Python
-        list(pool.map(check, [parts[i::n] for i in range(n)]))
-
-
-def read_part(
-    part: PartFile, columns: Sequence[str], *, checked: bool = False, row_group: int | None = None
-) -> pa.Table:
-    """Read columns of a part.
-
-    Args:
-        part: The part.
-        columns: The names of the columns.
-        checked: Whether `check_parts` has passed it, so that the checksums of its pages need no look.
-        row_group: The number of a row group; the whole part unless given.
-
-    Raises:
-        StorageError: If the part is damaged.
-    """
-    try:
-        # not `read_table`, which loads pandas
-        with (
-            open_regular(part.path) as opened,
-            pq.ParquetFile(opened, page_checksum_verification=not checked) as file,
-        ):
-            names = list(columns)
-            if row_group is None and file.num_row_groups == 1:
-                row_group = 0
-            if row_group is not None and part.frame_bytes > file.num_row_groups * _LARGE_BYTES:
-                return pa.table({name: _large_column(file, row_group, name) for name in names})
-            table = file.read(columns=names) if row_group is None else file.read_row_group(row_group, columns=names)
-            return table.select(names)
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        raise damaged_part(part, error) from error
-
-
-def _large_column(file: pq.ParquetFile, row_group: int, name: str) -> Any:
-    """A column of a row group, dataframes one of their columns after the other.
-
-    While a column is decoded it takes several times its size, and so would all of a dataframe at once.
-    """
-    schema = file.schema_arrow
-    position = schema.get_field_index(name)
-    first = sum(_n_leaves(schema.field(i).type) for i in range(position))
-    type_: Any = schema.field(position).type
-    reader: Any = file.reader
-    if not name.startswith(FRAME) or not pa.types.is_list(type_) or not pa.types.is_struct(type_.value_type):
-        return reader.read_row_group(row_group, column_indices=[*range(first, first + _n_leaves(type_))]).column(0)
-    lists: Any = None
-    columns: list[Any] = []
-    for f in type_.value_type:
-        leaves = [*range(first, first + _n_leaves(f.type))]
-        first += len(leaves)
-        lists = reader.read_row_group(row_group, column_indices=leaves).column(0).combine_chunks()
-        lists = lists.chunk(0) if isinstance(lists, pa.ChunkedArray) else lists
-        columns.append(lists.values.field(0))
-    values = pa.StructArray.from_arrays(columns, fields=list(type_.value_type))
-    offsets = lists.offsets
-    return pa.chunked_array(
-        [pa.ListArray.from_arrays(offsets, values, mask=lists.is_null() if lists.null_count else None)]
-    )
-
-
-def _n_leaves(type_: Any) -> int:
-    """How many columns of Parquet a type is."""
-    return sum(_n_leaves(type_.field(i).type) for i in range(type_.num_fields)) or 1
-
-
-def damaged_part(part: PartFile, error: Exception) -> StorageError:
-    """What is raised for a part whose beginning and end are well and whose inside is not."""
-    raise_if_refused(error, part.path)
-    said = str(error).splitlines()
-    return StorageError(
-        f"part {part.name} of the ledger is damaged: {said[0] if said else type(error).__name__}",
-        hint="`scythe retry` sets it aside and runs its cases again.",
-    )

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from scythe_cli.arrow.build import numbers
+from scythe_cli.arrow.build import integer_cells, numbers
 from scythe_cli.arrow.checksum import (
     UNSEALED,
     has_seal,
@@ -32,7 +32,7 @@ from scythe_cli.model.spec_rows import META_SCHEMA, NOT_INPUT, with_meta
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.storage.base import MissingKeyError, Storage
 
-__all__ = ["SpecFile", "input_file_names", "specs_hash", "write_new_specs", "write_specs"]
+__all__ = ["SpecFile", "input_file_names", "positions_in", "specs_hash", "write_new_specs", "write_specs"]
 
 
 _INDEX_KEY = b"scythe:index"
@@ -292,9 +292,9 @@ class SpecFile:
                 if wanted is None:
                     yield batch
                     continue
-                chosen = batch.filter(pc.is_in(batch.column("sort_index"), value_set=wanted))
-                if chosen.num_rows:
-                    yield chosen
+                at = positions_in(wanted, batch.column("sort_index"))
+                if len(at):
+                    yield batch if len(at) == batch.num_rows else batch.take(numbers(at, pa.int64()))
 
     @contextmanager
     def _reading(self) -> Generator[None]:
@@ -302,6 +302,17 @@ class SpecFile:
             yield
         except (pa.ArrowException, OSError, ValueError, TypeError, RecursionError) as error:
             raise _unreadable(str(self.path), error) from error
+
+
+def positions_in(wanted: pa.Array[Any], rows: pa.Array[Any]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Where wanted numbers are among some: both ascending, and however many are wanted, few are looked at."""
+    there, all_wanted = integer_cells(rows), integer_cells(wanted)
+    if not len(there):
+        return np.empty(0, np.int64)
+    start, stop = np.searchsorted(all_wanted, there[0]), np.searchsorted(all_wanted, there[-1], "right")
+    some = all_wanted[start:stop]
+    at = np.searchsorted(there, some).astype(np.int64, copy=False)
+    return at[there[at] == some]
 
 
 def _groups_of(file: pq.ParquetFile, wanted: pa.Array[Any]) -> list[int]:

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
-import polars as pl
-
 from scythe_cli.core.records import StateCounts
-from scythe_cli.core.states import State
 from scythe_cli.run.active import read_running
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.lease import LeaseRecord, read_owner
 from scythe_cli.run.manifest import RunManifest
-from scythe_cli.run.outcomes.effective import counts_of
+from scythe_cli.run.outcomes.standings import Standings
 from scythe_cli.run.records import RunningSpec, RunStatus
 from scythe_cli.storage.base import Storage
 
@@ -25,9 +22,8 @@ def status_of(
     layout: RunLayout,
     manifest: RunManifest | None,
     tables: Collection[str],
-    effective: pl.DataFrame | None,
+    standings: Standings | None,
     damaged: Sequence[str] = (),
-    n_failing: int = 0,
 ) -> RunStatus:
     """Tell how far a run is.
 
@@ -36,9 +32,8 @@ def status_of(
         layout: Its keys.
         manifest: Its manifest; None when its folder has none.
         tables: The names of its final tables.
-        effective: What `effective_outcomes` makes of its ledger; None for a run that has no ledger.
+        standings: What has become of each spec; None for a run that has no ledger.
         damaged: The parts of the ledger that cannot be read.
-        n_failing: How many specs `failing_outcomes` tells.
 
     Raises:
         StorageError: If the run cannot be read.
@@ -50,12 +45,12 @@ def status_of(
     owner: LeaseRecord | None = None
     running: list[RunningSpec] | None = None
     gathered = "scalars" in tables
-    if n_specs is None or effective is None:
+    if n_specs is None or standings is None:
         notice = "an older run without a ledger: its tables can be shown and fetched"
     else:
         gathered = gathered and tables_are_current(storage, layout, surely=False)
-        counts = counts_of(effective, n_specs)
-        rate, last = pace(effective)
+        counts = standings.counts()
+        rate, last = pace(standings)
         owner = read_owner(storage, layout)
         eta = counts.pending / rate if rate and counts.pending else None
         running = None if owner is None else read_running(owner, layout.experiment_id)
@@ -69,7 +64,7 @@ def status_of(
         engine=manifest.engine if manifest else None,
         n_specs=n_specs,
         counts=counts,
-        failing=n_failing,
+        failing=0 if standings is None else standings.n_failing(),
         rate_per_s=rate,
         eta_s=eta,
         gathered=gathered,
@@ -101,20 +96,14 @@ def tables_are_current(storage: Storage, layout: RunLayout, *, surely: bool = Tr
     return newest < made if surely else newest <= made
 
 
-def pace(effective: pl.DataFrame) -> tuple[float | None, datetime | None]:
+def pace(standings: Standings) -> tuple[float | None, datetime | None]:
     """Specs finished a second between the first start and the last end, and that end (UTC)."""
-    if not effective.height:
-        return None, None
-    first, last = effective.select(
-        first=pl.col("started_at").min(),
-        last=(pl.col("started_at") + pl.duration(microseconds=pl.col("duration_s").fill_null(0) * 1_000_000)).max(),
-    ).row(0)
+    first, last = standings.first, standings.last
     if first is None or last is None:
         return None, None
     span_s = (last - first).total_seconds()
     # what was taken over from another run, or from a spec that is the same, was not run
-    done = effective.filter(pl.col("started_at").is_not_null() & (pl.col("state") != State.CANCELLED.value)).height
-    return (done / span_s if span_s > 0 else None), last.astimezone(UTC)
+    return (standings.n_ran() / span_s if span_s > 0 else None), last.astimezone(UTC)
 
 
 def notice_of(

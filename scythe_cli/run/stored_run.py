@@ -6,15 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import polars as pl
-
 from scythe_cli.errors import UsageError
 from scythe_cli.run.catalog import run_record
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.ledger import Ledger
 from scythe_cli.run.manifest import RunManifest, read_manifest
-from scythe_cli.run.outcomes.effective import counts_of, effective_outcomes, failing_outcomes
-from scythe_cli.run.outcomes.error_groups import group_errors, read_errors, spec_errors
+from scythe_cli.run.outcomes.error_groups import read_errors
+from scythe_cli.run.outcomes.standings import Standings, standings_of
 from scythe_cli.run.records import RunErrors, RunRecord, RunStatus
 from scythe_cli.run.status import status_of, tables_are_current
 from scythe_cli.storage.base import Storage
@@ -76,23 +74,20 @@ class StoredRun:
         if self.manifest is None or self.manifest.n_specs is None:
             return self.status_from(None)
         with Ledger.open(self.storage, self.layout) as ledger:
-            outcomes = ledger.outcomes(self.manifest.n_specs)
-            damaged = ledger.damaged
-        effective = effective_outcomes(outcomes)
-        return self.status_from(effective, damaged, failing_outcomes(outcomes, effective).height)
+            standings = standings_of(ledger, self.manifest.n_specs)
+            return self.status_from(standings, ledger.damaged)
 
-    def status_from(self, effective: pl.DataFrame | None, damaged: Sequence[str] = (), n_failing: int = 0) -> RunStatus:
+    def status_from(self, standings: Standings | None, damaged: Sequence[str] = ()) -> RunStatus:
         """The same, for who has read the ledger.
 
         Args:
-            effective: What `effective_outcomes` makes of its outcomes; None for a run that has no ledger.
+            standings: What has become of each spec; None for a run that has no ledger.
             damaged: The parts that cannot be read.
-            n_failing: How many specs `failing_outcomes` tells.
 
         Raises:
             StorageError: If the run cannot be read.
         """
-        return status_of(self.storage, self.layout, self.manifest, self.table_keys(), effective, damaged, n_failing)
+        return status_of(self.storage, self.layout, self.manifest, self.table_keys(), standings, damaged)
 
     def errors(self, limit: int | None = 20) -> RunErrors:
         """What went wrong: groups of what failed alike, and the specs themselves.
@@ -107,15 +102,13 @@ class StoredRun:
         if n_specs is None:
             raise UsageError(f"{self.experiment_id} is an older run, which kept no errors")
         with Ledger.open(self.storage, self.layout) as ledger:
-            outcomes = ledger.outcomes(n_specs)
-            effective = effective_outcomes(outcomes)
-            frame = read_errors(ledger, effective)
-            failing = read_errors(ledger, failing_outcomes(outcomes, effective))
+            standings = standings_of(ledger, n_specs)
+            ended, failing = read_errors(ledger, standings, limit)
         return RunErrors(
             experiment_id=self.experiment_id,
-            counts=counts_of(effective, n_specs),
-            groups=group_errors(frame),
-            errors=spec_errors(frame, limit),
-            failing=group_errors(failing),
-            failing_errors=spec_errors(failing, limit),
+            counts=standings.counts(),
+            groups=ended.groups(),
+            errors=ended.first(),
+            failing=failing.groups(),
+            failing_errors=failing.first(),
         )

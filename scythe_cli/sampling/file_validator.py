@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute
 from pydantic.fields import FieldInfo
 
+from scythe_cli.arrow.mapped import mapped_column
 from scythe_cli.errors import SamplingFileError
 from scythe_cli.model.columns import Column, extra_column, input_columns, schema_of
 from scythe_cli.model.models import ExperimentInputSpec
@@ -152,9 +153,8 @@ class FileValidator:
         if fields_are_independent(self._model):
             arrays: list[pa.ChunkedArray[Any]] = []
             for position in range(len(self.columns)):
-                arrays.append(self._validate_field(position, validate_all))
-                # from here on, its text would only take memory
-                self._forget(position)
+                arrays.append(mapped_column(self._validate_field(position, validate_all)))
+                self._forget(position)  # from here on, its text would only take memory
         else:
             arrays = self._validate_pieces(None, validate_all)
         self.problems.note({each.column.name: each.changes.seen for each in self._field_validators.values()})

@@ -15,6 +15,7 @@ from scythe_cli.run.catalog import find_run, list_experiments
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.manifest import RunManifest
+from scythe_cli.run.outcomes.standings import Standings
 from scythe_cli.run.status import notice_of, pace
 from scythe_cli.run.versions import list_versions
 from scythe_cli.services.runs.listing import run_records, version_records
@@ -296,9 +297,11 @@ def test_the_pace_is_what_ran_over_the_time_at_work(
     frame = pl.DataFrame(
         {"state": [row[0] for row in rows], "started_at": moments, "duration_s": [row[2] for row in rows]},
         schema={"state": pl.String, "started_at": pl.Datetime("us", "UTC"), "duration_s": pl.Float64},
-    )
+    ).with_columns(sort_index=pl.int_range(pl.len()), attempt=pl.lit(1, pl.Int32), final=pl.lit(value=True))
+    standings = Standings(len(rows))
+    standings.add(frame)
     last = None if last_s is None else datetime(2026, 1, 1, 0, 0, last_s, tzinfo=UTC)
-    assert pace(frame) == (rate, last)
+    assert pace(standings) == (rate, last)
 
 
 def _manifest(**values: object) -> RunManifest:

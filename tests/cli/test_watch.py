@@ -26,7 +26,7 @@ from scythe_cli.run.active import RunningFile, read_running
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.lease import hold_lease, read_owner
 from scythe_cli.run.ledger import Ledger, write_part
-from scythe_cli.run.outcomes.effective import effective_outcomes
+from scythe_cli.run.outcomes.effective import counts_of, effective_outcomes
 from scythe_cli.run.records import RunningSpec, RunStatus, SpecError
 from scythe_cli.services.runs.watching import LedgerReader, RunWatch
 from scythe_cli.storage.base import Storage
@@ -92,19 +92,17 @@ def test_what_is_read_bit_by_bit_is_what_is_read_at_once(storage: Storage) -> No
     for step in steps:
         step()
         with Ledger.open(storage, LAYOUT) as ledger:
-            expected = effective_outcomes(ledger.outcomes())
-        effective = reader.effective()
-        assert effective.drop("part", "row", strict=False).equals(expected.drop("part", "row"))
-        assert effective is reader.effective()  # nothing new: nothing is read
+            expected = counts_of(effective_outcomes(ledger.outcomes()), 10)
+        standings = reader.standings(10)
+        assert standings.counts() == expected
+        assert standings is reader.standings(10)
 
     assert [error.sort_index for error in reader.failures] == [4]
     write_part(storage, LAYOUT, "d", outcomes([7, 8], "failed", final=False))
-    reader.effective()
-    assert reader.n_failing == 2
+    assert reader.standings(10).n_failing() == 2
     assert {error.sort_index for error in reader.failures} == {4, 7, 8}
     write_part(storage, LAYOUT, "e", outcomes([7], attempt=2))
-    reader.effective()
-    assert reader.n_failing == 1
+    assert reader.standings(10).n_failing() == 1
     assert {error.sort_index for error in reader.failures} == {4, 8}
 
 
@@ -113,7 +111,7 @@ def test_a_damaged_part_is_named_and_the_others_count(storage: Storage) -> None:
     storage.write_bytes(LAYOUT.key("outcomes", "b.pq"), b"PAR1 nothing PAR1")
     reader = LedgerReader(storage, LAYOUT)
 
-    assert reader.effective().height == 2
+    assert reader.standings(10).counts().succeeded == 2
     assert reader.damaged == ["b.pq"]
 
 

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from scythe_cli.executor.rows.failure import cut_middle
-from scythe_cli.run.outcomes.error_groups import group_errors, place_of
+from scythe_cli.run.outcomes.error_groups import CollectedErrors, place_of
 
 OWN = "/home/eva/study/experiments/wall.py"
 VENV = "/home/eva/study/.venv/lib/python3.12/site-packages"
@@ -104,5 +104,7 @@ def test_errors_at_one_place_are_one_group_however_deep_they_were_raised() -> No
             "traceback": texts,
         }
     )
-    (group,) = group_errors(errors)
+    collected = CollectedErrors()
+    collected.add(errors)
+    (group,) = collected.groups()
     assert (group.count, group.place) == (3, f"{OWN}:10 in f0")

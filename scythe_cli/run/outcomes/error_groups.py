@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
 
 import polars as pl
 
 from scythe_cli.core.states import State
 from scythe_cli.run.layout import RunLayout
-from scythe_cli.run.ledger import Ledger, read_part
-from scythe_cli.run.outcomes.effective import effective_outcomes, failing_outcomes
+from scythe_cli.run.ledger import Ledger
+from scythe_cli.run.outcomes.standings import Standings, bad_outcomes, standings_of
 from scythe_cli.run.records import ErrorGroup, SpecError
 from scythe_cli.storage.base import Storage
 
 __all__ = [
     "ERROR_COLUMNS",
     "Alike",
+    "CollectedErrors",
     "alike_key",
-    "group_errors",
     "groups_of_run",
     "place_of",
     "read_errors",
-    "spec_errors",
 ]
 
 
 ERROR_COLUMNS = ["sort_index", "state", "attempt", "error_type", "message", "traceback", "duration_s"]
 """What `read_errors` tells of a spec."""
+
+_ROWS_SHOWN = 20
 _FRAME = re.compile(r'^(?:  \| )?  File "(.+)", line (\d+), in (.+)$', re.MULTILINE)
 _FOLLOWS = re.compile(
     r"^(?:  \| )?(?:During handling of the above exception, another exception occurred"
@@ -43,65 +46,103 @@ _LIBRARY = re.compile(r"^<frozen |[/\\](?:site-packages|dist-packages|lib(?:64)?
 _INSTALLED = re.compile(r".*[/\\](?:site-packages|dist-packages)[/\\][^/\\]+")
 
 
-def read_errors(ledger: Ledger, effective: pl.DataFrame) -> pl.DataFrame:
-    """The outcomes that count of the specs that ended without success.
+def read_errors(
+    ledger: Ledger, standings: Standings, limit: int | None = None
+) -> tuple[CollectedErrors, CollectedErrors]:
+    """What the ledger tells of the specs that did not succeed.
 
     Args:
         ledger: The run's ledger, open.
-        effective: What `effective_outcomes` makes of its outcomes.
+        standings: What has become of each spec.
+        limit: How many specs are told of one by one; None for all.
 
     Returns:
-        A frame with `sort_index`, `state`, `attempt`, `error_type`, `message`, `traceback` and `duration_s`, sorted by
-        `sort_index`; specs that are pending are not in it.
+        The specs that ended without success, and those that failed and are pending.
     """
-    bad = effective.filter(pl.col("state") != State.SUCCEEDED.value)
-    frames: list[pl.DataFrame] = []
-    for (position,), group in bad.group_by("part", maintain_order=True):
-        part = ledger.parts[int(position)]  # pyright: ignore[reportArgumentType]
-        read: Any = pl.from_arrow(read_part(part, ERROR_COLUMNS))
-        frames.append(read[group["row"]])
-    if not frames:
-        return pl.DataFrame(schema=dict.fromkeys(ERROR_COLUMNS, pl.String))
-    return pl.concat(frames).sort("sort_index")
+    ended, failing = CollectedErrors(limit), CollectedErrors(limit, keeps="last")
+    for frame in bad_outcomes(ledger, standings, ERROR_COLUMNS):
+        ended.add(frame)
+    for frame in bad_outcomes(ledger, standings, ERROR_COLUMNS, failing=True):
+        failing.add(frame)
+    return ended, failing
 
 
-def spec_errors(errors: pl.DataFrame, limit: int | None = None) -> list[SpecError]:
-    """The rows of `read_errors` as records, at most `limit` of them."""
-    shown = errors if limit is None else errors.head(limit)
-    return [SpecError.model_validate(row) for row in shown.iter_rows(named=True)]
-
-
-def groups_of_run(storage: Storage, run: RunLayout) -> tuple[list[ErrorGroup], list[ErrorGroup]]:
+def groups_of_run(storage: Storage, run: RunLayout, n_specs: int) -> tuple[list[ErrorGroup], list[ErrorGroup]]:
     """What went wrong in a run, for who has not opened its ledger.
 
     Returns:
         The specs that ended without success, and those that failed and are pending.
     """
     with Ledger.open(storage, run) as ledger:
-        outcomes = ledger.outcomes()
-        effective = effective_outcomes(outcomes)
-        failing = failing_outcomes(outcomes, effective)
-        return group_errors(read_errors(ledger, effective)), group_errors(read_errors(ledger, failing))
+        ended, failing = read_errors(ledger, standings_of(ledger, n_specs), 0)
+        return ended.groups(), failing.groups()
 
 
-def group_errors(errors: pl.DataFrame) -> list[ErrorGroup]:
-    """Group the rows of `read_errors` by state, type and place; the largest group first."""
-    if not errors.height:
-        return []
-    places = [place_of(text) for text in errors["traceback"]]
-    grouped = (
-        errors.with_columns(pl.Series("place", places, pl.String), pl.col("error_type").fill_null("?"))
-        .group_by("state", "error_type", "place", maintain_order=True)
-        .agg(
-            pl.col("message").first(),
-            pl.len().alias("count"),
-            pl.col("sort_index").head(20).alias("rows"),
+@dataclass(slots=True)
+class CollectedErrors:
+    """What specs that did not succeed have in common, and the first of them; not all need be in memory.
+
+    Attributes:
+        limit: How many specs are kept; None for all.
+        keeps: Which counts where a spec comes twice, of two that come at once; one that came before counts.
+    """
+
+    limit: int | None = None
+    keeps: Literal["first", "last"] = "first"
+    _groups: dict[Alike, _Group] = field(default_factory=dict["Alike", "_Group"])
+    _first: pl.DataFrame | None = None
+
+    def add(self, errors: pl.DataFrame) -> None:
+        """Take rows with `ERROR_COLUMNS`, of some more specs."""
+        errors = errors.unique("sort_index", keep=self.keeps, maintain_order=True).sort("sort_index")
+        places = {text: place_of(text) for text in errors["traceback"].unique()}
+        named = errors.with_columns(
+            pl.Series("place", [places[text] for text in errors["traceback"]], pl.String),
+            pl.col("error_type").fill_null("?"),
         )
-        .sort("count", descending=True, maintain_order=True)
-    )
-    return [
-        ErrorGroup.model_validate({**row, "message": row["message"] or ""}) for row in grouped.iter_rows(named=True)
-    ]
+        by = ["state", "error_type", "place"]
+        for row in (
+            named.group_by(by, maintain_order=True)
+            .agg(pl.len().alias("n"), pl.col("sort_index").head(_ROWS_SHOWN).alias("rows"), pl.col("message").first())
+            .iter_rows(named=True)
+        ):
+            self._groups.setdefault(Alike(*(row[name] for name in by)), _Group()).add(row)
+        kept = errors if self._first is None else pl.concat([self._first, errors]).sort("sort_index")
+        self._first = kept if self.limit is None else kept.head(self.limit)
+
+    def groups(self) -> list[ErrorGroup]:
+        """What failed alike: the largest group first, of two that are as large that which comes first in the run."""
+        ordered = sorted(self._groups.items(), key=lambda item: (-item[1].n, item[1].rows[0]))
+        return [
+            ErrorGroup(
+                state=State(alike.state),
+                error_type=alike.error_type,
+                place=alike.place,
+                message=group.message,
+                count=group.n,
+                rows=group.rows,
+            )
+            for alike, group in ordered
+        ]
+
+    def first(self) -> list[SpecError]:
+        """The first specs."""
+        return [] if self._first is None else [SpecError.model_validate(r) for r in self._first.iter_rows(named=True)]
+
+
+@dataclass(slots=True)
+class _Group:
+    """Specs that failed alike: how many, the first of them, and what is said of the very first."""
+
+    n: int = 0
+    rows: list[int] = field(default_factory=list[int])
+    message: str = ""
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        if not self.rows or row["rows"][0] < self.rows[0]:
+            self.message = row["message"] or ""
+        self.n += row["n"]
+        self.rows = sorted([*self.rows, *row["rows"]])[:_ROWS_SHOWN]
 
 
 class Alike(NamedTuple):

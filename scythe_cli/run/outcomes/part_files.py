@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scythe_cli.arrow.checksum import bears_mark, has_whole_pages, whole_footer
+from scythe_cli.core.cores import usable_cores
 from scythe_cli.core.files import ForeignFileError, open_regular
 from scythe_cli.errors import StorageError
 from scythe_cli.model.outcome_schema import FRAME, LEVELS_KEY, OUTCOME_SCHEMA
@@ -25,10 +28,13 @@ __all__ = [
     "FRAME_BYTES_KEY",
     "PartFile",
     "RowGroup",
+    "check_parts",
+    "damaged_part",
     "is_own_part",
     "is_part_name",
     "open_part",
     "raise_if_refused",
+    "read_part",
 ]
 
 
@@ -41,6 +47,7 @@ FIRST_KEY = b"scythe:first"
 # the engine or what else wrote it, when, at random, and which of its parts
 _NAME = re.compile(r"[a-z][a-z0-9_.]*-[0-9]{8}T[0-9]{6}-[0-9a-f]{8}(-[A-Za-z0-9_.+-]*)?", re.ASCII)
 _MAGIC = b"PAR1"
+_LARGE_BYTES = 16_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,3 +181,97 @@ def _is_cut(path: Path) -> bool:
         size = file.seek(0, 2)
         file.seek(max(size - len(_MAGIC), 0))
         return not begin or (begin == _MAGIC and file.read() != _MAGIC)
+
+
+def check_parts(parts: Sequence[PartFile]) -> None:
+    """See that every byte of some parts is what was written.
+
+    Raises:
+        StorageError: If a part is damaged; it names one.
+    """
+
+    def check(some: Sequence[PartFile]) -> None:
+        for part in some:
+            try:
+                is_whole = has_whole_pages(part.path)
+            except OSError as error:
+                raise damaged_part(part, error) from error
+            if not is_whole:
+                raise damaged_part(part, ValueError("its data are not those that were written"))
+
+    n = min(len(parts), usable_cores())
+    with ThreadPoolExecutor(max_workers=max(1, n)) as pool:  # hashing a large block needs no lock of Python
+        list(pool.map(check, [parts[i::n] for i in range(n)]))
+
+
+def read_part(
+    part: PartFile, columns: Sequence[str], *, checked: bool = False, row_group: int | None = None
+) -> pa.Table:
+    """Read columns of a part.
+
+    Args:
+        part: The part.
+        columns: The names of the columns.
+        checked: Whether `check_parts` has passed it, so that the checksums of its pages need no look.
+        row_group: The number of a row group; the whole part unless given.
+
+    Raises:
+        StorageError: If the part is damaged.
+    """
+    try:
+        # not `read_table`, which loads pandas
+        with (
+            open_regular(part.path) as opened,
+            pq.ParquetFile(opened, page_checksum_verification=not checked) as file,
+        ):
+            names = list(columns)
+            if row_group is None and file.num_row_groups == 1:
+                row_group = 0
+            if row_group is not None and part.frame_bytes > file.num_row_groups * _LARGE_BYTES:
+                return pa.table({name: _large_column(file, row_group, name) for name in names})
+            table = file.read(columns=names) if row_group is None else file.read_row_group(row_group, columns=names)
+            return table.select(names)
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise damaged_part(part, error) from error
+
+
+def _large_column(file: pq.ParquetFile, row_group: int, name: str) -> Any:
+    """A column of a row group, dataframes one of their columns after the other.
+
+    While a column is decoded it takes several times its size, and so would all of a dataframe at once.
+    """
+    schema = file.schema_arrow
+    position = schema.get_field_index(name)
+    first = sum(_n_leaves(schema.field(i).type) for i in range(position))
+    type_: Any = schema.field(position).type
+    reader: Any = file.reader
+    if not name.startswith(FRAME) or not pa.types.is_list(type_) or not pa.types.is_struct(type_.value_type):
+        return reader.read_row_group(row_group, column_indices=[*range(first, first + _n_leaves(type_))]).column(0)
+    lists: Any = None
+    columns: list[Any] = []
+    for f in type_.value_type:
+        leaves = [*range(first, first + _n_leaves(f.type))]
+        first += len(leaves)
+        lists = reader.read_row_group(row_group, column_indices=leaves).column(0).combine_chunks()
+        lists = lists.chunk(0) if isinstance(lists, pa.ChunkedArray) else lists
+        columns.append(lists.values.field(0))
+    values = pa.StructArray.from_arrays(columns, fields=list(type_.value_type))
+    offsets = lists.offsets
+    return pa.chunked_array(
+        [pa.ListArray.from_arrays(offsets, values, mask=lists.is_null() if lists.null_count else None)]
+    )
+
+
+def _n_leaves(type_: Any) -> int:
+    """How many columns of Parquet a type is."""
+    return sum(_n_leaves(type_.field(i).type) for i in range(type_.num_fields)) or 1
+
+
+def damaged_part(part: PartFile, error: Exception) -> StorageError:
+    """What is raised for a part whose beginning and end are well and whose inside is not."""
+    raise_if_refused(error, part.path)
+    said = str(error).splitlines()
+    return StorageError(
+        f"part {part.name} of the ledger is damaged: {said[0] if said else type(error).__name__}",
+        hint="`scythe retry` sets it aside and runs its cases again.",
+    )

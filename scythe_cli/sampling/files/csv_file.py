@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
+from scythe_cli.arrow.mapped import LARGE_BYTES, mapped_table
 from scythe_cli.errors import SamplingFileError, first_line
 from scythe_cli.sampling.file_columns import RawFile
 from scythe_cli.sampling.files.text_file import TextFile, without_lines
@@ -177,7 +178,11 @@ def _parse(file: TextFile, scan: _Scan, header: list[str]) -> pa.Table | None:
     )
     try:
         with file.path.open("rb") as source:
-            table = pa_csv.read_csv(source, read_options, parse_options, convert_options)
+            if file.path.stat().st_size < LARGE_BYTES:
+                table = pa_csv.read_csv(source, read_options, parse_options, convert_options)
+            else:
+                reader = pa_csv.open_csv(source, read_options, parse_options, convert_options)
+                table = mapped_table(reader, reader.schema)
     except pa.ArrowInvalid as error:
         n_rows = _n_rows(file, header)
         if n_rows is None:

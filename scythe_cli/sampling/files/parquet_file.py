@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
+from scythe_cli.arrow.mapped import LARGE_BYTES, mapped_table
 from scythe_cli.errors import SamplingFileError, first_line
 from scythe_cli.model.kinds import ENCODING_KEY
 from scythe_cli.sampling.file_columns import RawFile, chunked
@@ -23,6 +24,9 @@ __all__ = ["read_arrow", "read_folder", "read_parquet", "simplified"]
 
 
 pc: Any = pyarrow.compute  # its stubs do not know the types that its functions take
+
+_ROWS_AT_ONCE = 262_144
+_MANY_ROWS = 10_000_000  # which may take much more memory than their pages, as what repeats does
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,12 @@ def _parquet_table(path: Path, shown: str) -> pa.Table:
     with path.open("rb") as file:
         try:
             # ParquetFile and not read_table, which would take folder names such as `version=2` for columns
-            table = pq.ParquetFile(file).read()
+            parquet: Any = pq.ParquetFile(file)
+            groups = [parquet.metadata.row_group(number) for number in range(parquet.metadata.num_row_groups)]
+            if sum(group.total_byte_size for group in groups) < LARGE_BYTES and parquet.metadata.num_rows < _MANY_ROWS:
+                table = parquet.read()
+            else:
+                table = mapped_table(parquet.iter_batches(_ROWS_AT_ONCE), parquet.schema_arrow)
             table.validate()
         except (pa.ArrowException, OSError, ValueError, TypeError, NotImplementedError) as error:
             reason = first_line(error)

@@ -113,7 +113,7 @@ def conclude(
     gathered = execution.gathered or gather(job.storage, job.run)
     damaged = [left_alone(name) for name in gathered.damaged]
     is_whole = gathered.counts.succeeded == job.n_specs
-    errors, failing = ([], []) if is_whole else groups_of_run(job.storage, job.run)
+    errors, failing = ([], []) if is_whole else groups_of_run(job.storage, job.run, job.n_specs)
     return AllocateResult(
         experiment_id=job.run.experiment_id,
         experiment=job.run.experiment,

@@ -248,6 +248,7 @@ def allocate_intake(
     """Run cases that were read and checked, and gather the final tables."""
     with notebook_progress(progress) as show:
         submission, notices = _submitted(project, cases, options, show)
+        del cases  # the run has them now, and they may be many
         return execute(submission, project.engine, stop=stop, progress=show, notices=notices)
 
 

@@ -15,7 +15,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute
 
@@ -36,8 +35,8 @@ from scythe_cli.run.lease import abandoned_claims
 from scythe_cli.run.ledger import Ledger
 from scythe_cli.run.manifest import RunManifest
 from scythe_cli.run.outcomes.duplicates import read_duplicates, spread_outcomes
-from scythe_cli.run.outcomes.effective import counts_of, effective_outcomes
 from scythe_cli.run.outcomes.part_files import is_part_name
+from scythe_cli.run.outcomes.standings import Standings, standings_of
 from scythe_cli.run.outcomes.summary import remove_summary
 from scythe_cli.run.specs_file import SpecFile
 from scythe_cli.services.allocation.execution import at_work, changed_code, conclude, how_to_go_on, left_alone, run_job
@@ -101,8 +100,8 @@ def retry_run(
         if engine.needs_lease and run.manifest is not None and run.manifest.needs_lease:
             remove_leftovers(run.storage, run.layout)
         spread_outcomes(run.storage, run.layout)
-        outcomes, own, foreign = _read_ledger(run)
-        job = _job(run, experiment, outcomes, only, root=root, workers=workers, max_failures=max_failures)
+        standings, own, foreign = _read_ledger(run)
+        job = _job(run, experiment, standings, only, root=root, workers=workers, max_failures=max_failures)
         job = replace(job, takes_over=force, wait_timeout_s=wait_timeout_s)
         job, told = _of_which_code(job, run, accept_new_code=accept_new_code)
         notices = _set_aside(run, own) + [left_alone(name) for name in foreign] + told
@@ -122,13 +121,13 @@ def _check_fleet_options(engine: Engine, *, force: bool, wait_timeout_s: float |
         raise UsageError(f"--force and --timeout are for runs on a fleet; the {engine.label} engine runs cases here")
 
 
-def _read_ledger(run: Run) -> tuple[pl.DataFrame, list[str], list[str]]:
-    """The outcomes, and the damaged parts that this program has written and that others have."""
+def _read_ledger(run: Run) -> tuple[Standings, list[str], list[str]]:
+    """What has become of each spec, and the damaged parts that this program has written and that others have."""
     # every page is read before it is decided what has an outcome; only then is anything run
     with Ledger.open(run.storage, run.layout, thorough=True) as ledger:
-        outcomes = ledger.outcomes(run.manifest.n_specs if run.manifest else None)
+        standings = standings_of(ledger, _n_specs(run))
         own, foreign = ledger.own_and_foreign()
-    return outcomes, own, foreign
+    return standings, own, foreign
 
 
 def _of_which_code(job: Job, run: Run, *, accept_new_code: bool) -> tuple[Job, list[str]]:
@@ -209,14 +208,14 @@ def retry_job(
     """
     _resumable_manifest(run, only)
     with Ledger.open(run.storage, run.layout) as ledger:
-        outcomes = ledger.outcomes(run.manifest.n_specs if run.manifest else None)
-    return _job(run, experiment, outcomes, only, root=root, workers=workers, max_failures=max_failures)
+        standings = standings_of(ledger, _n_specs(run))
+    return _job(run, experiment, standings, only, root=root, workers=workers, max_failures=max_failures)
 
 
 def _job(
     run: Run,
     experiment: RegisteredExperiment[Any, Any],
-    outcomes: pl.DataFrame,
+    standings: Standings,
     only: Collection[State],
     *,
     root: Path | None,
@@ -228,8 +227,7 @@ def _job(
         _check_models(specs, experiment, run)
         n_specs = specs.n_specs
         finish_extension(run.storage, run.layout, specs, manifest)
-    effective = effective_outcomes(outcomes)
-    counts = counts_of(effective, n_specs)
+    standings.grow(n_specs)
     return Job(
         storage=run.storage,
         run=run.layout,
@@ -237,8 +235,8 @@ def _job(
         root=root,
         workflow_run_id=manifest.workflow_run_id,
         n_specs=n_specs,
-        todo=_without_duplicates(run, _todo(outcomes, effective, n_specs, only)),
-        counts=_counts_at_start(counts, only),
+        todo=_without_duplicates(run, standings.todo(only)),
+        counts=_counts_at_start(standings.counts(), only),
         workers=workers,
         max_failures=max_failures,
         seed=manifest.seed or 0,
@@ -270,19 +268,9 @@ def _check_models(specs: SpecFile, experiment: RegisteredExperiment[Any, Any], r
         )
 
 
-def _todo(outcomes: pl.DataFrame, effective: pl.DataFrame, n_specs: int, only: Collection[State]) -> pa.Table:
-    """The specs in the chosen states; attempts go on from the highest that is recorded, final or not."""
-    last = outcomes.group_by("sort_index").agg(pl.col("attempt").max())
-    chosen = (
-        pl.DataFrame({"sort_index": pl.int_range(0, n_specs, eager=True)})
-        .join(effective.select("sort_index", "state"), on="sort_index", how="left")
-        .with_columns(pl.col("state").fill_null(State.PENDING.value))
-        .filter(pl.col("state").is_in([state.value for state in only]))
-        .join(last, on="sort_index", how="left")
-        .select("sort_index", (pl.col("attempt").fill_null(0) + 1).cast(pl.Int32))
-        .sort("sort_index")
-    )
-    return chosen.to_arrow()
+def _n_specs(run: Run) -> int:
+    """The number of specs as the manifest has it."""
+    return (run.manifest.n_specs if run.manifest else None) or 0
 
 
 def _without_duplicates(run: Run, todo: pa.Table) -> pa.Table:

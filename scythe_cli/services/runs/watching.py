@@ -18,8 +18,8 @@ from scythe_cli.engines.entry_points import needs_lease
 from scythe_cli.errors import StorageError, WaitTimeoutError
 from scythe_cli.run.extension import n_specs_now
 from scythe_cli.run.ledger import Ledger, read_part
-from scythe_cli.run.outcomes.effective import effective_outcomes, failing_outcomes
 from scythe_cli.run.outcomes.error_groups import ERROR_COLUMNS
+from scythe_cli.run.outcomes.standings import Standings
 from scythe_cli.run.records import RunStatus, SpecError
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ _MAX_SHARE = 0.1  # of the time is spent with reading
 _LAST_FAILURES = 3
 _WORKERS_S = 15.0
 _DEAD_AFTER_S = 3.0
-_ROWS = ["sort_index", "state", "attempt", "final", "started_at", "duration_s"]
 
 
 def is_over(status: RunStatus) -> bool:
@@ -62,20 +61,17 @@ class LedgerReader:
         run: The run.
         damaged: Parts that cannot be read.
         failures: The last specs that did not succeed, the newest first; those as well that are to be tried again.
-        n_failing: How many of these there are.
     """
 
     storage: Storage
     run: RunLayout
     damaged: list[str] = field(default_factory=list[str])
     failures: list[SpecError] = field(default_factory=list[SpecError])
-    n_failing: int = 0
-    _frames: dict[str, pl.DataFrame] = field(default_factory=dict[str, pl.DataFrame])
     _sizes: dict[str, int] = field(default_factory=dict[str, int])
-    _effective: pl.DataFrame | None = None
+    _standings: Standings | None = None
 
-    def effective(self, n_specs: int | None = None) -> pl.DataFrame:
-        """The outcomes that count, as `effective_outcomes` tells them, without `part` and `row`.
+    def standings(self, n_specs: int) -> Standings:
+        """What has become of each spec.
 
         Args:
             n_specs: The number of specs of the run.
@@ -84,52 +80,37 @@ class LedgerReader:
             StorageError: If the ledger cannot be listed or read.
         """
         sizes = {f.name: f.size_bytes for f in self.storage.list_files(self.run.outcomes) if f.name.endswith(".pq")}
-        gone = self._frames.keys() - sizes.keys()  # a retry has set them aside
-        # a fleet may write a part again
-        new = sorted(name for name, size in sizes.items() if self._sizes.get(name) != size)
-        if self._effective is None or new or gone:
-            for name in gone:
-                del self._frames[name]
-            if new:
-                self._read(new, n_specs)
-            others = {name for name in self.storage.list_others(self.run.outcomes) if name.endswith(".pq")}
-            self.damaged = sorted(others | sizes.keys() - self._frames.keys())
-            self._sizes = {name: size for name, size in sizes.items() if name in self._frames}
-            if self._frames:
-                outcomes = pl.concat(self._frames.values())
-            else:
-                with Ledger.open(self.storage, self.run, names=[]) as nothing:
-                    outcomes = nothing.outcomes()
-            self._effective = effective_outcomes(outcomes)
-            failing = failing_outcomes(outcomes, self._effective)
-            self.n_failing = failing.height
-            # what a retry has brought to a better end is no failure any more
-            bad = {*self._effective.filter(pl.col("state") != State.SUCCEEDED.value)["sort_index"]}
-            bad.update(failing["sort_index"])
-            self.failures = [error for error in self.failures if error.sort_index in bad]
-        return self._effective
+        # a retry has set parts aside, or a fleet has written one again: what they said cannot be taken back
+        if self._standings is None or any(sizes.get(name) != size for name, size in self._sizes.items()):
+            self._standings, self._sizes = Standings(n_specs), {}
+        new = sorted(sizes.keys() - self._sizes.keys())
+        if new:
+            self._sizes.update({name: sizes[name] for name in self._read(new, self._standings)})
+        others = {name for name in self.storage.list_others(self.run.outcomes) if name.endswith(".pq")}
+        self.damaged = sorted(others | sizes.keys() - self._sizes.keys())
+        # what a retry has brought to a better end is no failure any more
+        bad = self._standings.are_bad([error.sort_index for error in self.failures])
+        self.failures = [error for error, is_bad in zip(self.failures, bad, strict=True) if is_bad]
+        return self._standings
 
     def forget(self) -> None:
         """Read all parts again the next time: of those of a run that has grown, only the known specs were read."""
-        self._frames.clear()
-        self._sizes.clear()
+        self._standings = None
 
-    def _read(self, names: list[str], n_specs: int | None) -> None:
+    def _read(self, names: list[str], standings: Standings) -> list[str]:
+        """Read parts; returns the names of those that can be read."""
         with Ledger.open(self.storage, self.run, names=names) as ledger:
-            outcomes = ledger.outcomes(n_specs)
-            for position, part in enumerate(ledger.parts):
-                if part.name not in ledger.damaged:
-                    self._frames[part.name] = outcomes.filter(pl.col("part") == position).select(_ROWS)
-            self._keep_failures(ledger, outcomes)
+            last: list[pl.DataFrame] = []
+            read: list[str] = []
+            for part, outcomes in ledger.pieces(standings.n_specs):
+                read.append(part.name)
+                standings.add(outcomes)
+                last.append(_last_failures(outcomes))
+            if last:
+                self._keep_failures(ledger, _last_failures(pl.concat(last)))
+            return read
 
-    def _keep_failures(self, ledger: Ledger, outcomes: pl.DataFrame) -> None:
-        ended = pl.col("started_at") + pl.duration(microseconds=pl.col("duration_s").fill_null(0) * 1_000_000)
-        bad = outcomes.filter(pl.col("state") != State.SUCCEEDED.value)
-        last = (
-            bad.sort(ended, descending=True, nulls_last=True)
-            .unique("sort_index", keep="first", maintain_order=True)
-            .head(_LAST_FAILURES)
-        )
+    def _keep_failures(self, ledger: Ledger, last: pl.DataFrame) -> None:
         found: list[SpecError] = []
         for position, row in last.select("part", "row").iter_rows():
             try:
@@ -205,7 +186,7 @@ class RunWatch:
             manifest = self.run.manifest
         if manifest is None or manifest.n_specs is None:
             return self.run.status()
-        status = self.run.status_from(reader.effective(manifest.n_specs), reader.damaged, reader.n_failing)
+        status = self.run.status_from(reader.standings(manifest.n_specs), reader.damaged)
         status = status.model_copy(update={"last_failures": reader.failures, **self._pace(status)})
         return self._with_workers(status)
 
@@ -241,6 +222,13 @@ class RunWatch:
     def _is_idle(self, status: RunStatus) -> bool:
         manifest = self.run.manifest
         return is_idle(status) and manifest is not None and manifest.state != "allocating"
+
+
+def _last_failures(outcomes: pl.DataFrame) -> pl.DataFrame:
+    ended = pl.col("started_at") + pl.duration(microseconds=pl.col("duration_s").fill_null(0) * 1_000_000)
+    bad = outcomes.filter(pl.col("state") != State.SUCCEEDED.value)
+    newest = bad.sort(ended, descending=True, nulls_last=True)
+    return newest.unique("sort_index", keep="first", maintain_order=True).head(_LAST_FAILURES)
 
 
 def _pending(status: RunStatus) -> str:
