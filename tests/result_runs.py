@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -89,14 +90,7 @@ def finished_run(
         design=design,
     )
     storage.write_bytes(run.manifest, manifest.to_yaml())
-    definitions: dict[str, Any] = {}
-    schema = {"$defs": definitions, "properties": {}}
-    for side, model in (("input", Case), ("output", Answer)):
-        made = model.model_json_schema()
-        definitions.update(made.pop("$defs", {}))
-        definitions[model.__name__] = made
-        schema["properties"][side] = {"$ref": f"#/$defs/{model.__name__}"}
-    storage.write_bytes(run.io_spec, dump_yaml(schema))
+    storage.write_bytes(run.io_spec, dump_yaml(_io_schema()))
     if hashes:
         files = [{"uri": uri, "sha256": digest} for uri, digest in hashes.items()]
         storage.write_bytes(run.input_artifacts, dump_yaml({"weather": files}))
@@ -104,6 +98,18 @@ def finished_run(
     if gathered:
         gather(storage, run)
     return Run(storage, run)
+
+
+@cache
+def _io_schema() -> dict[str, Any]:
+    definitions: dict[str, Any] = {}
+    schema = {"$defs": definitions, "properties": {}}
+    for side, model in (("input", Case), ("output", Answer)):
+        made = model.model_json_schema()
+        definitions.update(made.pop("$defs", {}))
+        definitions[model.__name__] = made
+        schema["properties"][side] = {"$ref": f"#/$defs/{model.__name__}"}
+    return schema
 
 
 def _outcomes(answers: Sequence[dict[str, Any]]) -> pa.Table:

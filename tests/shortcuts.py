@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import Any
 
 from scythe_cli.run import manifest
 
-_MOST = 256
+_MOST = 1024
 _FEW = ("polars", "pyarrow", "pydantic", "scythe-experiments")
 _all_packages, _dump, _load = manifest._packages, manifest.dump_yaml, manifest.load_yaml
 
@@ -35,27 +36,45 @@ def _some_packages() -> dict[str, str]:
     return {name: version for name, version in _all_packages().items() if name in _FEW}
 
 
-_dumped: dict[str, bytes] = {}
+_pieces: dict[str, bytes] = {}
+_values: dict[bytes, dict[str, Any]] = {}
+_KEY = re.compile(rb"^(?=[A-Za-z_]\w*:)", re.MULTILINE)
 
 
 def _dump_once(document: Mapping[str, Any]) -> bytes:
-    """Write the schemas of a model once: hundreds of runs have the same."""
+    """Write each entry of a document once: hundreds of runs have the same schemas, and most of a manifest."""
     try:
-        text = json.dumps(document)
-        if json.loads(text) != document:
-            return _dump(document)
+        texts = [json.dumps({key: value}) for key, value in document.items()]
+        same = {key: value for text in texts for key, value in json.loads(text).items()} == document
     except (TypeError, ValueError):
         return _dump(document)
-    if text not in _dumped:
-        if len(_dumped) > _MOST:
-            _dumped.clear()
-        _dumped[text] = _dump(document)
-    return _dumped[text]
+    if not texts or not same:
+        return _dump(document)
+    return b"".join(map(_dump_piece, texts))
+
+
+def _dump_piece(text: str) -> bytes:
+    if text not in _pieces:
+        if len(_pieces) > _MOST:
+            _pieces.clear()
+            _values.clear()
+        value = json.loads(text)
+        _pieces[text] = _dump(value)
+        _values[_pieces[text]] = value
+    return _pieces[text]
 
 
 def _load_once(data: bytes, name: str) -> dict[str, Any]:
-    """Read the same document once."""
+    """Read nothing that was written here, and the same document once."""
+    pieces = [piece.rstrip(b"\n") + b"\n" for piece in _KEY.split(bytes(data)) if piece and not _is_comment(piece)]
+    document = {key: value for piece in pieces for key, value in _values.get(piece, {}).items()}
+    if pieces and len(document) == len(pieces):
+        return copy.deepcopy(document)
     return copy.deepcopy(_loaded(bytes(data), name)) if len(data) < 100_000 else _load(data, name)
+
+
+def _is_comment(piece: bytes) -> bool:
+    return piece.startswith(b"#") and piece.count(b"\n") == 1
 
 
 @lru_cache(maxsize=_MOST)

@@ -201,7 +201,7 @@ def test_runs_that_have_little_to_show(storage: Storage, tmp_path: Path, what: s
 
 
 def test_only_a_report_is_replaced(storage: Storage, tmp_path: Path) -> None:
-    run = some_run(storage, tmp_path)
+    run = finished_run(storage, tmp_path / "s", [Case(tilt=1)], [{"power": 1.0}])
     run.report(tmp_path / "report.html")
     run.report(tmp_path / "report.html")
     (tmp_path / "mine.html").write_text("<html>mine</html>")

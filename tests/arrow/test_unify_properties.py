@@ -16,7 +16,7 @@ from scythe_cli.arrow.plain import plain_type
 from scythe_cli.arrow.texts import texts_of
 from scythe_cli.arrow.unify import always_fits, common_type, convert_column, stack_tables
 from tests.arrow.odd_arrays import ARRAYS, NESTINGS, meanings, odd_columns
-from tests.fuzzing import cases
+from tests.fuzzing import NIGHTLY, cases
 
 
 def _table(array: Any) -> pa.Table:
@@ -53,6 +53,8 @@ def test_any_two_types_have_a_common_one(name: str) -> None:
 @pytest.mark.parametrize("nesting", [None, *NESTINGS])
 def test_what_is_said_to_fit_does(nesting: Callable[[Any], Any] | None) -> None:
     arrays = [array if nesting is None else nesting(array) for array in ARRAYS.values()]
+    if nesting is not None and not NIGHTLY:
+        arrays = arrays[NESTINGS.index(nesting) % 2 :: 2]
     types = {str(array.type): array.type for array in arrays}
     if nesting is None:
         decimals = [pa.decimal128(n_whole + scale, scale) for scale in (0, 2, 19, 36) for n_whole in (1, 2)]
@@ -64,7 +66,7 @@ def test_what_is_said_to_fit_does(nesting: Callable[[Any], Any] | None) -> None:
 
 
 @given(odd_columns(3))
-@cases(150)
+@cases(60)
 def test_stacked_columns_have_all_values(arrays: list[pa.Array[Any]]) -> None:
     stacked = stack_tables([_table(array) for array in arrays]).column("x")
     stacked.validate(full=True)

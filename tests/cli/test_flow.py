@@ -12,7 +12,6 @@ import subprocess
 import sys
 import termios
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -236,7 +235,6 @@ def started(*args: str) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes], IO
 
 
 SLOW = """
-import time
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
 from scythe_cli.registry import ExperimentRegistry
 
@@ -260,11 +258,14 @@ def test_ctrl_c_keeps_what_is_finished(scythe: Run, project: Path, n_interrupts:
     with started("allocate", "slow.csv", "--workers", "2", "--json") as (process, out, err):
         while not re.match(rb"running: [1-9]", line := err.readline()):
             assert line, "it ended before anything had finished"
+        told = b""
         for _ in range(n_interrupts):
             os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the processes of the pool get it as well
-            time.sleep(0.3)
+            while b"Ctrl-C again" not in told:  # two at once would be one
+                told += (line := err.readline())
+                assert line, told
 
-        told = err.read()
+        told += err.read()
         assert process.wait(60) == 130, told
         record = json.loads(out.read())
 

@@ -84,7 +84,7 @@ def test_what_is_allowed_is_taken(document: dict[str, Any]) -> None:
 
 
 @given(documents, st.data())
-@cases(60, at_night=600)
+@cases(40, at_night=600)
 def test_anything_in_any_place_is_taken_or_refused(document: dict[str, Any], data: st.DataObject) -> None:
     where = data.draw(st.sampled_from(["", "scythe", "hatchet", "experiments", "experiment"]))
     target = document
@@ -102,7 +102,7 @@ def test_anything_in_any_place_is_taken_or_refused(document: dict[str, Any], dat
 
 
 @given(st.binary(max_size=60) | st.text("[]{}=.\"'a1#\n ", max_size=60).map(str.encode))
-@cases(60, at_night=600)
+@cases(40, at_night=600)
 def test_any_bytes_are_taken_or_refused(text: bytes) -> None:
     result = load(text)
     assert isinstance(result, (Config, ConfigError))

@@ -86,8 +86,11 @@ class Finder(ast.NodeVisitor):
 
 def imports() -> Iterator[Import]:
     for path in sorted(PACKAGE.rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        if all(map(is_core, ("".join(names) for names in NAMED.findall(text)))):
+            continue  # to take everything apart would take seconds
         finder = Finder(path.relative_to(PACKAGE).as_posix())
-        finder.visit(ast.parse(path.read_text(encoding="utf-8")))
+        finder.visit(ast.parse(text))
         yield from finder.found
 
 
@@ -96,6 +99,14 @@ def normal(name: str) -> str:
 
 
 CORE = {normal(line) for line in PROJECT["dependencies"]}
+NAMED = re.compile(r"""^\s*(?:import|from)\s+(\w+)|\b(?:import_module|__import__)\(\s*["'](\w+)""", re.MULTILINE)
+"""What may be an import; a line of words may look like one."""
+
+
+def is_core(module: str) -> bool:
+    """Whether a module is there without any extra."""
+    ours = module in sys.stdlib_module_names or module == PACKAGE.name
+    return ours or normal(NAMES.get(module, module)) in CORE | OF_DEPENDENCIES
 
 
 @cache
@@ -103,9 +114,7 @@ def optional() -> list[Import]:
     """Imports of what the core does not bring."""
     found: list[Import] = []
     for each in imports():
-        if each.module in sys.stdlib_module_names or each.module == PACKAGE.name or each.place.startswith(TESTING):
-            continue
-        if normal(NAMES.get(each.module, each.module)) not in CORE | OF_DEPENDENCIES:
+        if not each.place.startswith(TESTING) and not is_core(each.module):
             found.append(each)
     return found
 

@@ -40,7 +40,7 @@ def test_a_duration_is_the_sum_of_its_parts(parts: list[tuple[int, str]], spaced
 
 
 @given(st.text(max_size=10) | st.floats() | st.integers() | st.timedeltas())
-@cases(75, at_night=750)
+@cases(40, at_night=750)
 def test_a_duration_is_refused_or_longer_than_zero(value: str | float | timedelta) -> None:
     duration, message = _outcome(parse_duration, value)
     assert duration is None or duration > timedelta(0)
@@ -48,7 +48,7 @@ def test_a_duration_is_refused_or_longer_than_zero(value: str | float | timedelt
 
 
 @given(st.text(max_size=10) | st.integers() | st.from_regex(r"\d{1,400}(\.\d+)? ?[KMGT]?i?B?", fullmatch=True))
-@cases(75, at_night=750)
+@cases(40, at_night=750)
 def test_a_size_is_refused_or_fits_a_machine(value: str | int) -> None:
     size, message = _outcome(parse_size, value)
     assert size is None or 0 < size <= 2**62

@@ -13,7 +13,7 @@ sizes = st.integers(0, 400)
 
 
 @given(st.lists(steps, max_size=5), sizes)
-@cases(100, at_night=1000)
+@cases(50, at_night=1000)
 def test_rows_equal_slicing_step_by_step(path: list[RecursionSpec], n: int) -> None:
     rows = list(range(n))
     for step in path:
@@ -22,7 +22,7 @@ def test_rows_equal_slicing_step_by_step(path: list[RecursionSpec], n: int) -> N
 
 
 @given(st.lists(steps, max_size=3), st.integers(1, 12), st.integers(1, 6), sizes)
-@cases(75, at_night=750)
+@cases(40, at_night=750)
 def test_children_partition_their_parent(path: list[RecursionSpec], factor: int, depth: int, n: int) -> None:
     parent = RecursionMap(path=path or None, factor=factor, max_depth=depth)
     children = parent.children()

@@ -241,20 +241,20 @@ def _job(tmp_path: Path, n: int, *, factor: int, depth: int, per_task: int | str
 
 
 @pytest.mark.parametrize("per_task", [1, 4, "auto"])
-@pytest.mark.parametrize(("factor", "depth"), [(10, 0), (3, 1), (2, 3), (100, 1)])
-def test_tree_runs_each_spec_once(tmp_path: Path, factor: int, depth: int, per_task: int | str) -> None:
-    job = _job(tmp_path, 150, factor=factor, depth=depth, per_task=per_task)
+@pytest.mark.parametrize(("factor", "depth", "n"), [(10, 0, 150), (3, 1, 150), (2, 3, 100), (30, 1, 45)])
+def test_tree_runs_each_spec_once(tmp_path: Path, factor: int, depth: int, n: int, per_task: int | str) -> None:
+    job = _job(tmp_path, n, factor=factor, depth=depth, per_task=per_task)
     store = SpecStore()
-    engine = FakeEngine(store, failing=frozenset({3, 140}))
+    engine = FakeEngine(store, failing=frozenset({3, n - 10}))
     output = asyncio.run(engine.node(_node_input(job)).work())
     store.close()
-    assert sorted(engine.rows) == [(row, 1) for row in range(150)]
-    assert output.counts == {"succeeded": 148, "failed": 2}
+    assert sorted(engine.rows) == [(row, 1) for row in range(n)]
+    assert output.counts == {"succeeded": n - 2, "failed": 2}
     run = Run(job.storage, job.run)
     counts = run.status().counts
     assert counts is not None
-    assert (counts.succeeded, counts.failed, counts.pending) == (148, 2, 0)
-    assert run.scalars()["sort_index"].len() == 148
+    assert (counts.succeeded, counts.failed, counts.pending) == (n - 2, 2, 0)
+    assert run.scalars()["sort_index"].len() == n - 2
 
 
 def check_replay(job: Job, engine: FakeEngine, node_input: NodeInput) -> None:
@@ -278,21 +278,21 @@ def test_replay_asks_for_the_same_and_writes_nothing_new(tmp_path: Path, per_tas
 
 
 def test_rows_that_a_task_hands_back_are_asked_for_again_and_a_replay_is_the_same(tmp_path: Path) -> None:
-    job = _job(tmp_path, 600, factor=10, depth=0, per_task="auto")
+    job = _job(tmp_path, 200, factor=10, depth=0, per_task="auto")
     node_input = _node_input(job)
     store = SpecStore()
     engine = FakeEngine(store)
     engine.within_budget = 3
     output = asyncio.run(engine.node(node_input).work())
-    assert output.counts == {"succeeded": 600}
-    assert sorted(engine.rows) == [(row, 1) for row in range(600)]
+    assert output.counts == {"succeeded": 200}
+    assert sorted(engine.rows) == [(row, 1) for row in range(200)]
     check_replay(job, engine, node_input)
     store.close()
 
 
 def test_an_invocation_that_was_taken_for_dead_and_its_replay_agree(tmp_path: Path) -> None:
     """Both are at work on one node: whoever is first decides what is asked for."""
-    job = _job(tmp_path, 500, factor=10, depth=0, per_task="auto")
+    job = _job(tmp_path, 200, factor=10, depth=0, per_task="auto")
     node_input = _node_input(job)
     store = SpecStore()
     one, other = FakeEngine(store), FakeEngine(store)
@@ -303,7 +303,7 @@ def test_an_invocation_that_was_taken_for_dead_and_its_replay_agree(tmp_path: Pa
     asyncio.run(both())
     store.close()
     assert one.asked == other.asked
-    assert sorted(set(one.rows)) == [(row, 1) for row in range(500)]
+    assert sorted(set(one.rows)) == [(row, 1) for row in range(200)]
 
 
 @pytest.mark.parametrize(("factor", "depth"), [(10, 0), (3, 2)])

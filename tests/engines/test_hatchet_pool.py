@@ -33,7 +33,7 @@ class FakeExecutor:
 
     def run(self, rows: Any, *, stop: StopSignal) -> list[pa.Table]:
         if self.gate is not None:
-            self.gate.wait(20)
+            self.gate.wait(60)
         time.sleep(self.call_s)
         return [OUTCOME_SCHEMA.empty_table()]
 

@@ -158,7 +158,7 @@ def test_what_failed_rows_wrote_is_kept(target: ExperimentTarget, tmp_path: Path
 def test_what_a_row_has_started_ends_with_its_process(target: ExperimentTarget) -> None:
     rows, _ = _run(target, _limits(isolation="row"), "daemon", "orphan", "quick")
     for row in rows[:2]:
-        wait_for(lambda pid=int(row["out:text"]): not is_running(pid), 15.0)
+        wait_for(lambda pid=int(row["out:text"]): not is_running(pid), 60.0)
 
 
 def test_a_module_with_threads_is_loaded_by_each_process(
@@ -203,7 +203,7 @@ def test_what_rows_have_started_is_ended_though_no_template_is_there(target: Exp
         template._process.wait()
         executor.children[0].kill()
         _outcomes(executor, "quick")
-    wait_for(lambda: not is_running(int(row["out:text"])), 15.0)
+    wait_for(lambda: not is_running(int(row["out:text"])), 60.0)
 
 
 def test_a_template_that_is_lost_is_started_again(target: ExperimentTarget) -> None:
@@ -258,4 +258,4 @@ def test_a_template_ends_with_the_process_that_started_it(target: ExperimentTarg
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
     for own in map(int, (tmp_path / "pids").read_text().split()):
-        wait_for(lambda own=own: not is_running(own), 15.0)
+        wait_for(lambda own=own: not is_running(own), 60.0)

@@ -171,7 +171,7 @@ def test_no_command_writes_through_a_folder_that_is_a_link(
     assert before == {
         path: (path.read_bytes(), path.stat().st_mtime_ns) for path in victim.rglob("*") if path.is_file()
     }
-    with pytest.raises(StorageError, match="is a link") if touched else time_limit(20):
+    with pytest.raises(StorageError, match="is a link") if touched else time_limit(60):
         gather(local.storage, local.layout)
     assert before == {
         path: (path.read_bytes(), path.stat().st_mtime_ns) for path in victim.rglob("*") if path.is_file()
@@ -336,7 +336,7 @@ def test_fetch_remembers_nothing_in_a_file_of_somebody_else(
             placed(self, *arguments)
 
         monkeypatch.setattr(FetchFolder, "_write_receipt", late)
-    with time_limit(20), pytest.raises((UsageError, StorageError), match=r"\.scythe-fetched|cannot be written"):
+    with time_limit(60), pytest.raises((UsageError, StorageError), match=r"\.scythe-fetched|cannot be written"):
         local.fetch(dest)
     assert victim.read_bytes() == THESIS
     assert not (tmp_path / "none").exists()

@@ -121,7 +121,7 @@ def test_all_rows_are_counted_and_nothing_is_left(
     quarter = len(sizes_mb) // 4
     early, late = (statistics.median(part or [0]) for part in (sizes_mb[quarter : 2 * quarter], sizes_mb[-quarter:]))
     assert late - early < _FLAT_MB, sizes_mb
-    wait_for(lambda: not _marked(scratch), 30)
+    wait_for(lambda: not _marked(scratch), 60)
     assert list(scratch.iterdir()) == []
     assert {path.name for path in project.iterdir() if path.name != "__pycache__"} == before
 

@@ -237,7 +237,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 @given(st.data())
-@cases(50, at_night=500)
+@cases(30, at_night=500)
 def test_values_of_any_model_survive_parquet(data: st.DataObject) -> None:
     shape = data.draw(st.lists(fields, min_size=1, max_size=2))
     names = [f"f{i}" for i in range(len(shape))]

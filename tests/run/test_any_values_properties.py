@@ -41,7 +41,7 @@ def _batch(results: list[LeafResult], rows: list[int]) -> list[pa.Table]:
     st.lists(st.sampled_from(_FEATURES), min_size=_N, max_size=_N),
     st.sampled_from(["one batch", "merged", "parts of their own", "two and one"]),
 )
-@cases(15)
+@cases(8)
 def test_values_are_found_again(columns: list[list[pa.Array[Any]]], features: list[Feature], way: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         _check(Path(name), columns, features, way)

@@ -254,7 +254,7 @@ def test_run_without_specs_is_refused(tmp_path: Path) -> None:
         gather(open_storage(tmp_path / "runs"), LAYOUT)
 
 
-@cases(15, at_night=400)
+@cases(8, at_night=400)
 @given(data=st.data())
 def test_any_mix_of_parts_gives_each_spec_one_row(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

@@ -310,7 +310,7 @@ class TestFetch:
             if how == "changed with its time":
                 os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
         for again in (ArtifactCache(cache.root), cache):
-            with time_limit(20):
+            with time_limit(60):
                 assert again.fetch(f"{web}/file/a.epw", sha256=sha).read_bytes() == _Handler.content
         assert not path.is_symlink()
         assert not (tmp_path / "theirs").exists() or (tmp_path / "theirs").read_bytes() == b"theirs"

@@ -220,7 +220,7 @@ def test_claims_without_end_are_told(tmp_path: Path) -> None:
         Lease(storage, LAYOUT)
 
 
-def _take_over_with_a_wrong_clock(location: str, shift_s: float, start: Any, results: Any) -> None:
+def _take_over_with_a_wrong_clock(location: str, shift_s: float, start: Any, results: Any, all_tried: Any) -> None:
     class Shifted(datetime):
         @classmethod
         def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
@@ -235,7 +235,7 @@ def _take_over_with_a_wrong_clock(location: str, shift_s: float, start: Any, res
         results.put(False)
     else:
         results.put(True)
-        time.sleep(1)  # it is held while the others try
+        all_tried.wait(60)
 
 
 @pytest.mark.processes
@@ -243,15 +243,16 @@ def test_eight_processes_with_skewed_clocks_take_over_once(tmp_path: Path) -> No
     storage = open_storage(tmp_path / "runs")
     storage.write_bytes(KEY, expired().to_bytes())
     context = multiprocessing.get_context("fork")
-    start, results = context.Barrier(8), context.Queue()
+    start, results, all_tried = context.Barrier(8), context.Queue(), context.Event()
     shifts = [-9.0, -6.0, -3.0, 0.0, 0.5, 3.0, 6.0, 9.0]
     processes = [
-        context.Process(target=_take_over_with_a_wrong_clock, args=(storage.location, shift, start, results))
+        context.Process(target=_take_over_with_a_wrong_clock, args=(storage.location, shift, start, results, all_tried))
         for shift in shifts
     ]
     for process in processes:
         process.start()
     assert sum(results.get(timeout=60) for _ in processes) == 1
+    all_tried.set()
     for process in processes:
         process.join(60)
         assert process.exitcode == 0
@@ -295,9 +296,9 @@ def test_lease_is_renewed_while_it_is_held(tmp_path: Path, monkeypatch: pytest.M
             now = LeaseRecord.from_bytes(storage.read_bytes(KEY))
             return now is not None and now.token == first.token and now.expires > first.expires
 
-        wait_for(is_later, 10.0)
+        wait_for(is_later, 60.0)
         storage.delete(KEY)  # somebody tidies up
-        wait_for(lambda: storage.exists(KEY), 10.0)
+        wait_for(lambda: storage.exists(KEY), 60.0)
 
 
 def test_owner_that_was_away_finds_out_and_leaves_the_new_lease_alone(
@@ -309,7 +310,7 @@ def test_owner_that_was_away_finds_out_and_leaves_the_new_lease_alone(
     lease = Lease(storage, LAYOUT, lost.set)
     lease.check()
     storage.write_bytes(KEY, foreign().to_bytes())
-    assert lost.wait(10)
+    assert lost.wait(60)
     with pytest.raises(StorageError, match=r"was taken over by another process \(node-7, process 4711"):
         lease.check()
     lease.release()
@@ -331,6 +332,6 @@ def test_storage_that_fails_for_a_while_does_not_cost_the_lease(
                 raise StorageError("no")
 
             patch.setattr(type(storage), "read_bytes", refuse)
-            wait_for(lambda: len(tries) > 2, 10.0)
-        wait_for(lambda: storage.read_bytes(KEY) != before, 10.0)
+            wait_for(lambda: len(tries) > 2, 60.0)
+        wait_for(lambda: storage.read_bytes(KEY) != before, 60.0)
         lease.check()

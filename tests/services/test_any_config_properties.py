@@ -78,7 +78,7 @@ def try_project(folder: Path, **options: Any) -> None:
 @given(spoiled(GOOD, PIECES) | st.binary(max_size=80))
 @example(GOOD)
 @example(b"[scythe]\nstorage = 's3://x@y/z'")
-@cases(50)
+@cases(30)
 def test_any_file_is_a_configuration_or_refused(folder: Path, data: bytes) -> None:
     (folder / CONFIG_NAME).write_bytes(data)
     try_project(folder)
@@ -100,7 +100,7 @@ def test_any_file_is_a_configuration_or_refused(folder: Path, data: bytes) -> No
         max_size=2,
     ),
 )
-@cases(50)
+@cases(30)
 def test_any_option_and_environment_is_taken_or_refused(
     folder: Path, options: dict[str, str], environment: dict[str, str]
 ) -> None:

@@ -102,7 +102,7 @@ def try_file(project: Project, name: str) -> None:
 @example(GOOD)
 @example(b"area\n" + b"1" * 100_000)
 @example(b"area" + b"," * 5_000 + b"\n1\n")
-@cases(60)
+@cases(40)
 def test_any_csv_is_read_or_refused(project: Project, data: bytes) -> None:
     (project.root / "cases.csv").write_bytes(data)
     try_file(project, "cases.csv")
@@ -229,7 +229,7 @@ PARQUET = good_parquet()
 @example(PARQUET)
 @example(b"PAR1" + b"\xff" * 8 + b"PAR1")
 @example(b"")
-@cases(60)
+@cases(40)
 def test_any_bytes_of_parquet_are_read_or_refused(project: Project, data: bytes) -> None:
     (project.root / "cases.pq").write_bytes(data)
     try_file(project, "cases.pq")

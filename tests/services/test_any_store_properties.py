@@ -70,7 +70,7 @@ references = st.one_of(
 @example("energy/v1.0.0/../../../secret/v1.0.0/2026-01-01_00-00-00")
 @example("../secret/v1.0.0/2026-01-01_00-00-00")
 @example("\udcff")
-@cases(50)
+@cases(30)
 def test_any_reference_means_a_run_of_the_storage_or_is_refused(store: Storage, reference: str) -> None:
     with writes_only_below():
         try:
@@ -103,7 +103,7 @@ stamp_texts = st.one_of(
 
 
 @given(st.text(max_size=10), version_texts, stamp_texts)
-@cases(50)
+@cases(30)
 def test_any_text_is_a_version_or_a_time_that_is_written_the_same_or_none(name: str, version: str, stamp: str) -> None:
     if SemVer.parse(version) is None:
         assert parse_version(version) is None

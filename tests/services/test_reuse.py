@@ -143,12 +143,8 @@ class Bench:
 
 _CHOOSING = {
     "test_only_what_is_new_is_run",
-    "test_where_an_outcome_comes_from_is_kept",
-    "test_other_code_is_not_taken_over_unless_it_is_waived",
     "test_which_runs_are_looked_at",
     "test_explanations",
-    "test_a_run_of_another_seed_is_left_aside",
-    "test_a_repeat_is_said_and_what_it_promises_is_taken_over",
 }
 """What chooses among earlier runs, which may have begun in the same second; at night all tests are run with such."""
 

@@ -296,7 +296,7 @@ def test_documents_of_wrong_shape_are_read_or_refused(tmp_path_factory: pytest.T
     folder = tmp_path_factory.mktemp("store")
     write(folder / "runs", WHOLE)
 
-    @cases(12)
+    @cases(8)
     @given(KINDS[kind], st.lists(st.sampled_from(ASKED), min_size=1, max_size=2))
     def check(wrong: Files, questions: list[str]) -> None:
         write(folder / "runs", wrong)

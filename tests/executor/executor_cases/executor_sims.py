@@ -158,7 +158,9 @@ ACTS: dict[str, Any] = {
     "term-self": lambda spec: os.kill(os.getpid(), signal.SIGTERM),
     "loop": lambda spec: _loop(),
     "sleep": lambda spec: time.sleep(1000),
+    "touch-and-sleep": lambda spec: (Path(spec.note).touch(), time.sleep(1000)),
     "regex": lambda spec: _hang_in_regex(),
+    "touch-and-regex": lambda spec: (Path(spec.note).touch(), _hang_in_regex()),
     "nap": lambda spec: time.sleep(spec.value),
     "bytearray": lambda spec: bytearray(3_000_000_000),
     "grow": lambda spec: _grow(),
@@ -173,7 +175,6 @@ ACTS: dict[str, Any] = {
     "move": lambda spec: (print(Path.cwd()), os.chdir(spec.note)),
     "leak-quickly": lambda spec: LEAKED.append(b"x" * int(spec.value)),
     "leak": lambda spec: (LEAKED.append(b"x" * int(spec.value)), time.sleep(0.2)),
-    "pid": lambda spec: (Path(spec.note) / str(os.getpid())).touch(),
 }
 
 
