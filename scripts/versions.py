@@ -126,7 +126,7 @@ def found(version: str, candidates: Iterator[Path]) -> Path | None:
 
 def tested(python: Path, arguments: Sequence[str]) -> int:
     """The exit code of the unit tests with the Python of an environment."""
-    subprocess.run([UV, "pip", "check", "--python", python], cwd=ROOT, check=True)
+    subprocess.run([UV, "pip", "check", "--quiet", "--python", python], cwd=ROOT, check=True)
     environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     options = ["-n", "auto", "-m", "unit", "-p", "no:cacheprovider", "-p", "no:anyio", "-o", "faulthandler_timeout=300"]
     # in a session of its own, so that its workers end with it

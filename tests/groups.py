@@ -5,6 +5,7 @@ A group follows from where a test lies and what it is marked with. It is a marke
 
 from __future__ import annotations
 
+import multiprocessing.util
 import os
 import subprocess
 from collections import Counter, defaultdict
@@ -66,6 +67,7 @@ class NoProcesses:
         for place, name in (
             (subprocess.Popen, "__init__"),
             (BaseProcess, "start"),
+            (multiprocessing.util, "spawnv_passfds"),  # that of queues and semaphores, once
             *((os, name) for name in ("fork", "forkpty", "posix_spawn", "posix_spawnp", "system")),
         ):
             setattr(place, name, self._watched(getattr(place, name)))

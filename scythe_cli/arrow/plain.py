@@ -9,11 +9,23 @@ from uuid import UUID
 
 import pyarrow as pa
 
-__all__ = ["has_nanoseconds", "holds_times", "is_list_like", "nulls_of", "plain_decimal", "plain_type", "storage_of"]
+__all__ = [
+    "has_nanoseconds",
+    "holds_fine_times",
+    "holds_times",
+    "in_microseconds",
+    "is_known_zone",
+    "is_list_like",
+    "nulls_of",
+    "plain_decimal",
+    "plain_type",
+    "storage_of",
+]
 
 
 _MAX_DIGITS = 38  # of decimals, for Polars and DuckDB
 _WHOLE_HOURS = re.compile(r"[+-](0\d|1[0-2]):00")  # Polars knows no others
+_OFFSET = re.compile(r"[+-]\d\d:\d\d")
 
 
 def has_nanoseconds(value: Any) -> bool:
@@ -31,6 +43,52 @@ def holds_times(type_: Any) -> bool:
     if pa.types.is_nested(type_):
         return any(holds_times(type_.field(i).type) for i in range(type_.num_fields))
     return pa.types.is_timestamp(type_) or pa.types.is_duration(type_)
+
+
+def holds_fine_times(type_: Any) -> bool:
+    """Whether values of a type are times in nanoseconds, or have such in them."""
+    if pa.types.is_dictionary(type_):
+        return holds_fine_times(type_.value_type)
+    if pa.types.is_nested(type_):
+        return any(holds_fine_times(type_.field(i).type) for i in range(type_.num_fields))
+    return getattr(type_, "unit", None) == "ns"
+
+
+def in_microseconds(column: Any) -> tuple[Any, bool]:
+    """A column with its times in microseconds in place of nanoseconds, at any depth, and whether one was finer.
+
+    Raises:
+        pyarrow.ArrowException: If Arrow cannot convert its type.
+    """
+    coarse, fine = (_with_fine_times(column.type, unit) for unit in ("us", "ns"))
+    cut = column.cast(coarse, safe=False)
+    return cut, not cut.cast(fine).equals(column.cast(fine))
+
+
+def _with_fine_times(type_: Any, unit: Any) -> pa.DataType:
+    """A type with its times in nanoseconds in another unit, at any depth, and without dictionaries."""
+    types = pa.types
+
+    def inner(part: Any) -> Any:
+        return part.with_type(_with_fine_times(part.type, unit))
+
+    if types.is_struct(type_):
+        return pa.struct([inner(part) for part in type_])
+    if types.is_map(type_):
+        return pa.map_(inner(type_.key_field), inner(type_.item_field), type_.keys_sorted)
+    if types.is_fixed_size_list(type_):
+        return pa.list_(inner(type_.value_field), type_.list_size)
+    if types.is_large_list(type_) or types.is_large_list_view(type_):
+        return pa.large_list(inner(type_.value_field))
+    if types.is_list(type_) or types.is_list_view(type_):
+        return pa.list_(inner(type_.value_field))
+    if types.is_dictionary(type_):
+        return _with_fine_times(type_.value_type, unit)
+    if getattr(type_, "unit", None) != "ns":
+        return type_
+    if types.is_timestamp(type_):
+        return pa.timestamp(unit, type_.tz)
+    return pa.time64(unit) if types.is_time(type_) else pa.duration(unit)
 
 
 def plain_type(type_: Any) -> pa.DataType:
@@ -74,18 +132,27 @@ def _plain_leaf(type_: Any) -> pa.DataType:
     return type_
 
 
-@cache
 def _plain_zone(zone: str | None) -> Any:
     """The zone if all readers know it, else UTC."""
     if not zone or _WHOLE_HOURS.fullmatch(zone):
         return zone or None
+    return zone if _is_named_zone(zone) else "UTC"
+
+
+def is_known_zone(zone: str | None) -> bool:
+    """Whether times can be in a zone: none, an offset, or the name of one."""
+    return not zone or _OFFSET.fullmatch(zone) is not None or _is_named_zone(zone)
+
+
+@cache
+def _is_named_zone(zone: str) -> bool:
     from zoneinfo import ZoneInfo
 
     try:
         ZoneInfo(zone)
     except (ValueError, OSError, LookupError):
-        return "UTC"
-    return zone
+        return False
+    return True
 
 
 def plain_decimal(n_whole: int, scale: int) -> pa.DataType:

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute
 from pydantic import FutureDate, PastDate
 
+from scythe_cli.arrow.plain import is_known_zone
 from scythe_cli.model.file_refs import is_file_reference
 from scythe_cli.model.kinds import ColumnError, Kind, annotation_of, keys_of, kind_of
 from scythe_cli.sampling.cells.nulls import without_nulls
@@ -96,7 +97,7 @@ _THOUSANDS = re.compile(r"^\s*[+-]?[1-9][0-9]{0,2}(\.[0-9]{3})+(,[0-9]+)?\s*$")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
-# what `as_py` raises: KeyError is for a zone that nobody knows
+# what `as_py` raises; of a zone that nobody knows, this depends on what is installed
 _NO_VALUE = (ValueError, OverflowError, TypeError, KeyError, pa.ArrowException)
 
 
@@ -115,7 +116,7 @@ def _plain_value(column: str, cell: Any) -> Any:
     except _NO_VALUE as error:
         leaf, cause = _leaf_without_value(cell, error)
         type_ = leaf.type
-        if isinstance(cause, KeyError):
+        if pa.types.is_timestamp(type_) and not is_known_zone(type_.tz):
             why = f"its time zone {type_.tz!r} is unknown: convert the column to UTC"
         elif isinstance(cause, UnicodeError):
             why = "not valid UTF-8"

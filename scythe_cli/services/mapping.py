@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from scythe_cli.analysis.notebook import notebook_progress
 from scythe_cli.analysis.run import Run
+from scythe_cli.arrow.plain import has_nanoseconds, holds_fine_times, in_microseconds
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.core.quantities import Duration, parse_duration, parse_size
 from scythe_cli.core.semver import SemVer
@@ -199,7 +200,7 @@ def _of_series(name: str, series: Any) -> Any:
     if series.dtype.kind == "f" and not hasattr(series.dtype, "na_value"):
         return pa.array(series.to_numpy())  # as it is: Arrow would make NaN a missing cell
     if series.dtype == object:
-        return _array([None if _is_missing(cell) else cell for cell in series])
+        return _array(name, [None if _is_missing(cell) else cell for cell in series])
     array = pa.Array.from_pandas(series)
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
@@ -218,7 +219,7 @@ def _of_columns(columns: Mapping[Any, Any]) -> pa.Table:
             )
         # pandas' `to_dict()` has a dict for each column, by the index
         cells = values.values() if isinstance(values, Mapping) else values
-        arrays[str(name)] = _array(list(cast("Iterable[Any]", cells)))
+        arrays[str(name)] = _array(str(name), list(cast("Iterable[Any]", cells)))
     return pa.table(arrays)
 
 
@@ -229,7 +230,7 @@ def _of_rows(rows: Sequence[Any], function: Any) -> pa.Table:
         if not names:
             raise InvalidInputError("the cases have no names", hint="Give a table, or a list of dicts.")
         if len(names) == 1:
-            return pa.table({names[0]: _array(rows)})
+            return pa.table({names[0]: _array(names[0], rows)})
         if not all(isinstance(row, (tuple, list)) and len(row) <= len(names) for row in rows):
             raise InvalidInputError(
                 f"the cases have no names, and {function_name(function)} has {len(names)} parameters",
@@ -240,7 +241,7 @@ def _of_rows(rows: Sequence[Any], function: Any) -> pa.Table:
         raise InvalidInputError("some cases are dicts and others are not")
     known = cast("list[dict[str, Any]]", dicts)
     names = list(dict.fromkeys(name for each in known for name in each))
-    return pa.table({name: _array([each.get(name) for each in known]) for name in names})
+    return pa.table({name: _array(name, [each.get(name) for each in known]) for name in names})
 
 
 def _fields_of(row: Any) -> dict[str, Any] | None:
@@ -254,26 +255,30 @@ def _fields_of(row: Any) -> dict[str, Any] | None:
 _AS_THEY_ARE = frozenset({bool, int, float, str, bytes, type(None)})
 
 
-def _array(values: Sequence[Any]) -> Any:
+def _array(name: str, values: Sequence[Any]) -> Any:
     kinds = set(map(type, values))
-    return pa.array(values if kinds <= _AS_THEY_ARE else [_cell(value) for value in values])
+    return pa.array(values if kinds <= _AS_THEY_ARE else [_cell(name, value) for value in values])
 
 
-def _cell(value: Any) -> Any:
+def _cell(name: str, value: Any) -> Any:
     if isinstance(value, Enum):
-        return _cell(value.value)
-    if getattr(value, "nanosecond", 0):
-        raise InvalidInputError(_NANOSECONDS)
+        return _cell(name, value.value)
+    if has_nanoseconds(value):
+        raise InvalidInputError(_NANOSECONDS.format(name), hint=_ROUND)
     return str(value) if isinstance(value, (PurePath, UUID)) else value
 
 
-_NANOSECONDS = "a column of the cases has times with nanoseconds; Python's times have microseconds"
+_NANOSECONDS = "the column {} of the cases has times with nanoseconds; Python's times have microseconds"
+_ROUND = "Round them, or give them as text or numbers."
 
 
 def _check_times(table: pa.Table) -> None:
-    for column in table.columns:
-        if str(column.type).startswith(("timestamp[ns", "duration[ns")):
-            try:
-                column.cast(pa.timestamp("us") if pa.types.is_timestamp(column.type) else pa.duration("us"))
-            except pa.ArrowInvalid:
-                raise InvalidInputError(_NANOSECONDS, hint="Round them, or give them as text or numbers.") from None
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if not holds_fine_times(column.type):
+            continue
+        try:
+            _, is_cut = in_microseconds(column)
+        except pa.ArrowException:
+            continue  # what reads the cases tells
+        if is_cut:
+            raise InvalidInputError(_NANOSECONDS.format(name), hint=_ROUND)

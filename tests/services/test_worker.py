@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import multiprocessing.dummy
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -56,8 +58,14 @@ def actions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(connection, "_clients", {})
 
     sdk = connection.get_hatchet()  # which loads the SDK
+    from hatchet_sdk.worker import worker as sdk_worker
+
     from scythe_cli.engines.hatchet import client
     from scythe_cli.engines.hatchet.nodes import worker as worker_module
+
+    # the SDK's worker makes queues for its processes; the first real one starts the process that looks after them
+    threads = SimpleNamespace(get_context=lambda _method: multiprocessing.dummy)
+    monkeypatch.setattr(sdk_worker, "multiprocessing", threads)
 
     class Connection:
         hatchet = sdk

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from scythe_cli.arrow.mapped import LARGE_BYTES, mapped_table
+from scythe_cli.arrow.plain import holds_fine_times, in_microseconds
 from scythe_cli.errors import SamplingFileError, first_line
 from scythe_cli.model.kinds import ENCODING_KEY
 from scythe_cli.sampling.file_columns import RawFile, chunked
@@ -178,20 +179,21 @@ def simplified(shown: str, name: str, column: pa.ChunkedArray[Any]) -> tuple[pa.
     is_cut = False
     try:
         for _ in range(4):  # an extension type may hold a dictionary, and so on
-            type_ = column.type
-            simpler = _simpler_type(type_)
+            simpler = _simpler_type(column.type)
             if simpler is None:
                 break
             chunks: list[Any] = column.chunks
-            if isinstance(type_, pa.BaseExtensionType):
+            if isinstance(column.type, pa.BaseExtensionType):
                 column = chunked([chunk.storage for chunk in chunks], simpler)
-            elif pa.types.is_run_end_encoded(type_):
+            elif pa.types.is_run_end_encoded(column.type):
                 column = chunked([pc.run_end_decode(chunk) for chunk in chunks], simpler)
+            elif holds_fine_times(column.type):
+                column, is_cut = in_microseconds(column)
             else:
-                before, column = column, column.cast(simpler, safe=False)  # unsafe only as to nanoseconds
-                if _has_fine_times(type_):
-                    fine = _with_fine_times(type_, "ns")
-                    is_cut |= not column.cast(fine).equals(before.cast(fine))
+                # unsafe only as to the milliseconds of a day; seconds that are no microseconds are told
+                column = column.cast(simpler, safe=not pa.types.is_date64(column.type))
+        if holds_fine_times(column.type):
+            column, is_cut = in_microseconds(column)
     except (pa.ArrowException, ValueError) as error:
         raise SamplingFileError(f"{shown}: column {name!r} of type {column.type} cannot be read: {error}") from error
     return column, is_cut
@@ -216,39 +218,4 @@ def _simpler_type(type_: pa.DataType) -> pa.DataType | None:
         return None if type_ == pa.duration("us") else pa.duration("us")
     if types.is_date64(type_):
         return pa.date32()
-    return _with_fine_times(type_, "us") if _has_fine_times(type_) else None
-
-
-def _has_fine_times(type_: Any) -> bool:
-    """Whether a type has times in nanoseconds, at any depth."""
-    if pa.types.is_dictionary(type_):
-        return _has_fine_times(type_.value_type)
-    if pa.types.is_nested(type_):
-        return any(_has_fine_times(type_.field(i).type) for i in range(type_.num_fields))
-    return getattr(type_, "unit", None) == "ns"
-
-
-def _with_fine_times(type_: Any, unit: Literal["us", "ns"]) -> pa.DataType:
-    """A type with its times in nanoseconds in another unit, at any depth, and without dictionaries."""
-    types = pa.types
-
-    def inner(part: Any) -> Any:
-        return part.with_type(_with_fine_times(part.type, unit))
-
-    if types.is_struct(type_):
-        return pa.struct([inner(part) for part in type_])
-    if types.is_map(type_):
-        return pa.map_(inner(type_.key_field), inner(type_.item_field), type_.keys_sorted)
-    if types.is_fixed_size_list(type_):
-        return pa.list_(inner(type_.value_field), type_.list_size)
-    if types.is_large_list(type_) or types.is_large_list_view(type_):
-        return pa.large_list(inner(type_.value_field))
-    if types.is_list(type_) or types.is_list_view(type_):
-        return pa.list_(inner(type_.value_field))
-    if types.is_dictionary(type_):
-        return _with_fine_times(type_.value_type, unit)
-    if getattr(type_, "unit", None) != "ns":
-        return type_
-    if types.is_timestamp(type_):
-        return pa.timestamp(unit, type_.tz)
-    return pa.time64(unit) if types.is_time(type_) else pa.duration(unit)
+    return None
