@@ -65,6 +65,20 @@ class TableSummary(Record):
     head: list[dict[str, Any]]
 
 
+class CasesSummary(Record):
+    """The replicates of each case in brief."""
+
+    experiment_id: str
+    confidence: float = Field(description="of the intervals of the mean, such as 0.95")
+    inputs: list[str]
+    outputs: list[str]
+    n_cases: int
+    rows: list[dict[str, Any]] = Field(
+        description="of the first cases: `case`, the inputs, `replicates`, `missing`, and for each output y `y.mean`, "
+        "`y.sd`, `y.half_width`, `y.low`, `y.high`, `y.q05`, `y.q50` and `y.q95`"
+    )
+
+
 class FetchedFile(Record):
     """One file that was fetched or exported."""
 

@@ -159,6 +159,28 @@ class Run(StoredRun):
         return summarise_table(self, table, rows)
 
     @_reading_this_run
+    def by_case(
+        self,
+        outputs: Sequence[str] | None = None,
+        *,
+        confidence: float = 0.95,
+        quantiles: Sequence[float] = (0.05, 0.5, 0.95),
+    ) -> pl.DataFrame:
+        """The replicates of each case: mean, standard deviation, confidence interval and quantiles of each output.
+
+        Args:
+            outputs: Which of the numeric scalar outputs; all unless named.
+            confidence: Of the interval of the mean.
+            quantiles: Of the replicates, from 0 to 1.
+
+        Returns:
+            A row for each case; see `analysis.results.by_case.ByCase`.
+        """
+        from scythe_cli.analysis.results.by_case import replicates_by_case
+
+        return replicates_by_case(self, outputs, confidence=confidence, quantiles=quantiles).frame
+
+    @_reading_this_run
     def fetch(
         self,
         dest: Path,

@@ -80,7 +80,13 @@ def design_parts(manifest: RunManifest | None) -> list[tuple[int, DesignRecord]]
     sizes = [*design.before, *([] if design.n is None else [design.n])]
     for extension in manifest.extensions or []:
         more = extension.design
-        if more is not None and more.n and more.is_of(design) and more.before == sizes and more.rows == extension.rows:
+        if (
+            more is not None
+            and more.n
+            and more.is_of(design)
+            and more.before == sizes
+            and not extension.rows % more.rows
+        ):
             parts.append((extension.first_row, more))
             sizes.append(more.n)
     return parts

@@ -24,6 +24,7 @@ from scythe_cli.arrow.checksum import (
     seal_footer,
     whole_footer,
 )
+from scythe_cli.arrow.seeds import REPETITION
 from scythe_cli.core.files import open_regular
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.errors import StorageError
@@ -34,6 +35,9 @@ from scythe_cli.storage.base import MissingKeyError, Storage
 
 __all__ = ["SpecFile", "input_file_names", "positions_in", "specs_hash", "write_new_specs", "write_specs"]
 
+
+REPLICATE = "replicate"
+"""Level of final tables, int32, of a run that was allocated with replicates: `REPETITION` of each row."""
 
 _INDEX_KEY = b"scythe:index"
 _FILES_KEY = b"scythe:files"
@@ -198,6 +202,11 @@ class SpecFile:
             yield opened
 
     @property
+    def has_replicates(self) -> bool:
+        """Whether final tables tell which replicate of its case a row is."""
+        return REPLICATE in [field.name for field in self.index_fields] and REPETITION in self.schema.names
+
+    @property
     def index_fields(self) -> list[pa.Field[Any]]:
         """The inputs that are levels of the index of final tables; those inside of structs have dotted names."""
         with self._reading():
@@ -207,6 +216,8 @@ class SpecFile:
             return [self._inner_field(name) for name in cast("list[str]", names)]
 
     def _inner_field(self, name: str) -> pa.Field[Any]:
+        if name == REPLICATE and name not in self.schema.names and REPETITION in self.schema.names:
+            return pa.field(REPLICATE, pa.int32())
         column, *path = _path_to(name, self.input_names)
         if column not in self.input_names:
             raise ValueError("its index has levels that are not columns")
@@ -220,6 +231,8 @@ class SpecFile:
 
     def index_column(self, specs: pa.Table, name: str) -> pa.ChunkedArray[Any]:
         """A level of the index, from some of the specs."""
+        if name == REPLICATE and name not in specs.column_names:
+            return specs.column(REPETITION)
         column, *path = _path_to(name, specs.column_names)
         return cast("Any", pc).struct_field(specs.column(column), path) if path else specs.column(column)
 

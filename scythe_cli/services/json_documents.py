@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from scythe_cli.analysis.records import (
+    CasesSummary,
     DiffResult,
     FetchedFile,
     PlotResult,
@@ -96,6 +97,7 @@ DOCUMENTS = [
     Document("explain", "scythe explain RUN --row N", Explanation),
     Document("results-ls", "scythe results ls", list[TableRecord]),
     Document("results-show", "scythe results show", TableSummary),
+    Document("results-by-case", "scythe results show --by-case", CasesSummary),
     Document("files", "scythe results fetch", list[FetchedFile]),
     Document("results-query", "scythe results query SQL", QueryResult),
     Document("files", "scythe results query SQL -o FILE", list[FetchedFile]),

@@ -174,10 +174,10 @@ class Project(ConfiguredProject):
             UnreachableError: If storage or engine cannot be used.
             WaitTimeoutError: If a fleet has not finished in time; the run goes on.
         """
-        from scythe_cli.services.allocation.intake import allocate_cases
         from scythe_cli.services.allocation.options import AllocateOptions
+        from scythe_cli.services.allocation.repeating import allocate_file
 
-        return allocate_cases(self, file, AllocateOptions(**options), progress=progress, stop=stop)
+        return allocate_file(self, file, AllocateOptions(**options), progress=progress, stop=stop)
 
     def map(self, function: Callable[..., Any], cases: Any, **options: Unpack[MapOptions]) -> Run:
         """Call any function for each of some cases; see `scythe_cli.map`."""

@@ -57,6 +57,7 @@ LINES = {
     "scythe explain RUN --row N": ["explain", "{run}", "--row", "0"],
     "scythe results ls": ["results", "ls", "{run}"],
     "scythe results show": ["results", "show", "{run}"],
+    "scythe results show --by-case": ["results", "show", "{run}", "--by-case"],
     "scythe results fetch": ["results", "fetch", "{run}", "-d", "fetched"],
     "scythe results query SQL": ["results", "query", "select * from scalars", "{run}"],
     "scythe results query SQL -o FILE": ["results", "query", "select 1 as a", "{run}", "-o", "a.csv", "--overwrite"],

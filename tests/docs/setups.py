@@ -119,6 +119,7 @@ def growing(folder: Path, page: Path) -> None:
     """The same experiment, with a file of cases and one of more."""
     _write_energy(folder, "cases.csv", 20)
     _write_energy(folder, "more.csv", 40)
+    _write_energy(folder, "noisy.csv", 3)
 
 
 def _write_energy(folder: Path, file: str, n: int) -> None:

@@ -40,6 +40,7 @@ _PANEL = "Run"
 _LESS = "Running less"
 _PLAN = "Planning"
 _PART = "Part of a file, and growing a run"
+_REPLICATES = "Replicates"
 
 _Bump = Literal["major", "minor", "patch", "keep"]
 
@@ -112,6 +113,38 @@ _SampleOption = Annotated[
         help="Take N random cases, chosen by --seed.",
         rich_help_panel=_PART,
         show_default=False,
+    ),
+]
+_ReplicatesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--replicates",
+        metavar="N",
+        min=1,
+        help="Run each case N times, each time with a seed of its own.",
+        rich_help_panel=_REPLICATES,
+        show_default=False,
+    ),
+]
+_UntilOption = Annotated[
+    str | None,
+    typer.Option(
+        "--until",
+        metavar="GOAL",
+        help="Add replicates where they are needed until 'half_width(OUTPUT) < 0.01', or '< 1%' of the mean: half "
+        "the 95 % confidence interval of each case's mean. Starts with --replicates [default: 10].",
+        rich_help_panel=_REPLICATES,
+        show_default=False,
+    ),
+]
+_MaxReplicatesOption = Annotated[
+    int,
+    typer.Option(
+        "--max-replicates",
+        metavar="N",
+        min=2,
+        help="With --until: the most replicates of a case.",
+        rich_help_panel=_REPLICATES,
     ),
 ]
 _AcceptNewCodeOption = Annotated[
@@ -206,6 +239,9 @@ def allocate(
     into: _IntoOption = None,
     limit: _LimitOption = None,
     sample: _SampleOption = None,
+    replicates: _ReplicatesOption = None,
+    until: _UntilOption = None,
+    max_replicates: _MaxReplicatesOption = 1000,
     accept_new_code: _AcceptNewCodeOption = False,
     plan: _PlanOption = False,
     pilot: _PilotOption = None,
@@ -219,33 +255,30 @@ def allocate(
     Exits with 0 when every case succeeded, and with 1 when some did not; the run keeps their errors.
     """
     _check_combination(plan=plan, pilot=pilot, reuse=bool(reuse or reuse_from), ignore_code=ignore_code)
+    what: AllocateOptionsDict = {"experiment": experiment, "function": function, "bump": bump}
+    part: AllocateOptionsDict = {"limit": limit, "sample": sample, "replicates": replicates, "until": until}
+    reusing: AllocateOptionsDict = {"reuse": reuse_from or reuse, "ignore_code": ignore_code, "dedupe": dedupe}
+    running: AllocateOptionsDict = {"workers": workers, "max_failures": max_failures, "priority": priority}
     options: AllocateOptionsDict = {
-        "experiment": experiment,
-        "function": function,
-        "bump": bump,
-        "workers": workers,
         "copy_inputs": copy_inputs,
-        "max_failures": max_failures,
-        "reuse": reuse_from or reuse,
-        "ignore_code": ignore_code,
-        "dedupe": dedupe,
-        "priority": priority,
         "wait_timeout_s": None if timeout is None else parse_timeout(timeout),
         "seed": parse_seed(seed),
         "into": into,
-        "limit": limit,
-        "sample": sample,
         "accept_new_code": accept_new_code,
+        "max_replicates": max_replicates,
+        **what,
+        **part,
+        **reusing,
         "ignore_columns": split_names(ignore_columns),
         "encoding": encoding,
         "units_row": units_row,
+        **running,
     }
     project = _project_for(session, engine, into)
     if plan:
         return _plan(session, project, file, options, pilot)
     _check_waiting(project, wait=wait, timeout=timeout, priority=priority)
-    execute = _submit if project.engine.outlives_client and not wait else _run
-    return execute(session, project, file, options)
+    return (_submit if project.engine.outlives_client and not wait else _run)(session, project, file, options)
 
 
 def _plan(session: Session, project: Project, file: str, options: AllocateOptionsDict, pilot: int | None) -> int:

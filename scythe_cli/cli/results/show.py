@@ -58,9 +58,22 @@ def show(
     rows: Annotated[
         int, typer.Option("--rows", "-n", metavar="N", min=0, max=10_000, help="The number of rows to print.")
     ] = 10,
+    by_case: Annotated[
+        bool,
+        typer.Option(
+            "--by-case",
+            help="Sum up the replicates of each case: mean, standard deviation, interval, quantiles.",
+        ),
+    ] = False,
+    confidence: Annotated[
+        float, typer.Option("--confidence", metavar="P", help="With --by-case: of the intervals of the mean.")
+    ] = 0.95,
 ) -> None:
     """Show the first rows of a table and a summary of its columns."""
     stored = find_run(session, run, latest, version)
+    if by_case:
+        _show_cases(session, stored, rows, confidence)
+        return
     summary = stored.show(table, rows)
     _remember(stored, {table: [column.name for column in summary.columns if column.name not in _IDS]})
     if session.options.json:
@@ -69,6 +82,18 @@ def show(
     from scythe_cli.cli.render.table import summary_lines
 
     session.output.print(*summary_lines(summary, session.output.width))
+
+
+def _show_cases(session: Session, run: Run, rows: int, confidence: float) -> None:
+    from scythe_cli.analysis.results.by_case import cases_summary
+
+    summary = cases_summary(run, rows, confidence=confidence)
+    if session.options.json:
+        session.output.document(summary)
+        return
+    from scythe_cli.cli.render.cases import cases_lines
+
+    session.output.print(*cases_lines(summary))
 
 
 def _remember(run: Run, columns: Mapping[str, Sequence[str]]) -> None:

@@ -208,6 +208,7 @@ def _extended(
         names = [name for name in specs.schema.names if name not in NOT_INPUT or name == REPETITION]
         old = specs.read(0, specs.n_specs, columns=names).select(names)
         check_outputs(specs, request.experiment, run)
+        request = replace(request, replicates=request.replicates or specs.has_replicates)
     counts, pending = counts_and_pending(run, old.num_rows)
     growing = _Growing.of(request, design, run, manifest, old, options)
     n_added = len(growing.rows)
@@ -294,6 +295,7 @@ class _Growing:
             whole,
             self.manifest.workflow_run_id,
             extension=extension.to_bytes(),
+            replicates=self.request.replicates,
         )
         storage.write_bytes(layout.manifest, extension.applied(self.manifest).to_yaml())
         if self.manifest.n_specs == 1:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from scythe_cli.analysis.notebook import notebook_progress
+from scythe_cli.arrow.build import numbers
 from scythe_cli.core.progress import Progress
 from scythe_cli.core.records import StateCounts
 from scythe_cli.core.text import redact_uri
@@ -25,6 +27,7 @@ from scythe_cli.model.functions.entrypoints import load_function
 from scythe_cli.run.design_record import DesignRecord
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.manifest import RecursionRecord
+from scythe_cli.run.specs_file import REPLICATE
 from scythe_cli.sampling.reading import Helpers, ReadOptions, SamplingTable, read_design, read_raw, read_sampling_file
 from scythe_cli.services.allocation.choosing import chosen_rows, with_rows
 from scythe_cli.services.allocation.execution import resumable
@@ -44,7 +47,17 @@ if TYPE_CHECKING:
     from scythe_cli.services.configured import ConfiguredProject
     from scythe_cli.services.records import AllocateResult
 
-__all__ = ["Intake", "allocate_cases", "allocate_intake", "cases_of", "read_cases", "submit_cases", "validate_cases"]
+__all__ = [
+    "Intake",
+    "add_intake",
+    "allocate_cases",
+    "allocate_intake",
+    "cases_for",
+    "cases_of",
+    "read_cases",
+    "submit_cases",
+    "validate_cases",
+]
 
 _LARGE_BYTES = 10_000_000
 _ONE_NODE = 1000
@@ -61,6 +74,7 @@ class Intake:
         settings: The experiment's table in the configuration; None for a function that is in none.
         entrypoint: `module:function`, for the manifest.
         is_part: Whether only some of the file's cases are taken.
+        replicates: How often each case is in the table.
     """
 
     name: str
@@ -69,6 +83,7 @@ class Intake:
     settings: ExperimentConfig | None = None
     entrypoint: str | None = None
     is_part: bool = False
+    replicates: int = 1
 
     def request(self, project: ConfiguredProject, options: AllocateOptions) -> AllocationRequest:
         """What is to be allocated."""
@@ -98,6 +113,7 @@ class Intake:
             reuse=options.reuse_request,
             dedupe=options.dedupe,
             seed=0 if options.seed == "new" else options.seed,
+            replicates=self.replicates > 1,
         )
 
     def part(self, options: AllocateOptions) -> Intake:
@@ -106,6 +122,26 @@ class Intake:
             return self
         rows = chosen_rows(np.arange(self.table.inputs.num_rows), options)
         return replace(self, table=with_rows(self.table, rows), is_part=len(rows) < self.table.inputs.num_rows)
+
+    def replicated(self, replicates: Sequence[int] | int | None) -> Intake:
+        """Each case several times: the first replicate of all cases, then the second; so a run can get more of them.
+
+        Raises:
+            UsageError: If the experiment has a field of the name of the level that tells them apart.
+        """
+        if replicates is None:
+            return self
+        counts = np.broadcast_to(np.asarray(replicates, np.int64), (self.table.inputs.num_rows,))
+        outputs = self.experiment.output_validator_type.model_fields
+        if REPLICATE in outputs or REPLICATE in self.table.inputs.column_names:
+            raise UsageError(
+                f"{self.name!r} has a field {REPLICATE}, which is what tables call the number of a replicate"
+            )
+        most = int(counts.max(initial=1))
+        rows = np.concatenate([np.flatnonzero(counts > i) for i in range(most)]).astype(np.int64)
+        table = replace(self.table, inputs=self.table.inputs.take(numbers(rows, pa.int64())))
+        label = self.table.row_label
+        return replace(self, table=replace(table, row_label=lambda row: label(int(rows[row]))), replicates=most)
 
     def design(self) -> tuple[DesignRecord | None, list[str]]:
         """How the file was made, if it says so; and all that there is to tell of the file."""
@@ -196,14 +232,26 @@ def allocate_cases(
         options = options.with_seed()
         if options.into is None:
             return allocate_intake(project, cases_of(project, file, options), options, progress=show, stop=stop)
-        run, stop = run_to_grow(project, options), stop or StopSignal()
-        cases = _cases_for(project, file, run, options)
-        design, notices = cases.design()
-        with grow(project, cases.request(project, options), design, run, options, stop) as grown:
-            return run_grown(project, grown, stop, show, notices)
+        cases = cases_for(project, file, run_to_grow(project, options), options)
+        return add_intake(project, cases, options, progress=show, stop=stop)
 
 
-def _cases_for(project: ConfiguredProject, file: str | Path, run: Run, options: AllocateOptions) -> Intake:
+def add_intake(
+    project: ConfiguredProject,
+    cases: Intake,
+    options: AllocateOptions,
+    *,
+    progress: ProgressCallback | None = None,
+    stop: StopSignal | None = None,
+) -> AllocateResult:
+    """Add cases that were read and checked to the run that the options name, and run them."""
+    run, stop = run_to_grow(project, options), stop or StopSignal()
+    design, notices = cases.design()
+    with grow(project, cases.request(project, options), design, run, options, stop) as grown:
+        return run_grown(project, grown, stop, progress, notices)
+
+
+def cases_for(project: ConfiguredProject, file: str | Path, run: Run, options: AllocateOptions) -> Intake:
     """Read a file with cases for a run, and check them against the experiment of that."""
     experiment = project.experiment_of(run, options.function)
     names = {run.layout.experiment, experiment.name}
@@ -214,7 +262,7 @@ def _cases_for(project: ConfiguredProject, file: str | Path, run: Run, options: 
     table = read_sampling_file(
         file, experiment.input_validator_type, experiment=experiment.name, options=options.read_options
     )
-    return Intake(run.layout.experiment, experiment, table, settings)
+    return Intake(run.layout.experiment, experiment, table, settings).replicated(options.replicates)
 
 
 def cases_of(project: ConfiguredProject, file: str | Path, options: AllocateOptions) -> Intake:
@@ -234,7 +282,7 @@ def cases_of(project: ConfiguredProject, file: str | Path, options: AllocateOpti
         options=options.read_options,
         prepare_engine=True,
     )
-    return cases.part(options)
+    return cases.part(options).replicated(options.replicates)
 
 
 def allocate_intake(
@@ -257,9 +305,11 @@ def submit_cases(project: ConfiguredProject, file: str | Path, options: Allocate
     if not project.engine.outlives_client:
         raise UsageError(f"the {project.engine.label} engine runs cases in this process, so it has to be waited for")
     options = options.with_seed()
+    if options.until is not None:
+        raise UsageError("until looks at results, so that the run has to be waited for", hint="Add --wait.")
     if options.into is not None:
         run = run_to_grow(project, options)
-        cases = _cases_for(project, file, run, options)
+        cases = cases_for(project, file, run, options)
         design, notices = cases.design()
         with grow(project, cases.request(project, options), design, run, options, StopSignal()) as grown:
             added = {"n_added": grown.n_added, "n_known": grown.n_known}

@@ -38,6 +38,10 @@ class AllocateOptions(BaseModel):
         into: A run that gets the cases of the file which it does not have yet, instead of a new run.
         limit: Only so many cases, the first ones.
         sample: Only so many cases, drawn at random; `seed` chooses them.
+        replicates: How often each case is run, each time with a seed of its own.
+        until: How well means are to be known, such as `half_width(y) < 0.01`: cases get further replicates until then.
+        max_replicates: With `until`: how many a case gets at the most.
+        confidence: With `until`: of the intervals.
         accept_new_code: With `into`: add cases although the code has changed since; their outcomes tell it.
         ignore_columns: Columns of the sampling file to leave out, by name or pattern (`*` stands for anything).
         encoding: How the characters of a text file are written; found out unless given.
@@ -61,6 +65,10 @@ class AllocateOptions(BaseModel):
     into: str | None = None
     limit: int | None = None
     sample: int | None = None
+    replicates: int | None = None
+    until: str | None = None
+    max_replicates: int = 1000
+    confidence: float = 0.95
     accept_new_code: bool = False
     ignore_columns: Sequence[str] = ()
     encoding: str | None = None
@@ -73,15 +81,28 @@ class AllocateOptions(BaseModel):
             UsageError: If one is less than 1, the seed has more than 63 bits, or one option excludes another.
         """
         check_numbers(self.workers, self.max_failures)
-        for name, n in (("limit", self.limit), ("sample", self.sample)):
+        numbers = ("limit", "sample", "replicates", "max_replicates")
+        for name, n in [(name, getattr(self, name)) for name in numbers]:
             if n is not None and n < 1:
                 raise UsageError(f"{name} is {n}; it must be at least 1")
         if self.limit is not None and self.sample is not None:
             raise UsageError("limit and sample exclude each other: the first cases, or random ones")
+        if self.replicates is not None or self.until is not None:
+            self._check_replicates()
         if self.accept_new_code and self.into is None:
             raise UsageError("accept_new_code is for adding to a run, with into: a new run has the code that is there")
         if self.seed != "new" and not 0 <= self.seed <= MAX_SEED:
             raise UsageError(f"seed is {self.seed}; it must be from 0 to {MAX_SEED}, or 'new'")
+
+    def _check_replicates(self) -> None:
+        if self.dedupe:
+            raise UsageError("dedupe runs equal cases once, and replicates are equal cases: leave one of them out")
+        if self.into is not None and (self.limit is not None or self.sample is not None):
+            raise UsageError(
+                "replicates of a part of a file cannot be added to a run", hint="Leave out limit or sample."
+            )
+        if not 0 < self.confidence < 1:
+            raise UsageError(f"confidence is {self.confidence:g}; it must be between 0 and 1")
 
     def with_seed(self) -> AllocateOptions:
         """The options with a number as the seed: where one is to be drawn, it is short enough to be typed again."""
@@ -118,6 +139,10 @@ class AllocateOptionsDict(TypedDict, total=False):
     into: str | None
     limit: int | None
     sample: int | None
+    replicates: int | None
+    until: str | None
+    max_replicates: int
+    confidence: float
     accept_new_code: bool
     ignore_columns: Sequence[str]
     encoding: str | None

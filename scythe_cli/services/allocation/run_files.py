@@ -19,7 +19,7 @@ from scythe_cli.model.spec_rows import NOT_INPUT, artifacts_mark
 from scythe_cli.run.input_files import ArtifactPlan, InputArtifact, read_listed_files, upload_artifacts
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.manifest import dump_yaml, read_yaml
-from scythe_cli.run.specs_file import write_new_specs
+from scythe_cli.run.specs_file import REPLICATE, write_new_specs
 from scythe_cli.storage.base import Storage
 
 __all__ = ["add_files", "artifact_list", "hashes_of", "io_schema", "put_specs", "rewritten", "texts_of", "used_files"]
@@ -55,6 +55,7 @@ def put_specs(
     workflow_run_id: str,
     *,
     extension: bytes = b"",
+    replicates: bool = False,
 ) -> None:
     """Write `specs.pq`, in place of the one that is there.
 
@@ -65,6 +66,7 @@ def put_specs(
         inputs: The input columns of all specs, and `REPETITION` where it is known already.
         workflow_run_id: The id of the execution as a whole.
         extension: What is kept with it of how it got longer.
+        replicates: Whether final tables tell which replicate of its case a row is.
 
     Raises:
         StorageError: If it cannot be written.
@@ -75,6 +77,8 @@ def put_specs(
         repeated = repetitions(inputs, leave_out=NOT_INPUT, artifacts=artifacts_mark(run.experiment_id))
         if repeated is not None:
             inputs = inputs.append_column(REPETITION, repeated)
+    if replicates and REPETITION in inputs.column_names:
+        names = [REPLICATE, *names]
     with TemporaryDirectory(prefix=owned_prefix("specs")) as folder:
         path = Path(folder) / "specs.pq"
         outputs = outcome_schema(experiment.output_validator_type)

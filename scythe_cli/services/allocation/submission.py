@@ -91,6 +91,7 @@ class AllocationRequest:
         reuse: What is taken over from earlier runs; None for nothing.
         dedupe: Whether specs that are the same are run once.
         seed: The seed of the run, from which those of rows follow.
+        replicates: Whether cases are there several times, so that final tables tell which replicate a row is.
     """
 
     experiment: RegisteredExperiment[Any, Any]
@@ -116,6 +117,7 @@ class AllocationRequest:
     reuse: ReuseRequest | None = None
     dedupe: bool = False
     seed: int = 0
+    replicates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +202,7 @@ def submit(request: AllocationRequest, progress: ProgressCallback | None = None)
     with _removed_on_failure(request.storage, run):
         uploaded = upload_artifacts(plan, request.storage, run.artifacts)
         inputs = rewritten(request.inputs, uploaded.uris)
-        put_specs(request.experiment, request.storage, run, inputs, workflow_run_id)
+        put_specs(request.experiment, request.storage, run, inputs, workflow_run_id, replicates=request.replicates)
         request.storage.write_bytes(run.io_spec, dump_yaml(io_schema(request.experiment)))
         request.storage.write_bytes(run.input_artifacts, dump_yaml(artifact_list(uploaded.records)))
         if request.single:
