@@ -115,7 +115,7 @@ class Figures:
     """
 
     intake_s: float = 0.8e-6
-    intake_bytes: float = 65.0
+    intake_bytes: float = 1.0
     gather_s: float = 0.0
     specs_pq_bytes: float = 0.0
     specs_copy_bytes: float = 0.0

@@ -13,8 +13,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-__all__ = ["SlurmCluster", "missing_slurm", "slurm_cluster"]
+__all__ = ["SlurmCluster", "missing_accounting", "missing_slurm", "slurm_cluster"]
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "slurm-cluster"
 _PROGRAMS = ("sbatch", "slurmctld", "slurmd", "munged")
@@ -27,6 +28,13 @@ def missing_slurm() -> str | None:
     if missing:
         return f"{', '.join(missing)} not installed; `make servers` installs Slurm on Debian"
     return None if os.geteuid() == 0 else "a Slurm cluster of tests needs root"
+
+
+def missing_accounting() -> str | None:
+    """What limits of users need that is not there; None when all is there."""
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    missing = [name for name in ("slurmdbd", "mariadbd", "mysql_install_db") if shutil.which(name, path=path) is None]
+    return f"{', '.join(missing)} not installed; see scripts/slurm-accounting" if missing else None
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,18 @@ class SlurmCluster:
                 [str(SCRIPT), what, str(self.folder)], stdout=out, stderr=out, stdin=subprocess.DEVNULL,
                 check=True, timeout=120,
             )  # fmt: skip
+
+    @contextmanager
+    def accounting(self) -> Generator[None]:
+        """Limits of users, until the end of the cluster: a qos `small` lets one have 3 jobs."""
+        script = SCRIPT.with_name("slurm-accounting")
+        with (self.folder / "accounting.out").open("wb") as out:
+            options: dict[str, Any] = {"stdout": out, "stderr": out, "stdin": subprocess.DEVNULL, "timeout": 180}
+            try:
+                subprocess.run([str(script), "up", str(self.folder)], check=True, **options)
+                yield
+            finally:
+                subprocess.run([str(script), "down", str(self.folder)], check=True, **options)
 
     def run(self, *command: str) -> str:
         """Run a command of Slurm; returns what it printed."""

@@ -55,7 +55,9 @@ def executorlib(cases: list[float], folder: Path) -> list[float]:
     """A job for each row, from the login node."""
     from executorlib import SlurmClusterExecutor
 
-    with SlurmClusterExecutor(cache_directory=str(folder / "executorlib"), resource_dict={"cores": 1}) as executor:
+    with SlurmClusterExecutor(
+        cache_directory=str(folder / "executorlib"), resource_dict={"cores": 1, "partition": "main"}
+    ) as executor:
         return [future.result() for future in [executor.submit(row, x) for x in cases]]
 
 
@@ -63,7 +65,13 @@ def snakemake(n: int, folder: Path) -> list[float]:
     """A rule for each row; what it needs of Slurm's accounting is asked of squeue."""
     (folder / "Snakefile").write_text(_SNAKEFILE.format(n=n))
     options = ["--executor", "slurm", "--jobs", str(_AT_ONCE), "--latency-wait", "30", "--quiet"]
-    options += ["--slurm-status-command", "squeue", "--slurm-no-account", "--default-resources", "slurm_partition=main"]
+    options += [
+        "--slurm-status-command",
+        "squeue",
+        "--default-resources",
+        "slurm_partition=main",
+        "slurm_account=bench",
+    ]
     command = [str(Path(sys.executable).with_name("snakemake")), *options]
     subprocess.run(command, cwd=folder, check=True, stdout=sys.stderr)
     return [2.0 * float((folder / f"out/{i}.txt").read_text()) for i in range(n)]

@@ -11,6 +11,7 @@ from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.lease import LeaseRecord, read_owner
 from scythe_cli.run.manifest import RunManifest
 from scythe_cli.run.outcomes.standings import Standings
+from scythe_cli.run.outcomes.summary import RunSummary
 from scythe_cli.run.records import RunningSpec, RunStatus
 from scythe_cli.storage.base import Storage
 
@@ -22,7 +23,7 @@ def status_of(
     layout: RunLayout,
     manifest: RunManifest | None,
     tables: Collection[str],
-    standings: Standings | None,
+    standings: Standings | RunSummary | None,
     damaged: Sequence[str] = (),
 ) -> RunStatus:
     """Tell how far a run is.
@@ -32,7 +33,7 @@ def status_of(
         layout: Its keys.
         manifest: Its manifest; None when its folder has none.
         tables: The names of its final tables.
-        standings: What has become of each spec; None for a run that has no ledger.
+        standings: What has become of each spec, or the summary of a run that has ended; None without a ledger.
         damaged: The parts of the ledger that cannot be read.
 
     Raises:
@@ -49,7 +50,7 @@ def status_of(
         notice = "an older run without a ledger: its tables can be shown and fetched"
     else:
         gathered = gathered and tables_are_current(storage, layout, surely=False)
-        counts = standings.counts()
+        counts = standings.counts if isinstance(standings, RunSummary) else standings.counts()
         rate, last = pace(standings)
         owner = read_owner(storage, layout)
         eta = counts.pending / rate if rate and counts.pending else None
@@ -64,7 +65,7 @@ def status_of(
         engine=manifest.engine if manifest else None,
         n_specs=n_specs,
         counts=counts,
-        failing=0 if standings is None else standings.n_failing(),
+        failing=standings.n_failing() if isinstance(standings, Standings) else 0,
         rate_per_s=rate,
         eta_s=eta,
         gathered=gathered,
@@ -96,14 +97,18 @@ def tables_are_current(storage: Storage, layout: RunLayout, *, surely: bool = Tr
     return newest < made if surely else newest <= made
 
 
-def pace(standings: Standings) -> tuple[float | None, datetime | None]:
+def pace(standings: Standings | RunSummary) -> tuple[float | None, datetime | None]:
     """Specs finished a second between the first start and the last end, and that end (UTC)."""
-    first, last = standings.first, standings.last
+    if isinstance(standings, RunSummary):
+        first, last = standings.started_at, standings.finished_at
+        n = standings.counts.total - standings.counts.cancelled
+    else:
+        # what was taken over from another run, or from a spec that is the same, was not run
+        first, last, n = standings.first, standings.last, standings.n_ran()
     if first is None or last is None:
         return None, None
     span_s = (last - first).total_seconds()
-    # what was taken over from another run, or from a spec that is the same, was not run
-    return (standings.n_ran() / span_s if span_s > 0 else None), last.astimezone(UTC)
+    return (n / span_s if span_s > 0 else None), last.astimezone(UTC)
 
 
 def notice_of(

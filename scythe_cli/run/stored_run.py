@@ -13,11 +13,15 @@ from scythe_cli.run.ledger import Ledger
 from scythe_cli.run.manifest import RunManifest, read_manifest
 from scythe_cli.run.outcomes.error_groups import read_errors
 from scythe_cli.run.outcomes.standings import Standings, standings_of
+from scythe_cli.run.outcomes.summary import RunSummary, read_summary
 from scythe_cli.run.records import RunErrors, RunRecord, RunStatus
 from scythe_cli.run.status import status_of, tables_are_current
 from scythe_cli.storage.base import Storage
 
 __all__ = ["StoredRun"]
+
+
+_MANY = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -74,14 +78,28 @@ class StoredRun:
         if self.manifest is None or self.manifest.n_specs is None:
             return self.status_from(None)
         with Ledger.open(self.storage, self.layout) as ledger:
-            standings = standings_of(ledger, self.manifest.n_specs)
+            summary = self._summary_of_many()
+            standings = standings_of(ledger, self.manifest.n_specs) if summary is None else summary
             return self.status_from(standings, ledger.damaged)
 
-    def status_from(self, standings: Standings | None, damaged: Sequence[str] = ()) -> RunStatus:
+    def _summary_of_many(self) -> RunSummary | None:
+        """How a run of millions ended, as was written with its tables: to read its ledger takes a while.
+
+        None for all others, whose ledger is looked through again each time.
+        """
+        n_specs = self.manifest.n_specs if self.manifest else None
+        if not n_specs or n_specs < _MANY:
+            return None
+        summary = read_summary(self.storage, self.layout)
+        if summary is None or summary.counts.pending or summary.counts.total != n_specs:
+            return None
+        return summary if self.tables_are_current() else None
+
+    def status_from(self, standings: Standings | RunSummary | None, damaged: Sequence[str] = ()) -> RunStatus:
         """The same, for who has read the ledger.
 
         Args:
-            standings: What has become of each spec; None for a run that has no ledger.
+            standings: What has become of each spec, or its summary; None for a run that has no ledger.
             damaged: The parts that cannot be read.
 
         Raises:
@@ -101,6 +119,9 @@ class StoredRun:
         n_specs = self.manifest.n_specs if self.manifest else None
         if n_specs is None:
             raise UsageError(f"{self.experiment_id} is an older run, which kept no errors")
+        summary = self._summary_of_many()
+        if summary is not None and summary.counts.succeeded == n_specs:
+            return RunErrors(experiment_id=self.experiment_id, counts=summary.counts, groups=[], errors=[])
         with Ledger.open(self.storage, self.layout) as ledger:
             standings = standings_of(ledger, n_specs)
             ended, failing = read_errors(ledger, standings, limit)

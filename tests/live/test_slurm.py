@@ -17,7 +17,7 @@ from scythe_cli.run.ledger import Ledger
 from scythe_cli.run.outcomes.effective import effective_outcomes
 from scythe_cli.services.project import open_project
 from tests.commands import run_here
-from tests.slurm_cluster import SlurmCluster
+from tests.slurm_cluster import SlurmCluster, missing_accounting, slurm_cluster
 from tests.waiting import wait_for
 
 MODULE = '''
@@ -128,6 +128,23 @@ def test_killed_tasks_lost_nodes_and_a_controller_that_starts_anew(
     print(f"seed {seed}")
     rows = [{"x": float(i), "sleep_s": 0.2} for i in range(2000)]
     kill_tasks(cluster, tmp_path, rows, n_kills=8, seed=seed, settings='time = "1m"', with_faults=True)
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(missing_accounting() is not None, reason=str(missing_accounting()))
+def test_a_quota_that_is_reached_is_told_and_retry_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a real Slurm with accounting: nothing is submitted, and what was written is kept."""
+    root = new_project(tmp_path / "project", [{"x": float(i)} for i in range(20)], 'qos = "small"\naccount = "lab"')
+    with slurm_cluster() as cluster, cluster.accounting():
+        monkeypatch.setenv("SLURM_CONF", cluster.env["SLURM_CONF"])
+        refused = run_here("allocate", "cases.csv", cwd=root)
+        assert refused.code == 4
+        assert "your limit of submitted jobs is reached" in refused.err
+        assert "scythe retry" in refused.err
+        cluster.run("sacctmgr", "-i", "modify", "qos", "small", "set", "MaxSubmitJobsPerUser=100")
+        retried = run_here("--json", "retry", cwd=root)
+        assert retried.code == 0, retried.err
+        assert retried.json["counts"]["succeeded"] == 20
 
 
 def kill_tasks(

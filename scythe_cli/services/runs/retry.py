@@ -102,6 +102,7 @@ def retry_run(
         spread_outcomes(run.storage, run.layout)
         standings, own, foreign = _read_ledger(run)
         job = _job(run, experiment, standings, only, root=root, workers=workers, max_failures=max_failures)
+        del standings  # of many cases it is large
         job = replace(job, takes_over=force, wait_timeout_s=wait_timeout_s)
         job, told = _of_which_code(job, run, accept_new_code=accept_new_code)
         notices = _set_aside(run, own) + [left_alone(name) for name in foreign] + told
