@@ -103,6 +103,7 @@ export class Histogram extends Figure {
 
   draw(told, filter) {
     this.told = told;
+    this.filter = filter;
     const n = told.all.length;
     const xs = told.labels.length ? told.all.map((_, i) => i) : told.all.map((_, i) => (told.edges[i] + told.edges[i + 1]) / 2);
     const stacked = told.groups ? told.groups.length + (told.grouped.at(-1).some((v) => v) ? 1 : 0) : 0;
@@ -117,7 +118,7 @@ export class Histogram extends Figure {
     } else {
       this.plot.setData(data);
     }
-    this.mark(filter);
+    if (this.plot.status === 1) this.mark(filter);
     const chosen = told.chosen.reduce((a, b) => a + b, 0);
     this.describe(`Histogram of ${this.column.label}: ${chosen} of ${told.all.reduce((a, b) => a + b, 0)} cases with a value are chosen`);
     this.saving(this.column.label.replace(/[^\w.-]/g, "_"), () => [["bin", "all", "chosen"], ...told.all.map((v, i) => [told.labels.length ? told.labels[i] : `${told.edges[i]} to ${told.edges[i + 1]}`, v, told.chosen[i]])]);
@@ -136,7 +137,7 @@ export class Histogram extends Figure {
       axes: axes(told.labels.length ? { kind: "category", values: told.labels } : column, null),
       cursor: { y: false, points: { show: false }, drag: { x: true, y: false, setScale: false } },
       series: [{}, filled(css("--behind")), ...front],
-      hooks: { setSelect: [(u) => this.quiet || this.brushed(brushOf(u).x)] },
+      hooks: { ready: [() => this.mark(this.filter)], setSelect: [(u) => this.brushed(brushOf(u).x)] },
     }, data, this.place);
     this.plot.over.addEventListener("dblclick", () => this.onbrush(null));
   }
@@ -152,7 +153,6 @@ export class Histogram extends Figure {
   }
 
   mark(filter) {
-    this.quiet = true;
     const u = this.plot;
     let ends = null;
     if (filter && filter[0] === "=") {
@@ -165,7 +165,6 @@ export class Histogram extends Figure {
       const [left, right] = ends.map((value) => Math.min(Math.max(u.valToPos(value, "x"), 0), u.over.clientWidth));
       u.setSelect({ left, width: Math.max(right - left, 1), top: 0, height: u.over.clientHeight }, false);
     } else u.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
-    this.quiet = false;
   }
 }
 
@@ -178,6 +177,7 @@ export class Scatter extends Figure {
   draw(told, colors, filters) {
     this.told = told;
     this.colors = colors;
+    this.filters = filters;
     const data = [null, [told.behind[this.x.name], told.behind[this.y.name]], [told.values[this.x.name], told.values[this.y.name]]];
     const shape = JSON.stringify([this.width(), this.x, this.y, css("--page")]);
     if (shape !== this.shape) {
@@ -185,7 +185,13 @@ export class Scatter extends Figure {
       this.shape = shape;
       this.make(data);
     } else this.plot.setData(data);
-    const u = this.plot;
+    if (this.plot.status === 1) this.mark();
+    this.describe(`${this.y.label} over ${this.x.label}: ${told.cases.length} of the chosen cases`);
+    this.saving("scatter", () => [["case", this.x.label, this.y.label], ...told.cases.map((row, i) => [row, told.values[this.x.name][i], told.values[this.y.name][i]])]);
+  }
+
+  mark() {
+    const { plot: u, filters } = this;
     const ends = (column) => (filters[column.name] && filters[column.name][0] !== "=" ? filters[column.name] : null);
     const [fx, fy] = [ends(this.x), ends(this.y)];
     if (fx || fy) {
@@ -197,8 +203,6 @@ export class Scatter extends Figure {
       const bottom = fy && fy[0] !== null ? within(u.valToPos(fy[0], "y"), t) : t;
       u.setSelect({ left, width: Math.max(right - left, 1), top, height: Math.max(bottom - top, 1) }, false);
     } else u.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
-    this.describe(`${this.y.label} over ${this.x.label}: ${told.cases.length} of the chosen cases`);
-    this.saving("scatter", () => [["case", this.x.label, this.y.label], ...told.cases.map((row, i) => [row, told.values[this.x.name][i], told.values[this.y.name][i]])]);
   }
 
   make(data) {
@@ -231,7 +235,7 @@ export class Scatter extends Figure {
       axes: axes(this.x, this.y),
       cursor: { points: { show: false }, drag: { x: true, y: true, setScale: false } },
       series: [{}, { paths: points(() => behind, 2.5) }, { paths: points((i) => this.colors.of(i), 4) }],
-      hooks: { setSelect: [(u) => this.brushed(u)] },
+      hooks: { ready: [() => this.mark()], setSelect: [(u) => this.brushed(u)] },
     }, data, this.place);
     this.plot.over.addEventListener("dblclick", () => this.onbrush({ [this.x.name]: null, [this.y.name]: null }));
     this.plot.over.addEventListener("click", () => this.picked());
@@ -352,7 +356,10 @@ export class Parallel extends Figure {
       draw.stroke();
       const most = Math.max(Math.floor(step / 7.5), 3);
       const name = column.label.length > most ? `${column.label.slice(0, most - 1)}…` : column.label;
-      draw.fillText(name, x, 12);
+      const [edge, at] = i === this.columns.length - 1 ? ["right", width - 2] : i === 0 ? ["left", 2] : ["center", x];
+      draw.textAlign = edge;
+      draw.fillText(name, at, 12);
+      draw.textAlign = "center";
       draw.fillStyle = css("--soft");
       const [low, high] = this.ends(column);
       const shown = (value) => (column.kind === "category" ? String(column.values[value] ?? "") : valueText(column, value)).slice(0, most);
