@@ -160,9 +160,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """With SCYTHE_REQUIRE_LIVE set, a live test that is skipped has failed."""
+    """With SCYTHE_REQUIRE_LIVE set, a test with real servers or a browser that is skipped has failed."""
     report = yield
-    if report.skipped and item.get_closest_marker("live") and os.environ.get("SCYTHE_REQUIRE_LIVE"):
+    if report.skipped and group_of(item) in ("live", "browser") and os.environ.get("SCYTHE_REQUIRE_LIVE"):
         report.outcome = "failed"
-        report.longrepr = f"a live test was skipped: {report.longrepr}"
+        report.longrepr = f"a test that is required was skipped: {report.longrepr}"
     return report

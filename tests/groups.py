@@ -21,6 +21,7 @@ TESTS = Path(__file__).parent
 
 GROUPS = {
     "live": "needs the real servers that `make servers` installs",
+    "browser": "the page of `scythe ui` in a real Chromium",
     "docs": "does what a document says",
     "acceptance": "the main job as a user runs it",
     "faults": "what goes wrong costs no more than it must",

@@ -39,6 +39,7 @@ COMMANDS = {
     "commands.prune": ("prune",),
     "commands.explain": ("explain",),
     "commands.report": ("report",),
+    "commands.ui": ("ui",),
     "results.app": ("results",),
 }
 """The modules of this package with commands, and which; in the order of the help text. Each has its `app`."""

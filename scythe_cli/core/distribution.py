@@ -35,6 +35,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "plot": ("vl_convert",),
     "sample": ("scipy",),
     "sql": ("duckdb",),
+    "ui": ("starlette", "uvicorn"),
     "xlsx": ("fastexcel", "xlsxwriter"),
 }
 """The modules that each extra brings; the core has what it takes to run cases and to serve a fleet."""

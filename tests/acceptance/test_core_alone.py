@@ -42,6 +42,7 @@ REFUSED = {
     "sample": ["sample", "--design", "sobol", "-n", "8", "-o", "sobol.csv"],
     "sql": ["results", "query", "select 1"],
     "plot": ["report", "-o", "report.html"],
+    "ui": ["ui", "--no-browser"],
     "xlsx": ["results", "fetch", "--dest", "sheets", "--format", "xlsx"],
 }
 

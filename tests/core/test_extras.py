@@ -181,6 +181,26 @@ def _query() -> Any:
 TIGHT = {"index": [0], "columns": ["x"], "data": [[1]], "index_names": [None], "column_names": [None]}
 POINTS = np.full((4, 2), 0.5)
 
+
+def _loaded(name: str) -> Callable[[], Any]:
+    """Load a module anew that imports what an extra brings when it is loaded itself."""
+
+    def load() -> Any:
+        package = import_module("scythe_cli.ui")
+        names = ("endpoints", "server")
+        kept = {each: sys.modules.pop(f"scythe_cli.ui.{each}", None) for each in names}
+        try:
+            return import_module(f"scythe_cli.{name}")
+        finally:
+            for each, module in kept.items():
+                sys.modules.pop(f"scythe_cli.ui.{each}", None)
+                if module is not None:
+                    sys.modules[f"scythe_cli.ui.{each}"] = module
+                    setattr(package, each, module)
+
+    return load
+
+
 CALLS: dict[str, list[tuple[str, Callable[[], Any]]]] = {
     "analysis/plots/figure.py": [("altair", _chart)],
     "analysis/plots/rendering.py": [
@@ -221,6 +241,8 @@ CALLS: dict[str, list[tuple[str, Callable[[], Any]]]] = {
     "sampling/files/excel_file.py": [
         ("fastexcel", _call("sampling.files.excel_file", "read_excel", Path("cases.xlsx"), "cases.xlsx"))
     ],
+    "ui/endpoints.py": [("starlette", _loaded("ui.endpoints"))],
+    "ui/server.py": [("starlette", _loaded("ui.server")), ("uvicorn", _loaded("ui.server"))],
 }
 """By the modules that import what an extra brings: calls that come to it."""
 

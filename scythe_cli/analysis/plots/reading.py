@@ -28,6 +28,7 @@ from scythe_cli.errors import NotFoundError, UsageError
 __all__ = [
     "GRID",
     "Source",
+    "bin_edges",
     "draw",
     "histogram_of",
     "read_histogram",
@@ -213,7 +214,7 @@ def _fewer(values: pl.Series, most: int = 8) -> list[str]:
     return [shown.get(value, "(other)") for value in values.to_list()]
 
 
-def _edges(low: float, high: float, bins: int, *, whole: bool = False) -> list[float]:
+def bin_edges(low: float, high: float, bins: int, *, whole: bool = False) -> list[float]:
     """The edges of bins; bins of whole numbers have these in their middle."""
     if whole and high - low < _MAX_BINS * 50:
         width = max(math.ceil((high - low + 1) / bins), 1)
@@ -252,8 +253,8 @@ def _heat(
 ) -> tuple[Heat, list[str]]:
     frame = in_logarithms(frame, x=x, y=y)
     (x_low, x_high), (y_low, y_high) = _range(frame, "x", "y")
-    x_edges = _edges(x_low, x_high, grid[0], whole=_is_whole(source, x))
-    y_edges = _edges(y_low, y_high, grid[1], whole=_is_whole(source, y))
+    x_edges = bin_edges(x_low, x_high, grid[0], whole=_is_whole(source, x))
+    y_edges = bin_edges(y_low, y_high, grid[1], whole=_is_whole(source, y))
     counted = (
         frame.select(_bin("x", x_edges).alias("i"), _bin("y", y_edges).alias("j"))
         .group_by("i", "j")
@@ -338,7 +339,7 @@ def read_histogram(
         ), notes
     ((low, high),) = _range(frame, "x")
     n_bins = bins or rice_bins(n)
-    edges = _edges(low, high, n_bins, whole=_is_whole(source, axis))
+    edges = bin_edges(low, high, n_bins, whole=_is_whole(source, axis))
     counted = frame.select(_bin("x", edges).alias("i")).group_by("i").agg(pl.len()).collect(engine="streaming")
     counts = np.zeros(len(edges) - 1, dtype=np.int64)
     counts[counted["i"].to_numpy()] = counted["len"].to_numpy()
@@ -350,7 +351,7 @@ def histogram_of(values: pl.Series, axis: Axis, bins: int | None = None) -> Hist
     n = values.len()
     n_bins = bins or rice_bins(n)
     numbers = values.cast(pl.Float64).to_numpy()
-    edges = _edges(float(numbers.min()), float(numbers.max()), n_bins)
+    edges = bin_edges(float(numbers.min()), float(numbers.max()), n_bins)
     counts, _ = np.histogram(numbers, edges)
     return Histogram(axis, counts.tolist(), edges=edges)
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Timer
 from typing import TYPE_CHECKING, Any, cast
 
 import polars as pl
@@ -66,19 +67,20 @@ def query_frame(runs: Sequence[StoredRun], sql: str) -> pl.DataFrame:
         return cast("pl.DataFrame", pl.from_arrow(answer.read_all()))
 
 
-def query_head(runs: Sequence[StoredRun], sql: str, rows: int | None) -> QueryResult:
+def query_head(runs: Sequence[StoredRun], sql: str, rows: int | None, *, timeout_s: float | None = None) -> QueryResult:
     """The first rows of the answer of a query, and how many there are; memory does not grow with the answer.
 
     Args:
         runs: The runs whose tables the query sees.
         sql: One `SELECT`.
         rows: How many rows to keep; None for all.
+        timeout_s: How long it may take; as long as it takes unless given.
 
     Raises:
-        UsageError: If it is no query, or DuckDB refuses it.
+        UsageError: If it is no query, DuckDB refuses it, or it takes longer.
         StorageError: If a table cannot be read.
     """
-    with _answer(runs, sql) as answer:
+    with _answer(runs, sql, timeout_s) as answer:
         kept: list[pa.RecordBatch] = []
         n_rows = 0
         for batch in answer:
@@ -158,7 +160,7 @@ def _duckdb():
 
 
 @contextmanager
-def _answer(runs: Sequence[StoredRun], sql: str) -> Generator[pa.RecordBatchReader]:
+def _answer(runs: Sequence[StoredRun], sql: str, timeout_s: float | None = None) -> Generator[pa.RecordBatchReader]:
     """Run a query; yields a reader of its answer."""
     duckdb = _duckdb()
     if not runs:
@@ -166,14 +168,18 @@ def _answer(runs: Sequence[StoredRun], sql: str) -> Generator[pa.RecordBatchRead
     parts, names = _parts(runs, sql)
     with TemporaryDirectory(prefix=owned_prefix("duckdb"), ignore_cleanup_errors=True) as scratch:
         connection = duckdb.connect(":memory:")
+        timer = Timer(timeout_s or 0, connection.interrupt)
         try:
             with _explaining(names):
                 _limit(connection, Path(scratch))
                 _register(connection, parts, several=len(runs) > 1)
                 _lock(connection)
                 _check(connection, sql)
+                if timeout_s is not None:
+                    timer.start()
                 yield _reader(connection, sql)
         finally:
+            timer.cancel()
             connection.close()
 
 
@@ -367,6 +373,8 @@ def _explained(said: str, tables: Iterable[str]) -> UsageError | StorageError:
         return UsageError(f"SQL: there is no column {column.group(1)!r}{where}", hint=hint_for(column.group(1), known))
     if kind in ("Permission Error", "Permission Exception"):
         return UsageError(f"SQL: {first}{where}", hint="A query sees only the tables of the run.")
+    if kind.startswith("INTERRUPT"):
+        return UsageError("SQL: the query takes too long here", hint="`scythe results query` has no time limit.")
     if kind in ("Out of Memory Error", "IO Error"):
         return StorageError(f"SQL: {kind}: {first}")
     hint = next((line for line in said.splitlines() if line.startswith("Did you mean")), None)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from scythe_cli.run.stored_run import StoredRun
 
 
-__all__ = ["TidyFrame", "tidy_frame"]
+__all__ = ["TidyFrame", "input_frame", "tidy_frame"]
 
 
 _SORT = "sort_index"
@@ -114,6 +114,27 @@ def tidy_frame(run: StoredRun, table: str | None = None, *, ids: bool = False) -
         values=_flat(values, parts),
         outputs=_flat(outputs, parts),
     )
+
+
+def input_frame(run: StoredRun, others: list[str]) -> tuple[pl.LazyFrame | None, list[str]]:
+    """The inputs of all specs of a run, whatever became of them.
+
+    Args:
+        run: The run.
+        others: Columns that it is to be joined with; a file input that has the name of one is called otherwise.
+
+    Returns:
+        `sort_index` and the inputs, nested models as dotted columns, lazy; None where there are no specs that can be
+        read like that. And the names of the inputs.
+
+    Raises:
+        StorageError: If the specs cannot be read.
+    """
+    names, specs = _specs(run, others)
+    if specs is None:
+        return None, []
+    frame, parts = _flattened(specs.select(_SORT, *names))
+    return frame, _flat(names, parts)
 
 
 def _specs(run: StoredRun, scalars: list[str]) -> tuple[list[str], pl.LazyFrame | None]:

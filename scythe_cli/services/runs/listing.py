@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from scythe_cli.run.records import RunRecord
     from scythe_cli.storage.base import Storage
 
-__all__ = ["run_records", "version_records"]
+__all__ = ["run_layouts", "run_records", "version_records"]
 
 
 _AT_ONCE = 64
@@ -41,15 +41,7 @@ def run_records(
     Raises:
         NotFoundError: If there is no such experiment.
     """
-    from scythe_cli.core.semver import SemVer
-
-    runs = [
-        RunLayout(name, SemVer.FromString(version), stamp)
-        for name, version, stamps in _listed(storage, experiment)
-        for stamp in stamps
-        if since is None or stamp >= since
-    ]
-    runs.sort(key=RunLayout.order, reverse=True)
+    runs = run_layouts(storage, experiment, since=since)
     if not failed:
         return RecordList(each_of(storage, lambda run: run_record(storage, run), runs[:limit]))
     bad: list[RunRecord] = []
@@ -59,6 +51,28 @@ def run_records(
         if limit is not None and len(bad) >= limit:
             break
     return RecordList(bad[:limit])
+
+
+def run_layouts(storage: Storage, experiment: str | None = None, *, since: datetime | None = None) -> list[RunLayout]:
+    """Which runs there are, newest first; nothing is asked about each.
+
+    Args:
+        storage: Where to look.
+        experiment: Only this one.
+        since: Only those that were allocated at this moment or later.
+
+    Raises:
+        NotFoundError: If there is no such experiment.
+    """
+    from scythe_cli.core.semver import SemVer
+
+    runs = [
+        RunLayout(name, SemVer.FromString(version), stamp)
+        for name, version, stamps in _listed(storage, experiment)
+        for stamp in stamps
+        if since is None or stamp >= since
+    ]
+    return sorted(runs, key=RunLayout.order, reverse=True)
 
 
 def version_records(storage: Storage, experiment: str | None = None) -> RecordList[VersionRecord]:

@@ -144,6 +144,17 @@ class RunWatch:
     _meter: RateMeter | None = None
     _done: int = 0
     _workers: tuple[float, RunStatus] | None = None
+    _reader: LedgerReader | None = None
+
+    def now(self) -> RunStatus:
+        """The run's status at this moment; parts of the ledger that were read before are not read again.
+
+        Raises:
+            StorageError: If the run cannot be read.
+        """
+        if self._reader is None:
+            self._reader = LedgerReader(self.run.storage, self.run.layout)
+        return self._look(self._reader)
 
     def moments(self) -> Iterator[RunStatus]:
         """The run's status, about every two seconds; the last one is how it ended.
@@ -152,11 +163,10 @@ class RunWatch:
             StorageError: If the run cannot be read.
             WaitTimeoutError: If it is not done in time.
         """
-        reader = LedgerReader(self.run.storage, self.run.layout)
         begun = idle_since = self.clock()
         while True:
             before = self.clock()
-            status = self._look(reader)
+            status = self.now()
             yield status
             if is_over(status):
                 return

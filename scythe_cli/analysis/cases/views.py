@@ -1,0 +1,221 @@
+"""What a page shows of the cases of a run: pages of the table, bins of histograms, and samples of points and lines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any, cast
+
+import numpy as np
+import polars as pl
+
+from scythe_cli.analysis.cases.frame import CaseColumn
+from scythe_cli.analysis.cases.selecting import Filters, Selection
+from scythe_cli.analysis.plots.reading import bin_edges, rice_bins
+from scythe_cli.core.text import visible
+from scythe_cli.errors import UsageError
+
+__all__ = ["Bins", "CaseViews", "plain_cell"]
+
+_MAX_BARS = 24
+_MAX_GROUPS = 8
+_MAX_PAGE = 500
+_MAX_TEXT = 400
+_NONE = 255
+_Mask = np.ndarray[Any, np.dtype[np.bool_]] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bins:
+    """The bins of a column, and in which of them each case is.
+
+    Attributes:
+        edges: Of numbers: one more than there are bins.
+        labels: Of categories: one for each bin; the last one, `(other)`, where there are too many.
+        index: The bin of each case; 255 for a case without a value.
+    """
+
+    edges: list[float]
+    labels: list[str]
+    index: np.ndarray[Any, np.dtype[np.uint8]]
+
+    @property
+    def n(self) -> int:
+        """How many bins there are."""
+        return len(self.labels) or len(self.edges) - 1
+
+    def counts(self, mask: _Mask) -> list[int]:
+        """How many cases are in each."""
+        chosen = self.index if mask is None else self.index[mask]
+        return np.bincount(chosen, minlength=256)[: self.n].tolist()
+
+    def grouped(self, mask: _Mask, groups: Bins) -> list[list[int]]:
+        """The same for each of some groups; cases that are in none are in the last row."""
+        both = np.minimum(groups.index, groups.n).astype(np.int16) * 256 + self.index
+        chosen = both if mask is None else both[mask]
+        counted = np.bincount(chosen, minlength=256 * (groups.n + 1))[: 256 * (groups.n + 1)]
+        return counted.reshape(groups.n + 1, 256)[:, : self.n].tolist()
+
+
+@dataclass
+class CaseViews:
+    """Answers a page about the cases of a run.
+
+    Attributes:
+        selection: Chooses among them.
+    """
+
+    selection: Selection
+    _bins: dict[tuple[str, int], Bins] = field(default_factory=dict[tuple[str, int], Bins])
+    _numbers: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def histogram(self, name: str, filters: Filters, color: str | None = None) -> dict[str, Any]:
+        """How many of all cases, and of those that are chosen, are in each bin of a column."""
+        bins = self._bins_of(name, _MAX_BARS)
+        mask = self.selection.mask(filters)
+        every = bins.counts(None)
+        answer: dict[str, Any] = {
+            "column": name,
+            "edges": bins.edges,
+            "labels": bins.labels,
+            "all": every,
+            "chosen": every if mask is None else bins.counts(mask),
+        }
+        if color is not None and self._column(color).kind == "category":
+            groups = self._bins_of(color, _MAX_GROUPS)
+            answer["groups"] = groups.labels
+            answer["grouped"] = bins.grouped(mask, groups)
+        return answer
+
+    def points(
+        self, names: Sequence[str], filters: Filters, color: str | None, most: int, behind: int
+    ) -> dict[str, Any]:
+        """Some of the chosen cases, and behind them some of all, with their numbers in some columns.
+
+        Args:
+            names: The columns.
+            filters: Which cases are chosen.
+            color: The column that colors them.
+            most: How many chosen ones to return at most.
+            behind: How many of all.
+        """
+        if not 1 <= len(names) <= 24:
+            raise UsageError("from 1 to 24 columns can be drawn")
+        mask = self.selection.mask(filters)
+        most, behind = min(most, 20_000), min(behind, 20_000)
+        front = np.sort(self.selection.sample(mask, most))
+        back = np.sort(self.selection.sample(None, behind)) if mask is not None else front[:0]
+        answer: dict[str, Any] = {
+            "cases": front.tolist(),
+            "values": {name: _plain(self._as_numbers(name)[front]) for name in names},
+            "behind": {name: _plain(self._as_numbers(name)[back]) for name in names},
+        }
+        if color is not None:
+            if self._column(color).kind == "category":
+                groups = self._bins_of(color, _MAX_GROUPS)
+                answer |= {"groups": groups.labels, "color": np.minimum(groups.index[front], groups.n).tolist()}
+            else:
+                answer["color"] = _plain(self._as_numbers(color)[front])
+        return answer
+
+    def rows(
+        self,
+        filters: Filters,
+        *,
+        columns: Sequence[str],
+        sort: str,
+        descending: bool = False,
+        offset: int = 0,
+        limit: int = 50,
+    ) -> dict[str, Any]:
+        """One page of the table of the chosen cases."""
+        for name in columns:
+            self._column(name)
+        mask, order = self.selection.mask(filters), self.selection.order(sort, descending)
+        limit, offset = max(0, min(limit, _MAX_PAGE)), max(offset, 0)
+        if order is None:
+            positions = np.arange(self.selection.cases.n) if mask is None else np.flatnonzero(mask)
+        else:
+            positions = order if mask is None else order[mask[order]]
+        frame = self.selection.cases.frame[positions[offset : offset + limit]]
+        cells = [[plain_cell(value) for value in frame[name].to_list()] for name in columns]
+        return {"n": int(positions.size), "offset": offset, "rows": list(zip(*cells, strict=True))}
+
+    def count(self, filters: Filters) -> int:
+        """How many cases are chosen."""
+        mask = self.selection.mask(filters)
+        return self.selection.cases.n if mask is None else int(np.count_nonzero(mask))
+
+    def _column(self, name: str) -> CaseColumn:
+        return self.selection.cases.column(name)
+
+    def _as_numbers(self, name: str) -> Any:
+        if self._column(name).kind not in ("number", "time", "category"):
+            raise UsageError(f"{name[:80]} holds neither numbers nor categories")
+        if name not in self._numbers:
+            # half the memory, for what is drawn on a few hundred pixels; times need all of it
+            values = self.selection.cases.numbers(name).to_numpy()
+            self._numbers[name] = values if self._column(name).kind == "time" else values.astype(np.float32)
+        return self._numbers[name]
+
+    def _bins_of(self, name: str, most: int) -> Bins:
+        if (name, most) not in self._bins:
+            column = self._column(name)
+            if column.kind == "category":
+                self._bins[name, most] = self._categories(column, most)
+            elif column.kind in ("number", "time"):
+                self._bins[name, most] = self._ranges(column)
+            else:
+                raise UsageError(f"{name[:80]} holds neither numbers nor categories")
+        return self._bins[name, most]
+
+    def _categories(self, column: CaseColumn, most: int) -> Bins:
+        kept = column.values if len(column.values) <= most else column.values[: most - 1]
+        codes = self.selection.cases.numbers(column.name).to_numpy()
+        index = np.where(np.isnan(codes), _NONE, np.minimum(np.nan_to_num(codes), len(kept))).astype(np.uint8)
+        return Bins([], [*kept, *(["(other)"] if len(kept) < len(column.values) else [])], index)
+
+    def _ranges(self, column: CaseColumn) -> Bins:
+        if column.low is None or column.high is None:
+            return Bins([0.0, 1.0], [], np.full(self.selection.cases.n, _NONE, np.uint8))
+        values = self.selection.cases.numbers(column.name).to_numpy()
+        whole = self.selection.cases.frame[column.name].dtype.is_integer()
+        edges = bin_edges(column.low, column.high, rice_bins(values.size), whole=whole)
+        if not all(map(math.isfinite, edges)) or edges[-1] <= edges[0]:
+            raise UsageError(f"the numbers in {column.label[:80]} are too far apart for a histogram")
+        with np.errstate(invalid="ignore", over="ignore"):
+            place = (values - edges[0]) / ((edges[-1] - edges[0]) / (len(edges) - 1))
+        inside = np.clip(np.nan_to_num(place, posinf=0), 0, len(edges) - 2)
+        return Bins(edges, [], np.where(np.isfinite(values), inside, _NONE).astype(np.uint8))
+
+
+def _plain(values: Any) -> list[float | None]:
+    """Numbers as JSON can hold them."""
+    return [value if math.isfinite(value) else None for value in values.tolist()]
+
+
+def plain_cell(value: Any, most: int = _MAX_TEXT) -> Any:
+    """A value as JSON can hold it; a long text is cut, and what cannot be seen in it shown as an escape."""
+    match value:
+        case None | bool():
+            return value
+        case int():
+            return value if abs(value) < 2**53 else str(value)
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case datetime() | date():
+            return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
+        case bytes():
+            return f"{len(value)} bytes"
+        case pl.Series():
+            return plain_cell(value.head(50).to_list(), most)
+        case list() | tuple() | Mapping():
+            text = str(cast("Any", value))
+        case _:
+            text = str(value)
+    shown = visible(text[: most + 1])
+    return shown if len(text) <= most else f"{shown[:most]}…"

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from scythe_cli.analysis.cases.frame import Cases, read_cases
+from scythe_cli.analysis.cases.selecting import Filters, Selection, parse_filters
+from scythe_cli.analysis.cases.views import CaseViews, plain_cell
+from scythe_cli.analysis.run import Run
+from scythe_cli.errors import NotFoundError, UsageError
+from scythe_cli.run.final.gather import gather
+from scythe_cli.storage.local import LocalStorage
+from tests.made_runs import LAYOUT, make_run, outcomes, write_part
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Ten cases: eight succeeded, one failed, one is pending."""
+    storage = LocalStorage(tmp_path / "runs")
+    make_run(storage, tmp_path / "scratch", 10)
+    write_part(storage, LAYOUT, "a", outcomes(range(8), feature=True))
+    write_part(storage, LAYOUT, "b", outcomes([8], "failed"))
+    return Run(storage, LAYOUT)
+
+
+def _views(**columns: list[Any]) -> CaseViews:
+    n = len(next(iter(columns.values())))
+    frame = pl.DataFrame({":case": range(n), **columns})
+    return CaseViews(Selection(Cases(frame, {":case": "case", **dict.fromkeys(columns, "input")}, {})))
+
+
+def test_cases_are_the_same_before_and_after_the_tables_are_made(run: Run) -> None:
+    before = read_cases(run)
+    gather(run.storage, run.layout)
+    after = read_cases(run)
+    assert before.frame.select(sorted(before.frame.columns)).equals(after.frame.select(sorted(after.frame.columns)))
+    assert before.roles == after.roles
+    assert before.frame[":state"].to_list() == ["succeeded"] * 8 + ["failed", "pending"]
+    assert before.frame["y"].to_list() == [float(i**2) for i in range(8)] + [None, None]
+    assert before.roles["x"] == "input"
+    assert before.roles["half"] == "feature"
+    assert before.frame[":error"].to_list() == [None] * 8 + ["KeyError", None]
+
+
+def test_the_outcome_that_counts_is_shown(run: Run) -> None:
+    write_part(run.storage, run.layout, "c", outcomes([8], attempt=2))
+    cases = read_cases(run)
+    assert cases.frame.row(8, named=True)[":state"] == "succeeded"
+    assert cases.frame.row(8, named=True)["y"] == 64.0
+
+
+def test_columns_tell_how_they_can_be_drawn(run: Run) -> None:
+    kinds = {name: column.kind for name, column in read_cases(run).columns.items()}
+    assert kinds["x"] == "number"
+    assert kinds["steps"] == "other"
+    assert kinds[":started"] == "time"
+    assert kinds[":state"] == "category"
+
+
+@pytest.mark.parametrize(
+    ("where", "chosen"),
+    [
+        ("", [0, 1, 2, 3]),
+        ('{"f":{"x":[1,2]}}', [1]),
+        ('{"f":{"x":[null,1]}}', [0, 1]),
+        ('{"f":{"x":[2,null]}}', []),
+        ('{"f":{"site":["=","Oslo"]}}', [0, 2]),
+        ('{"f":{"site":["=",null]}}', [3]),
+        ('{"f":{"x":[0,1],"site":["=","Rome"]}}', [1]),
+        ('{"q":"OSL"}', [0, 2]),
+        ('{"q":"3"}', [3]),
+        ('{"f":{"site":[0,1.5]}}', [0, 1, 2]),
+    ],
+)
+def test_filters_choose(where: str, chosen: list[int]) -> None:
+    views = _views(x=[0.0, 1.0, math.nan, None], site=["Oslo", "Rome", "Oslo", None])
+    told = views.rows(parse_filters(where), columns=[":case"], sort=":case")
+    assert [row[0] for row in told["rows"]] == chosen
+    assert views.count(parse_filters(where)) == len(chosen)
+
+
+@pytest.mark.parametrize("where", ["[", "3", '{"f":3}', '{"f":{"x":[1]}}', '{"f":{"x":["a","b"]}}', '{"f":{"x":3}}'])
+def test_filters_of_wrong_shape_are_refused(where: str) -> None:
+    with pytest.raises(UsageError):
+        parse_filters(where)
+
+
+def test_a_filter_of_no_column_is_refused() -> None:
+    with pytest.raises(NotFoundError):
+        _views(x=[1.0]).count(Filters(ranges={"y": (0, 1)}))
+
+
+def test_histograms_count_all_and_the_chosen_ones_by_group() -> None:
+    views = _views(x=[float(i) for i in range(100)], site=["a", "b"] * 50)
+    told = views.histogram("x", Filters(ranges={"x": (0.0, 9.0)}), "site")
+    assert sum(told["all"]) == 100
+    assert sum(told["chosen"]) == 10
+    assert [sum(each) for each in told["grouped"]] == [5, 5, 0]
+    assert np.allclose(np.array(told["grouped"]).sum(axis=0), told["chosen"])
+    assert views.histogram("site", Filters())["chosen"] == [50, 50]
+
+
+def test_numbers_that_no_histogram_can_hold_are_left_out_or_refused() -> None:
+    assert sum(_views(x=[1.0, math.inf, math.nan, None]).histogram("x", Filters())["all"]) == 1
+    assert sum(_views(x=[None, math.nan]).histogram("x", Filters())["all"]) == 0
+    with pytest.raises(UsageError, match="too far apart"):
+        _views(x=[-1.7e308, 1.7e308]).histogram("x", Filters())
+
+
+def test_rare_categories_share_a_bar() -> None:
+    told = _views(site=[f"s{i % 60}" for i in range(120)]).histogram("site", Filters())
+    assert told["labels"][-1] == "(other)"
+    assert sum(told["all"]) == 120
+    assert len(told["all"]) == 24
+
+
+def test_samples_stay_where_they_are_when_filters_are_added() -> None:
+    views = _views(x=[float(i) for i in range(1000)])
+    wide = set(views.points(["x"], Filters(ranges={"x": (0, 800)}), None, 50, 0)["cases"])
+    narrow = set(views.points(["x"], Filters(ranges={"x": (0, 400)}), None, 50, 0)["cases"])
+    assert {case for case in wide if case <= 400} <= narrow
+    assert len(narrow) == 50
+
+
+def test_points_are_json_and_have_colors() -> None:
+    views = _views(x=[1.0, math.inf], site=["a", None])
+    told = views.points(["x", "site"], Filters(), "site", 10, 10)
+    json.dumps(told, allow_nan=False)
+    assert told["color"] == [0, 1]
+    assert told["values"]["x"] == [1.0, None]
+
+
+@pytest.mark.parametrize(("sort", "descending", "order"), [("x", False, [1, 0, 2, 3]), ("x", True, [0, 1, 2, 3])])
+def test_missing_values_are_sorted_last(sort: str, descending: bool, order: list[int]) -> None:
+    views = _views(x=[2.0, 1.0, math.nan, None])
+    told = views.rows(Filters(), columns=[":case"], sort=sort, descending=descending)
+    assert [row[0] for row in told["rows"]][:2] == order[:2]
+
+
+def test_pages_of_the_table() -> None:
+    views = _views(x=[float(i) for i in range(100)])
+    told = views.rows(Filters(), columns=[":case", "x"], sort="x", descending=True, offset=10, limit=3)
+    assert told["n"] == 100
+    assert told["rows"] == [(89, 89.0), (88, 88.0), (87, 87.0)]
+
+
+def test_cells_are_plain_and_short() -> None:
+    cells = [2**60, math.nan, b"abc", "a\u202eb\x00", "x" * 5000, [1, 2], {"a": 1}, None, True]
+    shown = [plain_cell(cell) for cell in cells]
+    assert shown[:4] == [str(2**60), "nan", "3 bytes", "a\\x202eb\\x00"]
+    assert len(shown[4]) == 401
+    json.dumps(shown, allow_nan=False)
