@@ -36,8 +36,8 @@ def mapped_table(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Tab
         file.flush()
         size = file.tell()
         # a map of NumPy and not of Arrow, which opens files by their names
-        buffer: Any = pa.py_buffer(np.memmap(file, np.uint8, "r", shape=(size,)))
-    return pa.ipc.open_file(buffer).read_all()
+        mapped: Any = np.memmap(file, np.uint8, "r", shape=(size,))
+    return pa.ipc.open_file(pa.py_buffer(mapped)).read_all()
 
 
 def mapped_column(column: pa.ChunkedArray[Any]) -> pa.ChunkedArray[Any]:
