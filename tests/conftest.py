@@ -104,8 +104,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in nightly]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection() -> None:
+    """Load all libraries and tests without looking for garbage: hardly anything of it is."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """Prepare for the tests once all libraries and tests are loaded."""
+    gc.enable()
+    gc.set_threshold(10_000)
     # the bytecode of a module which a test writes again within a second would be taken for that of the new one
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
