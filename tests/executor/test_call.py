@@ -18,6 +18,7 @@ import pytest
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec, FileReference, OptionalFileReference
 from scythe_cli.core.states import State
 from scythe_cli.executor.rows.call import Leaf, LeafResult, RunContext
+from scythe_cli.executor.rows.cells import array_of_objects
 from scythe_cli.executor.rows.failure import Failure
 from scythe_cli.executor.rows.outcomes import Attempts, OutcomeBatch
 from scythe_cli.model.columns import outcome_schema
@@ -585,3 +586,23 @@ def test_remote_input_files_go_through_the_cache(tmp_path: Path, monkeypatch: py
     )
     assert isinstance(result, LeafResult)
     assert len(fetched) == 1
+
+
+@pytest.mark.parametrize(
+    ("cells", "type_", "told"),
+    [
+        ([2**63, -1, None], pa.decimal128(19, 0), None),
+        ([2**70, True, -1], pa.decimal128(22, 0), None),
+        ([2**63, 10**60], pa.string(), "a table has no column of integers that are so large"),
+        ([{1: 2}], pa.struct([("1", pa.int64())]), "names in a table are text"),
+        ([[{"a": {2: 1}}]], None, "names in a table are text"),
+        ([{"a": (1, 2)}], pa.struct([("a", pa.list_(pa.int64()))]), None),
+    ],
+    ids=repr,
+)
+def test_cells_that_arrow_takes_in_another_form(cells: list[Any], type_: pa.DataType | None, told: str | None) -> None:
+    said: list[tuple[str, str]] = []
+    column = array_of_objects(cells, lambda what, why: said.append((what, why)))
+    assert type_ is None or column.type == type_
+    assert len(column) == len(cells)
+    assert [why for _, why in said] == ([told] if told else [])

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from pathlib import PurePath
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -224,19 +224,23 @@ def _of_one_class(cells: list[Any], say: Say) -> pa.ChunkedArray[Any]:
         # not from the objects themselves, of which Arrow takes microseconds
         made = pd.DatetimeIndex(cells) if cls is pd.Timestamp else pd.TimedeltaIndex(cells)
         return pa.chunked_array([pa.array(made)])
-    for prepare in (_as_it_is, _nearest, _text):
+    for prepare in (_as_it_is, _nearest, _decimal, _text):
         try:
             array = pa.array([prepare(cell) for cell in cells], from_pandas=True)
         except (pa.ArrowException, ValueError, TypeError, OverflowError, AttributeError, RecursionError):
             continue
         if prepare is _text or (prepare is _nearest and not issubclass(cls, (dict, list, tuple, int, np.ndarray))):
             say(f"stored as {'text' if pa.types.is_string(array.type) else array.type}", _no_column_of(cls))
+        elif prepare is _nearest and any(map(_has_other_keys, cells)):
+            say("stored with its keys as text", "names in a table are text")
         return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
     say("stored as null", _no_column_of(cls))
     return pa.chunked_array([pa.nulls(len(cells))])
 
 
 def _no_column_of(cls: type) -> str:
+    if cls is int:
+        return "a table has no column of integers that are so large"
     return "it has characters that are not of Unicode" if cls is str else f"a table has no column of {cls.__name__}"
 
 
@@ -246,6 +250,21 @@ def _as_it_is(cell: Any) -> Any:
     if isinstance(cell, Enum):
         raise TypeError  # those that are texts and numbers as well become these, as others do
     return cell
+
+
+def _decimal(cell: Any) -> Decimal:
+    """An integer that shares a column with others of which none of Arrow's integers holds all."""
+    if not isinstance(cell, int) or len(str(abs(cell))) > _MAX_DIGITS:
+        raise TypeError
+    return Decimal(cell)
+
+
+def _has_other_keys(cell: Any) -> bool:
+    """Whether a dict, or one in it, has keys that are no text."""
+    if isinstance(cell, dict):
+        items = cast("dict[Any, Any]", cell)
+        return not all(isinstance(key, str) for key in items) or any(map(_has_other_keys, items.values()))
+    return isinstance(cell, (list, tuple)) and any(map(_has_other_keys, cast("list[Any]", cell)))
 
 
 def nearest_fit(column: Column, value: Any) -> Any:
