@@ -70,7 +70,7 @@ def kill_after(arguments: list[str], project: Path, delay_s: float) -> int | Non
         except subprocess.TimeoutExpired:
             children = psutil.Process(process.pid).children(recursive=True)
             os.killpg(process.pid, signal.SIGKILL)
-    gone, alive = psutil.wait_procs(children, timeout=5)
+    gone, alive = psutil.wait_procs(children, timeout=60)
     assert not alive, f"{len(alive)} of {len(alive) + len(gone)} children outlived the command"
     return None
 
