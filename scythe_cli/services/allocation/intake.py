@@ -141,7 +141,11 @@ class Intake:
         rows = np.concatenate([np.flatnonzero(counts > i) for i in range(most)]).astype(np.int64)
         table = replace(self.table, inputs=self.table.inputs.take(numbers(rows, pa.int64())))
         label = self.table.row_label
-        return replace(self, table=replace(table, row_label=lambda row: label(int(rows[row]))), replicates=most)
+
+        def of_case(row: int) -> str:
+            return label(int(rows[row]))
+
+        return replace(self, table=replace(table, row_label=of_case), replicates=most)
 
     def design(self) -> tuple[DesignRecord | None, list[str]]:
         """How the file was made, if it says so; and all that there is to tell of the file."""
