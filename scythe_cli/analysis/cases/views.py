@@ -70,12 +70,15 @@ class CaseViews:
     selection: Selection
     _bins: dict[tuple[str, int], Bins] = field(default_factory=dict[tuple[str, int], Bins])
     _numbers: dict[str, Any] = field(default_factory=dict[str, Any])
+    _every: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
 
     def histogram(self, name: str, filters: Filters, color: str | None = None) -> dict[str, Any]:
         """How many of all cases, and of those that are chosen, are in each bin of a column."""
         bins = self._bins_of(name, _MAX_BARS)
         mask = self.selection.mask(filters)
-        every = bins.counts(None)
+        if name not in self._every:
+            self._every[name] = bins.counts(None)
+        every = self._every[name]
         answer: dict[str, Any] = {
             "column": name,
             "edges": bins.edges,
