@@ -96,10 +96,7 @@ def retry_run(
     _resumable_manifest(run, only)
     _check_fleet_options(engine, force=force, wait_timeout_s=wait_timeout_s)
     with at_work(run.storage, run.layout, engine, stop := stop or StopSignal()):
-        run = Run(run.storage, run.layout)  # it may have grown until nobody else was at work on it
-        if engine.needs_lease and run.manifest is not None and run.manifest.needs_lease:
-            remove_leftovers(run.storage, run.layout)
-        spread_outcomes(run.storage, run.layout)
+        run = _tidied(run, engine)
         standings, own, foreign = _read_ledger(run)
         job = _job(run, experiment, standings, only, root=root, workers=workers, max_failures=max_failures)
         del standings  # of many cases it is large
@@ -115,6 +112,15 @@ def retry_run(
         if not result.counts.pending:
             _remove_parts_set_aside(run)
         return result
+
+
+def _tidied(run: Run, engine: Engine) -> Run:
+    """The run as it is now that nobody else is at work on it, without what others have left unfinished."""
+    run = Run(run.storage, run.layout)  # it may have grown
+    if engine.needs_lease and run.manifest is not None and run.manifest.needs_lease:
+        remove_leftovers(run.storage, run.layout)
+    spread_outcomes(run.storage, run.layout)
+    return run
 
 
 def _check_fleet_options(engine: Engine, *, force: bool, wait_timeout_s: float | None) -> None:
