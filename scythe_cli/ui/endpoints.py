@@ -193,7 +193,7 @@ class Endpoints:
             "content-security-policy": _FILE_POLICY,
             "content-disposition": f"{'inline' if is_picture else 'attachment'}; filename*=UTF-8''{name}",
         }
-        kind = cast("str", kind) if is_picture else "application/octet-stream"
+        kind = kind if is_picture else "application/octet-stream"
         return Response(content, media_type=kind, headers=headers)
 
     @_answering
@@ -230,7 +230,7 @@ class Endpoints:
             return _document({"error": "another query is still running", "hint": "Try again when it has ended."}, 429)
         try:
             asked = _json(body.decode("utf-8", "replace"))
-            runs: list[StoredRun] = [self.store.run(str(name)) for name in cast("Any", asked.get("runs", []))[:20]]
+            runs: list[StoredRun] = [self.store.run(str(name)) for name in asked.get("runs", [])[:20]]
             result = query_head(runs, str(asked.get("sql", "")), _SQL_ROWS, timeout_s=_SQL_S)
             columns = [{"name": visible(column.name), "dtype": column.dtype} for column in result.columns]
             rows = [[plain_cell(value) for value in row.values()] for row in result.rows]

@@ -15,7 +15,8 @@ from scythe_cli.core.states import State
 from scythe_cli.errors import NotFoundError
 from scythe_cli.run.ledger import Ledger, PartFile, read_part
 from scythe_cli.run.outcomes.effective import effective_outcomes
-from scythe_cli.run.outcomes.error_groups import ERROR_COLUMNS, place_of, read_errors
+from scythe_cli.run.outcomes.error_groups import ERROR_COLUMNS, place_of
+from scythe_cli.run.outcomes.standings import bad_outcomes, standings_of
 
 if TYPE_CHECKING:
     from scythe_cli.run.stored_run import StoredRun
@@ -182,7 +183,7 @@ def read_cases(run: StoredRun) -> Cases:
         return _older(run)
     with Ledger.open(run.storage, run.layout) as ledger:
         effective = effective_outcomes(ledger.outcomes(n_specs))
-        errors = read_errors(ledger, effective)
+        errors = list(bad_outcomes(ledger, standings_of(ledger, n_specs), ERROR_COLUMNS))
         outputs, roles = _outputs(run, ledger, effective)
     inputs, names = input_frame(run, list(roles))
     taken = {name: f"{name} (input)" if name in roles else name for name in names}
@@ -202,7 +203,7 @@ def read_cases(run: StoredRun) -> Cases:
             frame = frame.join(more, on=_SORT, how="left", maintain_order="left")
     frame = frame.with_columns(pl.col(STATE).fill_null(State.PENDING.value)).rename({_SORT: CASE})
     first: dict[str, Role] = dict.fromkeys((CASE, STATE, DURATION, ATTEMPT, STARTED), "case")
-    last: dict[str, Role] = dict.fromkeys((ERROR, PLACE, MESSAGE), "case") if errors.height else {}
+    last: dict[str, Role] = dict.fromkeys((ERROR, PLACE, MESSAGE), "case") if errors else {}
     all_roles: dict[str, Role] = {**first, **dict.fromkeys(taken.values(), "input"), **roles, **last}
     return Cases(frame.select(list(all_roles)), all_roles, field_texts(run))
 
@@ -260,11 +261,11 @@ def _of_part(part: PartFile, rows: pl.Series) -> pl.DataFrame:
     return read.select(_SORT, *(pl.col(name).alias(names[name]) for name in kept))[rows]
 
 
-def _of_errors(errors: pl.DataFrame) -> pl.DataFrame | None:
+def _of_errors(errors: Sequence[pl.DataFrame]) -> pl.DataFrame | None:
     """What went wrong, by `sort_index`: type, place, and the first line of the message."""
-    if not errors.height:
+    if not errors:
         return None
-    texts = errors.select(ERROR_COLUMNS)
+    texts = pl.concat(errors).select(ERROR_COLUMNS).unique(_SORT, keep="first")
     places: dict[Any, str | None] = {text: place_of(text) for text in texts["traceback"].unique()}
     place = [places[text] for text in texts["traceback"]]
     return texts.select(

@@ -226,7 +226,8 @@ def _of_one_class(cells: list[Any], say: Say) -> pa.ChunkedArray[Any]:
         return pa.chunked_array([pa.array(made)])
     for prepare in (_as_it_is, _nearest, _decimal, _text):
         try:
-            array = pa.array([prepare(cell) for cell in cells], from_pandas=True)
+            prepared: list[Any] = [prepare(cell) for cell in cells]
+            array: pa.Array[Any] = pa.array(prepared, from_pandas=True)
         except (pa.ArrowException, ValueError, TypeError, OverflowError, AttributeError, RecursionError):
             continue
         if prepare is _text or (prepare is _nearest and not issubclass(cls, (dict, list, tuple, int, np.ndarray))):
