@@ -43,6 +43,45 @@ def test_a_report_is_not_sent_for_ever() -> None:
     assert n == 10
 
 
+def test_what_was_finished_around_a_trouble_is_doubtful_until_it_is_booked() -> None:
+    reports, clock = made()
+    for second, task in ((0, "long before"), (100, "shortly before"), (150, "in it")):
+        clock.now_s = second
+        reports.finished((task, 0), (), 4)
+        assert not reports.doubtful() or task == "in it"
+        if task == "shortly before":
+            clock.now_s = 140
+            reports.had_trouble()
+    clock.now_s = 155
+    assert [task for (task, _), _ in reports.doubtful()] == ["shortly before"], (
+        "what was just sent is about to be booked"
+    )
+    clock.now_s = 170
+    (_, before), (_, during) = reports.doubtful()
+    before.is_booked = True
+    assert [final for _, final in reports.doubtful()] == [during]
+    again, _ = reports.compare([("in it", 0)])
+    assert again == [during]
+    assert not reports.doubtful(), "it has just been sent"
+    clock.now_s = 190
+    assert [final for _, final in reports.doubtful()] == [during]
+    reports.finished(("after", 0), (), 4)
+    clock.now_s = 210
+    assert len(reports.doubtful()) == 2, "the trouble may last"
+    clock.now_s = 1000
+    reports.had_trouble()
+    assert not reports.doubtful(), "that was another one"
+
+
+def test_only_some_of_many_are_asked_for_at_once() -> None:
+    reports, clock = made()
+    reports.had_trouble()
+    for number in range(200):
+        reports.finished((str(number), 0), (), 4)
+    clock.now_s = 20
+    assert [task for (task, _), _ in reports.doubtful()] == list(map(str, range(50)))
+
+
 def test_what_never_came_is_told_after_a_while() -> None:
     reports, clock = made()
     reports.started(("runs", 0))

@@ -37,7 +37,7 @@ import pydantic
 
 from scythe_cli.core.processes import end_with_parent
 from scythe_cli.engines.hatchet.nodes.children import Answers
-from scythe_cli.engines.hatchet.nodes.reports import Reports, TaskKey
+from scythe_cli.engines.hatchet.nodes.reports import Final, Reports, TaskKey
 
 if TYPE_CHECKING:
     from hatchet_sdk.config import ClientConfig
@@ -65,6 +65,9 @@ _TROUBLE_LASTS_S = 300.0
 _SLOW_S = 3.0
 _PAGE = 1000
 """How often a worker asks what the engine has booked: more often for a while after a request that failed."""
+
+_ACK_S = 30.0
+"""How long a node waits for the engine to take what it asks for, before it starts from its beginning."""
 
 _ATTEMPTS = 60
 """With waits of up to 10 s between them: about ten minutes."""
@@ -200,6 +203,7 @@ def _listen_on() -> None:
             await listen(self)
 
     listener._receive_loop = listen_on
+    listener._EVENT_ACK_TIMEOUT_S = _ACK_S
 
 
 def _compare_reports() -> None:
@@ -247,12 +251,15 @@ async def _compare_for_ever(process: Any, reports: Reports) -> None:
         if not process.listener.last_heartbeat_succeeded:
             reports.had_trouble()
         since_s = reports.trouble_since_s()
-        if (since_s is None or since_s > _TROUBLE_LASTS_S) and time.monotonic() - looked_s < _CALM_S:
+        doubtful = reports.doubtful()
+        is_calm = (since_s is None or since_s > _TROUBLE_LASTS_S) and not doubtful
+        if is_calm and time.monotonic() - looked_s < _CALM_S:
             continue
         looked_s = time.monotonic()
         try:
             listed = await asyncio.to_thread(_running_on, process.client, process.listener.worker_id)
-        except (OpenApiException, OSError, ValueError):
+            listed += await asyncio.to_thread(_not_booked, process.client, doubtful)
+        except (OpenApiException, grpc.RpcError, OSError, ValueError):
             reports.had_trouble()
             continue
         again, strange = reports.compare(listed)
@@ -281,6 +288,21 @@ def _running_on(client: Any, worker_id: str) -> list[TaskKey]:
             include_payloads=False,
         )
     return [(row.task_external_id, row.retry_count or 0) for row in page.rows]
+
+
+def _not_booked(client: Any, finals: list[tuple[TaskKey, Final]]) -> list[TaskKey]:
+    """Those of finished tasks that go on as the engine sees it, whatever it lists."""
+    open_: list[TaskKey] = []
+    for task, final in finals:
+        try:
+            final.is_booked = client.admin.get_details(final.arguments[0].workflow_run_id).done
+        except grpc.RpcError as error:
+            if not isinstance(error, grpc.Call) or error.code() is not grpc.StatusCode.NOT_FOUND:
+                raise
+            final.is_booked = True  # it no longer knows the task
+        if not final.is_booked:
+            open_.append(task)
+    return open_
 
 
 async def _give_back(process: Any, task: TaskKey) -> None:

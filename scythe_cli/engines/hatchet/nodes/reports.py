@@ -2,11 +2,14 @@
 
 An engine that is killed, or loses its database for a moment, may take a report and lose it: the task is done at the
 worker and runs for ever at the engine. So a worker asks now and then which of its tasks run, as the engine sees it, and
-says again what it has finished, and that it does not run what it has never got.
+says again what it has finished, and that it does not run what it has never got. The engine may have lost that the task
+was ever begun, so that it lists it at no worker: of tasks that were finished around a trouble, a worker asks for each.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -24,6 +27,9 @@ _KEPT_BYTES = 64_000_000
 _SETTLED_S = 10.0
 _NEVER_GOT_S = 60.0
 _MAX_TIMES = 10
+_CALM_S = 300.0
+_BEFORE_S = 60.0
+_ASKED_AT_ONCE = 50
 
 
 @dataclass(slots=True)
@@ -35,12 +41,14 @@ class Final:
         size_bytes: Its size.
         at_s: When it was sent last.
         times: How many times it was sent again.
+        is_booked: Whether the engine is known to have it.
     """
 
     arguments: tuple[Any, ...]
     size_bytes: int
     at_s: float
     times: int = 0
+    is_booked: bool = False
 
 
 @dataclass
@@ -57,10 +65,14 @@ class Reports:
     _strange: dict[TaskKey, float] = field(default_factory=dict[TaskKey, float])
     _size_bytes: int = 0
     _trouble_s: float | None = None
+    _doubt_from_s: float = math.inf
 
     def had_trouble(self) -> None:
         """A request has failed, or taken long."""
-        self._trouble_s = self.clock()
+        now = self.clock()
+        if self._trouble_s is None or now - self._trouble_s > _CALM_S:
+            self._doubt_from_s = now - _BEFORE_S
+        self._trouble_s = now
 
     def trouble_since_s(self) -> float | None:
         """How long ago that was; None where it never was."""
@@ -86,6 +98,16 @@ class Reports:
         known = self._finals.pop(task, None)
         if known is not None:
             self._size_bytes -= known.size_bytes
+
+    def doubtful(self) -> list[tuple[TaskKey, Final]]:
+        """Some of the tasks that were finished around a trouble, and that the engine may not know to be."""
+        settled_s = self.clock() - _SETTLED_S
+        finals = (
+            (task, final)
+            for task, final in self._finals.items()
+            if self._doubt_from_s <= final.at_s <= settled_s and not final.is_booked and final.times < _MAX_TIMES
+        )
+        return list(itertools.islice(finals, _ASKED_AT_ONCE))
 
     def compare(self, listed: Iterable[TaskKey]) -> tuple[list[Final], list[TaskKey]]:
         """What to say, when the engine says which tasks run here.
