@@ -16,6 +16,7 @@ SERVERS_DIR := $(CURDIR)/.servers/bin
 SERVERS := hatchet-migrate hatchet-admin versitygw
 HATCHET := github.com/hatchet-dev/hatchet/cmd
 HATCHET_VERSION := v0.91.5
+PYTHONS := 2
 
 .PHONY: help sync demo test test-fast test-lowest test-pythons nightly check format sizes docs servers servers-up servers-down bench bench-quick
 
@@ -43,8 +44,8 @@ test-fast: sync ## run the tests that start no process: in less than a minute
 test-lowest: ## run the unit tests with the lowest versions that pyproject.toml allows, in .venv-lowest
 	python3 scripts/versions.py
 
-test-pythons: ## run the unit tests with newer Pythons of this machine, two at most; downloads none
-	python3 scripts/versions.py --pythons
+test-pythons: ## run the unit tests with the newest Pythons of this machine (PYTHONS=2); downloads none
+	python3 scripts/versions.py --pythons --at-most $(PYTHONS)
 
 nightly: sync ## run the long rounds of the tests as well, and real simulators
 	$(UV) sync --quiet --locked --inexact --all-extras --group simulators
