@@ -230,7 +230,10 @@ class Endpoints:
             return _document({"error": "another query is still running", "hint": "Try again when it has ended."}, 429)
         try:
             asked = _json(body.decode("utf-8", "replace"))
-            runs: list[StoredRun] = [self.store.run(str(name)) for name in asked.get("runs", [])[:20]]
+            names = asked.get("runs", [])
+            if not isinstance(names, list):
+                raise UsageError("the runs of a query come as a list")
+            runs: list[StoredRun] = [self.store.run(str(name)) for name in cast("list[Any]", names)[:20]]
             result = query_head(runs, str(asked.get("sql", "")), _SQL_ROWS, timeout_s=_SQL_S)
             columns = [{"name": visible(column.name), "dtype": column.dtype} for column in result.columns]
             rows = [[plain_cell(value) for value in row.values()] for row in result.rows]

@@ -235,6 +235,7 @@ def started(*args: str) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes], IO
 
 
 SLOW = """
+import time
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
 from scythe_cli.registry import ExperimentRegistry
 

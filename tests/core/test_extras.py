@@ -236,6 +236,7 @@ CALLS: dict[str, list[tuple[str, Callable[[], Any]]]] = {
         ("scipy", _call("doe.points", "draw_points", design, 4, 2, 0))
         for design in ("random", "lhs", "sobol", "saltelli")
     ],
+    "analysis/results/by_case.py": [("scipy", _call("analysis.results.by_case", "t_quantiles", [3], 0.95))],
     "doe/quality.py": [("scipy", _call("doe.quality", "quality_of", POINTS, ["a", "b"], is_sequence=False))],
     "model/models.py": [("pandas", _index)],
     "sampling/files/excel_file.py": [

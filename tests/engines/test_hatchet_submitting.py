@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -144,6 +145,8 @@ def test_submissions_are_noted_in_the_folder(tmp_path: Path) -> None:
     sessions = [f"hatchet-20260131T1200{second:02}-0123abcd" for second in range(8)]
     for number, session in enumerate(sessions):
         note_submission(storage, run, session, f"id {number}")
+    shutil.copytree(tmp_path, tmp_path.with_name("copied"))
+    assert noted_submissions(LocalStorage(tmp_path.with_name("copied")), LAYOUT) == [], "they are of another run"
     # what a node has written down of its plans is beside them
     storage.create(run.hatchet(f"{sessions[0]}-root-w000000.json"), b"[]")
     newest = noted_submissions(storage, run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -150,10 +151,11 @@ def test_manifest_says_that_an_allocation_is_under_way(
         run: allocation_module.RunLayout,
         inputs: pa.Table,
         root: str,
+        **options: Any,
     ) -> None:
         manifest = read_manifest(storage, run)
         states.append(manifest.state if manifest else "none")
-        write_specs(given, to, run, inputs, root)
+        write_specs(given, to, run, inputs, root, **options)
 
     monkeypatch.setattr(allocation_module, "put_specs", look)
     run = submit(request(experiment, storage, SeeingEngine())).job.run

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from scythe_cli.engines.cancelled import CANCEL_PREFIX
+from scythe_cli.engines.hatchet.routing import run_key
 from scythe_cli.errors import StorageError
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.storage.base import Storage
@@ -57,11 +58,12 @@ def note_submission(storage: Storage, layout: RunLayout, session: str, workflow_
     Raises:
         StorageError: If it cannot be written.
     """
-    storage.create(layout.hatchet(f"{session}{_NOTED}"), json.dumps({"workflow_run_id": workflow_run_id}).encode())
+    content = {"workflow_run_id": workflow_run_id, "run": run_key(storage.location, layout.experiment_id)}
+    storage.create(layout.hatchet(f"{session}{_NOTED}"), json.dumps(content).encode())
 
 
 def noted_submissions(storage: Storage, layout: RunLayout) -> list[Submission]:
-    """The last submissions of a run, newest first; one that is damaged is none.
+    """The last submissions of a run, newest first; one that is damaged is none, or that of the run this is a copy of.
 
     Raises:
         StorageError: If the folder cannot be listed.
@@ -73,7 +75,8 @@ def noted_submissions(storage: Storage, layout: RunLayout) -> list[Submission]:
         with suppress(StorageError, ValueError, LookupError, TypeError):
             made_at = datetime.strptime(name.split("-")[1], _TIME).replace(tzinfo=UTC)
             content = json.loads(storage.read_bytes(layout.hatchet(name)))
-            submissions.append(Submission(str(content["workflow_run_id"]), made_at))
+            if content["run"] == run_key(storage.location, layout.experiment_id):
+                submissions.append(Submission(str(content["workflow_run_id"]), made_at))
     return submissions
 
 
