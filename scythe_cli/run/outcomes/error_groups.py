@@ -44,6 +44,7 @@ _STACK = re.compile(
 )
 _LIBRARY = re.compile(r"^<frozen |[/\\](?:site-packages|dist-packages|lib(?:64)?[/\\]python3[.]\d+t?)[/\\]")
 _INSTALLED = re.compile(r".*[/\\](?:site-packages|dist-packages)[/\\][^/\\]+")
+_SPARE = 4
 
 
 def read_errors(
@@ -90,7 +91,7 @@ class CollectedErrors:
     limit: int | None = None
     keeps: Literal["first", "last"] = "first"
     _groups: dict[Alike, _Group] = field(default_factory=dict["Alike", "_Group"])
-    _first: pl.DataFrame | None = None
+    _kept: list[pl.DataFrame] = field(default_factory=list[pl.DataFrame])
 
     def add(self, errors: pl.DataFrame) -> None:
         """Take rows with `ERROR_COLUMNS`, of some more specs."""
@@ -107,8 +108,9 @@ class CollectedErrors:
             .iter_rows(named=True)
         ):
             self._groups.setdefault(Alike(*(row[name] for name in by)), _Group()).add(row)
-        kept = errors if self._first is None else pl.concat([self._first, errors]).sort("sort_index")
-        self._first = kept if self.limit is None else kept.head(self.limit)
+        self._kept.append(errors if self.limit is None else errors.head(self.limit))
+        if self.limit is not None and sum(frame.height for frame in self._kept) > _SPARE * self.limit:
+            self._kept = [self._sorted()]
 
     def groups(self) -> list[ErrorGroup]:
         """What failed alike: the largest group first, of two that are as large that which comes first in the run."""
@@ -127,7 +129,11 @@ class CollectedErrors:
 
     def first(self) -> list[SpecError]:
         """The first specs."""
-        return [] if self._first is None else [SpecError.model_validate(r) for r in self._first.iter_rows(named=True)]
+        return [SpecError.model_validate(row) for row in self._sorted().iter_rows(named=True)] if self._kept else []
+
+    def _sorted(self) -> pl.DataFrame:
+        kept = pl.concat(self._kept).sort("sort_index", maintain_order=True)
+        return kept if self.limit is None else kept.head(self.limit)
 
 
 @dataclass(slots=True)
