@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -16,7 +16,6 @@ from scythe_cli.errors import NotFoundError
 from scythe_cli.run.ledger import Ledger, PartFile, read_part
 from scythe_cli.run.outcomes.effective import effective_outcomes
 from scythe_cli.run.outcomes.error_groups import ERROR_COLUMNS, place_of
-from scythe_cli.run.outcomes.standings import bad_outcomes, standings_of
 
 if TYPE_CHECKING:
     from scythe_cli.run.stored_run import StoredRun
@@ -183,7 +182,7 @@ def read_cases(run: StoredRun) -> Cases:
         return _older(run)
     with Ledger.open(run.storage, run.layout) as ledger:
         effective = effective_outcomes(ledger.outcomes(n_specs))
-        errors = list(bad_outcomes(ledger, standings_of(ledger, n_specs), ERROR_COLUMNS))
+        errors = _errors(ledger, effective)
         outputs, roles = _outputs(run, ledger, effective)
     inputs, names = input_frame(run, list(roles))
     taken = {name: f"{name} (input)" if name in roles else name for name in names}
@@ -198,12 +197,12 @@ def read_cases(run: StoredRun) -> Cases:
         pl.col("attempt").alias(ATTEMPT),
         pl.col("started_at").alias(STARTED),
     )
-    for more in (states, _of_errors(errors), outputs):
+    for more in (states, errors, outputs):
         if more is not None:
             frame = frame.join(more, on=_SORT, how="left", maintain_order="left")
     frame = frame.with_columns(pl.col(STATE).fill_null(State.PENDING.value)).rename({_SORT: CASE})
     first: dict[str, Role] = dict.fromkeys((CASE, STATE, DURATION, ATTEMPT, STARTED), "case")
-    last: dict[str, Role] = dict.fromkeys((ERROR, PLACE, MESSAGE), "case") if errors else {}
+    last: dict[str, Role] = dict.fromkeys((ERROR, PLACE, MESSAGE), "case") if errors is not None else {}
     all_roles: dict[str, Role] = {**first, **dict.fromkeys(taken.values(), "input"), **roles, **last}
     return Cases(frame.select(list(all_roles)), all_roles, field_texts(run))
 
@@ -226,15 +225,18 @@ def _outputs(run: StoredRun, ledger: Ledger, effective: pl.DataFrame) -> tuple[p
             **dict.fromkeys(tidy.outputs, "output"),
         }
         return tidy.frame.select(_SORT, *roles).collect(engine="streaming"), roles
-    frames: list[pl.DataFrame] = []
     good = effective.filter(pl.col("state") == State.SUCCEEDED.value)
-    for (position,), group in good.group_by("part", maintain_order=True):
-        part = ledger.parts[cast("int", position)]
-        frames.append(_of_part(part, group["row"]))
+    frames = [_of_part(part, rows) for part, rows in _by_part(ledger, good)]
     if not frames:
         return None, {}
     stacked = pl.concat(frames, how="diagonal_relaxed")
     return stacked, {name: _role_of(part_names(ledger.parts), name) for name in stacked.columns if name != _SORT}
+
+
+def _by_part(ledger: Ledger, outcomes: pl.DataFrame) -> Iterator[tuple[PartFile, pl.Series]]:
+    """The parts that outcomes are in, and in which of their rows."""
+    for (position,), group in outcomes.group_by("part", maintain_order=True):
+        yield ledger.parts[cast("int", position)], group["row"]
 
 
 def part_names(parts: Sequence[PartFile]) -> dict[str, Role]:
@@ -261,11 +263,16 @@ def _of_part(part: PartFile, rows: pl.Series) -> pl.DataFrame:
     return read.select(_SORT, *(pl.col(name).alias(names[name]) for name in kept))[rows]
 
 
-def _of_errors(errors: Sequence[pl.DataFrame]) -> pl.DataFrame | None:
+def _errors(ledger: Ledger, effective: pl.DataFrame) -> pl.DataFrame | None:
     """What went wrong, by `sort_index`: type, place, and the first line of the message."""
-    if not errors:
+    bad = effective.filter(pl.col("state") != State.SUCCEEDED.value)
+    frames = [
+        cast("pl.DataFrame", pl.from_arrow(read_part(part, ERROR_COLUMNS)))[rows]
+        for part, rows in _by_part(ledger, bad)
+    ]
+    if not frames:
         return None
-    texts = pl.concat(errors).select(ERROR_COLUMNS).unique(_SORT, keep="first")
+    texts = pl.concat(frames)
     places: dict[Any, str | None] = {text: place_of(text) for text in texts["traceback"].unique()}
     place = [places[text] for text in texts["traceback"]]
     return texts.select(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 import warnings
 from collections.abc import Generator, Sequence
@@ -209,10 +210,11 @@ class Connection:
     def open_children(self, node_id: str) -> set[str]:
         """The ids of the Hatchet runs that a node has asked for and that have not come to their end."""
         ids: set[str] = set()
-        rows = [None] * _LONG_PAGE
-        while len(rows) == _LONG_PAGE:
-            rows = self._list_open(parent_task_external_id=node_id, limit=_LONG_PAGE, offset=len(ids)).rows
+        for offset in itertools.count(0, _LONG_PAGE):
+            rows = self._list_open(parent_task_external_id=node_id, limit=_LONG_PAGE, offset=offset).rows
             ids.update(row.workflow_run_external_id for row in rows)
+            if len(rows) < _LONG_PAGE:
+                break
         return ids
 
     def ending(self, workflow_run_id: str) -> WorkflowRunDetail | None:

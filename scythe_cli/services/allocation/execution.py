@@ -7,13 +7,14 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import polars as pl
 
 from scythe_cli.analysis.run import Run
 from scythe_cli.core.progress import Progress, ProgressCallback
 from scythe_cli.core.records import StateCounts
+from scythe_cli.core.states import State
 from scythe_cli.engines.base import Engine, Execution, Job
 from scythe_cli.errors import CodeChangedError, ScytheError, StoppedError
 from scythe_cli.executor.code import code_of, differing_code
@@ -22,8 +23,8 @@ from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.ledger import Ledger
-from scythe_cli.run.outcomes.effective import counts_of, effective_outcomes
 from scythe_cli.run.outcomes.error_groups import groups_of_run
+from scythe_cli.run.outcomes.standings import standings_of
 from scythe_cli.run.outcomes.summary import read_summary
 from scythe_cli.services.records import AllocateResult
 from scythe_cli.storage.base import Storage
@@ -174,14 +175,5 @@ def counts_and_pending(run: Run, n_specs: int) -> tuple[StateCounts, pl.DataFram
     if summary is not None and summary.counts.total == n_specs and not summary.counts.pending:
         return summary.counts, nothing
     with Ledger.open(run.storage, run.layout) as ledger:
-        outcomes = ledger.outcomes(n_specs)
-    effective = effective_outcomes(outcomes)
-    last = outcomes.group_by("sort_index").agg(pl.col("attempt").max())
-    pending = (
-        pl.DataFrame({"sort_index": pl.int_range(0, n_specs, eager=True)})
-        .join(effective.select("sort_index"), on="sort_index", how="anti")
-        .join(last, on="sort_index", how="left")
-        .select("sort_index", (pl.col("attempt").fill_null(0) + 1).cast(pl.Int32))
-        .sort("sort_index")
-    )
-    return counts_of(effective, n_specs), pending
+        standings = standings_of(ledger, n_specs)
+    return standings.counts(), cast("pl.DataFrame", pl.from_arrow(standings.todo({State.PENDING})))

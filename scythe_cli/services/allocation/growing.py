@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from scythe_cli.services.configured import ConfiguredProject
     from scythe_cli.services.records import AllocateResult
 
-__all__ = ["Grown", "grow", "run_grown", "run_to_grow"]
+__all__ = ["Grown", "grow", "run_grown", "run_to_grow", "same_in_run"]
 
 
 _PATIENCE_S = 30.0
@@ -217,6 +217,20 @@ def _extended(
     return growing.grown(project, changed, counts, pending)
 
 
+def same_in_run(run: Run, known: pa.Table, new: pa.Table, plan: ArtifactPlan) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """For each new case the spec of a run that says the same; −1 where there is none.
+
+    Args:
+        run: The run.
+        known: The inputs of its specs; see `alike`.
+        new: Those of the cases.
+        plan: The input files of the cases.
+    """
+    hashes = content_hashes(run.storage, run.layout, list(plan.files))
+    new_hashes = {name: dict(of) for name, of in hashes_of(plan).items()}
+    return same_cases(known.select(new.column_names), hashes, new, new_hashes)
+
+
 @dataclass(frozen=True, slots=True)
 class _Growing:
     """What is added to a run.
@@ -257,9 +271,7 @@ class _Growing:
         known, new = alike(old, request.inputs, request.experiment, run)
         same = of_design(manifest, design, options, new.num_rows)
         if same is None:
-            hashes = content_hashes(run.storage, run.layout, list(plan.files))
-            new_hashes = {name: dict(of) for name, of in hashes_of(plan).items()}
-            same = same_cases(known.select(new.column_names), hashes, new, new_hashes)
+            same = same_in_run(run, known, new, plan)
         rows = chosen_rows(np.flatnonzero(same < 0).astype(np.int64), options)
         inputs = new.take(numbers(rows, pa.int64()))
         request = replace(request, inputs=inputs)

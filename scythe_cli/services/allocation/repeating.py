@@ -23,8 +23,8 @@ from scythe_cli.model.columns import output_columns
 from scythe_cli.model.spec_rows import NOT_INPUT
 from scythe_cli.run.catalog import find_run
 from scythe_cli.run.specs_file import SpecFile
-from scythe_cli.services.allocation.choosing import alike, same_cases, with_rows
-from scythe_cli.services.allocation.growing import run_to_grow
+from scythe_cli.services.allocation.choosing import alike, with_rows
+from scythe_cli.services.allocation.growing import run_to_grow, same_in_run
 from scythe_cli.services.allocation.intake import (
     Intake,
     add_intake,
@@ -33,9 +33,7 @@ from scythe_cli.services.allocation.intake import (
     cases_for,
     cases_of,
 )
-from scythe_cli.services.allocation.run_files import hashes_of
 from scythe_cli.services.allocation.submission import check_inputs
-from scythe_cli.services.reuse.known import content_hashes
 
 if TYPE_CHECKING:
     from scythe_cli.core.progress import ProgressCallback
@@ -237,6 +235,4 @@ def _rows_in(project: ConfiguredProject, run: Run, cases: Intake, options: Alloc
         old = specs.read(0, specs.n_specs, columns=names).select(names)
     plan = check_inputs(request)
     known, new = alike(old, request.inputs, request.experiment, run)
-    hashes = content_hashes(run.storage, run.layout, list(plan.files))
-    new_hashes = {name: dict(of) for name, of in hashes_of(plan).items()}
-    return same_cases(known.select(new.column_names), hashes, new, new_hashes)
+    return same_in_run(run, known, new, plan)
