@@ -13,9 +13,11 @@ import sys
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 __all__ = [
     "address_space",
+    "c_library",
     "discard_output",
     "end_with_parent",
     "is_alive",
@@ -30,6 +32,19 @@ __all__ = [
 _TOLERANCE_S = 0.015 if sys.platform == "linux" else 5.0
 _GONE = "gone"
 _PR_SET_PDEATHSIG = 1
+
+
+@cache
+def c_library() -> Any:
+    """The functions of the C library that Python has no own for.
+
+    Raises:
+        ImportError: If this Python has no `ctypes`.
+        OSError: If there is no such library.
+    """
+    import ctypes
+
+    return ctypes.CDLL(None)
 
 
 @cache
@@ -96,10 +111,8 @@ def end_with_parent() -> None:
     if sys.platform != "linux":
         return
     with suppress(OSError, AttributeError, ImportError):
-        import ctypes
-
         parent = os.getppid()
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        c_library().prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:  # it has ended at this very moment
             os.kill(os.getpid(), signal.SIGKILL)
 

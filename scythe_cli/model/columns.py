@@ -315,6 +315,7 @@ def output_files(model: type[BaseModel]) -> list[Column]:
     return [column for name, column in columns_of(model).items() if name != "dataframes" and column.is_file]
 
 
+@cache
 def outcome_schema(model: type[BaseModel]) -> pa.Schema:
     """`OUTCOME_SCHEMA`, then the scalar outputs and output files of a model; all of these nullable.
 

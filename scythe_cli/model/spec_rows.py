@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = [
     "NOT_INPUT",
     "artifacts_mark",
     "build_specs",
+    "list_validator",
     "spec_factory",
     "specs_schema",
     "table_from_specs",
@@ -127,7 +129,7 @@ def spec_factory(
     names = [keys.get(field.name, field.name) for field in shown]
     fields = {keys[name] for name in known}
     validate = model.__pydantic_validator__.validate_python
-    validate_all = TypeAdapter[Any](list[model]).validator.validate_python  # pyright: ignore[reportInvalidTypeForm]
+    validate_all = list_validator(model)
 
     def dicts(cells: list[list[Any]]) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = [{} for _ in cells[0]]
@@ -160,6 +162,20 @@ def spec_factory(
         return specs
 
     return build
+
+
+def list_validator(model: type[ExperimentInputSpec]) -> Callable[..., list[Any]]:
+    """The function that makes many specs at once.
+
+    It is compiled once for a model: processes that are forked afterwards begin sooner.
+    """
+    return _list_validator(model, model.__pydantic_validator__)
+
+
+@lru_cache(maxsize=64)
+def _list_validator(model: type[ExperimentInputSpec], _compiled: object) -> Callable[..., list[Any]]:
+    # a model that was rebuilt has another `_compiled`
+    return TypeAdapter[Any](list[model]).validator.validate_python  # pyright: ignore[reportInvalidTypeForm]
 
 
 def _decoder(column: Column | None, field: pa.Field[Any]) -> Convert | None:

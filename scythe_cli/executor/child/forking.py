@@ -13,6 +13,8 @@ import warnings
 from collections.abc import Collection
 from pathlib import Path
 
+from scythe_cli.core.processes import c_library
+
 __all__ = ["adopt_orphans", "end_like", "fork", "fork_cost_s", "kill_orphans", "unfit_reason", "wait_for"]
 
 
@@ -87,9 +89,7 @@ def _threads() -> list[str]:
 def adopt_orphans() -> None:
     """Become the parent of those that descendants leave behind, so that they can be found and ended."""
     with contextlib.suppress(OSError, AttributeError, ImportError):
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        c_library().prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def kill_orphans(known: Collection[int] = ()) -> None:

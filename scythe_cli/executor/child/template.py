@@ -27,11 +27,20 @@ import socket
 import sys
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
+from scythe_cli.arrow.build import numbers
+from scythe_cli.core.processes import c_library
 from scythe_cli.errors import ScytheError
 from scythe_cli.executor.child.forking import adopt_orphans, fork, fork_cost_s, kill_orphans, unfit_reason, wait_for
 from scythe_cli.executor.child.main import Loaded, broken, end_with_pipe, freeze, load, run_forked
+from scythe_cli.executor.protocol import from_ipc, to_ipc
 from scythe_cli.executor.rows.capture import Capture
 from scythe_cli.executor.rows.failure import cut_middle
+from scythe_cli.model.columns import outcome_schema
+from scythe_cli.model.experiment import RegisteredExperiment
+from scythe_cli.model.spec_rows import list_validator
 
 __all__ = ["main"]
 
@@ -59,7 +68,7 @@ def main(arguments: list[str]) -> int:
         fields = broken(error).fields
         _answer(control, broken={**fields, "message": cut_middle(fields["message"], _TEXT_CHARS)})
         return 1
-    _warm_up(needs_s3=bool(needs_s3))
+    _warm_up(loaded.experiment, needs_s3=bool(needs_s3))
     freeze()
     fork_s = fork_cost_s(5)
     unfit = None if is_forced else unfit_reason()
@@ -69,8 +78,14 @@ def main(arguments: list[str]) -> int:
     return _Template(control, [lifeline_fd, output_fd], loaded).serve()
 
 
-def _warm_up(*, needs_s3: bool) -> None:
-    """Load what rows will need of this package and its libraries, so that none of them waits for it."""
+def _warm_up(experiment: RegisteredExperiment[Any, Any], *, needs_s3: bool) -> None:
+    """Load and compile what rows will need of this package and its libraries, so that none of them waits for it."""
+    list_validator(experiment.input_validator_type)
+    outcome_schema(experiment.output_validator_type)
+    c_library()
+    from_ipc(
+        to_ipc(pa.Table.from_arrays([numbers(np.zeros(1), pa.float64())], ["x"]))
+    )  # Arrow takes its memory at the first use
     if "pandas" in sys.modules:
         import pandas as pd
 

@@ -56,6 +56,9 @@ class Attempts:
         )
 
 
+_NO_ATTEMPTS = Attempts.of([], [], [])
+
+
 @dataclass(frozen=True, slots=True)
 class Outcomes:
     """What a batch became.
@@ -86,7 +89,7 @@ class OutcomeBatch:
 
     model: type[ExperimentOutputSpec]
     worker: str
-    attempts: Attempts = field(default_factory=lambda: Attempts.of([], [], []))
+    attempts: Attempts = _NO_ATTEMPTS
     clock_offset_s: float = 0.0
     retry: RetryRule = field(default_factory=lambda: RetryRule(0))
     n_bytes: int = 0

@@ -16,6 +16,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scythe_cli.core.processes import c_library
+
 if TYPE_CHECKING:
     from scythe_cli.executor.rows.call import RunContext
 
@@ -171,10 +173,8 @@ def _inotify() -> tuple[Any, int | None]:
     """The C library, and a descriptor that tells of changes; None where there is none."""
     if sys.platform != "linux":
         return None, None
-    import ctypes
-
     try:
-        libc = ctypes.CDLL(None)
+        libc = c_library()
         fd = libc.inotify_init1(_IN_NONBLOCK | _IN_CLOEXEC)
     except (OSError, AttributeError):
         return None, None
