@@ -140,6 +140,10 @@ class ExperimentConfig(Section):
         description="Memory that one case takes, such as `4GB`, or the input field that says it, in bytes: as many run "
         "at the same time as fit into the machine.",
     )
+    gpus: ConfigNeed | None = Field(
+        default=None,
+        description="GPUs that one case has for itself, or the input field that says it: its process sees no others.",
+    )
     tokens: dict[str, ConfigNeed] = Field(
         default={},
         description="What one case takes of what there are only some, such as licences: `{ licence = 1 }`; "

@@ -33,6 +33,14 @@ class SlurmConfig(Section):
     extra: list[str] = Field(default=[], description="Other options of sbatch, such as `--constraint=avx2`.")
     task_minutes: float = Field(default=15.0, gt=0, le=10_000, description="How many minutes one task should take.")
 
+    @property
+    def n_gpus(self) -> int:
+        """How many GPUs a task has."""
+        if isinstance(self.gpus, str):
+            kind, _, n = self.gpus.rpartition(":")
+            return int(n) if kind else 1
+        return self.gpus or 0
+
     @field_validator("extra")
     @classmethod
     def _check_extra(cls, value: list[str]) -> list[str]:

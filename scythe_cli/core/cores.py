@@ -1,20 +1,26 @@
-"""The cores that this process may use, which on a shared machine are fewer than it has; and threads that share them."""
+"""The cores, memory and GPUs that this process may use, which on a shared machine are fewer than it has.
+
+And the threads that share the cores.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
 __all__ = [
     "THREAD_VARIABLES",
     "CoreLimit",
+    "Gpus",
     "core_limits",
     "share_of_cores",
     "thread_settings",
     "usable_cores",
+    "usable_gpus",
     "usable_memory_bytes",
 ]
 
@@ -55,6 +61,10 @@ _INSTEAD = {
 """Where a library looks when its own variable is not set: who has set that one means this library too."""
 
 
+_GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+_KFD = "/sys/class/kfd/kfd/topology/nodes"
+
+
 class CoreLimit(NamedTuple):
     """Something that says how many cores there are to use.
 
@@ -65,6 +75,57 @@ class CoreLimit(NamedTuple):
 
     source: str
     cores: int
+
+
+class Gpus(NamedTuple):
+    """The GPUs that this process may use.
+
+    Attributes:
+        variable: The variable of the environment that says which of them a program uses.
+        ids: What that calls them: numbers, or names such as `GPU-8932f937`.
+        source: What says so: a variable, or `the machine`.
+    """
+
+    variable: str
+    ids: tuple[str, ...]
+    source: str
+
+    def setting(self, ids: Sequence[str]) -> dict[str, str]:
+        """The variable that lets a program see these and no others."""
+        return {self.variable: ",".join(ids)}
+
+
+def usable_gpus() -> Gpus:
+    """The GPUs that this process may use: those that its environment names, else all of NVIDIA's or AMD's.
+
+    A batch system names those of a job: https://docs.nvidia.com/cuda/cuda-c-programming-guide/#env-vars and
+    https://rocm.docs.amd.com/en/latest/conceptual/gpu-isolation.html say how.
+    """
+    for variable in _GPU_VARIABLES:
+        named = os.environ.get(variable)
+        if named is not None:
+            ids = tuple(takewhile(_is_gpu, (word.strip() for word in named.split(","))))
+            if variable == "ROCR_VISIBLE_DEVICES":  # those above it count what it leaves
+                return Gpus("HIP_VISIBLE_DEVICES", tuple(map(str, range(len(ids)))), variable)
+            return Gpus(variable, ids, variable)
+    n = sum(re.fullmatch(r"nvidia[0-9]+", name) is not None for name in _names("/dev"))
+    if n:
+        return Gpus("CUDA_VISIBLE_DEVICES", tuple(map(str, range(n))), "the machine")
+    nodes = (_read(f"{_KFD}/{name}/properties") or "" for name in _names(_KFD))
+    n = sum(re.search(r"^simd_count [1-9]", text, re.MULTILINE) is not None for text in nodes)
+    return Gpus("HIP_VISIBLE_DEVICES" if n else "CUDA_VISIBLE_DEVICES", tuple(map(str, range(n))), "the machine")
+
+
+def _is_gpu(word: str) -> bool:
+    """Whether a word names a GPU; the first that does not ends the list, such as -1 or `NoDevFiles`."""
+    return re.fullmatch(r"[0-9]+|(GPU|MIG)-[\w/-]+", word) is not None
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return [path.name for path in Path(folder).iterdir()]
+    except OSError:
+        return []
 
 
 def usable_cores() -> int:

@@ -157,10 +157,15 @@ class Engine(ABC):
         """
         del inputs, workers, row_label
         if needs.tokens or not needs.is_fixed:
-            what = "tokens" if needs.tokens else f"cores or memory for each case ({', '.join(needs.fields)})"
+            what = "tokens" if needs.tokens else f"cores, memory or GPUs for each case ({', '.join(needs.fields)})"
             raise ConfigError(
                 f"the {self.label} engine does not keep account of {what}",
                 hint="Run it with --engine local, or take that out of the experiment's options.",
+            )
+        if needs.gpus:
+            raise ConfigError(
+                f"the {self.label} engine gives no GPUs to single cases",
+                hint="Start a worker for each GPU with one slot, with CUDA_VISIBLE_DEVICES set, and leave `gpus` out.",
             )
         return [f"{self.label} does not reserve cores or memory for cases: its workers run as many as they have slots"]
 

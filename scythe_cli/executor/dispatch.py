@@ -156,10 +156,15 @@ class Dispatch:
             self._room.take(rows)
         return rows
 
-    def _leave(self, chunk: Chunk) -> None:
-        """Take note that nothing of a chunk is run any more."""
+    def take_back(self, rows: pa.RecordBatch) -> None:
+        """Take rows back that were not given to a child after all."""
+        self._leave(rows)
+        self._backlog.put_back(rows)
+
+    def _leave(self, rows: pa.RecordBatch) -> None:
+        """Take note that nothing of these rows is run any more."""
         if self._room is not None:
-            self._room.leave(chunk.rows)
+            self._room.leave(rows)
 
     def take_outcomes(self) -> list[pa.Table]:
         """The outcomes at hand; then there are none."""
@@ -191,7 +196,7 @@ class Dispatch:
             self._backlog.put_again(chunk.rows.take(pa.array(fields["again"], pa.int64())))
         is_done: bool = fields["back"] or not chunk.n_remaining
         if is_done:
-            self._leave(chunk)
+            self._leave(chunk.rows)
         return is_done
 
     def settle(
@@ -211,7 +216,7 @@ class Dispatch:
         """
         chunk = chunks[0]
         for each in chunks:
-            self._leave(each)
+            self._leave(each.rows)
         evidence = evidence_of(death)
         resolution = resolve(death, evidence, self._count(evidence, chunk))
         # what is put to the front last is run first

@@ -7,7 +7,7 @@ import os
 import select
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from scythe_cli.executor.template import Template, start_python
@@ -70,13 +70,21 @@ class Spawning:
         target: The experiment.
         threads: How many threads libraries should start, unless the user's environment says so.
         mark: See `start_python`.
+        environment: Variables that they get beside those of this process.
     """
 
-    def __init__(self, target: ExperimentTarget, threads: int, mark: str) -> None:
+    def __init__(
+        self, target: ExperimentTarget, threads: int, mark: str, environment: Mapping[str, str] | None = None
+    ) -> None:
         self._target = target
         self._threads = threads
         self._mark = mark
+        self._environment = environment or {}
         self.blobs = (target.to_bytes(),)
+
+    def in_environment(self, environment: Mapping[str, str]) -> Spawning:
+        """The same with other variables."""
+        return Spawning(self._target, self._threads, self._mark, environment)
 
     def launch(self, fds: Sequence[int], output: int) -> Launched:
         """Start one; see `Launcher`.
@@ -84,9 +92,17 @@ class Spawning:
         Raises:
             EngineError: If it cannot be started.
         """
-        module = "scythe_cli.executor.child.main"
         return _Spawned(
-            start_python(module, fds, fds, output=output, target=self._target, threads=self._threads, mark=self._mark)
+            start_python(
+                "scythe_cli.executor.child.main",
+                fds,
+                fds,
+                output=output,
+                target=self._target,
+                threads=self._threads,
+                mark=self._mark,
+                environment=self._environment,
+            )
         )
 
 

@@ -187,7 +187,14 @@ class RunLoop:
                 return
             child.board.give_back = False
         per_process = self._rows_per_process()
-        chunk = Chunk(self._processes.new_serial(), self._dispatch.next_rows())
+        rows = self._dispatch.next_rows()
+        if ending := self._processes.equip(child, rows):
+            self._dispatch.take_back(rows)
+            for each in ending:
+                self._drop(each)
+            self._start_processes()
+            return
+        chunk = Chunk(self._processes.new_serial(), rows)
         child.give(chunk, per_process, forks=per_process > 0 and self._processes.templates.forks)
         self._update(child)
 

@@ -12,8 +12,12 @@ import time
 from collections import deque
 from pathlib import Path
 
+import pyarrow as pa
+
+from scythe_cli.core.cores import usable_gpus
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.executor.attribution import Termination
+from scythe_cli.executor.devices import Devices
 from scythe_cli.executor.dispatch import Chunk
 from scythe_cli.executor.launching import Forking, Launcher, Spawning
 from scythe_cli.executor.limits import Limits, descendants, tree_memory_bytes
@@ -39,8 +43,11 @@ class ChildProcess:
         context: The run, as `RunContext.to_bytes` gives it.
         limits: What one spec may use.
         folder: A folder of its own, which it makes; gone when the child is closed.
+        number: Its number, which no other one has.
 
     Attributes:
+        number: See above.
+        environment: Variables that say which GPUs it sees; None while nobody has said it.
         started_s: When it was started, on the monotonic clock as all times here.
         is_ready: Whether it has loaded the experiment.
         has_run: Whether it was given rows to run by itself, so that it is no longer as fresh as its template.
@@ -54,7 +61,9 @@ class ChildProcess:
         is_worn: Whether it has told that its memory is used up, and gets no more rows.
     """
 
-    def __init__(self, launcher: Launcher, context: bytes, limits: Limits, folder: Path) -> None:
+    def __init__(self, launcher: Launcher, context: bytes, limits: Limits, folder: Path, number: int) -> None:
+        self.number = number
+        self.environment: dict[str, str] | None = None
         self.is_ready = False
         self.has_run = False
         self.chunks: deque[Chunk] = deque()
@@ -142,7 +151,12 @@ class ChildProcess:
         self.chunks.append(chunk)
         if len(self.chunks) == 1:
             self.last_message_s = time.monotonic()
-        fields = {"chunk": chunk.serial, "per_process": per_process, "forks": forks}
+        fields = {
+            "chunk": chunk.serial,
+            "per_process": per_process,
+            "forks": forks,
+            "environment": self.environment or {},
+        }
         self.channel.send(Message("rows", fields, [to_ipc(chunk.rows)]))
 
     def snapshot(self) -> Snapshot:
@@ -271,6 +285,7 @@ class ChildProcesses:
         self.removed: str | None = None
         self._context = context
         self._spawning = Spawning(target, templates.threads, templates.mark)
+        self._devices = Devices(usable_gpus()) if limits.needs.gpus else None
         self._scratch = Path(tempfile.mkdtemp(prefix=owned_prefix("executor")))
         self._n_started = 0
         self._n_chunks = 0
@@ -284,17 +299,60 @@ class ChildProcesses:
         template = self.templates.current()
         if template is not None and template.state is TemplateState.LOADING:
             return None
-        launcher = self._spawning if template is None else Forking(template)
         self._n_started += 1
+        number = self._n_started
+        environment = self._environment_of_new(number) if template is None else None
+        launcher = Forking(template) if template is not None else self._spawning.in_environment(environment or {})
         try:
             child = ChildProcess(
-                launcher, self._context.to_bytes(), self.limits, self._scratch / f"child-{self._n_started}"
+                launcher, self._context.to_bytes(), self.limits, self._scratch / f"child-{number}", number
             )
         except TemplateLostError:
             self.templates.lose()
             return None
+        child.environment = environment
         self.all.append(child)
         return child
+
+    def _environment_of_new(self, number: int) -> dict[str, str] | None:
+        """What a process is to know from the start that loads the experiment itself, which may use a GPU then."""
+        n = self.limits.needs.gpus
+        if self._devices is None or not isinstance(n, int):
+            return None
+        idle = {child.number: child for child in self.all if child.is_ready and not child.chunks}
+        if not self._devices.acquire(number, n):
+            for other in self._devices.to_free(n, list(idle)):
+                self.drop(idle[other])
+            self._devices.acquire(number, n)
+        return self._devices.setting(number)
+
+    def equip(self, child: ChildProcess, rows: pa.RecordBatch) -> list[ChildProcess]:
+        """Let a child have the GPUs that its next rows take.
+
+        Args:
+            child: One that may have rows.
+            rows: Rows that take the same.
+
+        Returns:
+            The processes that must end before that: it itself where it may use other GPUs by now, or idle ones that
+            hold what it lacks. None where it has what it needs.
+
+        Raises:
+            EngineError: If this machine has fewer.
+        """
+        devices = self._devices
+        if devices is None:
+            return []
+        n = self.limits.needs.gpus_of(rows)
+        if child.environment is not None and len(devices.held_by(child.number)) == n:
+            return []
+        if child.has_run:
+            return [child]
+        if devices.acquire(child.number, n):
+            child.environment = devices.setting(child.number)
+            return []
+        idle = {each.number: each for each in self.all if each is not child and not each.chunks}
+        return [idle[number] for number in devices.to_free(n - len(devices.held_by(child.number)), list(idle))]
 
     def new_serial(self) -> int:
         """A number for a chunk, which no other one of any run has: boards of processes outlive runs."""
@@ -315,6 +373,8 @@ class ChildProcesses:
         """End a process that is of no more use."""
         self.all.remove(child)
         child.close()
+        if self._devices is not None:
+            self._devices.release(child.number)
 
     def close(self) -> None:
         """End all processes, and remove what they have written."""

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum, auto
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,7 @@ def start_python(
     target: ExperimentTarget,
     threads: int,
     mark: str,
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start an interpreter in a session of its own.
 
@@ -77,6 +78,7 @@ def start_python(
         target: The experiment, whose working directory it has.
         threads: How many threads libraries should start in it, unless the user's environment says so.
         mark: A word in its environment, by which it is found, and what it has started.
+        environment: Variables that it gets in place of this process's.
 
     Raises:
         EngineError: If it cannot be started.
@@ -91,7 +93,13 @@ def start_python(
             pass_fds=fds,
             start_new_session=True,
             cwd=target.cwd,
-            env={"PYTHONHASHSEED": "0", **os.environ, **thread_settings(threads, os.environ), MARK: mark},
+            env={
+                "PYTHONHASHSEED": "0",
+                **os.environ,
+                **thread_settings(threads, os.environ),
+                **(environment or {}),
+                MARK: mark,
+            },
         )
     except OSError as error:
         raise EngineError(f"no process can be started: {error}") from error

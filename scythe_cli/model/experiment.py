@@ -304,7 +304,7 @@ def options_of(
             start_method=_one_of("start_method", start_method, get_args(StartMethod)),
             startup_timeout=timedelta(minutes=5) if startup_timeout is None else parse_duration(startup_timeout),
             retry_on=_check_retry_on(retry_on),
-            needs=needs_of(*(others.pop(name, None) for name in ("cpus", "memory", "tokens"))),
+            needs=needs_of(*(others.pop(name, None) for name in ("cpus", "memory", "gpus", "tokens"))),
             threads=_check_count("threads", others.pop("threads", None)),
             **others,
         )

@@ -1,4 +1,4 @@
-"""What a spec takes of a machine while it runs: cores, memory, and tokens for what there are only some of.
+"""What a spec takes of a machine while it runs: cores, memory, GPUs, and tokens for what there are only some of.
 
 A need is a number, or the name of an input field that has the number for each spec. What there is of each is the
 capacity; specs run at the same time as long as their needs fit into it together.
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from scythe_cli.core.cores import usable_memory_bytes
+from scythe_cli.core.cores import usable_gpus, usable_memory_bytes
 from scythe_cli.core.quantities import format_size, parse_size
 from scythe_cli.errors import ConfigError, InvalidInputError
 
@@ -24,7 +24,7 @@ __all__ = ["Need", "Needs", "needs_of", "parse_need"]
 Need = int | str
 """How much one spec takes: a number, or the name of the input field that says it."""
 
-_CPUS, _MEMORY = "cpus", "memory"
+_CPUS, _MEMORY, _GPUS = "cpus", "memory", "gpus"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +34,31 @@ class Needs:
     Attributes:
         cpus: Cores.
         memory: Bytes; None where nobody has said it.
+        gpus: GPUs, each of which one spec at a time has for itself.
         tokens: By the name of what there are only some of: how many of them.
         totals: How many of each there are.
     """
 
     cpus: Need = 1
     memory: Need | None = None
+    gpus: Need = 0
     tokens: Mapping[str, Need] = field(default_factory=dict[str, Need])
     totals: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def updated(
-        self, cpus: Need | None, memory: Need | None, tokens: Mapping[str, Need], *, totals: Mapping[str, int]
+        self,
+        cpus: Need | None,
+        memory: Need | None,
+        gpus: Need | None,
+        tokens: Mapping[str, Need],
+        *,
+        totals: Mapping[str, int],
     ) -> Needs:
         """The same with what is not None, and with what there is of tokens."""
         return Needs(
             cpus=self.cpus if cpus is None else cpus,
             memory=self.memory if memory is None else memory,
+            gpus=self.gpus if gpus is None else gpus,
             tokens={**self.tokens, **tokens},
             totals=totals,
         )
@@ -71,18 +80,26 @@ class Needs:
 
     def _by_name(self) -> dict[str, Need]:
         memory: dict[str, Need] = {} if self.memory is None else {_MEMORY: self.memory}
-        return {_CPUS: self.cpus, **memory, **{f"token {name}": need for name, need in self.tokens.items()}}
+        gpus: dict[str, Need] = {_GPUS: self.gpus} if self.gpus else {}
+        return {_CPUS: self.cpus, **memory, **gpus, **{f"token {name}": need for name, need in self.tokens.items()}}
 
     def names(self) -> list[str]:
         """What `of_rows` and `capacity` tell, in their order."""
         return list(self._by_name())
 
-    def capacity(self, workers: int, memory_bytes: int | None = None) -> list[int]:
+    def gpus_of(self, rows: pa.RecordBatch) -> int:
+        """How many GPUs each of some rows takes that take the same; there must be one."""
+        if isinstance(self.gpus, int):
+            return self.gpus
+        return int(self.of_rows(rows.slice(0, 1))[0][self.names().index(_GPUS)])
+
+    def capacity(self, workers: int, memory_bytes: int | None = None, n_gpus: int | None = None) -> list[int]:
         """What there is of each.
 
         Args:
             workers: The number of processes that were asked for, each of which stands for a core.
             memory_bytes: The memory that there is; None for what this process may use.
+            n_gpus: The GPUs that there are; None for those that this process may use.
 
         Raises:
             ConfigError: If it is not said how many tokens there are.
@@ -94,7 +111,8 @@ class Needs:
                 hint=f"Say it in experiments.toml, such as [scythe] tokens = {{ {missing[0]} = 3 }}.",
             )
         memory = [] if self.memory is None else [memory_bytes or usable_memory_bytes()]
-        return [workers, *memory, *(self.totals[name] for name in self.tokens)]
+        gpus = [] if not self.gpus else [len(usable_gpus().ids) if n_gpus is None else n_gpus]
+        return [workers, *memory, *gpus, *(self.totals[name] for name in self.tokens)]
 
     def at_once(self, workers: int) -> int:
         """How many specs can run at the same time at most, and at least one.
@@ -108,7 +126,7 @@ class Needs:
         for (name, need), there in zip(self._by_name().items(), self.capacity(workers), strict=True):
             if isinstance(need, int) and need:
                 fits.append(there // need)
-                if need > there and name not in (_CPUS, _MEMORY):
+                if need > there and name not in (_CPUS, _MEMORY, _GPUS):
                     raise ConfigError(f"a case takes {_told(name, need)}, and there {_there(name, there)}")
         return max(1, min(fits))
 
@@ -130,6 +148,7 @@ class Needs:
         workers: int,
         *,
         memory_bytes: int | None = None,
+        n_gpus: int | None = None,
         label: Callable[[int], str] = "row {}".format,
         remedy: str = "",
     ) -> None:
@@ -139,6 +158,7 @@ class Needs:
             inputs: The inputs of the specs.
             workers: See `capacity`.
             memory_bytes: See `capacity`.
+            n_gpus: See `capacity`.
             label: Names a row for a person.
             remedy: What to do where a spec takes too much.
 
@@ -148,7 +168,7 @@ class Needs:
         """
         if self.is_plain:
             return
-        capacity = self.capacity(workers, memory_bytes)
+        capacity = self.capacity(workers, memory_bytes, n_gpus)
         for name, need in self._by_name().items():
             if isinstance(need, str):
                 self._check_field(name, need, inputs, label)
@@ -190,17 +210,22 @@ def _among(inputs: pa.Table) -> str:
 def _told(name: str, n: int) -> str:
     if name == _CPUS:
         return f"{n} core{'s' * (n != 1)}"
+    if name == _GPUS:
+        return f"{n} GPU{'s' * (n != 1)}"
     if name == _MEMORY:
         return f"{format_size(n)} of memory"
     return f"{n} of the {name.replace('token ', 'tokens ', 1)}"
 
 
 def _there(name: str, n: int) -> str:
+    if name == _GPUS and not n:
+        return "is none to use"
     return f"{'is' if n == 1 or name == _MEMORY else 'are'} {format_size(n) if name == _MEMORY else n}"
 
 
 _REMEDIES = {
     _CPUS: "--workers says how many cores are used.",
+    _GPUS: "Run it on a machine that has as many; `scythe doctor` shows those that can be used, and why.",
     _MEMORY: "Run it on a larger machine, or see `memory` in experiments.toml.",
 }
 
@@ -227,7 +252,7 @@ def parse_need(name: str, value: Any, *, least: int = 0, is_size: bool = False) 
     raise ValueError(f"{name}={value!r} is neither {kind} nor the name of an input field")
 
 
-def needs_of(cpus: Any, memory: Any, tokens: Mapping[str, Any] | None) -> Needs:
+def needs_of(cpus: Any, memory: Any, gpus: Any, tokens: Mapping[str, Any] | None) -> Needs:
     """Check the options of an experiment that say what a spec takes.
 
     Raises:
@@ -237,5 +262,6 @@ def needs_of(cpus: Any, memory: Any, tokens: Mapping[str, Any] | None) -> Needs:
     return Needs(
         cpus=1 if cpus is None else parse_need(_CPUS, cpus, least=1),
         memory=None if memory is None else parse_need(_MEMORY, memory, least=1, is_size=True),
+        gpus=0 if gpus is None else parse_need(_GPUS, gpus),
         tokens={name: parse_need(f"tokens.{name}", (tokens or {})[name]) for name in names},
     )

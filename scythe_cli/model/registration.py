@@ -98,6 +98,7 @@ class ExperimentRegistry:
         threads: int | None = None,
         cpus: Need | None = None,
         memory: Need | None = None,
+        gpus: Need | None = None,
         tokens: Mapping[str, Need] | None = None,
         **task_config: Any,
     ) -> Callable[[Callable[..., TOutput]], RegisteredExperiment[Any, TOutput]]:
@@ -124,6 +125,7 @@ class ExperimentRegistry:
             threads: How many threads numerical libraries start in a process.
             cpus: The cores that a spec takes, or the input field that says it; 1 by default.
             memory: The memory that it takes, such as `4GB`, or the input field that says it, in bytes.
+            gpus: The GPUs that it has for itself, or the input field that says it; none by default.
             tokens: By name, of what there are only some: how many it takes, or the input field that says it.
             task_config: Further options that are passed on to the engine.
 

@@ -188,7 +188,7 @@ class ConfiguredProject:
             start_method=settings.start_method,
             threads=settings.threads,
             needs=experiment.options.needs.updated(
-                settings.cpus, settings.memory, settings.tokens, totals=self.config.scythe.tokens
+                settings.cpus, settings.memory, settings.gpus, settings.tokens, totals=self.config.scythe.tokens
             ),
         )
         return name, experiment.configured(name=name, options=options)

@@ -11,7 +11,7 @@ import sysconfig
 from importlib import metadata
 from pathlib import Path
 
-from scythe_cli.core.cores import THREAD_VARIABLES, core_limits, share_of_cores
+from scythe_cli.core.cores import THREAD_VARIABLES, core_limits, share_of_cores, usable_gpus
 from scythe_cli.core.distribution import DISTRIBUTION, FOREIGN
 from scythe_cli.errors import ScytheError
 from scythe_cli.services.project import Project, open_project
@@ -43,6 +43,7 @@ def diagnose(config: Path | None = None, storage: str | None = None, engine: str
     checks += _experiments(project)
     checks += _storage(project)
     checks.append(_cores(project))
+    checks += _gpus()
     asked = _engine(project)
     workers = _workers(project) if all(check.ok for check in asked) else []
     return [*checks, *asked, *workers]
@@ -170,6 +171,15 @@ def _cores(project: Project) -> DoctorCheck:
     own = [f"{name}={os.environ[name]}" for name in THREAD_VARIABLES if name in os.environ]
     detail = f"{cores}; {threads} in each process"
     return DoctorCheck(name="cores", ok=True, detail=f"{detail} ({', '.join(own)} set)" if own else detail)
+
+
+def _gpus() -> list[DoctorCheck]:
+    """The GPUs that cases can have, where there are any or the environment speaks of them."""
+    gpus = usable_gpus()
+    if gpus.ids or gpus.source != "the machine":
+        named = f"{', '.join(gpus.ids) or 'none'}, by {gpus.source}"
+        return [DoctorCheck(name="GPUs", ok=True, detail=f"{len(gpus.ids)} ({named})" if gpus.ids else named)]
+    return []
 
 
 def _engine(project: Project) -> list[DoctorCheck]:

@@ -92,6 +92,77 @@ def test_there_is_never_more_in_use_than_there_is(scythe: Run, naps: Path) -> No
     run_naps(scythe, naps, 40, 0.1)
 
 
+GPUS = """
+import os
+import time
+from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
+
+class Case(ExperimentInputSpec):
+    cards: int
+    nap_s: float = 0.05
+
+class Answer(ExperimentOutputSpec):
+    began: float
+    ended: float
+    seen: str
+    pid: int
+
+# a library that looks once, as all of them do
+SEEN = []
+
+def simulate(case: Case) -> Answer:
+    began = time.time()
+    if not SEEN:
+        SEEN.append(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    time.sleep(case.nap_s)
+    return Answer(began=began, ended=time.time(), seen=SEEN[0], pid=os.getpid())
+"""
+GPUS_TABLE = '[experiments.trains]\nentrypoint = "trains:simulate"\n'
+
+
+def uses_at_once(frame: pl.DataFrame) -> int:
+    """How many pairs of rows had a GPU at the same time."""
+    rows = frame.sort("began").to_dicts()
+    return sum(
+        bool(set(filter(None, first["seen"].split(","))) & set(second["seen"].split(",")))
+        for position, first in enumerate(rows)
+        for second in rows[position + 1 :]
+        if second["began"] < first["ended"]
+    )
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("options", ["", 'isolation = "row"\n', 'start_method = "spawn"\n'])
+@pytest.mark.parametrize("gpus", ["1", '"cards"'])
+def test_a_row_has_its_gpus_for_itself(
+    scythe: Run, odd: Path, monkeypatch: pytest.MonkeyPatch, options: str, gpus: str
+) -> None:
+    # there is no GPU here: what a program sees of them is the variable
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,7")
+    (odd / "trains.py").write_text(GPUS)
+    (odd / "experiments.toml").write_text(f"{GPUS_TABLE}gpus = {gpus}\n{options}")
+    cards = [i % 4 if gpus != "1" else 1 for i in range(24)]
+    (odd / "cases.csv").write_text("\n".join(["cards", *map(str, cards), ""]))
+    ran = scythe("allocate", "cases.csv", "--workers", "4")
+    assert ran.code == 0, ran.err
+    frame = scythe_cli.load_run("latest").scalars().sort("sort_index")
+    seen = [[each for each in text.split(",") if each] for text in frame["seen"]]
+    assert [len(each) for each in seen] == cards
+    assert {each for some in seen for each in some} == {"3", "5", "7"}
+    assert uses_at_once(frame) == 0
+
+
+def test_more_gpus_than_there_are_are_refused(scythe: Run, odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    (odd / "trains.py").write_text(GPUS)
+    (odd / "experiments.toml").write_text(f"{GPUS_TABLE}gpus = 1\n")
+    (odd / "cases.csv").write_text("cards\n1\n")
+    ran = scythe("allocate", "cases.csv")
+    assert ran.code in (2, 3)
+    assert "line 2 takes 1 GPU, and there is none to use" in ran.err
+    assert not (odd / "runs").exists()
+
+
 @pytest.mark.nightly
 def test_the_cores_are_busy(scythe: Run, naps: Path) -> None:
     frame = run_naps(scythe, naps, 400, 2.0)

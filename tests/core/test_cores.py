@@ -13,7 +13,15 @@ import pytest
 
 import scythe_cli
 from scythe_cli.core import cores
-from scythe_cli.core.cores import THREAD_VARIABLES, core_limits, share_of_cores, thread_settings, usable_cores
+from scythe_cli.core.cores import (
+    THREAD_VARIABLES,
+    Gpus,
+    core_limits,
+    share_of_cores,
+    thread_settings,
+    usable_cores,
+    usable_gpus,
+)
 
 JOBS = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE", "NCPUS", "PBS_NP", "PBS_NUM_PPN", "LSB_DJOB_NUMPROC", "NSLOTS")
 
@@ -110,6 +118,45 @@ def test_quotas_of_control_groups(
     content |= {"/proc/self/cgroup": groups, "/proc/self/mountinfo": mounts}
     monkeypatch.setattr(cores, "_read", content.get)
     assert usable_cores() == expected
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, Gpus("CUDA_VISIBLE_DEVICES", (), "the machine")),
+        ({"CUDA_VISIBLE_DEVICES": "2, 3"}, Gpus("CUDA_VISIBLE_DEVICES", ("2", "3"), "CUDA_VISIBLE_DEVICES")),
+        (
+            {"CUDA_VISIBLE_DEVICES": "GPU-8932f937-d72c,MIG-GPU-8932/1/0"},
+            Gpus("CUDA_VISIBLE_DEVICES", ("GPU-8932f937-d72c", "MIG-GPU-8932/1/0"), "CUDA_VISIBLE_DEVICES"),
+        ),
+        ({"CUDA_VISIBLE_DEVICES": "0,-1,1"}, Gpus("CUDA_VISIBLE_DEVICES", ("0",), "CUDA_VISIBLE_DEVICES")),
+        ({"CUDA_VISIBLE_DEVICES": "NoDevFiles"}, Gpus("CUDA_VISIBLE_DEVICES", (), "CUDA_VISIBLE_DEVICES")),
+        ({"CUDA_VISIBLE_DEVICES": ""}, Gpus("CUDA_VISIBLE_DEVICES", (), "CUDA_VISIBLE_DEVICES")),
+        ({"HIP_VISIBLE_DEVICES": "1"}, Gpus("HIP_VISIBLE_DEVICES", ("1",), "HIP_VISIBLE_DEVICES")),
+        ({"ROCR_VISIBLE_DEVICES": "2,3"}, Gpus("HIP_VISIBLE_DEVICES", ("0", "1"), "ROCR_VISIBLE_DEVICES")),
+    ],
+)
+def test_gpus_that_the_environment_names(
+    environment: dict[str, str], expected: Gpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(cores, "_names", lambda _: [])
+    assert usable_gpus() == expected
+
+
+def test_gpus_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(cores, "_names", lambda _: ["null", "nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"])
+    assert usable_gpus() == Gpus("CUDA_VISIBLE_DEVICES", ("0", "1"), "the machine")
+    monkeypatch.setattr(cores, "_names", lambda folder: ["0", "1", "2"] if "kfd" in folder else ["kfd"])
+    texts = {"0": "simd_count 0\n", "1": "cpu_cores_count 0\nsimd_count 256\n", "2": "simd_count 256\n"}
+    monkeypatch.setattr(cores, "_read", lambda path: texts[path.split("/")[-2]])
+    assert usable_gpus() == Gpus("HIP_VISIBLE_DEVICES", ("0", "1"), "the machine")
+    assert usable_gpus().setting(("1",)) == {"HIP_VISIBLE_DEVICES": "1"}
 
 
 def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,8 +29,9 @@ from scythe_cli.engines.slurm.sizing import Wave, first_wave, rows_of_task, wave
 from scythe_cli.engines.slurm.submitting import patiently
 from scythe_cli.engines.slurm.task import Clock, Place
 from scythe_cli.engines.slurm.waiting import SlurmRunRef, judged, queue_line
-from scythe_cli.errors import ConfigError, EngineError, UsageError
+from scythe_cli.errors import ConfigError, EngineError, InvalidInputError, UsageError
 from scythe_cli.executor.limits import StopSignal
+from scythe_cli.model.needs import Needs
 from scythe_cli.model.spec_rows import table_from_specs
 from tests.hatchet_jobs import make_job
 
@@ -453,3 +456,28 @@ def test_a_node_with_other_versions() -> None:
     check = answered({"python": "3.8.1", "scythe": "0.0.1", "host": "n17", "cores": 1})
     assert not check.ok
     assert "n17 sees the storage; Python 3.8.1, scythe 0.0.1; here Python" in check.detail
+
+
+@pytest.mark.parametrize(
+    ("settings", "needs", "message"),
+    [
+        ({"cpus": 4}, Needs(cpus=4), None),
+        ({"cpus": 4}, Needs(cpus=5), "row 0 takes 5 cores, and there are 4"),
+        ({"cpus": 4}, Needs(memory=10**9), "cases say what memory they take, and tasks do not"),
+        ({"memory": "2GB"}, Needs(memory=3 * 10**9), "row 0 takes 3.0 GB of memory"),
+        ({}, Needs(tokens={"licence": 1}, totals={"licence": 3}), "tokens are licences of the cluster"),
+        ({}, Needs(gpus=1), "cases take GPUs, and tasks do not"),
+        ({"gpus": 1}, Needs(gpus=1), None),
+        ({"gpus": "a100"}, Needs(gpus=1), None),
+        ({"gpus": "a100:2"}, Needs(gpus=2), None),
+        ({"gpus": "a100:2"}, Needs(gpus="cards"), "row 1 takes 3 GPUs, and there are 2"),
+    ],
+)
+def test_a_case_fits_into_a_task(settings: dict[str, Any], needs: Needs, message: str | None) -> None:
+    inputs = pa.table({"cards": [1, 3]})
+    engine = SlurmEngine(settings)
+    if message is None:
+        assert engine.check_needs(needs, inputs, workers=1, row_label="row {}".format) == []
+    else:
+        with pytest.raises((ConfigError, InvalidInputError), match=message):
+            engine.check_needs(needs, inputs, workers=1, row_label="row {}".format)

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
+from scythe_cli.core.cores import Gpus
 from scythe_cli.errors import ConfigError, InvalidInputError, RegistrationError
 from scythe_cli.model import needs
 from scythe_cli.model.needs import Needs, needs_of
@@ -25,8 +26,9 @@ class Answer(ExperimentOutputSpec):
 
 
 @pytest.fixture(autouse=True)
-def memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(needs, "usable_memory_bytes", lambda: 16 * GB)
+    monkeypatch.setattr(needs, "usable_gpus", lambda: Gpus("CUDA_VISIBLE_DEVICES", ("0", "1"), "the machine"))
 
 
 @pytest.mark.parametrize(
@@ -42,12 +44,16 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"tokens": {"licence": 1}}, Needs(tokens={"licence": 1}), 3),
         ({"tokens": {"licence": 2}, "cpus": 2}, Needs(cpus=2, tokens={"licence": 2}), 1),
         ({"tokens": {"licence": 0}}, Needs(tokens={"licence": 0}), 8),
+        ({"gpus": 1}, Needs(gpus=1), 2),
+        ({"gpus": 2}, Needs(gpus=2), 1),
+        ({"gpus": "cards"}, Needs(gpus="cards"), 8),
+        ({"gpus": 0}, Needs(), 8),
     ],
 )
 def test_as_many_run_at_once_as_there_is_of_everything(options: dict[str, Any], needed: Needs, at_once: int) -> None:
-    made = needs_of(options.get("cpus"), options.get("memory"), options.get("tokens"))
+    made = needs_of(*(options.get(name) for name in ("cpus", "memory", "gpus", "tokens")))
     assert made == needed
-    assert made.updated(None, None, {}, totals={"licence": 3}).at_once(8) == at_once
+    assert made.updated(None, None, None, {}, totals={"licence": 3}).at_once(8) == at_once
 
 
 @pytest.mark.parametrize(
@@ -59,6 +65,7 @@ def test_as_many_run_at_once_as_there_is_of_everything(options: dict[str, Any], 
         ({"cpus": "two cores"}, "cpus='two cores' is neither"),
         ({"memory": "4 elephants"}, "'4 elephants' is not a size"),
         ({"tokens": {"licence": -1}}, "tokens.licence=-1 is neither a whole number from 0 on"),
+        ({"gpus": "2 cards"}, "gpus='2 cards' is neither a whole number from 0 on"),
         ({"threads": 0}, "threads=0 is not a whole number from 1 on"),
     ],
 )
@@ -77,6 +84,9 @@ def test_options_that_say_no_need(options: dict[str, Any], message: str) -> None
         (Needs(cpus=9), "row 0 takes 9 cores, and there are 8"),
         (Needs(memory="bytes"), "row 2 takes 20.0 GB of memory, and there is 16.0 GB"),
         (Needs(tokens={"licence": "cores"}, totals={"licence": 3}), "row 1 takes 9 of the tokens licence, and there"),
+        (Needs(gpus="low", cpus="cores"), "row 1 takes 9 cores"),
+        (Needs(gpus=3), "row 0 takes 3 GPUs, and there are 2"),
+        (Needs(gpus="cores"), "row 1 takes 9 GPUs, and there are 2"),
         (Needs(cpus="low"), "row 1: low is less than 1"),
         (Needs(cpus="empty"), "row 2: empty is empty"),
     ],
@@ -103,10 +113,10 @@ def test_a_need_that_nothing_says(needed: Needs, message: str) -> None:
 
 
 def test_what_fits_is_told_by_row() -> None:
-    needed = Needs(cpus="cores", memory=GB, tokens={"licence": 1}, totals={"licence": 3})
+    needed = Needs(cpus="cores", memory=GB, gpus=2, tokens={"licence": 1}, totals={"licence": 3})
     rows = pa.table({"cores": pa.array([1, 2], pa.int32())})
     needed.check(rows, 2)
-    assert needed.names() == ["cpus", "memory", "token licence"]
-    assert needed.of_rows(rows).tolist() == [[1, GB, 1], [2, GB, 1]]
-    assert needed.capacity(4) == [4, 16 * GB, 3]
+    assert needed.names() == ["cpus", "memory", "gpus", "token licence"]
+    assert needed.of_rows(rows).tolist() == [[1, GB, 2, 1], [2, GB, 2, 1]]
+    assert needed.capacity(4) == [4, 16 * GB, 2, 3]
     assert (needed.fields, needed.is_fixed, needed.is_plain) == (["cores"], False, False)

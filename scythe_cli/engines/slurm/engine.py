@@ -201,13 +201,16 @@ class SlurmEngine(Engine):
                 hint='Take tokens out of the experiment, and ask for them with [slurm] extra = ["--licenses=NAME:N"].',
             )
         config = self.config
-        remedy = "Ask for larger tasks: [slurm] cpus and memory."
+        remedy = "Ask for larger tasks: [slurm] cpus, memory and gpus."
         memory = None if config.memory is None else int(config.memory)
         if needs.memory is not None and memory is None:
             raise ConfigError(
                 "cases say what memory they take, and tasks do not", hint="Set [slurm] memory to that of a task."
             )
-        needs.check(inputs, config.cpus, memory_bytes=memory, label=row_label, remedy=remedy)
+        if needs.gpus and config.gpus is None:
+            raise ConfigError("cases take GPUs, and tasks do not", hint="Set [slurm] gpus to those of a task.")
+        n_gpus = config.n_gpus
+        needs.check(inputs, config.cpus, memory_bytes=memory, n_gpus=n_gpus, label=row_label, remedy=remedy)
         return []
 
     def examine(self, storage: Storage) -> list[EngineCheck]:

@@ -194,6 +194,7 @@ class Server:
         while (message := self._connection.receive()) is not None:
             if message.kind == "rows":
                 fields = message.fields
+                os.environ.update(fields["environment"])
                 self._run(fields["chunk"], from_ipc(message.blobs[0]), fields["per_process"], forks=fields["forks"])
 
     def _run(self, chunk: int, table: pa.Table, per_process: int, *, forks: bool) -> None:
