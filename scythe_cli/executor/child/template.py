@@ -83,9 +83,8 @@ def _warm_up(experiment: RegisteredExperiment[Any, Any], *, needs_s3: bool) -> N
     list_validator(experiment.input_validator_type)
     outcome_schema(experiment.output_validator_type)
     c_library()
-    from_ipc(
-        to_ipc(pa.Table.from_arrays([numbers(np.zeros(1), pa.float64())], ["x"]))
-    )  # Arrow takes its memory at the first use
+    # Arrow takes its memory at the first use
+    from_ipc(to_ipc(pa.Table.from_arrays([numbers(np.zeros(1), pa.float64())], ["x"])))
     if "pandas" in sys.modules:
         import pandas as pd
 
