@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from scythe_cli.core.files import sync_file, sync_names
 from scythe_cli.errors import StorageError, UsageError
 
 __all__ = ["check_target", "placing", "write_whole"]
@@ -35,13 +36,22 @@ def check_target(target: Path, *, overwrite: bool, expected: str | None = None) 
 
 
 @contextmanager
-def placing(target: Path) -> Generator[Path]:
-    """A path to write to; what is there at the end takes the target's place in one step, and nothing on an error."""
+def placing(target: Path, *, names_later: bool = False) -> Generator[Path]:
+    """A path to write to; what is there at the end takes the target's place in one step, and nothing on an error.
+
+    Args:
+        target: The file, which is on the disk afterwards.
+        names_later: Whether the caller waits for its name, once for many files: see `sync_names`.
+    """
     with TemporaryDirectory(prefix=".scythe-", dir=target.parent, ignore_cleanup_errors=True) as folder:
         # a folder that is made for this, in which nobody can have put a link that leads elsewhere
         unfinished = Path(folder) / target.name
         yield unfinished
+        with unfinished.open("rb") as file:
+            sync_file(file.fileno())
         unfinished.replace(target)
+    if not names_later:
+        sync_names(target.parent)
 
 
 def write_whole(target: Path, data: bytes) -> None:

@@ -22,7 +22,7 @@ from scythe_cli.config.slurm import SlurmConfig
 from scythe_cli.config.values import ConfigCores, ConfigDuration, ConfigMemory, ConfigNeed, ConfigSize, Section
 from scythe_cli.core.distribution import ENGINES, entry_point, entry_point_names
 from scythe_cli.core.names import check_experiment_name
-from scythe_cli.core.states import Isolation, KeepFiles, RetryOn, StartMethod
+from scythe_cli.core.states import Durability, Isolation, KeepFiles, RetryOn, StartMethod
 from scythe_cli.errors import ConfigError, InvalidInputError
 
 __all__ = ["Config", "ExperimentConfig", "load_config"]
@@ -56,6 +56,11 @@ class ScytheConfig(Section):
     )
     workers: int | None = Field(
         default=None, ge=1, le=1024, description="Specs that run at the same time on this machine; else one a core."
+    )
+    durability: Durability = Field(
+        default="power",
+        description="What a folder of runs survives: `power`: each case that counts as finished is on the disk; "
+        "`process`: the system writes it when it likes, which is enough unless the machine itself stops.",
     )
     tokens: dict[str, Annotated[int, Field(ge=1, le=1_000_000)]] = Field(
         default={}, description="How many there are of what cases share, by name: `{ licence = 3 }`."

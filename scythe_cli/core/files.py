@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from io import BufferedReader
@@ -19,11 +20,15 @@ from typing import BinaryIO
 __all__ = [
     "ForeignFileError",
     "append_regular",
+    "make_folder",
     "open_below",
     "open_folder",
     "open_regular",
     "read_all",
     "read_regular",
+    "sync_file",
+    "sync_folder",
+    "sync_names",
 ]
 
 
@@ -32,6 +37,8 @@ _CAREFULLY = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 # to go through a folder, no right to list it is needed
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+# some network and user-space file systems cannot sync a folder, and say so
+_NO_SYNC = {errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS}
 
 
 class ForeignFileError(OSError):
@@ -143,14 +150,87 @@ def open_folder(path: str | Path, *, dir_fd: int | None = None, follow: bool = T
         raise
 
 
+def sync_file(fd: int) -> None:
+    """Wait until the content of an open file is on the disk.
+
+    On macOS `fsync` leaves it in the cache of the drive, and F_FULLFSYNC does not: see fsync(2) there.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    if sys.platform == "darwin":
+        import fcntl
+
+        with suppress(OSError):  # not every file system has it
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(fd)
+
+
+def sync_folder(fd: int) -> None:
+    """Wait until the names in an open folder are on the disk, as far as its file system can tell.
+
+    POSIX does not say that a file whose content was written has its name on the disk too: see fsync(2) of Linux.
+
+    Raises:
+        OSError: If they cannot be written.
+    """
+    try:
+        # the descriptor that leads through folders is for going through alone
+        own = os.open(".", os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0), dir_fd=fd)
+    except PermissionError:
+        return  # it can be written to and not be read
+    try:
+        sync_file(own)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+    finally:
+        os.close(own)
+
+
+def sync_names(path: Path) -> None:
+    """Wait until the names in a folder are on the disk; see `sync_folder`."""
+    fd = open_folder(path)
+    try:
+        sync_folder(fd)
+    finally:
+        os.close(fd)
+
+
+def make_folder(path: Path, synced: set[Path] | None = None) -> None:
+    """Make a folder and those above it that are missing, and wait until their names are on the disk.
+
+    Args:
+        path: The folder.
+        synced: See `open_below`; None to wait for the names of those alone that are made now.
+
+    Raises:
+        OSError: If the system refuses.
+    """
+    new = [each for each in (path, *path.parents) if not each.exists()]
+    if new:
+        path.mkdir(parents=True, exist_ok=True)
+    elif synced is not None and path not in synced:
+        new = [path]  # another process may have made it, and not come further
+    for each in new:
+        sync_names(each.parent)
+    if synced is not None:
+        synced.add(path)
+
+
 @contextmanager
-def open_below(root: Path, parts: Sequence[str], *, make: bool = False) -> Generator[int]:
+def open_below(
+    root: Path, parts: Sequence[str], *, make: bool = False, synced: set[Path] | None = None
+) -> Generator[int]:
     """Open a folder below another one, through no link.
 
     Args:
         root: A folder, which itself may be reached through links.
         parts: The names of the folders that lead to it.
         make: Whether folders that are missing are made.
+        synced: The folders whose names are known to be on the disk, to which those are added that are put there now;
+            None where that does not matter.
 
     Returns:
         A descriptor, for the time of the block.
@@ -159,28 +239,39 @@ def open_below(root: Path, parts: Sequence[str], *, make: bool = False) -> Gener
         ForeignFileError: If a part is a link.
         OSError: If the system refuses.
     """
-    if make:
+    if make and synced is None:
         root.mkdir(parents=True, exist_ok=True)
+    elif make:
+        make_folder(root, synced)
     fd = open_folder(root)
+    path = root
     try:
         for part in parts:
-            inner = _step(fd, part, make=make)
-            os.close(fd)
-            fd = inner
+            path /= part
+            inner, is_new = _step(fd, part, make=make)
+            try:
+                # another process may have made it, and not come further
+                if synced is not None and (is_new or path not in synced):
+                    sync_folder(fd)
+                    synced.add(path)
+            finally:
+                os.close(fd)
+                fd = inner
         yield fd
     finally:
         os.close(fd)
 
 
-def _step(fd: int, part: str, *, make: bool) -> int:
+def _step(fd: int, part: str, *, make: bool) -> tuple[int, bool]:
+    """Open a folder in another one; tells whether it was made now."""
     try:
-        return open_folder(part, dir_fd=fd, follow=False)
+        return open_folder(part, dir_fd=fd, follow=False), False
     except FileNotFoundError:
         if not make:
             raise
     with suppress(FileExistsError):  # somebody was faster
         os.mkdir(part, dir_fd=fd)
-    return open_folder(part, dir_fd=fd, follow=False)
+    return open_folder(part, dir_fd=fd, follow=False), True
 
 
 def _is_link(path: str | Path, dir_fd: int | None) -> bool:

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, get_args
 
-__all__ = ["Isolation", "KeepFiles", "RetryOn", "RetryRule", "StartMethod", "State"]
+__all__ = ["Durability", "Isolation", "KeepFiles", "RetryOn", "RetryRule", "StartMethod", "State"]
 
+
+Durability = Literal["power", "process"]
+"""What a local storage survives once something was written: a loss of power, for which files and folders are synced to
+the disk, or only the death of processes."""
 
 Isolation = Literal["auto", "row", "process"]
 """Whether each spec has a process of its own (`row`), shares it with others (`process`), or has its own where it takes

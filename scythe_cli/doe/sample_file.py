@@ -5,7 +5,6 @@ The file is checked as `scythe validate` checks it, then written as a whole or n
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
+from scythe_cli.core.files import sync_file, sync_names
 from scythe_cli.doe.drawing import Drawn, draw
 from scythe_cli.doe.settings import SampleOptions
 from scythe_cli.errors import SamplingFileError, UsageError
@@ -169,7 +169,12 @@ def _unfinished(path: Path) -> Generator[Path]:
 
 def _into_place(temporary: Path, path: Path, *, overwrite: bool) -> None:
     with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
+        sync_file(file.fileno())
+    _rename(temporary, path, overwrite=overwrite)
+    sync_names(path.parent)
+
+
+def _rename(temporary: Path, path: Path, *, overwrite: bool) -> None:
     if overwrite:
         temporary.replace(path)
         return

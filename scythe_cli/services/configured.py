@@ -97,7 +97,7 @@ class ConfiguredProject:
         """The place where runs are kept."""
         from scythe_cli.storage.opening import open_storage
 
-        return open_storage(self.location, base=self.root)
+        return open_storage(self.location, base=self.root, durability=self.config.scythe.durability)
 
     @property
     def cores(self) -> int:

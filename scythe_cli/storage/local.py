@@ -9,19 +9,21 @@ import shutil
 import stat
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from scythe_cli.core.files import ForeignFileError, open_below, open_regular, read_all
+from scythe_cli.core.files import ForeignFileError, open_below, open_regular, read_all, sync_file, sync_folder
+from scythe_cli.core.states import Durability
 from scythe_cli.errors import StorageError
 from scythe_cli.storage.atomic_files import (
+    NO_LINKS,
     TEMP_PREFIX,
     atomic_file,
     atomic_file_in,
+    create_in,
     storage_errors,
-    temp_file,
 )
 from scythe_cli.storage.base import (
     MAX_READ_BYTES,
@@ -37,8 +39,6 @@ __all__ = ["LocalStorage", "OpenLocalFile"]
 
 
 _CHUNK_BYTES = 1 << 20
-# file systems that have no hard links say so in different ways
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +85,12 @@ class LocalStorage:
 
     Attributes:
         root: The absolute path of the folder.
+        durability: Whether what was written survives a loss of power, or only the death of processes.
     """
 
     root: Path
+    durability: Durability = field(default="power", compare=False)
+    _synced: set[Path] = field(default_factory=set[Path], init=False, repr=False, compare=False)
 
     @property
     def location(self) -> str:
@@ -124,25 +127,16 @@ class LocalStorage:
 
     def write_bytes(self, key: str, data: bytes) -> None:
         """Write or replace a file in one step."""
-        with self._writing(key) as inside, atomic_file_in(inside.folder, inside.name) as file:
+        with (
+            self._writing(key) as inside,
+            atomic_file_in(inside.folder, inside.name, syncs=self._syncs) as file,
+        ):
             file.write(data)
 
     def create(self, key: str, data: bytes) -> bool:
         """Write a file only if there is none."""
-        with self._writing(key) as inside, temp_file(inside.folder) as (file, temp):
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            try:
-                # a link, unlike a rename, fails when the name is taken, and what appears is complete
-                os.link(temp, inside.name, src_dir_fd=inside.folder, dst_dir_fd=inside.folder)
-            except FileExistsError:
-                return False
-            except OSError as error:
-                if error.errno not in _NO_LINKS:
-                    raise
-                return _create_without_link(inside, data)
-        return True
+        with self._writing(key) as inside:
+            return create_in(inside.folder, inside.name, data, syncs=self._syncs)
 
     def put_file(self, local_path: Path, key: str, *, sha256: str | None = None) -> None:
         """Copy a local file here in one step; nobody may read the copy who may not read the file."""
@@ -151,7 +145,7 @@ class LocalStorage:
             storage_errors("read", local_path),
             open_regular(local_path, follow=True) as source,
             self._writing(key) as inside,
-            atomic_file_in(inside.folder, inside.name) as file,
+            atomic_file_in(inside.folder, inside.name, syncs=self._syncs) as file,
         ):
             _narrow(file, source)
             while chunk := source.read(_CHUNK_BYTES):
@@ -168,9 +162,12 @@ class LocalStorage:
             open_regular(local_path) as file,
             self._writing(key) as inside,
         ):
-            os.fsync(file.fileno())
+            if self._syncs:
+                sync_file(file.fileno())
             try:
                 os.replace(local_path, inside.name, dst_dir_fd=inside.folder)
+                if self._syncs:
+                    sync_folder(inside.folder)
                 return
             except OSError as error:
                 if error.errno != errno.EXDEV:
@@ -266,11 +263,13 @@ class LocalStorage:
                     inside.name, target.name, src_dir_fd=inside.folder, dst_dir_fd=target.folder, follow_symlinks=False
                 )
             except OSError as error:
-                if error.errno not in _NO_LINKS:
+                if error.errno not in NO_LINKS:
                     raise
                 os.rename(inside.name, target.name, src_dir_fd=inside.folder, dst_dir_fd=target.folder)
-                return
-            os.unlink(inside.name, dir_fd=inside.folder)
+            else:
+                os.unlink(inside.name, dir_fd=inside.folder)
+            if self._syncs:
+                sync_folder(target.folder)
 
     def delete_unfinished(self, prefix: str) -> None:
         """Remove unfinished files in a folder and below."""
@@ -310,6 +309,10 @@ class LocalStorage:
                 break  # somebody uses it already, or it could not be made at all
         return checks
 
+    @property
+    def _syncs(self) -> bool:
+        return self.durability == "power"
+
     def _path(self, key: str) -> Path:
         return self.root / check_key(key)
 
@@ -321,7 +324,7 @@ class LocalStorage:
     @contextmanager
     def _inside(self, key: str, *, make: bool = False) -> Generator[_Inside, None, None]:
         *folders, name = check_key(key).split("/")
-        with open_below(self.root, folders, make=make) as folder:
+        with open_below(self.root, folders, make=make, synced=self._synced if make and self._syncs else None) as folder:
             yield _Inside(folder, name)
 
     @contextmanager
@@ -376,21 +379,3 @@ def _narrow(copy: BinaryIO, source: BinaryIO) -> None:
     allowed = mode & (os.fstat(source.fileno()).st_mode | 0o600)
     if allowed != mode:
         os.fchmod(copy.fileno(), allowed)
-
-
-def _create_without_link(inside: _Inside, data: bytes) -> bool:
-    """Create exclusively where there are no hard links; a reader may see the file before it is complete."""
-    try:
-        fd = os.open(inside.name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=inside.folder)
-    except FileExistsError:
-        return False
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(inside.name, dir_fd=inside.folder)
-        raise
-    return True

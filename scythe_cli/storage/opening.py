@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from scythe_cli.core.states import Durability
 from scythe_cli.errors import ConfigError, StorageError
 from scythe_cli.storage.base import Storage, check_prefix
 from scythe_cli.storage.local import LocalStorage
@@ -18,13 +19,14 @@ _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}", re.ASCII)
 _HINT = "Give a local folder, or s3://bucket/prefix."
 
 
-def open_storage(location: str | Path, *, base: Path | None = None) -> Storage:
+def open_storage(location: str | Path, *, base: Path | None = None, durability: Durability = "power") -> Storage:
     """Open the storage at a place; nothing is made, and no server is asked.
 
     Args:
         location: A local folder, or `s3://bucket/prefix`. Credentials and endpoint of S3 come from the usual AWS
             variables and files.
         base: The folder that a relative path is taken from; the working directory unless given.
+        durability: Of a local folder; what S3 has taken, it keeps.
 
     Raises:
         ConfigError: If it is neither.
@@ -32,7 +34,7 @@ def open_storage(location: str | Path, *, base: Path | None = None) -> Storage:
     text = os.fspath(location)
     scheme = _SCHEME.match(text)
     if scheme is None:
-        return LocalStorage(_local_root(text, base))
+        return LocalStorage(_local_root(text, base), durability)
     if scheme[1].lower() != "s3":
         what = "a web address" if scheme[1].lower() in {"http", "https"} else f"{scheme[1]}://"
         raise ConfigError(f"runs cannot be kept at {what}", hint=_HINT)

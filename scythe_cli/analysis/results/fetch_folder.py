@@ -18,7 +18,14 @@ from typing import Any
 
 from scythe_cli.analysis.files import placing
 from scythe_cli.analysis.records import FetchedFile
-from scythe_cli.core.files import ForeignFileError, append_regular, read_regular
+from scythe_cli.core.files import (
+    ForeignFileError,
+    append_regular,
+    make_folder,
+    read_regular,
+    sync_file,
+    sync_names,
+)
 from scythe_cli.errors import StorageError, UsageError
 from scythe_cli.storage.base import FileInfo, MissingKeyError, Storage
 
@@ -154,7 +161,8 @@ class FetchFolder:
             job.file: self._record(job, skipped=True) for job in all_jobs if job.file in there
         }
         try:
-            for parent in {(self.path / job.file).parent for job in todo} | {self.path}:
+            parents = {(self.path / job.file).parent for job in todo} | {self.path}
+            for parent in parents:
                 self._make_folder(parent)
             with ThreadPoolExecutor(min(_THREADS, max(len(todo), 1)), thread_name_prefix="scythe-fetch") as pool:
                 try:
@@ -167,6 +175,11 @@ class FetchFolder:
                 except BaseException:
                     pool.shutdown(cancel_futures=True)
                     raise
+            if len(results) > len(there):
+                with (self.path / _RECEIPTS).open("rb") as file:
+                    sync_file(file.fileno())
+                for parent in parents:
+                    sync_names(parent)
         except OSError as error:
             raise StorageError(f"{self.path} cannot be written: {error.strerror or error}") from error
         self._own.update(results)
@@ -178,7 +191,7 @@ class FetchFolder:
 
     def _make_folder(self, parent: Path) -> None:
         """Make a folder below this one; a link in its place could lead elsewhere."""
-        parent.mkdir(parents=True, exist_ok=True)
+        make_folder(parent)
         if parent != self.path and not parent.resolve().is_relative_to(self.path.resolve()):
             raise UsageError(f"{parent} leads outside {self.path}", hint="Choose another folder.")
 
@@ -198,7 +211,7 @@ class FetchFolder:
         """Bring one file to its place, whole or not at all; what is there by that name, a link too, is replaced."""
         target = self.path / job.file
         try:
-            with placing(target) as unfinished:
+            with placing(target, names_later=True) as unfinished:
                 job.convert(job.source.get, unfinished)
                 # before the file is there: a receipt without its file only means that it is fetched again
                 self._write_receipt(job, unfinished)

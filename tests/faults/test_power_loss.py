@@ -1,0 +1,247 @@
+"""The power fails at any moment: what was acknowledged is there, nothing else counts, and the command can be repeated.
+
+The writes of a command are recorded by strace, and after each of them disks are built as the power could leave them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from scythe_cli.registry import ExperimentRegistry
+from scythe_cli.run.ledger import Ledger
+from scythe_cli.services.project import open_project
+from tests.commands import run_here
+from tests.projects import make_project
+
+from .comparing import assert_same_tables, final_tables
+from .conftest import CONFIG, nightly
+from .power.disks import Disk, moments
+from .power.recording import STRACE, Event, events_of, record
+
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(STRACE is None, reason="strace is not installed, which records what a command writes"),
+]
+
+N_STATES = 10_000 if nightly() else 40
+N_RESUMED = 100 if nightly() else 1
+SCRIPT = Path(__file__).parent / "power" / "acknowledging.py"
+
+MODULE = """
+import os, time
+from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
+from scythe_cli.registry import ExperimentRegistry
+
+
+class Case(ExperimentInputSpec):
+    x: float
+
+
+class Answer(ExperimentOutputSpec):
+    y: float
+
+
+@ExperimentRegistry.Register(retries=0)
+def simulate(spec: Case) -> Answer:
+    time.sleep(0.02)
+    if spec.x % 5 == 4 and os.environ.get("BROKEN"):
+        raise ValueError(f"bad case {spec.x:.0f}")
+    return Answer(y=spec.x**2)
+"""
+
+
+@dataclass(frozen=True)
+class Way:
+    """A command, and what there is before it.
+
+    Attributes:
+        prepare: Makes what there is.
+        command: What is given while the power fails.
+        again: What ends it afterwards.
+        fetches: Whether it copies tables to the folder `fetched`.
+        interrupted: Whether it is interrupted when some outcomes are stored: the way to cancel a run here.
+    """
+
+    prepare: Callable[[Path], None]
+    command: list[str]
+    again: list[str]
+    fetches: bool = False
+    interrupted: bool = False
+
+
+def nothing(project: Path) -> None:
+    del project
+
+
+def finished(project: Path, **env: str) -> None:
+    assert run_here("allocate", "a.csv", cwd=project, env=env).code in (0, 1)
+
+
+def with_failures(project: Path) -> None:
+    finished(project, BROKEN="1")
+
+
+def not_gathered(project: Path) -> None:
+    finished(project)
+    shutil.rmtree(Path(open_project(start=project).run().uri) / "final")
+
+
+WAYS = {
+    "allocate": Way(nothing, ["allocate", "a.csv"], ["retry"]),
+    "retry": Way(with_failures, ["retry"], ["retry"]),
+    "extend": Way(finished, ["allocate", "b.csv", "--into", "latest"], ["allocate", "b.csv", "--into", "latest"]),
+    "cancel": Way(nothing, ["allocate", "a.csv"], ["retry"], interrupted=True),
+    "gather": Way(not_gathered, ["retry"], ["retry"]),
+    "fetch": Way(finished, ["results", "fetch", "-o", "fetched"], ["results", "fetch", "-o", "fetched"], fetches=True),
+}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a command did.
+
+    Attributes:
+        project: The folder after it.
+        before: The folder before it.
+        events: What it wrote in between.
+    """
+
+    project: Path
+    before: Path
+    events: list[Event]
+
+
+def write_cases(file: Path, first: int, stop: int) -> None:
+    pl.DataFrame({"x": [float(x) for x in range(first, stop)]}).write_csv(file)
+
+
+def recording_of(way: Way, place: Path) -> Recorded:
+    project = make_project(place / "project", code=MODULE, config=CONFIG.replace("workers = 1", "workers = 2"))
+    write_cases(project / "a.csv", 0, 60)
+    write_cases(project / "b.csv", 40, 90)
+    way.prepare(project)
+    (project / "tmp").mkdir()
+    before = place / "before"
+    shutil.copytree(project, before, symlinks=True)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    env["TMPDIR"] = str(project / "tmp")
+    if way.interrupted:
+        env["INTERRUPTED"] = "1"
+    code = record([sys.executable, str(SCRIPT), *way.command], cwd=project, env=env, into=place / "calls")
+    assert code in ((130,) if way.interrupted else (0, 1))
+    return Recorded(project, before, events_of(place / "calls", project))
+
+
+def acknowledged(text: bytes) -> dict[str, str]:
+    """What the storage has come back from writing, and nobody has begun to change since: the SHA-256 by path."""
+    files: dict[str, str] = {}
+    for line in text.decode().splitlines():
+        path, _, digest = line[2:].partition("\t")
+        if line.startswith("+"):
+            files[path] = digest
+        else:
+            files = {key: value for key, value in files.items() if key != path and not key.startswith(f"{path}/")}
+    return files
+
+
+def assert_nothing_is_lost(disk: Path, acks: bytes) -> None:
+    for path, digest in acknowledged(acks).items():
+        assert (disk / path).is_file(), f"{path} was acknowledged, and is gone"
+        assert hashlib.sha256((disk / path).read_bytes()).hexdigest() == digest, f"{path} is not what was acknowledged"
+
+
+def assert_nothing_is_made_up(disk: Path) -> None:
+    """What counts is right; a run of which nothing was acknowledged may not be there."""
+    project = open_project(start=disk)
+    for each in project.runs():
+        run = project.run(f"{each.experiment}/{each.version}/{each.timestamp:%Y-%m-%d_%H-%M-%S}")
+        assert run.status().damaged_parts == []
+        with Ledger.open(run.storage, run.layout) as ledger:
+            outcomes = ledger.outcomes()
+        good = outcomes.filter(pl.col("state") == "succeeded")
+        if "scalar.y" in good.columns:
+            assert (good["scalar.y"] == good["sort_index"] ** 2).all()
+
+
+def expected_of(way: Way, recorded: Recorded) -> dict[str, pl.DataFrame]:
+    """The tables at the end of it all; they are made now where the command was interrupted."""
+    if way.interrupted:
+        ExperimentRegistry.clear()
+        assert run_here(*way.again, cwd=recorded.project).code in (0, 1)
+    return final_tables(Path(open_project(start=recorded.project).run().uri))
+
+
+def lose_power(
+    way: Way, recorded: Recorded, events: list[Event], tmp_path: Path, dice: random.Random, *, n: int, resumed: int
+) -> None:
+    """Build disks after moments of a command, and look at each; with some the command is given again."""
+    at = sorted(dice.choices(list(moments(events, below="")), k=n))
+    ends = set(dice.sample(range(n), resumed))
+    disk, acks, done = Disk(recorded.before), b"", 0
+    expected = expected_of(way, recorded) if resumed else {}
+    for number, moment in enumerate(at):
+        for event in events[done:moment]:
+            if event.path == "acks":
+                acks += event.data
+            else:
+                disk.apply(event)
+        done = moment
+        place = tmp_path / f"disk-{number}"
+        disk.after_power_loss(dice, place)
+        assert_nothing_is_lost(place, acks)
+        assert_nothing_is_made_up(place)
+        if number in ends:
+            ends_as_if_nothing_had_happened(way, place, recorded, expected)
+        shutil.rmtree(place)
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_what_was_acknowledged_survives(name: str, tmp_path: Path) -> None:
+    seed = int(os.environ.get("SCYTHE_SEED", random.randrange(2**32) if nightly() else 1))
+    print(f"SCYTHE_SEED={seed}")
+    recorded = recording_of(WAYS[name], tmp_path)
+    dice = random.Random(seed)
+    lose_power(WAYS[name], recorded, recorded.events, tmp_path, dice, n=N_STATES, resumed=N_RESUMED)
+
+
+def ends_as_if_nothing_had_happened(
+    way: Way, disk: Path, recorded: Recorded, expected: dict[str, pl.DataFrame]
+) -> None:
+    """The command given again leads to what it leads to undisturbed."""
+    ExperimentRegistry.clear()  # that of another disk
+    ran = run_here(*way.again, cwd=disk)
+    if ran.code not in (0, 1):  # there is no run yet, or not all of one
+        assert way.again == ["retry"], ran.err
+        ran = run_here(*way.command, cwd=disk)
+    assert ran.code in (0, 1), ran.err
+    run = Path(open_project(start=disk).run().uri)
+    assert_same_tables(run, expected)
+    if way.fetches:
+        fetched, whole = (
+            {path.name: path.read_bytes() for path in (place / "fetched").glob("*.pq")}
+            for place in (disk, recorded.project)
+        )
+        assert fetched == whole
+
+
+def test_a_name_that_is_not_synced_is_lost(tmp_path: Path) -> None:
+    """The check can fail: without one sync, of folders, what was acknowledged is lost."""
+    way = WAYS["gather"]
+    project = tmp_path / "without"
+    project.mkdir()
+    recorded = recording_of(way, project)
+    folders = {event.path for event in recorded.events if event.kind == "mkdir"}
+    forgotten = [e for e in recorded.events if not (e.kind == "sync" and (e.path.endswith("/final")))]
+    assert len(forgotten) < len(recorded.events), folders
+    with pytest.raises(AssertionError, match="was acknowledged, and is"):
+        lose_power(way, recorded, forgotten, tmp_path, random.Random(1), n=60, resumed=0)
