@@ -24,8 +24,8 @@ from tests.fuzzing import cases
 HALVES = st.characters(min_codepoint=0xD800, max_codepoint=0xDFFF)
 _ASCII = """
 ~ null Null yes No on OFF y n true TRUE False 0 -0 +1 012 0o7 0o8 0b1 0x1F 1_000 1__ _1 -_ 12:30 1:20:30 1:2.5 .5 1. 1e3
-1E+3 1.0e5 1e .inf -.Inf +.inf .nan .NaN . .. ... - -- --- + ? ?x :x x: a:b << = ! !x & * | > @a `a % %a #x {} [] { } [ ]
-, '' " ' \\ \\n 2020-01-01 2020-1-1 2026-11-29T12:18:29Z 2001-12-14t21:59:43.10-05:00
+1E+3 1.0e5 1e .inf -.Inf +.inf .nan .NaN . .. ... - -- --- + ? ?x :x x: a:b << = ! !x & * | > @a `a % %a #x {} [] { }
+[ ] , '' " ' \\ \\n 2020-01-01 2020-1-1 2026-11-29T12:18:29Z 2001-12-14t21:59:43.10-05:00
 """
 _OTHERS = [
     "",
