@@ -11,6 +11,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 from scythe_cli.run import manifest
+from scythe_cli.storage import download
 
 _MOST = 1024
 _FEW = ("polars", "pyarrow", "pydantic", "scythe-experiments")
@@ -21,6 +22,7 @@ def take_shortcuts() -> None:
     """Take them, in this process; before other modules import what is replaced here."""
     # only a machine that loses its power could tell
     os.fsync = _written
+    download._FIRST_WAIT_S = 0.001  # a server of a test is there again at once
     manifest._packages = _some_packages
     manifest.dump_yaml = _dump_once
     manifest.load_yaml = _load_once
