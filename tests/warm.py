@@ -76,7 +76,7 @@ class _Nursery:
     """The process that templates are forked from; may be used by several threads."""
 
     def __init__(self, env: dict[str, str]) -> None:
-        self._lock = threading.Lock()
+        self._lock, self._owner = threading.Lock(), os.getpid()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         code = _NURSERY.format(module=_TEMPLATE, most=_BYTES)
         with theirs:
@@ -96,8 +96,10 @@ class _Nursery:
             return json.loads(self._control.recv(_BYTES))
 
     def close(self) -> None:
-        self._control.close()
-        self._process.wait()
+        if os.getpid() == self._owner:
+            self._control.close()
+            self._process.kill()
+            self._process.wait()
 
 
 class _Process:
