@@ -29,7 +29,7 @@ take_shortcuts()
 
 # a first example may have to import a library, on a machine that is busy; what is tried is the same each time, so that
 # a change is judged by what it does: the nightly rounds try anything, and more of it
-settings.register_profile("scythe", deadline=None, derandomize=not NIGHTLY, max_examples=500 if NIGHTLY else 40)
+settings.register_profile("scythe", deadline=None, derandomize=not NIGHTLY, max_examples=500 if NIGHTLY else 30)
 settings.load_profile("scythe")
 
 # a shell that starts the tests in the background has them ignore SIGINT, and with them every process that they start

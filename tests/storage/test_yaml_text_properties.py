@@ -136,7 +136,7 @@ def parser(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-@cases(20, 500)
+@cases(12, 500)
 @given(documents)
 def test_what_is_written_is_read_again(document: dict[str, Any]) -> None:
     data = dump_yaml(document)
@@ -144,7 +144,7 @@ def test_what_is_written_is_read_again(document: dict[str, Any]) -> None:
     assert data.count(b"\nprovenance:") == ("provenance" in list(document)[1:]), "nothing else begins a line"
 
 
-@cases(20, 500)
+@cases(12, 500)
 @given(documents)
 def test_others_read_the_same_by_yaml_1_1_and_1_2(document: dict[str, Any]) -> None:
     data = dump_yaml(document)
@@ -152,7 +152,7 @@ def test_others_read_the_same_by_yaml_1_1_and_1_2(document: dict[str, Any]) -> N
     assert same(read_by_ruamel(data), document)
 
 
-@cases(20, 500)
+@cases(12, 500)
 @given(texts)
 def test_a_text_takes_one_line_and_is_shown_as_it_is(text: str) -> None:
     data = dump_yaml({"a": text})
@@ -161,7 +161,7 @@ def test_a_text_takes_one_line_and_is_shown_as_it_is(text: str) -> None:
         assert text in data.decode()
 
 
-@cases(20, 500)
+@cases(12, 500)
 @given(documents)
 def test_what_ruamel_wrote_is_read_alike(document: dict[str, Any]) -> None:
     data = by_ruamel(document)
@@ -170,7 +170,7 @@ def test_what_ruamel_wrote_is_read_alike(document: dict[str, Any]) -> None:
         assert same(load_yaml(data, "x"), {str(key): value for key, value in expected.items()})
 
 
-@cases(20, 500)
+@cases(12, 500)
 @given(plain_words)
 def test_plain_words_are_read_as_in_yaml_1_2(word: str) -> None:
     lines = [f"a: {word}\n", f"a:\n- {word}\n", f"{word}: a\n"]
