@@ -36,6 +36,7 @@ RUNNERS = (
     "pytest-asyncio",
     "pytest-randomly",
     "pytest-xdist",
+    "ruamel-yaml",
 )
 """What the tests themselves need; type checkers and linters look at no installed version."""
 LIMIT_S = 1200

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,15 +50,27 @@ def run_here(*arguments: str | Path, cwd: Path | None = None, env: Mapping[str, 
 @contextlib.contextmanager
 def _no_module_stays() -> Generator[None]:
     """Let the modules of a project go with the command, as they do with its process; another may have such names."""
-    path, modules = list(sys.path), set(sys.modules)
+    path, modules = list(sys.path), loaded_modules()
     yield
     forget_modules_since(modules, Path(tempfile.gettempdir()))
     sys.path[:] = path
 
 
-def forget_modules_since(known: Collection[str], folder: Path) -> None:
+_last: tuple[int, str, frozenset[str]] = (0, "", frozenset())
+
+
+def loaded_modules() -> frozenset[str]:
+    """The names of all modules; the same set as the last time when none has come or gone, as there are thousands."""
+    global _last
+    n, newest = len(sys.modules), next(reversed(sys.modules))
+    if _last[:2] != (n, newest):
+        _last = n, newest, frozenset(sys.modules)
+    return _last[2]
+
+
+def forget_modules_since(known: frozenset[str], folder: Path) -> None:
     """Drop modules that a test made below a folder; others may hold state that cannot be loaded twice."""
-    for name in set(sys.modules) - set(known):
+    for name in () if known is loaded_modules() else loaded_modules() - known:
         module = sys.modules[name]
         # a folder without __init__.py is a package that has no file
         places = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]

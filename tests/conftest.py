@@ -18,17 +18,18 @@ from hypothesis import settings
 
 from scythe_cli.registry import ExperimentRegistry
 from scythe_cli.run import manifest
-from tests.commands import forget_modules_since
+from tests.commands import forget_modules_since, loaded_modules
 from tests.fuzzing import NIGHTLY
 from tests.groups import GROUPS, QUICK, GroupsPlugin, group_of, quick
 from tests.limits import LimitsPlugin
-from tests.shortcuts import take_shortcuts
+from tests.shortcuts import keep_files_in_memory, take_shortcuts
 
+keep_files_in_memory()
 take_shortcuts()
 
 # a first example may have to import a library, on a machine that is busy; what is tried is the same each time, so that
 # a change is judged by what it does: the nightly rounds try anything, and more of it
-settings.register_profile("scythe", deadline=None, derandomize=not NIGHTLY, max_examples=500 if NIGHTLY else 40)
+settings.register_profile("scythe", deadline=None, derandomize=not NIGHTLY, max_examples=500 if NIGHTLY else 30)
 settings.load_profile("scythe")
 
 # a shell that starts the tests in the background has them ignore SIGINT, and with them every process that they start
@@ -84,7 +85,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def _as_it_was(folder: Path) -> Generator[None]:
     """Restore registry, import state and log level; of the modules, those below `folder` are dropped."""
     ExperimentRegistry.clear()
-    path, modules = list(sys.path), set(sys.modules)
+    path, modules = list(sys.path), loaded_modules()
     logger = logging.getLogger("scythe_cli")
     logger.setLevel(logging.NOTSET)
     yield

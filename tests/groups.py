@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from tests import warm
+
 TESTS = Path(__file__).parent
 
 GROUPS = {
@@ -35,6 +37,10 @@ GROUPS = {
 
 QUICK = ("property", "unit")
 """Groups whose tests start no process."""
+
+WARM = ("acceptance", "docs", "processes", "cli")
+"""Groups whose runs, in this process, have templates as `tests/warm.py` makes them; those of the executor's own tests
+and of all that goes wrong are real."""
 
 SLOW_S = 0.1
 """A unit test that takes longer is named in the summary of a verbose run; how long it takes fails no test."""
@@ -104,6 +110,7 @@ class GroupsPlugin:
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Let no test of the quick groups start a process."""
         self.no_processes.started = [] if group_of(item) in QUICK else None
+        warm.is_used = group_of(item) in WARM and "executor" not in item.path.parts
         try:
             return (yield)
         finally:

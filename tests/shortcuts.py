@@ -6,13 +6,19 @@ import copy
 import json
 import os
 import re
+import tempfile
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import Any
 
+import typer.testing
+
 from scythe_cli.run import manifest
+from scythe_cli.storage import download
 
 _MOST = 1024
+_MEMORY = "/dev/shm"
+_MUCH_BYTES = 8 << 30
 _FEW = ("polars", "pyarrow", "pydantic", "scythe-experiments")
 _all_packages, _dump, _load = manifest._packages, manifest.dump_yaml, manifest.load_yaml
 
@@ -21,9 +27,25 @@ def take_shortcuts() -> None:
     """Take them, in this process; before other modules import what is replaced here."""
     # only a machine that loses its power could tell
     os.fsync = _written
+    download._FIRST_WAIT_S = 0.001  # a server of a test is there again at once
     manifest._packages = _some_packages
     manifest.dump_yaml = _dump_once
     manifest.load_yaml = _load_once
+    # all commands are put together for each command line: that takes longer than most of them
+    typer.testing._get_command = cache(typer.testing._get_command)
+
+
+def keep_files_in_memory() -> None:
+    """Have temporary folders in memory, where there is much of it: a disk takes milliseconds to remove each.
+
+    Whoever sets TMPDIR says where else.
+    """
+    if "TMPDIR" in os.environ or not os.access(_MEMORY, os.W_OK | os.X_OK):
+        return
+    there = os.statvfs(_MEMORY)
+    if there.f_bavail * there.f_frsize > _MUCH_BYTES and not there.f_flag & os.ST_NOEXEC:
+        os.environ["TMPDIR"] = _MEMORY
+        tempfile.tempdir = None  # it may have been asked for already
 
 
 def _written(fd: Any) -> None:

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from os.path import isdir, isfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -260,18 +261,17 @@ def _files_of(base: Path, parts: list[str]) -> Iterator[Path]:
     """The file of a module, and those of the packages around it."""
     # relative imports begin with the folder `src` already, where there is one
     for folder in (base, base / "src"):
-        yield from _files_in(folder, parts)
+        yield from _files_in(str(folder), parts)
 
 
-def _files_in(folder: Path, parts: list[str]) -> Iterator[Path]:
+def _files_in(folder: str, parts: list[str]) -> Iterator[Path]:
+    """The same below one folder, with texts for paths: hundreds of modules are looked for, and most are not there."""
     for position, part in enumerate(parts):
         last = position == len(parts) - 1
-        module = folder / f"{part}.py"
-        if last and module.is_file():
-            yield module.resolve()
-        folder = folder / part
-        if not folder.is_dir():
+        if last and isfile(module := f"{folder}/{part}.py"):  # noqa: PTH113
+            yield Path(module).resolve()
+        folder = f"{folder}/{part}"
+        if not isdir(folder):  # noqa: PTH112
             return
-        init = folder / "__init__.py"
-        if init.is_file():
-            yield init.resolve()
+        if isfile(init := f"{folder}/__init__.py"):  # noqa: PTH113
+            yield Path(init).resolve()

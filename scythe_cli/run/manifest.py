@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import platform
 import re
@@ -174,14 +173,9 @@ class RunManifest(BaseModel):
 
 def dump_yaml(document: Mapping[str, Any]) -> bytes:
     """Write plain data as YAML."""
-    from ruamel.yaml import YAML
+    from scythe_cli.storage import yaml_text
 
-    yaml = YAML()
-    yaml.default_flow_style = False
-    yaml.width = 4096  # do not fold long lines: readers of other languages differ in how they join them
-    buffer = io.BytesIO()
-    yaml.dump(dict(document), buffer)
-    return buffer.getvalue()
+    return yaml_text.dump(document)
 
 
 def load_yaml(data: bytes, name: str) -> dict[str, Any]:
@@ -190,15 +184,16 @@ def load_yaml(data: bytes, name: str) -> dict[str, Any]:
     Raises:
         StorageError: If it is not YAML, too large, or not a mapping.
     """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
+    from yaml import YAMLError
+
+    from scythe_cli.storage import yaml_text
 
     if len(data) > _MAX_YAML_BYTES:
         raise StorageError(f"{name}: larger than {_MAX_YAML_BYTES // 1_000_000} MB")
     if _flow_depth(data) > _MAX_FLOW_DEPTH:
         raise StorageError(f"{name}: not readable as YAML: nested too deeply")
     try:
-        document = YAML(typ="safe", pure=True).load(data.decode("utf-8"))
+        document = yaml_text.load(data.decode("utf-8"))
     except (YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise StorageError(f"{name}: not readable as YAML: {first_line(error)}") from None
     if not isinstance(document, dict):

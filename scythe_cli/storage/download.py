@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
@@ -29,6 +29,8 @@ from scythe_cli.storage.local import OpenLocalFile
 from scythe_cli.storage.opening import open_storage
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 
@@ -40,6 +42,7 @@ _DEFAULT_MAX_BYTES = 10_000_000_000
 _CHUNK_BYTES = 1 << 20
 _MAX_REDIRECTS = 5
 _TRIES = 3
+_FIRST_WAIT_S = 0.3
 _MAX_NAME_BYTES = 160
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f/\\:*?"<>|%#\ud800-\udfff]')
@@ -112,7 +115,7 @@ def repeatedly(once: Callable[[], _T]) -> _T:
         try:
             return once()
         except TransferInterruptedError:
-            time.sleep(0.3 * 3**i)
+            time.sleep(_FIRST_WAIT_S * 3**i)
     return once()
 
 
@@ -285,13 +288,24 @@ def _reach_of_address(text: str) -> int:
     return 0 if inner.is_global else 1
 
 
+@cache
+def _tls_context(_file: str | None, _folder: str | None) -> ssl.SSLContext:
+    """What httpx makes for each client, from the certificates that the environment names."""
+    import httpx
+
+    return httpx.create_ssl_context()
+
+
 @contextmanager
 def _open_http(uri: str) -> Generator[_HttpFile, None, None]:
     import httpx
 
     shown = redact_uri(uri)
     timeout = httpx.Timeout(30, connect=5)
-    with httpx.Client(timeout=timeout, follow_redirects=False, headers={"Accept-Encoding": "identity"}) as client:
+    # a context takes as long to make as a small file to fetch
+    context = _tls_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+    headers = {"Accept-Encoding": "identity"}
+    with httpx.Client(timeout=timeout, follow_redirects=False, headers=headers, verify=context) as client:
         response = _get(client, uri, shown)
         try:
             yield _HttpFile(response, shown)

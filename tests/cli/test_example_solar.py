@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,9 +19,11 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-@pytest.fixture
-def solar(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    return import_example(monkeypatch, "solar.simulation")
+@pytest.fixture(scope="module")
+def solar() -> Iterator[ModuleType]:
+    """One for all tests: it reads the weather of each place once, which takes seconds."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        yield import_example(monkeypatch, "solar.simulation")
 
 
 @pytest.fixture(scope="module")

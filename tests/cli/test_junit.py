@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import typer
 import typer.main
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from ruamel.yaml import YAML
 from typer.core import TyperGroup
 
 from scythe_cli.analysis.junit import junit_xml, write_junit
@@ -111,7 +111,7 @@ def test_the_command_writes_it(scythe: Run, with_runs: Path) -> None:
 def test_the_job_of_the_document_is_one() -> None:
     text = PAGE.read_text(encoding="utf-8")
     [block] = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    workflow = YAML(typ="safe").load(block)
+    workflow = yaml.safe_load(block)
     lines = [step["run"] for step in workflow["jobs"]["study"]["steps"] if "run" in step]
     lines += re.findall(r"^\$ (scythe .*)$", text, re.MULTILINE)
     root = typer.main.get_command(app)

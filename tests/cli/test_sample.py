@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from ruamel.yaml import YAML
+import yaml
 
 import scythe_cli
 
@@ -27,7 +27,7 @@ def test_a_sampled_file_is_valid_and_its_design_is_in_the_manifest(scythe: Run, 
     allocated = scythe("allocate", name, "--json")
     assert allocated.code == 0
     assert allocated.json["notices"] == []
-    manifest = YAML(typ="safe").load(Path("runs", allocated.json["experiment_id"], "manifest.yml"))
+    manifest = yaml.safe_load(Path("runs", allocated.json["experiment_id"], "manifest.yml").read_bytes())
     design = manifest["design"]
     assert (design["design"], design["n"], design["seed"], design["rows"]) == ("lhs", 6, 3, 6)
     assert [field["name"] for field in design["fields"]] == ["x"]

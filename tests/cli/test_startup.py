@@ -25,7 +25,7 @@ from .conftest import Run
 CLIENTS = {"hatchet_sdk", "grpc", "s3fs", "fsspec", "aiobotocore", "boto3", "aiohttp", "httpx"}
 SCIENCE = {"pandas", "scipy", "duckdb", "altair", "matplotlib"}
 TABLES = {"polars", "pyarrow", "numpy"}
-MODELS = {"pydantic", "pydantic_settings", "ruamel"}
+MODELS = {"pydantic", "pydantic_settings", "yaml"}
 EVERYTHING = CLIENTS | SCIENCE | TABLES | MODELS | {"asyncio", "multiprocessing", "concurrent.futures"}
 
 RUN = """
@@ -55,7 +55,7 @@ def loaded(code: str, forbidden: Iterable[str], folder: Path) -> list[str]:
         (["allocate", "--help"], EVERYTHING | {"rich", "scythe_cli.services.project"}),
         (["versions"], EVERYTHING | {"scythe_cli.services.project", "scythe_cli.core.records"}),
         (["versions", "squares"], EVERYTHING | {"scythe_cli.services.project", "scythe_cli.core.records"}),
-        (["runs"], (EVERYTHING | {"scythe_cli.services.project"}) - {"pydantic", "ruamel"}),
+        (["runs"], (EVERYTHING | {"scythe_cli.services.project"}) - {"pydantic", "yaml"}),
         (["experiments"], CLIENTS | SCIENCE),
         (["status"], CLIENTS | SCIENCE),
     ],
@@ -68,9 +68,9 @@ def test_a_command_loads_only_what_it_needs(with_runs: Path, arguments: list[str
     ("module", "forbidden"),
     [
         ("scythe_cli", EVERYTHING | {"rich", "typer"}),
-        ("scythe_cli.base", CLIENTS | SCIENCE | {"polars", "ruamel", "rich", "typer"}),
-        ("scythe_cli.registry", CLIENTS | SCIENCE | {"polars", "ruamel", "rich", "typer"}),
-        ("scythe_cli.services.project", CLIENTS | SCIENCE | TABLES | {"pydantic_settings", "ruamel", "rich", "typer"}),
+        ("scythe_cli.base", CLIENTS | SCIENCE | {"polars", "yaml", "rich", "typer"}),
+        ("scythe_cli.registry", CLIENTS | SCIENCE | {"polars", "yaml", "rich", "typer"}),
+        ("scythe_cli.services.project", CLIENTS | SCIENCE | TABLES | {"pydantic_settings", "yaml", "rich", "typer"}),
         ("scythe_cli.experiments", CLIENTS | SCIENCE | {"polars", "rich", "typer"}),
     ],
 )

@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -32,6 +31,7 @@ from scythe_cli.services.runs.watching import LedgerReader, RunWatch
 from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage
 from tests.made_runs import LAYOUT, make_run, outcomes
+from tests.waiting import wait_for
 
 from .conftest import Run
 
@@ -338,10 +338,8 @@ def running(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     arguments = [sys.executable, "-m", "scythe_cli.cli", "allocate", "wait.csv", "--quiet"]
     with subprocess.Popen(arguments, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            until_s = time.monotonic() + 60
-            while not list(folder.glob("runs/*/*/*/outcomes/*.pq")):
-                assert time.monotonic() < until_s
-                time.sleep(0.05)
+            wait_for(lambda: process.poll() is not None or any(folder.glob("runs/*/*/*/outcomes/*.pq")), 300)
+            assert process.poll() is None
             yield process
         finally:
             (folder / "go").touch()

@@ -6,7 +6,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from ruamel.yaml import YAML
+import yaml
 
 from scythe_cli.core.distribution import DISTRIBUTION, FOREIGN
 
@@ -19,7 +19,7 @@ TEXTS = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "scythe_cl
 
 def test_what_is_cited_is_what_is_built() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    cited = YAML(typ="safe").load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert (cited["version"], cited["license"]) == (project["version"], project["license"])
     assert set(cited["keywords"]) == set(project["keywords"])
 

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "scythe_cli"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-NAMES = {"ruamel": "ruamel-yaml", "vl_convert": "vl-convert-python"}
+NAMES = {"yaml": "pyyaml", "vl_convert": "vl-convert-python"}
 """Distributions by their modules, where the two have different names."""
 
 OF_DEPENDENCIES = {"aiobotocore", "aiohttp", "annotated-types", "botocore", "grpc", "markupsafe", "pydantic-core"}

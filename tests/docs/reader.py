@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
+import yaml
 from typer.testing import CliRunner
 
 from scythe_cli.cli.app import app
@@ -112,7 +112,7 @@ class Reader:
         checked.unlink()
 
     def _yaml(self, block: Block) -> None:
-        assert YAML(typ="safe").load(block.text) is not None
+        assert yaml.safe_load(block.text) is not None
 
     def _json(self, block: Block) -> None:
         json.loads(block.text)

@@ -9,7 +9,7 @@ from uuid import uuid4
 import polars as pl
 import pyarrow as pa
 import pytest
-from ruamel.yaml import YAML
+import yaml
 
 from scythe_cli.analysis.sensitivity import sobol_indices
 from scythe_cli.core.progress import ProgressCallback
@@ -242,16 +242,14 @@ def test_points_that_would_be_others_are_refused(tmp_path: Path, change: str) ->
     project.sample(tmp_path / "a.csv", design="sobol", n=4, seed=1, set={"x": (0, 1), "label": ["q", "r"]})
     project.allocate(tmp_path / "a.csv")
     manifest = Path(project.run().uri) / "manifest.yml"
-    yaml = YAML(typ="safe")
-    content = yaml.load(manifest)
+    content = yaml.safe_load(manifest.read_bytes())
     if change == "seed":
         content["design"]["seed"] = 2
     elif change == "model":
         content["design"]["fields"][0]["high"] = 2
     else:
         content["design"]["fields"][1]["name"] = "gone"
-    with manifest.open("w") as file:
-        yaml.dump(content, file)
+    manifest.write_text(yaml.safe_dump(content))
     with pytest.raises(UsageError, match="cannot be drawn again") as raised:
         project.sample(tmp_path / "b.csv", continues="latest", n=4)
     assert "scipy" in (raised.value.hint or "")

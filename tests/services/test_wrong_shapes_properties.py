@@ -15,9 +15,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from ruamel.yaml import YAML
 
 from scythe_cli.analysis.run import Run
 from scythe_cli.arrow.checksum import UNSEALED, seal, seal_footer
@@ -72,14 +72,11 @@ yaml_only = st.dates() | st.datetimes() | st.binary(max_size=4)
 
 
 def to_yaml(value: Any) -> bytes:
-    buffer = io.BytesIO()
-    yaml = YAML()
-    yaml.dump(value, buffer)
-    return buffer.getvalue()
+    return yaml.safe_dump(value, encoding="utf-8", allow_unicode=True)
 
 
 def from_yaml(data: bytes) -> dict[str, Any]:
-    return YAML(typ="safe").load(data)
+    return yaml.safe_load(data)
 
 
 @st.composite

@@ -54,7 +54,10 @@ def module_generators(root: Path) -> list[str]:
     names: list[str] = []
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None)
-        if not isinstance(file, str) or "site-packages" in file or not Path(file).is_relative_to(root):
+        # thousands are loaded, and a path takes long to take apart
+        if not isinstance(file, str) or "site-packages" in file or root.name not in file:
+            continue
+        if not Path(file).is_relative_to(root):
             continue
         for name, value in list(vars(module).items()):
             if isinstance(value, kinds) and not isinstance(value, random.SystemRandom):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -89,11 +90,17 @@ def put_specs(
 
 def io_schema(experiment: RegisteredExperiment[Any, Any]) -> dict[str, Any]:
     """The JSON schemas of input and output, for `experiment_io_spec.yml`."""
+    return _io_schema(experiment.input_validator_type, experiment.output_validator_type)
+
+
+@lru_cache(maxsize=16)
+def _io_schema(input_type: type[BaseModel], output_type: type[BaseModel]) -> dict[str, Any]:
+    """The schemas of two models, which stay what they are: one that is defined anew is another."""
     model: type[BaseModel] = create_model(
         "ExperimentIO",
         __doc__="The input and output of the experiment.",
-        input=(experiment.input_validator_type, Field(description="The input of one spec.")),
-        output=(experiment.output_validator_type, Field(description="The output of one spec.")),
+        input=(input_type, Field(description="The input of one spec.")),
+        output=(output_type, Field(description="The output of one spec.")),
     )
     return model.model_json_schema()
 
