@@ -14,7 +14,7 @@ from scythe_cli.core.states import RetryRule
 from scythe_cli.executor.attribution import Death, Evidence, evidence_of, resolve
 from scythe_cli.executor.backlog import Backlog, Room, SortedBacklog
 from scythe_cli.executor.protocol import ATTEMPT, TRIES_REMAINING
-from scythe_cli.executor.rows.outcomes import outcome_of_failure
+from scythe_cli.executor.rows.attempts import outcome_of_failure
 
 if TYPE_CHECKING:
     from scythe_cli.executor.rows.call import RunContext

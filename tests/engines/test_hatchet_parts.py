@@ -39,8 +39,8 @@ from scythe_cli.engines.hatchet.payloads import (
     unpack_outcomes,
 )
 from scythe_cli.engines.hatchet.todo import pack_todo, todo_array, unpack_todo
+from scythe_cli.executor.rows.attempts import outcome_of_failure
 from scythe_cli.executor.rows.failure import Failure
-from scythe_cli.executor.rows.outcomes import outcome_of_failure
 from scythe_cli.model.spec_rows import META_SCHEMA, artifacts_mark, table_from_specs, with_meta
 from tests.hatchet_jobs import make_job
 

@@ -17,10 +17,11 @@ import pytest
 
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec, FileReference, OptionalFileReference
 from scythe_cli.core.states import State
+from scythe_cli.executor.rows.attempts import Attempts
 from scythe_cli.executor.rows.call import Leaf, LeafResult, RunContext
 from scythe_cli.executor.rows.cells import array_of_objects
 from scythe_cli.executor.rows.failure import Failure
-from scythe_cli.executor.rows.outcomes import Attempts, OutcomeBatch
+from scythe_cli.executor.rows.outcomes import OutcomeBatch
 from scythe_cli.model.columns import outcome_schema
 from scythe_cli.model.outcome_schema import LEVELS_KEY
 from scythe_cli.registry import ExperimentOptions, experiment_from_function

@@ -37,7 +37,7 @@ FEW: dict[str, tuple[str, str, str]] = {
     # what the function does → state, type of the error, pattern of the message
     # what else ends a process is in the tests of the executor as well
     "segfault": ("crashed", "SIGSEGV", "the process died from SIGSEGV"),
-    "grow": ("crashed", "MemoryLimit|MemoryError", r"used \d+ MB, the limit is 600 MB|out of memory"),
+    "grow": ("crashed", "MemoryLimit|MemoryError", r"used [0-9.]+ MB, the limit is 600.0 MB|out of memory"),
     "close all": ("crashed", "FileDescriptors", "it closed or wrote to file descriptors"),
     "unpicklable": ("failed", r"models\.building\.Unpicklable", "cannot be pickled"),
     "unspeakable": ("failed", r"models\.building\.Unspeakable", "its message cannot be shown: __str__ raised Runtime"),

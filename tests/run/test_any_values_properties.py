@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scythe_cli.executor.rows.attempts import Attempts
 from scythe_cli.executor.rows.call import Feature, LeafResult
 from scythe_cli.executor.rows.frames import convert_frames
-from scythe_cli.executor.rows.outcomes import Attempts, OutcomeBatch
+from scythe_cli.executor.rows.outcomes import OutcomeBatch
 from scythe_cli.run.final import writers
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.ledger import merge_outcomes, write_part

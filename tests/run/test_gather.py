@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from scythe_cli.core.records import StateCounts
 from scythe_cli.errors import StorageError
+from scythe_cli.executor.rows.attempts import Attempts
 from scythe_cli.executor.rows.call import LeafResult
 from scythe_cli.executor.rows.frames import convert_frames
-from scythe_cli.executor.rows.outcomes import Attempts, OutcomeBatch
+from scythe_cli.executor.rows.outcomes import OutcomeBatch
 from scythe_cli.run import ledger as ledger_module
 from scythe_cli.run.final import gather as gather_module
 from scythe_cli.run.final import merge as merge_module

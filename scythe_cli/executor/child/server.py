@@ -11,19 +11,17 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from scythe_cli.arrow.build import array_of
 from scythe_cli.core.states import KeepFiles, RetryRule, State
 from scythe_cli.executor.attribution import failure_of_lateness
 from scythe_cli.executor.child.forking import end_like, fork, kill_orphans, wait_for
+from scythe_cli.executor.child.handing import Handing
+from scythe_cli.executor.child.preparing import Preparation, Rows
 from scythe_cli.executor.protocol import (
-    ATTEMPT,
-    TRIES_REMAINING,
     Board,
     Connection,
     Message,
@@ -35,11 +33,10 @@ from scythe_cli.executor.rows.call import Leaf, LeafResult, RunContext
 from scythe_cli.executor.rows.capture import Capture, log_line
 from scythe_cli.executor.rows.failure import Failure, failure_from
 from scythe_cli.executor.rows.imports import ImportClock
-from scythe_cli.executor.rows.outcomes import Attempts, OutcomeBatch
+from scythe_cli.executor.rows.outcomes import OutcomeBatch
 from scythe_cli.executor.rows.randomness import SharedGenerators
 from scythe_cli.executor.rows.workdir import RowFolder, keep_files
 from scythe_cli.model.experiment import RegisteredExperiment
-from scythe_cli.model.spec_rows import spec_factory, workflow_run_id, workflow_run_ids
 
 __all__ = ["Server"]
 
@@ -58,31 +55,10 @@ _PHASE, _ROW, _GIVE_BACK, _LATE_ROW, _LATE_CHUNK = (
 )
 _IDLE, _RUNNING = int(Phase.IDLE), int(Phase.RUNNING)
 
-# what a process that was forked for some rows leaves on the board: all are finished, or it has handed back the others
+# what a process that was forked for some rows leaves on the board: all are finished, or it has given back the others
 _DONE = 0
 _GAVE_BACK = -1
-
-
-@dataclass(frozen=True, slots=True)
-class _Rows:
-    """The rows of a chunk, ready to be run.
-
-    Attributes:
-        chunk: Its number.
-        rows: The specs' own columns.
-        run_ids: By row, the id of its execution.
-        tries: By row, how many more attempts there may be.
-    """
-
-    chunk: int
-    rows: pa.RecordBatch
-    run_ids: list[Any]
-    tries: list[int]
-
-    @property
-    def n(self) -> int:
-        """The number of rows."""
-        return self.rows.num_rows
+_HANDED = -2  # all are finished, and their outcomes are left to the process that has forked it
 
 
 class Server:
@@ -122,11 +98,12 @@ class Server:
         self._board = board
         self._capture = capture
         self._context = context
-        self._model = experiment.input_validator_type
+        self._preparation = Preparation(experiment.input_validator_type, context.root_workflow_run_id, board)
         self._leaf = Leaf(experiment, context, scratch=scratch, log_sink=log_line, generators=generators)
         self._batch = OutcomeBatch(experiment.output_validator_type, context.worker, retry=retry or RetryRule(0))
-        self._schema: pa.Schema | None = None
-        self._build: Any = None
+        self._handing = Handing()
+        self._n_own = 0  # in a process that was forked for some rows: the outcomes that were at hand before
+        self._handed_s: float | None = None  # the time of rows at hand that were run by such processes
         self._forked = False  # a spec has forked this process, which is not to go on
         self._is_fork = False  # this process was forked for some rows
         self._moved = False
@@ -202,19 +179,33 @@ class Server:
         if self._board.give_back or self._is_worn:
             self._send(chunk, 0, [], n=0, back=True)
             return
-        chunk_rows = self._begin(chunk, table)
-        if not forks:
+        rows = self._begin(chunk, table)
+        if forks:
+            self._handed_s = 0.0
+            self._run_in_forks(rows, per_process)
+            self._handed_s = None
+        else:
             self._quota = per_process
-            self._run_rows(chunk_rows, 0, chunk_rows.n)
-            return
-        for start in range(0, chunk_rows.n, per_process):
-            if start and self._board.give_back:
-                self._send(chunk, start, [], n=0, back=True)
-                return
-            if not self._fork_for(chunk_rows, start, min(start + per_process, chunk_rows.n)):
-                return
+            self._run_rows(rows, 0, rows.n)
 
-    def _fork_for(self, rows: _Rows, start: int, stop: int) -> bool:
+    def _run_in_forks(self, rows: Rows, per_process: int) -> None:
+        for start in range(0, rows.n, per_process):
+            if start and self._board.give_back:
+                self._flush(rows.chunk, start, rows.tries, back=True)
+                return
+            stop = min(start + per_process, rows.n)
+            if not self._fork_for(rows, start, stop):
+                return
+            if len(self._batch) and (stop == rows.n or self._is_time_to_send()):
+                self._flush(rows.chunk, stop, rows.tries)
+
+    def _is_time_to_send(self) -> bool:
+        batch = self._batch
+        return (
+            time.monotonic() - self._flushed_s >= _FLUSH_S or len(batch) >= _FLUSH_ROWS or batch.n_bytes >= _FLUSH_BYTES
+        )
+
+    def _fork_for(self, rows: Rows, start: int, stop: int) -> bool:
         """Run some rows of a chunk in a process of their own; tells whether the chunk goes on.
 
         This process ends as that one does, when it has not ended as it should: the parent sees what became of it.
@@ -222,24 +213,50 @@ class Server:
         pid = fork()
         if not pid:
             self._board.words[Board.RUNNER] = os.getpid()
-            self._is_fork, self._forked = True, False
+            self._is_fork, self._forked, self._gave_back = True, False, False
             self._flushed_s = time.monotonic()
-            self._batch.clock_offset_s = time.time() - self._flushed_s
+            self._n_own = len(self._batch)
             self._run_rows(rows, start, stop)
             self._capture.flush()
-            self._board.words[Board.RUNNER] = _GAVE_BACK if self._gave_back else _DONE
+            if not self._gave_back and len(self._batch):
+                self._board.words[Board.RUNNER] = _HANDED
+            else:
+                self._board.words[Board.RUNNER] = _GAVE_BACK if self._gave_back else _DONE
             os._exit(0)
         status = wait_for(pid)
         end = self._board.words[Board.RUNNER]
         self._board.words[Board.RUNNER] = 0
         kill_orphans()
-        if status or end not in (_DONE, _GAVE_BACK):
+        if status or end not in (_DONE, _GAVE_BACK, _HANDED):
+            if len(self._batch):
+                self._flush(rows.chunk, start, rows.tries)
             end_like(status)
+        if end == _HANDED:
+            self._take_over()
+        else:
+            self._batch.clear()  # the other has sent what was at hand as well
+            self._handed_s, self._flushed_s = 0.0, time.monotonic()
         if self._folder is not None and (stop - start > 1 or self._folder.is_changed()):
             self._renew_folder(self._folder)
-        return end == _DONE
+        return end != _GAVE_BACK
 
-    def _run_rows(self, chunk_rows: _Rows, start: int, stop: int) -> None:
+    def _hand_over(self) -> bool:
+        """Leave the outcomes to the process that has forked this one, where they are plain; tells whether they are."""
+        outcomes = self._batch.plain_since(self._n_own)
+        if outcomes is None:
+            return False
+        busy_s = time.monotonic() - self._flushed_s
+        return self._handing.put((outcomes, self._removed, busy_s, self._imports.take_s()))
+
+    def _take_over(self) -> None:
+        """Take the outcomes of a process that was forked for them."""
+        outcomes, self._removed, busy_s, imports_s = self._handing.take()
+        for took, values in outcomes:
+            self._batch.add_plain(took, values)
+        self._handed_s = (self._handed_s or 0.0) + busy_s
+        self._imports.note(imports_s)
+
+    def _run_rows(self, chunk_rows: Rows, start: int, stop: int) -> None:
         """Run some rows of a chunk in this process."""
         chunk, rows, run_ids, tries = chunk_rows.chunk, chunk_rows.rows, chunk_rows.run_ids, chunk_rows.tries
         words, clock, batch = self._board.words, self._board.clock, self._batch
@@ -255,7 +272,7 @@ class Server:
             if row == built:
                 first = built
                 built = min(stop, first + _BUILD_ROWS)
-                specs = self._build_specs(rows, first, built)
+                specs = self._preparation.specs_of(rows, first, built)
             spec = specs[row - first]
             clock[0] = begin_s = now()
             words[_ROW] = row
@@ -297,53 +314,17 @@ class Server:
             if end_s - self._flushed_s >= _FLUSH_S or row - sent >= _FLUSH_ROWS or batch.n_bytes >= _FLUSH_BYTES:
                 self._flush(chunk, row + 1, tries)
                 sent = row
-        if len(batch):
+        if len(batch) and not (self._is_fork and self._hand_over()):
             self._flush(chunk, stop, tries)
 
-    def _begin(self, chunk: int, table: pa.Table) -> _Rows:
-        """Prepare for the rows of a chunk: the specs' own columns, their ids, and whether each is tried again."""
+    def _begin(self, chunk: int, table: pa.Table) -> Rows:
+        """Prepare for the rows of a chunk."""
         started_s = self._flushed_s = time.monotonic()
         self._batch.clock_offset_s = time.time() - started_s
-        tries: list[Any] = table.column(TRIES_REMAINING).to_pylist()
-        attempts = self._batch.attempts = self._attempts_of(table)
-        rows = table.drop_columns([ATTEMPT, TRIES_REMAINING]).combine_chunks().to_batches()[0]
-        self._choose_factory(rows.schema)
-        self._leaf.begin(rows)
-        return _Rows(chunk, rows, attempts.workflow_run_id.to_pylist(), tries)
-
-    def _attempts_of(self, table: pa.Table) -> Attempts:
-        sort_index, attempt, own_ids = (
-            table.column(name).combine_chunks() for name in ("sort_index", ATTEMPT, "workflow_run_id")
-        )
-        root = self._context.root_workflow_run_id
-        if own_ids.null_count == len(own_ids):
-            run_ids = workflow_run_ids(root, sort_index)
-        else:
-            indices: list[Any] = sort_index.to_pylist()
-            pairs = zip(own_ids.to_pylist(), indices, strict=True)
-            run_ids = array_of([own or workflow_run_id(root, index) for own, index in pairs], pa.string())
-        return Attempts(sort_index, attempt, run_ids)
-
-    def _choose_factory(self, schema: pa.Schema) -> None:
-        if self._schema is None or not self._schema.equals(schema):
-            self._schema = schema
-            self._build = spec_factory(self._model, schema)
-
-    def _build_specs(self, rows: pa.RecordBatch, first: int, end: int) -> list[Any]:
-        """Make the specs of some rows; a row that the model refuses becomes the error."""
-        board = self._board
-        board.clock[0] = time.monotonic()
-        board.words[Board.ROW], board.words[Board.END] = first, end
-        board.words[Board.PHASE] = Phase.BUILDING
-        try:
-            specs: list[Any] = self._build(rows.slice(first, end - first))
-        except BaseException as error:  # noqa: BLE001 - validators are the user's code
-            if end - first == 1:
-                specs = [error]
-            else:
-                specs = [spec for row in range(first, end) for spec in self._build_specs(rows, row, row + 1)]
-        board.words[Board.PHASE] = Phase.IDLE
-        return specs
+        rows = self._preparation.rows_of(chunk, table)
+        self._batch.attempts = rows.attempts
+        self._leaf.begin(rows.rows)
+        return rows
 
     def _flush(self, chunk: int, done: int, tries: list[int], *, back: bool = False, worn: bool = False) -> None:
         """Send the outcomes at hand.
@@ -370,6 +351,8 @@ class Server:
         self._send(chunk, done, blobs, n=n, back=back, worn=worn, failed=outcomes.failed, again=outcomes.again)
         self._flushed_s = time.monotonic()
         self._batch.clock_offset_s = time.time() - self._flushed_s
+        if self._handed_s is not None:
+            self._handed_s = 0.0
 
     def _send(
         self,
@@ -383,7 +366,9 @@ class Server:
         failed: Sequence[int] = (),
         again: Sequence[int] = (),
     ) -> None:
-        busy_s, imports_s = time.monotonic() - self._flushed_s, self._imports.take_s()
+        busy_s, imports_s = self._handed_s or 0.0, self._imports.take_s()
+        if self._handed_s is None or self._is_fork:
+            busy_s += time.monotonic() - self._flushed_s
         fields = {
             "chunk": chunk,
             "done": done,

@@ -7,11 +7,18 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
-from scythe_cli.arrow.build import array_of, numbers, repeated
+from scythe_cli.arrow.build import array_of, repeated
 from scythe_cli.core.states import RetryRule, State
+from scythe_cli.executor.rows.attempts import (
+    NO_ATTEMPTS,
+    Attempts,
+    Took,
+    attempt_arrays,
+    failure_arrays,
+    outcome_table,
+)
 from scythe_cli.executor.rows.cells import array_of_objects, nearest_fit
 from scythe_cli.executor.rows.extras import Extras, extras_of, feature_column, fit, frame_column, part_of
 from scythe_cli.executor.rows.failure import Failure, failure_from
@@ -19,44 +26,18 @@ from scythe_cli.executor.rows.frames import Warned
 from scythe_cli.model.columns import Column, outcome_schema, output_columns, output_files
 from scythe_cli.model.kinds import ColumnError
 from scythe_cli.model.models import ExperimentOutputSpec
-from scythe_cli.model.outcome_schema import FEATURE, FILE, FRAME, OUTCOME_SCHEMA, SCALAR, WARNINGS, united_traits
+from scythe_cli.model.outcome_schema import FEATURE, FILE, FRAME, SCALAR, WARNINGS, united_traits
 
 if TYPE_CHECKING:
     from scythe_cli.executor.rows.call import LeafResult
 
 
-__all__ = ["Attempts", "OutcomeBatch", "Outcomes", "outcome_of_failure"]
+__all__ = ["OutcomeBatch", "Outcomes"]
 
 
 _WARNINGS_TYPE = pa.list_(pa.struct([(name, pa.string()) for name in Warned._fields]))
 
-_Took = tuple[int, float, float, str | None]
-"""Position in the chunk, start and duration in seconds, and log."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attempts:
-    """What is known of specs before they are run, as columns.
-
-    Attributes:
-        sort_index: int64.
-        attempt: int32; the number of the attempt.
-        workflow_run_id: string; the id of the execution.
-    """
-
-    sort_index: pa.Array[Any]
-    attempt: pa.Array[Any]
-    workflow_run_id: pa.Array[Any]
-
-    @classmethod
-    def of(cls, sort_index: Sequence[int], attempt: Sequence[int], workflow_run_id: Sequence[str]) -> Attempts:
-        """Make columns of values."""
-        return cls(
-            array_of(sort_index, pa.int64()), array_of(attempt, pa.int32()), array_of(workflow_run_id, pa.string())
-        )
-
-
-_NO_ATTEMPTS = Attempts.of([], [], [])
+_PLAIN = frozenset({bool, int, float, str, type(None)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +70,15 @@ class OutcomeBatch:
 
     model: type[ExperimentOutputSpec]
     worker: str
-    attempts: Attempts = _NO_ATTEMPTS
+    attempts: Attempts = NO_ATTEMPTS
     clock_offset_s: float = 0.0
     retry: RetryRule = field(default_factory=lambda: RetryRule(0))
     n_bytes: int = 0
-    _good: list[_Took] = field(default_factory=list[_Took])
+    _good: list[Took] = field(default_factory=list[Took])
     # the scalars alone, so that outputs are freed at once: keeping them would keep the garbage collector busy
     _values: list[Any] = field(default_factory=list[Any])
     _results: list[LeafResult | None] = field(default_factory=list["LeafResult | None"])
-    _bad: list[_Took] = field(default_factory=list[_Took])
+    _bad: list[Took] = field(default_factory=list[Took])
     _failures: list[Failure] = field(default_factory=list[Failure])
     _has_extras: bool = False
     _has_warnings: bool = False
@@ -154,6 +135,30 @@ class OutcomeBatch:
             self._has_extras = True
             self.n_bytes += sum(frame.table.nbytes for frame in (result.frames or {}).values())
 
+    def plain_since(self, n: int) -> list[tuple[Took, Any]] | None:
+        """The outcomes after the first `n`, as `add_plain` takes them; None where one is not of numbers and texts."""
+        if self._bad or self._extra or any(result is not None for result in self._results):
+            return None
+        values = self._values[n:]
+        single = len(self._scalars) == 1
+        if any(type(cell) not in _PLAIN for value in values for cell in ((value,) if single else value)):
+            return None
+        return list(zip(self._good[n:], values, strict=True))
+
+    def add_plain(self, took: Took, values: Any) -> None:
+        """Take the outcome of a spec that another process has run."""
+        self.n_bytes += len(took[3] or "")
+        self._good.append(took)
+        self._values.append(values)
+        self._results.append(None)
+
+    def clear(self) -> None:
+        """Forget the outcomes at hand."""
+        self._good, self._values, self._results, self._bad, self._failures = [], [], [], [], []
+        self._has_extras = self._has_warnings = False
+        self._extra = {}
+        self.n_bytes = 0
+
     def _values_one_by_one(self, result: LeafResult) -> tuple[Any, LeafResult]:
         """The values of an output some of whose computed fields cannot be computed: these are null."""
         values: list[Any] = []
@@ -168,7 +173,7 @@ class OutcomeBatch:
                 values.append(None)
         return values[0] if len(values) == 1 else tuple(values), replace(result, warnings=warnings)
 
-    def _add_failure(self, took: _Took, failure: Failure) -> None:
+    def _add_failure(self, took: Took, failure: Failure) -> None:
         self._bad.append(took)
         self._failures.append(failure)
         self.n_bytes += len(failure.traceback or "")
@@ -191,10 +196,7 @@ class OutcomeBatch:
             else:
                 tables.append(bad)
         outcomes = Outcomes(tables, [took[0] for took in self._bad], again)
-        self._good, self._values, self._results, self._bad, self._failures = [], [], [], [], []
-        self._has_extras = self._has_warnings = False
-        self._extra = {}
-        self.n_bytes = 0
+        self.clear()
         return outcomes
 
     def _convert_scalars(self) -> list[pa.Array[Any]]:
@@ -273,7 +275,7 @@ class OutcomeBatch:
         n = len(rows)
         everything = n == len(self._good)
         good = self._good if everything else [self._good[row] for row in rows]
-        arrays = _attempt_arrays(self.attempts, good, self.clock_offset_s, self.worker)
+        arrays = attempt_arrays(self.attempts, good, self.clock_offset_s, self.worker)
         arrays["state"] = repeated(State.SUCCEEDED.value, n)
         arrays["final"] = repeated(True, n)
         if not everything:
@@ -286,7 +288,7 @@ class OutcomeBatch:
             files |= dict.fromkeys(name for result in results for name in part_of(result, "files"))
         for name in files:
             arrays[FILE + name] = array_of([part_of(result, "files").get(name) for result in results], pa.string())
-        table = _table(arrays, self._schema)
+        table = outcome_table(arrays, self._schema)
         for name in files:
             if FILE + name not in table.column_names:
                 table = table.append_column(FILE + name, arrays[FILE + name])
@@ -306,7 +308,7 @@ class OutcomeBatch:
         return table
 
     def _with_extra_and_warnings(
-        self, table: pa.Table, good: Sequence[_Took], results: Sequence[LeafResult | None]
+        self, table: pa.Table, good: Sequence[Took], results: Sequence[LeafResult | None]
     ) -> pa.Table:
         warnings = [list((result and result.warnings) or []) for result in results]
         for name, values in self._extra.items():
@@ -331,65 +333,11 @@ class OutcomeBatch:
         return [took[0] for took, failure in pairs if self.retry.allows(failure.state, tries[took[0]])]
 
     def _table_of_bad(self, again: Collection[int]) -> pa.Table:
-        arrays = _attempt_arrays(self.attempts, self._bad, self.clock_offset_s, self.worker)
-        arrays |= _failure_arrays(self._failures)
+        arrays = attempt_arrays(self.attempts, self._bad, self.clock_offset_s, self.worker)
+        arrays |= failure_arrays(self._failures)
         rows = set(again)
         arrays["final"] = array_of([took[0] not in rows for took in self._bad], pa.bool_())
-        return _table(arrays, self._schema)
-
-
-def outcome_of_failure(
-    failure: Failure,
-    *,
-    sort_index: int,
-    attempt: int,
-    final: bool,
-    workflow_run_id: str,
-    worker: str,
-    started_s: float,
-    duration_s: float,
-    log: str | None,
-) -> pa.Table:
-    """One outcome, of a spec that ended its process or was ended with it."""
-    attempts = Attempts.of([sort_index], [attempt], [workflow_run_id])
-    arrays = _attempt_arrays(attempts, [(0, started_s, duration_s, log)], 0.0, worker) | _failure_arrays([failure])
-    arrays["final"] = repeated(final, 1)
-    return _table(arrays, OUTCOME_SCHEMA)
-
-
-def _attempt_arrays(
-    attempts: Attempts, took: Sequence[_Took], clock_offset_s: float, worker: str
-) -> dict[str, pa.Array[Any]]:
-    rows, start, duration, log = zip(*took, strict=True)
-    n = len(rows)
-    started_us = np.rint((np.array(start, np.float64) + clock_offset_s) * 1e6).astype(np.int64)
-    columns = {name: getattr(attempts, name) for name in ("sort_index", "attempt", "workflow_run_id")}
-    if rows == tuple(range(rows[0], rows[0] + n)):
-        arrays: dict[str, pa.Array[Any]] = {name: column.slice(rows[0], n) for name, column in columns.items()}
-    else:
-        at = array_of(rows, pa.int64())
-        arrays = {name: column.take(at) for name, column in columns.items()}
-    return arrays | {
-        "started_at": numbers(started_us, pa.timestamp("us", tz="UTC")),
-        "duration_s": numbers(np.array(duration, np.float64), pa.float64()),
-        "worker": repeated(worker, n),
-        "log": pa.nulls(n, pa.string()) if log.count(None) == n else array_of(log, pa.string()),
-    }
-
-
-def _failure_arrays(failures: Sequence[Failure]) -> dict[str, pa.Array[Any]]:
-    return {
-        "state": array_of([failure.state.value for failure in failures], pa.string()),
-        "error_type": array_of([failure.error_type for failure in failures], pa.string()),
-        "message": array_of([failure.message for failure in failures], pa.string()),
-        "traceback": array_of([failure.traceback for failure in failures], pa.string()),
-    }
-
-
-def _table(arrays: dict[str, pa.Array[Any]], schema: pa.Schema) -> pa.Table:
-    n = len(arrays["sort_index"])
-    columns = [arrays[f.name] if f.name in arrays else pa.nulls(n, f.type) for f in schema]
-    return pa.Table.from_arrays(columns, schema=schema)
+        return outcome_table(arrays, self._schema)
 
 
 def _is_missing(value: object) -> bool:

@@ -18,8 +18,8 @@ from pydantic_core import to_jsonable_python
 from scythe_cli.arrow.build import array_of
 from scythe_cli.core.states import State
 from scythe_cli.engines.hatchet.payloads import LeafOutput, RowSet, RunPointer, unpack_outcomes
+from scythe_cli.executor.rows.attempts import outcome_of_failure
 from scythe_cli.executor.rows.failure import Failure
-from scythe_cli.executor.rows.outcomes import outcome_of_failure
 from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA, SCALAR
 from scythe_cli.model.spec_rows import workflow_run_id
 from scythe_cli.model.workflows.running import TASK_OUTPUTS
