@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from pydantic import ValidationError
 
 from scythe_cli.arrow.build import integer_cells, numbers
+from scythe_cli.core.names import is_sampling_name
 from scythe_cli.errors import MissingFileError, SamplingFileError, StorageError, first_line
 from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.run.design_record import DESIGN_KEY, DesignRecord, sidecar_of
@@ -33,7 +34,6 @@ __all__ = [
     "Helpers",
     "ReadOptions",
     "SamplingTable",
-    "is_sampling_name",
     "near_file",
     "read_design",
     "read_raw",
@@ -56,26 +56,7 @@ class ReadOptions:
     units_row: bool = False
 
 
-_SUFFIXES = {
-    ".csv",
-    ".tsv",
-    ".txt",
-    ".parquet",
-    ".pq",
-    ".arrow",
-    ".feather",
-    ".jsonl",
-    ".ndjson",
-    ".xlsx",
-    ".gz",
-    ".zst",
-}
 _MAX_LISTED = 1_000
-
-
-def is_sampling_name(path: Path) -> bool:
-    """Whether a name ends as those of sampling files do."""
-    return path.suffix.lower() in _SUFFIXES
 
 
 def near_file(path: Path) -> str | None:
@@ -87,7 +68,7 @@ def near_file(path: Path) -> str | None:
     if not folder.is_dir():
         return f"There is no folder {folder} either."
     entries = sorted(islice(folder.iterdir(), _MAX_LISTED))
-    names = [entry.name for entry in entries if is_sampling_name(entry) and entry.is_file()]
+    names = [entry.name for entry in entries if is_sampling_name(entry.name) and entry.is_file()]
     close = difflib.get_close_matches(path.name, names, n=1)
     near = [name for name in names if Path(name).stem == path.stem]
     shown = close or near[:1]

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from scythe_cli.core.names import is_sampling_name
 from scythe_cli.core.text import redact_uri
 from scythe_cli.errors import MissingFileError, NotFoundError, UnreachableError, UsageError
 from scythe_cli.run.catalog import find_run, list_experiments
 from scythe_cli.run.layout import RunLayout
-from scythe_cli.sampling.reading import ReadOptions, is_sampling_name, near_file
+from scythe_cli.sampling.reading import ReadOptions, near_file
 from scythe_cli.services.chains.rules import ChainRules
 from scythe_cli.services.chains.source import CaseSource, FileSource
 from scythe_cli.services.completions import remember_run
@@ -97,7 +98,7 @@ def _run_of(project: ConfiguredProject, file: str | Path, said: list[str]) -> Ru
     except (OSError, ValueError):
         is_folder = is_there = False
     if is_there and not is_folder:
-        if not is_sampling_name(path) and _is_plain(text) and text in _experiments(project.storage):
+        if not is_sampling_name(path.name) and _is_plain(text) and text in _experiments(project.storage):
             said.append(f"{text} is a file and the name of an experiment: {text}/latest means its latest run")
         return None
     if is_folder:
@@ -106,7 +107,7 @@ def _run_of(project: ConfiguredProject, file: str | Path, said: list[str]) -> Ru
             return _find(project, absolute)
         if _holds_parquet(path):
             return None
-    elif is_sampling_name(path):
+    elif is_sampling_name(path.name):
         return None  # what reads it tells that it is not there
     if uri_scheme(text) is None and not _is_plain(text):
         return None
