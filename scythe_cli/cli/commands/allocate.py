@@ -30,7 +30,7 @@ from scythe_cli.cli.arguments import (
 from scythe_cli.cli.framework import Session, command
 
 if TYPE_CHECKING:
-    from scythe_cli.services.allocation.options import AllocateOptionsDict, ReadingDict
+    from scythe_cli.services.allocation.options import AllocateOptionsDict, HowReadDict
     from scythe_cli.services.project import Project
     from scythe_cli.services.records import SubmitResult, ValidationReport
 
@@ -212,14 +212,8 @@ def validate(
 
     Checks every cell against the experiment's inputs and reports all mistakes at once. Nothing is written.
     """
-    options: ReadingDict = {
-        "function": function,
-        **_from_run(map_, group_by, agg, partial_),
-        "ignore_columns": split_names(ignore_columns),
-        "encoding": encoding,
-        "units_row": units_row,
-    }
-    report = session.project().validate(file, experiment, **options)
+    reading = _reading((map_, group_by, agg, partial_), ignore_columns, encoding, units_row)
+    report = session.project().validate(file, experiment, function=function, **reading)
     if session.options.json:
         session.output.document(report)
     else:
@@ -267,26 +261,16 @@ def allocate(
     Exits with 0 when every case succeeded, and with 1 when some did not; the run keeps their errors.
     """
     _check_combination(plan=plan, pilot=pilot, reuse=bool(reuse or reuse_from), ignore_code=ignore_code)
-    what: AllocateOptionsDict = {"experiment": experiment, "function": function, "bump": bump}
+    what: AllocateOptionsDict = {"experiment": experiment, "function": function, "bump": bump, "into": into}
     part: AllocateOptionsDict = {"limit": limit, "sample": sample, "replicates": replicates, "until": until}
     reusing: AllocateOptionsDict = {"reuse": reuse_from or reuse, "ignore_code": ignore_code, "dedupe": dedupe}
     running: AllocateOptionsDict = {"workers": workers, "max_failures": max_failures, "priority": priority}
-    options: AllocateOptionsDict = {
-        "copy_inputs": copy_inputs,
-        "wait_timeout_s": None if timeout is None else parse_timeout(timeout),
-        "seed": parse_seed(seed),
-        "into": into,
-        "accept_new_code": accept_new_code,
-        "max_replicates": max_replicates,
-        **what,
-        **part,
-        **reusing,
-        **_from_run(map_, group_by, agg, partial_),
-        "ignore_columns": split_names(ignore_columns),
-        "encoding": encoding,
-        "units_row": units_row,
-        **running,
-    }
+    reading = _reading((map_, group_by, agg, partial_), ignore_columns, encoding, units_row)
+    more: AllocateOptionsDict = {"copy_inputs": copy_inputs, "accept_new_code": accept_new_code}
+    options: AllocateOptionsDict = {**what, **part, **reusing, **reading, **running, **more}
+    options["max_replicates"] = max_replicates
+    options["wait_timeout_s"] = None if timeout is None else parse_timeout(timeout)
+    options["seed"] = parse_seed(seed)
     project = _project_for(session, engine, into)
     if plan:
         return _plan(session, project, file, options, pilot)
@@ -294,17 +278,24 @@ def allocate(
     return (_submit if project.engine.outlives_client and not wait else _run)(session, project, file, options)
 
 
-def _from_run(
-    map_: list[str] | None, group_by: list[str] | None, agg: list[str] | None, unfinished: bool
-) -> ReadingDict:
-    """How the rows of a run become cases."""
+def _reading(
+    of_run: tuple[list[str] | None, list[str] | None, list[str] | None, bool],
+    ignore_columns: list[str] | None,
+    encoding: str | None,
+    units_row: bool,
+) -> HowReadDict:
+    """How cases are read: from a run (`--map`, `--group-by`, `--agg`, `--partial`), or from a file."""
     from scythe_cli.services.chains.rules import read_map
 
+    map_, group_by, agg, unfinished = of_run
     return {
         "map": read_map(map_ or []),
         "group_by": split_names(group_by),
         "agg": split_names(agg),
         "partial": unfinished,
+        "ignore_columns": split_names(ignore_columns),
+        "encoding": encoding,
+        "units_row": units_row,
     }
 
 

@@ -16,7 +16,7 @@ from scythe_cli.sampling.reading import ReadOptions
 from scythe_cli.services.chains.rules import ChainRules
 from scythe_cli.services.reuse.copy import ReuseRequest
 
-__all__ = ["AllocateOptions", "AllocateOptionsDict", "CaseOptions", "ReadingDict"]
+__all__ = ["AllocateOptions", "AllocateOptionsDict", "CaseOptions", "HowReadDict", "ReadingDict"]
 
 
 class CaseOptions(BaseModel):
@@ -149,10 +149,9 @@ class AllocateOptions(CaseOptions):
         return ReuseRequest(source=None if self.reuse is True else self.reuse, ignore_code=self.ignore_code)
 
 
-class ReadingDict(TypedDict, total=False):
-    """The fields of `CaseOptions` but the experiment, as keywords."""
+class HowReadDict(TypedDict, total=False):
+    """How cases are read, as keywords: the fields of `CaseOptions` but experiment and function."""
 
-    function: str | None
     ignore_columns: Sequence[str]
     encoding: str | None
     units_row: bool
@@ -160,6 +159,12 @@ class ReadingDict(TypedDict, total=False):
     group_by: Sequence[str]
     agg: Sequence[str]
     partial: bool
+
+
+class ReadingDict(HowReadDict, total=False):
+    """The fields of `CaseOptions` but the experiment, as keywords."""
+
+    function: str | None
 
 
 class AllocateOptionsDict(ReadingDict, total=False):
