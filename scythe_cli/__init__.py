@@ -147,14 +147,14 @@ def map(  # noqa: A001 - what it does to a function and cases
 
 
 def allocate(
-    file: str | Path,
+    file: str | Path | None = None,
     *,
     progress: ProgressCallback | None = None,
     stop: StopSignal | None = None,
     **options: Unpack[AllocateOptionsDict],
 ) -> AllocateResult:
-    """Run every case of a sampling file; see `Project.allocate`."""
-    return open_project().allocate(Path(file), progress=progress, stop=stop, **options)
+    """Run every case of a sampling file, or of a run in its place; see `Project.allocate`."""
+    return open_project().allocate(file, progress=progress, stop=stop, **options)
 
 
 def sample(

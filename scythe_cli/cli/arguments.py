@@ -13,17 +13,21 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "AggOption",
+    "CasesArgument",
     "CheckedEngineOption",
     "EncodingOption",
     "EngineOption",
     "ExperimentOption",
-    "FileArgument",
     "FunctionOption",
+    "GroupByOption",
     "IgnoreColumnsOption",
     "LatestOption",
+    "MapOption",
     "MaxFailuresOption",
     "NameArgument",
     "OverwriteOption",
+    "PartialOption",
     "RawCellsOption",
     "ResultsRunArgument",
     "RetryEngineOption",
@@ -48,11 +52,14 @@ _RUN_HELP = "latest, <experiment>, <experiment>/<version>, <experiment>/<version
 
 # what a command works on
 
-FileArgument = Annotated[
-    str,
+CasesArgument = Annotated[
+    str | None,
     typer.Argument(
-        metavar="FILE",
-        help="The sampling file, one case per row: CSV, Parquet, Arrow, JSON Lines or Excel; a path, a URL, or - .",
+        metavar="[FILE|RUN]",
+        help="The sampling file, one case per row: CSV, Parquet, Arrow, JSON Lines or Excel; a path, a URL, or - . "
+        "Or a run, whose rows become cases [default: the run that input_from names in experiments.toml].",
+        show_default=False,
+        autocompletion=complete.files_and_runs,
     ),
 ]
 
@@ -83,6 +90,50 @@ EncodingOption = Annotated[
 UnitsRowOption = Annotated[
     bool,
     typer.Option("--units-row", help="Skip the row below the header: it holds units.", rich_help_panel=_SAMPLING_FILE),
+]
+
+
+_CHAIN = "Cases from a run"
+
+MapOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="NEW=OLD",
+        help="Take the input NEW from the input or output OLD of the run; repeatable. Others are matched by name.",
+        rich_help_panel=_CHAIN,
+        show_default=False,
+    ),
+]
+
+GroupByOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--group-by",
+        metavar="NAMES",
+        help="Make one case of all rows with the same values of these, such as site; case: the replicates of a case.",
+        rich_help_panel=_CHAIN,
+        show_default=False,
+    ),
+]
+
+AggOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--agg",
+        metavar="NAME:HOW",
+        help="Reduce an input or output of each group, such as annual_yield:mean: mean, sum, min, max, median, std, "
+        "var, first, last, count, or a quantile such as q95; repeatable.",
+        rich_help_panel=_CHAIN,
+        show_default=False,
+    ),
+]
+
+PartialOption = Annotated[
+    bool,
+    typer.Option(
+        "--partial", help="Use the cases that have succeeded so far of an unfinished run.", rich_help_panel=_CHAIN
+    ),
 ]
 
 

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from scythe_cli.services.completions import Names
 
 
-__all__ = ["columns", "experiments", "runs", "runs_and_versions", "tables", "versions"]
+__all__ = ["columns", "experiments", "files_and_runs", "runs", "runs_and_versions", "tables", "versions"]
 
 
 _MOST = 100
+_MOST_LOOKED_AT = 10_000
 
 T = TypeVar("T")
 
@@ -51,6 +52,29 @@ def versions(ctx: typer.Context, incomplete: str) -> list[str]:
 def runs_and_versions(ctx: typer.Context, incomplete: str) -> list[str]:
     """What a comparison takes."""
     return [*runs(ctx, incomplete), *versions(ctx, incomplete)]
+
+
+def files_and_runs(ctx: typer.Context, incomplete: str) -> list[str]:
+    """What cases are read from: files and folders, then runs."""
+    return [*_safely(lambda: _files(incomplete), []), *runs(ctx, incomplete)]
+
+
+def _files(incomplete: str) -> list[str]:
+    """The sampling files, and the folders, whose path begins like that."""
+    from itertools import islice
+
+    from scythe_cli.core.names import is_sampling_name
+
+    folder, slash, start = incomplete.rpartition("/")
+    place = Path(f"{folder}{slash}" or ".").expanduser()
+    found: list[str] = []
+    for entry in islice(place.iterdir(), _MOST_LOOKED_AT):
+        if not entry.name.startswith(start) or (entry.name.startswith(".") and not start):
+            continue
+        is_folder = entry.is_dir()
+        if is_folder or is_sampling_name(entry.name):
+            found.append(f"{folder}{slash}{entry.name}{'/' if is_folder else ''}")
+    return sorted(found)[:_MOST]
 
 
 def columns(ctx: typer.Context, incomplete: str) -> list[str]:

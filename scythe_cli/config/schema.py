@@ -84,6 +84,23 @@ class ExperimentConfig(Section):
     """A table `[experiments.<name>]`; what is None is left to `Register()`."""
 
     entrypoint: str = Field(description="The function, as `module:function`, importable from the folder of this file.")
+    input_from: str | None = Field(
+        default=None,
+        min_length=1,
+        description="The run whose rows are the cases when `allocate` gets no FILE: an experiment, for its latest run, "
+        "or any other RUN.",
+    )
+    map: dict[str, str] = Field(
+        default={},
+        description="Of cases from a run: by input, the input or output of the run that it takes, such as "
+        '`{ energy = "annual_yield" }`; others are taken by their names.',
+    )
+    group_by: list[str] = Field(
+        default=[], description="Of cases from a run: the inputs or outputs whose equal rows become one case."
+    )
+    agg: list[str] = Field(
+        default=[], description='Of cases from a run: what is made of the rows of a group: `["annual_yield:mean"]`.'
+    )
     execution_timeout: ConfigDuration | None = Field(
         default=None, description="How long one spec may run: `90s`, `10m`, `1h30m`; else an hour."
     )

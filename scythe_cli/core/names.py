@@ -6,7 +6,14 @@ import re
 
 from scythe_cli.errors import InvalidInputError
 
-__all__ = ["check_experiment_name", "check_run_name", "is_experiment_name", "is_folder_name", "parse_version"]
+__all__ = [
+    "check_experiment_name",
+    "check_run_name",
+    "is_experiment_name",
+    "is_folder_name",
+    "is_sampling_name",
+    "parse_version",
+]
 
 # as many digits as a version can have: what is written can be read again
 _VERSION = re.compile(r"v(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})", re.ASCII)
@@ -15,6 +22,16 @@ _STAMP = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}", re.ASCII)
 _MAX_RUN_NAME = 512
 # names that Windows keeps for devices: a store that is copied there would break
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(1, 10))}
+
+_SAMPLING = (
+    *(".csv", ".tsv", ".txt", ".parquet", ".pq", ".arrow", ".feather"),
+    *(".jsonl", ".ndjson", ".xlsx", ".gz", ".zst"),
+)
+
+
+def is_sampling_name(name: str) -> bool:
+    """Whether a name ends as those of sampling files do."""
+    return name.lower().endswith(_SAMPLING)
 
 
 def check_experiment_name(name: str) -> str:

@@ -121,8 +121,8 @@ def find_run(storage: Storage, reference: str) -> RunLayout:
 
     Args:
         storage: Where to look.
-        reference: `latest`, `<experiment>`, `<experiment>/<version>`, `<experiment>/<version>/<timestamp>`, or an
-            unambiguous beginning of one of these.
+        reference: `latest`, `<experiment>` or `<experiment>/latest`, `<experiment>/<version>`,
+            `<experiment>/<version>/<timestamp>`, or an unambiguous beginning of one of these.
 
     Raises:
         NotFoundError: If no run, or more than one, fits.
@@ -153,7 +153,7 @@ def find_run(storage: Storage, reference: str) -> RunLayout:
         )
     if experiment is None:
         experiment, parts = _pick(parts[0], experiments, "experiment", storage), parts[1:]
-    if not parts:
+    if parts in ([], ["latest"]):
         run = latest_run(storage, experiment)
         if run is None:
             raise _no_runs(storage, f"experiment {experiment!r} has no runs")

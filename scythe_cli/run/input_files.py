@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -24,6 +24,7 @@ from scythe_cli.storage.download import safe_name, uri_scheme
 if TYPE_CHECKING:
     import polars as pl
 
+    from scythe_cli.run.chain.files import StoredFile
     from scythe_cli.run.layout import RunLayout
     from scythe_cli.storage.base import Storage
 
@@ -46,6 +47,7 @@ _SYSTEM = (Path("/proc"), Path("/sys"), Path("/dev"))
 _SHARED_MEMORY = Path("/dev/shm")
 _HASHING_THREADS = 4
 _TRANSFER_THREADS = 4
+_READING_THREADS = 16
 
 
 class InputArtifact(BaseModel):
@@ -120,6 +122,7 @@ class PlannedArtifact:
         sha256: The hash (hex) of its content.
         target: Where it goes below the run's folder of artifacts.
         is_fetched: Whether it was brought here from elsewhere.
+        stored: The file of another run that it is; then only a path on this machine is one that can be read.
     """
 
     path: Path
@@ -128,6 +131,7 @@ class PlannedArtifact:
     sha256: str
     target: str
     is_fetched: bool = False
+    stored: StoredFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +154,7 @@ class ArtifactPlan:
     def outside(self, folder: Path) -> list[Path]:
         """The files that do not lie in a folder, which somebody may not know of who did not write the references."""
         base = Path(os.path.realpath(folder))
-        local = {file.path for file in self.uploads.values() if not file.is_fetched}
+        local = {file.path for file in self.uploads.values() if not file.is_fetched and file.stored is None}
         return sorted(path for path in local if not Path(os.path.realpath(path)).is_relative_to(base))
 
     @property
@@ -177,6 +181,11 @@ class _Hashed:
     path: Path
     size_bytes: int
     sha256: str
+    stored: StoredFile | None = None
+
+    def name(self, reference: str) -> str:
+        """What it is called where it is uploaded to."""
+        return safe_name(reference if self.stored is None else self.stored.name)
 
 
 def collect_artifacts(
@@ -185,6 +194,7 @@ def collect_artifacts(
     *,
     copy_inputs: bool = False,
     cache: ArtifactCache | None = None,
+    stored: Mapping[str, StoredFile] | None = None,
 ) -> ArtifactPlan:
     """Find, check and hash the input files of a run; nothing is written but the cache.
 
@@ -194,6 +204,7 @@ def collect_artifacts(
         copy_inputs: Whether files in S3 and on web servers are copied into the run as well. Those whose URL may hold
             a secret always are: the URL must not be kept, and would not work for long.
         cache: Where these are fetched to; the user's cache unless given.
+        stored: The references that are files of another run: these are hashed where they are.
 
     Returns:
         What is to be uploaded, and what cannot be used: all of it, not the first only.
@@ -203,7 +214,9 @@ def collect_artifacts(
         field: sorted(str(value) for value in column.drop_nulls().unique().to_list())
         for field, column in columns.items()
     }
-    wanted = sorted({value for values in references.values() for value in values})
+    every = sorted({value for values in references.values() for value in values})
+    of_runs = {value: file for value in every if stored and (file := stored.get(value)) is not None}
+    wanted = [value for value in every if value not in of_runs]
     local = [value for value in wanted if uri_scheme(value) is None]
     plain = _plain_parameters()
     remote = [
@@ -225,6 +238,9 @@ def collect_artifacts(
         fetch = partial(_fetch, cache or ArtifactCache())
         with ThreadPoolExecutor(_TRANSFER_THREADS, thread_name_prefix="scythe-fetch") as pool:
             found.update(zip(remote, pool.map(fetch, remote), strict=True))
+    if of_runs:
+        with ThreadPoolExecutor(_READING_THREADS, thread_name_prefix="scythe-hash") as pool:
+            found.update(zip(of_runs, pool.map(_hash_stored, of_runs.values()), strict=True))
     return _plan_of(references, found)
 
 
@@ -239,11 +255,12 @@ def _plan_of(references: Mapping[str, Sequence[str]], found: Mapping[str, _Hashe
             if isinstance(result, _Hashed):
                 files[field][value] = PlannedArtifact(
                     result.path,
-                    _source_name(value),
+                    _source_name(value) if result.stored is None else result.stored.name,
                     result.size_bytes,
                     result.sha256,
                     targets[value],
-                    is_fetched=uri_scheme(value) is not None,
+                    is_fetched=result.stored is None and uri_scheme(value) is not None,
+                    stored=result.stored,
                 )
             elif result is not None:
                 problems.append(ArtifactProblem(field, value, result))
@@ -269,10 +286,7 @@ def upload_artifacts(plan: ArtifactPlan, storage: Storage, prefix: str) -> Uploa
     """
     uploads = sorted(plan.uploads.items())
     with ThreadPoolExecutor(_TRANSFER_THREADS, thread_name_prefix="scythe-upload") as pool:
-        futures = [
-            pool.submit(storage.put_file, file.path, f"{prefix}/{target}", sha256=file.sha256)
-            for target, file in uploads
-        ]
+        futures = [pool.submit(_put, storage, file, f"{prefix}/{target}") for target, file in uploads]
         try:
             for future in futures:
                 future.result()
@@ -284,6 +298,13 @@ def upload_artifacts(plan: ArtifactPlan, storage: Storage, prefix: str) -> Uploa
         for field, references in plan.files.items()
     }
     return UploadedArtifacts(uris, list(_records(plan, uris)))
+
+
+def _put(storage: Storage, file: PlannedArtifact, key: str) -> None:
+    if file.stored is None or file.stored.path is not None:
+        storage.put_file(file.path, key, sha256=file.sha256)
+    else:
+        file.stored.copy_to(storage, key)
 
 
 def _records(plan: ArtifactPlan, uris: dict[str, dict[str, str]]) -> Iterator[InputArtifact]:
@@ -332,6 +353,18 @@ def _hash(path: Path) -> _Hashed | str:
         return "it holds a NUL character"
 
 
+def _hash_stored(file: StoredFile) -> _Hashed | str:
+    """Hash a file of another run, or say why it cannot be used."""
+    try:
+        path = file.path
+        if path is None:
+            return _Hashed(Path(file.key), *file.measured(), file)
+    except StorageError as error:
+        return error.message
+    result = _hash(path)
+    return result if isinstance(result, str) else replace(result, stored=file)
+
+
 def _fetch(cache: ArtifactCache, uri: str) -> _Hashed | str:
     try:
         path = cache.fetch(uri)
@@ -350,7 +383,7 @@ def _targets(found: Mapping[str, _Hashed | str]) -> dict[str, str]:
     targets: dict[str, str] = {}
     for value, file in sorted(found.items()):
         if isinstance(file, _Hashed):
-            name = safe_name(value)
+            name = file.name(value)
             kept = names.setdefault((file.sha256, Path(name).suffix.lower()), name)
             targets[value] = f"{file.sha256}/{kept}"
     return targets

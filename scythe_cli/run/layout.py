@@ -134,6 +134,11 @@ class RunLayout:
         return self.key("duplicates.pq")
 
     @property
+    def upstream(self) -> str:
+        """From which rows of which run each case was made; only where cases were made from a run."""
+        return self.key("upstream.pq")
+
+    @property
     def verification(self) -> str:
         """When some of the run's rows were run again, and whether they gave the same; only where that was done."""
         return self.key("verification.yml")

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scythe_cli.core.processes import user_and_host
 from scythe_cli.core.text import redact_text
 from scythe_cli.errors import StorageError, first_line
+from scythe_cli.run.chain.records import UpstreamRecord
 from scythe_cli.run.design_record import DesignRecord
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.storage.base import ForeignKeyError, MissingKeyError, Storage
@@ -108,6 +109,7 @@ class ExtensionRecord(BaseModel):
     sampling_file: str | None = None
     sample_seed: int | None = None
     design: DesignRecord | None = None
+    upstream: UpstreamRecord | None = None
     code: dict[str, str] | None = None
     command: str = ""
 
@@ -154,6 +156,7 @@ class RunManifest(BaseModel):
     # from here on, what `read_manifest` leaves out of a brief one
     provenance: Provenance | None = None
     design: DesignRecord | None = None
+    upstream: UpstreamRecord | None = None
     file_fields: list[str] | None = None
     code: dict[str, str] | None = None
     function_source: str | None = None
@@ -260,12 +263,8 @@ def _flow_depth(data: bytes) -> int:
     """How deep brackets are nested: the time that the parser takes grows with the square of that."""
     depth = deepest = 0
     for match in _BRACKETS.finditer(data):
-        token = match[0]
-        if token in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif token in b"]}":
-            depth -= 1
+        depth += (match[0] in b"[{") - (match[0] in b"]}")
+        deepest = max(deepest, depth)
     return deepest
 
 

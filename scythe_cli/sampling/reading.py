@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import ValidationError
 
-from scythe_cli.arrow.build import integer_cells
+from scythe_cli.arrow.build import integer_cells, numbers
+from scythe_cli.core.names import is_sampling_name
 from scythe_cli.errors import MissingFileError, SamplingFileError, StorageError, first_line
 from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.run.design_record import DESIGN_KEY, DesignRecord, sidecar_of
@@ -24,9 +25,20 @@ from scythe_cli.sampling.file_columns import FieldColumn, RawFile, Source, check
 from scythe_cli.sampling.file_validator import FileValidator, ValidateAll, ValidationResult
 
 if TYPE_CHECKING:
-    from scythe_cli.model.experiment import RegisteredExperiment
+    import numpy as np
 
-__all__ = ["Helpers", "ReadOptions", "SamplingTable", "read_design", "read_raw", "read_sampling_file"]
+    from scythe_cli.model.experiment import RegisteredExperiment
+    from scythe_cli.run.chain.records import Upstream
+
+__all__ = [
+    "Helpers",
+    "ReadOptions",
+    "SamplingTable",
+    "near_file",
+    "read_design",
+    "read_raw",
+    "read_sampling_file",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +56,10 @@ class ReadOptions:
     units_row: bool = False
 
 
-_SUFFIXES = {
-    ".csv",
-    ".tsv",
-    ".txt",
-    ".parquet",
-    ".pq",
-    ".arrow",
-    ".feather",
-    ".jsonl",
-    ".ndjson",
-    ".xlsx",
-    ".gz",
-    ".zst",
-}
 _MAX_LISTED = 1_000
 
 
-def _near(path: Path) -> str | None:
+def near_file(path: Path) -> str | None:
     """What to say of a file that is not there: a sampling file of nearly that name, or those that there are."""
     import difflib
     from itertools import islice
@@ -70,7 +68,7 @@ def _near(path: Path) -> str | None:
     if not folder.is_dir():
         return f"There is no folder {folder} either."
     entries = sorted(islice(folder.iterdir(), _MAX_LISTED))
-    names = [entry.name for entry in entries if entry.suffix.lower() in _SUFFIXES and entry.is_file()]
+    names = [entry.name for entry in entries if is_sampling_name(entry.name) and entry.is_file()]
     close = difflib.get_close_matches(path.name, names, n=1)
     near = [name for name in names if Path(name).stem == path.stem]
     shown = close or near[:1]
@@ -102,7 +100,7 @@ def read_raw(file: str | Path, options: ReadOptions | None = None) -> RawFile:
         with located(file) as local:
             raw = read_located(local, encoding=options.encoding, units_row=options.units_row)
     except FileNotFoundError:
-        raise MissingFileError(f"{shown}: there is no such file", hint=_near(Path(file))) from None
+        raise MissingFileError(f"{shown}: there is no such file", hint=near_file(Path(file))) from None
     except PermissionError:
         raise SamplingFileError(f"{shown}: no permission to read it") from None
     except OSError as error:
@@ -144,6 +142,7 @@ class SamplingTable:
         source: What the file is called; secrets of a URL are left out.
         notices: What there is to tell of the file, a line each.
         is_local: Whether the path is one of this machine.
+        upstream: The run that the cases were made from; None for a file.
     """
 
     path: Path
@@ -154,6 +153,18 @@ class SamplingTable:
     source: str = ""
     notices: list[str] = field(default_factory=list[str])
     is_local: bool = True
+    upstream: Upstream | None = None
+
+    def taken(self, rows: np.ndarray[Any, np.dtype[np.int64]]) -> SamplingTable:
+        """Some of the cases, by their positions, under the names that the file gives them."""
+        label = self.row_label
+
+        def chosen(row: int) -> str:
+            return label(int(rows[row]))
+
+        inputs = self.inputs.take(numbers(rows, pa.int64()))
+        upstream = None if self.upstream is None else self.upstream.taken(rows)
+        return replace(self, inputs=inputs, row_label=chosen, upstream=upstream)
 
     @property
     def base_dir(self) -> Path:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scythe_cli.config.file import find_config
 from scythe_cli.config.location import locate
 from scythe_cli.config.schema import Config, load_config
-from scythe_cli.core.text import redact_uri
 from scythe_cli.services.configured import ConfiguredProject, engine_name_of
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from scythe_cli.run.catalog import VersionRecord
     from scythe_cli.run.design_record import DesignName, SampleResult
     from scythe_cli.run.records import RunRecord, RunStatus
-    from scythe_cli.services.allocation.options import AllocateOptionsDict
+    from scythe_cli.services.allocation.options import AllocateOptionsDict, ReadingDict
     from scythe_cli.services.allocation.plan import AllocationPlan
     from scythe_cli.services.mapping import MapOptions
     from scythe_cli.services.records import AllocateResult, CancelResult, SubmitResult, ValidationReport
@@ -124,38 +123,27 @@ class Project(ConfiguredProject):
         return sample_cases(self, Path(out), experiment, sampling)
 
     def validate(
-        self,
-        file: str | Path,
-        experiment: str | None = None,
-        *,
-        function: str | None = None,
-        ignore_columns: Sequence[str] = (),
-        encoding: str | None = None,
-        units_row: bool = False,
+        self, file: str | Path | None = None, experiment: str | None = None, **options: Unpack[ReadingDict]
     ) -> ValidationReport:
         """Check a sampling file and the input files that it names; nothing is written.
 
         Args:
-            file: A sampling file, by its path or URL, or `-` for standard input.
+            file: A sampling file, by its path or URL, or `-` for standard input; or a run in its place.
             experiment: Which experiment; may be left out when there is only one.
-            function: `module:function` of a function that is in no configuration, instead.
-            ignore_columns: Columns to leave out, by name or pattern (`*` stands for anything).
-            encoding: How the characters of a text file are written; found out unless given.
-            units_row: Whether the row below the header holds units.
+            options: See `scythe_cli.services.allocation.options.CaseOptions`.
 
         Raises:
             SamplingFileError: If the file or some of its cells are wrong.
             SpecsError: If it has no cases, or input files are missing.
         """
-        from scythe_cli.sampling.reading import ReadOptions
         from scythe_cli.services.allocation.intake import read_cases, validate_cases
+        from scythe_cli.services.allocation.options import CaseOptions
 
-        options = ReadOptions(ignore_columns, encoding, units_row)
-        return validate_cases(self, str(file), read_cases(self, file, experiment, function=function, options=options))
+        return validate_cases(self, read_cases(self, file, CaseOptions(experiment=experiment, **options)))
 
     def allocate(
         self,
-        file: str | Path,
+        file: str | Path | None = None,
         *,
         progress: ProgressCallback | None = None,
         stop: StopSignal | None = None,
@@ -164,7 +152,7 @@ class Project(ConfiguredProject):
         """Run every case of a sampling file, and gather the final tables.
 
         Args:
-            file: A sampling file, by its path or URL, or `-` for standard input.
+            file: A sampling file, by its path or URL, or `-` for standard input; or a run in its place.
             progress: Called as the run goes on; in a notebook, a bar below the cell unless given.
             stop: Stops the run when it is triggered.
             options: See `scythe_cli.services.allocation.options.AllocateOptions`.
@@ -187,7 +175,7 @@ class Project(ConfiguredProject):
 
     def plan(
         self,
-        file: str | Path,
+        file: str | Path | None = None,
         *,
         pilot: int | None = None,
         pilot_seed: int | None = None,
@@ -198,7 +186,7 @@ class Project(ConfiguredProject):
         """Tell what `allocate` would do; nothing is written to the storage.
 
         Args:
-            file: A sampling file, by its path or URL, or `-` for standard input.
+            file: A sampling file, by its path or URL, or `-` for standard input; or a run in its place.
             pilot: How many random rows to run on this machine, to see how long they take; their results are discarded.
             pilot_seed: Chooses them; the seed of the run unless given.
             progress: Called as the pilot goes on.
@@ -217,7 +205,7 @@ class Project(ConfiguredProject):
         cases = cases_of(self, file, chosen)
         plan = plan_allocation(
             cases.request(self, chosen),
-            file=redact_uri(str(file)),
+            file=cases.shown,
             defaulted=cases.table.defaulted,
             pilot=pilot,
             pilot_seed=int(chosen.seed) if pilot_seed is None else pilot_seed,
@@ -226,11 +214,11 @@ class Project(ConfiguredProject):
         )
         return plan.model_copy(update={"notices": [*cases.table.notices, *plan.notices]})
 
-    def submit(self, file: str | Path, **options: Unpack[AllocateOptionsDict]) -> SubmitResult:
+    def submit(self, file: str | Path | None = None, **options: Unpack[AllocateOptionsDict]) -> SubmitResult:
         """Hand every case of a sampling file to a fleet, and return while it works.
 
         Args:
-            file: A sampling file, by its path or URL, or `-` for standard input.
+            file: A sampling file, by its path or URL, or `-` for standard input; or a run in its place.
             options: See `scythe_cli.services.allocation.options.AllocateOptions`.
 
         Raises:

@@ -23,6 +23,7 @@ __all__ = [
     "TransferInterruptedError",
     "check_key",
     "check_prefix",
+    "key_or_none",
 ]
 
 
@@ -199,6 +200,13 @@ class Storage(Protocol):
         """Give a file another key, under which there is nothing yet; MissingKeyError when there is none."""
         ...
 
+    def copy(self, key: str, to: str) -> None:
+        """Write or replace with the content of another key, which stays as it is, in one step for readers.
+
+        A server copies by itself: nothing passes through this machine. MissingKeyError when there is none.
+        """
+        ...
+
     def delete_unfinished(self, prefix: str) -> None:
         """Remove what processes that were killed have left of unfinished files in a folder and the folders below."""
         ...
@@ -224,6 +232,14 @@ def check_key(key: str) -> str:
     if _NOT_IN_KEYS.search(key):
         raise InvalidKeyError(f"{key!r} is not a storage key: it holds a backslash or a control character")
     return key
+
+
+def key_or_none(text: str) -> str | None:
+    """The text when it is a key, else None."""
+    try:
+        return check_key(text)
+    except InvalidKeyError:
+        return None
 
 
 def check_prefix(prefix: str) -> str:

@@ -32,6 +32,7 @@ from scythe_cli.storage.base import (
     StorageCheck,
     check_key,
     check_prefix,
+    key_or_none,
 )
 from scythe_cli.storage.checks import run_checks
 
@@ -104,12 +105,7 @@ class LocalStorage:
     def key_of(self, uri: str) -> str | None:
         """The key of an absolute path; None when it lies elsewhere."""
         root = self.location.rstrip("/") + "/"
-        if not uri.startswith(root):
-            return None
-        try:
-            return check_key(uri.removeprefix(root))
-        except StorageError:
-            return None
+        return key_or_none(uri.removeprefix(root)) if uri.startswith(root) else None
 
     def local_path(self, key: str) -> Path | None:
         """The file or folder of a key, whether it exists or not."""
@@ -140,20 +136,8 @@ class LocalStorage:
 
     def put_file(self, local_path: Path, key: str, *, sha256: str | None = None) -> None:
         """Copy a local file here in one step; nobody may read the copy who may not read the file."""
-        digest = hashlib.sha256()
-        with (
-            storage_errors("read", local_path),
-            open_regular(local_path, follow=True) as source,
-            self._writing(key) as inside,
-            atomic_file_in(inside.folder, inside.name, syncs=self._syncs) as file,
-        ):
-            _narrow(file, source)
-            while chunk := source.read(_CHUNK_BYTES):
-                if sha256 is not None:
-                    digest.update(chunk)
-                file.write(chunk)
-            if sha256 is not None and digest.hexdigest() != sha256:
-                raise StorageError(f"{local_path} changed while it was copied", hint="Run the command again.")
+        with storage_errors("read", local_path), open_regular(local_path, follow=True) as source:
+            self._put(source, key, sha256)
 
     def take_file(self, local_path: Path, key: str) -> None:
         """Move a local file here in one step; from another file system it is copied."""
@@ -271,6 +255,11 @@ class LocalStorage:
             if self._syncs:
                 sync_folder(target.folder)
 
+    def copy(self, key: str, to: str) -> None:
+        """Copy a file to another key in one step."""
+        with self._reading(self._path(key)), self._inside(key) as inside, inside.open() as source:
+            self._put(source, to)
+
     def delete_unfinished(self, prefix: str) -> None:
         """Remove unfinished files in a folder and below."""
         with storage_errors("delete", self.root / check_prefix(prefix)):
@@ -331,6 +320,20 @@ class LocalStorage:
     def _writing(self, key: str) -> Generator[_Inside, None, None]:
         with storage_errors("write", self._path(key)), self._inside(key, make=True) as inside:
             yield inside
+
+    def _put(self, source: BinaryIO, key: str, sha256: str | None = None) -> None:
+        digest = hashlib.sha256()
+        with (
+            self._writing(key) as inside,
+            atomic_file_in(inside.folder, inside.name, syncs=self._syncs) as file,
+        ):
+            _narrow(file, source)
+            while chunk := source.read(_CHUNK_BYTES):
+                if sha256 is not None:
+                    digest.update(chunk)
+                file.write(chunk)
+            if sha256 is not None and digest.hexdigest() != sha256:
+                raise StorageError(f"{source.name} changed while it was copied", hint="Run the command again.")
 
     def _status(self, key: str) -> os.stat_result:
         with self._reading(self._path(key)), self._inside(key) as inside:

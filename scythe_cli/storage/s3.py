@@ -26,6 +26,7 @@ from scythe_cli.storage.base import (
     TransferInterruptedError,
     check_key,
     check_prefix,
+    key_or_none,
 )
 from scythe_cli.storage.checks import run_checks
 from scythe_cli.storage.s3_client import S3Client, client_of_process
@@ -120,12 +121,7 @@ class S3Storage:
         if not uri.startswith(start):
             return None
         name = unquote(uri.removeprefix(start))
-        if not name.startswith(inside):
-            return None
-        try:
-            return check_key(name.removeprefix(inside))
-        except StorageError:
-            return None
+        return key_or_none(name.removeprefix(inside)) if name.startswith(inside) else None
 
     def local_path(self, key: str) -> Path | None:
         """None: nothing here is a local file."""
@@ -239,7 +235,7 @@ class S3Storage:
         """The keys of all objects below a prefix."""
         inside = len(f"{self.prefix}/") if self.prefix else 0
         names = [str(file["Key"])[inside:] for file in self._list(prefix, flat=True).files]
-        return sorted(name for name in names if _is_key(name))
+        return sorted(name for name in names if key_or_none(name) is not None)
 
     def exists(self, key: str) -> bool:
         """Whether there is an object."""
@@ -266,9 +262,13 @@ class S3Storage:
 
     def rename(self, key: str, to: str) -> None:
         """Give an object another key."""
+        self.copy(key, to)
+        self.delete(key)
+
+    def copy(self, key: str, to: str) -> None:
+        """Have the server copy an object."""
         source = {"Bucket": self.bucket, "Key": self._object(key)}
         self._call("read", key, "copy_object", Key=self._object(to), CopySource=source)
-        self.delete(key)
 
     def delete_unfinished(self, prefix: str) -> None:
         """Nothing: no object is unfinished."""
@@ -385,14 +385,6 @@ class S3Storage:
                     future.result()
         _verify(Path(file.name), digest.hexdigest() if sha256 else None, sha256)
         return [{"PartNumber": number, "ETag": future.result()["ETag"]} for number, future in sorted(sent.items())]
-
-
-def _is_key(name: str) -> bool:
-    try:
-        check_key(name)
-    except StorageError:
-        return False
-    return True
 
 
 def _verify(local_path: Path, actual: str | None, expected: str | None) -> None:

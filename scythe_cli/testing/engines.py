@@ -241,7 +241,7 @@ def _submitted(
     file = folder / "cases.parquet"
     pl.DataFrame(cases).write_parquet(file)
     project = open_project(start=folder)
-    intake = read_cases(project, file, "contract")
+    intake = read_cases(project, file, AllocateOptions(experiment="contract"))
     options = with_options(
         intake.experiment.options,
         execution_timeout=None if execution_timeout_s is None else timedelta(seconds=execution_timeout_s),

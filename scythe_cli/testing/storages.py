@@ -147,6 +147,16 @@ class StorageContract:
         with pytest.raises(MissingKeyError):
             storage.rename("a/none", "a/other")
 
+    def test_copy(self, storage: Storage) -> None:
+        storage.write_bytes("a/b c", b"1")
+        storage.write_bytes("a/old", b"2")
+        storage.copy("a/b c", "x/d%e")
+        storage.copy("a/b c", "a/old")
+        storage.delete("a/b c")
+        assert [storage.read_bytes(key) for key in storage.list_tree("")] == [b"1", b"1"]
+        with pytest.raises(MissingKeyError):
+            storage.copy("a/none", "a/other")
+
     def test_no_more_is_read_than_was_asked_for(self, storage: Storage) -> None:
         storage.write_bytes("a", b"12345")
         assert storage.read_bytes("a", max_bytes=5) == b"12345"

@@ -87,7 +87,7 @@ def test_version(scythe: Run, arguments: list[str]) -> None:
         (["stauts"], "Did you mean `scythe status`"),
         (["results", "shwo"], "Did you mean `scythe results show`?"),
         (["status", "--jsn"], "Did you mean --json?"),
-        (["allocate"], "Missing argument 'FILE'"),
+        (["allocate", "a.csv", "b.csv"], "unexpected extra argument"),
         (["allocate", "a.csv", "--bump", "huge"], "--bump: 'huge'"),
         (["allocate", "a.csv", "--workers", "0"], "--workers: "),
         (["results", "fetch"], "Missing option '--output'"),

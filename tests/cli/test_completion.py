@@ -94,6 +94,18 @@ def test_what_is_offered_fits_the_rest_of_the_line(remote: Path, line: str, name
     assert offered("bash", line) == names
 
 
+def test_cases_are_those_of_files_and_of_runs(remote: Path) -> None:
+    for name in ("solar.csv", "solar.pq", "solar.md", "data/solar.jsonl", ".solar.csv"):
+        (remote / name).parent.mkdir(exist_ok=True)
+        (remote / name).write_text("")
+    assert offered("bash", "scythe allocate so") == ["solar.csv", "solar.pq", "solar", "solar/v2.0.0"]
+    assert offered("bash", "scythe validate data/") == ["data/solar.jsonl"]
+    assert offered("bash", "scythe allocate da") == ["data/"]
+    assert offered("bash", "scythe allocate nowhere/") == []
+    assert offered("bash", "scythe allocate solar/") == ["solar/v2.0.0"]
+    assert offered("bash", "scythe allocate solar/v2") == ["solar/v2.0.0"]
+
+
 def test_nothing_is_said_where_nothing_is_known(odd: Path) -> None:
     (odd / "experiments.toml").write_text("[scythe\nstorage = ")
 

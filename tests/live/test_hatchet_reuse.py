@@ -36,3 +36,9 @@ def test_a_fleet_runs_what_is_new_and_once(live: LiveProject) -> None:
     assert live.calls() == []
     tables = pl.read_parquet(f"{json.loads(again.stdout)['uri']}/final/scalars.pq", glob=False)
     assert tables.height == 53
+
+    # a run in place of the file: its outputs are the inputs of the next
+    chained = scythe("allocate", "latest", "--map", "x=y", "--limit", "5", "--wait", "--json", cwd=live.root)
+    assert chained.returncode == 0, chained.stderr
+    scalars = pl.read_parquet(f"{json.loads(chained.stdout)['uri']}/final/scalars.pq", glob=False)
+    assert scalars["x"].to_list() == tables["y"].to_list()[:5]

@@ -161,7 +161,8 @@ def test_submit_without_waiting(live: LiveProject) -> None:
     live.configure(max_depth=0)
     project = live.open()
     live.start_worker("--slots", "2")
-    submission = submit(read_cases(project, live.write_cases(10)).request(project, AllocateOptions()))
+    options = AllocateOptions()
+    submission = submit(read_cases(project, live.write_cases(10), options).request(project, options))
     started = time.monotonic()
     ref = submit_job(submission.job, project.engine)
     assert ref.workflow_run_id

@@ -18,7 +18,7 @@ from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.stored_run import StoredRun
 from scythe_cli.storage.base import FileInfo, ForeignKeyError, Storage, check_key
 
-__all__ = ["fetch_output_files", "result_key"]
+__all__ = ["fetch_output_files", "key_in_run", "result_key"]
 
 
 def fetch_output_files(
@@ -90,7 +90,12 @@ def _file_jobs(run: StoredRun, field_name: str, uris: Sequence[str], elsewhere: 
 
 def result_key(storage: Storage, run: RunLayout, uri: str) -> str | None:
     """The key of an output file; None for what is not among the results of this run."""
-    inside = run.key("results") + "/"
+    return key_in_run(storage, run, uri, "results")
+
+
+def key_in_run(storage: Storage, run: RunLayout, uri: str, folder: str) -> str | None:
+    """The key of a file in a folder of a run; None for what is not there."""
+    inside = run.key(folder) + "/"
     key = storage.key_of(uri)
     if key is None and f"/{inside}" in uri:
         # the run was copied here from elsewhere, and its table still names the old place

@@ -1,4 +1,4 @@
-"""`scythe validate` and `scythe allocate`: check a sampling file, and run it."""
+"""`scythe validate` and `scythe allocate`: check a sampling file, or a run in its place, and run it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ import typer
 
 from scythe_cli.cli import complete
 from scythe_cli.cli.arguments import (
+    AggOption,
+    CasesArgument,
     EncodingOption,
     EngineOption,
     ExperimentOption,
-    FileArgument,
     FunctionOption,
+    GroupByOption,
     IgnoreColumnsOption,
+    MapOption,
     MaxFailuresOption,
+    PartialOption,
     UnitsRowOption,
     WorkersOption,
     parse_seed,
@@ -26,7 +30,7 @@ from scythe_cli.cli.arguments import (
 from scythe_cli.cli.framework import Session, command
 
 if TYPE_CHECKING:
-    from scythe_cli.services.allocation.options import AllocateOptionsDict
+    from scythe_cli.services.allocation.options import AllocateOptionsDict, HowReadDict
     from scythe_cli.services.project import Project
     from scythe_cli.services.records import SubmitResult, ValidationReport
 
@@ -193,25 +197,23 @@ _SeedOption = Annotated[
 @command(app, "validate", panel=_PANEL)
 def validate(
     session: Session,
-    file: FileArgument,
+    file: CasesArgument = None,
     experiment: ExperimentOption = None,
     function: FunctionOption = None,
+    map_: MapOption = None,
+    group_by: GroupByOption = None,
+    agg: AggOption = None,
+    partial_: PartialOption = False,
     ignore_columns: IgnoreColumnsOption = None,
     encoding: EncodingOption = None,
     units_row: UnitsRowOption = False,
 ) -> None:
-    """Check a sampling file without running it.
+    """Check a sampling file, or the cases from a run, without running them.
 
     Checks every cell against the experiment's inputs and reports all mistakes at once. Nothing is written.
     """
-    report = session.project().validate(
-        file,
-        experiment,
-        function=function,
-        ignore_columns=split_names(ignore_columns),
-        encoding=encoding,
-        units_row=units_row,
-    )
+    reading = _reading((map_, group_by, agg, partial_), ignore_columns, encoding, units_row)
+    report = session.project().validate(file, experiment, function=function, **reading)
     if session.options.json:
         session.output.document(report)
     else:
@@ -221,7 +223,7 @@ def validate(
 @command(app, "allocate", panel=_PANEL)
 def allocate(
     session: Session,
-    file: FileArgument,
+    file: CasesArgument = None,
     experiment: ExperimentOption = None,
     function: FunctionOption = None,
     bump: _BumpOption = "minor",
@@ -243,6 +245,10 @@ def allocate(
     until: _UntilOption = None,
     max_replicates: _MaxReplicatesOption = 1000,
     accept_new_code: _AcceptNewCodeOption = False,
+    map_: MapOption = None,
+    group_by: GroupByOption = None,
+    agg: AggOption = None,
+    partial_: PartialOption = False,
     plan: _PlanOption = False,
     pilot: _PilotOption = None,
     seed: _SeedOption = "0",
@@ -250,30 +256,21 @@ def allocate(
     encoding: EncodingOption = None,
     units_row: UnitsRowOption = False,
 ) -> int:
-    """Run an experiment for every case of a sampling file.
+    """Run an experiment for every case of a sampling file, or of a run of another experiment.
 
     Exits with 0 when every case succeeded, and with 1 when some did not; the run keeps their errors.
     """
     _check_combination(plan=plan, pilot=pilot, reuse=bool(reuse or reuse_from), ignore_code=ignore_code)
-    what: AllocateOptionsDict = {"experiment": experiment, "function": function, "bump": bump}
+    what: AllocateOptionsDict = {"experiment": experiment, "function": function, "bump": bump, "into": into}
     part: AllocateOptionsDict = {"limit": limit, "sample": sample, "replicates": replicates, "until": until}
     reusing: AllocateOptionsDict = {"reuse": reuse_from or reuse, "ignore_code": ignore_code, "dedupe": dedupe}
     running: AllocateOptionsDict = {"workers": workers, "max_failures": max_failures, "priority": priority}
-    options: AllocateOptionsDict = {
-        "copy_inputs": copy_inputs,
-        "wait_timeout_s": None if timeout is None else parse_timeout(timeout),
-        "seed": parse_seed(seed),
-        "into": into,
-        "accept_new_code": accept_new_code,
-        "max_replicates": max_replicates,
-        **what,
-        **part,
-        **reusing,
-        "ignore_columns": split_names(ignore_columns),
-        "encoding": encoding,
-        "units_row": units_row,
-        **running,
-    }
+    reading = _reading((map_, group_by, agg, partial_), ignore_columns, encoding, units_row)
+    more: AllocateOptionsDict = {"copy_inputs": copy_inputs, "accept_new_code": accept_new_code}
+    options: AllocateOptionsDict = {**what, **part, **reusing, **reading, **running, **more}
+    options["max_replicates"] = max_replicates
+    options["wait_timeout_s"] = None if timeout is None else parse_timeout(timeout)
+    options["seed"] = parse_seed(seed)
     project = _project_for(session, engine, into)
     if plan:
         return _plan(session, project, file, options, pilot)
@@ -281,19 +278,40 @@ def allocate(
     return (_submit if project.engine.outlives_client and not wait else _run)(session, project, file, options)
 
 
-def _plan(session: Session, project: Project, file: str, options: AllocateOptionsDict, pilot: int | None) -> int:
+def _reading(
+    of_run: tuple[list[str] | None, list[str] | None, list[str] | None, bool],
+    ignore_columns: list[str] | None,
+    encoding: str | None,
+    units_row: bool,
+) -> HowReadDict:
+    """How cases are read: from a run (`--map`, `--group-by`, `--agg`, `--partial`), or from a file."""
+    from scythe_cli.services.chains.rules import read_map
+
+    map_, group_by, agg, unfinished = of_run
+    return {
+        "map": read_map(map_ or []),
+        "group_by": split_names(group_by),
+        "agg": split_names(agg),
+        "partial": unfinished,
+        "ignore_columns": split_names(ignore_columns),
+        "encoding": encoding,
+        "units_row": units_row,
+    }
+
+
+def _plan(session: Session, project: Project, file: str | None, options: AllocateOptionsDict, pilot: int | None) -> int:
     from scythe_cli.cli.running import plan_and_show
 
     make = partial(project.plan, file, pilot=pilot, **options)
     return plan_and_show(session, lambda progress, stop: make(progress=progress, stop=stop))
 
 
-def _submit(session: Session, project: Project, file: str, options: AllocateOptionsDict) -> int:
+def _submit(session: Session, project: Project, file: str | None, options: AllocateOptionsDict) -> int:
     _show_submitted(session, project.submit(file, **options))
     return 0
 
 
-def _run(session: Session, project: Project, file: str, options: AllocateOptionsDict) -> int:
+def _run(session: Session, project: Project, file: str | None, options: AllocateOptionsDict) -> int:
     from scythe_cli.cli.running import run_and_show
 
     run = partial(project.allocate, file, **options)

@@ -1,4 +1,4 @@
-"""`scythe explain`: why a spec was taken over from an earlier run, or why not."""
+"""`scythe explain`: why a spec was taken over from an earlier run, or why not, and where its inputs came from."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ def explain(
     row: RowOption,
     run: RunArgument = "latest",
 ) -> None:
-    """Explain why a case ran instead of being reused from an earlier run.
+    """Explain why a case ran instead of being reused, and where its inputs came from.
 
-    Names the inputs and files that differ from the nearest earlier case, or what else prevented reuse.
+    Names the inputs and files that differ from the nearest earlier case, or what else prevented reuse. If the run was
+    made from another one, shows the rows of that run, and of the runs before it.
     """
     explanation = session.project().explain(run, row)
     if session.options.json:
@@ -48,3 +49,7 @@ def _show(session: Session, explanation: Explanation) -> None:
         session.output.print("", plain_table(["field", "here", "there"], rows))
     if explanation.reason == "inputs" and explanation.code:
         session.output.print("", f"The code differs as well: {', '.join(explanation.code)}")
+    if explanation.upstream:
+        from scythe_cli.cli.render.cases import origin_lines
+
+        session.output.print("", *origin_lines(explanation.upstream))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -43,16 +42,8 @@ def chosen_rows(rows: Rows, options: AllocateOptions) -> Rows:
 
 
 def with_rows(table: SamplingTable, rows: Rows) -> SamplingTable:
-    """Some cases of a file, under the names that the file gives them."""
-    inputs = table.inputs
-    if len(rows) == inputs.num_rows:
-        return table
-    label = table.row_label
-
-    def chosen(row: int) -> str:
-        return label(int(rows[row]))
-
-    return replace(table, inputs=inputs.take(numbers(rows, pa.int64())), row_label=chosen)
+    """Some cases of a file, in their order."""
+    return table if len(rows) == table.inputs.num_rows else table.taken(rows)
 
 
 def same_cases(

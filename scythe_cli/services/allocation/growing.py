@@ -27,6 +27,7 @@ from scythe_cli.executor.code import code_of, raise_if_changed, told_changes
 from scythe_cli.model.columns import input_columns
 from scythe_cli.model.spec_rows import NOT_INPUT, artifacts_mark
 from scythe_cli.run.catalog import find_run
+from scythe_cli.run.chain.lineage import write_lineage
 from scythe_cli.run.extension import Extension, finish_extension
 from scythe_cli.run.final.gather import GatherResult
 from scythe_cli.run.input_files import ArtifactPlan
@@ -274,7 +275,7 @@ class _Growing:
             same = same_in_run(run, known, new, plan)
         rows = chosen_rows(np.flatnonzero(same < 0).astype(np.int64), options)
         inputs = new.take(numbers(rows, pa.int64()))
-        request = replace(request, inputs=inputs)
+        request = request.with_cases(inputs, rows)
         return cls(request, run, manifest, known, used_files(plan, inputs), rows, same, options, design)
 
     def write(self, lease: Lease | None, code: dict[str, str]) -> None:
@@ -300,6 +301,7 @@ class _Growing:
         whole = _with_repetitions(whole, self.old, layout.experiment_id)
         if lease is not None:
             lease.confirm()
+        write_lineage(storage, layout, self.request.upstream, first_row=n_before)
         put_specs(
             self.request.experiment,
             storage,
@@ -323,6 +325,7 @@ class _Growing:
             sampling_file=self.request.source,
             sample_seed=int(self.options.seed) if self.options.sample is not None else None,
             design=design,
+            upstream=self.request.upstream.record if self.request.upstream else None,
             code=code or None,
             command=command_line(),
         )

@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from scythe_cli.analysis.notebook import notebook_progress
-from scythe_cli.arrow.build import numbers
 from scythe_cli.core.progress import Progress
 from scythe_cli.core.records import StateCounts
 from scythe_cli.core.text import redact_uri
@@ -28,13 +26,14 @@ from scythe_cli.run.design_record import DesignRecord
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.manifest import RecursionRecord
 from scythe_cli.run.specs_file import REPLICATE
-from scythe_cli.sampling.reading import Helpers, ReadOptions, SamplingTable, read_design, read_raw, read_sampling_file
+from scythe_cli.sampling.reading import Helpers, SamplingTable, read_design
 from scythe_cli.services.allocation.choosing import chosen_rows, with_rows
 from scythe_cli.services.allocation.execution import resumable
 from scythe_cli.services.allocation.functions import function_experiment
 from scythe_cli.services.allocation.growing import grow, run_grown, run_to_grow
-from scythe_cli.services.allocation.options import AllocateOptions
+from scythe_cli.services.allocation.options import AllocateOptions, CaseOptions
 from scythe_cli.services.allocation.submission import AllocationRequest, Submission, check_inputs, execute, submit
+from scythe_cli.services.chains.choosing import case_source
 from scythe_cli.services.completions import remember_columns, remember_run
 from scythe_cli.services.records import SubmitResult, ValidationReport
 from scythe_cli.services.runs.fleet import submit_job
@@ -59,7 +58,6 @@ __all__ = [
     "validate_cases",
 ]
 
-_LARGE_BYTES = 10_000_000
 _ONE_NODE = 1000
 
 
@@ -75,6 +73,7 @@ class Intake:
         entrypoint: `module:function`, for the manifest.
         is_part: Whether only some of the file's cases are taken.
         replicates: How often each case is in the table.
+        shown: What the cases were read from, for results.
     """
 
     name: str
@@ -84,6 +83,7 @@ class Intake:
     entrypoint: str | None = None
     is_part: bool = False
     replicates: int = 1
+    shown: str = ""
 
     def request(self, project: ConfiguredProject, options: AllocateOptions) -> AllocationRequest:
         """What is to be allocated."""
@@ -114,6 +114,7 @@ class Intake:
             dedupe=options.dedupe,
             seed=0 if options.seed == "new" else options.seed,
             replicates=self.replicates > 1,
+            upstream=self.table.upstream,
         )
 
     def part(self, options: AllocateOptions) -> Intake:
@@ -139,13 +140,7 @@ class Intake:
             )
         most = int(counts.max(initial=1))
         rows = np.concatenate([np.flatnonzero(counts > i) for i in range(most)]).astype(np.int64)
-        table = replace(self.table, inputs=self.table.inputs.take(numbers(rows, pa.int64())))
-        label = self.table.row_label
-
-        def of_case(row: int) -> str:
-            return label(int(rows[row]))
-
-        return replace(self, table=replace(table, row_label=of_case), replicates=most)
+        return replace(self, table=self.table.taken(rows), replicates=most)
 
     def design(self) -> tuple[DesignRecord | None, list[str]]:
         """How the file was made, if it says so; and all that there is to tell of the file."""
@@ -157,44 +152,41 @@ class Intake:
 
 
 def read_cases(
-    project: ConfiguredProject,
-    file: str | Path,
-    experiment: str | None = None,
-    *,
-    function: str | None = None,
-    options: ReadOptions | None = None,
-    prepare_engine: bool = False,
+    project: ConfiguredProject, file: str | Path | None, options: CaseOptions, *, prepare_engine: bool = False
 ) -> Intake:
-    """Read a sampling file, and check it against the input model of its experiment.
+    """Read a sampling file, or a run in its place, and check it against the input model of its experiment.
 
     Args:
         project: The project.
-        file: A sampling file, by its path or URL, or `-` for standard input.
-        experiment: Which experiment; may be left out when there is only one.
-        function: `module:function` of a function that is in no configuration, instead; `experiment` is its name then.
-        options: What the file does not say of itself.
+        file: A sampling file, by its path or URL, or `-` for standard input; or a run; None for the run that the
+            experiment's `input_from` names.
+        options: What is said of the cases.
         prepare_engine: Whether the engine is wanted afterwards, so that its client can be loaded meanwhile.
 
     Raises:
         InvalidInputError: If configuration, module or file are wrong.
+        UsageError: If a run is unfinished, or has not what it is to give.
     """
+    function, rules = options.function, options.chain_rules
     if function is not None:
-        fn, raw = load_function(function, project.root), read_raw(file, options)
-        loaded = function_experiment(project.engine, fn, raw, name=experiment)
-        table = read_sampling_file(file, loaded.input_validator_type, experiment=loaded.name, options=options, raw=raw)
-        return Intake(loaded.name, loaded, table, entrypoint=function)
-    name, loaded = project.experiment(experiment)
+        source = case_source(project, file, None, rules, options.read_options)
+        fn, raw = load_function(function, project.root), source.raw()
+        loaded = function_experiment(project.engine, fn, raw, name=options.experiment)
+        table = source.table(loaded.input_validator_type, loaded.name)
+        return Intake(loaded.name, loaded, table, entrypoint=function, shown=source.shown)
+    name, loaded = project.experiment(options.experiment)
+    source = case_source(project, file, name, rules, options.read_options)
     helpers: Helpers | None = None
     if type(loaded) is RegisteredExperiment:  # no workflow of a fleet, which only its workers can load
         helpers = Helpers(loaded, project.root, min(project.workers, project.cores) - 1)
-    if prepare_engine and _is_large(Path(file)):
+    if prepare_engine and source.is_large:
         threading.Thread(target=_load_clients, args=(project,)).start()
-    table = read_sampling_file(file, loaded.input_validator_type, experiment=name, options=options, helpers=helpers)
+    table = source.table(loaded.input_validator_type, name, helpers)
     settings = project.config.experiments[name]
-    return Intake(name, loaded, table, settings, settings.entrypoint)
+    return Intake(name, loaded, table, settings, settings.entrypoint, shown=source.shown)
 
 
-def validate_cases(project: ConfiguredProject, file: str, cases: Intake) -> ValidationReport:
+def validate_cases(project: ConfiguredProject, cases: Intake) -> ValidationReport:
     """Check the input files that cases name, and tell of the file; nothing is written.
 
     Raises:
@@ -203,7 +195,7 @@ def validate_cases(project: ConfiguredProject, file: str, cases: Intake) -> Vali
     table = cases.table
     plan = check_inputs(cases.request(project, AllocateOptions()))
     return ValidationReport(
-        file=redact_uri(file),
+        file=cases.shown,
         experiment=cases.name,
         n_specs=table.inputs.num_rows,
         columns=[c for c in table.inputs.column_names if c not in table.defaulted],
@@ -223,7 +215,7 @@ def _depth(settings: ExperimentConfig | None, n_rows: int) -> int:
 
 def allocate_cases(
     project: ConfiguredProject,
-    file: str | Path,
+    file: str | Path | None,
     options: AllocateOptions,
     *,
     progress: ProgressCallback | None = None,
@@ -232,7 +224,8 @@ def allocate_cases(
     """Run every case of a sampling file, and gather the final tables; see `Project.allocate`."""
     with notebook_progress(progress) as show:
         if show:
-            show(Progress("checking", StateCounts(), detail=Path(redact_uri(str(file))).name))
+            name = "" if file is None else Path(redact_uri(str(file))).name
+            show(Progress("checking", StateCounts(), detail=name))
         options = options.with_seed()
         if options.into is None:
             return allocate_intake(project, cases_of(project, file, options), options, progress=show, stop=stop)
@@ -255,21 +248,22 @@ def add_intake(
         return run_grown(project, grown, stop, progress, notices)
 
 
-def cases_for(project: ConfiguredProject, file: str | Path, run: Run, options: AllocateOptions) -> Intake:
+def cases_for(project: ConfiguredProject, file: str | Path | None, run: Run, options: AllocateOptions) -> Intake:
     """Read a file with cases for a run, and check them against the experiment of that."""
     experiment = project.experiment_of(run, options.function)
     names = {run.layout.experiment, experiment.name}
     if options.experiment not in {None, *names}:
         raise UsageError(f"{run.experiment_id} is a run of {run.layout.experiment!r}, not of {options.experiment!r}")
-    settings = next((each for name, each in project.config.experiments.items() if name in names), None)
+    name = next((each for each in project.config.experiments if each in names), None)
+    settings = None if name is None else project.config.experiments[name]
     project.engine.for_experiment(run.layout.experiment).check()
-    table = read_sampling_file(
-        file, experiment.input_validator_type, experiment=experiment.name, options=options.read_options
-    )
-    return Intake(run.layout.experiment, experiment, table, settings).replicated(options.replicates)
+    source = case_source(project, file, name, options.chain_rules, options.read_options)
+    table = source.table(experiment.input_validator_type, experiment.name)
+    cases = Intake(run.layout.experiment, experiment, table, settings, shown=source.shown)
+    return cases.replicated(options.replicates)
 
 
-def cases_of(project: ConfiguredProject, file: str | Path, options: AllocateOptions) -> Intake:
+def cases_of(project: ConfiguredProject, file: str | Path | None, options: AllocateOptions) -> Intake:
     """Read and check the cases of a new run: all of a file, or the part that the options say.
 
     Raises:
@@ -278,14 +272,7 @@ def cases_of(project: ConfiguredProject, file: str | Path, options: AllocateOpti
     """
     if options.into is not None:
         raise UsageError("--plan does not go with --into", hint="`scythe validate FILE` checks the file.")
-    cases = read_cases(
-        project,
-        file,
-        options.experiment,
-        function=options.function,
-        options=options.read_options,
-        prepare_engine=True,
-    )
+    cases = read_cases(project, file, options, prepare_engine=True)
     return cases.part(options).replicated(options.replicates)
 
 
@@ -304,7 +291,7 @@ def allocate_intake(
         return execute(submission, project.engine, stop=stop, progress=show, notices=notices)
 
 
-def submit_cases(project: ConfiguredProject, file: str | Path, options: AllocateOptions) -> SubmitResult:
+def submit_cases(project: ConfiguredProject, file: str | Path | None, options: AllocateOptions) -> SubmitResult:
     """Hand every case of a sampling file to a fleet, and return while it works; see `Project.submit`."""
     if not project.engine.outlives_client:
         raise UsageError(f"the {project.engine.label} engine runs cases in this process, so it has to be waited for")
@@ -369,14 +356,6 @@ def _submitted(
     names = [field.name for field in (*record.inputs, *record.outputs)]
     remember_columns(project.storage.location, record.name, "", names)
     return submission, notices
-
-
-def _is_large(file: Path) -> bool:
-    """Whether reading a file takes longer than starting a thread, and a mistake in it is not told at once anyway."""
-    try:
-        return file.stat().st_size > _LARGE_BYTES
-    except OSError:
-        return False
 
 
 def _load_clients(project: ConfiguredProject) -> None:

@@ -3,27 +3,70 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 from scythe_cli.arrow.seeds import MAX_SEED
 from scythe_cli.core.semver import Bump
 from scythe_cli.engines.base import Priority
 from scythe_cli.errors import UsageError
 from scythe_cli.sampling.reading import ReadOptions
+from scythe_cli.services.chains.rules import ChainRules
 from scythe_cli.services.reuse.copy import ReuseRequest
 
-__all__ = ["AllocateOptions", "AllocateOptionsDict"]
+__all__ = ["AllocateOptions", "AllocateOptionsDict", "CaseOptions", "HowReadDict", "ReadingDict"]
 
 
-class AllocateOptions(BaseModel):
-    """What `allocate`, `plan` and `submit` take beside the sampling file.
+class CaseOptions(BaseModel):
+    """What is said of the cases, beside the sampling file or the run that they are read from.
 
     Attributes:
         experiment: Which experiment; may be left out when there is only one.
         function: `module:function` of a function that is in no configuration, instead; `experiment` names it then.
+        ignore_columns: Columns of the sampling file to leave out, by name or pattern (`*` stands for anything); of a
+            run, inputs that keep their default.
+        encoding: How the characters of a text file are written; found out unless given.
+        units_row: Whether the row below the header of the sampling file holds units.
+        map: Of a run: by input, the input or output of the run that it takes; others are taken by their names.
+        group_by: Of a run: the inputs or outputs whose equal rows become one case; `case` for replicates.
+        agg: Of a run: what is made of the rows of a group, such as `annual_yield:mean`.
+        partial: Whether a run may be unfinished: what has succeeded so far is taken.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    experiment: str | None = None
+    function: str | None = None
+    ignore_columns: Sequence[str] = ()
+    encoding: str | None = None
+    units_row: bool = False
+    map: Mapping[str, str] = {}
+    group_by: Sequence[str] = ()
+    agg: Sequence[str] = ()
+    partial: bool = False
+
+    @field_validator("ignore_columns", "group_by", "agg", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @property
+    def read_options(self) -> ReadOptions:
+        """What the sampling file does not say of itself."""
+        return ReadOptions(tuple(self.ignore_columns), self.encoding, self.units_row)
+
+    @property
+    def chain_rules(self) -> ChainRules:
+        """How the rows of a run become cases."""
+        return ChainRules(dict(self.map), tuple(self.group_by), tuple(self.agg), self.partial)
+
+
+class AllocateOptions(CaseOptions):
+    """What `allocate`, `plan` and `submit` take beside the sampling file; see `CaseOptions` for the cases.
+
+    Attributes:
         bump: Which part of the version goes up; `keep` adds a run to the newest version.
         workers: Processes of the local engine; the configuration, or the number of cores, unless set.
         copy_inputs: Whether input files on S3 or HTTP(S) are copied into the run as well.
@@ -43,15 +86,8 @@ class AllocateOptions(BaseModel):
         max_replicates: With `until`: how many a case gets at the most.
         confidence: With `until`: of the intervals.
         accept_new_code: With `into`: add cases although the code has changed since; their outcomes tell it.
-        ignore_columns: Columns of the sampling file to leave out, by name or pattern (`*` stands for anything).
-        encoding: How the characters of a text file are written; found out unless given.
-        units_row: Whether the row below the header of the sampling file holds units.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    experiment: str | None = None
-    function: str | None = None
     bump: Bump = "minor"
     workers: int | None = None
     copy_inputs: bool = False
@@ -70,9 +106,6 @@ class AllocateOptions(BaseModel):
     max_replicates: int = 1000
     confidence: float = 0.95
     accept_new_code: bool = False
-    ignore_columns: Sequence[str] = ()
-    encoding: str | None = None
-    units_row: bool = False
 
     def model_post_init(self, context: Any) -> None:
         """Check the numbers.
@@ -109,11 +142,6 @@ class AllocateOptions(BaseModel):
         return self.model_copy(update={"seed": secrets.randbelow(10**9)}) if self.seed == "new" else self
 
     @property
-    def read_options(self) -> ReadOptions:
-        """What the sampling file does not say of itself."""
-        return ReadOptions(tuple(self.ignore_columns), self.encoding, self.units_row)
-
-    @property
     def reuse_request(self) -> ReuseRequest | None:
         """What is taken over from earlier runs; None for nothing."""
         if self.reuse is False or self.reuse == "":
@@ -121,11 +149,28 @@ class AllocateOptions(BaseModel):
         return ReuseRequest(source=None if self.reuse is True else self.reuse, ignore_code=self.ignore_code)
 
 
-class AllocateOptionsDict(TypedDict, total=False):
+class HowReadDict(TypedDict, total=False):
+    """How cases are read, as keywords: the fields of `CaseOptions` but experiment and function."""
+
+    ignore_columns: Sequence[str]
+    encoding: str | None
+    units_row: bool
+    map: Mapping[str, str]
+    group_by: Sequence[str]
+    agg: Sequence[str]
+    partial: bool
+
+
+class ReadingDict(HowReadDict, total=False):
+    """The fields of `CaseOptions` but the experiment, as keywords."""
+
+    function: str | None
+
+
+class AllocateOptionsDict(ReadingDict, total=False):
     """The fields of `AllocateOptions` as keywords."""
 
     experiment: str | None
-    function: str | None
     bump: Bump
     workers: int | None
     copy_inputs: bool
@@ -144,9 +189,6 @@ class AllocateOptionsDict(TypedDict, total=False):
     max_replicates: int
     confidence: float
     accept_new_code: bool
-    ignore_columns: Sequence[str]
-    encoding: str | None
-    units_row: bool
 
 
 def check_numbers(workers: int | None, max_failures: int | None) -> None:

@@ -196,8 +196,7 @@ def _run_pilot(
     with TemporaryDirectory(prefix=owned_prefix("pilot")) as folder:
         storage = open_storage(folder)
         trial = replace(
-            request,
-            inputs=request.inputs.take(pl.Series(chosen).to_arrow()),
+            request.with_cases(request.inputs.take(pl.Series(chosen).to_arrow()), chosen.astype(np.int64)),
             storage=storage,
             engine=LocalEngine(),
             single=False,

@@ -131,7 +131,7 @@ def more_replicates(frame: pl.DataFrame, goals: Sequence[Goal], *, confidence: f
 
 def allocate_file(
     project: ConfiguredProject,
-    file: str | Path,
+    file: str | Path | None,
     options: AllocateOptions,
     *,
     progress: ProgressCallback | None = None,
@@ -146,7 +146,7 @@ def allocate_file(
 
 def _until(
     project: ConfiguredProject,
-    file: str | Path,
+    file: str | Path | None,
     options: AllocateOptions,
     progress: ProgressCallback | None,
     stop: StopSignal | None,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from scythe_cli.model.columns import input_columns
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.model.spec_rows import build_specs, with_meta
+from scythe_cli.run.chain.lineage import write_lineage
+from scythe_cli.run.chain.records import Upstream
 from scythe_cli.run.design_record import DesignRecord
 from scythe_cli.run.input_files import ArtifactPlan, collect_artifacts, upload_artifacts
 from scythe_cli.run.layout import RunLayout
@@ -92,6 +94,7 @@ class AllocationRequest:
         dedupe: Whether specs that are the same are run once.
         seed: The seed of the run, from which those of rows follow.
         replicates: Whether cases are there several times, so that final tables tell which replicate a row is.
+        upstream: The run that the cases were made from.
     """
 
     experiment: RegisteredExperiment[Any, Any]
@@ -118,6 +121,12 @@ class AllocationRequest:
     dedupe: bool = False
     seed: int = 0
     replicates: bool = False
+    upstream: Upstream | None = None
+
+    def with_cases(self, inputs: pa.Table, rows: Any) -> AllocationRequest:
+        """The same for other cases: some of these, by their positions, int64."""
+        upstream = None if self.upstream is None else self.upstream.taken(rows)
+        return replace(self, inputs=inputs, upstream=upstream)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +160,8 @@ def check_inputs(request: AllocationRequest) -> ArtifactPlan:
     for column in input_columns(model):
         if column.is_file:
             columns[column.name] = texts_of(column.name, request.inputs.column(column.name))
-    plan = collect_artifacts(columns, request.base_dir, copy_inputs=request.copy_inputs)
+    stored = request.upstream.files if request.upstream else None
+    plan = collect_artifacts(columns, request.base_dir, copy_inputs=request.copy_inputs, stored=stored)
     _check_needs(request)
     if plan.problems:
         lines: list[str] = []
@@ -202,6 +212,7 @@ def submit(request: AllocationRequest, progress: ProgressCallback | None = None)
     with _removed_on_failure(request.storage, run):
         uploaded = upload_artifacts(plan, request.storage, run.artifacts)
         inputs = rewritten(request.inputs, uploaded.uris)
+        write_lineage(request.storage, run, request.upstream)
         put_specs(request.experiment, request.storage, run, inputs, workflow_run_id, replicates=request.replicates)
         request.storage.write_bytes(run.io_spec, dump_yaml(io_schema(request.experiment)))
         request.storage.write_bytes(run.input_artifacts, dump_yaml(artifact_list(uploaded.records)))
@@ -329,6 +340,7 @@ def _manifest(request: AllocationRequest, workflow_run_id: str, cases_sha256: st
         seed=request.seed,
         provenance=provenance(request.root or Path.cwd()),
         design=request.design,
+        upstream=request.upstream.record if request.upstream else None,
         file_fields=[c.name for c in input_columns(request.experiment.input_validator_type) if c.is_file],
         code=code_of(request.experiment, request.root),
         function_source=None if request.entrypoint else source_of(request.experiment.fn),

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
+from pathlib import PurePosixPath
 from typing import Any
-from uuid import uuid4
 
 import pyarrow as pa
 
 from scythe_cli.arrow.build import array_of
-from scythe_cli.core.folders import owned_prefix
 from scythe_cli.model.outcome_schema import FILE
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.storage.base import ForeignKeyError, MissingKeyError, Storage
@@ -41,13 +38,10 @@ def with_copied_files(storage: Storage, run: RunLayout, outcomes: pa.Table) -> p
         return outcomes
     stems: list[Any] = outcomes.column("workflow_run_id").to_pylist()
     missing: set[int] = set()
-    with (
-        TemporaryDirectory(prefix=owned_prefix("reuse")) as scratch,
-        ThreadPoolExecutor(_COPIES_AT_ONCE, thread_name_prefix="scythe-copy") as pool,
-    ):
+    with ThreadPoolExecutor(_COPIES_AT_ONCE, thread_name_prefix="scythe-copy") as pool:
         for name in names:
             uris: list[str | None] = outcomes.column(name).to_pylist()
-            copier = _Copier(storage, run, name.removeprefix(FILE), Path(scratch))
+            copier = _Copier(storage, run, name.removeprefix(FILE))
             copied = list(pool.map(copier.copy, uris, stems))
             missing |= {row for row, (uri, new) in enumerate(zip(uris, copied, strict=True)) if uri and not new}
             position = outcomes.schema.get_field_index(name)
@@ -64,7 +58,6 @@ class _Copier:
     storage: Storage
     run: RunLayout
     field_name: str
-    scratch: Path
 
     def copy(self, uri: str | None, stem: str) -> str | None:
         """Copy a file; returns where it is now, None where there is none any more.
@@ -76,16 +69,7 @@ class _Copier:
             return uri
         target = self.run.result_file(self.field_name, stem, PurePosixPath(key).suffix)
         try:
-            local = self.storage.local_path(key)
-            if local is not None:
-                if not local.is_file():
-                    return None
-                self.storage.put_file(local, target)
-            else:
-                copy = self.scratch / uuid4().hex
-                self.storage.get_file(key, copy)
-                self.storage.put_file(copy, target)
-                copy.unlink()
+            self.storage.copy(key, target)
         except (ForeignKeyError, MissingKeyError):
             return None
         return self.storage.uri(target)

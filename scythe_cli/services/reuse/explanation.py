@@ -19,9 +19,11 @@ from scythe_cli.model.outcome_schema import REUSED_FROM
 from scythe_cli.run.input_files import read_listed_files
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.ledger import Ledger, read_part
+from scythe_cli.run.manifest import RunManifest
 from scythe_cli.run.outcomes.duplicates import read_duplicates
 from scythe_cli.run.outcomes.effective import effective_outcomes
 from scythe_cli.run.specs_file import SpecFile
+from scythe_cli.services.chains.tracing import OriginStep, trace
 from scythe_cli.services.reuse.copy import (
     Earlier,
     Models,
@@ -71,6 +73,9 @@ class Explanation(Record):
     earlier_state: State | None = None
     differences: list[FieldDifference] = Field(default=[], description="fields that differ from the nearest spec")
     code: list[str] = Field(default=[], description="source files that are not the same")
+    upstream: list[OriginStep] = Field(
+        default=[], description="of a run that was made from another one: the whole way of the inputs of the case"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +98,7 @@ class _Near:
 
 
 def explain_row(run: Run, row: int) -> Explanation:
-    """Tell why a spec was taken over from an earlier run, or why it was not.
+    """Tell why a spec was taken over from an earlier run, or why it was not; and where its inputs came from.
 
     Args:
         run: The run.
@@ -111,6 +116,11 @@ def explain_row(run: Run, row: int) -> Explanation:
         raise NotFoundError(f"{run.experiment_id} has no row {row}: it has rows 0 to {manifest.n_specs - 1}")
     with SpecFile.open(run.storage, run.layout) as specs:
         spec, models = specs.read(row, row + 1), Models.of_specs(specs)
+    explained = _explained(run, row, manifest, spec, models)
+    return explained.model_copy(update={"upstream": trace(run, [row])})
+
+
+def _explained(run: Run, row: int, manifest: RunManifest, spec: pa.Table, models: Models) -> Explanation:
     files = manifest.file_fields or []
     known = _origin(run, row)
     if known is not None:

@@ -50,6 +50,7 @@ def main(arguments: list[str]) -> int:
         ("put_file", 1, True),
         ("take_file", 1, True),
         ("rename", 1, True),
+        ("copy", 1, True),
         ("delete", 0, False),
         ("delete_tree", 0, False),
     ):
