@@ -125,7 +125,7 @@ class _Again:
             design.design,
             n=n,
             seed=design.seed,
-            options=SampleOptions(only=()),
+            options=SampleOptions(only=(), where=design.where),
             experiment=design.experiment,
             before=before,
         )

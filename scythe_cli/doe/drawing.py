@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -17,16 +17,20 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from scythe_cli.doe.domains import Leaf, NoDefault, Values, leaves_of
+from scythe_cli.doe.joint.conditions import Conditions, Mask, read_conditions
 from scythe_cli.doe.option_values import Chosen
-from scythe_cli.doe.rows import RANDOM_DESIGNS, draw_rows
-from scythe_cli.doe.scales import Numbers, taken
+from scythe_cli.doe.rows import RANDOM_DESIGNS, Rows, draw_rows
+from scythe_cli.doe.scales import Numbers, Unit, taken
 from scythe_cli.doe.settings import FieldSettings, SampleOptions, read_settings
 from scythe_cli.doe.variables import Variable, variable_of
 from scythe_cli.errors import UsageError
 from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.run.design_record import DesignName, DesignRecord, SampleQuality
 
-__all__ = ["Drawn", "draw", "draw_settings"]
+__all__ = ["Drawn", "draw", "draw_settings", "only_rows"]
+
+
+_PROBED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,28 +121,117 @@ def draw_settings(
         )
     seed, seed_notices = _seed_of(design, seed)
     plan.notices += seed_notices
-    levels, every = options.levels, options.default_levels
-    made = draw_rows(design, plan.variables, n=n, seed=seed, levels=levels, all_levels=every, before=before)
-    columns: dict[str, pa.Array[Any]] = dict(zip([v.name for v in plan.variables], made.columns, strict=True))
-    rows = len(made.columns[0])
-    for name, chosen in plan.constants.items():
-        columns[name] = taken(chosen.cells, np.zeros(rows, np.int64))
+    conditions = _conditions(options.where, leaves, plan, design)
+    made = _rows(plan, conditions, design, n=n, seed=seed, options=options, before=before)
+    columns = _columns(plan, made)
     record = DesignRecord(
         design=design,
         n=n,
         seed=seed,
         before=list(before),
-        rows=rows,
+        rows=len(made.columns[0]),
         experiment=experiment,
         fields=made.fields,
         fixed={name: chosen.shown[0] for name, chosen in plan.constants.items()},
         defaults=[leaf.name for leaf in leaves if leaf.name not in columns],
         blocks=made.blocks,
-        versions={name: metadata.version(name) for name in ("scythe-experiments", "numpy", "scipy")},
-        created_at=datetime.now(UTC).replace(microsecond=0),
+        where=list(options.where),
+        tried=made.tried,
+        **_program(),
     )
     table = pa.table({leaf.name: columns[leaf.name] for leaf in leaves if leaf.name in columns})
-    return Drawn(table, record, made.quality, [*plan.notices, *made.notices])
+    drawn = Drawn(table, record, made.quality, [*plan.notices, *made.notices])
+    return _that_hold(drawn, conditions, columns) if conditions and made.tried is None else drawn
+
+
+def _rows(
+    plan: _Plan,
+    conditions: Conditions,
+    design: DesignName,
+    *,
+    n: int | None,
+    seed: int | None,
+    options: SampleOptions,
+    before: Sequence[int],
+) -> Rows:
+    """The rows of the fields that vary; those of a random design meet the conditions."""
+
+    def holds(points: Unit) -> Mask:
+        return conditions.hold(_columns_at(plan, conditions, points), len(points))
+
+    return draw_rows(
+        design,
+        plan.variables,
+        n=n,
+        seed=seed,
+        levels=options.levels,
+        all_levels=options.default_levels,
+        before=before,
+        holds=holds if conditions and design in RANDOM_DESIGNS else None,
+    )
+
+
+def _columns(plan: _Plan, made: Rows) -> dict[str, pa.Array[Any]]:
+    """The cells of each field that varies or is fixed."""
+    rows = np.zeros(len(made.columns[0]), np.int64)
+    constants = {name: taken(chosen.cells, rows) for name, chosen in plan.constants.items()}
+    return {**dict(zip([v.name for v in plan.variables], made.columns, strict=True)), **constants}
+
+
+def only_rows(drawn: Drawn, accepted: Mask, **told: Any) -> Drawn:
+    """Some rows of a table, with what its record says of them.
+
+    Args:
+        drawn: The table.
+        accepted: Which rows.
+        told: What else the record says.
+    """
+    blocks = drawn.record.blocks
+    parts = np.split(accepted, np.cumsum(list(blocks.values()))[:-1]) if blocks else []
+    kept_of_blocks = {name: int(part.sum()) for name, part in zip(blocks, parts, strict=True)}
+    table = drawn.table.filter(pa.array(accepted))
+    record = drawn.record.model_copy(update={"rows": table.num_rows, "blocks": kept_of_blocks, **told})
+    return replace(drawn, table=table, record=record)
+
+
+def _conditions(texts: Sequence[str], leaves: Sequence[Leaf], plan: _Plan, design: DesignName) -> Conditions:
+    """Read the conditions, and see that they can be evaluated and suit the design."""
+    conditions = read_conditions(texts, leaves)
+    if conditions and design == "saltelli":
+        raise UsageError(
+            "--where does not go with saltelli: its blocks exchange one field at a time, and rows that are left out "
+            "would make Sobol indices wrong",
+            hint="Choose lhs, sobol, halton or random.",
+        )
+    conditions.check(_columns_at(plan, conditions, np.random.default_rng(0).random((_PROBED, len(plan.variables)))))
+    return conditions
+
+
+def _columns_at(plan: _Plan, conditions: Conditions, points: Unit) -> dict[str, pa.Array[Any]]:
+    """The cells of the fields that conditions name, at some points."""
+    rows = np.zeros(len(points), np.int64)
+    constants = {name: taken(c.cells, rows) for name, c in plan.constants.items() if name in conditions.names}
+    varying = {v.name: v.at(points[:, i]) for i, v in enumerate(plan.variables) if v.name in conditions.names}
+    return {**constants, **varying}
+
+
+def _that_hold(drawn: Drawn, conditions: Conditions, columns: Mapping[str, pa.Array[Any]]) -> Drawn:
+    """The rows of a grid, or of another design of fixed rows, that meet conditions."""
+    accepted, n = conditions.hold(columns, drawn.table.num_rows), drawn.table.num_rows
+    kept = only_rows(drawn, accepted, tried=n)
+    if not kept.table.num_rows:
+        raise UsageError(f"none of the {n:,} rows of the {drawn.record.design} design meets --where")
+    left_out = n - kept.table.num_rows
+    notices = [*drawn.notices, f"{left_out:,} of {n:,} rows are left out, because they do not meet --where"]
+    if drawn.record.design == "oat" and not accepted[0]:
+        notices.append("the base, around which the others vary, is one of them")
+    return replace(kept, quality=SampleQuality(), notices=notices if left_out else drawn.notices)
+
+
+def _program() -> dict[str, Any]:
+    """What drew a design, and when."""
+    versions = {name: metadata.version(name) for name in ("scythe-experiments", "numpy", "scipy")}
+    return {"versions": versions, "created_at": datetime.now(UTC).replace(microsecond=0)}
 
 
 def _seed_of(design: DesignName, seed: int | None) -> tuple[int | None, list[str]]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic_core import to_jsonable_python
 
+from scythe_cli.doe.joint.conditions import Mask, holding_points
 from scythe_cli.doe.points import base_points, blocks, is_power_of_two
 from scythe_cli.doe.quality import quality_of
 from scythe_cli.doe.scales import EPS, Unit, taken
@@ -43,6 +44,7 @@ class Rows:
         quality: How evenly the rows fill the space.
         notices: What the user should know.
         blocks: Rows that belong together, and how many they are; see `DesignRecord.blocks`.
+        tried: With conditions, how many points there were until so many held; see `DesignRecord.tried`.
     """
 
     columns: list[pa.Array[Any]]
@@ -50,6 +52,7 @@ class Rows:
     quality: SampleQuality
     notices: list[str] = field(default_factory=list[str])
     blocks: dict[str, int] = field(default_factory=dict[str, int])
+    tried: int | None = None
 
 
 def draw_rows(
@@ -61,6 +64,7 @@ def draw_rows(
     levels: Mapping[str, int],
     all_levels: int | None,
     before: Sequence[int] = (),
+    holds: Callable[[Unit], Mask] | None = None,
 ) -> Rows:
     """Make the rows of a design.
 
@@ -72,6 +76,7 @@ def draw_rows(
         levels: How many levels single fields have in `grid` and `oat`.
         all_levels: How many the other continuous fields have.
         before: How many points each part of the same random design has that comes before these rows.
+        holds: Of a random design, which of some points meet the conditions that there are.
 
     Raises:
         UsageError: If number of rows or levels do not fit the design.
@@ -84,7 +89,7 @@ def draw_rows(
     if design in RANDOM_DESIGNS:
         if n is None or seed is None:
             raise UsageError(f"{design} needs a number of rows", hint="Give it with -n.")
-        return _random(design, variables, n, seed, before)
+        return _random(design, variables, n, seed, before, holds)
     if design == "zip":
         return _zip(variables, n)
     chosen = _Levels(levels, all_levels, n)
@@ -98,9 +103,22 @@ def _check_rows(n: int, how: str = "") -> None:
         raise UsageError(f"{n:,} rows are more than {MAX_ROWS:,}{how}")
 
 
-def _random(design: str, variables: Sequence[Variable], n: int, seed: int, before: Sequence[int]) -> Rows:
+def _random(
+    design: str,
+    variables: Sequence[Variable],
+    n: int,
+    seed: int,
+    before: Sequence[int],
+    holds: Callable[[Unit], Mask] | None,
+) -> Rows:
     d, total = len(variables), sum(before) + n
     notices: list[str] = []
+    if holds is not None:
+        points, tried = holding_points(design, [*before, n][0], total, d, seed, holds)
+        columns = [variable.at(points[-n:, i]) for i, variable in enumerate(variables)]
+        quality = quality_of(points[-n:], [v.name for v in variables], is_sequence=False, discrepancy=False)
+        notices.append(f"{total:,} of {tried:,} points meet --where ({total / tried:.1%})")
+        return Rows(columns, [variable.describe() for variable in variables], quality, notices, tried=tried)
     if design == "saltelli":
         _check_rows(n * (d + 2), f": {n:,} base points for {d} fields that vary")
         notices.append(f"{n:,} base points and {d} fields that vary give {n:,} × ({d} + 2) rows")

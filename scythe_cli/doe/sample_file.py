@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-from scythe_cli.doe.drawing import Drawn, draw
+from scythe_cli.doe.drawing import Drawn, draw, only_rows
 from scythe_cli.doe.settings import SampleOptions
 from scythe_cli.errors import SamplingFileError, UsageError
 from scythe_cli.model.models import ExperimentInputSpec
@@ -202,7 +202,7 @@ def _write_csv(path: Path, table: pa.Table) -> None:
 
 def _check(temporary: Path, path: Path, model: type[ExperimentInputSpec]) -> None:
     """Check the file as `scythe validate` does."""
-    hint = "Narrow the ranges with --set, or leave such rows out with --drop-refused."
+    hint = "Narrow the ranges with --set, state the rule with --where, or leave such rows out with --drop-refused."
     try:
         read_sampling_file(temporary, model)
     except BadCellsError as error:
@@ -227,14 +227,10 @@ def without_refused(drawn: Drawn, model: type[ExperimentInputSpec]) -> Drawn:
     n_dropped = int((~accepted).sum())
     if not n_dropped:
         return drawn
-    kept = drawn.table.filter(pa.array(accepted))
-    if not kept.num_rows:
+    if not accepted.any():
         raise UsageError("the model rejects every row", hint="Without --drop-refused, the reasons are shown.")
-    parts = np.split(accepted, np.cumsum(list(blocks.values()))[:-1]) if blocks else []
-    kept_of_blocks = {name: int(part.sum()) for name, part in zip(blocks, parts, strict=True)}
-    record = drawn.record.model_copy(update={"rows": kept.num_rows, "dropped": n_dropped, "blocks": kept_of_blocks})
     notice = f"{n_dropped:,} of {len(accepted):,} rows are left out, because the model rejects them"
-    return replace(drawn, table=kept, record=record, notices=[*drawn.notices, notice])
+    return replace(only_rows(drawn, accepted, dropped=n_dropped), notices=[*drawn.notices, notice])
 
 
 def _accepted(table: pa.Table, model: type[ExperimentInputSpec]) -> Any:

@@ -29,6 +29,7 @@ class SampleOptions:
         normal: Mean and standard deviation, as `(mean, sd)` or `"mean:sd"`.
         triangular: `(low, mode, high)`, or `"low:mode:high"`.
         only: The fields that vary; None for all that have bounds.
+        where: Conditions that each row has to meet: Polars SQL expressions over the names of fields.
     """
 
     set: Mapping[str, OptionValue] = field(default_factory=dict[str, OptionValue])
@@ -39,11 +40,12 @@ class SampleOptions:
     normal: Mapping[str, OptionValue] = field(default_factory=dict[str, OptionValue])
     triangular: Mapping[str, OptionValue] = field(default_factory=dict[str, OptionValue])
     only: Collection[str] | None = None
+    where: Sequence[str] = ()
 
     @property
     def says_anything(self) -> bool:
         """Whether anything was said."""
-        said = (self.set, self.fix, self.levels, self.log, self.normal, self.triangular)
+        said = (self.set, self.fix, self.levels, self.log, self.normal, self.triangular, self.where)
         return any(said) or self.default_levels is not None or self.only is not None
 
 
@@ -58,6 +60,7 @@ class SampleOptionsDict(TypedDict, total=False):
     normal: Mapping[str, OptionValue]
     triangular: Mapping[str, OptionValue]
     only: Collection[str] | None
+    where: Sequence[str]
 
 
 @dataclass(slots=True)

@@ -88,6 +88,14 @@ class DesignRecord(BaseModel):
             "each field; `oat`: base, then each field"
         ),
     )
+    where: list[str] = Field(default=[], description="conditions that every row meets, as Polars SQL expressions")
+    tried: int | None = Field(
+        default=None,
+        description=(
+            "with conditions: of a random design, how many of its points there are up to the last row of this file; "
+            "of another one, how many rows it has without them"
+        ),
+    )
     dropped: int = Field(default=0, description="rows that the model refused and that were left out")
     versions: dict[str, str] = Field(default={}, description="the programs that drew it")
     created_at: datetime | None = None
@@ -95,8 +103,11 @@ class DesignRecord(BaseModel):
 
     def is_of(self, whole: DesignRecord) -> bool:
         """Whether this is a part of the same design as another record."""
-        own = (self.design, self.seed, [field.as_drawn() for field in self.fields])
-        return own == (whole.design, whole.seed, [field.as_drawn() for field in whole.fields])
+        return self._identity() == whole._identity()
+
+    def _identity(self) -> tuple[Any, ...]:
+        """What the parts of a design have in common."""
+        return (self.design, self.seed, [field.as_drawn() for field in self.fields], self.where)
 
     def to_json(self) -> bytes:
         """The record for the metadata of a Parquet file."""

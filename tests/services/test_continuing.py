@@ -158,6 +158,28 @@ def test_a_latin_hypercube_is_continued_to_a_multiple(tmp_path: Path, monkeypatc
     assert [int((x + 3) / 6 * 15) for x in xs] == list(range(15))
 
 
+@pytest.mark.parametrize(("design", "ending"), [("sobol", "csv"), ("lhs", "pq")])
+def test_conditions_are_those_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, design: Any, ending: str
+) -> None:
+    project = project_with(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    conditions = ["x < y AND label = 'fixed'", '"wall.u" > 1 AND price > 2']
+    project.sample(f"a.{ending}", design=design, n=6, seed=7, where=conditions, **OPTIONS)
+    project.allocate(f"a.{ending}")
+    made = project.sample(f"b.{ending}", continues="latest", n=7)
+    assert made.design.where == conditions
+    assert project.allocate(f"b.{ending}", into="latest").n_added == 7
+    grown = specs_of(project)
+    assert grown.filter((pl.col("x") < pl.col("y")) & (pl.col("u") > 1)).height == 13
+    if design == "sobol":
+        project.sample(f"w.{ending}", design=design, n=13, seed=7, where=conditions, **OPTIONS)
+        project.allocate(f"w.{ending}")
+        assert grown.equals(specs_of(project))
+    with pytest.raises(UsageError, match="do not go with --continue"):
+        project.sample("c.pq", continues="latest", n=7, where=["x < 1"])
+
+
 def _fixed() -> dict[str, Any]:
     return {"weather": "weather/a.epw", "y": 1, "z": 1, "k": 1, "on": True, "day": "2024-01-02", "clock": "12:00",
             "lag": "PT1H", "price": "1.5", "wall.u": 1}  # fmt: skip

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from scythe_cli.cli import complete
 from scythe_cli.cli.arguments import ExperimentOption, one_name
 from scythe_cli.cli.framework import Session, command
+
+if TYPE_CHECKING:
+    from scythe_cli.run.design_record import SampleResult
 
 __all__ = ["app", "sample"]
 
@@ -97,6 +100,15 @@ _TriangularOption = Annotated[
     list[str] | None,
     _field_option("--triangular", "FIELD=LOW:MODE:HIGH", "A triangular distribution, truncated likewise."),
 ]
+_WhereOption = Annotated[
+    list[str] | None,
+    _field_option(
+        "--where",
+        "CONDITION",
+        "Only cases that meet this, such as 'a2 > a1': a Polars SQL expression; nested fields stand in double quotes. "
+        "Points are drawn until N of them hold.",
+    ),
+]
 _DropRefusedOption = Annotated[
     bool,
     typer.Option("--drop-refused", help="Leave out cases that the model rejects, instead of stopping."),
@@ -121,6 +133,7 @@ def sample(
     log: _LogOption = None,
     normal: _NormalOption = None,
     triangular: _TriangularOption = None,
+    where: _WhereOption = None,
     drop_refused: _DropRefusedOption = False,
     overwrite: _ReplaceOption = False,
 ) -> None:
@@ -152,7 +165,12 @@ def sample(
         normal=_pairs("--normal", normal or []),
         triangular=_pairs("--triangular", triangular or []),
         only=None if only is None else _names(only),
+        where=where or [],
     )
+    _show(session, result)
+
+
+def _show(session: Session, result: SampleResult) -> None:
     if session.options.json:
         session.output.document(result)
         return

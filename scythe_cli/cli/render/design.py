@@ -44,6 +44,7 @@ def sample_lines(result: SampleResult) -> list[RenderableType]:
     pairs: list[tuple[str, str | None]] = [
         ("fixed", ", ".join(f"{name} = {number(value)}" for name, value in design.fixed.items())),
         ("defaults", ", ".join(design.defaults)),
+        ("where", "; ".join(design.where)),
     ]
     if quality.discrepancy is not None:
         of = "" if quality.discrepancy_rows == design.rows else f" of {quality.discrepancy_rows:,} rows"
