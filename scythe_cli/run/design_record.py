@@ -20,8 +20,10 @@ __all__ = [
     "DesignName",
     "DesignRecord",
     "Distribution",
+    "PopulationRecord",
     "SampleQuality",
     "SampleResult",
+    "Stratum",
     "sidecar_of",
 ]
 
@@ -61,6 +63,33 @@ class DesignField(BaseModel):
         return self.model_dump(mode="json", exclude={"ends", "values"})
 
 
+class Stratum(BaseModel):
+    """Rows of a population that have the same values in the columns of `--by`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str = Field(description="the values, with ` / ` between them")
+    rows: int = Field(description="how many rows of it can be drawn: with a weight above 0, and meeting conditions")
+    drawn: int = Field(description="how many rows of the sampling file are of it")
+
+
+class PopulationRecord(BaseModel):
+    """Where rows come from that were drawn whole."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    file: str = Field(description="as it was given, from the working directory")
+    file_sha256: str | None = Field(default=None, description="None for a file of another machine")
+    rows: int = Field(description="of the file")
+    fields: list[str] = Field(description="the columns that it gives")
+    by: list[str] = Field(default=[], description="the columns that tell the strata")
+    weights: str | None = Field(default=None, description="the column of the weights")
+    per_stratum: bool = Field(default=False, description="whether the number of rows is that of each stratum")
+    replaced: bool = Field(default=False, description="whether a row can be drawn several times")
+    ignored: list[str] = Field(default=[], description="columns that were left out")
+    strata: list[Stratum] = Field(default=[], description="at most the first 1,000")
+
+
 class DesignRecord(BaseModel):
     """How a sampling file was made: enough to make it again with the same model and versions."""
 
@@ -96,6 +125,9 @@ class DesignRecord(BaseModel):
             "of another one, how many rows it has without them"
         ),
     )
+    population: PopulationRecord | None = Field(
+        default=None, description="the table from which rows were drawn; `fields` are those that the design varies"
+    )
     dropped: int = Field(default=0, description="rows that the model refused and that were left out")
     versions: dict[str, str] = Field(default={}, description="the programs that drew it")
     created_at: datetime | None = None
@@ -107,7 +139,9 @@ class DesignRecord(BaseModel):
 
     def _identity(self) -> tuple[Any, ...]:
         """What the parts of a design have in common."""
-        return (self.design, self.seed, [field.as_drawn() for field in self.fields], self.where)
+        of = self.population
+        population = None if of is None else of.model_dump(exclude={"file", "strata"})
+        return (self.design, self.seed, [field.as_drawn() for field in self.fields], self.where, population)
 
     def to_json(self) -> bytes:
         """The record for the metadata of a Parquet file."""

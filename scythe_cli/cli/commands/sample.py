@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 import typer
 
@@ -13,7 +13,8 @@ from scythe_cli.cli.arguments import ExperimentOption, one_name
 from scythe_cli.cli.framework import Session, command
 
 if TYPE_CHECKING:
-    from scythe_cli.run.design_record import SampleResult
+    from scythe_cli.doe.settings import SampleOptionsDict
+    from scythe_cli.run.design_record import DesignName, SampleResult
 
 __all__ = ["app", "sample"]
 
@@ -21,10 +22,15 @@ __all__ = ["app", "sample"]
 app = typer.Typer()
 
 _FIELDS = "Fields; these are repeatable"
+_POPULATION = "Rows of a population"
 
 
 def _field_option(name: str, metavar: str, text: str) -> typer.models.OptionInfo:
     return typer.Option(name, metavar=metavar, help=text, rich_help_panel=_FIELDS, show_default=False)
+
+
+def _population_option(name: str, metavar: str, text: str) -> typer.models.OptionInfo:
+    return typer.Option(name, metavar=metavar, help=text, rich_help_panel=_POPULATION, show_default=False)
 
 
 _OutOption = Annotated[
@@ -109,11 +115,46 @@ _WhereOption = Annotated[
         "Points are drawn until N of them hold.",
     ),
 ]
+_FromOption = Annotated[
+    str | None,
+    _population_option(
+        "--from", "FILE", "A table whose rows are drawn whole, CSV or Parquet; the design gives the other fields."
+    ),
+]
+_ByOption = Annotated[
+    list[str] | None,
+    _population_option("--by", "COLUMN,…", "Strata: each combination of values gets its share of the rows."),
+]
+_WeightsOption = Annotated[
+    str | None, _population_option("--weights", "COLUMN", "Draw rows with probabilities in proportion to this column.")
+]
+_PerStratumOption = Annotated[
+    int | None,
+    typer.Option(
+        "--per-stratum",
+        metavar="N",
+        min=1,
+        help="With --by: N cases of each stratum, instead of -n.",
+        rich_help_panel=_POPULATION,
+        show_default=False,
+    ),
+]
+_IgnoreOption = Annotated[
+    list[str] | None,
+    _population_option("--ignore-columns", "COLUMN,…", "Leave columns out, by name or pattern ('*' for anything)."),
+]
 _DropRefusedOption = Annotated[
     bool,
     typer.Option("--drop-refused", help="Leave out cases that the model rejects, instead of stopping."),
 ]
 _ReplaceOption = Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")]
+
+
+class _What(TypedDict):
+    design: DesignName | None
+    n: int | None
+    seed: int | None
+    continues: str | None
 
 
 @command(app, "sample", panel="Set up")
@@ -134,6 +175,11 @@ def sample(
     normal: _NormalOption = None,
     triangular: _TriangularOption = None,
     where: _WhereOption = None,
+    from_: _FromOption = None,
+    by: _ByOption = None,
+    weights: _WeightsOption = None,
+    per_stratum: _PerStratumOption = None,
+    ignore_columns: _IgnoreOption = None,
     drop_refused: _DropRefusedOption = False,
     overwrite: _ReplaceOption = False,
 ) -> None:
@@ -148,25 +194,24 @@ def sample(
     """
     name = one_name(name, experiment)
     every, single = _levels(levels or [])
-    result = session.project().sample(
-        out,
-        name,
-        design=design,
-        n=n,
-        seed=seed,
-        continues=continue_,
-        overwrite=overwrite,
-        drop_refused=drop_refused,
-        set=_pairs("--set", set_ or []),
-        fix=_pairs("--fix", fix or []),
-        levels=single,
-        default_levels=every,
-        log=_names(log or []),
-        normal=_pairs("--normal", normal or []),
-        triangular=_pairs("--triangular", triangular or []),
-        only=None if only is None else _names(only),
-        where=where or [],
-    )
+    spread: SampleOptionsDict = {"normal": _pairs("--normal", normal), "triangular": _pairs("--triangular", triangular)}
+    population: SampleOptionsDict = {"population": from_, "weights": weights, "per_stratum": per_stratum}
+    options: SampleOptionsDict = {
+        "set": _pairs("--set", set_),
+        "fix": _pairs("--fix", fix),
+        "levels": single,
+        "default_levels": every,
+        "log": _names(log),
+        **spread,
+        "only": None if only is None else _names(only),
+        "where": where or [],
+        **population,
+        "by": _names(by),
+        "ignore_columns": _names(ignore_columns),
+    }
+    what: _What = {"design": design, "n": n, "seed": seed, "continues": continue_}
+    make = session.project().sample
+    result = make(out, name, **what, overwrite=overwrite, drop_refused=drop_refused, **options)
     _show(session, result)
 
 
@@ -184,12 +229,12 @@ def _show(session: Session, result: SampleResult) -> None:
         session.output.note(notice)
 
 
-def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
+def _pairs(option: str, texts: Sequence[str] | None) -> dict[str, str]:
     """`FIELD=VALUE` as a mapping; each field once."""
     from scythe_cli.errors import UsageError
 
     pairs: dict[str, str] = {}
-    for text in texts:
+    for text in texts or []:
         name, equals, value = text.partition("=")
         name = name.strip()
         if not equals or not name:
@@ -200,8 +245,8 @@ def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _names(texts: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(name.strip() for text in texts for name in text.split(",") if name.strip()))
+def _names(texts: Sequence[str] | None) -> list[str]:
+    return list(dict.fromkeys(name.strip() for text in texts or [] for name in text.split(",") if name.strip()))
 
 
 def _levels(texts: Sequence[str]) -> tuple[int | None, dict[str, int]]:

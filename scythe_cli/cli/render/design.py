@@ -12,7 +12,7 @@ from scythe_cli.cli.render.text import facts, heading, number, plain_table, plur
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from scythe_cli.run.design_record import DesignField, SampleResult
+    from scythe_cli.run.design_record import DesignField, PopulationRecord, SampleResult
 
 
 __all__ = ["sample_lines"]
@@ -38,13 +38,13 @@ def sample_lines(result: SampleResult) -> list[RenderableType]:
     lines: list[RenderableType] = [
         heading(f"{result.file}: {plural(result.n_specs, 'case')} for {result.experiment}"),
         facts([("design", f"{_NAMES[design.design]}{seed}{part}")]),
-        "",
-        _fields_table(design.fields),
+        *(["", _fields_table(design.fields)] if design.fields else []),
     ]
     pairs: list[tuple[str, str | None]] = [
         ("fixed", ", ".join(f"{name} = {number(value)}" for name, value in design.fixed.items())),
         ("defaults", ", ".join(design.defaults)),
         ("where", "; ".join(design.where)),
+        *([] if design.population is None else _population_facts(design.population, result.n_specs)),
     ]
     if quality.discrepancy is not None:
         of = "" if quality.discrepancy_rows == design.rows else f" of {quality.discrepancy_rows:,} rows"
@@ -57,6 +57,20 @@ def sample_lines(result: SampleResult) -> list[RenderableType]:
         lines += ["", facts(pairs)]
     into = "" if result.continues is None else f" --into {result.continues}"
     return [*lines, "", f"Next: scythe allocate {result.file}{into}"]
+
+
+def _population_facts(population: PopulationRecord, n: int) -> list[tuple[str, str | None]]:
+    how = "with replacement" if population.replaced else "without replacement"
+    weighted = f", weighted by {population.weights}" if population.weights else ""
+    pairs: list[tuple[str, str | None]] = [
+        ("population", f"{population.file}: {n:,} of {population.rows:,} rows, {how}{weighted}"),
+        ("", ", ".join(population.fields)),
+    ]
+    if population.by:
+        shown = ", ".join(f"{s.name} {s.drawn:,} of {s.rows:,}" for s in population.strata[:6])
+        more = f", … ({len(population.strata):,})" if len(population.strata) > 6 else ""
+        pairs.append(("strata", f"{shown}{more}"))
+    return pairs
 
 
 def _fields_table(fields: Sequence[DesignField]) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,20 +52,25 @@ class Conditions:
     def __bool__(self) -> bool:
         return bool(self._each)
 
-    def within(self, names: frozenset[str]) -> tuple[Conditions, Conditions]:
-        """Those that name only some fields, and those that name none of them.
+    def apart(self, population: Collection[str], varying: Collection[str]) -> tuple[Conditions, Conditions]:
+        """Those that name fields of a population, and the others.
+
+        Args:
+            population: The fields of the population.
+            varying: The fields that a design varies.
 
         Raises:
-            UsageError: If one names some of these and others.
+            UsageError: If one names some of both.
         """
         for each in self._each:
-            if each.names & names and each.names - names:
-                ours, others = sorted(each.names & names), sorted(each.names - names)
+            ours, others = sorted(each.names & set(population)), sorted(each.names & set(varying))
+            if ours and others:
                 raise UsageError(
                     f"--where {each.text}: it ties {', '.join(ours)} of the population to {', '.join(others)} of the "
                     "design, and rows of the population are drawn whole",
                     hint="State it with fields of the population alone, or of the design alone.",
                 )
+        names = set(population)
         return self._some(lambda each: bool(each.names & names)), self._some(lambda each: not each.names & names)
 
     def _some(self, wanted: Callable[[_Condition], bool]) -> Conditions:
@@ -129,7 +134,7 @@ class Conditions:
             else:
                 cell = leaf.default_cell
                 if cell is None and leaf.default is not None:
-                    raise UsageError(f"--where: {name} is no number, text, date or time, so that it cannot be compared")
+                    raise UsageError(f"--where: {name} is not a number, text, date or time: it cannot be compared")
                 made = pl.Series([None] if cell is None else cell.to_pylist()).new_from_index(0, n)
             if isinstance(leaf.domain, Numbers) and leaf.domain.scale.kind == "decimal":
                 made = made.cast(pl.Float64)

@@ -106,7 +106,7 @@ def test_rows_of_fixed_designs_are_left_out(design: Any, options: Any) -> None:
         ("first(a) > 0", "looks at several rows"),
         ("a > (SELECT 1)", "looks at several rows"),
         ("COLUMNS('a') > 1", "several columns"),
-        ("many = 1", "many is no number, text, date or time"),
+        ("many = 1", "many is not a number, text, date or time"),
         ("a > 2", "of 10,240 points, none meets --where: fewer than 1 in 1,000"),
         ("a < 0.0001", r"meets? --where \(0.0\d%\): fewer than 1 in 1,000"),
     ],

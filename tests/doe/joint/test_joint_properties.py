@@ -13,8 +13,10 @@ from pydantic import Field, create_model
 from scythe_cli.base import ExperimentInputSpec
 from scythe_cli.doe.domains import leaves_of
 from scythe_cli.doe.drawing import Drawn, draw_settings
+from scythe_cli.doe.joint.population_rows import population_rows, shared_out
 from scythe_cli.doe.points import base_points, unending
 from scythe_cli.doe.settings import SampleOptions, read_settings
+from scythe_cli.errors import UsageError
 from tests.fuzzing import cases
 
 SEQUENCES = ["lhs", "sobol", "halton", "random"]
@@ -25,7 +27,7 @@ def frame_of(drawn: Drawn) -> pl.DataFrame:
     return frame
 
 
-@cases(25, at_night=500)
+@cases(12, at_night=500)
 @given(
     design=st.sampled_from(SEQUENCES),
     n=st.integers(1, 40),
@@ -71,3 +73,51 @@ def test_unending_points_begin_with_those_of_the_design(design: str, first: int,
     points = np.concatenate([next(pieces), next(pieces)])
     parts = [first, first] if design == "lhs" else [len(points)]
     assert np.array_equal(points[: sum(parts)], base_points(design, parts, d, seed))
+
+
+@cases(100)
+@given(data=st.data())
+def test_populations_are_drawn_as_they_should_be(data: st.DataObject) -> None:
+    n_strata = data.draw(st.integers(1, 5))
+    # strata without a row, with one, with many
+    rooms = data.draw(st.lists(st.sampled_from([0, 1, 2, 7, 20]), min_size=n_strata, max_size=n_strata))
+    strata = np.repeat(np.arange(n_strata), rooms).astype(np.int64)
+    strata = np.random.default_rng(data.draw(st.integers(0, 99))).permutation(strata)
+    weight = st.sampled_from([0.0, 1e-300, 0.5, 1.0, 3.0, 1e300])
+    weights = np.array(data.draw(st.lists(weight, min_size=len(strata), max_size=len(strata))), np.float64)
+    parts = data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=4))
+    per_stratum, seed = data.draw(st.booleans()), data.draw(st.integers(0, 2**63))
+    n_room = int((weights > 0).sum())
+    drawn: list[Any] = []
+    try:
+        for i in range(1, len(parts) + 1):
+            drawn.append(population_rows(strata, n_strata, weights, parts[:i], per_stratum=per_stratum, seed=seed))
+    except UsageError:  # there are no more
+        assert n_room == 0 or per_stratum or sum(parts[: len(drawn) + 1]) > n_room
+    if not drawn:
+        return
+    rows = np.concatenate([each.rows for each in drawn])
+    assert (weights[rows] > 0).all()
+    assert [len(each.rows) for each in drawn] == drawn[-1].sizes
+    assert all((np.bincount(strata[each.rows], minlength=n_strata) == each.counts).all() for each in drawn)
+    if not drawn[0].replaced:
+        assert len(set(rows.tolist())) == len(rows)
+    if per_stratum:
+        room = np.bincount(strata[weights > 0], minlength=n_strata)
+        assert (np.bincount(strata[rows], minlength=n_strata) == np.minimum(sum(parts[: len(drawn)]), room)).all()
+
+
+@cases(100)
+@given(
+    n=st.integers(0, 60),
+    shares=st.lists(st.floats(0, 1e6), min_size=1, max_size=6).filter(any),
+    more=st.integers(0, 60),
+)
+def test_strata_are_never_a_row_off(n: int, shares: list[float], more: int) -> None:
+    share, room = np.array(shares), np.full(len(shares), 2**62)
+    counts = shared_out(n, share, room, np.zeros(len(shares), np.int64))
+    assert counts.sum() == n
+    assert (np.abs(counts - n * share / share.sum()) < 1 + 1e-6).all()
+    longer = shared_out(n + more, share, room, counts)
+    assert longer.sum() == n + more
+    assert (longer >= counts).all()
