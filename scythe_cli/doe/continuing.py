@@ -149,7 +149,7 @@ class _Again:
             design.design,
             n=n,
             seed=design.seed,
-            options=SampleOptions(only=(), where=design.where),
+            options=SampleOptions(only=(), where=design.where, correlation=design.correlation),
             experiment=design.experiment,
             before=before,
             population=self._population,
@@ -234,6 +234,8 @@ class _Again:
             values = field.values or []
             if len(values) == field.n_values:
                 chosen = _paths(values) if leaf.column.is_file else range_or_values(leaf, list(values), folders)
+                if isinstance(chosen, Chosen) and field.probabilities:
+                    chosen = replace(chosen, probabilities=tuple(field.probabilities))
                 return FieldSettings(set=chosen)
             if isinstance(leaf.domain, Values) and len(leaf.domain.values) == field.n_values:
                 return FieldSettings(only=True)

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from scythe_cli.doe.domains import Leaf, leaves_of
 from scythe_cli.doe.joint.conditions import Conditions, Mask, read_conditions
+from scythe_cli.doe.joint.correlation import read_correlation
 from scythe_cli.doe.planning import Plan, plan_fields
 from scythe_cli.doe.rows import RANDOM_DESIGNS, Rows, draw_rows
 from scythe_cli.doe.scales import Unit, taken
@@ -188,12 +189,14 @@ class _Made:
         rows: What is known of the fields that vary.
         whole: What is known of those of a population.
         conditions: The conditions that are no population's.
+        correlation: The rank correlations that were asked for.
     """
 
     columns: dict[str, pa.Array[Any]]
     rows: Rows
     whole: DrawnRows | None
     conditions: Conditions
+    correlation: dict[str, float]
 
 
 def _made(
@@ -216,6 +219,12 @@ def _made(
     def holds(points: Unit) -> Mask:
         return conditions.hold(_columns_at(plan, conditions.names, points), len(points))
 
+    correlation = read_correlation(options.correlation, plan.variables, design)
+    if correlation is not None and conditions:
+        raise UsageError(
+            "--correlation does not go with --where: rearranged values need not meet the conditions any more",
+            hint="State one of them: a correlation, or conditions.",
+        )
     rows = Rows([], [], SampleQuality())
     if plan.variables:
         rows = draw_rows(
@@ -227,12 +236,13 @@ def _made(
             all_levels=options.default_levels,
             before=before,
             holds=holds if conditions and design in RANDOM_DESIGNS else None,
+            correlation=correlation,
         )
     columns = dict(zip([v.name for v in plan.variables], rows.columns, strict=True))
     columns |= {} if whole is None else whole.columns
     zeros = np.zeros(len(next(iter(columns.values()))), np.int64)
     columns |= {name: taken(chosen.cells, zeros) for name, chosen in plan.constants.items()}
-    return _Made(columns, rows, whole, conditions)
+    return _Made(columns, rows, whole, conditions, {} if correlation is None else correlation.pairs)
 
 
 def _record(plan: Plan, made: _Made, leaves: Sequence[Leaf], **about: Any) -> DesignRecord:
@@ -244,6 +254,7 @@ def _record(plan: Plan, made: _Made, leaves: Sequence[Leaf], **about: Any) -> De
         defaults=[leaf.name for leaf in leaves if leaf.name not in made.columns],
         blocks=made.rows.blocks,
         tried=made.rows.tried,
+        correlation=made.correlation,
         population=None if made.whole is None else made.whole.record,
         versions=versions,
         created_at=datetime.now(UTC).replace(microsecond=0),

@@ -49,6 +49,8 @@ def plan_fields(leaves: Sequence[Leaf], settings: Mapping[str, FieldSettings], d
             plan.constants[leaf.name] = each.fix
         elif (each.varies or (is_active and not only and design != "zip")) and _can_vary(leaf, each):
             plan.variables.append(variable_of(leaf, each))
+            if isinstance(each.set, Chosen) and each.set.probabilities and design in ("grid", "oat", "zip"):
+                plan.notices.append(f"{leaf.name}: {design} takes each value, whatever its probability")
             if leaf.note and each.set is None:
                 plan.notices.append(f"{leaf.name}: {leaf.note}")
         elif each.varies or (is_active and leaf.required and isinstance(leaf.default, NoDefault)):

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pydantic_core import to_jsonable_python
 
 from scythe_cli.doe.joint.conditions import Mask, holding_points
+from scythe_cli.doe.joint.correlation import Correlation
 from scythe_cli.doe.points import base_points, blocks, is_power_of_two
 from scythe_cli.doe.quality import quality_of
 from scythe_cli.doe.scales import EPS, Unit, taken
@@ -65,6 +66,7 @@ def draw_rows(
     all_levels: int | None,
     before: Sequence[int] = (),
     holds: Callable[[Unit], Mask] | None = None,
+    correlation: Correlation | None = None,
 ) -> Rows:
     """Make the rows of a design.
 
@@ -77,6 +79,7 @@ def draw_rows(
         all_levels: How many the other continuous fields have.
         before: How many points each part of the same random design has that comes before these rows.
         holds: Of a random design, which of some points meet the conditions that there are.
+        correlation: How the fields of a random design go together.
 
     Raises:
         UsageError: If number of rows or levels do not fit the design.
@@ -89,7 +92,7 @@ def draw_rows(
     if design in RANDOM_DESIGNS:
         if n is None or seed is None:
             raise UsageError(f"{design} needs a number of rows", hint="Give it with -n.")
-        return _random(design, variables, n, seed, before, holds)
+        return _random(design, variables, n, seed, before, holds, correlation)
     if design == "zip":
         return _zip(variables, n)
     chosen = _Levels(levels, all_levels, n)
@@ -110,6 +113,7 @@ def _random(
     seed: int,
     before: Sequence[int],
     holds: Callable[[Unit], Mask] | None,
+    correlation: Correlation | None,
 ) -> Rows:
     d, total = len(variables), sum(before) + n
     notices: list[str] = []
@@ -131,11 +135,18 @@ def _random(
     try:
         base = base_points(design, [*before, n], d, seed)
         points = blocks(base[-n:]) if design == "saltelli" else base[-n:]
+        if correlation is not None:
+            base = points = correlation.rearranged(points)
         columns = [variable.at(points[:, i]) for i, variable in enumerate(variables)]
     except MemoryError:
         raise UsageError(f"{n:,} rows of {d} fields do not fit into this machine's memory") from None
     is_sequence = design in ("sobol", "halton", "saltelli")
-    quality = quality_of(base[:, :d], [v.name for v in variables], is_sequence=is_sequence)
+    quality = quality_of(
+        base[:, :d], [v.name for v in variables], is_sequence=is_sequence, discrepancy=correlation is None
+    )
+    if correlation is not None:
+        reached, far = correlation.reached([v.name for v in variables], columns)
+        quality, notices = quality.model_copy(update={"rank_correlation": reached}), [*notices, *far]
     names = ["A", "B", *(f"AB:{variable.name}" for variable in variables)] if design == "saltelli" else []
     fields = [variable.describe() for variable in variables]
     return Rows(columns, fields, quality, notices, dict.fromkeys(names, n))

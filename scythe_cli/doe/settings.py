@@ -30,6 +30,7 @@ class SampleOptions:
         triangular: `(low, mode, high)`, or `"low:mode:high"`.
         only: The fields that vary; None for all that have bounds.
         where: Conditions that each row has to meet: Polars SQL expressions over the names of fields.
+        correlation: Spearman's rank correlations, by `("a", "b")` or `"a,b"`.
         population: A table of which whole rows are drawn, by its path; the design gives the other fields.
         by: Columns of the population: each stratum of equal values has its share of the rows.
         weights: A column of the population: rows are drawn in proportion to it.
@@ -46,6 +47,7 @@ class SampleOptions:
     triangular: Mapping[str, OptionValue] = field(default_factory=dict[str, OptionValue])
     only: Collection[str] | None = None
     where: Sequence[str] = ()
+    correlation: Mapping[Any, float | str] = field(default_factory=dict[Any, float | str])
     population: str | Path | None = None
     by: Sequence[str] = ()
     weights: str | None = None
@@ -55,7 +57,7 @@ class SampleOptions:
     @property
     def says_anything(self) -> bool:
         """Whether anything was said."""
-        said = (self.set, self.fix, self.levels, self.log, self.normal, self.triangular, self.where)
+        said = (self.set, self.fix, self.levels, self.log, self.normal, self.triangular, self.where, self.correlation)
         said = (*said, self.population, *self._of_population)
         return any(map(bool, said)) or self.default_levels is not None or self.only is not None
 
@@ -92,6 +94,7 @@ class SampleOptionsDict(TypedDict, total=False):
     triangular: Mapping[str, OptionValue]
     only: Collection[str] | None
     where: Sequence[str]
+    correlation: Mapping[Any, float | str]
     population: str | Path | None
     by: Sequence[str]
     weights: str | None

@@ -57,6 +57,7 @@ class DesignField(BaseModel):
     ends: list[float] | None = Field(default=None, description="of a triangular distribution, likewise")
     values: list[Any] | None = Field(default=None, description="the values or levels in use, at most the first 1,000")
     n_values: int | None = Field(default=None, description="how many values or levels")
+    probabilities: list[float] | None = Field(default=None, description="of the values, where they are not alike")
 
     def as_drawn(self) -> dict[str, Any]:
         """What says how its values are drawn, and was recorded always."""
@@ -125,6 +126,7 @@ class DesignRecord(BaseModel):
             "of another one, how many rows it has without them"
         ),
     )
+    correlation: dict[str, float] = Field(default={}, description="rank correlations that were asked for, by `a,b`")
     population: PopulationRecord | None = Field(
         default=None, description="the table from which rows were drawn; `fields` are those that the design varies"
     )
@@ -141,7 +143,14 @@ class DesignRecord(BaseModel):
         """What the parts of a design have in common."""
         of = self.population
         population = None if of is None else of.model_dump(exclude={"file", "strata"})
-        return (self.design, self.seed, [field.as_drawn() for field in self.fields], self.where, population)
+        return (
+            self.design,
+            self.seed,
+            [field.as_drawn() for field in self.fields],
+            self.where,
+            population,
+            self.correlation,
+        )
 
     def to_json(self) -> bytes:
         """The record for the metadata of a Parquet file."""
@@ -160,6 +169,9 @@ class SampleQuality(Record):
     )
     max_correlation: float | None = Field(default=None, description="the largest of two fields by its size, with sign")
     max_correlation_fields: list[str] | None = None
+    rank_correlation: dict[str, float] = Field(
+        default={}, description="of the pairs of fields that were to have one, Spearman's, by `a,b`"
+    )
 
 
 class SampleResult(Record):

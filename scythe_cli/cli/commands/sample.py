@@ -80,7 +80,7 @@ _SetOption = Annotated[
         "--set",
         "FIELD=…",
         "The values to vary over: a range LOW:HIGH (or LOW..HIGH), steps LOW:HIGH:STEP, values a,b,c, the lines of "
-        "a file @FILE; for files, paths and patterns such as 'weather/*.epw'.",
+        "a file @FILE; values with probabilities a:70%,b:30%; for files, paths and patterns such as 'weather/*.epw'.",
     ),
 ]
 _FixOption = Annotated[list[str] | None, _field_option("--fix", "FIELD=VALUE", "One value for all cases.")]
@@ -105,6 +105,10 @@ _NormalOption = Annotated[
 _TriangularOption = Annotated[
     list[str] | None,
     _field_option("--triangular", "FIELD=LOW:MODE:HIGH", "A triangular distribution, truncated likewise."),
+]
+_CorrelationOption = Annotated[
+    list[str] | None,
+    _field_option("--correlation", "A,B=R", "A rank correlation of two fields, from -1 to 1."),
 ]
 _WhereOption = Annotated[
     list[str] | None,
@@ -174,6 +178,7 @@ def sample(
     log: _LogOption = None,
     normal: _NormalOption = None,
     triangular: _TriangularOption = None,
+    correlation: _CorrelationOption = None,
     where: _WhereOption = None,
     from_: _FromOption = None,
     by: _ByOption = None,
@@ -204,6 +209,7 @@ def sample(
         "log": _names(log),
         **spread,
         "only": None if only is None else _names(only),
+        "correlation": _pairs("--correlation", correlation),
         "where": where or [],
         **population,
         "by": _names(by),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -53,6 +53,9 @@ def sample_lines(result: SampleResult) -> list[RenderableType]:
     if quality.max_correlation and quality.max_correlation_fields:
         pair = " and ".join(quality.max_correlation_fields)
         pairs.append(("correlation", f"{quality.max_correlation:+.3f} at most, {pair}"))
+    for names, asked in design.correlation.items():
+        reached = quality.rank_correlation.get(names, 0.0)
+        pairs.append(("ranks", f"{names.replace(',', ' and ')} {reached:+.3f}, asked for {asked:+g}"))
     if any(value for _, value in pairs):
         lines += ["", facts(pairs)]
     into = "" if result.continues is None else f" --into {result.continues}"
@@ -77,7 +80,8 @@ def _fields_table(fields: Sequence[DesignField]) -> Table:
     rows: list[list[str]] = []
     for field in fields:
         if field.distribution == "values" or (field.values is not None and len(field.values) <= 4):
-            shown = ", ".join(number(value) for value in (field.values or [])[:4])
+            values = (field.values or [])[:4]
+            shown = ", ".join(f"{number(value)}{share}" for value, share in zip(values, _percent(field), strict=False))
             n = field.n_values or 0
             span = f"{shown}, … ({n:,})" if n > 4 else shown
         else:
@@ -90,6 +94,12 @@ def _fields_table(fields: Sequence[DesignField]) -> Table:
     if not any(how for _, _, how in rows):
         return plain_table(["varies", "over"], [row[:2] for row in rows])
     return plain_table(["varies", "over", "how"], rows)
+
+
+def _percent(field: DesignField) -> Iterator[str]:
+    """What follows each value: its probability, if it has one."""
+    for i in range(len(field.values or [])):
+        yield f" {field.probabilities[i] * 100:.3g} %" if field.probabilities else ""
 
 
 def _how(field: DesignField) -> str:

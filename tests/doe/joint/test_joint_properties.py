@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import polars as pl
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import Field, create_model
 
@@ -121,3 +121,31 @@ def test_strata_are_never_a_row_off(n: int, shares: list[float], more: int) -> N
     longer = shared_out(n + more, share, room, counts)
     assert longer.sum() == n + more
     assert (longer >= counts).all()
+
+
+@cases(40)
+@given(
+    asked=st.lists(st.floats(-0.85, 0.85), min_size=1, max_size=3),
+    n=st.integers(60, 300),
+    seed=st.integers(0, 2**32),
+    design=st.sampled_from(SEQUENCES),
+)
+def test_rank_correlations_are_near_what_was_asked(asked: list[float], n: int, seed: int, design: Any) -> None:
+    fields: dict[str, Any] = {f"x{i}": (Annotated[float, Field(ge=0, le=1)], ...) for i in range(4)}
+    model = create_model("M", __base__=ExperimentInputSpec, **fields)
+    pairs = {f"x{i},x{i + 1}": value for i, value in enumerate(asked)}
+    options, leaves = SampleOptions(correlation=pairs), leaves_of(model)
+    settings = read_settings(options, leaves, from_folder=None, to_folder=None)  # type: ignore[arg-type]
+    matrix = np.eye(4)
+    for i, value in enumerate(asked):
+        matrix[i, i + 1] = matrix[i + 1, i] = 2 * np.sin(np.pi * value / 6)
+    assume(np.linalg.eigvalsh(matrix)[0] > 1e-6)
+    made = draw_settings(model, leaves, settings, design, n=n, seed=seed, options=options, experiment=None)
+    plain = base_points(design, [n], 4, seed)
+    frame = frame_of(made)
+    for i in range(4):
+        assert np.array_equal(np.sort(frame[f"x{i}"].to_numpy()), np.sort(plain[:, i]))
+    for pair, value in pairs.items():
+        reached = frame.select(pl.corr(*pair.split(","), method="spearman")).item()
+        assert abs(reached - value) < 0.05
+        assert abs(made.quality.rank_correlation[pair] - reached) < 1e-5
