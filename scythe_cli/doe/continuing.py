@@ -23,7 +23,7 @@ from scythe_cli.doe.drawing import Drawn, draw_settings, population_of
 from scythe_cli.doe.joint.population import Population
 from scythe_cli.doe.option_values import Chosen, Folders, fixed_value, range_or_values
 from scythe_cli.doe.rows import RANDOM_DESIGNS
-from scythe_cli.doe.sample_file import check_target, without_refused, write_drawn
+from scythe_cli.doe.sample_file import check_target, with_replicates, without_refused, write_drawn
 from scythe_cli.doe.settings import FieldSettings, SampleOptions
 from scythe_cli.doe.variables import variable_of
 from scythe_cli.errors import SamplingFileError, UsageError
@@ -89,9 +89,8 @@ def continue_design(
         known |= {text: _found(name, text, path) for text in set(texts) - known.keys()}
         cells = pa.chunked_array([pa.array([known[text] for text in texts], pa.string())])
         table = table.set_column(table.column_names.index(name), name, cells)
-    return write_drawn(
-        path, design.experiment or run.layout.experiment, replace(drawn, table=table), model, overwrite=overwrite
-    )
+    drawn = with_replicates(replace(drawn, table=table), model, design.replicates)
+    return write_drawn(path, design.experiment or run.layout.experiment, drawn, model, overwrite=overwrite)
 
 
 def _found(name: str, text: str, target: Path) -> str:
@@ -167,9 +166,9 @@ class _Again:
             for first, record in parts:
                 drawn = self.part(record.n or 0, record.before).table
                 tops = list(dict.fromkeys(name.split(".")[0] for name in drawn.column_names))
-                if drawn.num_rows != record.rows or not set(tops) <= set(specs.schema.names):
+                if drawn.num_rows != record.cases or not set(tops) <= set(specs.schema.names):
                     raise self._other("it has other rows or fields")
-                cases: Any = pl.from_arrow(specs.read(first, first + record.rows, columns=tops))
+                cases: Any = pl.from_arrow(specs.read(first, first + record.cases, columns=tops))
                 self._compare_values(drawn, cases, first)
                 for name in (leaf.name for leaf in self._leaves.values() if leaf.column.is_file):
                     if name in drawn.column_names:

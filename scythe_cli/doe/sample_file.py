@@ -22,16 +22,20 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from scythe_cli.doe.drawing import Drawn, draw, only_rows
+from scythe_cli.doe.rows import MAX_ROWS
 from scythe_cli.doe.settings import SampleOptions
 from scythe_cli.errors import SamplingFileError, UsageError
+from scythe_cli.model.columns import REPLICATE
 from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.run.design_record import DESIGN_KEY, DesignName, SampleResult, sidecar_of
 from scythe_cli.run.manifest import dump_yaml
+from scythe_cli.sampling.field_names import find_field
 from scythe_cli.sampling.problems import BadCellsError
 from scythe_cli.sampling.reading import read_sampling_file
+from scythe_cli.sampling.replicates import replicate_numbers
 from scythe_cli.storage.atomic_files import TEMP_PREFIX, atomic_file, storage_errors
 
-__all__ = ["check_target", "sample_file", "without_refused", "write_drawn"]
+__all__ = ["check_target", "sample_file", "with_replicates", "without_refused", "write_drawn"]
 
 
 _SUFFIXES = (".csv", ".parquet", ".pq")
@@ -82,6 +86,7 @@ def sample_file(
     )
     if drop_refused:
         drawn = without_refused(drawn, model)
+    drawn = with_replicates(drawn, model, 1 if options is None else options.replicates)
     return write_drawn(path, experiment, drawn, model, overwrite=overwrite)
 
 
@@ -231,6 +236,32 @@ def without_refused(drawn: Drawn, model: type[ExperimentInputSpec]) -> Drawn:
         raise UsageError("the model rejects every row", hint="Without --drop-refused, the reasons are shown.")
     notice = f"{n_dropped:,} of {len(accepted):,} rows are left out, because the model rejects them"
     return replace(only_rows(drawn, accepted, dropped=n_dropped), notices=[*drawn.notices, notice])
+
+
+def with_replicates(drawn: Drawn, model: type[ExperimentInputSpec], replicates: int) -> Drawn:
+    """Each case several times: the first replicate of all cases, then the second, as `allocate --replicates` has them.
+
+    Args:
+        drawn: The cases.
+        model: The input model.
+        replicates: How often.
+
+    Raises:
+        UsageError: If the number cannot be, or the model has a field of the name of the column that tells them apart.
+    """
+    if replicates == 1:
+        return drawn
+    if replicates < 1:
+        raise UsageError(f"replicates is {replicates}; it must be at least 1")
+    if find_field(model, REPLICATE)[0] is not None:
+        raise UsageError(f"{model.__name__} has a field {REPLICATE}, which is what the number of a replicate is called")
+    rows = drawn.table.num_rows * replicates
+    if rows > MAX_ROWS:
+        raise UsageError(f"{rows:,} rows are more than {MAX_ROWS:,}: {drawn.table.num_rows:,} cases × {replicates:,}")
+    table = pa.concat_tables([drawn.table] * replicates).combine_chunks()
+    table = table.append_column(REPLICATE, pa.array(replicate_numbers(table), pa.int64()))
+    record = drawn.record.model_copy(update={"rows": rows, "replicates": replicates})
+    return replace(drawn, table=table, record=record)
 
 
 def _accepted(table: pa.Table, model: type[ExperimentInputSpec]) -> Any:

@@ -31,6 +31,7 @@ class SampleOptions:
         only: The fields that vary; None for all that have bounds.
         where: Conditions that each row has to meet: Polars SQL expressions over the names of fields.
         correlation: Spearman's rank correlations, by `("a", "b")` or `"a,b"`.
+        replicates: How often each case is in the file, in the column `replicate`.
         population: A table of which whole rows are drawn, by its path; the design gives the other fields.
         by: Columns of the population: each stratum of equal values has its share of the rows.
         weights: A column of the population: rows are drawn in proportion to it.
@@ -48,6 +49,7 @@ class SampleOptions:
     only: Collection[str] | None = None
     where: Sequence[str] = ()
     correlation: Mapping[Any, float | str] = field(default_factory=dict[Any, float | str])
+    replicates: int = 1
     population: str | Path | None = None
     by: Sequence[str] = ()
     weights: str | None = None
@@ -58,7 +60,7 @@ class SampleOptions:
     def says_anything(self) -> bool:
         """Whether anything was said."""
         said = (self.set, self.fix, self.levels, self.log, self.normal, self.triangular, self.where, self.correlation)
-        said = (*said, self.population, *self._of_population)
+        said = (*said, self.population, *self._of_population, self.replicates != 1)
         return any(map(bool, said)) or self.default_levels is not None or self.only is not None
 
     @property
@@ -95,6 +97,7 @@ class SampleOptionsDict(TypedDict, total=False):
     only: Collection[str] | None
     where: Sequence[str]
     correlation: Mapping[Any, float | str]
+    replicates: int
     population: str | Path | None
     by: Sequence[str]
     weights: str | None

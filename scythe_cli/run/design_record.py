@@ -107,6 +107,7 @@ class DesignRecord(BaseModel):
         ),
     )
     rows: int
+    replicates: int = Field(default=1, description="how often the file has each case; included in `rows`")
     experiment: str | None = None
     fields: list[DesignField] = Field(default=[], description="what varies, in the order of the columns")
     fixed: dict[str, Any] = {}
@@ -151,6 +152,11 @@ class DesignRecord(BaseModel):
             population,
             self.correlation,
         )
+
+    @property
+    def cases(self) -> int:
+        """How many cases there are, which are rows without their replicates."""
+        return self.rows // self.replicates
 
     def to_json(self) -> bytes:
         """The record for the metadata of a Parquet file."""

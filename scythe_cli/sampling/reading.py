@@ -144,6 +144,7 @@ class SamplingTable:
         source: What the file is called; secrets of a URL are left out.
         notices: What there is to tell of the file, a line each.
         is_local: Whether the path is one of this machine.
+        replicates: How often the file has each case, where a column tells so; 1 otherwise.
     """
 
     path: Path
@@ -154,6 +155,7 @@ class SamplingTable:
     source: str = ""
     notices: list[str] = field(default_factory=list[str])
     is_local: bool = True
+    replicates: int = 1
 
     @property
     def base_dir(self) -> Path:
@@ -204,6 +206,11 @@ def read_sampling_file(
     notices += [f"{c.name}: {what}" for c in validator.columns for what in sorted(changes.get(c.name, ()))]
     from scythe_cli.sampling.files.places import is_elsewhere
 
+    replicates = 1
+    if match.replicate is not None:
+        from scythe_cli.sampling.replicates import check_replicates
+
+        replicates = check_replicates(raw, match.replicate, inputs)
     elsewhere = is_elsewhere(path)
     return SamplingTable(
         Path(Path(str(raw.path)).name) if elsewhere else Path(path),
@@ -214,6 +221,7 @@ def read_sampling_file(
         str(raw.path) if elsewhere else Path(path).name,
         notices,
         not elsewhere,
+        replicates,
     )
 
 

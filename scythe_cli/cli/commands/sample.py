@@ -119,6 +119,16 @@ _WhereOption = Annotated[
         "Points are drawn until N of them hold.",
     ),
 ]
+_ReplicatesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--replicates",
+        metavar="N",
+        min=1,
+        help="Have each case N times, each with its own random numbers.",
+        show_default=False,
+    ),
+]
 _FromOption = Annotated[
     str | None,
     _population_option(
@@ -170,6 +180,7 @@ def sample(
     design: _DesignOption = None,
     n: _RowsOption = None,
     seed: _SeedOption = None,
+    replicates: _ReplicatesOption = None,
     continue_: _ContinueOption = None,
     set_: _SetOption = None,
     fix: _FixOption = None,
@@ -207,6 +218,7 @@ def sample(
         "levels": single,
         "default_levels": every,
         "log": _names(log),
+        "replicates": replicates or 1,
         **spread,
         "only": None if only is None else _names(only),
         "correlation": _pairs("--correlation", correlation),

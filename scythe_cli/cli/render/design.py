@@ -35,8 +35,10 @@ def sample_lines(result: SampleResult) -> list[RenderableType]:
     design, quality = result.design, result.quality
     seed = "" if design.seed is None else f", seed {design.seed}"
     part = f", continued after {sum(design.before):,} points" if design.before else ""
+    size = plural(design.cases, "case")
+    replicates = f", {design.replicates:,} replicates of each" if design.replicates > 1 else ""
     lines: list[RenderableType] = [
-        heading(f"{result.file}: {plural(result.n_specs, 'case')} for {result.experiment}"),
+        heading(f"{result.file}: {size} for {result.experiment}{replicates}"),
         facts([("design", f"{_NAMES[design.design]}{seed}{part}")]),
         *(["", _fields_table(design.fields)] if design.fields else []),
     ]
@@ -44,10 +46,10 @@ def sample_lines(result: SampleResult) -> list[RenderableType]:
         ("fixed", ", ".join(f"{name} = {number(value)}" for name, value in design.fixed.items())),
         ("defaults", ", ".join(design.defaults)),
         ("where", "; ".join(design.where)),
-        *([] if design.population is None else _population_facts(design.population, result.n_specs)),
+        *([] if design.population is None else _population_facts(design.population, design.cases)),
     ]
     if quality.discrepancy is not None:
-        of = "" if quality.discrepancy_rows == design.rows else f" of {quality.discrepancy_rows:,} rows"
+        of = "" if quality.discrepancy_rows == design.cases else f" of {quality.discrepancy_rows:,} rows"
         random = f"random points {quality.discrepancy_of_random:.3g}"
         pairs.append(("discrepancy", f"{quality.discrepancy:.3g}{of} (CD², {random})"))
     if quality.max_correlation and quality.max_correlation_fields:
