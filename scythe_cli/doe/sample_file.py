@@ -5,6 +5,7 @@ The file is checked as `scythe validate` checks it, then written as a whole or n
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
+from scythe_cli.doe.domains import Leaf, leaves_of
 from scythe_cli.doe.drawing import Drawn, draw, only_rows
 from scythe_cli.doe.rows import MAX_ROWS
 from scythe_cli.doe.settings import SampleOptions
@@ -269,12 +271,17 @@ def _accepted(table: pa.Table, model: type[ExperimentInputSpec]) -> Any:
 
     validate = model.__pydantic_validator__.validate_python
     names = [name.split(".") for name in table.column_names]
+    plain = {leaf.name for leaf in leaves_of(model) if leaf.column.is_file or _is_plain(leaf)}
+    for place, name in enumerate(table.column_names):
+        if name not in plain and pa.types.is_string(table.schema.field(place).type):
+            table = table.set_column(place, name, table.column(place).cast(pa.binary()))  # what holds JSON
     accepted = np.ones(table.num_rows, np.bool_)
     position = 0
     for batch in table.to_batches(max_chunksize=20_000):
         for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             row: dict[str, Any] = {}
-            for parts, cell in zip(names, cells, strict=True):
+            for parts, text in zip(names, cells, strict=True):
+                cell = _from_json(text) if isinstance(text, bytes) else text
                 inner = row
                 for part in parts[:-1]:
                     inner = inner.setdefault(part, {})
@@ -285,3 +292,15 @@ def _accepted(table: pa.Table, model: type[ExperimentInputSpec]) -> Any:
                 accepted[position] = False
             position += 1
     return accepted
+
+
+def _is_plain(leaf: Leaf) -> bool:
+    return leaf.column.is_scalar and not leaf.column.is_json
+
+
+def _from_json(text: bytes) -> Any:
+    """The value that a text means, as a cell of a sampling file does; a text that is no JSON is itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text.decode()
