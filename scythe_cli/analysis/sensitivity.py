@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from scythe_cli.analysis.replicates import DesignCases, cases_of_design
 from scythe_cli.analysis.sobol import Floats, SobolEstimates, sobol_from_blocks
 from scythe_cli.core.records import Record
 from scythe_cli.errors import UsageError
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from scythe_cli.run.design_record import DesignRecord
-    from scythe_cli.run.manifest import RunManifest
     from scythe_cli.run.stored_run import StoredRun
 
 
@@ -98,8 +98,8 @@ def sobol_indices(
         seed: For the bootstrap.
 
     Returns:
-        An index for each output and each field that varies. Base points of which a row did not succeed, or has no
-        finite value, are left out.
+        An index for each output and each field that varies. Of cases with replicates it is that of their means. Base
+        points of which a row did not succeed, or has no finite value, are left out.
 
     Raises:
         UsageError: If the run is of another design, or its rows are not those of the design.
@@ -109,7 +109,8 @@ def sobol_indices(
     fields = [field.name for field in design.fields]
     rows = _rows_of_blocks(run, len(fields) + 2)
     n_base = rows.shape[1]
-    frame, inputs, names = _values(run, design, outputs, rows.ravel())
+    cases = cases_of_design(run)
+    frame, inputs, names = _values(run, design, outputs, cases)
     _check_blocks(run, frame, inputs, rows)
     indices: list[SensitivityIndex] = []
     n_used = n_base
@@ -125,7 +126,7 @@ def sobol_indices(
                 kept[0], kept[1], kept[2:], confidence=confidence, n_resamples=n_resamples, seed=seed
             )
         indices += [_index(name, field, estimates, i) for i, field in enumerate(fields)]
-    notices = _notices(run, rows.size)
+    notices = cases.notices(rows.size)
     if n_used < n_base:
         notices.append(f"{n_base - n_used:,} of {n_base:,} base points have a row without a finite output")
     return SobolIndices(
@@ -171,22 +172,23 @@ def field_effects(run: StoredRun, outputs: Sequence[str] | None = None) -> Field
         NotFoundError: If there is no such output, or the run has no tables yet.
     """
     design = _design(run, "oat")
-    frame, inputs, names = _values(run, design, outputs, np.arange(design.rows))
+    cases = cases_of_design(run)
+    frame, inputs, names = _values(run, design, outputs, cases)
     rows = [design.blocks.get(name, 0) for name in ("base", *(field.name for field in design.fields))]
-    if sum(rows) != design.rows:
+    if sum(rows) != design.cases:
         raise UsageError(f"{run.experiment_id}: its design does not have the blocks of an oat design")
     cells: dict[str, dict[int, Any]] = {
         name: dict(zip(frame["sort_index"].to_list(), frame[name].to_list(), strict=True)) for name in inputs
     }
     effects: list[FieldEffect] = []
     for output in names:
-        values = _by_row(frame, output, design.rows)
+        values = _by_row(frame, output, design.cases)
         start = rows[0]
         for field, count in zip(design.fields, rows[1:], strict=True):
             own = [*range(rows[0]), *range(start, start + count)]
             effects.append(_effect(output, field.name, values, own, cells.get(field.name, {}), has_base=rows[0] == 1))
             start += count
-    return FieldEffects(experiment_id=run.experiment_id, effects=effects, notices=_notices(run, design.rows))
+    return FieldEffects(experiment_id=run.experiment_id, effects=effects, notices=cases.notices(design.cases))
 
 
 def _effect(
@@ -225,32 +227,24 @@ def _rows_of_blocks(run: StoredRun, n_blocks: int) -> npt.NDArray[np.int64]:
     parts: list[npt.NDArray[np.int64]] = []
     for first, record in design_parts(run.manifest):
         n_base = record.blocks.get("A", 0)
-        if not n_base or record.rows != n_base * n_blocks:
+        if not n_base or record.cases != n_base * n_blocks:
             raise UsageError(f"{run.experiment_id}: its design does not have the blocks of a saltelli design")
-        parts.append(first + np.arange(record.rows).reshape(n_blocks, n_base))
+        parts.append(first + np.arange(record.cases).reshape(n_blocks, n_base))
     rows = np.concatenate(parts, axis=1)
     if rows.shape[1] < 2:
         raise UsageError(f"{run.experiment_id}: its design does not have the blocks of a saltelli design")
     return rows
 
 
-def _notices(run: StoredRun, of_design: int) -> list[str]:
-    added = ((run.manifest and run.manifest.n_specs) or of_design) - of_design
-    return [f"of the {of_design:,} rows of the design, without the {added:,} added later"] if added else []
-
-
 def _values(
-    run: StoredRun, design: DesignRecord, outputs: Sequence[str] | None, rows: npt.NDArray[np.int64]
+    run: StoredRun, design: DesignRecord, outputs: Sequence[str] | None, cases: DesignCases
 ) -> tuple[pl.DataFrame, list[str], list[str]]:
-    """The rows of a design that succeeded, with the fields that vary and the outputs; the names of both."""
+    """The cases of a design that succeeded, with the fields that vary and the outputs; the names of both."""
     import polars as pl
 
     from scythe_cli.analysis.results.tables import choose_columns
     from scythe_cli.analysis.results.tidy import tidy_frame
 
-    # cases that were added to the run come after those of the design
-    if run.manifest is None or (run.manifest.n_specs or 0) - _n_added(run.manifest) != design.rows:
-        raise UsageError(f"{run.experiment_id}: it does not have the {design.rows:,} rows of its design")
     tidy = tidy_frame(run)
     schema = tidy.frame.collect_schema()
     numeric = [name for name in tidy.outputs if schema[name].is_numeric() or schema[name] == pl.Boolean]
@@ -258,13 +252,8 @@ def _values(
     if not names:
         raise UsageError(f"{run.experiment_id}: it has no numeric scalar output")
     inputs = [field.name for field in design.fields if field.name in schema]
-    of_design = tidy.frame.filter(pl.col("sort_index").is_in(pl.Series(rows).implode()))
-    frame = of_design.select("sort_index", *inputs, pl.col(names).cast(pl.Float64)).collect()
-    return frame, inputs, names
-
-
-def _n_added(manifest: RunManifest) -> int:
-    return sum(extension.rows for extension in manifest.extensions or [])
+    frame = tidy.frame.select("sort_index", *inputs, pl.col(names).cast(pl.Float64)).collect()
+    return cases.means(frame, names, inputs), inputs, names
 
 
 def _by_row(frame: pl.DataFrame, name: str, rows: int) -> Floats:

@@ -19,15 +19,16 @@ import pyarrow.parquet as pq
 
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.doe.domains import Leaf, Values, leaves_of
-from scythe_cli.doe.drawing import Drawn, draw_settings
+from scythe_cli.doe.drawing import Drawn, draw_settings, population_of
+from scythe_cli.doe.joint.population import Population
 from scythe_cli.doe.option_values import Chosen, Folders, fixed_value, range_or_values
 from scythe_cli.doe.rows import RANDOM_DESIGNS
-from scythe_cli.doe.sample_file import check_target, without_refused, write_drawn
+from scythe_cli.doe.sample_file import check_target, with_replicates, without_refused, write_drawn
 from scythe_cli.doe.settings import FieldSettings, SampleOptions
 from scythe_cli.doe.variables import variable_of
 from scythe_cli.errors import SamplingFileError, UsageError
 from scythe_cli.model.models import ExperimentInputSpec
-from scythe_cli.run.design_record import DesignField, DesignRecord, SampleResult
+from scythe_cli.run.design_record import DesignField, DesignRecord, PopulationRecord, SampleResult
 from scythe_cli.run.extension import design_parts
 from scythe_cli.run.specs_file import SpecFile
 from scythe_cli.run.stored_run import StoredRun
@@ -78,7 +79,7 @@ def continue_design(
         )
     if n is None:
         raise UsageError("--continue needs the number of points to add", hint="Give it with -n.")
-    again = _Again(run, model, design)
+    again = _Again(run, model, design, path.absolute().parent)
     uris = again.compare(parts)
     last = parts[-1][1]
     drawn = again.part(n, [*last.before, last.n or 0])
@@ -88,9 +89,8 @@ def continue_design(
         known |= {text: _found(name, text, path) for text in set(texts) - known.keys()}
         cells = pa.chunked_array([pa.array([known[text] for text in texts], pa.string())])
         table = table.set_column(table.column_names.index(name), name, cells)
-    return write_drawn(
-        path, design.experiment or run.layout.experiment, replace(drawn, table=table), model, overwrite=overwrite
-    )
+    drawn = with_replicates(replace(drawn, table=table), model, design.replicates)
+    return write_drawn(path, design.experiment or run.layout.experiment, drawn, model, overwrite=overwrite)
 
 
 def _found(name: str, text: str, target: Path) -> str:
@@ -110,10 +110,33 @@ def _found(name: str, text: str, target: Path) -> str:
 class _Again:
     """The design of a run, to be drawn again."""
 
-    def __init__(self, run: StoredRun, model: type[ExperimentInputSpec], design: DesignRecord) -> None:
+    def __init__(self, run: StoredRun, model: type[ExperimentInputSpec], design: DesignRecord, to_folder: Path) -> None:
         self._run, self._model, self._design = run, model, design
         self._leaves = {leaf.name: leaf for leaf in leaves_of(model)}
         self._settings = self._settings_of(design)
+        self._population = None if design.population is None else self._read(design.population, to_folder)
+
+    def _read(self, record: PopulationRecord, to_folder: Path) -> Population | None:
+        """The population of the run, which must be as it was."""
+        folder = next((each for each in (Path.cwd(), to_folder) if (each / record.file).is_file()), None)
+        if folder is None and "://" not in record.file:
+            raise UsageError(
+                f"{record.file}: the population of {self._run.experiment_id} is not here",
+                hint="Run the command in the folder from which its sampling file was made.",
+            )
+        options = SampleOptions(
+            population=record.file,
+            by=record.by,
+            weights=record.weights,
+            per_stratum=1 if record.per_stratum else None,
+            ignore_columns=record.ignored,
+        )
+        population = population_of(
+            options, self._model, list(self._leaves.values()), folder or Path.cwd(), to_folder, self._design.experiment
+        )
+        if population is not None and population.record.file_sha256 != record.file_sha256:
+            raise self._other(f"{record.file} has changed")
+        return population
 
     def part(self, n: int, before: Sequence[int]) -> Drawn:
         """Some points of the design, after others."""
@@ -125,9 +148,10 @@ class _Again:
             design.design,
             n=n,
             seed=design.seed,
-            options=SampleOptions(only=()),
+            options=SampleOptions(only=(), where=design.where, correlation=design.correlation),
             experiment=design.experiment,
             before=before,
+            population=self._population,
         )
         return without_refused(drawn, self._model) if design.dropped else drawn
 
@@ -142,9 +166,9 @@ class _Again:
             for first, record in parts:
                 drawn = self.part(record.n or 0, record.before).table
                 tops = list(dict.fromkeys(name.split(".")[0] for name in drawn.column_names))
-                if drawn.num_rows != record.rows or not set(tops) <= set(specs.schema.names):
+                if drawn.num_rows != record.cases or not set(tops) <= set(specs.schema.names):
                     raise self._other("it has other rows or fields")
-                cases: Any = pl.from_arrow(specs.read(first, first + record.rows, columns=tops))
+                cases: Any = pl.from_arrow(specs.read(first, first + record.cases, columns=tops))
                 self._compare_values(drawn, cases, first)
                 for name in (leaf.name for leaf in self._leaves.values() if leaf.column.is_file):
                     if name in drawn.column_names:
@@ -164,7 +188,7 @@ class _Again:
                 raise self._other("its model rejects them now") from None
         there = cases[rows.tolist()]
         for name in drawn.column_names:
-            if self._leaves[name].column.is_file:
+            if name in self._leaves and self._leaves[name].column.is_file:
                 continue
             ours, theirs = _column(read, name), _column(there, name)
             if ours.dtype != theirs.dtype or not ours.equals(theirs, null_equal=True):
@@ -209,6 +233,8 @@ class _Again:
             values = field.values or []
             if len(values) == field.n_values:
                 chosen = _paths(values) if leaf.column.is_file else range_or_values(leaf, list(values), folders)
+                if isinstance(chosen, Chosen) and field.probabilities:
+                    chosen = replace(chosen, probabilities=tuple(field.probabilities))
                 return FieldSettings(set=chosen)
             if isinstance(leaf.domain, Values) and len(leaf.domain.values) == field.n_values:
                 return FieldSettings(only=True)

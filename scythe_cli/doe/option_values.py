@@ -6,8 +6,9 @@ import glob
 import json
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,13 @@ from scythe_cli.model.kinds import ColumnError
 __all__ = ["Chosen", "Folders", "OptionValue", "Range", "fixed_value", "range_or_values"]
 
 
-OptionValue = str | int | float | Sequence[Any]
-"""What a caller says of a field: the text of an option, one value, a tuple (low, high), or a list of values."""
+OptionValue = str | int | float | Sequence[Any] | Mapping[Any, float]
+"""What a caller says of a field: the text of an option, one value, a tuple (low, high), a list of values, or values
+with their probabilities."""
 
 _MAX_LIST = 1_000_000
+_SHARE = re.compile(r"(?P<value>.*\S)\s*:\s*(?P<percent>[0-9]+\.?[0-9]*|\.[0-9]+)\s*%", re.DOTALL)
+_SHARE_SLACK = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +49,12 @@ class Chosen:
     Attributes:
         cells: The values as cells of the column.
         shown: The values for a record.
+        probabilities: How likely each is; None where all are alike.
     """
 
     cells: pa.Array[Any]
     shown: list[Any]
+    probabilities: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,12 @@ def range_or_values(leaf: Leaf, value: OptionValue, folders: Folders) -> Range |
             in_text = _range_in_text(leaf, option, value)
             if in_text is not None:
                 return in_text
-        return _chosen(leaf, option, _items(leaf, option, value, folders))
+        texts = _items(leaf, option, value, folders)
+        items, shares = _with_shares(option, texts)
+        return _likely(_chosen(leaf, option, _items_of_files(leaf, option, items, folders)), option, shares)
+    if isinstance(value, Mapping) and (leaf.column.is_scalar or leaf.column.is_file):
+        items, shares = list(value), [float(share) for share in value.values()]
+        return _likely(_chosen(leaf, option, _items_of_files(leaf, option, items, folders)), option, shares)
     items = list(value) if isinstance(value, Sequence) else [value]
     return _chosen(leaf, option, _items_of_files(leaf, option, items, folders))
 
@@ -199,7 +210,39 @@ def _items(leaf: Leaf, option: str, text: str, folders: Folders) -> list[Any]:
         items = _split_values(text)
     if not items or not all(items):
         raise UsageError(f"{option}={text}: a value is empty", hint="Values are separated by commas: a,b,c.")
-    return _items_of_files(leaf, option, items, folders)
+    return items
+
+
+def _with_shares(option: str, texts: Sequence[str]) -> tuple[list[str], list[float] | None]:
+    """Values and their probabilities, as of `a:70%,b:30%`; None where there are none."""
+    matches = [_SHARE.fullmatch(text) for text in texts]
+    if not any(matches):
+        return list(texts), None
+    without = [text for text, match in zip(texts, matches, strict=True) if match is None]
+    if without:
+        raise UsageError(
+            f"{option}: {without[0]} has no probability, and others have one", hint="Write a:70%,b:20%,c:10%."
+        )
+    found = [match for match in matches if match is not None]
+    return [match["value"] for match in found], [float(match["percent"]) / 100 for match in found]
+
+
+def _likely(chosen: Chosen, option: str, shares: Sequence[float] | None) -> Chosen:
+    """Values with their probabilities.
+
+    Raises:
+        UsageError: If these are not one for each value, each above 0, and together 1.
+    """
+    if shares is None:
+        return chosen
+    if len(shares) != len(chosen.shown):
+        raise UsageError(f"{option}: a pattern stands for several files, and each needs a probability of its own")
+    if not all(share > 0 for share in shares):
+        raise UsageError(f"{option}: a probability must be more than 0", hint="Leave out values that never come.")
+    total = math.fsum(shares)
+    if not abs(total - 1) <= _SHARE_SLACK:
+        raise UsageError(f"{option}: the probabilities make {total * 100:.10g} %, and must make 100 %")
+    return replace(chosen, probabilities=tuple(share / total for share in shares))
 
 
 def _items_of_files(leaf: Leaf, option: str, items: Sequence[Any], folders: Folders) -> list[Any]:

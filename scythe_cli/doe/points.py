@@ -15,7 +15,7 @@ nested in one of a multiple of its points (Qian 2009).
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,10 +24,11 @@ from scythe_cli.core.distribution import needs_extra
 from scythe_cli.doe.scales import EPS, Unit
 from scythe_cli.errors import UsageError
 
-__all__ = ["base_points", "blocks", "draw_points", "is_power_of_two"]
+__all__ = ["base_points", "blocks", "draw_points", "is_power_of_two", "unending"]
 
 
 _MAX_SOBOL_DIMENSIONS = 21_201
+_PIECE = 65_536
 
 
 def is_power_of_two(n: int) -> bool:
@@ -84,12 +85,57 @@ def base_points(design: str, parts: Sequence[int], d: int, seed: int) -> Unit:
     if design == "halton":
         return _inside(_seeded(qmc.Halton, d, seed).random(n))
     dimensions = 2 * d if design == "saltelli" else d
+    _check_dimensions(design, d, dimensions)
+    return _sobol(_seeded(qmc.Sobol, dimensions, seed), n)
+
+
+def unending(design: str, first: int, d: int, seed: int) -> Iterator[Unit]:
+    """The points of a design one after another, in pieces, without an end.
+
+    Args:
+        design: `random`, `lhs`, `sobol` or `halton`.
+        first: The points that a Latin hypercube begins with; then it is doubled again and again.
+        d: The number of fields that vary.
+        seed: The same seed gives the same points, and those that `base_points` gives.
+
+    Raises:
+        UsageError: If there are more fields than the design has dimensions.
+    """
+    with needs_extra("sample", f"the design {design}"):
+        from scipy.stats import qmc
+
+    size = min(max(first, 1024), _PIECE)
+    if design == "lhs":
+        points = base_points("lhs", [first], d, seed)
+        yield points
+        while True:
+            points = _nesting(points, len(points), seed)
+            yield points[len(points) // 2 :]
+    elif design == "random":
+        rng = np.random.default_rng(seed)
+        while True:
+            yield rng.random((size, d))
+    elif design == "halton":
+        sequence = _seeded(qmc.Halton, d, seed)
+        while True:
+            yield _inside(sequence.random(size))
+    else:
+        _check_dimensions(design, d, d)
+        sequence = _seeded(qmc.Sobol, d, seed)
+        while True:
+            yield _sobol(sequence, size)
+
+
+def _check_dimensions(design: str, d: int, dimensions: int) -> None:
     if dimensions > _MAX_SOBOL_DIMENSIONS:
         raise UsageError(f"{d:,} fields vary, more than a Sobol sequence has dimensions for ({design})")
+
+
+def _sobol(sequence: Any, n: int) -> Unit:
     with warnings.catch_warnings():
         # told by the caller, in its own words
         warnings.filterwarnings("ignore", message="The balance properties of Sobol", category=UserWarning)
-        return _inside(_seeded(qmc.Sobol, dimensions, seed).random(n))
+        return _inside(sequence.random(n))
 
 
 def _nesting(points: Unit, added: int, seed: int) -> Unit:

@@ -13,6 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic_core import to_jsonable_python
 
+from scythe_cli.doe.joint.conditions import Mask, holding_points
+from scythe_cli.doe.joint.correlation import Correlation
 from scythe_cli.doe.points import base_points, blocks, is_power_of_two
 from scythe_cli.doe.quality import quality_of
 from scythe_cli.doe.scales import EPS, Unit, taken
@@ -43,6 +45,7 @@ class Rows:
         quality: How evenly the rows fill the space.
         notices: What the user should know.
         blocks: Rows that belong together, and how many they are; see `DesignRecord.blocks`.
+        tried: With conditions, how many points there were until so many held; see `DesignRecord.tried`.
     """
 
     columns: list[pa.Array[Any]]
@@ -50,6 +53,7 @@ class Rows:
     quality: SampleQuality
     notices: list[str] = field(default_factory=list[str])
     blocks: dict[str, int] = field(default_factory=dict[str, int])
+    tried: int | None = None
 
 
 def draw_rows(
@@ -61,6 +65,8 @@ def draw_rows(
     levels: Mapping[str, int],
     all_levels: int | None,
     before: Sequence[int] = (),
+    holds: Callable[[Unit], Mask] | None = None,
+    correlation: Correlation | None = None,
 ) -> Rows:
     """Make the rows of a design.
 
@@ -72,6 +78,8 @@ def draw_rows(
         levels: How many levels single fields have in `grid` and `oat`.
         all_levels: How many the other continuous fields have.
         before: How many points each part of the same random design has that comes before these rows.
+        holds: Of a random design, which of some points meet the conditions that there are.
+        correlation: How the fields of a random design go together.
 
     Raises:
         UsageError: If number of rows or levels do not fit the design.
@@ -84,7 +92,7 @@ def draw_rows(
     if design in RANDOM_DESIGNS:
         if n is None or seed is None:
             raise UsageError(f"{design} needs a number of rows", hint="Give it with -n.")
-        return _random(design, variables, n, seed, before)
+        return _random(design, variables, n, seed, before, holds, correlation)
     if design == "zip":
         return _zip(variables, n)
     chosen = _Levels(levels, all_levels, n)
@@ -98,9 +106,23 @@ def _check_rows(n: int, how: str = "") -> None:
         raise UsageError(f"{n:,} rows are more than {MAX_ROWS:,}{how}")
 
 
-def _random(design: str, variables: Sequence[Variable], n: int, seed: int, before: Sequence[int]) -> Rows:
+def _random(
+    design: str,
+    variables: Sequence[Variable],
+    n: int,
+    seed: int,
+    before: Sequence[int],
+    holds: Callable[[Unit], Mask] | None,
+    correlation: Correlation | None,
+) -> Rows:
     d, total = len(variables), sum(before) + n
     notices: list[str] = []
+    if holds is not None:
+        points, tried = holding_points(design, [*before, n][0], total, d, seed, holds)
+        columns = [variable.at(points[-n:, i]) for i, variable in enumerate(variables)]
+        quality = quality_of(points[-n:], [v.name for v in variables], is_sequence=False, discrepancy=False)
+        notices.append(f"{total:,} of {tried:,} points meet --where ({total / tried:.1%})")
+        return Rows(columns, [variable.describe() for variable in variables], quality, notices, tried=tried)
     if design == "saltelli":
         _check_rows(n * (d + 2), f": {n:,} base points for {d} fields that vary")
         notices.append(f"{n:,} base points and {d} fields that vary give {n:,} × ({d} + 2) rows")
@@ -113,11 +135,18 @@ def _random(design: str, variables: Sequence[Variable], n: int, seed: int, befor
     try:
         base = base_points(design, [*before, n], d, seed)
         points = blocks(base[-n:]) if design == "saltelli" else base[-n:]
+        if correlation is not None:
+            base = points = correlation.rearranged(points)
         columns = [variable.at(points[:, i]) for i, variable in enumerate(variables)]
     except MemoryError:
         raise UsageError(f"{n:,} rows of {d} fields do not fit into this machine's memory") from None
     is_sequence = design in ("sobol", "halton", "saltelli")
-    quality = quality_of(base[:, :d], [v.name for v in variables], is_sequence=is_sequence)
+    quality = quality_of(
+        base[:, :d], [v.name for v in variables], is_sequence=is_sequence, discrepancy=correlation is None
+    )
+    if correlation is not None:
+        reached, far = correlation.reached([v.name for v in variables], columns)
+        quality, notices = quality.model_copy(update={"rank_correlation": reached}), [*notices, *far]
     names = ["A", "B", *(f"AB:{variable.name}" for variable in variables)] if design == "saltelli" else []
     fields = [variable.describe() for variable in variables]
     return Rows(columns, fields, quality, notices, dict.fromkeys(names, n))

@@ -5,6 +5,7 @@ The file is checked as `scythe validate` checks it, then written as a whole or n
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,17 +22,22 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from scythe_cli.core.files import sync_file, sync_names
-from scythe_cli.doe.drawing import Drawn, draw
+from scythe_cli.doe.domains import Leaf, leaves_of
+from scythe_cli.doe.drawing import Drawn, draw, only_rows
+from scythe_cli.doe.rows import MAX_ROWS
 from scythe_cli.doe.settings import SampleOptions
 from scythe_cli.errors import SamplingFileError, UsageError
+from scythe_cli.model.columns import REPLICATE
 from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.run.design_record import DESIGN_KEY, DesignName, SampleResult, sidecar_of
 from scythe_cli.run.manifest import dump_yaml
+from scythe_cli.sampling.field_names import find_field
 from scythe_cli.sampling.problems import BadCellsError
 from scythe_cli.sampling.reading import read_sampling_file
+from scythe_cli.sampling.replicates import replicate_numbers
 from scythe_cli.storage.atomic_files import TEMP_PREFIX, atomic_file, storage_errors
 
-__all__ = ["check_target", "sample_file", "without_refused", "write_drawn"]
+__all__ = ["check_target", "sample_file", "with_replicates", "without_refused", "write_drawn"]
 
 
 _SUFFIXES = (".csv", ".parquet", ".pq")
@@ -82,6 +88,7 @@ def sample_file(
     )
     if drop_refused:
         drawn = without_refused(drawn, model)
+    drawn = with_replicates(drawn, model, 1 if options is None else options.replicates)
     return write_drawn(path, experiment, drawn, model, overwrite=overwrite)
 
 
@@ -207,7 +214,7 @@ def _write_csv(path: Path, table: pa.Table) -> None:
 
 def _check(temporary: Path, path: Path, model: type[ExperimentInputSpec]) -> None:
     """Check the file as `scythe validate` does."""
-    hint = "Narrow the ranges with --set, or leave such rows out with --drop-refused."
+    hint = "Narrow the ranges with --set, state the rule with --where, or leave such rows out with --drop-refused."
     try:
         read_sampling_file(temporary, model)
     except BadCellsError as error:
@@ -232,14 +239,36 @@ def without_refused(drawn: Drawn, model: type[ExperimentInputSpec]) -> Drawn:
     n_dropped = int((~accepted).sum())
     if not n_dropped:
         return drawn
-    kept = drawn.table.filter(pa.array(accepted))
-    if not kept.num_rows:
+    if not accepted.any():
         raise UsageError("the model rejects every row", hint="Without --drop-refused, the reasons are shown.")
-    parts = np.split(accepted, np.cumsum(list(blocks.values()))[:-1]) if blocks else []
-    kept_of_blocks = {name: int(part.sum()) for name, part in zip(blocks, parts, strict=True)}
-    record = drawn.record.model_copy(update={"rows": kept.num_rows, "dropped": n_dropped, "blocks": kept_of_blocks})
     notice = f"{n_dropped:,} of {len(accepted):,} rows are left out, because the model rejects them"
-    return replace(drawn, table=kept, record=record, notices=[*drawn.notices, notice])
+    return replace(only_rows(drawn, accepted, dropped=n_dropped), notices=[*drawn.notices, notice])
+
+
+def with_replicates(drawn: Drawn, model: type[ExperimentInputSpec], replicates: int) -> Drawn:
+    """Each case several times: the first replicate of all cases, then the second, as `allocate --replicates` has them.
+
+    Args:
+        drawn: The cases.
+        model: The input model.
+        replicates: How often.
+
+    Raises:
+        UsageError: If the number cannot be, or the model has a field of the name of the column that tells them apart.
+    """
+    if replicates == 1:
+        return drawn
+    if replicates < 1:
+        raise UsageError(f"replicates is {replicates}; it must be at least 1")
+    if find_field(model, REPLICATE)[0] is not None:
+        raise UsageError(f"{model.__name__} has a field {REPLICATE}, which is what the number of a replicate is called")
+    rows = drawn.table.num_rows * replicates
+    if rows > MAX_ROWS:
+        raise UsageError(f"{rows:,} rows are more than {MAX_ROWS:,}: {drawn.table.num_rows:,} cases × {replicates:,}")
+    table = pa.concat_tables([drawn.table] * replicates).combine_chunks()
+    table = table.append_column(REPLICATE, pa.array(replicate_numbers(table), pa.int64()))
+    record = drawn.record.model_copy(update={"rows": rows, "replicates": replicates})
+    return replace(drawn, table=table, record=record)
 
 
 def _accepted(table: pa.Table, model: type[ExperimentInputSpec]) -> Any:
@@ -247,12 +276,17 @@ def _accepted(table: pa.Table, model: type[ExperimentInputSpec]) -> Any:
 
     validate = model.__pydantic_validator__.validate_python
     names = [name.split(".") for name in table.column_names]
+    plain = {leaf.name for leaf in leaves_of(model) if leaf.column.is_file or _is_plain(leaf)}
+    for place, name in enumerate(table.column_names):
+        if name not in plain and pa.types.is_string(table.schema.field(place).type):
+            table = table.set_column(place, name, table.column(place).cast(pa.binary()))  # what holds JSON
     accepted = np.ones(table.num_rows, np.bool_)
     position = 0
     for batch in table.to_batches(max_chunksize=20_000):
         for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             row: dict[str, Any] = {}
-            for parts, cell in zip(names, cells, strict=True):
+            for parts, text in zip(names, cells, strict=True):
+                cell = _from_json(text) if isinstance(text, bytes) else text
                 inner = row
                 for part in parts[:-1]:
                     inner = inner.setdefault(part, {})
@@ -263,3 +297,15 @@ def _accepted(table: pa.Table, model: type[ExperimentInputSpec]) -> Any:
                 accepted[position] = False
             position += 1
     return accepted
+
+
+def _is_plain(leaf: Leaf) -> bool:
+    return leaf.column.is_scalar and not leaf.column.is_json
+
+
+def _from_json(text: bytes) -> Any:
+    """The value that a text means, as a cell of a sampling file does; a text that is no JSON is itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text.decode()

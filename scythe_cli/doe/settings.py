@@ -29,6 +29,14 @@ class SampleOptions:
         normal: Mean and standard deviation, as `(mean, sd)` or `"mean:sd"`.
         triangular: `(low, mode, high)`, or `"low:mode:high"`.
         only: The fields that vary; None for all that have bounds.
+        where: Conditions that each row has to meet: Polars SQL expressions over the names of fields.
+        correlation: Spearman's rank correlations, by `("a", "b")` or `"a,b"`.
+        replicates: How often each case is in the file, in the column `replicate`.
+        population: A table of which whole rows are drawn, by its path; the design gives the other fields.
+        by: Columns of the population: each stratum of equal values has its share of the rows.
+        weights: A column of the population: rows are drawn in proportion to it.
+        per_stratum: How many rows are drawn of each stratum, instead of a number of all.
+        ignore_columns: Columns of the population to leave out, by name or pattern (`*` stands for anything).
     """
 
     set: Mapping[str, OptionValue] = field(default_factory=dict[str, OptionValue])
@@ -39,12 +47,41 @@ class SampleOptions:
     normal: Mapping[str, OptionValue] = field(default_factory=dict[str, OptionValue])
     triangular: Mapping[str, OptionValue] = field(default_factory=dict[str, OptionValue])
     only: Collection[str] | None = None
+    where: Sequence[str] = ()
+    correlation: Mapping[Any, float | str] = field(default_factory=dict[Any, float | str])
+    replicates: int = 1
+    population: str | Path | None = None
+    by: Sequence[str] = ()
+    weights: str | None = None
+    per_stratum: int | None = None
+    ignore_columns: Sequence[str] = ()
 
     @property
     def says_anything(self) -> bool:
         """Whether anything was said."""
-        said = (self.set, self.fix, self.levels, self.log, self.normal, self.triangular)
-        return any(said) or self.default_levels is not None or self.only is not None
+        said = (self.set, self.fix, self.levels, self.log, self.normal, self.triangular, self.where, self.correlation)
+        said = (*said, self.population, *self._of_population, self.replicates != 1)
+        return any(map(bool, said)) or self.default_levels is not None or self.only is not None
+
+    @property
+    def _of_population(self) -> tuple[Any, ...]:
+        return (self.by, self.weights, self.per_stratum, self.ignore_columns)
+
+    def check_population(self) -> None:
+        """See that what is said of a population is said of one.
+
+        Raises:
+            UsageError: If there is none.
+        """
+        names = ("--by", "--weights", "--per-stratum", "--ignore-columns")
+        for name, value in zip(names, self._of_population, strict=True):
+            if value and self.population is None:
+                raise UsageError(f"{name} is for a population", hint="Give its file with --from.")
+        if self.per_stratum is not None:
+            if not self.by:
+                raise UsageError("--per-stratum needs strata", hint="Name the columns that tell them with --by.")
+            if self.per_stratum < 1:
+                raise UsageError(f"--per-stratum is {self.per_stratum}; it must be at least 1")
 
 
 class SampleOptionsDict(TypedDict, total=False):
@@ -58,6 +95,14 @@ class SampleOptionsDict(TypedDict, total=False):
     normal: Mapping[str, OptionValue]
     triangular: Mapping[str, OptionValue]
     only: Collection[str] | None
+    where: Sequence[str]
+    correlation: Mapping[Any, float | str]
+    replicates: int
+    population: str | Path | None
+    by: Sequence[str]
+    weights: str | None
+    per_stratum: int | None
+    ignore_columns: Sequence[str]
 
 
 @dataclass(slots=True)

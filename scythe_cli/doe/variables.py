@@ -65,7 +65,8 @@ def variable_of(leaf: Leaf, settings: FieldSettings) -> Variable:
         UsageError: If a distribution does not fit the field.
     """
     if isinstance(settings.set, Chosen):
-        return _OfValues(leaf.name, settings.set.cells, settings.set.shown, leaf.default_cell)
+        chosen = settings.set
+        return _OfValues(leaf.name, chosen.cells, chosen.shown, leaf.default_cell, chosen.probabilities)
     domain = leaf.domain
     if isinstance(domain, Values):
         _refuse_options_of_numbers(leaf, settings)
@@ -92,12 +93,13 @@ def _refuse_options_of_numbers(leaf: Leaf, settings: FieldSettings) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _OfValues:
-    """Some values, each as likely as the others."""
+    """Some values, each as likely as the others where nothing else is said."""
 
     name: str
     cells: pa.Array[Any]
     shown: list[Any]
     default: pa.Array[Any] | None
+    probabilities: tuple[float, ...] | None = None
 
     @property
     def own_levels(self) -> int | None:
@@ -105,6 +107,9 @@ class _OfValues:
 
     def at(self, unit: Unit) -> pa.Array[Any]:
         n = len(self.cells)
+        if self.probabilities is not None:
+            upto = np.cumsum(self.probabilities)
+            return taken(self.cells, np.minimum(np.searchsorted(upto, unit, side="right"), n - 1).astype(np.int64))
         return taken(self.cells, np.minimum((unit * n).astype(np.int64), n - 1))
 
     def levels(self, n: int | None) -> tuple[pa.Array[Any], Unit]:
@@ -120,7 +125,11 @@ class _OfValues:
 
     def describe(self) -> DesignField:
         return DesignField(
-            name=self.name, distribution="values", values=self.shown[:_SHOWN_VALUES], n_values=len(self.shown)
+            name=self.name,
+            distribution="values",
+            values=self.shown[:_SHOWN_VALUES],
+            n_values=len(self.shown),
+            probabilities=None if self.probabilities is None else list(self.probabilities[:_SHOWN_VALUES]),
         )
 
 

@@ -40,6 +40,7 @@ from scythe_cli.model.outcome_schema import FILE, OUTCOME_SCHEMA, SCALAR
 
 __all__ = [
     "INHERITED_EXTRA",
+    "REPLICATE",
     "RESERVED_INPUT_FIELDS",
     "SPEC_LEVELS",
     "Column",
@@ -64,6 +65,10 @@ __all__ = [
 
 SPEC_LEVELS = ("experiment_id", "sort_index", "workflow_run_id", "root_workflow_run_id")
 """The first levels of the index of every final table."""
+
+REPLICATE = "replicate"
+"""Level of final tables, int32, of a run that was allocated with replicates, and column of a sampling file that has
+them: how many rows before say the same."""
 
 RESERVED_INPUT_FIELDS = frozenset({*SPEC_LEVELS, "storage_settings", "sort_subindex"})
 """Names that a user's input field cannot have."""

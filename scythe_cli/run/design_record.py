@@ -20,8 +20,10 @@ __all__ = [
     "DesignName",
     "DesignRecord",
     "Distribution",
+    "PopulationRecord",
     "SampleQuality",
     "SampleResult",
+    "Stratum",
     "sidecar_of",
 ]
 
@@ -55,10 +57,38 @@ class DesignField(BaseModel):
     ends: list[float] | None = Field(default=None, description="of a triangular distribution, likewise")
     values: list[Any] | None = Field(default=None, description="the values or levels in use, at most the first 1,000")
     n_values: int | None = Field(default=None, description="how many values or levels")
+    probabilities: list[float] | None = Field(default=None, description="of the values, where they are not alike")
 
     def as_drawn(self) -> dict[str, Any]:
         """What says how its values are drawn, and was recorded always."""
         return self.model_dump(mode="json", exclude={"ends", "values"})
+
+
+class Stratum(BaseModel):
+    """Rows of a population that have the same values in the columns of `--by`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str = Field(description="the values, with ` / ` between them")
+    rows: int = Field(description="how many rows of it can be drawn: with a weight above 0, and meeting conditions")
+    drawn: int = Field(description="how many rows of the sampling file are of it")
+
+
+class PopulationRecord(BaseModel):
+    """Where rows come from that were drawn whole."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    file: str = Field(description="as it was given, from the working directory")
+    file_sha256: str | None = Field(default=None, description="None for a file of another machine")
+    rows: int = Field(description="of the file")
+    fields: list[str] = Field(description="the columns that it gives")
+    by: list[str] = Field(default=[], description="the columns that tell the strata")
+    weights: str | None = Field(default=None, description="the column of the weights")
+    per_stratum: bool = Field(default=False, description="whether the number of rows is that of each stratum")
+    replaced: bool = Field(default=False, description="whether a row can be drawn several times")
+    ignored: list[str] = Field(default=[], description="columns that were left out")
+    strata: list[Stratum] = Field(default=[], description="at most the first 1,000")
 
 
 class DesignRecord(BaseModel):
@@ -77,6 +107,7 @@ class DesignRecord(BaseModel):
         ),
     )
     rows: int
+    replicates: int = Field(default=1, description="how often the file has each case; included in `rows`")
     experiment: str | None = None
     fields: list[DesignField] = Field(default=[], description="what varies, in the order of the columns")
     fixed: dict[str, Any] = {}
@@ -88,6 +119,18 @@ class DesignRecord(BaseModel):
             "each field; `oat`: base, then each field"
         ),
     )
+    where: list[str] = Field(default=[], description="conditions that every row meets, as Polars SQL expressions")
+    tried: int | None = Field(
+        default=None,
+        description=(
+            "with conditions: of a random design, how many of its points there are up to the last row of this file; "
+            "of another one, how many rows it has without them"
+        ),
+    )
+    correlation: dict[str, float] = Field(default={}, description="rank correlations that were asked for, by `a,b`")
+    population: PopulationRecord | None = Field(
+        default=None, description="the table from which rows were drawn; `fields` are those that the design varies"
+    )
     dropped: int = Field(default=0, description="rows that the model refused and that were left out")
     versions: dict[str, str] = Field(default={}, description="the programs that drew it")
     created_at: datetime | None = None
@@ -95,8 +138,25 @@ class DesignRecord(BaseModel):
 
     def is_of(self, whole: DesignRecord) -> bool:
         """Whether this is a part of the same design as another record."""
-        own = (self.design, self.seed, [field.as_drawn() for field in self.fields])
-        return own == (whole.design, whole.seed, [field.as_drawn() for field in whole.fields])
+        return self._identity() == whole._identity()
+
+    def _identity(self) -> tuple[Any, ...]:
+        """What the parts of a design have in common."""
+        of = self.population
+        population = None if of is None else of.model_dump(exclude={"file", "strata"})
+        return (
+            self.design,
+            self.seed,
+            [field.as_drawn() for field in self.fields],
+            self.where,
+            population,
+            self.correlation,
+        )
+
+    @property
+    def cases(self) -> int:
+        """How many cases there are, which are rows without their replicates."""
+        return self.rows // self.replicates
 
     def to_json(self) -> bytes:
         """The record for the metadata of a Parquet file."""
@@ -115,6 +175,9 @@ class SampleQuality(Record):
     )
     max_correlation: float | None = Field(default=None, description="the largest of two fields by its size, with sign")
     max_correlation_fields: list[str] | None = None
+    rank_correlation: dict[str, float] = Field(
+        default={}, description="of the pairs of fields that were to have one, Spearman's, by `a,b`"
+    )
 
 
 class SampleResult(Record):

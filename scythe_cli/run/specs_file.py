@@ -28,6 +28,7 @@ from scythe_cli.arrow.seeds import REPETITION
 from scythe_cli.core.files import open_regular
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.errors import StorageError
+from scythe_cli.model.columns import REPLICATE
 from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
 from scythe_cli.model.spec_rows import META_SCHEMA, NOT_INPUT, with_meta
 from scythe_cli.run.layout import RunLayout
@@ -35,9 +36,6 @@ from scythe_cli.storage.base import MissingKeyError, Storage
 
 __all__ = ["SpecFile", "input_file_names", "positions_in", "specs_hash", "write_new_specs", "write_specs"]
 
-
-REPLICATE = "replicate"
-"""Level of final tables, int32, of a run that was allocated with replicates: `REPETITION` of each row."""
 
 _INDEX_KEY = b"scythe:index"
 _FILES_KEY = b"scythe:files"

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from scythe_cli.errors import SamplingFileError
-from scythe_cli.model.columns import RESERVED_INPUT_FIELDS, extra_column, own_extra
+from scythe_cli.model.columns import REPLICATE, RESERVED_INPUT_FIELDS, extra_column, own_extra
 from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.sampling.field_names import field_names, find_field, nested_model, suggestion
 from scythe_cli.sampling.problems import CellProblem, listing
@@ -148,6 +148,7 @@ class Match:
         ignored: The reserved columns that the file has.
         extras: The columns beyond the fields of a model that takes such.
         skipped: The columns that are left out, since the model ignores what it does not know, or by name.
+        replicate: The column that tells which replicate of its case a row is, if there is one.
     """
 
     sources: dict[str, Source]
@@ -155,6 +156,7 @@ class Match:
     ignored: list[str]
     extras: dict[str, FieldColumn]
     skipped: list[str]
+    replicate: str | None = None
 
 
 def columns_of_source(source: Source) -> Iterator[FieldColumn]:
@@ -199,12 +201,15 @@ def match_columns(
     ignored: list[str] = []
     skipped: list[str] = []
     extras: dict[str, FieldColumn] = {}
+    replicate: str | None = None
     mistakes = [f"there is no column {name!r} to ignore" for name in ignore if not is_part and not _matching(name, raw)]
     for name, cells in zip(raw.names, raw.columns, strict=True):
         if name.split(".")[0] in RESERVED_INPUT_FIELDS:
             ignored.append(name)
         elif any(fnmatchcase(name, pattern) for pattern in ignore):
             skipped.append(name)
+        elif name == REPLICATE and own_extra(model) != "allow" and _is_unknown(model, name, cells):
+            replicate = name
         elif own_extra(model) in ("allow", "ignore") and _is_unknown(model, name, cells):
             if own_extra(model) == "ignore":
                 skipped.append(name)
@@ -225,7 +230,7 @@ def match_columns(
         mistakes += _missing_parts(source)
     if mistakes:
         _raise(raw, model, [*mistakes, *map(str, raw.problems)], experiment)
-    return Match(sources, defaulted, ignored, extras, skipped)
+    return Match(sources, defaulted, ignored, extras, skipped, replicate)
 
 
 def _matching(pattern: str, raw: RawFile) -> bool:

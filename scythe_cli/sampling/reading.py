@@ -143,6 +143,7 @@ class SamplingTable:
         notices: What there is to tell of the file, a line each.
         is_local: Whether the path is one of this machine.
         upstream: The run that the cases were made from; None for a file.
+        replicates: How often the file has each case, where a column tells so; 1 otherwise.
     """
 
     path: Path
@@ -154,6 +155,7 @@ class SamplingTable:
     notices: list[str] = field(default_factory=list[str])
     is_local: bool = True
     upstream: Upstream | None = None
+    replicates: int = 1
 
     def taken(self, rows: np.ndarray[Any, np.dtype[np.int64]]) -> SamplingTable:
         """Some of the cases, by their positions, under the names that the file gives them."""
@@ -215,6 +217,11 @@ def read_sampling_file(
     notices += [f"{c.name}: {what}" for c in validator.columns for what in sorted(changes.get(c.name, ()))]
     from scythe_cli.sampling.files.places import is_elsewhere
 
+    replicates = 1
+    if match.replicate is not None:
+        from scythe_cli.sampling.replicates import check_replicates
+
+        replicates = check_replicates(raw, match.replicate, inputs)
     elsewhere = is_elsewhere(path)
     return SamplingTable(
         Path(Path(str(raw.path)).name) if elsewhere else Path(path),
@@ -225,6 +232,7 @@ def read_sampling_file(
         str(raw.path) if elsewhere else Path(path).name,
         notices,
         not elsewhere,
+        replicates,
     )
 
 

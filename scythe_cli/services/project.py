@@ -108,8 +108,8 @@ class Project(ConfiguredProject):
             continues: A run, of whose own design the next `n` points are wanted.
             overwrite: Whether a file of that name is replaced.
             drop_refused: Whether rows that the model refuses by rules that its bounds do not tell are left out.
-            options: `set`, `fix`, `levels`, `default_levels`, `log`, `normal`, `triangular` and `only`: what is said of
-                single fields; see `scythe_cli.doe.settings.SampleOptions`.
+            options: `set`, `fix`, `levels`, `log`, `normal`, `triangular`, `only`, `where` and others: what is said of
+                fields and rows; see `scythe_cli.doe.settings.SampleOptions`.
 
         Raises:
             UsageError: If a required field has no bounds, the file is there, or what was asked for cannot be.

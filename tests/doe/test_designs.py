@@ -679,3 +679,26 @@ def test_a_strict_model_is_told_to_use_parquet(tmp_path: Path) -> None:
         sample_file(tmp_path / "a.csv", "s", Strict, "lhs", n=3, seed=1)
     assert "Parquet" in (caught.value.hint or "")
     sample_file(tmp_path / "a.pq", "s", Strict, "lhs", n=3, seed=1)
+
+
+class Lists(ExperimentInputSpec):
+    depths: list[float]
+    mixed: Literal["auto", 1, 2.5, True]
+    x: float = Field(ge=0, le=1)
+
+    @model_validator(mode="after")
+    def check(self) -> Lists:
+        if self.x > sum(self.depths):
+            raise ValueError("too far")
+        return self
+
+
+@pytest.mark.parametrize("ending", ["csv", "pq"])
+def test_rows_with_values_in_json_are_left_out_only_if_the_model_rejects_them(tmp_path: Path, ending: str) -> None:
+    options = SampleOptions(set={"depths": "[0.5],[1,2]"})
+    file = tmp_path / f"a.{ending}"
+    result = sample_file(file, "lists", Lists, "lhs", n=40, seed=1, options=options, drop_refused=True)
+    assert 0 < result.design.dropped < 20
+    inputs: Any = pl.from_arrow(read_sampling_file(file, Lists).inputs)
+    assert set(inputs["mixed"]) == {'"auto"', "1", "2.5", "true"}
+    assert (inputs["x"] <= inputs["depths"].list.sum()).all()

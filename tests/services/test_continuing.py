@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext as noted
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -156,6 +157,70 @@ def test_a_latin_hypercube_is_continued_to_a_multiple(tmp_path: Path, monkeypatc
     project.allocate("b.csv", into="latest")
     xs = pl.read_parquet(Path(project.run().uri) / "specs.pq", glob=False)["x"].sort().to_list()
     assert [int((x + 3) / 6 * 15) for x in xs] == list(range(15))
+
+
+@pytest.mark.parametrize(("design", "ending"), [("sobol", "csv"), ("lhs", "pq")])
+def test_conditions_are_those_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, design: Any, ending: str
+) -> None:
+    project = project_with(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    conditions = ["x < y AND label = 'fixed'", '"wall.u" > 1 AND price > 2']
+    project.sample(f"a.{ending}", design=design, n=6, seed=7, where=conditions, **OPTIONS)
+    project.allocate(f"a.{ending}")
+    made = project.sample(f"b.{ending}", continues="latest", n=7)
+    assert made.design.where == conditions
+    assert project.allocate(f"b.{ending}", into="latest").n_added == 7
+    grown = specs_of(project)
+    assert grown.filter((pl.col("x") < pl.col("y")) & (pl.col("u") > 1)).height == 13
+    if design == "sobol":
+        project.sample(f"w.{ending}", design=design, n=13, seed=7, where=conditions, **OPTIONS)
+        project.allocate(f"w.{ending}")
+        assert grown.equals(specs_of(project))
+    with pytest.raises(UsageError, match="do not go with --continue"):
+        project.sample("c.pq", continues="latest", n=7, where=["x < 1"])
+
+
+@pytest.mark.parametrize("per_stratum", [False, True])
+def test_rows_of_a_population_are_drawn_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, per_stratum: bool
+) -> None:
+    project = project_with(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    rows = pl.int_range(40, eager=True)
+    people = pl.DataFrame(
+        {
+            "z": rows + 0.5,
+            "wall.u": 1 + rows / 40,
+            "wall.weather": ["../weather/a.epw"] * 40,
+            "region": ["n"] * 30 + ["s"] * 10,
+            "people": rows % 4,
+        }
+    )
+    (tmp_path / "data").mkdir()
+    people.write_csv("data/people.csv")
+    fix = {"weather": "weather/b.epw", "on": True, "day": "2024-01-02", "clock": "12:00", "lag": "PT1H", "price": "1.5"}
+    of_all: dict[str, Any] = {"by": ["region"], "weights": "people", "population": "data/people.csv"}
+    size: dict[str, Any] = {"per_stratum": 4} if per_stratum else {"n": 10}
+    project.sample("a.csv", design="sobol", seed=7, fix=fix, **of_all, **size)
+    project.allocate("a.csv")
+    with pytest.raises(UsageError, match=r"rows of the population are left|all rows") if not per_stratum else noted():
+        project.sample("b.csv", continues="latest", n=40, overwrite=True)
+    made = project.sample("sub/b.csv", continues="latest", n=3 if per_stratum else 12)
+    assert made.design.population is not None
+    assert not made.design.population.replaced
+    assert project.allocate("sub/b.csv", into="latest").n_added == made.n_specs == (6 if per_stratum else 12)
+    grown = specs_of(project)
+    assert grown["z"].n_unique() == grown.height == (14 if per_stratum else 22)
+    assert grown["x"].n_unique() == grown.height  # the points of the design go on as well
+    south = int((grown["z"] > 30).sum())
+    assert south == (7 if per_stratum else round(22 * 15 / 60))
+    people.with_columns(pl.col("z") + 1).write_csv("data/people.csv")
+    with pytest.raises(UsageError, match=r"people.csv has changed"):
+        project.sample("c.csv", continues="latest", n=3)
+    Path("data/people.csv").unlink()
+    with pytest.raises(UsageError, match="is not here"):
+        project.sample("c.csv", continues="latest", n=3)
 
 
 def _fixed() -> dict[str, Any]:

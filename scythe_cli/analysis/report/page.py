@@ -237,4 +237,10 @@ def _design(manifest: RunManifest) -> str | None:
     if design is None:
         return None
     seed = f", seed {design.seed}" if design.seed is not None else ""
-    return f"{design.design}, {design.rows:,} rows{seed}"
+    more = [
+        *(f"where {condition}" for condition in design.where),
+        *(f"rank correlation {pair.replace(',', ' and ')} {value:g}" for pair, value in design.correlation.items()),
+        *([f"rows of {design.population.file}"] if design.population else []),
+        *([f"{design.replicates:,} replicates of each case"] if design.replicates > 1 else []),
+    ]
+    return "; ".join([f"{design.design}, {design.rows:,} rows{seed}", *more])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 import typer
 
@@ -12,16 +12,25 @@ from scythe_cli.cli import complete
 from scythe_cli.cli.arguments import ExperimentOption, one_name
 from scythe_cli.cli.framework import Session, command
 
+if TYPE_CHECKING:
+    from scythe_cli.doe.settings import SampleOptionsDict
+    from scythe_cli.run.design_record import DesignName, SampleResult
+
 __all__ = ["app", "sample"]
 
 
 app = typer.Typer()
 
 _FIELDS = "Fields; these are repeatable"
+_POPULATION = "Rows of a population"
 
 
 def _field_option(name: str, metavar: str, text: str) -> typer.models.OptionInfo:
     return typer.Option(name, metavar=metavar, help=text, rich_help_panel=_FIELDS, show_default=False)
+
+
+def _population_option(name: str, metavar: str, text: str) -> typer.models.OptionInfo:
+    return typer.Option(name, metavar=metavar, help=text, rich_help_panel=_POPULATION, show_default=False)
 
 
 _OutOption = Annotated[
@@ -71,7 +80,7 @@ _SetOption = Annotated[
         "--set",
         "FIELD=…",
         "The values to vary over: a range LOW:HIGH (or LOW..HIGH), steps LOW:HIGH:STEP, values a,b,c, the lines of "
-        "a file @FILE; for files, paths and patterns such as 'weather/*.epw'.",
+        "a file @FILE; values with probabilities a:70%,b:30%; for files, paths and patterns such as 'weather/*.epw'.",
     ),
 ]
 _FixOption = Annotated[list[str] | None, _field_option("--fix", "FIELD=VALUE", "One value for all cases.")]
@@ -97,11 +106,69 @@ _TriangularOption = Annotated[
     list[str] | None,
     _field_option("--triangular", "FIELD=LOW:MODE:HIGH", "A triangular distribution, truncated likewise."),
 ]
+_CorrelationOption = Annotated[
+    list[str] | None,
+    _field_option("--correlation", "A,B=R", "A rank correlation of two fields, from -1 to 1."),
+]
+_WhereOption = Annotated[
+    list[str] | None,
+    _field_option(
+        "--where",
+        "CONDITION",
+        "Only cases that meet this, such as 'a2 > a1': a Polars SQL expression; nested fields stand in double quotes. "
+        "Points are drawn until N of them hold.",
+    ),
+]
+_ReplicatesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--replicates",
+        metavar="N",
+        min=1,
+        help="Have each case N times, each with its own random numbers.",
+        show_default=False,
+    ),
+]
+_FromOption = Annotated[
+    str | None,
+    _population_option(
+        "--from", "FILE", "A table whose rows are drawn whole, CSV or Parquet; the design gives the other fields."
+    ),
+]
+_ByOption = Annotated[
+    list[str] | None,
+    _population_option("--by", "COLUMN,…", "Strata: each combination of values gets its share of the rows."),
+]
+_WeightsOption = Annotated[
+    str | None, _population_option("--weights", "COLUMN", "Draw rows with probabilities in proportion to this column.")
+]
+_PerStratumOption = Annotated[
+    int | None,
+    typer.Option(
+        "--per-stratum",
+        metavar="N",
+        min=1,
+        help="With --by: N cases of each stratum, instead of -n.",
+        rich_help_panel=_POPULATION,
+        show_default=False,
+    ),
+]
+_IgnoreOption = Annotated[
+    list[str] | None,
+    _population_option("--ignore-columns", "COLUMN,…", "Leave columns out, by name or pattern ('*' for anything)."),
+]
 _DropRefusedOption = Annotated[
     bool,
     typer.Option("--drop-refused", help="Leave out cases that the model rejects, instead of stopping."),
 ]
 _ReplaceOption = Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it exists.")]
+
+
+class _What(TypedDict):
+    design: DesignName | None
+    n: int | None
+    seed: int | None
+    continues: str | None
 
 
 @command(app, "sample", panel="Set up")
@@ -113,6 +180,7 @@ def sample(
     design: _DesignOption = None,
     n: _RowsOption = None,
     seed: _SeedOption = None,
+    replicates: _ReplicatesOption = None,
     continue_: _ContinueOption = None,
     set_: _SetOption = None,
     fix: _FixOption = None,
@@ -121,6 +189,13 @@ def sample(
     log: _LogOption = None,
     normal: _NormalOption = None,
     triangular: _TriangularOption = None,
+    correlation: _CorrelationOption = None,
+    where: _WhereOption = None,
+    from_: _FromOption = None,
+    by: _ByOption = None,
+    weights: _WeightsOption = None,
+    per_stratum: _PerStratumOption = None,
+    ignore_columns: _IgnoreOption = None,
     drop_refused: _DropRefusedOption = False,
     overwrite: _ReplaceOption = False,
 ) -> None:
@@ -135,24 +210,30 @@ def sample(
     """
     name = one_name(name, experiment)
     every, single = _levels(levels or [])
-    result = session.project().sample(
-        out,
-        name,
-        design=design,
-        n=n,
-        seed=seed,
-        continues=continue_,
-        overwrite=overwrite,
-        drop_refused=drop_refused,
-        set=_pairs("--set", set_ or []),
-        fix=_pairs("--fix", fix or []),
-        levels=single,
-        default_levels=every,
-        log=_names(log or []),
-        normal=_pairs("--normal", normal or []),
-        triangular=_pairs("--triangular", triangular or []),
-        only=None if only is None else _names(only),
-    )
+    spread: SampleOptionsDict = {"normal": _pairs("--normal", normal), "triangular": _pairs("--triangular", triangular)}
+    population: SampleOptionsDict = {"population": from_, "weights": weights, "per_stratum": per_stratum}
+    options: SampleOptionsDict = {
+        "set": _pairs("--set", set_),
+        "fix": _pairs("--fix", fix),
+        "levels": single,
+        "default_levels": every,
+        "log": _names(log),
+        "replicates": replicates or 1,
+        **spread,
+        "only": None if only is None else _names(only),
+        "correlation": _pairs("--correlation", correlation),
+        "where": where or [],
+        **population,
+        "by": _names(by),
+        "ignore_columns": _names(ignore_columns),
+    }
+    what: _What = {"design": design, "n": n, "seed": seed, "continues": continue_}
+    make = session.project().sample
+    result = make(out, name, **what, overwrite=overwrite, drop_refused=drop_refused, **options)
+    _show(session, result)
+
+
+def _show(session: Session, result: SampleResult) -> None:
     if session.options.json:
         session.output.document(result)
         return
@@ -166,12 +247,12 @@ def sample(
         session.output.note(notice)
 
 
-def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
+def _pairs(option: str, texts: Sequence[str] | None) -> dict[str, str]:
     """`FIELD=VALUE` as a mapping; each field once."""
     from scythe_cli.errors import UsageError
 
     pairs: dict[str, str] = {}
-    for text in texts:
+    for text in texts or []:
         name, equals, value = text.partition("=")
         name = name.strip()
         if not equals or not name:
@@ -182,8 +263,8 @@ def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _names(texts: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(name.strip() for text in texts for name in text.split(",") if name.strip()))
+def _names(texts: Sequence[str] | None) -> list[str]:
+    return list(dict.fromkeys(name.strip() for text in texts or [] for name in text.split(",") if name.strip()))
 
 
 def _levels(texts: Sequence[str]) -> tuple[int | None, dict[str, int]]:

@@ -72,7 +72,7 @@ class Intake:
         settings: The experiment's table in the configuration; None for a function that is in none.
         entrypoint: `module:function`, for the manifest.
         is_part: Whether only some of the file's cases are taken.
-        replicates: How often each case is in the table.
+        replicates: How often each case is in the table; that of the file where it has replicates itself.
         shown: What the cases were read from, for results.
     """
 
@@ -88,6 +88,8 @@ class Intake:
     def request(self, project: ConfiguredProject, options: AllocateOptions) -> AllocationRequest:
         """What is to be allocated."""
         settings = self.settings
+        if options.dedupe and self.replicates > 1:
+            raise UsageError("dedupe runs equal cases once, and the file has replicates: leave one of them out")
         return AllocationRequest(
             experiment=self.experiment,
             folder=self.name,
@@ -128,16 +130,22 @@ class Intake:
         """Each case several times: the first replicate of all cases, then the second; so a run can get more of them.
 
         Raises:
-            UsageError: If the experiment has a field of the name of the level that tells them apart.
+            UsageError: If the experiment has a field of that name, or the file has other replicates.
         """
-        if replicates is None:
+        of_file = self.table.replicates
+        if replicates is None and of_file == 1:
             return self
-        counts = np.broadcast_to(np.asarray(replicates, np.int64), (self.table.inputs.num_rows,))
+        if of_file > 1 and replicates not in (None, of_file):
+            raise UsageError(
+                f"{self.table.source} has {of_file:,} replicates of each case already",
+                hint="Leave out --replicates and --until, or sample the file without replicates.",
+            )
         outputs = self.experiment.output_validator_type.model_fields
         if REPLICATE in outputs or REPLICATE in self.table.inputs.column_names:
-            raise UsageError(
-                f"{self.name!r} has a field {REPLICATE}, which is what tables call the number of a replicate"
-            )
+            raise UsageError(f"{self.name!r} has a field {REPLICATE}, as tables call the number of a replicate")
+        if of_file > 1 or replicates is None:
+            return replace(self, replicates=of_file)
+        counts = np.broadcast_to(np.asarray(replicates, np.int64), (self.table.inputs.num_rows,))
         most = int(counts.max(initial=1))
         rows = np.concatenate([np.flatnonzero(counts > i) for i in range(most)]).astype(np.int64)
         return replace(self, table=self.table.taken(rows), replicates=most)
