@@ -31,7 +31,7 @@ from scythe_cli.sampling.problems import BadCellsError
 from scythe_cli.sampling.reading import read_sampling_file
 from scythe_cli.storage.atomic_files import TEMP_PREFIX, atomic_file, storage_errors
 
-__all__ = ["check_target", "sample_file", "without_refused", "write_drawn"]
+__all__ = ["accepted_rows", "check_target", "sample_file", "without_refused", "write_drawn"]
 
 
 _SUFFIXES = (".csv", ".parquet", ".pq")
@@ -220,7 +220,7 @@ def without_refused(drawn: Drawn, model: type[ExperimentInputSpec]) -> Drawn:
     Raises:
         UsageError: If no row is left.
     """
-    accepted = _accepted(drawn.table, model)
+    accepted = accepted_rows(drawn.table, model)
     blocks = drawn.record.blocks
     if drawn.record.design == "saltelli":
         accepted = np.tile(accepted.reshape(len(blocks), -1).all(axis=0), len(blocks))
@@ -237,7 +237,8 @@ def without_refused(drawn: Drawn, model: type[ExperimentInputSpec]) -> Drawn:
     return replace(drawn, table=kept, record=record, notices=[*drawn.notices, notice])
 
 
-def _accepted(table: pa.Table, model: type[ExperimentInputSpec]) -> Any:
+def accepted_rows(table: pa.Table, model: type[ExperimentInputSpec]) -> Any:
+    """Which rows a model takes, as an array of flags."""
     from pydantic import ValidationError
 
     validate = model.__pydantic_validator__.validate_python
