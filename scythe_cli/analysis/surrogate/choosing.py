@@ -88,7 +88,7 @@ def choose(
     if len(candidates) <= n:
         return list(candidates)
     x = cases.space.coordinates(candidates)
-    success = Failures.learned(cases.x, cases.usable, seed=seed).success(x)
+    success = Failures.learned(cases.x, cases.usable, cases.space.groups, seed=seed).success(x)
     strata = [tuple(point[name] for name in fields) for point in candidates]
     scores: list[_Boosted | _Gaussian] = []
     for output, fit in found.fits.items():

@@ -9,13 +9,15 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from scythe_cli.analysis.surrogate.gaussian import GaussianProcess, fit_gaussian
 from scythe_cli.analysis.surrogate.libraries import DecisionTreeClassifier, ExtraTreesClassifier
 from scythe_cli.analysis.surrogate.space import Dimension, Floats, Point, Space
 
 __all__ = ["Failures", "failure_rules"]
 
 
-_TREES = 100
+_TREES = 60
+_GAUSSIAN_ROWS = 300
 _DEPTH = 3
 _LEAST_IN_RULE = 3
 _LEAST_SHARE = 0.6
@@ -26,28 +28,39 @@ class Failures:
     """How likely cases succeed, learned from those that did and those that did not.
 
     Attributes:
-        forest: The classifier; None where all succeeded, or all failed.
+        process: A Gaussian process of which is 1 and which is 0; None where all succeeded, or all failed.
+        forest: A forest instead, for many cases.
     """
 
+    process: GaussianProcess | None = None
     forest: Any = field(default=None, repr=False)
 
     @classmethod
-    def learned(cls, x: Floats, succeeded: npt.NDArray[np.bool_], *, seed: Sequence[int]) -> Failures:
+    def learned(
+        cls, x: Floats, succeeded: npt.NDArray[np.bool_], groups: npt.NDArray[np.int64], *, seed: Sequence[int]
+    ) -> Failures:
         """Learn from cases.
 
         Args:
             x: Coordinates, a row for each case.
             succeeded: Whether each did.
+            groups: For each coordinate the position of its field.
             seed: What random numbers follow from.
         """
         if succeeded.all() or not succeeded.any():
             return cls()
+        if len(x) <= _GAUSSIAN_ROWS:
+            return cls(
+                fit_gaussian(x, succeeded.astype(np.float64), groups, seed=seed, kernels=("matern52",), n_starts=1)
+            )
         state = int(np.random.default_rng([*seed, len(x)]).integers(2**31))
         forest: Any = ExtraTreesClassifier(n_estimators=_TREES, min_samples_leaf=2, random_state=state, n_jobs=1)
-        return cls(forest.fit(x, succeeded))
+        return cls(forest=forest.fit(x, succeeded))
 
     def success(self, x: Floats) -> Floats:
         """How likely cases succeed."""
+        if self.process is not None:
+            return np.clip(self.process.predict(x)[0], 0.0, 1.0)
         if self.forest is None:
             return np.ones(len(x))
         return cast("Floats", self.forest.predict_proba(x)[:, list(self.forest.classes_).index(True)])

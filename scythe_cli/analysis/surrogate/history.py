@@ -65,6 +65,8 @@ class StudyHistory(Record):
     strata: list[str] = Field(default=[], description="the fields whose values divide the cases")
     rounds: list[StudyRound] = Field(default=[], description="in their order")
     failures: list[str] = Field(default=[], description="where cases fail, in words")
+    end: str | None = Field(default=None, description="why it ended; None while it goes on")
+    reason: str | None = Field(default=None, description="the same for a person")
 
 
 def read_history(storage: Storage, run: RunLayout) -> StudyHistory | None:

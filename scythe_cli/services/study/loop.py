@@ -98,7 +98,7 @@ def run_study(project: ConfiguredProject, study: Study, options: StudyOptions) -
         if options.progress:
             options.progress(Progress("gathering", StateCounts(), detail="final tables"))
         done = at.finish(started)
-        failures = loop.finished()
+        failures = loop.finished(end, reason)
         return _result(study, done, end, reason, loop.rounds, failures, [*at.notices, *loop.suggesting.notices])
 
 
@@ -252,7 +252,7 @@ class _Loop:
             cases = Cases(self.study.space, list(self._points), outputs)
             kept = measured_round(self.study, len(self.rounds), cases, succeeded, self._assessed(cases))
             self.rounds.append(kept)
-            self._keep([])
+            self._keep()
             if self.options.on_round:
                 self.options.on_round(kept, said_of_round(self.study.name, kept))
         else:
@@ -269,23 +269,25 @@ class _Loop:
             self.found = assess(cases, self.study.targets, config.strata, seed=config.seed, n_folds=config.folds)
         return self.found
 
-    def _keep(self, failures: list[str]) -> None:
+    def _keep(self, failures: Sequence[str] = (), end: StudyEnd | None = None, reason: str | None = None) -> None:
         history = StudyHistory(
             study=self.study.name,
             targets=targets_of(self.study),
             strata=self.study.config.strata,
             rounds=self.rounds,
-            failures=failures,
+            failures=list(failures),
+            end=None if end == "stopped" else end,
+            reason=None if end == "stopped" else reason,
         )
         write_history(self.at.run.storage, self.at.run.layout, history)
 
-    def finished(self) -> list[str]:
+    def finished(self, end: StudyEnd, reason: str) -> list[str]:
         """Keep what was learned with the run; where cases fail, in words."""
         n = len(self._points)
         outputs = self.at.outcomes.outputs(n)
         succeeded: npt.NDArray[np.bool_] = np.array(self.at.outcomes.states(n)) == State.SUCCEEDED.value
         failures = failure_rules(self.study.space, self._points, succeeded)
-        self._keep(failures)
+        self._keep(failures, end, reason)
         if n and self.study.targets:
             found = self.found or self._assessed(Cases(self.study.space, self._points, outputs))
             if found is not None:

@@ -26,6 +26,7 @@ from scythe_cli.executor.code import code_of
 from scythe_cli.model.columns import file_columns
 from scythe_cli.model.spec_rows import NOT_INPUT
 from scythe_cli.run.design_record import StudyRecord
+from scythe_cli.run.extension import finish_extension
 from scythe_cli.run.manifest import ExtensionRecord, RunManifest, command_line
 from scythe_cli.run.outcomes.summary import remove_summary
 from scythe_cli.run.specs_file import SpecFile
@@ -174,6 +175,7 @@ def opened(
         if manifest is None or manifest.n_specs is None:
             raise StorageError(f"{run.experiment_id} has no manifest")
         with SpecFile.open(run.storage, run.layout) as specs:
+            manifest = finish_extension(run.storage, run.layout, specs, manifest)
             names = [name for name in specs.schema.names if name not in NOT_INPUT or name == REPETITION]
             inputs = specs.read(0, specs.n_specs, columns=names).select(names)
         outcomes = CaseOutcomes(run.storage, run.layout, study.outputs)
