@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import polars as pl
 import pyarrow as pa
 
 from scythe_cli.core.progress import ProgressCallback
 from scythe_cli.engines.base import Engine, Execution, Job
 from scythe_cli.executor.limits import StopSignal
+from scythe_cli.registry import ExperimentRegistry
 from scythe_cli.run.ledger import write_part
 from scythe_cli.services.project import Project, open_project
 from scythe_cli.services.study.loop import StudyOptions, run_study
@@ -98,6 +101,8 @@ class ComputingEngine(Engine):
 
 def study_project(folder: Path, study: str, engine: Engine | None = None) -> Project:
     """A project with a study `s`; cases are answered in this process unless there is another engine."""
+    sys.modules.pop("studied_model", None)
+    ExperimentRegistry.clear()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "studied_model.py").write_text(CODE)
     config = '[scythe]\nstorage = "runs"\nworkers = 2\n[experiments.plant]\nentrypoint = "studied_model:simulate"\n'
@@ -116,7 +121,5 @@ def studied(project: Project, name: str = "s", **options: Any) -> StudyResult:
 
 def points_of(project: Project, names: Sequence[str] = ("a", "b", "n", "site")) -> list[tuple[Any, ...]]:
     """The cases of the latest run, in their order."""
-    import polars as pl
-
     uri = Path(project.run().uri)
     return pl.read_parquet(uri / "specs.pq").sort("sort_index").select(names).rows()

@@ -14,7 +14,6 @@ from typing import Any
 import polars as pl
 import pytest
 
-from scythe_cli.registry import ExperimentRegistry
 from scythe_cli.services.project import Project, open_project
 from scythe_cli.storage import opening
 from scythe_cli.storage.local import LocalStorage
@@ -43,16 +42,6 @@ max_cases = 10
 CHANGING = {"create", "write_bytes", "put_file", "take_file", "delete", "rename"}
 
 
-def forget() -> None:
-    sys.modules.pop("studied_model", None)
-    ExperimentRegistry.clear()
-
-
-def made(folder: Path, study: str) -> Project:
-    forget()
-    return study_project(folder, study)
-
-
 def history(project: Project) -> Any:
     path = Path(project.run().uri) / "study" / "history.json"
     return json.loads(path.read_text())
@@ -62,7 +51,7 @@ def history(project: Project) -> Any:
 def test_killed_at_any_operation_it_asks_for_the_same_cases(
     study: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project = made(tmp_path / "undisturbed", study)
+    project = study_project(tmp_path / "undisturbed", study)
     counting = Deadly(LocalStorage(project.root / "runs"), sys.maxsize)
     with monkeypatch.context() as patched:
         patched.setattr(opening, "open_storage", lambda *_, **__: counting)
@@ -73,13 +62,13 @@ def test_killed_at_any_operation_it_asks_for_the_same_cases(
     longer = [at for at, name in enumerate(counting.names) if name == "take_file"][1]
     moments = {longer + 1, *random.Random(study).sample(changing, 4)}  # when the specs say more than the manifest
     for at in sorted(moments):
-        project = made(tmp_path / str(at), study)
+        project = study_project(tmp_path / str(at), study)
         with monkeypatch.context() as patched:
             deadly = Deadly(LocalStorage(project.root / "runs"), at)
             patched.setattr(opening, "open_storage", lambda *_, deadly=deadly, **__: deadly)
             with pytest.raises(Killed):
                 studied(project)
-        studied(made(project.root, study))
+        studied(study_project(project.root, study))
         assert points_of(project) == points, at
         assert_same_tables(Path(project.run().uri), tables)
         assert history(project) == known
@@ -127,7 +116,7 @@ def test_killed_with_a_signal_at_random_moments_it_asks_for_the_same_cases(
 
 
 def test_a_round_is_known_by_the_manifest(tmp_path: Path) -> None:
-    project = made(tmp_path, SURROGATE)
+    project = study_project(tmp_path, SURROGATE)
     studied(project)
     manifest = project.run().manifest
     assert manifest is not None
