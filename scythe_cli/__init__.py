@@ -32,10 +32,22 @@ if TYPE_CHECKING:
     from scythe_cli.services.allocation.options import AllocateOptionsDict
     from scythe_cli.services.project import Project
     from scythe_cli.services.records import AllocateResult
+    from scythe_cli.services.study.calling import StudySettings
 
     __version__: str
 
-__all__ = ["Input", "Output", "__version__", "allocate", "experiment", "load_run", "map", "open_project", "sample"]
+__all__ = [
+    "Input",
+    "Output",
+    "__version__",
+    "allocate",
+    "experiment",
+    "load_run",
+    "map",
+    "open_project",
+    "sample",
+    "study",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -181,6 +193,61 @@ def sample(
         drop_refused=drop_refused,
         **options,
     )
+
+
+def study(
+    what: str | Callable[..., Any],
+    *,
+    name: str | None = None,
+    new: bool = False,
+    accept_new_code: bool = False,
+    storage: str | None = None,
+    workers: int | None = None,
+    engine: str | None = None,
+    progress: ProgressCallback | None = None,
+    **settings: Unpack[StudySettings],
+) -> Run:
+    """Run cases that are chosen round by round, until outputs are predicted well, or are as small or large as can be.
+
+        run = scythe_cli.study(yield_of, set={"tilt": (0, 90), "site": ["A", "B"]}, targets={"value": "rmse <= 1%"})
+        run.study().reason
+        run.surrogate().predict(frame)
+
+    What was stopped goes on where it was when it is called again.
+
+    Args:
+        what: A study of experiments.toml by its name; or a function or registered experiment, with settings.
+        name: The name of the study; that of the function unless given.
+        new: Whether it starts with a new run, although it has one.
+        accept_new_code: Whether it goes on although the code has changed since.
+        storage: A folder or s3://bucket/prefix; else what the environment or experiments.toml says, else `./runs`.
+        workers: The number of processes; the cores unless given.
+        engine: What runs the cases; `local` unless the environment or experiments.toml says otherwise.
+        progress: Called as cases run; in a notebook, a bar below the cell unless given.
+        settings: What a table `[studies.NAME]` says: `set`, `targets`, `strata`, `initial`, `batch`, `max_cases`, …;
+            `population` may be a table.
+
+    Returns:
+        The run: `run.study()` tells how it went, `run.surrogate()` predicts, `run.scalars()` has the cases.
+
+    Raises:
+        UsageError: If the study cannot be as it is said, or was begun with other settings.
+        UnreachableError: If storage or engine cannot be used.
+    """
+    from scythe_cli.services.study.calling import run_of_study, study_and_run
+
+    project = open_project(storage=storage, engine=engine)
+    result = study_and_run(
+        project,
+        what,
+        name=name,
+        new=new,
+        accept_new_code=accept_new_code,
+        workers=workers,
+        progress=progress,
+        **settings,
+    )
+    return run_of_study(project, result)
 
 
 def load_run(reference: str = "latest") -> Run:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from scythe_cli.analysis.plots.figure import Figure, PlotKind
     from scythe_cli.analysis.results.fetching import ProgressOfFetch, TableFormat
+    from scythe_cli.analysis.surrogate.history import StudyHistory
+    from scythe_cli.analysis.surrogate.stored import Surrogate
 
 
 __all__ = ["Run"]
@@ -368,6 +370,18 @@ class Run(StoredRun):
         return make_figure(
             self, x=x, y=y, color=color, kind=kind, columns=columns, table=table, bins=bins, seed=seed, log=log
         )
+
+    def surrogate(self) -> Surrogate:
+        """What a study has learned from the cases, to predict outputs of others; see `Surrogate.predict`."""
+        from scythe_cli.analysis.surrogate.stored import read_surrogate
+
+        return read_surrogate(self.storage, self.layout)
+
+    def study(self) -> StudyHistory | None:
+        """How far a study was after each of its rounds; None for a run of no study."""
+        from scythe_cli.analysis.surrogate.history import read_history
+
+        return read_history(self.storage, self.layout)
 
     @_reading_this_run
     def report(self, path: Path, *, overwrite: bool = False) -> ReportResult:

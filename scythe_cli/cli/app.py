@@ -32,6 +32,7 @@ COMMANDS = {
     "commands.sample": ("sample",),
     "commands.doctor": ("doctor",),
     "commands.allocate": ("validate", "allocate"),
+    "commands.study": ("study",),
     "commands.recover": ("retry", "logs", "rerun", "verify"),
     "commands.worker": ("cancel", "worker"),
     "commands.workers": ("workers",),

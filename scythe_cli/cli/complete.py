@@ -43,6 +43,11 @@ def experiments(ctx: typer.Context, incomplete: str) -> list[str]:
     return _fitting([*_configured(ctx), *known], incomplete)
 
 
+def studies(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Studies of the configuration."""
+    return _fitting(_configured(ctx, "studies"), incomplete)
+
+
 def versions(ctx: typer.Context, incomplete: str) -> list[str]:
     """Versions of the experiment on the command line, or of all."""
     known, _ = _known(ctx)
@@ -142,13 +147,13 @@ def _known(ctx: typer.Context) -> tuple[Names, Names]:
     return _safely(lambda: recall(find_location(Path(config) if config else None, storage=storage)), nothing)
 
 
-def _configured(ctx: typer.Context) -> list[str]:
+def _configured(ctx: typer.Context, table: str = "experiments") -> list[str]:
     from scythe_cli.config.file import find_config, read_config
 
     def names() -> list[str]:
         config = _option(ctx, "config")
         path = Path(config) if config else find_config(Path.cwd())
-        table = read_config(path.absolute()).get("experiments") if path is not None else None
-        return list(table) if isinstance(table, dict) else []
+        found = read_config(path.absolute()).get(table) if path is not None else None
+        return list(found) if isinstance(found, dict) else []
 
     return _safely(names, [])

@@ -249,6 +249,11 @@ class Output:
         if not self.quiet:
             self._tell("note: ", "bold cyan", message)
 
+    def tell(self, message: str) -> None:
+        """Tell how far something is, on stderr."""
+        if not self.quiet:
+            self._tell("", "", message)
+
     def error(self, message: str, *, hint: str | None = None) -> None:
         """Tell what is wrong and what to do, on stderr."""
         self._tell("error: ", "bold red", message)

@@ -46,6 +46,7 @@ __all__ = [
     "run_and_show",
     "shown_fetch",
     "shown_progress",
+    "watched",
 ]
 
 
@@ -71,7 +72,7 @@ def run_and_show(session: Session, run: Callable[[ProgressCallback, StopSignal],
     Returns:
         The exit code: 0 when every spec succeeded, 1 when some did not, 130 after Ctrl-C.
     """
-    result, interrupts, told = _watched(session.output, run)
+    result, interrupts, told = watched(session.output, run)
     if session.options.json:
         session.output.document(result)
     elif session.options.quiet:
@@ -99,7 +100,7 @@ def plan_and_show(session: Session, make: Callable[[ProgressCallback, StopSignal
     Returns:
         The exit code: 0, or 1 when rows of the pilot did not succeed, 130 after Ctrl-C.
     """
-    plan, interrupts, _ = _watched(session.output, make)
+    plan, interrupts, _ = watched(session.output, make)
     if session.options.json:
         session.output.document(plan)
     else:
@@ -113,7 +114,7 @@ def plan_and_show(session: Session, make: Callable[[ProgressCallback, StopSignal
     return 1 if plan.pilot is not None and plan.pilot.counts.unsuccessful else 0
 
 
-def _watched(output: Output, work: Callable[[ProgressCallback, StopSignal], T]) -> tuple[T, Interrupts, set[str]]:
+def watched(output: Output, work: Callable[[ProgressCallback, StopSignal], T]) -> tuple[T, Interrupts, set[str]]:
     """Do work with its progress shown and Ctrl-C handled.
 
     Returns:

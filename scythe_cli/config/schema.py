@@ -19,6 +19,7 @@ from scythe_cli.config.file import (
     show_path,
 )
 from scythe_cli.config.slurm import SlurmConfig
+from scythe_cli.config.studies import StudyConfig
 from scythe_cli.config.values import ConfigCores, ConfigDuration, ConfigMemory, ConfigNeed, ConfigSize, Section
 from scythe_cli.core.distribution import ENGINES, entry_point, entry_point_names
 from scythe_cli.core.names import check_experiment_name
@@ -205,6 +206,9 @@ class Config(Section):
     experiments: dict[str, ExperimentConfig] = Field(
         default={}, description="The experiments by name. Where a key is missing, what `Register()` says holds."
     )
+    studies: dict[str, StudyConfig] = Field(
+        default={}, description="The studies by name: runs that choose their own next cases, for `scythe study NAME`."
+    )
     _engines: dict[str, dict[str, Any]] = PrivateAttr(default_factory=dict[str, dict[str, Any]])
 
     def with_engine_settings(self, tables: Mapping[str, dict[str, Any]]) -> Config:
@@ -239,11 +243,11 @@ def load_config(path: Path) -> Config:
         shown = [f"{show_path(path)}: {line}" for line in _mistakes(error)]
         more = [f"… and {len(shown) - 10} more"] if len(shown) > 10 else []
         raise ConfigError("\n".join(shown[:10] + more)) from None
-    for name in config.experiments:
+    for table, name in [("experiments", n) for n in config.experiments] + [("studies", n) for n in config.studies]:
         try:
             check_experiment_name(name)
         except InvalidInputError as error:
-            raise ConfigError(f"{show_path(path)}: [experiments]: {error.message}", hint=error.hint) from None
+            raise ConfigError(f"{show_path(path)}: [{table}]: {error.message}", hint=error.hint) from None
     return config
 
 
@@ -253,7 +257,7 @@ def _mistakes(error: ValidationError) -> list[str]:
     for details in error.errors(include_url=False):
         loc = [str(key) for key in details["loc"]]
         # deeper than the key, pydantic names the members of a union
-        depth = 2 if loc[0] != "experiments" else 4 if len(loc) > 3 and loc[2] in _OWN_TABLES else 3
+        depth = 2 if loc[0] not in ("experiments", "studies") else 4 if len(loc) > 3 and loc[2] in _OWN_TABLES else 3
         wrong.setdefault(tuple(loc[:depth]), []).append(details)
     return [_mistake(keys, found) for keys, found in wrong.items()]
 

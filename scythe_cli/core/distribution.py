@@ -35,6 +35,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "plot": ("vl_convert",),
     "sample": ("scipy",),
     "sql": ("duckdb",),
+    "study": ("sklearn", "optuna", "gest_api", "threadpoolctl"),
     "ui": ("starlette", "uvicorn"),
     "xlsx": ("fastexcel", "xlsxwriter"),
 }
@@ -90,7 +91,7 @@ class needs_extra:  # noqa: N801 - it is read as a statement
 
 def _name(module: str) -> str:
     """What people call the library of a module."""
-    return module.replace("_", "-")
+    return {"sklearn": "scikit-learn"}.get(module, module.replace("_", "-"))
 
 
 def entry_point(group: str, name: str) -> EntryPoint | None:

@@ -37,7 +37,7 @@ from scythe_cli.sampling.reading import read_sampling_file
 from scythe_cli.sampling.replicates import replicate_numbers
 from scythe_cli.storage.atomic_files import TEMP_PREFIX, atomic_file, storage_errors
 
-__all__ = ["check_target", "sample_file", "with_replicates", "without_refused", "write_drawn"]
+__all__ = ["accepted_rows", "check_target", "sample_file", "with_replicates", "without_refused", "write_drawn"]
 
 
 _SUFFIXES = (".csv", ".parquet", ".pq")
@@ -232,7 +232,7 @@ def without_refused(drawn: Drawn, model: type[ExperimentInputSpec]) -> Drawn:
     Raises:
         UsageError: If no row is left.
     """
-    accepted = _accepted(drawn.table, model)
+    accepted = accepted_rows(drawn.table, model)
     blocks = drawn.record.blocks
     if drawn.record.design == "saltelli":
         accepted = np.tile(accepted.reshape(len(blocks), -1).all(axis=0), len(blocks))
@@ -271,7 +271,8 @@ def with_replicates(drawn: Drawn, model: type[ExperimentInputSpec], replicates: 
     return replace(drawn, table=table, record=record)
 
 
-def _accepted(table: pa.Table, model: type[ExperimentInputSpec]) -> Any:
+def accepted_rows(table: pa.Table, model: type[ExperimentInputSpec]) -> Any:
+    """Which rows a model takes, as an array of flags."""
     from pydantic import ValidationError
 
     validate = model.__pydantic_validator__.validate_python

@@ -34,7 +34,17 @@ if TYPE_CHECKING:
 
     from scythe_cli.run.manifest import RecursionRecord
 
-__all__ = ["CANCEL_GRACE_S", "Engine", "EngineCheck", "Execution", "Job", "Priority", "Submitted", "with_attempts"]
+__all__ = [
+    "CANCEL_GRACE_S",
+    "Engine",
+    "EngineCheck",
+    "Execute",
+    "Execution",
+    "Job",
+    "Priority",
+    "Submitted",
+    "with_attempts",
+]
 
 CANCEL_GRACE_S = 30.0
 """How long specs of a run that is cancelled may take to finish."""
@@ -88,6 +98,14 @@ class Submitted(Protocol):
             WaitTimeoutError: If the run is not done in time; it goes on.
             EngineError: If the run failed as a whole, or the engine cannot be reached for minutes.
         """
+        ...
+
+
+class Execute(Protocol):
+    """Executes a job; see `Engine.execute`."""
+
+    def __call__(self, job: Job, *, stop: StopSignal, progress: ProgressCallback | None = None) -> Execution:
+        """Execute it to its end, or until `stop` says otherwise."""
         ...
 
 
@@ -208,6 +226,19 @@ class Engine(ABC):
             EngineError: If no process can be started, or the engine cannot be reached.
             StorageError: If outcomes cannot be written.
         """
+
+    @contextmanager
+    def kept(self, job: Job) -> Generator[Execute]:
+        """Execute several jobs of one run while inside, and keep from one to the next what can be kept.
+
+        Args:
+            job: One of them: they differ in which specs they have.
+
+        Returns:
+            What executes a job; see `execute`.
+        """
+        del job
+        yield self.execute
 
     def submit(self, job: Job) -> Submitted:
         """Hand a job over, and return while the engine works on it.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from scythe_cli.core.progress import ProgressCallback
-from scythe_cli.engines.base import Engine, Execution, Job
+from scythe_cli.engines.base import Engine, Execute, Execution, Job
 from scythe_cli.engines.tally import Tally
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.model.experiment import RegisteredExperiment
@@ -16,6 +18,8 @@ from scythe_cli.run.active import RunningFile
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from scythe_cli.executor.pool import Executor
 
 __all__ = ["LocalEngine", "Tally"]
 
@@ -38,11 +42,23 @@ class LocalEngine(Engine):
 
     def execute(self, job: Job, *, stop: StopSignal, progress: ProgressCallback | None = None) -> Execution:
         """Execute a job; see `Engine.execute`."""
+        with self.kept(job) as execute:
+            return execute(job, stop=stop, progress=progress)
+
+    @contextmanager
+    def kept(self, job: Job) -> Generator[Execute]:
+        """Keep the processes; see `Engine.kept`."""
+        with job.executor() as executor:
+            yield partial(self._execute, executor)
+
+    def _execute(
+        self, executor: Executor, job: Job, *, stop: StopSignal, progress: ProgressCallback | None = None
+    ) -> Execution:
         writer = job.writer(self.name)
         published = RunningFile(job.run.experiment_id)
         tally = Tally(job)
         stopped = False
-        with published, job.rows() as rows, job.executor() as executor:
+        with published, job.rows() as rows:
             try:
                 for outcomes in executor.run(rows, stop=stop):
                     if outcomes.num_rows:

@@ -24,6 +24,7 @@ __all__ = [
     "SampleQuality",
     "SampleResult",
     "Stratum",
+    "StudyRecord",
     "sidecar_of",
 ]
 
@@ -161,6 +162,19 @@ class DesignRecord(BaseModel):
     def to_json(self) -> bytes:
         """The record for the metadata of a Parquet file."""
         return self.model_dump_json(exclude_defaults=True).encode()
+
+
+class StudyRecord(BaseModel):
+    """Which study chose cases, and how: with it, a study that was killed asks for what it would have asked for."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str
+    round: int = Field(ge=0, description="0 for the first cases, which no model has chosen")
+    asked: int = Field(ge=0, description="how many cases were asked for; those that the run had already are not added")
+    suggest: str = Field(description="what chose them")
+    seed: int = 0
+    settings: dict[str, Any] = Field(default={}, description="of the first round: what the study was begun with")
 
 
 class SampleQuality(Record):

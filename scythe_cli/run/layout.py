@@ -25,7 +25,9 @@ __all__ = [
 ]
 
 
-RUN_FOLDERS = frozenset({"artifacts", "files", "final", "hatchet", "outcomes", "results", "scatter-gather", "slurm"})
+RUN_FOLDERS = frozenset(
+    {"artifacts", "files", "final", "hatchet", "outcomes", "results", "scatter-gather", "slurm", "study"}
+)
 """The folders of a run, and of one that scythe-engine made; others may hold runs that it has allocated."""
 
 LEASE_NAME = ".lease"
@@ -167,6 +169,10 @@ class RunLayout:
     def slurm(self, name: str) -> str:
         """A file of the jobs that Slurm runs for it: which rows they have, what they said, and how they ended."""
         return self.key("slurm", name)
+
+    def study(self, name: str) -> str:
+        """What a study has learned from the cases of the run: `history.json`, `surrogate.json`, `surrogate.pq`."""
+        return self.key("study", name)
 
     @property
     def final(self) -> str:

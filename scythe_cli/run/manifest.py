@@ -20,7 +20,7 @@ from scythe_cli.core.processes import user_and_host
 from scythe_cli.core.text import redact_text
 from scythe_cli.errors import StorageError, first_line
 from scythe_cli.run.chain.records import UpstreamRecord
-from scythe_cli.run.design_record import DesignRecord
+from scythe_cli.run.design_record import DesignRecord, StudyRecord
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.storage.base import ForeignKeyError, MissingKeyError, Storage
 
@@ -111,6 +111,7 @@ class ExtensionRecord(BaseModel):
     design: DesignRecord | None = None
     upstream: UpstreamRecord | None = None
     code: dict[str, str] | None = None
+    study: StudyRecord | None = None
     command: str = ""
 
 
@@ -153,6 +154,7 @@ class RunManifest(BaseModel):
     memory_limit_bytes: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     sampling_file: str | None = None
     seed: int | None = None
+    study: StudyRecord | None = None
     # from here on, what `read_manifest` leaves out of a brief one
     provenance: Provenance | None = None
     design: DesignRecord | None = None
@@ -225,8 +227,7 @@ class IoSchema(BaseModel):
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> IoSchema:
         """Take from a document what is a schema."""
-        sides = _mappings(document.get("properties"))
-        return cls(definitions=_mappings(document.get("$defs")), sides=sides)
+        return cls(definitions=_mappings(document.get("$defs")), sides=_mappings(document.get("properties")))
 
     def properties_of(self, schema: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """The fields of a schema, by name."""
@@ -368,17 +369,13 @@ _NO_PROGRAMS = [
 
 
 def _git_state(folder: Path) -> tuple[str | None, bool | None]:
+    env = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+
     def git(*arguments: str) -> str | None:
+        # a repository says what to run in its own configuration, and it may be anybody's
+        command = ["git", *_NO_PROGRAMS, "-C", str(folder), *arguments]
         try:
-            done = subprocess.run(
-                # a repository says what to run in its own configuration, and it may be anybody's
-                ["git", *_NO_PROGRAMS, "-C", str(folder), *arguments],
-                capture_output=True,
-                text=True,
-                timeout=10,
-                check=False,
-                env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
-            )
+            done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False, env=env)
         except (OSError, subprocess.TimeoutExpired):
             return None
         return done.stdout.strip() if done.returncode == 0 else None

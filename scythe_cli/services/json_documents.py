@@ -46,6 +46,7 @@ from scythe_cli.services.runs.history import SpecHistory
 from scythe_cli.services.runs.prune import PruneResult
 from scythe_cli.services.runs.verify import VerifyResult
 from scythe_cli.services.scaffold import ScaffoldResult
+from scythe_cli.services.study.records import StudyListing, StudyPlan, StudyResult
 
 __all__ = ["DOCUMENTS", "Document", "schema_of"]
 
@@ -80,6 +81,9 @@ DOCUMENTS = [
     Document("allocate", "scythe allocate FILE", AllocateResult),
     Document("submit", "scythe allocate FILE --engine hatchet --no-wait", SubmitResult),
     Document("plan", "scythe allocate FILE --plan", AllocationPlan),
+    Document("study", "scythe study NAME", StudyResult),
+    Document("study-plan", "scythe study NAME --plan", StudyPlan),
+    Document("studies", "scythe study", list[StudyListing]),
     Document("allocate", "scythe retry", AllocateResult),
     Document("rerun", "scythe rerun --row N", dict[str, Any]),
     Document("verify", "scythe verify", VerifyResult),

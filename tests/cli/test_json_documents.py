@@ -43,6 +43,9 @@ LINES = {
     "scythe validate FILE": ["validate", "good.csv"],
     "scythe allocate FILE": ["allocate", "good.csv", "--bump", "keep"],
     "scythe allocate FILE --plan": ["allocate", "good.csv", "--plan"],
+    "scythe study": ["study"],
+    "scythe study NAME": ["study", "s"],
+    "scythe study NAME --plan": ["study", "s", "--plan"],
     "scythe retry": ["retry", "{run}"],
     "scythe rerun --row N": ["rerun", "{run}", "--row", "0"],
     "scythe verify": ["verify", "{run}", "-n", "1"],
@@ -76,6 +79,15 @@ CODES = {
     "scythe doctor": None,
 }
 """Exit codes other than 0; None for what depends on the machine."""
+
+STUDY = """
+[studies.s]
+set = { x = "0:30" }
+fix = { mode = "fine" }
+targets = { square = "rmse <= 20%" }
+initial = 8
+max_cases = 20
+"""
 
 ELSEWHERE: dict[str, Any] = {
     "scythe allocate FILE --engine hatchet --no-wait": SubmitResult(
@@ -116,6 +128,8 @@ def folder(squares_with_runs: Path, tmp_path_factory: pytest.TempPathFactory) ->
     shutil.copytree(squares_with_runs, made)
     # `allocate --bump keep` adds another run to this version
     (made / "failed").write_text(next((made / "runs" / "squares" / "v1.1.0").iterdir()).name)
+    with (made / "experiments.toml").open("a") as file:
+        file.write(STUDY)
     return made
 
 

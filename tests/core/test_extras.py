@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "scythe_cli"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
-NAMES = {"yaml": "pyyaml", "vl_convert": "vl-convert-python"}
+NAMES = {"yaml": "pyyaml", "vl_convert": "vl-convert-python", "sklearn": "scikit-learn"}
 """Distributions by their modules, where the two have different names."""
 
 OF_DEPENDENCIES = {"aiobotocore", "aiohttp", "annotated-types", "botocore", "grpc", "markupsafe", "pydantic-core"}
@@ -182,26 +182,39 @@ TIGHT = {"index": [0], "columns": ["x"], "data": [[1]], "index_names": [None], "
 POINTS = np.full((4, 2), 0.5)
 
 
+OF_ROOMS = {
+    "scythe_cli.ui": ("endpoints", "server"),
+    "scythe_cli.analysis.surrogate": ("libraries", "optimizing"),
+}
+"""The modules that import what an extra brings when they are loaded themselves, by their rooms."""
+
+
 def _loaded(name: str) -> Callable[[], Any]:
     """Load a module anew that imports what an extra brings when it is loaded itself."""
 
     def load() -> Any:
-        package = import_module("scythe_cli.ui")
-        names = ("endpoints", "server")
-        kept = {each: sys.modules.pop(f"scythe_cli.ui.{each}", None) for each in names}
+        room = f"scythe_cli.{name.rpartition('.')[0]}"
+        package = import_module(room)
+        names = OF_ROOMS[room]
+        kept = {each: sys.modules.pop(f"{room}.{each}", None) for each in names}
         try:
             return import_module(f"scythe_cli.{name}")
         finally:
             for each, module in kept.items():
-                sys.modules.pop(f"scythe_cli.ui.{each}", None)
+                sys.modules.pop(f"{room}.{each}", None)
                 if module is not None:
-                    sys.modules[f"scythe_cli.ui.{each}"] = module
+                    sys.modules[f"{room}.{each}"] = module
                     setattr(package, each, module)
 
     return load
 
 
 CALLS: dict[str, list[tuple[str, Callable[[], Any]]]] = {
+    "analysis/surrogate/libraries.py": [
+        (module, _loaded("analysis.surrogate.libraries"))
+        for module in ("gest_api", "sklearn", "threadpoolctl", "scipy")
+    ],
+    "analysis/surrogate/optimizing.py": [("optuna", _loaded("analysis.surrogate.optimizing"))],
     "analysis/plots/figure.py": [("altair", _chart)],
     "analysis/plots/rendering.py": [
         ("vl_convert", _call("analysis.plots.rendering", "to_png", {})),
@@ -259,7 +272,8 @@ def test_what_is_missing_is_named_with_the_extra_that_brings_it(
 ) -> None:
     (extra,) = (name for name, modules in EXTRAS.items() if module in modules)
     hide(monkeypatch, module)
-    with pytest.raises(MissingExtraError, match=f"needs {module.replace('_', '-')}, which is not installed") as raised:
+    called = {"sklearn": "scikit-learn"}.get(module, module.replace("_", "-"))
+    with pytest.raises(MissingExtraError, match=f"needs {called}, which is not installed") as raised:
         call()
     assert raised.value.hint == f"Install it with: pip install '{DISTRIBUTION}[{extra}]'"
     assert raised.value.exit_code == 2

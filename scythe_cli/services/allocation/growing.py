@@ -24,29 +24,26 @@ from scythe_cli.core.records import StateCounts
 from scythe_cli.engines.base import Execution, Job
 from scythe_cli.errors import StorageError, UsageError
 from scythe_cli.executor.code import code_of, raise_if_changed, told_changes
-from scythe_cli.model.columns import input_columns
-from scythe_cli.model.spec_rows import NOT_INPUT, artifacts_mark
+from scythe_cli.model.spec_rows import NOT_INPUT
 from scythe_cli.run.catalog import find_run
-from scythe_cli.run.chain.lineage import write_lineage
-from scythe_cli.run.extension import Extension, finish_extension
+from scythe_cli.run.extension import finish_extension
 from scythe_cli.run.final.gather import GatherResult
 from scythe_cli.run.input_files import ArtifactPlan
-from scythe_cli.run.manifest import ExtensionRecord, RecursionRecord, RunManifest, command_line, dump_yaml
+from scythe_cli.run.manifest import ExtensionRecord, RunManifest, command_line
 from scythe_cli.run.outcomes.summary import remove_summary
-from scythe_cli.run.specs_file import SpecFile, specs_hash
+from scythe_cli.run.specs_file import SpecFile
 from scythe_cli.services.allocation.choosing import (
     alike,
     check_outputs,
     chosen_rows,
-    next_repetitions,
     of_design,
     same_cases,
 )
 from scythe_cli.services.allocation.execution import at_work, changed_code, conclude, counts_and_pending, run_job
-from scythe_cli.services.allocation.run_files import add_files, hashes_of, io_schema, put_specs, rewritten, used_files
+from scythe_cli.services.allocation.extending import extend_run
+from scythe_cli.services.allocation.run_files import hashes_of, used_files
 from scythe_cli.services.allocation.submission import AllocationRequest, check_inputs
 from scythe_cli.services.reuse.known import content_hashes
-from scythe_cli.services.reuse.repeat import cases_hash
 
 if TYPE_CHECKING:
     from scythe_cli.core.progress import ProgressCallback
@@ -57,7 +54,7 @@ if TYPE_CHECKING:
     from scythe_cli.services.configured import ConfiguredProject
     from scythe_cli.services.records import AllocateResult
 
-__all__ = ["Grown", "grow", "run_grown", "run_to_grow", "same_in_run"]
+__all__ = ["Grown", "briefly_alone", "grow", "run_grown", "run_to_grow", "same_in_run"]
 
 
 _PATIENCE_S = 30.0
@@ -138,13 +135,13 @@ def grow(
         with at_work(run.storage, run.layout, engine, stop) as lease:
             yield _extended(project, request, design, run, options, lease)
         return
-    with _briefly_alone(run) as lease:
+    with briefly_alone(run) as lease:
         grown = _extended(project, request, design, run, options, lease)
     yield grown
 
 
 @contextmanager
-def _briefly_alone(run: Run) -> Generator[Lease]:
+def briefly_alone(run: Run) -> Generator[Lease]:
     """Hold the lease of a run on a fleet, which nobody holds for long."""
     from scythe_cli.run.lease import hold_lease
 
@@ -279,41 +276,9 @@ class _Growing:
         return cls(request, run, manifest, known, used_files(plan, inputs), rows, same, options, design)
 
     def write(self, lease: Lease | None, code: dict[str, str]) -> None:
-        """Write the longer run; `specs.pq` decides, and the manifest comes after it."""
-        storage, layout = self.run.storage, self.run.layout
-        inputs = rewritten(self.request.inputs, add_files(self.plan, storage, layout))
-        whole = pa.concat_tables([self.old.select(inputs.column_names), inputs])
-        hashes = content_hashes(storage, layout, list(self.plan.files))
-        n_before = self.old.num_rows
-        model, specs_sha256 = self.request.experiment.input_validator_type, specs_hash(whole)
-        extension = Extension(
-            n_before=n_before,
-            n_specs=whole.num_rows,
-            specs_sha256=specs_sha256,
-            cases_sha256=cases_hash(whole, hashes) if self.plan.files else specs_sha256,
-            file_fields=[c.name for c in input_columns(model) if c.is_file],
-            recursion=_deeper(self.manifest.recursion, self.request.recursion),
-            record=self._record(n_before, code),
-        )
-        schema = dump_yaml(io_schema(self.request.experiment))
-        if not storage.exists(layout.io_spec) or storage.read_bytes(layout.io_spec) != schema:
-            storage.write_bytes(layout.io_spec, schema)
-        whole = _with_repetitions(whole, self.old, layout.experiment_id)
-        if lease is not None:
-            lease.confirm()
-        write_lineage(storage, layout, self.request.upstream, first_row=n_before)
-        put_specs(
-            self.request.experiment,
-            storage,
-            layout,
-            whole,
-            self.manifest.workflow_run_id,
-            extension=extension.to_bytes(),
-            replicates=self.request.replicates,
-        )
-        storage.write_bytes(layout.manifest, extension.applied(self.manifest).to_yaml())
-        if self.manifest.n_specs == 1:
-            storage.delete(layout.workflow_spec)
+        """Write the longer run."""
+        record = self._record(self.old.num_rows, code)
+        extend_run(self.run, self.manifest, self.request, self.old, self.plan, record, lease)
 
     def _record(self, n_before: int, code: dict[str, str]) -> ExtensionRecord:
         design = self.design if len(self.rows) == len(self.same) else None
@@ -366,11 +331,6 @@ class _Growing:
         return Grown(job, Run(run.storage, run.layout), n_added, n_known, notices)
 
 
-def _deeper(before: RecursionRecord | None, now: RecursionRecord) -> RecursionRecord:
-    """The shape of scatter/gather that serves more cases: a small run has no tree."""
-    return now if before is None or now.max_depth > before.max_depth else before
-
-
 def _told(run: Run, n_added: int, n_known: int, n_left: int, n_pending: int) -> list[str]:
     def cases(n: int) -> str:
         return "1 case" if n == 1 else f"{n:,} cases"
@@ -385,16 +345,3 @@ def _told(run: Run, n_added: int, n_known: int, n_left: int, n_pending: int) -> 
         verb = "is" if n_pending == 1 else "are"
         said.append(f"{cases(n_pending)} of the run {verb} still pending: `scythe retry {run.experiment_id}` runs them")
     return said
-
-
-def _with_repetitions(whole: pa.Table, old: pa.Table, experiment_id: str) -> pa.Table:
-    """Count how many specs before each say the same, as they are counted when a run is allocated."""
-    n_old = old.num_rows
-    new = next_repetitions(old, whole.slice(n_old), artifacts_mark(experiment_id))
-    if REPETITION in old.column_names:
-        kept: Any = old.column(REPETITION).combine_chunks().cast(pa.int32())
-    elif new.any():
-        kept = numbers(np.zeros(n_old, np.int32), pa.int32())
-    else:
-        return whole
-    return whole.append_column(REPETITION, pa.chunked_array([kept, numbers(new.astype(np.int32), pa.int32())]))

@@ -31,7 +31,7 @@ from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.model.spec_rows import build_specs, with_meta
 from scythe_cli.run.chain.lineage import write_lineage
 from scythe_cli.run.chain.records import Upstream
-from scythe_cli.run.design_record import DesignRecord
+from scythe_cli.run.design_record import DesignRecord, StudyRecord
 from scythe_cli.run.input_files import ArtifactPlan, collect_artifacts, upload_artifacts
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.manifest import (
@@ -90,6 +90,7 @@ class AllocationRequest:
         wait_timeout_s: How long to wait for a fleet.
         priority: What a fleet does first among what waits.
         design: How the sampling file was made, for the manifest.
+        study: Which study chose the cases, for the manifest.
         reuse: What is taken over from earlier runs; None for nothing.
         dedupe: Whether specs that are the same are run once.
         seed: The seed of the run, from which those of rows follow.
@@ -117,6 +118,7 @@ class AllocationRequest:
     wait_timeout_s: float | None = None
     priority: Priority | None = None
     design: DesignRecord | None = None
+    study: StudyRecord | None = None
     reuse: ReuseRequest | None = None
     dedupe: bool = False
     seed: int = 0
@@ -338,6 +340,7 @@ def _manifest(request: AllocationRequest, workflow_run_id: str, cases_sha256: st
         memory_limit_bytes=options.memory_limit_bytes,
         sampling_file=request.source,
         seed=request.seed,
+        study=request.study,
         provenance=provenance(request.root or Path.cwd()),
         design=request.design,
         upstream=request.upstream.record if request.upstream else None,

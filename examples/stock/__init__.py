@@ -1,0 +1,1 @@
+"""A surrogate of a building stock."""

@@ -1,0 +1,1 @@
+"""Studies: runs that choose their own next cases until targets hold."""
