@@ -39,6 +39,7 @@ COMMANDS = {
     "commands.prune": ("prune",),
     "commands.explain": ("explain",),
     "commands.report": ("report",),
+    "commands.reproduce": ("reproduce",),
     "commands.ui": ("ui",),
     "results.app": ("results",),
 }

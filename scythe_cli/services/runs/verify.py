@@ -76,11 +76,15 @@ def verify_run(
     experiment: RegisteredExperiment[Any, Any],
     *,
     n: int = 10,
+    seed: int | None = None,
     root: Path | None = None,
     workers: int = 1,
     stop: StopSignal | None = None,
 ) -> VerifyResult:
-    """Run random rows again that have succeeded, and compare them with what the run holds; see `Project.verify`."""
+    """Run random rows again that have succeeded, and compare them with what the run holds; see `Project.verify`.
+
+    With a seed, they are the same rows each time.
+    """
     if n < 1:
         raise UsageError(f"n is {n}; it must be at least 1")
     job = retry_job(run, experiment, root=root)
@@ -91,7 +95,8 @@ def verify_run(
         effective = effective.join(read_duplicates(run.storage, run.layout), on="sort_index", how="anti")
         if not effective.height:
             raise NotFoundError(f"{run.experiment_id} has no row that succeeded and could be run again")
-        chosen = effective.sample(min(n, effective.height), seed=secrets.randbits(32)).sort("sort_index")
+        seed = secrets.randbits(32) if seed is None else seed
+        chosen = effective.sort("sort_index").sample(min(n, effective.height), seed=seed).sort("sort_index")
         again = _run_again(job, Path(scratch), chosen["sort_index"].to_list(), min(workers, chosen.height), stop)
         files = _Files(run, Path(scratch))
         cells: list[DifferingCell] = []
