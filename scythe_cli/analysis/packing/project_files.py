@@ -14,6 +14,7 @@ import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
@@ -199,7 +200,7 @@ def required_packages(sources: Iterable[bytes], packages: Mapping[str, str]) -> 
         What scythe needs, what the code imports, and what these need in turn, as far as it was installed.
     """
     versions = {_normal(name): (name, version) for name, version in packages.items()}
-    of_modules = importlib.metadata.packages_distributions()
+    of_modules = _packages_of_modules()
     todo = [DISTRIBUTION]
     for module in {name for source in sources for name in _imports(source)}:
         todo += of_modules.get(module, [module])
@@ -211,6 +212,11 @@ def required_packages(sources: Iterable[bytes], packages: Mapping[str, str]) -> 
             todo += _requirements(name)
     wanted.discard(_normal(DISTRIBUTION))
     return [f"{versions[name][0]}=={versions[name][1]}" for name in sorted(wanted) if name in versions]
+
+
+@cache
+def _packages_of_modules() -> Mapping[str, list[str]]:
+    return importlib.metadata.packages_distributions()
 
 
 def _imports(source: bytes) -> Iterator[str]:
