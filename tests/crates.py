@@ -1,4 +1,4 @@
-"""Checks of RO-Crates with roc-validator, without a network: `python -m tests.crates FOLDER` ends with 0 for a valid one.
+"""Checks of RO-Crates with roc-validator, without a network: `python -m tests.crates FOLDER` ends with 0 if valid.
 
 The terms that a crate's `@context` refers to are those of the installed package rocrate.
 """
