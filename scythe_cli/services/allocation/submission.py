@@ -31,7 +31,7 @@ from scythe_cli.model.models import ExperimentInputSpec
 from scythe_cli.model.spec_rows import build_specs, with_meta
 from scythe_cli.run.design_record import DesignRecord
 from scythe_cli.run.input_files import ArtifactPlan, collect_artifacts, upload_artifacts
-from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.layout import RUN_FORMAT, RunLayout
 from scythe_cli.run.manifest import (
     RecursionRecord,
     RunManifest,
@@ -309,6 +309,7 @@ def _manifest(request: AllocationRequest, workflow_run_id: str, cases_sha256: st
     """The manifest as far as it does not depend on the folder."""
     options = request.experiment.options
     return RunManifest(
+        format=RUN_FORMAT,
         workflow_run_id=workflow_run_id,
         experiment_id="",
         experiment_name=request.experiment.name,

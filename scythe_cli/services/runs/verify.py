@@ -30,9 +30,9 @@ from scythe_cli.model.columns import file_columns
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.outcome_schema import FEATURE, FILE, FRAME, SCALAR
 from scythe_cli.run.ledger import Ledger, read_part
-from scythe_cli.run.manifest import Verification, write_verification
 from scythe_cli.run.outcomes.duplicates import read_duplicates
 from scythe_cli.run.outcomes.effective import effective_outcomes
+from scythe_cli.run.outcomes.verification import Verification, write_verification
 from scythe_cli.services.allocation.execution import changed_code
 from scythe_cli.services.runs.retry import retry_job
 from scythe_cli.storage.base import MissingKeyError, Storage
