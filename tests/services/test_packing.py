@@ -324,7 +324,7 @@ def test_the_code_is_packed_as_far_as_it_is_the_same(tmp_path: Path) -> None:
     assert found.sources == ["m/a.py"]
     assert sorted(found.files) == ["experiments.toml", "m/__init__.py", "m/a.py", "requirements.txt"]
     assert found.missing == ["m/b.py", "f()"]
-    assert found.notices == ["packed without m/b.py, f(), which cannot be had as it was when the run was allocated"]
+    assert found.notices == ["packed without m/b.py, f(), which is not available as it was when the run was allocated"]
 
 
 def test_further_files_are_packed(run: Run, tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def _keys(run: StoredRun) -> list[str]:
 
 def _others(run: StoredRun) -> list[str]:
     others = run.storage.list_others(run.experiment_id)
-    return [f"{name} in the run's folder is no file, and is not packed" for name in others]
+    return [f"{name} in the run's folder is not a regular file, and is not packed" for name in others]
 
 
 def _add_run(writer: ArchiveWriter, run: StoredRun, keys: Sequence[str], progress: ProgressOfFiles | None) -> list[str]:

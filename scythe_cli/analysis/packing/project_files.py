@@ -85,7 +85,7 @@ def _add_sources(found: ProjectFiles, manifest: RunManifest, root: Path) -> None
             _add_packages(found, root, name, manifest.code or {})
     if found.missing:
         shown = ", ".join(found.missing[:3]) + (f" and {len(found.missing) - 3} more" if found.missing[3:] else "")
-        found.notices.append(f"packed without {shown}, which cannot be had as it was when the run was allocated")
+        found.notices.append(f"packed without {shown}, which is not available as it was when the run was allocated")
     elif found.sources and not made_by_this_python(manifest):
         found.notices.append("whether the code has changed since is not known: another version of Python ran it")
 

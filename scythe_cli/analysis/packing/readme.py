@@ -31,7 +31,7 @@ def readme_of(content: CrateContent, missing: list[str]) -> bytes:
         "license": content.license or "not stated",
     }
     rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in facts.items() if value not in (None, ""))
-    lacking = f"\nNot packed, since it could not be had as it was: {', '.join(missing)}.\n" if missing else ""
+    lacking = f"\nNot packed, since it was not available as it was then: {', '.join(missing)}.\n" if missing else ""
     return f"""\
 # {content.name}
 
