@@ -12,7 +12,8 @@ ScytheError                        1
 │   │   └── RegistrationError      3   a function or model that cannot be an experiment
 │   ├── SamplingFileError          3   the file as a whole, or its cells
 │   │   └── MissingFileError       2   there is no such file
-│   └── SpecsError                 3   specs given from Python
+│   ├── SpecsError                 3   specs given from Python
+│   └── PackedRunError             3   a packed run that is damaged, or none
 ├── UnreachableError               4
 │   ├── StorageError               4   the place where runs are kept
 │   └── EngineError                4   the place where specs are run
@@ -43,6 +44,7 @@ __all__ = [
     "MissingExtraError",
     "MissingFileError",
     "NotFoundError",
+    "PackedRunError",
     "RegistrationError",
     "ResultFileRefsInDataframesError",
     "SamplingFileError",
@@ -125,6 +127,10 @@ class MissingFileError(SamplingFileError):
 
 class SpecsError(InvalidInputError):
     """Specs handed over from Python do not fit the experiment."""
+
+
+class PackedRunError(InvalidInputError):
+    """A file is no packed run, or is damaged, or was made by a newer version."""
 
 
 class UnreachableError(ScytheError):

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, computed_field
 
-from scythe_cli.core.records import Record
+from scythe_cli.core.records import Record, StateCounts
 from scythe_cli.core.states import State
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "DiffSpec",
     "DiffState",
     "FetchedFile",
+    "PackResult",
     "PlotResult",
     "QueryColumn",
     "QueryResult",
@@ -206,4 +207,16 @@ class ReportResult(Record):
     experiment_id: str
     path: str
     size_bytes: int
+    notices: list[str] = Field(default=[])
+
+
+class PackResult(Record):
+    """A run that was packed into a file."""
+
+    experiment_id: str
+    path: str
+    size_bytes: int
+    n_files: int
+    counts: StateCounts | None = Field(description="its cases by state; null for an older run without a ledger")
+    code: list[str] = Field(description="the source files that were packed with it")
     notices: list[str] = Field(default=[])

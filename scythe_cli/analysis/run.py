@@ -11,13 +11,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 import polars as pl
 import pyarrow as pa
 
-from scythe_cli.analysis.records import (
-    DiffResult,
-    FetchedFile,
-    ReportResult,
-    TableRecord,
-    TableSummary,
-)
+from scythe_cli.analysis.records import DiffResult, FetchedFile, PackResult, ReportResult, TableRecord, TableSummary
 from scythe_cli.core.html import offered
 from scythe_cli.errors import ScytheError, StorageError, first_line
 from scythe_cli.run.ledger import POLARS_ERRORS
@@ -25,7 +19,9 @@ from scythe_cli.run.stored_run import StoredRun
 
 if TYPE_CHECKING:
     import pandas as pd
+    from typing_extensions import Unpack
 
+    from scythe_cli.analysis.packing.pack import PackOptions
     from scythe_cli.analysis.plots.figure import Figure, PlotKind
     from scythe_cli.analysis.results.fetching import ProgressOfFetch, TableFormat
     from scythe_cli.analysis.surrogate.history import StudyHistory
@@ -398,3 +394,15 @@ class Run(StoredRun):
         from scythe_cli.analysis.report.page import write_report
 
         return write_report(self, Path(path), overwrite=overwrite)
+
+    @_reading_this_run
+    def pack(self, path: Path, **options: Unpack[PackOptions]) -> PackResult:
+        """Pack the run into one zip, an RO-Crate, with its code; for the options see `PackOptions`.
+
+        Raises:
+            UsageError: If it is at work, or there is a file of that name.
+            StorageError: If the run cannot be read or the file cannot be written.
+        """
+        from scythe_cli.analysis.packing.pack import pack_run
+
+        return pack_run(self, Path(path), options)

@@ -40,6 +40,7 @@ COMMANDS = {
     "commands.prune": ("prune",),
     "commands.explain": ("explain",),
     "commands.report": ("report",),
+    "commands.reproduce": ("reproduce",),
     "commands.ui": ("ui",),
     "results.app": ("results",),
 }

@@ -31,6 +31,7 @@ from scythe_cli.core.progress import (
 )
 
 if TYPE_CHECKING:
+    from scythe_cli.analysis.packing.archive import ProgressOfFiles
     from scythe_cli.analysis.results.fetching import FetchProgress, ProgressOfFetch
     from scythe_cli.executor.limits import StopSignal
     from scythe_cli.services.allocation.plan import AllocationPlan
@@ -45,6 +46,7 @@ __all__ = [
     "plan_and_show",
     "run_and_show",
     "shown_fetch",
+    "shown_files",
     "shown_progress",
     "watched",
 ]
@@ -152,7 +154,7 @@ def shown_progress(output: Output) -> Generator[ProgressCallback]:
         yield PlainProgress(lambda line: print(line, file=sys.stderr, flush=True))
 
 
-def _ignore(progress: object) -> None:
+def _ignore(*progress: object) -> None:
     del progress
 
 
@@ -168,6 +170,22 @@ def shown_fetch(output: Output) -> Generator[ProgressOfFetch]:
 
         def update(progress: FetchProgress) -> None:
             bar.update(task, total=progress.total, completed=progress.done)
+
+        yield update
+
+
+@contextmanager
+def shown_files(output: Output) -> Generator[ProgressOfFiles]:
+    """The same for the files of a run that is packed or unpacked."""
+    console = live_console()
+    if output.quiet or not console.is_terminal or console.is_dumb_terminal:
+        yield _ignore
+        return
+    with _bar(console, "{task.completed:,.0f}/{task.total:,.0f} files") as bar:
+        task = bar.add_task("packing", total=0)
+
+        def update(phase: str, _: str, number: int, total: int) -> None:
+            bar.update(task, description=phase, total=total, completed=number)
 
         yield update
 

@@ -20,13 +20,17 @@ from dataclasses import replace
 from functools import lru_cache
 from os.path import isdir, isfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scythe_cli.errors import CodeChangedError
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.functions.content import content_of, is_importable
 from scythe_cli.model.functions.plain import PLAIN, function_name
 from scythe_cli.model.functions.reference import ExperimentTarget, target_of
+
+if TYPE_CHECKING:
+    from scythe_cli.run.manifest import RunManifest
+
 
 __all__ = [
     "Source",
@@ -35,8 +39,10 @@ __all__ = [
     "code_of",
     "comparable_hash",
     "differing_code",
+    "made_by_this_python",
     "raise_if_changed",
     "shared_differences",
+    "source_hash",
     "source_of",
     "target_of_code",
     "told_changes",
@@ -231,12 +237,29 @@ def _read(file: Path, mtime_ns: int, size_bytes: int) -> tuple[str, tuple[_Impor
     """The hash of a file, and the imports in it."""
     del mtime_ns, size_bytes  # they tell when the file is another one
     source = file.read_bytes()
+    tree = _tree(source)
+    imports = () if tree is None else tuple(node for node in ast.walk(tree) if isinstance(node, _Import))
+    return source_hash(source, tree), imports
+
+
+def _tree(source: bytes) -> ast.Module | None:
     try:
-        tree = ast.parse(source)
+        return ast.parse(source)
     except (SyntaxError, ValueError):
-        return hashlib.sha256(source).hexdigest()[:16], ()
-    imports = tuple(node for node in ast.walk(tree) if isinstance(node, _Import))
-    return hashlib.sha256(ast.dump(tree, annotate_fields=False).encode()).hexdigest()[:16], imports
+        return None
+
+
+def source_hash(source: bytes, tree: ast.Module | None = None) -> str:
+    """The hash of a source file; of its syntax tree, which may be given, where it is valid Python."""
+    tree = tree or _tree(source)
+    what = source if tree is None else ast.dump(tree, annotate_fields=False).encode()
+    return hashlib.sha256(what).hexdigest()[:16]
+
+
+def made_by_this_python(manifest: RunManifest) -> bool:
+    """Whether hashes in a manifest compare with those made here: each Python has syntax trees of its own."""
+    made_by = manifest.provenance.python if manifest.provenance is not None else ""
+    return made_by.split(".")[:2] == [str(number) for number in sys.version_info[:2]]
 
 
 def _imported(imports: Sequence[_Import], file: Path, base: Path) -> Iterator[Path]:

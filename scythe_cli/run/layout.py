@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "FORMAT_KEY",
     "LEASE_NAME",
     "RUN_FOLDERS",
+    "RUN_FORMAT",
     "TIMESTAMP_FORMAT",
     "RunLayout",
+    "check_format",
     "parse_timestamp",
     "version_claim_key",
 ]
@@ -35,6 +38,37 @@ LEASE_NAME = ".lease"
 
 TIMESTAMP_FORMAT = "%Y-%m-%d_%H-%M-%S"
 _TIMESTAMP = re.compile(r"(\d{4})-(\d{2})-(\d{2})_(\d{2})-(\d{2})-(\d{2})", re.ASCII)
+
+
+RUN_FORMAT = 1
+"""The format of what is written into a run's folder, and the highest that is read; see docs/formats.md.
+
+It goes up when an older program would read something wrong, and not when there is only more. What has none is of
+version 0.1, or of scythe-engine.
+"""
+
+FORMAT_KEY = b"scythe:format"
+"""Key of the format in the metadata of `specs.pq` and of the ledger's parts."""
+
+
+def check_format(found: object, place: str) -> None:
+    """Refuse what a newer program has written.
+
+    Args:
+        found: The format, as a manifest or the metadata of a file has it; None where there is none.
+        place: What it is, for people.
+
+    Raises:
+        StorageError: If it is newer than what can be read.
+    """
+    number = int(found) if isinstance(found, int) or (isinstance(found, bytes) and found.isdigit()) else 0
+    if number > RUN_FORMAT:
+        from scythe_cli.errors import StorageError
+
+        raise StorageError(
+            f"{place} is of format {number}; this version of scythe reads up to {RUN_FORMAT}",
+            hint="Install a newer version: `pip install --upgrade scythe-experiments`.",
+        )
 
 
 def parse_timestamp(text: str) -> datetime | None:

@@ -27,7 +27,7 @@ from scythe_cli.core.folders import owned_prefix
 from scythe_cli.errors import StorageError
 from scythe_cli.model.outcome_schema import FRAME, OUTCOME_SCHEMA, merged_fields, with_code
 from scythe_cli.run.extension import n_specs_now
-from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.layout import FORMAT_KEY, RUN_FORMAT, RunLayout
 from scythe_cli.run.outcomes.domain import outcomes_of_first, possible_times
 from scythe_cli.run.outcomes.part_files import (
     FIRST_KEY,
@@ -156,6 +156,7 @@ def write_part(storage: Storage, run: RunLayout, name: str, outcomes: pa.Table) 
         **(outcomes.schema.metadata or {}),
         FRAME_BYTES_KEY: str(frame_bytes).encode(),
         FIRST_KEY: str(first.as_py() or 0).encode(),
+        FORMAT_KEY: str(RUN_FORMAT).encode(),
         **UNSEALED,
     }
     write = partial(

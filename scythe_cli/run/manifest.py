@@ -21,7 +21,7 @@ from scythe_cli.core.text import redact_text
 from scythe_cli.errors import StorageError, first_line
 from scythe_cli.run.chain.records import UpstreamRecord
 from scythe_cli.run.design_record import DesignRecord, StudyRecord
-from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.layout import RunLayout, check_format
 from scythe_cli.storage.base import ForeignKeyError, MissingKeyError, Storage
 
 __all__ = [
@@ -32,16 +32,13 @@ __all__ = [
     "ReuseRecord",
     "RunManifest",
     "UnreadableManifestError",
-    "Verification",
     "command_line",
     "dump_yaml",
     "load_yaml",
     "provenance",
     "read_io_schema",
     "read_manifest",
-    "read_verification",
     "read_yaml",
-    "write_verification",
 ]
 
 
@@ -115,16 +112,6 @@ class ExtensionRecord(BaseModel):
     command: str = ""
 
 
-class Verification(BaseModel):
-    """When some rows of a run were run again, and whether they gave the same."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    verified_at: datetime
-    rows: list[int]
-    n_differing_rows: int
-
-
 class RunManifest(BaseModel):
     """What a run is. The first six fields are also those of scythe-engine's manifests, which have no others."""
 
@@ -136,6 +123,7 @@ class RunManifest(BaseModel):
     specs_uri: str = ""
     io_spec: str = ""
     input_artifacts: str | None = None
+    format: Count | None = None
     state: Literal["allocating", "allocated"] = "allocated"
     experiment: str | None = None
     version: str | None = None
@@ -295,36 +283,15 @@ def read_manifest(storage: Storage, run: RunLayout, *, brief: bool = False) -> R
         if len(data) > _MAX_BRIEF_BYTES:  # it would take minutes, and others of the list wait for it
             raise UnreadableManifestError(f"{uri}: larger than any manifest")
     try:
-        return RunManifest.model_validate(load_yaml(data, uri))
+        document = load_yaml(data, uri)
+        check_format(document.get("format"), uri)  # first: what is newer may have other fields
+        return RunManifest.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise UnreadableManifestError(f"{uri}: {place}: {first['msg']}") from None
     except StorageError as error:
         raise UnreadableManifestError(error.message, hint=error.hint) from None
-
-
-def write_verification(storage: Storage, run: RunLayout, record: Verification) -> None:
-    """Keep that a run was verified, in place of what was known of it.
-
-    Raises:
-        StorageError: If it cannot be written.
-    """
-    storage.write_bytes(run.verification, dump_yaml(record.model_dump(mode="json")))
-
-
-def read_verification(storage: Storage, run: RunLayout) -> Verification | None:
-    """When a run was verified for the last time; None where it never was.
-
-    Raises:
-        StorageError: If that cannot be read.
-    """
-    try:
-        return Verification.model_validate(load_yaml(storage.read_bytes(run.verification), run.verification))
-    except MissingKeyError:
-        return None
-    except ValidationError:
-        raise StorageError(f"{storage.uri(run.verification)} is not valid") from None
 
 
 def provenance(folder: Path) -> Provenance:

@@ -31,7 +31,7 @@ from scythe_cli.errors import StorageError
 from scythe_cli.model.columns import REPLICATE
 from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
 from scythe_cli.model.spec_rows import META_SCHEMA, NOT_INPUT, with_meta
-from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.layout import FORMAT_KEY, RUN_FORMAT, RunLayout, check_format
 from scythe_cli.storage.base import MissingKeyError, Storage
 
 __all__ = ["SpecFile", "input_file_names", "positions_in", "specs_hash", "write_new_specs", "write_specs"]
@@ -112,6 +112,7 @@ def _write(
         _FILES_KEY: json.dumps(list(file_names)).encode(),
         _OUTPUTS_KEY: base64.b64encode(outputs.serialize().to_pybytes()),
         **({_EXTENSION_KEY: extension} if extension else {}),
+        FORMAT_KEY: str(RUN_FORMAT).encode(),
         **UNSEALED,
     }
     schema = schema.with_metadata(metadata)
@@ -190,6 +191,7 @@ class SpecFile:
                     raise pa.ArrowInvalid("its description of the columns was changed")
                 with open_regular(local) as source, pq.ParquetFile(source) as file:
                     opened = cls(local, file.schema_arrow, int(file.metadata.num_rows))
+                check_format((opened.schema.metadata or {}).get(FORMAT_KEY), storage.uri(run.specs))
                 _check_columns(opened.schema)
             except (FileNotFoundError, MissingKeyError):
                 raise StorageError(

@@ -14,6 +14,7 @@ from scythe_cli.analysis.records import (
     CasesSummary,
     DiffResult,
     FetchedFile,
+    PackResult,
     PlotResult,
     QueryResult,
     ReportResult,
@@ -31,6 +32,8 @@ from scythe_cli.run.records import (
     SpecError,
 )
 from scythe_cli.services.allocation.plan import AllocationPlan
+from scythe_cli.services.packing.reproduce import ReproduceResult
+from scythe_cli.services.packing.unpack import UnpackResult
 from scythe_cli.services.records import (
     AllocateResult,
     CancelResult,
@@ -108,6 +111,9 @@ DOCUMENTS = [
     Document("files", "scythe results export -o FILE", list[FetchedFile]),
     Document("results-diff", "scythe results diff A B", DiffResult),
     Document("results-plot", "scythe results plot", PlotResult),
+    Document("results-pack", "scythe results pack -o FILE", PackResult),
+    Document("results-unpack", "scythe results unpack FILE", UnpackResult),
+    Document("reproduce", "scythe reproduce FILE", ReproduceResult),
     Document("report", "scythe report", ReportResult),
     Document("version", "scythe --version", ProgramVersion),
     Document("error", "any command that ends with an error", ErrorDocument),

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from scythe_cli.config.file import find_config
 from scythe_cli.config.location import locate
 from scythe_cli.config.schema import Config, load_config
-from scythe_cli.services.configured import ConfiguredProject, engine_name_of
+from scythe_cli.services.configured import engine_name_of
+from scythe_cli.services.packing.offered import TakesPackedRuns
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -70,7 +71,7 @@ def open_project(
     )
 
 
-class Project(ConfiguredProject):
+class Project(TakesPackedRuns):
     """A project: each method is one command."""
 
     def describe(self, name: str | None = None) -> list[ExperimentRecord]:

@@ -67,6 +67,9 @@ LINES = {
     "scythe results export -o FILE": ["results", "export", "{run}", "-o", "b.csv", "--overwrite"],
     "scythe results diff A B": ["results", "diff", "squares/v1.0.0", "{run}"],
     "scythe results plot": ["results", "plot", "{run}", "--x", "x", "--y", "square"],
+    "scythe results pack -o FILE": ["results", "pack", "{run}", "-o", "run.zip", "--overwrite"],
+    "scythe reproduce FILE": ["reproduce", "packed.zip", "-n", "1"],
+    "scythe results unpack FILE": ["results", "unpack", "packed.zip", "--storage", "unpacked"],
     "scythe report": ["report", "{run}", "-o", "report.html"],
     "scythe --version": ["--version"],
     "any command that ends with an error": ["status", "nosuch"],
@@ -128,6 +131,7 @@ def folder(squares_with_runs: Path, tmp_path_factory: pytest.TempPathFactory) ->
     shutil.copytree(squares_with_runs, made)
     # `allocate --bump keep` adds another run to this version
     (made / "failed").write_text(next((made / "runs" / "squares" / "v1.1.0").iterdir()).name)
+    assert run_here("results", "pack", "squares/v1.1.0", "-o", "packed.zip", cwd=made).code == 0
     with (made / "experiments.toml").open("a") as file:
         file.write(STUDY)
     return made

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from scythe_cli.errors import NotFoundError, UsageError
-from scythe_cli.run.manifest import read_verification
+from scythe_cli.run.outcomes.verification import read_verification
 from scythe_cli.services.project import Project, open_project
 
 pytestmark = pytest.mark.processes

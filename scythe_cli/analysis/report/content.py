@@ -31,8 +31,9 @@ from scythe_cli.core.states import State
 from scythe_cli.errors import NotFoundError, ScytheError, UsageError
 from scythe_cli.run.input_files import read_listed_files
 from scythe_cli.run.ledger import Ledger
-from scythe_cli.run.manifest import RunManifest, Verification, read_verification
+from scythe_cli.run.manifest import RunManifest
 from scythe_cli.run.outcomes.effective import effective_outcomes
+from scythe_cli.run.outcomes.verification import Verification, read_verification
 from scythe_cli.run.records import RunErrors, RunStatus
 
 if TYPE_CHECKING:

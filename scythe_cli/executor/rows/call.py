@@ -18,7 +18,7 @@ from scythe_cli.arrow.seeds import RowSeeds
 from scythe_cli.errors import ScytheError
 from scythe_cli.executor.rows.failure import Failure, failure_from
 from scythe_cli.executor.rows.frames import Frame, Warned, convert_frames
-from scythe_cli.executor.rows.inputs import InputCopies, InputFileError, stored_hash
+from scythe_cli.executor.rows.inputs import InputCopies, InputFileError, moved_reference, stored_hash
 from scythe_cli.executor.rows.randomness import SharedGenerators
 from scythe_cli.model.columns import SPEC_LEVELS, columns_of, index_columns, input_columns, output_columns, output_files
 from scythe_cli.model.experiment import RegisteredExperiment
@@ -289,7 +289,8 @@ class Leaf:
         copy._original_spec = spec  # pyright: ignore[reportPrivateUsage]
         return copy
 
-    def _fetch(self, name: str, reference: object) -> Path:
+    def _fetch(self, name: str, reference: Path | str) -> Path:
+        reference = moved_reference(reference, self.context.experiment_id, self.context.storage_location)
         expected = stored_hash(str(reference), self.context.storage_location)
         if isinstance(reference, Path):
             if not reference.is_file():

@@ -17,7 +17,7 @@ from pathlib import Path
 from scythe_cli.core.files import open_regular
 from scythe_cli.errors import ScytheError
 
-__all__ = ["InputCopies", "InputFileError", "stored_hash"]
+__all__ = ["InputCopies", "InputFileError", "moved_reference", "stored_hash"]
 
 
 _STORED = re.compile(r"/artifacts/([0-9a-f]{64}|[0-9a-f]{16})/[^/]+", re.ASCII)
@@ -27,6 +27,32 @@ _MAX_KEPT = 64
 _CHUNK_BYTES = 1 << 20
 
 State = tuple[int, ...]
+
+
+def moved_reference(reference: Path | str, experiment_id: str, location: str) -> Path | str:
+    """Where an input file of a run is now, if the run was copied here from elsewhere.
+
+    Args:
+        reference: Where it was when the run was allocated: a path, or a URL.
+        experiment_id: The run.
+        location: The storage.
+
+    Returns:
+        The reference itself where that is in the storage, or not among the run's own files.
+    """
+    old, mark, place = str(reference), f"/{experiment_id}/artifacts/", location.rstrip("/")
+    if mark not in old or old.startswith(place + mark):
+        return reference
+    name = old.rpartition(mark)[2]
+    was_remote, is_remote = ("://" in where for where in (old, place))
+    if was_remote != is_remote:  # in a URL, `%` is escaped
+        name = name.replace("%25", "%") if was_remote else name.replace("%", "%25")
+    now = f"{place}{mark}{name}"
+    if stored_hash(now, location) is None:
+        return reference
+    if is_remote:
+        return now
+    return Path(now) if Path(now).is_file() else reference
 
 
 class InputFileError(ScytheError):

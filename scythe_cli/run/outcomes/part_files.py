@@ -22,6 +22,7 @@ from scythe_cli.core.cores import usable_cores
 from scythe_cli.core.files import ForeignFileError, open_regular
 from scythe_cli.errors import StorageError
 from scythe_cli.model.outcome_schema import FRAME, LEVELS_KEY, OUTCOME_SCHEMA
+from scythe_cli.run.layout import FORMAT_KEY, check_format
 
 __all__ = [
     "FIRST_KEY",
@@ -92,7 +93,11 @@ class PartFile:
 
 
 def open_part(name: str, path: Path, *, whole: bool, ours: pa.Schema | None) -> PartFile | None:
-    """Open a part; None when it is damaged, or not one of ours. `ours` are the columns of another part that is."""
+    """Open a part; None when it is damaged, or not one of ours. `ours` are the columns of another part that is.
+
+    Raises:
+        StorageError: If a newer program has written it, or the storage refuses to let it be read.
+    """
     try:
         footer = whole_footer(path)
         if footer is None or (whole and not has_whole_pages(path)):
@@ -100,6 +105,7 @@ def open_part(name: str, path: Path, *, whole: bool, ours: pa.Schema | None) -> 
         with pq.ParquetFile(pa.BufferReader(footer)) as file:
             schema = file.schema_arrow
             metadata: Any = file.metadata
+            check_format((schema.metadata or {}).get(FORMAT_KEY), str(path))
             if (ours is None or not schema.equals(ours)) and not _has_outcomes(schema):
                 return None
             if not all(_is_frame(field) for field in schema if field.name.startswith(FRAME)):

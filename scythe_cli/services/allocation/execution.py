@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from scythe_cli.core.records import StateCounts
 from scythe_cli.core.states import State
 from scythe_cli.engines.base import Engine, Execution, Job
 from scythe_cli.errors import CodeChangedError, ScytheError, StoppedError
-from scythe_cli.executor.code import code_of, differing_code
+from scythe_cli.executor.code import code_of, differing_code, made_by_this_python
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.run.final.gather import gather
@@ -145,9 +144,8 @@ def how_to_go_on(experiment_id: str) -> str:
 def changed_code(run: Run, experiment: RegisteredExperiment[Any, Any], root: Path | None) -> list[str]:
     """The source files that are not what the run was allocated with, as far as that can be known."""
     manifest = run.manifest
-    made_by = manifest.provenance.python if manifest is not None and manifest.provenance is not None else ""
-    if manifest is None or made_by.split(".")[:2] != platform.python_version().split(".")[:2]:
-        return []  # each version of Python has syntax trees of its own
+    if manifest is None or not made_by_this_python(manifest):
+        return []
     return differing_code(code_of(experiment, root), manifest.code) or []
 
 

@@ -33,7 +33,7 @@ from scythe_cli.run.chain.lineage import write_lineage
 from scythe_cli.run.chain.records import Upstream
 from scythe_cli.run.design_record import DesignRecord, StudyRecord
 from scythe_cli.run.input_files import ArtifactPlan, collect_artifacts, upload_artifacts
-from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.layout import RUN_FORMAT, RunLayout
 from scythe_cli.run.manifest import (
     RecursionRecord,
     RunManifest,
@@ -322,6 +322,7 @@ def _manifest(request: AllocationRequest, workflow_run_id: str, cases_sha256: st
     """The manifest as far as it does not depend on the folder."""
     options = request.experiment.options
     return RunManifest(
+        format=RUN_FORMAT,
         workflow_run_id=workflow_run_id,
         experiment_id="",
         experiment_name=request.experiment.name,

@@ -17,6 +17,7 @@ from pydantic import Field, computed_field
 
 from scythe_cli.analysis.results.output_files import result_key
 from scythe_cli.analysis.run import Run
+from scythe_cli.arrow.build import array_of
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.core.records import Record
 from scythe_cli.core.states import State
@@ -24,12 +25,14 @@ from scythe_cli.engines.base import Job
 from scythe_cli.errors import NotFoundError, StoppedError, UsageError
 from scythe_cli.executor.code import told_changes
 from scythe_cli.executor.limits import StopSignal
+from scythe_cli.executor.rows.inputs import moved_reference
+from scythe_cli.model.columns import file_columns
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.outcome_schema import FEATURE, FILE, FRAME, SCALAR
 from scythe_cli.run.ledger import Ledger, read_part
-from scythe_cli.run.manifest import Verification, write_verification
 from scythe_cli.run.outcomes.duplicates import read_duplicates
 from scythe_cli.run.outcomes.effective import effective_outcomes
+from scythe_cli.run.outcomes.verification import Verification, write_verification
 from scythe_cli.services.allocation.execution import changed_code
 from scythe_cli.services.runs.retry import retry_job
 from scythe_cli.storage.base import MissingKeyError, Storage
@@ -76,11 +79,15 @@ def verify_run(
     experiment: RegisteredExperiment[Any, Any],
     *,
     n: int = 10,
+    seed: int | None = None,
     root: Path | None = None,
     workers: int = 1,
     stop: StopSignal | None = None,
 ) -> VerifyResult:
-    """Run random rows again that have succeeded, and compare them with what the run holds; see `Project.verify`."""
+    """Run random rows again that have succeeded, and compare them with what the run holds; see `Project.verify`.
+
+    With a seed, they are the same rows each time.
+    """
     if n < 1:
         raise UsageError(f"n is {n}; it must be at least 1")
     job = retry_job(run, experiment, root=root)
@@ -91,7 +98,8 @@ def verify_run(
         effective = effective.join(read_duplicates(run.storage, run.layout), on="sort_index", how="anti")
         if not effective.height:
             raise NotFoundError(f"{run.experiment_id} has no row that succeeded and could be run again")
-        chosen = effective.sample(min(n, effective.height), seed=secrets.randbits(32)).sort("sort_index")
+        seed = secrets.randbits(32) if seed is None else seed
+        chosen = effective.sort("sort_index").sample(min(n, effective.height), seed=seed).sort("sort_index")
         again = _run_again(job, Path(scratch), chosen["sort_index"].to_list(), min(workers, chosen.height), stop)
         files = _Files(run, Path(scratch))
         cells: list[DifferingCell] = []
@@ -125,7 +133,8 @@ def _run_again(job: Job, scratch: Path, rows: Sequence[int], workers: int, stop:
     """The outcomes of rows, each run in a process of its own; what they write goes to a folder that is removed."""
     todo = pl.DataFrame({"sort_index": rows, "attempt": [1] * len(rows)}).cast({"attempt": pl.Int32}).to_arrow()
     with replace(job, todo=todo).rows() as batches:
-        single = [batch.slice(at, 1) for batch in batches for at in range(batch.num_rows)]
+        here = (_with_files_here(batch, job) for batch in batches)
+        single = [batch.slice(at, 1) for batch in here for at in range(batch.num_rows)]
     # the experiment's limits hold, and a row that fails is not tried again
     options = replace(job.experiment.options, retries=0, isolation="row", rows_per_process=None)
     experiment = job.experiment.configured(name=job.experiment.name, options=options)
@@ -138,6 +147,20 @@ def _run_again(job: Job, scratch: Path, rows: Sequence[int], workers: int, stop:
     if len(outcomes) < len(rows):
         raise StoppedError("interrupted; nothing was compared")
     return outcomes
+
+
+def _with_files_here(batch: pa.RecordBatch, job: Job) -> pa.RecordBatch:
+    """The same rows, with the input files of a run that was copied from elsewhere where they are now."""
+    for column in file_columns(job.experiment.input_validator_type):
+        at = batch.schema.get_field_index(column.name)
+        if at >= 0:
+            field = batch.schema.field(at)
+            cells: list[Any] = [
+                None if cell is None else str(moved_reference(cell, job.run.experiment_id, job.storage.location))
+                for cell in batch.column(at).to_pylist()
+            ]
+            batch = batch.set_column(at, field, array_of(cells, field.type))
+    return batch
 
 
 def _differences(row: int, stored: pa.Table, again: pa.Table) -> Iterator[DifferingCell]:

@@ -1,0 +1,1 @@
+"""Packed runs taken in again: checked, unpacked into a storage, and run again."""
