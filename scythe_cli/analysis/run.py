@@ -87,19 +87,11 @@ class Run(StoredRun):
         return describe_tables(self)
 
     def table_path(self, name: str) -> str:
-        """Where a final table is.
-
-        Raises:
-            NotFoundError: If there is no such table.
-        """
+        """Where a final table is; raises NotFoundError where there is none."""
         return self.storage.uri(self.table_key(name))
 
     def table_key(self, name: str) -> str:
-        """The key of a final table.
-
-        Raises:
-            NotFoundError: If there is no such table.
-        """
+        """The key of a final table; raises NotFoundError where there is none."""
         from scythe_cli.analysis.results.tables import table_key
 
         return table_key(self, name)
@@ -109,7 +101,7 @@ class Run(StoredRun):
 
         Args:
             name: Its name.
-            files: Whether it gets a column for each input file, with the names of the source files.
+            files: Whether it gets a column for each input file, with its name.
 
         Raises:
             NotFoundError: If there is no such table.
@@ -126,7 +118,7 @@ class Run(StoredRun):
         """`scalars.pq`: one row per spec that succeeded; index levels are the first columns.
 
         Args:
-            files: Whether it gets a column for each input file, with the names of the source files.
+            files: Whether it gets a column for each input file, with its name.
         """
         from scythe_cli.analysis.results.tables import reading
 

@@ -229,10 +229,10 @@ def read_sampling_file(
         match.defaulted,
         match.ignored,
         raw.row_label,
-        str(raw.path) if elsewhere else Path(path).name,
-        notices,
-        not elsewhere,
-        replicates,
+        source=str(raw.path) if elsewhere else Path(path).name,
+        notices=notices,
+        is_local=not elsewhere,
+        replicates=replicates,
     )
 
 

@@ -1,4 +1,4 @@
-"""`scythe worker` and `scythe cancel`: serve the Hatchet queue, and stop a run that is in it."""
+"""`scythe worker`, `workers` and `cancel`: serve the queue of a fleet, see who does, and stop a run that is in it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from scythe_cli.cli.arguments import RunArgument, parse_timeout
 from scythe_cli.cli.framework import Session, command
 
 if TYPE_CHECKING:
+    from scythe_cli.core.records import FleetWorker
     from scythe_cli.services.worker import Served
 
 
-__all__ = ["app", "cancel", "worker"]
+__all__ = ["app", "cancel", "worker", "workers"]
 
 
 app = typer.Typer()
@@ -124,3 +125,50 @@ def _show(session: Session, name: str, slots: int, served: list[Served]) -> None
     for row in served:
         table.add_row(row.name, row.kind, row.place)
     session.output.print(f"{name}: {slots} slots", table)
+
+
+@command(app, "workers", panel="Follow runs")
+def workers(
+    session: Session,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            "--engine", metavar="NAME", help="The engine [default: from experiments.toml].", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """List the workers of a fleet.
+
+    Tells where they run, how busy they are, and whether they have this project's code.
+    """
+    from scythe_cli.services.runs.fleet import fleet_workers
+
+    found = fleet_workers(session.project(engine=engine))
+    if session.options.json:
+        session.output.document(found)
+    elif not found:
+        session.output.print("no worker is there; `scythe worker` starts one")
+    else:
+        _show(session, found)
+
+
+def _show(session: Session, found: list[FleetWorker]) -> None:
+    from datetime import UTC, datetime
+
+    from scythe_cli.cli.render.text import add_row, borderless_table
+    from scythe_cli.core.quantities import format_duration
+
+    table = borderless_table("worker", "host", "user", "busy", "seen", "serves", right=("busy", "seen"))
+    now = datetime.now(UTC)
+    for worker in found:
+        seen = "" if worker.last_seen_at is None else format_duration((now - worker.last_seen_at).total_seconds())
+        names = [f"{code.experiment}{_told(code.same)}" for code in worker.code]
+        names += ["any code"] if worker.any_code else []
+        names += ["scatter/gather"] if worker.scatter_gather else []
+        slots = "" if worker.slots is None else f"{worker.busy}/{worker.slots}"
+        add_row(table, worker.name, worker.host or "", worker.user or "", slots, seen, ", ".join(names))
+    session.output.print(table)
+
+
+def _told(same: bool | None) -> str:
+    return "" if same is None else " (this code)" if same else " (other code)"
