@@ -149,10 +149,10 @@ def workers(
     elif not found:
         session.output.print("no worker is there; `scythe worker` starts one")
     else:
-        _show(session, found)
+        _show_workers(session, found)
 
 
-def _show(session: Session, found: list[FleetWorker]) -> None:
+def _show_workers(session: Session, found: list[FleetWorker]) -> None:
     from datetime import UTC, datetime
 
     from scythe_cli.cli.render.text import add_row, borderless_table
