@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from scythe_cli.analysis.files import check_target, write_whole
+from scythe_cli.analysis.plots.convergence import read_convergence
 from scythe_cli.analysis.plots.influence import read_influence, read_tornado
 from scythe_cli.analysis.plots.reading import (
     Source,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["PLOT_FILES", "Figure", "PlotKind", "check_plot_file", "make_figure", "make_source"]
 
 
-PlotKind = Literal["scatter", "hist", "pairs", "tornado", "influence", "sobol"]
+PlotKind = Literal["scatter", "hist", "pairs", "tornado", "influence", "sobol", "convergence"]
 
 PLOT_FILES = (".png", ".svg", ".html")
 _MAX_POINTS = 5_000
@@ -221,6 +222,7 @@ _USES: dict[PlotKind, tuple[str, ...]] = {
     "tornado": ("y",),
     "influence": ("y",),
     "sobol": ("y",),
+    "convergence": ("y",),
 }
 
 
@@ -263,6 +265,8 @@ def _drawn(
             raise UsageError("a grid needs two columns of numbers", hint="Name them with --column.")
         shape, notes = read_pairs(source, names, color)
         return f"{len(names)} columns against each other", shape, notes
+    if kind == "convergence":
+        return read_convergence(run, y)
     output = y or _only_output(source, kind)
     source.axis(output)  # a name that does not exist is told before all else
     if kind == "influence":

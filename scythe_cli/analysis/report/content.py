@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from scythe_cli.analysis.plots.convergence import convergence_of
 from scythe_cli.analysis.plots.figure import make_source
 from scythe_cli.analysis.plots.reading import (
     Source,
@@ -27,6 +28,7 @@ from scythe_cli.analysis.plots.shapes import (
 from scythe_cli.analysis.records import TableColumn, TableRecord
 from scythe_cli.analysis.results.summary import summarise_table
 from scythe_cli.analysis.results.tables import describe_tables
+from scythe_cli.analysis.surrogate.history import StudyHistory, read_history
 from scythe_cli.core.states import State
 from scythe_cli.errors import NotFoundError, ScytheError, UsageError
 from scythe_cli.run.input_files import read_listed_files
@@ -109,6 +111,8 @@ class Content:
     input_files: int
     input_bytes: int
     verification: Verification | None = None
+    study: StudyHistory | None = None
+    study_pictures: list[Picture] = field(default_factory=list[Picture])
     notices: list[str] = field(default_factory=list[str])
 
 
@@ -130,6 +134,7 @@ def read_content(run: StoredRun) -> Content:
     if source is not None and not status.gathered and status.n_specs is not None:
         notices.append("the tables are older than the newest outcomes: `scythe retry` rebuilds them")
     n_files, n_bytes = _input_files(run)
+    study = read_history(run.storage, run.layout)
     drawn = _Drawn() if source is None or not source.n_rows else _draw_fields(run, source, notices)
     return Content(
         experiment_id=run.experiment_id,
@@ -149,6 +154,8 @@ def read_content(run: StoredRun) -> Content:
         input_files=n_files,
         input_bytes=n_bytes,
         verification=read_verification(run.storage, run.layout),
+        study=study,
+        study_pictures=[] if study is None else _study_pictures(study),
         notices=notices,
     )
 
@@ -212,6 +219,16 @@ class _Drawn:
     output_pictures: list[Picture] = field(default_factory=list[Picture])
     influences: Influences | None = None
     scatters: list[Picture] = field(default_factory=list[Picture])
+
+
+def _study_pictures(study: StudyHistory) -> list[Picture]:
+    """How near each output came to its targets."""
+    pictures: list[Picture] = []
+    for output in study.targets:
+        shape = convergence_of(study, output)
+        if shape is not None:
+            pictures.append(Picture(f"{output}: {', '.join(study.targets[output])}", "after each round", shape))
+    return pictures
 
 
 def _draw_fields(run: StoredRun, source: Source, notices: list[str]) -> _Drawn:

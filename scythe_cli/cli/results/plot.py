@@ -35,7 +35,7 @@ _YOption = Annotated[
 ]
 _ColorOption = Annotated[str | None, column_option("--color", "-c", text="The column that colors the points.")]
 _KindOption = Annotated[
-    Literal["scatter", "hist", "pairs", "tornado", "influence", "sobol"] | None,
+    Literal["scatter", "hist", "pairs", "tornado", "influence", "sobol", "convergence"] | None,
     typer.Option("--kind", "-k", help="The kind of plot [default: what fits the columns].", show_default=False),
 ]
 _PairsOption = Annotated[

@@ -90,6 +90,13 @@ def test_targets_are_reached_in_each_stratum_and_the_tables_are_there(tmp_path: 
     predicted = run.surrogate().predict(frame)
     truth = [math.sin(1) + 0.25 + 0.1, 2 * math.sin(2) + 0.25 + 0.4]
     assert predicted["y"].to_list() == pytest.approx(truth, abs=0.15)
+    figure = run.plot(kind="convergence", y="y")
+    assert "y rmse <= 2 %, Rome" in figure.text()
+    assert figure.notes == [f"{len(result.rounds)} rounds", "all targets hold"]
+    with pytest.raises(UsageError, match="has nothing measured of q"):
+        run.plot(kind="convergence", y="q")
+    run.report(tmp_path / "report.html")
+    assert "s: all targets hold" in (tmp_path / "report.html").read_text()
 
 
 def test_no_case_is_run_twice_or_refused_by_the_model(tmp_path: Path) -> None:
