@@ -341,7 +341,7 @@ class Run(StoredRun):
             y: The column upwards; for `tornado`, `influence` and `sobol` the output that is asked about.
             color: The column that colors points.
             kind: `scatter` (boxes where x is a category), `hist`, `pairs`, `tornado` (the output at both ends of each
-                input), `influence` (rank correlations), `sobol` (of the design saltelli), `convergence` (of a study);
+                input), `influence` (rank correlations), `sobol` (of a saltelli design), `convergence` (of a study);
                 what fits the columns unless given.
             columns: The columns of `pairs`; some inputs and outputs unless named.
             table: A table of the experiment's own, whose rows are drawn instead of the specs.

@@ -27,7 +27,7 @@ def read_convergence(run: StoredRun, output: str | None) -> tuple[str, Points, l
     history = read_history(run.storage, run.layout)
     shape = None if history is None else convergence_of(history, output)
     if history is None or shape is None:
-        what = "is no run of a study" if history is None else f"has nothing measured of {output or 'its outputs'}"
+        what = "is not a run of a study" if history is None else f"has nothing measured of {output or 'its outputs'}"
         raise UsageError(f"{run.experiment_id} {what}", hint="--kind convergence is for runs of `scythe study`.")
     ended = [history.reason] if history.reason else []
     return f"How {history.study} came near its targets", shape, [f"{len(history.rounds):,} rounds", *ended]

@@ -98,5 +98,5 @@ def _numbers(frame: pl.DataFrame, name: str, part: str) -> pl.Series:
     if column.dtype == pl.Null:
         column = column.cast(pl.Float64)
     if not (column.dtype.is_numeric() or column.dtype == pl.Boolean):
-        raise UsageError(f"the output {name!r} is no number (in {part}): a study cannot learn from it")
+        raise UsageError(f"the output {name!r} is not a number (in {part}): a study cannot learn from it")
     return column.cast(pl.Float64).alias(name)
