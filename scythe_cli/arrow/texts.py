@@ -164,7 +164,7 @@ def _leaf(array: Any) -> tuple[Cells, bool]:
     if is_.is_integer(type_):
         return _each(array, str), False
     if is_.is_decimal(type_):
-        return _each(array, lambda value: format(value, "f")), False
+        return _each(array, _of_decimal), False
     if is_.is_boolean(type_):
         return _each(array, lambda value: "true" if value else "false"), False
     if is_.is_timestamp(type_):
@@ -199,8 +199,17 @@ def _of_bytes(data: bytes) -> str:
 def _of_float(value: Any) -> str:
     number = float(value)
     if math.isfinite(number):
-        return repr(number)
+        text = repr(number)
+        # a whole number that shares a column with fractions is the same text as one that does not
+        return text if text == "-0.0" else text.removesuffix(".0")
     return "NaN" if math.isnan(number) else ("Infinity" if number > 0 else "-Infinity")
+
+
+def _of_decimal(value: Any) -> str:
+    """Without zeros at the end: how many there are depends on the other cells of the column."""
+    whole, _, fraction = format(value, "f").partition(".")
+    fraction = fraction.rstrip("0")
+    return f"{whole}.{fraction}" if fraction else whole
 
 
 def _of_timestamps(array: Any) -> Cells:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from functools import reduce
 from itertools import product
 from typing import Any
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from scythe_cli.arrow.plain import plain_type
 from scythe_cli.arrow.texts import texts_of
@@ -98,12 +100,21 @@ def test_no_pair_at_the_top_is_left_out() -> None:
         assert meanings(stacked) == [*meanings(ARRAYS[a]), *meanings(ARRAYS[b])], (a, b)
 
 
+@given(st.lists(st.integers(-(2**53), 2**53), min_size=1), st.integers(0, 6))
+def test_numbers_are_the_same_text_whatever_is_beside_them(numbers: list[int], scale: int) -> None:
+    """Cells of a column that is text in the end come in parts, and each has the type that holds its own cells."""
+    expected = [str(number) for number in numbers]
+    decimals = pa.array([Decimal(number) for number in numbers], pa.decimal128(16 + scale, scale))
+    for array in (pa.array(numbers, pa.int64()), pa.array(map(float, numbers), pa.float64()), decimals):
+        assert texts_of(array).to_pylist() == expected
+
+
 def test_text_of_values() -> None:
     def text(name: str) -> list[str | None]:
         return texts_of(ARRAYS[name]).to_pylist()
 
     assert text("float64") == ["0.5", "Infinity", "-Infinity", "5e-324", None, "0.1"]
-    assert text("decimal") == ["1.10", None, "-9.99"]
+    assert text("decimal") == ["1.1", None, "-9.99"]
     assert text("string")[:2] == ["n/a", '"q"\n']
     assert text("binary") == ["/wA=", "a", None]
     assert text("usual date32") == ["2024-10-04", "1970-01-01"]
