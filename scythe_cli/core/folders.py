@@ -10,13 +10,14 @@ import re
 import shutil
 import stat
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 
 from scythe_cli.core.processes import is_alive, machine, start_of
 
-__all__ = ["cache_folder", "folders_of", "owned_prefix"]
+__all__ = ["Remover", "cache_folder", "folders_of", "owned_prefix", "remove_folder"]
 
 
 _NAME = re.compile(r"scythe-[a-z]+-([0-9a-f]{8})-(\d{1,10})-(\d{1,15})-.+", re.ASCII)
@@ -34,6 +35,30 @@ def owned_prefix(what: str) -> str:
         _swept_by = os.getpid()
         _sweep()
     return f"scythe-{what}-{_space()}-{_identity(os.getpid())}-"
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder, as far as that is possible."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+class Remover:
+    """Removes folders beside the work: to remove one takes as long as to start a process."""
+
+    def __init__(self) -> None:
+        self._pool: ThreadPoolExecutor | None = None
+
+    def remove(self, path: Path) -> None:
+        """Remove a folder soon."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(1, thread_name_prefix="scythe-remove")
+        self._pool.submit(remove_folder, path)
+
+    def close(self) -> None:
+        """Wait until all are removed."""
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
 
 
 def folders_of(what: str, pid: int, start: float) -> list[Path]:

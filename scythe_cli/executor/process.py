@@ -10,12 +10,13 @@ import socket
 import tempfile
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 
 from scythe_cli.core.cores import usable_gpus
-from scythe_cli.core.folders import owned_prefix
+from scythe_cli.core.folders import Remover, owned_prefix, remove_folder
 from scythe_cli.executor.attribution import Termination
 from scythe_cli.executor.devices import Devices
 from scythe_cli.executor.dispatch import Chunk
@@ -231,15 +232,16 @@ class ChildProcess:
             return folders[-1] if folders else None
         return None
 
-    def close(self, *, grace_s: float = 0.0) -> None:
+    def close(self, remove: Callable[[Path], object] = remove_folder, *, grace_s: float = 0.0) -> None:
         """End the process and let go of everything.
 
         Args:
+            remove: Removes its folder.
             grace_s: How long it may take to end by itself: handlers that run at exit are the user's code.
         """
         with contextlib.ExitStack() as steps:
             # in the reverse of this order, and all of them, whatever interrupts one
-            steps.callback(shutil.rmtree, self._folder, ignore_errors=True)
+            steps.callback(remove, self._folder)
             steps.callback(self.board.close)
             if self.pidfd is not None:
                 steps.callback(os.close, self.pidfd)
@@ -287,6 +289,7 @@ class ChildProcesses:
         self._spawning = Spawning(target, templates.threads, templates.mark)
         self._devices = Devices(usable_gpus()) if limits.needs.gpus else None
         self._scratch = Path(tempfile.mkdtemp(prefix=owned_prefix("executor")))
+        self._remover = Remover()
         self._n_started = 0
         self._n_chunks = 0
 
@@ -372,7 +375,7 @@ class ChildProcesses:
     def drop(self, child: ChildProcess) -> None:
         """End a process that is of no more use."""
         self.all.remove(child)
-        child.close()
+        child.close(self._remover.remove)
         if self._devices is not None:
             self._devices.release(child.number)
 
@@ -383,7 +386,8 @@ class ChildProcesses:
             child.channel.close()  # all of them come to their end at the same time
         until_s = time.monotonic() + _EXIT_GRACE_S
         with contextlib.ExitStack() as steps:
-            steps.callback(shutil.rmtree, self._scratch, ignore_errors=True)
+            steps.callback(remove_folder, self._scratch)
+            steps.callback(self._remover.close)
             for child in reversed(children):
                 steps.callback(_close_by, child, until_s)
 

@@ -10,7 +10,7 @@ import pytest
 
 from scythe_cli.core import folders as scratch
 from scythe_cli.core import processes
-from scythe_cli.core.folders import owned_prefix
+from scythe_cli.core.folders import Remover, owned_prefix
 from scythe_cli.core.processes import is_alive, machine, start_of
 
 
@@ -108,3 +108,14 @@ def test_process_that_cannot_be_looked_at_is_taken_for_alive(monkeypatch: pytest
     monkeypatch.setattr(processes, "_look_on_linux", lambda pid: None)
     assert start_of(os.getpid()) is None
     assert is_alive(os.getpid(), 1.0)
+
+
+def test_folders_are_removed_beside_the_work(tmp_path: Path) -> None:
+    remover = Remover()
+    remover.close()  # nothing was removed yet
+    for number in range(3):
+        (tmp_path / f"folder-{number}" / "inner").mkdir(parents=True)
+        remover.remove(tmp_path / f"folder-{number}")
+    remover.remove(tmp_path / "missing")
+    remover.close()
+    assert list(tmp_path.iterdir()) == []
