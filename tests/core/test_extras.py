@@ -160,6 +160,12 @@ def _quantiles(name: str, *args: float) -> Callable[[], Any]:
     return lambda: getattr(import_module("scythe_cli.doe.distributions"), name)(*args).ppf(np.array([0.5]), 0.0, 1.0)
 
 
+def _correlated() -> Any:
+    from scythe_cli.doe.joint.correlation import Correlation
+
+    return Correlation({}, [0, 1], np.eye(2)).rearranged(np.array([[0.25, 0.75], [0.75, 0.25]]))
+
+
 def _index() -> Any:
     from scythe_cli.base import ExperimentInputSpec
 
@@ -245,6 +251,7 @@ CALLS: dict[str, list[tuple[str, Callable[[], Any]]]] = {
         ("scipy", _quantiles("Normal", 0.5, 0.1)),
         ("scipy", _quantiles("Triangular", 0.0, 0.5, 1.0)),
     ],
+    "doe/joint/correlation.py": [("scipy", _correlated)],
     "doe/points.py": [
         ("scipy", _call("doe.points", "draw_points", design, 4, 2, 0))
         for design in ("random", "lhs", "sobol", "saltelli")

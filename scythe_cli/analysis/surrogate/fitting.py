@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scythe_cli.analysis.surrogate.gaussian import GaussianProcess, Hyperparameters, fit_gaussian
 from scythe_cli.analysis.surrogate.libraries import HistGradientBoostingRegressor, NearestNeighbors, threadpool_limits
 from scythe_cli.analysis.surrogate.space import Floats
+from scythe_cli.core.cores import thread_settings
 
 __all__ = ["Fit", "HeldOut", "Kind", "Learned", "fit_output", "folds_of", "held_out", "one_thread", "rebuilt"]
 
@@ -36,17 +37,17 @@ _BOOSTING_FOLDS = 5
 @contextmanager
 def one_thread() -> Generator[None]:
     """Let numerical libraries use one thread, so that sums have one order, and cases have the other cores."""
-    # without it, scikit-learn starts a program that counts the cores
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = "1"
+    # without variables, scikit-learn starts a program that counts the cores
+    variables = thread_settings(1, {})
+    before = {name: os.environ[name] for name in variables if name in os.environ}
+    os.environ.update(variables)
     try:
         with threadpool_limits(1):
             yield
     finally:
-        if before is None:
-            os.environ.pop("OMP_NUM_THREADS", None)
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
+        for name in variables.keys() - before.keys():
+            os.environ.pop(name, None)
+        os.environ.update(before)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ __all__ = ["Server"]
 
 
 _FLUSH_S = 0.25
+_FAILURE_S = 0.02  # the next row may take an hour, and a failure is to be seen at once
 _FLUSH_ROWS = 10_000
 _FLUSH_BYTES = 8_000_000
 _BUILD_ROWS = 64
@@ -311,7 +312,8 @@ class Server:
             if is_worn or (words[_GIVE_BACK] and row + 1 < chunk_rows.n):
                 self._flush(chunk, row + 1, tries, back=row + 1 < chunk_rows.n, worn=is_worn)
                 return
-            if end_s - self._flushed_s >= _FLUSH_S or row - sent >= _FLUSH_ROWS or batch.n_bytes >= _FLUSH_BYTES:
+            waits_s = _FAILURE_S if isinstance(result, Failure) else _FLUSH_S
+            if end_s - self._flushed_s >= waits_s or row - sent >= _FLUSH_ROWS or batch.n_bytes >= _FLUSH_BYTES:
                 self._flush(chunk, row + 1, tries)
                 sent = row
         if len(batch) and not (self._is_fork and self._hand_over()):

@@ -147,5 +147,5 @@ def test_rank_correlations_are_near_what_was_asked(asked: list[float], n: int, s
         assert np.array_equal(np.sort(frame[f"x{i}"].to_numpy()), np.sort(plain[:, i]))
     for pair, value in pairs.items():
         reached = frame.select(pl.corr(*pair.split(","), method="spearman")).item()
-        assert abs(reached - value) < 0.05
+        assert abs(reached - value) < 0.05 + 0.4 / np.sqrt(n)
         assert abs(made.quality.rank_correlation[pair] - reached) < 1e-5
