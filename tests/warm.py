@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,11 +137,19 @@ _start_python = template.start_python
 
 
 def start_warm(
-    module: str, arguments: Sequence[object], fds: Sequence[int], *, output: int, target: Any, threads: int, mark: str
+    module: str,
+    arguments: Sequence[object],
+    fds: Sequence[int],
+    *,
+    output: int,
+    target: Any,
+    threads: int,
+    mark: str,
+    environment: Mapping[str, str] | None = None,
 ) -> Any:
     """Fork a template where it would be the same as one that is started."""
-    options = {"output": output, "target": target, "threads": threads, "mark": mark}
-    if not is_used or module != _TEMPLATE or not sys.platform.startswith("linux"):
+    options = {"output": output, "target": target, "threads": threads, "mark": mark, "environment": environment}
+    if not is_used or environment or module != _TEMPLATE or not sys.platform.startswith("linux"):
         return _start_python(module, arguments, fds, **options)
     env = {"PYTHONHASHSEED": "0", **os.environ, **thread_settings(threads, os.environ), MARK: mark}
     same = {name: value for name, value in env.items() if not name.startswith(_OF_TESTS)}

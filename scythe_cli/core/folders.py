@@ -10,12 +10,15 @@ import re
 import shutil
 import stat
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scythe_cli.core.processes import is_alive, machine, start_of
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 __all__ = ["Remover", "cache_folder", "folders_of", "owned_prefix", "remove_folder"]
 
@@ -51,6 +54,8 @@ class Remover:
     def remove(self, path: Path) -> None:
         """Remove a folder soon."""
         if self._pool is None:
+            from concurrent.futures import ThreadPoolExecutor  # on use: most runs remove none
+
             self._pool = ThreadPoolExecutor(1, thread_name_prefix="scythe-remove")
         self._pool.submit(remove_folder, path)
 

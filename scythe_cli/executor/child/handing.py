@@ -7,7 +7,7 @@ and become tables in the process that goes on. Everything else is sent to the pa
 
 from __future__ import annotations
 
-import marshal
+import json
 import mmap
 from typing import Any
 
@@ -26,7 +26,10 @@ class Handing:
 
     def put(self, value: Any) -> bool:
         """Hand over a value of lists, tuples, numbers and texts; tells whether there is room for it."""
-        data = marshal.dumps(value)
+        try:
+            data = json.dumps(value).encode()
+        except ValueError:
+            return False  # an integer of thousands of digits
         if len(data) > _BYTES - _HEAD_BYTES:
             return False
         self._map[_HEAD_BYTES : _HEAD_BYTES + len(data)] = data
@@ -34,6 +37,6 @@ class Handing:
         return True
 
     def take(self) -> Any:
-        """The value that was handed over."""
+        """The value that was handed over, with lists for its tuples."""
         end = _HEAD_BYTES + int.from_bytes(self._map[:_HEAD_BYTES], "little")
-        return marshal.loads(self._map[_HEAD_BYTES:end])
+        return json.loads(self._map[_HEAD_BYTES:end])

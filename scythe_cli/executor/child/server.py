@@ -114,6 +114,7 @@ class Server:
         os.fchdir(self._home)
         if folder is not None and folder.watch_fd is not None:
             capture.watch(folder.watch_fd)
+        self._watches_times = folder is not None and folder.watch_fd is None
         self._flushed_s = 0.0
         self._timeout_s = execution_timeout_s
         self._n_run = 0
@@ -253,7 +254,7 @@ class Server:
         """Take the outcomes of a process that was forked for them."""
         outcomes, self._removed, busy_s, imports_s = self._handing.take()
         for took, values in outcomes:
-            self._batch.add_plain(took, values)
+            self._batch.add_plain(tuple(took), tuple(values) if isinstance(values, list) else values)
         self._handed_s = (self._handed_s or 0.0) + busy_s
         self._imports.note(imports_s)
 
@@ -263,7 +264,6 @@ class Server:
         words, clock, batch = self._board.words, self._board.clock, self._batch
         capture, sort_index = self._capture, batch.attempts.sort_index
         prepare, run, take, add, now = self._leaf.prepare, self._leaf.run, capture.take, batch.add, time.monotonic
-        watches_times = self._folder is not None and self._folder.watch_fd is None
         words[Board.CHUNK] = chunk
         specs: list[Any] = []
         first = built = sent = start
@@ -306,7 +306,7 @@ class Server:
                 os.fchdir(self._home)
                 self._moved = False
             add(row, begin_s, end_s - begin_s, take(), result)
-            if capture.has_seen or watches_times:
+            if capture.has_seen or self._watches_times:
                 self._settle_folder(result, sort_index[row].as_py(), is_last=self._is_fork and row + 1 == stop)
             words[_PHASE] = _IDLE
             if is_worn or (words[_GIVE_BACK] and row + 1 < chunk_rows.n):
