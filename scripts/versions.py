@@ -125,9 +125,19 @@ def found(version: str, candidates: Iterator[Path]) -> Path | None:
     return None
 
 
+_OVERRIDDEN = ("roc-validator", "runcrate", "cwl-utils")
+
+
 def tested(python: Path, arguments: Sequence[str]) -> int:
     """The exit code of the unit tests with the Python of an environment."""
-    subprocess.run([UV, "pip", "check", "--quiet", "--python", python], cwd=ROOT, check=True)
+    # the tools that check RO-Crates ask for other versions than they need: see override-dependencies in pyproject.toml
+    checked = subprocess.run(
+        [UV, "pip", "check", "--python", python], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    said = [line for line in checked.stderr.splitlines() if line.startswith("The package")]
+    if checked.returncode and not (said and all(any(f"`{name}`" in line for name in _OVERRIDDEN) for line in said)):
+        print(checked.stderr, file=sys.stderr)
+        raise subprocess.CalledProcessError(checked.returncode, checked.args)
     environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     options = ["-n", "auto", "-m", "unit", "-p", "no:cacheprovider", "-p", "no:anyio", "-o", "faulthandler_timeout=300"]
     # in a session of its own, so that its workers end with it
