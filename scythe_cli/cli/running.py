@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -31,11 +31,14 @@ from scythe_cli.core.progress import (
 )
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from scythe_cli.analysis.packing.archive import ProgressOfFiles
     from scythe_cli.analysis.results.fetching import FetchProgress, ProgressOfFetch
     from scythe_cli.executor.limits import StopSignal
     from scythe_cli.services.allocation.plan import AllocationPlan
     from scythe_cli.services.records import AllocateResult
+    from scythe_cli.services.study.records import StudyResult
 
 
 __all__ = [
@@ -45,6 +48,7 @@ __all__ = [
     "Stop",
     "plan_and_show",
     "run_and_show",
+    "show_result",
     "shown_fetch",
     "shown_files",
     "shown_progress",
@@ -62,6 +66,7 @@ _LEAST_BAR = 6  # with the space on both sides
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 T = TypeVar("T")
+ResultT = TypeVar("ResultT", "AllocateResult", "StudyResult")
 
 
 def run_and_show(session: Session, run: Callable[[ProgressCallback, StopSignal], AllocateResult]) -> int:
@@ -75,21 +80,35 @@ def run_and_show(session: Session, run: Callable[[ProgressCallback, StopSignal],
         The exit code: 0 when every spec succeeded, 1 when some did not, 130 after Ctrl-C.
     """
     result, interrupts, told = watched(session.output, run)
-    if session.options.json:
-        session.output.document(result)
-    elif session.options.quiet:
-        session.output.print(result.experiment_id)
-    else:
-        session.output.print(*result_lines(result))
-    for notice in result.notices:
-        if notice not in told:
-            session.output.note(notice)
+    show_result(session, result, result_lines, told)
     if interrupts.stopped:
         how = f"; `scythe retry {result.experiment_id}` resumes it" if result.counts.pending else ""
         if not interrupts.goes_on:  # else a notice has said how to follow it
             session.output.note(f"interrupted; finished cases are kept{how}")
         return INTERRUPTED
     return 0 if result.ok else 1
+
+
+def show_result(
+    session: Session, result: ResultT, lines: Callable[[ResultT], list[RenderableType]], told: Collection[str]
+) -> None:
+    """Tell what came of a run, or of a study, in the form that was asked for.
+
+    Args:
+        session: The command's session.
+        result: What came of it.
+        lines: Makes what people read.
+        told: The notices that were shown meanwhile, which are not shown again.
+    """
+    if session.options.json:
+        session.output.document(result)
+    elif session.options.quiet:
+        session.output.print(result.experiment_id)
+    else:
+        session.output.print(*lines(result))
+    for notice in result.notices:
+        if notice not in told:
+            session.output.note(notice)
 
 
 def plan_and_show(session: Session, make: Callable[[ProgressCallback, StopSignal], AllocationPlan]) -> int:

@@ -95,7 +95,8 @@ def _run(
     session: Session, project: Project, name: str, *, workers: int | None, new: bool, accept_new_code: bool
 ) -> int:
     from scythe_cli.analysis.surrogate.history import StudyRound
-    from scythe_cli.cli.running import watched
+    from scythe_cli.cli.render.study import result_lines
+    from scythe_cli.cli.running import show_result, watched
     from scythe_cli.services.study.calling import study_and_run
 
     def told(each: StudyRound, line: str) -> None:
@@ -115,17 +116,7 @@ def _run(
             on_round=told,
         ),
     )
-    if session.options.json:
-        session.output.document(result)
-    elif session.options.quiet:
-        session.output.print(result.experiment_id)
-    else:
-        from scythe_cli.cli.render.study import result_lines
-
-        session.output.print(*result_lines(result))
-    for notice in result.notices:
-        if notice not in notices:
-            session.output.note(notice)
+    show_result(session, result, result_lines, notices)
     if interrupts.stopped:
         return INTERRUPTED
     return 0 if result.ok else 1
