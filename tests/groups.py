@@ -110,6 +110,7 @@ class GroupsPlugin:
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Let no test of the quick groups start a process."""
         self.no_processes.started = [] if group_of(item) in QUICK else None
+        warm.starts_ahead = group_of(item) not in QUICK
         warm.is_used = group_of(item) in WARM and "executor" not in item.path.parts
         try:
             return (yield)

@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from scythe_cli.core.cores import thread_settings
-from scythe_cli.executor import template
-from scythe_cli.executor.template import MARK
+from scythe_cli.engines import local
+from scythe_cli.executor.starting import interpreter
+from scythe_cli.executor.starting.interpreter import MARK
 
 _TEMPLATE = "scythe_cli.executor.child.template"
 _BYTES = 1 << 18
@@ -31,6 +32,9 @@ _OF_TESTS = ("SCYTHE_", "AWS_", "HATCHET_CLIENT_", "PYTEST_", "COLUMNS", "LINES"
 
 is_used = False
 """Whether templates are forked; otherwise each is an interpreter of its own, as always."""
+
+starts_ahead = True
+"""Whether the local engine starts an interpreter while cases are checked."""
 
 _NURSERY = """
 import fcntl, gc, json, os, runpy, socket, sys
@@ -133,7 +137,7 @@ class _Process:
 
 
 _nurseries: dict[str, _Nursery] = {}
-_start_python = template.start_python
+_start_python = interpreter.start_python
 
 
 def start_warm(
@@ -142,13 +146,19 @@ def start_warm(
     fds: Sequence[int],
     *,
     output: int,
-    target: Any,
+    cwd: str | None,
     threads: int,
     mark: str,
     environment: Mapping[str, str] | None = None,
 ) -> Any:
     """Fork a template where it would be the same as one that is started."""
-    options = {"output": output, "target": target, "threads": threads, "mark": mark, "environment": environment}
+    options: dict[str, Any] = {
+        "output": output,
+        "cwd": cwd,
+        "threads": threads,
+        "mark": mark,
+        "environment": environment,
+    }
     if not is_used or environment or module != _TEMPLATE or not sys.platform.startswith("linux"):
         return _start_python(module, arguments, fds, **options)
     env = {"PYTHONHASHSEED": "0", **os.environ, **thread_settings(threads, os.environ), MARK: mark}
@@ -161,7 +171,7 @@ def start_warm(
         answer = nursery.ask(
             {
                 "argv": [module, *map(str, arguments)],
-                "cwd": str(target.cwd or Path.cwd()),
+                "cwd": cwd or str(Path.cwd()),
                 "env": env,
                 "fds": numbers,
             },
@@ -170,4 +180,5 @@ def start_warm(
     return _Process(nursery, answer["pid"])
 
 
-template.start_python = start_warm
+interpreter.start_python = start_warm
+local.can_fork = lambda: starts_ahead and interpreter.can_fork()

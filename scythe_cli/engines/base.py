@@ -113,7 +113,7 @@ class Engine(ABC):
     """Executes the specs of a job and writes their outcomes to the run's ledger.
 
     An engine belongs to one project: it is made from the table of its name in experiments.toml, and has no state
-    beside what it was made from.
+    beside what it was made from, and what it has started ahead.
 
     Attributes:
         name: The name that the configuration and `--engine` use.
@@ -206,6 +206,16 @@ class Engine(ABC):
 
     def prepare(self) -> None:  # noqa: B027 - most engines have nothing to load
         """Load what `check` and `submit` will need; called beside the reading of a large file."""
+
+    @contextmanager
+    def warmed_up(self, workers: int) -> Generator[None]:
+        """Surrounds the checking of cases and their execution: what takes time to start may be started at once.
+
+        Args:
+            workers: The number of processes that will execute them, as far as it is known.
+        """
+        del workers
+        yield
 
     @contextmanager
     def loading(self) -> Generator[None]:

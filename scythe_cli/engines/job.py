@@ -17,12 +17,13 @@ from scythe_cli.arrow.build import numbers
 from scythe_cli.core.records import StateCounts
 from scythe_cli.executor.limits import Limits
 from scythe_cli.model.experiment import RegisteredExperiment
-from scythe_cli.run.final.gather import GatherResult
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.storage.base import Storage
 
 if TYPE_CHECKING:
     from scythe_cli.executor.pool import Executor
+    from scythe_cli.executor.starting.interpreter import Interpreter
+    from scythe_cli.run.final.gather import GatherResult
     from scythe_cli.run.ledger import LedgerWriter
 
 __all__ = ["Execution", "Job", "Priority", "with_attempts"]
@@ -111,11 +112,12 @@ class Job:
         session = f"{engine}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:8]}"
         return LedgerWriter(self.storage, self.run, session, code=self.code_mark)
 
-    def executor(self, *, worker: str | None = None) -> Executor:
+    def executor(self, *, worker: str | None = None, interpreter: Interpreter | None = None) -> Executor:
         """A pool of processes of this machine for these specs, with the experiment's limits; use it with `with`.
 
         Args:
             worker: The name by which outcomes tell what ran them; this machine's unless given.
+            interpreter: One that was started ahead; closed with the pool.
 
         Raises:
             CodeChangedError: If the code is not what it has to be.
@@ -135,7 +137,7 @@ class Job:
         )
         limits = Limits.of(self.experiment.options)
         target = target_of_code(self.experiment, self.root, self.code)
-        return Executor(target, context, limits, workers=self.workers)
+        return Executor(target, context, limits, workers=self.workers, interpreter=interpreter)
 
 
 def with_attempts(batches: Iterator[pa.RecordBatch], todo: pa.Table | None) -> Iterator[pa.RecordBatch]:

@@ -2,32 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from scythe_cli.core.cores import share_of_cores
 from scythe_cli.core.progress import ProgressCallback
 from scythe_cli.engines.base import Engine, Execute, Execution, Job
-from scythe_cli.engines.tally import Tally
+from scythe_cli.errors import EngineError
 from scythe_cli.executor.limits import StopSignal
+from scythe_cli.executor.starting.interpreter import Interpreter, can_fork
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.needs import Needs
 from scythe_cli.model.workflows.declared import DeclaredWorkflow
-from scythe_cli.run.active import RunningFile
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from scythe_cli.executor.pool import Executor
 
-__all__ = ["LocalEngine", "Tally"]
+__all__ = ["LocalEngine"]
 
 
 class LocalEngine(Engine):
     """Executes specs in a pool of processes of this machine."""
 
     name = "local"
+
+    def __init__(self, settings: Mapping[str, Any] | None = None) -> None:
+        """See `Engine`."""
+        super().__init__(settings)
+        self._ahead: list[Interpreter] = []
+
+    @contextmanager
+    def warmed_up(self, workers: int) -> Generator[None]:
+        """Start the interpreter of a pool, which loads this package's libraries meanwhile; see `Engine.warmed_up`."""
+        with ExitStack() as steps:
+            # without it, the pool starts one and tells why that cannot be done
+            with suppress(EngineError):
+                if can_fork():
+                    interpreter = Interpreter(share_of_cores(workers))
+                    self._ahead.append(interpreter)
+                    steps.callback(self._close_unused, interpreter)
+            yield
+
+    def _close_unused(self, interpreter: Interpreter) -> None:
+        if interpreter in self._ahead:
+            self._ahead.remove(interpreter)
+            interpreter.close()
 
     def check_needs(
         self, needs: Needs, inputs: pa.Table, *, workers: int, row_label: Callable[[int], str]
@@ -48,12 +71,20 @@ class LocalEngine(Engine):
     @contextmanager
     def kept(self, job: Job) -> Generator[Execute]:
         """Keep the processes; see `Engine.kept`."""
-        with job.executor() as executor:
+        with ExitStack() as steps:
+            interpreter = self._ahead.pop() if self._ahead else None
+            if interpreter is not None:
+                steps.callback(interpreter.close)
+            executor = steps.enter_context(job.executor(interpreter=interpreter))
             yield partial(self._execute, executor)
 
     def _execute(
         self, executor: Executor, job: Job, *, stop: StopSignal, progress: ProgressCallback | None = None
     ) -> Execution:
+        # on use, so that the interpreter is started before they are loaded
+        from scythe_cli.engines.tally import Tally
+        from scythe_cli.run.active import RunningFile
+
         writer = job.writer(self.name)
         published = RunningFile(job.run.experiment_id)
         tally = Tally(job)

@@ -34,8 +34,8 @@ from scythe_cli.executor.scheduling import (
     time_action,
     wait_s,
 )
-from scythe_cli.executor.startup import Startup
-from scythe_cli.executor.template import Template
+from scythe_cli.executor.starting.startup import Startup
+from scythe_cli.executor.starting.template import Template
 from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
 
 __all__ = ["RunLoop"]

@@ -16,7 +16,8 @@ from scythe_cli.executor.limits import Limits, StopSignal
 from scythe_cli.executor.loop import RunLoop
 from scythe_cli.executor.process import ChildProcess, ChildProcesses
 from scythe_cli.executor.protocol import Phase
-from scythe_cli.executor.template import Templates
+from scythe_cli.executor.starting.interpreter import Interpreter
+from scythe_cli.executor.starting.template import Templates
 from scythe_cli.model.functions.reference import ExperimentTarget
 
 if TYPE_CHECKING:
@@ -26,14 +27,29 @@ if TYPE_CHECKING:
 __all__ = ["Executor", "templates_for"]
 
 
-def templates_for(target: ExperimentTarget, context: RunContext, limits: Limits, workers: int) -> Templates:
-    """What processes are forked from that share the cores with others, as many as `workers`."""
+def templates_for(
+    target: ExperimentTarget,
+    context: RunContext,
+    limits: Limits,
+    workers: int,
+    interpreter: Interpreter | None = None,
+) -> Templates:
+    """What processes are forked from that share the cores with others, as many as `workers`.
+
+    Args:
+        target: The experiment.
+        context: The run that the specs belong to.
+        limits: What one spec may use.
+        workers: The number of processes, or of cores where specs take several.
+        interpreter: One that was started ahead.
+    """
     return Templates(
         target,
         limits.threads or threads_of(limits.needs.cpus, workers),
         context.seed,
         needs_s3=context.storage_location.startswith("s3://"),
         start_method=limits.start_method,
+        interpreter=interpreter,
     )
 
 
@@ -55,6 +71,7 @@ class Executor:
         limits: What one spec may use.
         workers: The number of processes, or of cores where specs take several.
         templates: What processes are forked from, where several executors share it; closed by its owner.
+        interpreter: One that was started ahead, unless there are templates; closed with this executor.
     """
 
     def __init__(
@@ -65,6 +82,7 @@ class Executor:
         *,
         workers: int,
         templates: Templates | None = None,
+        interpreter: Interpreter | None = None,
     ) -> None:
         if workers < 1:
             raise ValueError(f"workers={workers}: there must be at least one")
@@ -72,7 +90,7 @@ class Executor:
         self.limits = limits
         self.workers = limits.needs.at_once(workers)
         self._capacity = limits.needs.capacity(workers)
-        self._templates = templates or templates_for(target, context, limits, workers)
+        self._templates = templates or templates_for(target, context, limits, workers, interpreter)
         self._owns_templates = templates is None
         self._processes = ChildProcesses(target, context, limits, self.workers, self._templates)
         self._pace = Pace()

@@ -20,14 +20,14 @@ from scythe_cli.core.folders import Remover, owned_prefix, remove_folder
 from scythe_cli.executor.attribution import Termination
 from scythe_cli.executor.devices import Devices
 from scythe_cli.executor.dispatch import Chunk
-from scythe_cli.executor.launching import Forking, Launcher, Spawning
 from scythe_cli.executor.limits import Limits, descendants, tree_memory_bytes
 from scythe_cli.executor.protocol import DUMP_SIGNAL, Board, Channel, Message, Snapshot, make_board_file, to_ipc
 from scythe_cli.executor.rows.call import RunContext
 from scythe_cli.executor.rows.capture import read_output
 from scythe_cli.executor.rows.workdir import keep_files
 from scythe_cli.executor.scheduling import ChildState, Overdue
-from scythe_cli.executor.template import TemplateLostError, Templates, TemplateState
+from scythe_cli.executor.starting.launching import Forking, Launcher, Spawning
+from scythe_cli.executor.starting.template import TemplateLostError, Templates, TemplateState
 from scythe_cli.model.functions.reference import ExperimentTarget
 
 __all__ = ["ChildProcess", "ChildProcesses"]

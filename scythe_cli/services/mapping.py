@@ -65,7 +65,8 @@ def map_cases(project: ConfiguredProject, function: Any, cases: Any, **options: 
         workers=options.get("workers"), seed=options.get("seed") or 0, reuse=options.get("reuse", False)
     )
     limits = _limits(options.get("execution_timeout"), options.get("memory_limit"), options.get("retries"))
-    with notebook_progress(options.get("progress")) as progress, as_file(cases, function) as file:
+    warmed_up = project.engine.warmed_up(chosen.workers or project.workers)
+    with notebook_progress(options.get("progress")) as progress, warmed_up, as_file(cases, function) as file:
         raw = read_raw(file)
         experiment = function_experiment(project.engine, function, raw, name=options.get("name"), limits=limits)
         table = read_sampling_file(file, experiment.input_validator_type, experiment=experiment.name, raw=raw)

@@ -13,6 +13,8 @@ from scythe_cli.services.configured import engine_name_of
 from scythe_cli.services.packing.offered import TakesPackedRuns
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from typing_extensions import Unpack
 
     from scythe_cli.analysis.run import Run
@@ -163,10 +165,15 @@ class Project(TakesPackedRuns):
             UnreachableError: If storage or engine cannot be used.
             WaitTimeoutError: If a fleet has not finished in time; the run goes on.
         """
-        from scythe_cli.services.allocation.options import AllocateOptions
-        from scythe_cli.services.allocation.repeating import allocate_file
+        with self._warmed_up(self.engine, options.get("workers")):
+            from scythe_cli.services.allocation.options import AllocateOptions
+            from scythe_cli.services.allocation.repeating import allocate_file
 
-        return allocate_file(self, file, AllocateOptions(**options), progress=progress, stop=stop)
+            return allocate_file(self, file, AllocateOptions(**options), progress=progress, stop=stop)
+
+    def _warmed_up(self, engine: Engine, workers: Any) -> AbstractContextManager[None]:
+        """Surrounds what will execute cases, checks of its options included."""
+        return engine.warmed_up(workers if isinstance(workers, int) and workers > 0 else self.workers)
 
     def map(self, function: Callable[..., Any], cases: Any, **options: Unpack[MapOptions]) -> Run:
         """Call any function for each of some cases; see `scythe_cli.map`."""
@@ -307,13 +314,13 @@ class Project(TakesPackedRuns):
 
         check_numbers(workers, max_failures)
         run = self.run(reference)
-        experiment = self.experiment_of(run, function)
         allocated_with = run.manifest.engine if run.manifest else None
-        with notebook_progress(progress) as show:
+        chosen = self.engine_named(engine or allocated_with or self.engine_name)
+        with notebook_progress(progress) as show, self._warmed_up(chosen, workers):
             return retry_run(
                 run,
-                experiment,
-                self.engine_named(engine or allocated_with or self.engine_name),
+                self.experiment_of(run, function),
+                chosen,
                 only=RETRIED if only is None else only,
                 root=self.root,
                 workers=workers or self.workers,

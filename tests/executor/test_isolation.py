@@ -199,8 +199,8 @@ def test_what_rows_have_started_is_ended_though_no_template_is_there(target: Exp
         row = _outcomes(executor, "daemon")[0]
         template = executor._templates.current()
         assert template is not None
-        template._process.kill()
-        template._process.wait()
+        template._interpreter._process.kill()
+        template._interpreter._process.wait()
         executor.children[0].kill()
         _outcomes(executor, "quick")
     wait_for(lambda: not is_running(int(row["out:text"])), 60.0)
@@ -214,8 +214,8 @@ def test_a_template_that_is_lost_is_started_again(target: ExperimentTarget) -> N
             assert rows[0]["state"] == rows[2]["state"] == "succeeded"
         template = executor._templates.current()
         assert template is not None
-        template._process.kill()
-        template._process.wait()
+        template._interpreter._process.kill()
+        template._interpreter._process.wait()
         for kind in ("die", "quick", "die", "quick"):
             state = _outcomes(executor, kind)[0]["state"]
             assert state == ("crashed" if kind == "die" else "succeeded")
@@ -230,7 +230,7 @@ def test_nothing_is_left_behind(target: ExperimentTarget, tmp_path: Path, monkey
     _outcomes(executor, *[("file", 1.0)] * 10, "die", "orphan")
     template = executor._templates.current()
     assert template is not None
-    pids = [child.pid for child in executor.children] + [template._process.pid]
+    pids = [child.pid for child in executor.children] + [template._interpreter._process.pid]
     executor.close()
     assert not any(is_running(pid) for pid in pids)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("scythe-")] == []
@@ -248,7 +248,7 @@ def test_a_template_ends_with_the_process_that_started_it(target: ExperimentTarg
             if table.num_rows:
                 template = executor._templates.current()
                 assert template is not None
-                own = [template._process.pid, *(child.pid for child in executor.children)]
+                own = [template._interpreter._process.pid, *(child.pid for child in executor.children)]
                 (tmp_path / "pids").write_text(" ".join(map(str, own)))
                 time.sleep(1000)
         os._exit(1)

@@ -1,18 +1,21 @@
 """The template: a process that loads the experiment once, and from which those that run specs are forked.
 
-`python -m scythe_cli.executor.child.template CONTROL LIFELINE TARGET S3 FORCED SEED` (inherited descriptors; TARGET is
-a file with the bytes of an `ExperimentTarget`; S3 is 1 where the client of S3 is loaded as well; FORCED is 1 where it
-is forked even though that may do harm; SEED is the run's). It never runs a spec.
+`python -m scythe_cli.executor.child.template CONTROL LIFELINE` (inherited descriptors). It loads the libraries of this
+package, and then the experiment that it is told. It never runs a spec.
 
 Requests and answers are JSON, a datagram each:
 
 | from | says |
 | --- | --- |
-| template | first `{"ready": true, "unfit": REASON or null, "fork_s": SECONDS}` or `{"broken": FIELDS}` |
+| parent | `{"cwd": PATH, "seed": NUMBER, "needs_s3": BOOL, "is_forced": BOOL}` and a file with an `ExperimentTarget` |
+| template | `{"ready": true, "unfit": REASON or null, "fork_s": SECONDS}` or `{"broken": FIELDS}` |
 | parent | `{"fork": true}` with four descriptors: socket, board, lifeline and output of the new process |
 | template | `{"pid": PID}` |
 | parent | `{"reap": PID}`, of a process that is dead or about to be |
 | template | `{"code": CODE}`, negative for a signal |
+
+The first of the parent's tells the working directory, the seed of the run, whether the client of S3 is loaded as well,
+and whether the template is forked even where that may do harm. Where none comes before the end, nothing is loaded.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ import pyarrow as pa
 
 from scythe_cli.arrow.build import numbers
 from scythe_cli.core.processes import c_library
-from scythe_cli.errors import ScytheError
+from scythe_cli.errors import EntrypointError, ScytheError
 from scythe_cli.executor.child.forking import adopt_orphans, fork, fork_cost_s, kill_orphans, unfit_reason, wait_for
 from scythe_cli.executor.child.main import Loaded, broken, end_with_pipe, freeze, load, run_forked
 from scythe_cli.executor.protocol import from_ipc, to_ipc
@@ -52,39 +55,56 @@ _TEXT_CHARS = 20_000
 
 def main(arguments: list[str]) -> int:
     """Load the experiment, and fork when the parent asks for it, until it closes its end."""
-    control_fd, lifeline_fd, target_fd, needs_s3, is_forced, seed = (int(argument) for argument in arguments)
-    for fd in (control_fd, lifeline_fd, target_fd):
+    control_fd, lifeline_fd = (int(argument) for argument in arguments)
+    for fd in (control_fd, lifeline_fd):
         os.set_inheritable(fd, False)
     end_with_pipe(lifeline_fd)
     output_fd = os.dup(1)
     faulthandler.enable(output_fd, all_threads=False)
     control = socket.socket(fileno=control_fd)
+    _warm_up()
+    order, fds, _, _ = socket.recv_fds(control, _MESSAGE_BYTES, 1)
+    if not order:
+        return 0  # nothing is to be run after all
+    fields = json.loads(order)
     capture = Capture(output_fd)
-    with os.fdopen(target_fd, "rb") as file:
+    with os.fdopen(fds[0], "rb") as file:
         target = file.read()
     try:
-        loaded = load(target, seed, capture)
+        _enter(fields["cwd"])
+        loaded = load(target, fields["seed"], capture)
     except ScytheError as error:
-        fields = broken(error).fields
-        _answer(control, broken={**fields, "message": cut_middle(fields["message"], _TEXT_CHARS)})
+        said = broken(error).fields
+        _answer(control, broken={**said, "message": cut_middle(said["message"], _TEXT_CHARS)})
         return 1
-    _warm_up(loaded.experiment, needs_s3=bool(needs_s3))
+    _warm_up_for(loaded.experiment, needs_s3=fields["needs_s3"])
     freeze()
     fork_s = fork_cost_s(5)
-    unfit = None if is_forced else unfit_reason()
+    unfit = None if fields["is_forced"] else unfit_reason()
     _answer(control, ready=True, unfit=unfit, fork_s=fork_s)
     if unfit is not None:
         return 0
     return _Template(control, [lifeline_fd, output_fd], loaded).serve()
 
 
-def _warm_up(experiment: RegisteredExperiment[Any, Any], *, needs_s3: bool) -> None:
-    """Load and compile what rows will need of this package and its libraries, so that none of them waits for it."""
-    list_validator(experiment.input_validator_type)
-    outcome_schema(experiment.output_validator_type)
+def _enter(folder: str) -> None:
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise EntrypointError(f"{folder} cannot be the working directory: {error.strerror}") from error
+
+
+def _warm_up() -> None:
+    """Load what all rows will need of this package and its libraries, so that none of them waits for it."""
     c_library()
     # Arrow takes its memory at the first use
     from_ipc(to_ipc(pa.Table.from_arrays([numbers(np.zeros(1), pa.float64())], ["x"])))
+
+
+def _warm_up_for(experiment: RegisteredExperiment[Any, Any], *, needs_s3: bool) -> None:
+    """Load and compile what the rows of an experiment will need beside that."""
+    list_validator(experiment.input_validator_type)
+    outcome_schema(experiment.output_validator_type)
     if "pandas" in sys.modules:
         import pandas as pd
 

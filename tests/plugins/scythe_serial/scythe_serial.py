@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from scythe_cli.core.progress import ProgressCallback
 from scythe_cli.engines.base import Engine, Execution, Job
-from scythe_cli.engines.local import Tally
+from scythe_cli.engines.tally import Tally
 from scythe_cli.errors import UsageError
 from scythe_cli.executor.limits import StopSignal
 

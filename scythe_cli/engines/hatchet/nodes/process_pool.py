@@ -13,7 +13,7 @@ from scythe_cli.core.cores import usable_cores
 from scythe_cli.executor.limits import Limits, StopSignal
 from scythe_cli.executor.pool import Executor, templates_for
 from scythe_cli.executor.rows.call import RunContext
-from scythe_cli.executor.template import Templates
+from scythe_cli.executor.starting.template import Templates
 from scythe_cli.model.functions.reference import ExperimentTarget
 from scythe_cli.run.ledger import merge_outcomes
 

@@ -10,7 +10,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from scythe_cli.executor.template import Template, start_python
+from scythe_cli.executor.starting.interpreter import start_python
+from scythe_cli.executor.starting.template import Template
 from scythe_cli.model.functions.reference import ExperimentTarget
 
 __all__ = ["Forking", "Launched", "Launcher", "Spawning"]
@@ -98,7 +99,7 @@ class Spawning:
                 fds,
                 fds,
                 output=output,
-                target=self._target,
+                cwd=self._target.cwd,
                 threads=self._threads,
                 mark=self._mark,
                 environment=self._environment,

@@ -5,36 +5,25 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import socket
-import subprocess
-import sys
-import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import Enum, auto
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from scythe_cli.core.cores import thread_settings
-from scythe_cli.core.folders import owned_prefix
 from scythe_cli.core.states import StartMethod
-from scythe_cli.errors import EngineError
 from scythe_cli.executor.limits import kill_marked
 from scythe_cli.executor.protocol import loading_error
 from scythe_cli.executor.rows.capture import read_output
+from scythe_cli.executor.starting.interpreter import MARK, Interpreter, can_fork
 from scythe_cli.model.functions.reference import ExperimentTarget
 
-__all__ = ["Template", "TemplateLostError", "TemplateState", "Templates", "start_python"]
+__all__ = ["Template", "TemplateLostError", "TemplateState", "Templates"]
 
-
-MARK = "SCYTHE_PROCESSES"
-"""The variable of the environment that tells to which pool a process belongs, whoever has started it."""
 
 _ANSWER_S = 60.0
-_EXIT_GRACE_S = 1.0
 _MAX_LOST = 3
 _MESSAGE_BYTES = 1 << 18
 
@@ -52,67 +41,13 @@ class TemplateState(Enum):
     LOST = auto()  # it has ended before it was ready
 
 
-def _can_fork() -> bool:
-    """Whether processes can be forked from a template on this system: Linux, where the kernel tells of their ends."""
-    return sys.platform == "linux" and hasattr(os, "pidfd_open") and hasattr(os, "memfd_create")
-
-
-def start_python(
-    module: str,
-    arguments: Sequence[object],
-    fds: Sequence[int],
-    *,
-    output: int,
-    target: ExperimentTarget,
-    threads: int,
-    mark: str,
-    environment: Mapping[str, str] | None = None,
-) -> subprocess.Popen[bytes]:
-    """Start an interpreter in a session of its own.
-
-    Args:
-        module: What it runs.
-        arguments: What that is told.
-        fds: Descriptors that it inherits.
-        output: The descriptor of the file that it prints to.
-        target: The experiment, whose working directory it has.
-        threads: How many threads libraries should start in it, unless the user's environment says so.
-        mark: A word in its environment, by which it is found, and what it has started.
-        environment: Variables that it gets in place of this process's.
-
-    Raises:
-        EngineError: If it cannot be started.
-    """
-    try:
-        return subprocess.Popen(
-            # -P: a file of the user's named like a module of the standard library must not take its place here
-            [sys.executable, "-P", "-m", module, *map(str, arguments)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            pass_fds=fds,
-            start_new_session=True,
-            cwd=target.cwd,
-            env={
-                "PYTHONHASHSEED": "0",
-                **os.environ,
-                **thread_settings(threads, os.environ),
-                **(environment or {}),
-                MARK: mark,
-            },
-        )
-    except OSError as error:
-        raise EngineError(f"no process can be started: {error}") from error
-
-
 class Template:
     """A process that has loaded the experiment; may be used by several threads.
 
     Args:
+        interpreter: The process, which was told nothing yet; ended by `close`.
         target: What it loads.
-        threads: See `start_python`.
         seed: The run's.
-        mark: See `start_python`.
         needs_s3: Whether rows will use S3.
         is_forced: Whether it is forked even where that may do harm.
 
@@ -120,47 +55,28 @@ class Template:
         state: What it can do.
         unfit_reason: Why it cannot be forked, where that is so.
         fork_s: The time of the processor that a fork and the end of the new process take, in seconds.
-        started_s: When it was started, on the monotonic clock.
-
-    Raises:
-        EngineError: If no process can be started.
+        started_s: When it was told what to load, on the monotonic clock.
     """
 
     def __init__(
-        self, target: ExperimentTarget, threads: int, seed: int, mark: str, *, needs_s3: bool, is_forced: bool = False
+        self, interpreter: Interpreter, target: ExperimentTarget, seed: int, *, needs_s3: bool, is_forced: bool = False
     ) -> None:
         self.state = TemplateState.LOADING
         self.unfit_reason: str | None = None
         self.fork_s = 0.0
         self.started_s = time.monotonic()
-        self._target = target
         self._lock = threading.Lock()
-        with contextlib.ExitStack() as undo, contextlib.ExitStack() as theirs:
-            self._folder = Path(tempfile.mkdtemp(prefix=owned_prefix("template")))
-            undo.callback(shutil.rmtree, self._folder, ignore_errors=True)
-            self._control, their_control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            undo.callback(self._control.close)
-            theirs.callback(their_control.close)
-            lifeline, self._lifeline = os.pipe()
-            undo.callback(os.close, self._lifeline)
-            theirs.callback(os.close, lifeline)
-            target_fd = _file_of(target.to_bytes())
-            theirs.callback(os.close, target_fd)
-            self._output = self._folder / "output.txt"
-            output = os.open(self._output, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-            theirs.callback(os.close, output)
-            fds = (their_control.fileno(), lifeline, target_fd)
-            self._process = start_python(
-                "scythe_cli.executor.child.template",
-                (*fds, int(needs_s3), int(is_forced), seed),
-                fds,
-                output=output,
-                target=target,
-                threads=threads,
-                mark=mark,
-            )
-            self._control.settimeout(_ANSWER_S)
-            undo.pop_all()
+        self._interpreter = interpreter
+        self._control = interpreter.control
+        self._control.settimeout(_ANSWER_S)
+        order = {"cwd": target.cwd, "seed": seed, "needs_s3": needs_s3, "is_forced": is_forced}
+        target_fd = _file_of(target.to_bytes())
+        try:
+            # one that has ended is noticed where its answer is read
+            with contextlib.suppress(OSError):
+                socket.send_fds(self._control, [json.dumps(order).encode()], [target_fd])
+        finally:
+            os.close(target_fd)
 
     def fileno(self) -> int:
         """Readable when it has loaded the experiment, or has failed to."""
@@ -229,28 +145,15 @@ class Template:
 
     def exit_code(self) -> int:
         """How it ended, when it is `LOST`."""
-        return self._process.wait()
+        return self._interpreter.exit_code()
 
     def output(self) -> str | None:
         """What it has printed while it loaded the experiment."""
-        return read_output(self._output)
+        return read_output(self._interpreter.output)
 
     def close(self) -> None:
         """End the process, and with it all that were forked from it."""
-        with contextlib.ExitStack() as steps:
-            steps.callback(shutil.rmtree, self._folder, ignore_errors=True)
-            steps.callback(os.close, self._lifeline)
-            steps.callback(self._end)
-            self._control.close()
-            # handlers that run at exit are the user's code, and may take a while
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_EXIT_GRACE_S if self.state is TemplateState.READY else 0)
-
-    def _end(self) -> None:
-        if self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
-        self._process.wait()
+        self._interpreter.close(is_in_order=self.state is TemplateState.READY)
 
 
 class Templates:
@@ -262,6 +165,7 @@ class Templates:
         seed: The run's.
         needs_s3: Whether rows will use S3.
         start_method: `fork` or `spawn` by hand; `auto` for a fork wherever it does no harm.
+        interpreter: One that was started ahead, for the first template if it suits it.
 
     Attributes:
         threads: See `start_python`.
@@ -272,17 +176,28 @@ class Templates:
     """
 
     def __init__(
-        self, target: ExperimentTarget, threads: int, seed: int, *, needs_s3: bool, start_method: StartMethod
+        self,
+        target: ExperimentTarget,
+        threads: int,
+        seed: int,
+        *,
+        needs_s3: bool,
+        start_method: StartMethod,
+        interpreter: Interpreter | None = None,
     ) -> None:
         self.threads = threads
-        self.mark = uuid4().hex
+        self.forks = start_method != "spawn" and can_fork()
+        if interpreter is not None and not (self.forks and interpreter.suits(threads)):
+            interpreter.close()
+            interpreter = None
+        self._ahead = interpreter
+        self.mark = uuid4().hex if interpreter is None else interpreter.mark
         self.fork_s: float | None = None
         self.notices: list[str] = []
         self._target = target
         self._needs_s3 = needs_s3
         self._seed = seed
         self._is_forced = start_method == "fork"
-        self.forks = start_method != "spawn" and _can_fork()
         self._template: Template | None = None
         self._spent: list[Template] = []
         self._n_lost = 0
@@ -299,13 +214,9 @@ class Templates:
             if not self.forks:
                 return None
             if self._template is None:
+                interpreter, self._ahead = self._ahead or Interpreter(self.threads, self.mark), None
                 self._template = Template(
-                    self._target,
-                    self.threads,
-                    self._seed,
-                    self.mark,
-                    needs_s3=self._needs_s3,
-                    is_forced=self._is_forced,
+                    interpreter, self._target, self._seed, needs_s3=self._needs_s3, is_forced=self._is_forced
                 )
             template = self._template
             match template.poll():
@@ -345,6 +256,8 @@ class Templates:
             for template in self._spent:
                 steps.callback(template.close)
             self._spent = []
+            if self._ahead is not None:
+                steps.callback(self._ahead.close)
 
 
 def _file_of(data: bytes) -> int:

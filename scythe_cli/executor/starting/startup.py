@@ -11,7 +11,7 @@ from scythe_cli.executor.attribution import describe_exit, is_start_hopeless
 from scythe_cli.executor.process import ChildProcesses
 from scythe_cli.executor.rows.capture import split_fault
 from scythe_cli.executor.rows.failure import cut_middle
-from scythe_cli.executor.template import Template, TemplateState
+from scythe_cli.executor.starting.template import Template, TemplateState
 
 __all__ = ["Startup"]
 
