@@ -6,6 +6,7 @@ import json
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -587,6 +588,22 @@ def test_remote_input_files_go_through_the_cache(tmp_path: Path, monkeypatch: py
     )
     assert isinstance(result, LeafResult)
     assert len(fetched) == 1
+
+
+@pytest.mark.parametrize("fetches", [True, False])
+def test_an_input_file_of_a_run_that_was_moved(tmp_path: Path, fetches: bool) -> None:
+    """The function gets what is there now, whether or not the file is copied for it."""
+    name = f"{RUN}/artifacts/{sha256(b'rain').hexdigest()}/w.epw"
+    (tmp_path / "runs" / name).parent.mkdir(parents=True)
+    (tmp_path / "runs" / name).write_bytes(b"rain")
+
+    def simulate(spec: FileIn) -> Out:
+        return Out(text=Path(str(spec.weather)).read_text())
+
+    leaf = _leaf(simulate, tmp_path, auto_fetch_files=fetches)
+    result = _run(leaf, FileIn(weather=Path("/where/it/was") / name))
+    assert isinstance(result, LeafResult), result
+    assert vars(result.output)["text"] == "rain"
 
 
 @pytest.mark.parametrize(

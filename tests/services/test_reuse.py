@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import platform
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -225,6 +226,31 @@ def test_output_files_are_copied_so_that_a_run_stays_a_folder(bench: Bench) -> N
     keys = [bench.storage.key_of(uri) for uri in frame["report"]]
     assert all(key is not None and key.startswith(f"{run.experiment_id}/results/report/") for key in keys)
     assert [bench.storage.read_bytes(key or "") for key in keys] == [b"x = 2.0", b"x = 3.0"]
+
+
+def test_output_files_of_a_store_that_was_moved_are_copied_from_where_they_are_now(bench: Bench) -> None:
+    bench.allocate(cases(1, 2))
+    moved = bench.root / "moved"
+    Path(bench.storage.location).rename(moved)
+    bench.storage = open_storage(str(moved))
+    _, run, ran = bench.allocate(cases(2, 3), reuse=REUSE)
+
+    assert ran == [3]
+    keys = [bench.storage.key_of(uri) for uri in table(run, "result_file_refs")["report"]]
+    assert all(key is not None and key.startswith(f"{run.experiment_id}/results/report/") for key in keys)
+    assert [bench.storage.read_bytes(key or "") for key in keys] == [b"x = 2.0", b"x = 3.0"]
+
+
+def test_a_moved_store_without_its_output_files_has_nothing_to_reuse(bench: Bench) -> None:
+    first, _, _ = bench.allocate(cases(1, 2))
+    old = Path(bench.storage.location)
+    shutil.copytree(old, bench.root / "copied", ignore=shutil.ignore_patterns("results"))
+    bench.storage = open_storage(str(bench.root / "copied"))
+    _, run, ran = bench.allocate(cases(2, 3), reuse=REUSE)
+
+    assert (old / first.experiment_id / "results").is_dir()  # what may be removed any time is no part of the run
+    assert ran == [2, 3]
+    assert all(uri.startswith(str(bench.root / "copied")) for uri in table(run, "result_file_refs")["report"])
 
 
 def test_where_an_outcome_comes_from_is_kept(bench: Bench) -> None:

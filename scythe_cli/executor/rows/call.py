@@ -128,11 +128,8 @@ class Leaf:
         self._output_type: type[ExperimentOutputSpec] = experiment.output_validator_type
         self._inject_id = experiment.options.inject_workflow_run_id
         model: type[ExperimentInputSpec] = experiment.input_validator_type
-        self._input_files = (
-            [name for name, column in columns_of(model).items() if column.is_file]
-            if experiment.options.auto_fetch_files
-            else []
-        )
+        self._input_files = [name for name, column in columns_of(model).items() if column.is_file]
+        self._fetches = experiment.options.auto_fetch_files
         self._copies = experiment.options.local_file_location == "copied-to-tempdir"
         self._output_files = [column.name for column in output_files(self._output_type)]
         self._allows_extra = self._output_type.model_config.get("extra") == "allow"
@@ -273,10 +270,13 @@ class Leaf:
     def _fetch_files(self, spec: ExperimentInputSpec, tempdir: Path | None) -> ExperimentInputSpec:
         if not self._input_files:
             return spec
-        local: dict[str, Path] = {}
+        local: dict[str, Path | str] = {}
         for name in self._input_files:
             reference = vars(spec)[name]
             if reference is None:
+                continue
+            if not self._fetches:
+                local[name] = self._where(reference)
                 continue
             path = self._fetch(name, reference)
             if self._copies and tempdir is not None:
@@ -289,8 +289,12 @@ class Leaf:
         copy._original_spec = spec  # pyright: ignore[reportPrivateUsage]
         return copy
 
+    def _where(self, reference: Path | str) -> Path | str:
+        """Where an input file is; the run may have been copied here from elsewhere."""
+        return moved_reference(reference, self.context.experiment_id, self.context.storage_location)
+
     def _fetch(self, name: str, reference: Path | str) -> Path:
-        reference = moved_reference(reference, self.context.experiment_id, self.context.storage_location)
+        reference = self._where(reference)
         expected = stored_hash(str(reference), self.context.storage_location)
         if isinstance(reference, Path):
             if not reference.is_file():

@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from scythe_cli.analysis.results.output_files import result_key
 from scythe_cli.arrow.build import array_of
 from scythe_cli.model.outcome_schema import FILE
 from scythe_cli.run.layout import RunLayout
@@ -19,12 +20,13 @@ __all__ = ["with_copied_files"]
 _COPIES_AT_ONCE = 8
 
 
-def with_copied_files(storage: Storage, run: RunLayout, outcomes: pa.Table) -> pa.Table:
+def with_copied_files(storage: Storage, run: RunLayout, source: RunLayout, outcomes: pa.Table) -> pa.Table:
     """Copy output files into a run.
 
     Args:
         storage: Where runs are kept.
         run: The run that gets the files.
+        source: The run that has them, which may have been copied here from elsewhere.
         outcomes: Rows of the ledger, with the URIs of their files in columns that begin with `FILE`.
 
     Returns:
@@ -41,7 +43,7 @@ def with_copied_files(storage: Storage, run: RunLayout, outcomes: pa.Table) -> p
     with ThreadPoolExecutor(_COPIES_AT_ONCE, thread_name_prefix="scythe-copy") as pool:
         for name in names:
             uris: list[str | None] = outcomes.column(name).to_pylist()
-            copier = _Copier(storage, run, name.removeprefix(FILE))
+            copier = _Copier(storage, run, source, name.removeprefix(FILE))
             copied = list(pool.map(copier.copy, uris, stems))
             missing |= {row for row, (uri, new) in enumerate(zip(uris, copied, strict=True)) if uri and not new}
             position = outcomes.schema.get_field_index(name)
@@ -57,6 +59,7 @@ class _Copier:
 
     storage: Storage
     run: RunLayout
+    source: RunLayout
     field_name: str
 
     def copy(self, uri: str | None, stem: str) -> str | None:
@@ -64,8 +67,10 @@ class _Copier:
 
         What is not in this storage was put elsewhere by the function itself, and stays there.
         """
-        key = None if uri is None else self.storage.key_of(uri)
-        if uri is None or key is None:
+        if uri is None:
+            return None
+        key = self.storage.key_of(uri) or result_key(self.storage, self.source, uri)
+        if key is None:
             return uri
         target = self.run.result_file(self.field_name, stem, PurePosixPath(key).suffix)
         try:

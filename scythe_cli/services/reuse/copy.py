@@ -339,7 +339,7 @@ def take_over(storage: Storage, run: RunLayout, workflow_run_id: str, reusable: 
                 whole = ledger.parts[int(str(part))]
                 outcomes = read_part(whole, whole.schema.names).take(rows["row"].to_arrow())
                 moved = moved_outcomes(outcomes, rows["new_index"], workflow_run_id, source.experiment_id)
-                moved = with_copied_files(storage, run, moved)
+                moved = with_copied_files(storage, run, source, moved)
                 writer.add(moved)
                 taken.append(pl.Series(moved.column("sort_index")))
     writer.flush()
