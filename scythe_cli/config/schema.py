@@ -161,7 +161,7 @@ class ExperimentConfig(Section):
     memory: ConfigMemory | None = Field(
         default=None,
         description="Memory that one case takes, such as `4GB`, or the input field that says it, in bytes: as many run "
-        "at the same time as fit into the machine.",
+        "at the same time as fit into the machine. `auto`: the most that a case of the last run took.",
     )
     gpus: ConfigNeed | None = Field(
         default=None,

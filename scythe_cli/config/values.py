@@ -49,7 +49,7 @@ def _memory(value: Any) -> Need:
     try:
         return parse_need("it", value, least=1, is_size=True)
     except ValueError:
-        raise ValueError("it should be a size such as '4GB', or the name of an input field") from None
+        raise ValueError("it should be a size such as '4GB', 'auto', or the name of an input field") from None
 
 
 def _parsed(parse: Callable[[Any], _T], value: Any) -> _T:

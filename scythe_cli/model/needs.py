@@ -7,7 +7,7 @@ capacity; specs run at the same time as long as their needs fit into it together
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from scythe_cli.core.cores import usable_gpus, usable_memory_bytes
@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-__all__ = ["Need", "Needs", "needs_of", "parse_need"]
+__all__ = ["LEARNED", "Need", "Needs", "needs_of", "parse_need"]
 
 
 Need = int | str
 """How much one spec takes: a number, or the name of the input field that says it."""
+
+LEARNED = "auto"
+"""What `memory` is said to be where it is learned from earlier runs; no input field can be meant by it."""
 
 _CPUS, _MEMORY, _GPUS = "cpus", "memory", "gpus"
 
@@ -33,10 +36,12 @@ class Needs:
 
     Attributes:
         cpus: Cores.
-        memory: Bytes; None where nobody has said it.
+        memory: Bytes; None where nobody has said it, or nothing has been learned.
         gpus: GPUs, each of which one spec at a time has for itself.
         tokens: By the name of what there are only some of: how many of them.
         totals: How many of each there are.
+        learns_memory: Whether `memory` is what earlier runs have taken.
+        learned_from: The run that has told it; None where none has.
     """
 
     cpus: Need = 1
@@ -44,6 +49,8 @@ class Needs:
     gpus: Need = 0
     tokens: Mapping[str, Need] = field(default_factory=dict[str, Need])
     totals: Mapping[str, int] = field(default_factory=dict[str, int])
+    learns_memory: bool = False
+    learned_from: str | None = None
 
     def updated(
         self,
@@ -55,13 +62,19 @@ class Needs:
         totals: Mapping[str, int],
     ) -> Needs:
         """The same with what is not None, and with what there is of tokens."""
+        learns = self.learns_memory if memory is None else memory == LEARNED
         return Needs(
             cpus=self.cpus if cpus is None else cpus,
-            memory=self.memory if memory is None else memory,
+            memory=None if learns else self.memory if memory is None else memory,
             gpus=self.gpus if gpus is None else gpus,
             tokens={**self.tokens, **tokens},
             totals=totals,
+            learns_memory=learns,
         )
+
+    def learned(self, memory_bytes: int, run: str) -> Needs:
+        """The same with the memory that a run has told."""
+        return replace(self, memory=memory_bytes, learned_from=run)
 
     @property
     def is_plain(self) -> bool:
@@ -111,6 +124,8 @@ class Needs:
                 hint=f"Say it in experiments.toml, such as [scythe] tokens = {{ {missing[0]} = 3 }}.",
             )
         memory = [] if self.memory is None else [memory_bytes or usable_memory_bytes()]
+        if self.learns_memory and isinstance(self.memory, int):  # one at least has run
+            memory = [max(memory[0], self.memory)]
         gpus = [] if not self.gpus else [len(usable_gpus().ids) if n_gpus is None else n_gpus]
         return [workers, *memory, *gpus, *(self.totals[name] for name in self.tokens)]
 
@@ -261,7 +276,8 @@ def needs_of(cpus: Any, memory: Any, gpus: Any, tokens: Mapping[str, Any] | None
     names: Sequence[str] = list(tokens or {})
     return Needs(
         cpus=1 if cpus is None else parse_need(_CPUS, cpus, least=1),
-        memory=None if memory is None else parse_need(_MEMORY, memory, least=1, is_size=True),
+        memory=None if memory in (None, LEARNED) else parse_need(_MEMORY, memory, least=1, is_size=True),
         gpus=0 if gpus is None else parse_need(_GPUS, gpus),
         tokens={name: parse_need(f"tokens.{name}", (tokens or {})[name]) for name in names},
+        learns_memory=memory == LEARNED,
     )

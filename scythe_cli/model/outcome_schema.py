@@ -17,6 +17,7 @@ __all__ = [
     "FILE",
     "FRAME",
     "LEVELS_KEY",
+    "MEMORY",
     "OUTCOME_SCHEMA",
     "REUSED_FROM",
     "SCALAR",
@@ -61,6 +62,9 @@ REUSED_FROM = ("reused:run", "reused:sort_index", "reused:attempt")
 
 CODE = "code"
 """Further column of the ledger: the hash of the code that an outcome is of, where that is not the code of the run."""
+
+MEMORY = "memory_bytes"
+"""Further column of the ledger: the most memory that a spec has had, in bytes; int64, null if not measured."""
 
 OUTCOME_SCHEMA = pa.schema(
     [

@@ -309,6 +309,7 @@ class Project(TakesPackedRuns):
             UnreachableError: If storage or engine cannot be used.
         """
         from scythe_cli.analysis.notebook import notebook_progress
+        from scythe_cli.services.allocation.learning import learned
         from scythe_cli.services.allocation.options import check_numbers
         from scythe_cli.services.runs.retry import RETRIED, retry_run
 
@@ -319,7 +320,7 @@ class Project(TakesPackedRuns):
         with notebook_progress(progress) as show, self._warmed_up(chosen, workers):
             return retry_run(
                 run,
-                self.experiment_of(run, function),
+                learned(self.storage, run.layout.experiment, self.experiment_of(run, function)),
                 chosen,
                 only=RETRIED if only is None else only,
                 root=self.root,

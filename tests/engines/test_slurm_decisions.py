@@ -25,7 +25,7 @@ from scythe_cli.engines.slurm.probe import answered
 from scythe_cli.engines.slurm.progress import MAX_IDLE, MAX_WAVES, Step, next_step, remaining, row_seconds
 from scythe_cli.engines.slurm.queue import QueuedTask, in_words, parse_queue, seconds_of, told_reasons
 from scythe_cli.engines.slurm.scripts import array_options, batch_script, closing_options
-from scythe_cli.engines.slurm.sizing import Wave, first_wave, rows_of_task, wave_of
+from scythe_cli.engines.slurm.sizing import Wave, first_wave, rows_of_task, wave_of, with_memory_of
 from scythe_cli.engines.slurm.submitting import patiently
 from scythe_cli.engines.slurm.task import Clock, Place
 from scythe_cli.engines.slurm.waiting import SlurmRunRef, judged, queue_line
@@ -481,3 +481,18 @@ def test_a_case_fits_into_a_task(settings: dict[str, Any], needs: Needs, message
     else:
         with pytest.raises((ConfigError, InvalidInputError), match=message):
             engine.check_needs(needs, inputs, workers=1, row_label="row {}".format)
+
+
+@pytest.mark.parametrize(
+    ("config", "needs", "memory"),
+    [
+        (SlurmConfig(cpus=8), Needs(learns_memory=True, memory=10**9), 8 * 10**9 + 2**29),
+        (SlurmConfig(cpus=8), Needs(cpus=4, learns_memory=True, memory=10**9), 2 * 10**9 + 2**29),
+        (SlurmConfig(cpus=2), Needs(cpus=4, learns_memory=True, memory=10**9), 10**9 + 2**29),
+        (SlurmConfig(cpus=8, memory=3 * 10**9), Needs(learns_memory=True, memory=10**9), 3 * 10**9),
+        (SlurmConfig(cpus=8), Needs(learns_memory=True), None),
+        (SlurmConfig(cpus=8), Needs(), None),
+    ],
+)
+def test_a_task_asks_for_the_memory_that_was_learned(config: SlurmConfig, needs: Needs, memory: int | None) -> None:
+    assert with_memory_of(config, needs).memory == memory

@@ -120,3 +120,32 @@ def test_what_fits_is_told_by_row() -> None:
     assert needed.of_rows(rows).tolist() == [[1, GB, 2, 1], [2, GB, 2, 1]]
     assert needed.capacity(4) == [4, 16 * GB, 2, 3]
     assert (needed.fields, needed.is_fixed, needed.is_plain) == (["cores"], False, False)
+
+
+def test_memory_that_is_learned() -> None:
+    """Until a run has told it, cases take a core each; then as many run at once as fit, and one in any case."""
+    asked = needs_of(None, "auto", None, None)
+    assert (asked.memory, asked.learns_memory, asked.is_plain) == (None, True, False)
+    assert asked.at_once(8) == 8
+    told = asked.learned(5 * GB, "energy/v1.0.0/2026-01-01_00-00-00")
+    assert told.at_once(8) == 3
+    assert asked.learned(64 * GB, "energy/v1.0.0/2026-01-01_00-00-00").at_once(8) == 1
+    asked.learned(64 * GB, "energy/v1.0.0/2026-01-01_00-00-00").check(pa.table({"x": [1.0]}), 8)
+
+
+@pytest.mark.parametrize(
+    ("registered", "configured", "learns", "memory"),
+    [
+        ("auto", None, True, None),
+        ("auto", 2 * GB, False, 2 * GB),
+        (None, "auto", True, None),
+        ("2GB", "auto", True, None),
+        ("2GB", None, False, 2 * GB),
+        (None, None, False, None),
+    ],
+)
+def test_the_configuration_says_last_what_is_learned(
+    registered: str | None, configured: Any, learns: bool, memory: int | None
+) -> None:
+    combined = needs_of(None, registered, None, None).updated(None, configured, None, {}, totals={})
+    assert (combined.learns_memory, combined.memory) == (learns, memory)

@@ -193,13 +193,15 @@ def _title(attempt: Attempt) -> Text:
 
     from scythe_cli.cli.output import clean
     from scythe_cli.cli.render.text import time_of
-    from scythe_cli.core.quantities import format_duration
+    from scythe_cli.core.quantities import format_duration, format_size
 
     parts: list[str] = []
     if attempt.started_at is not None:
         parts.append(f"{time_of(attempt.started_at)} UTC")
     if attempt.duration_s is not None:
         parts.append(format_duration(attempt.duration_s))
+    if attempt.memory_bytes is not None:
+        parts.append(f"{format_size(attempt.memory_bytes)} of memory")
     if attempt.worker:
         parts.append(clean(attempt.worker))
     details = "".join(f", {part}" for part in parts)

@@ -29,7 +29,7 @@ from scythe_cli.engines.slurm.assignment import (
 from scythe_cli.engines.slurm.commands import Slurm
 from scythe_cli.engines.slurm.probe import probe_node
 from scythe_cli.engines.slurm.queue import RUNNING, QueuedTask, parse_queue, seconds_of, told_reasons
-from scythe_cli.engines.slurm.sizing import wave_of
+from scythe_cli.engines.slurm.sizing import wave_of, with_memory_of
 from scythe_cli.engines.slurm.submitting import sized, submit_wave
 from scythe_cli.engines.slurm.waiting import SlurmRunRef
 from scythe_cli.errors import ConfigError, EngineError, EntrypointError, UsageError
@@ -157,7 +157,7 @@ class SlurmEngine(Engine):
             code_mark=job.code_mark,
             target=_document(target.to_bytes()),
             limits=limits_document(Limits.of(job.experiment.options)),
-            settings=self.config,
+            settings=with_memory_of(self.config, job.experiment.options.needs),
             job_name=name,
             log_folder=_log_folder(job),
         )
@@ -203,7 +203,7 @@ class SlurmEngine(Engine):
         config = self.config
         remedy = "Ask for larger tasks: [slurm] cpus, memory and gpus."
         memory = None if config.memory is None else int(config.memory)
-        if needs.memory is not None and memory is None:
+        if needs.memory is not None and memory is None and not needs.learns_memory:
             raise ConfigError(
                 "cases say what memory they take, and tasks do not", hint="Set [slurm] memory to that of a task."
             )

@@ -1,11 +1,14 @@
-"""How many cases one task has: decided here, without input or output."""
+"""How many cases one task has, and what memory: decided here, without input or output."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-__all__ = ["FIRST_TASKS", "Wave", "first_wave", "rows_of_task", "wave_of"]
+from scythe_cli.config.slurm import SlurmConfig
+from scythe_cli.model.needs import Needs
+
+__all__ = ["FIRST_TASKS", "Wave", "first_wave", "rows_of_task", "wave_of", "with_memory_of"]
 
 
 FIRST_TASKS = 16
@@ -15,6 +18,9 @@ FIRST_WAVE_S = 60.0
 """After so long, tasks of a first wave begin no more cases: what they have measured sizes the next one."""
 
 _SHORTEST_S = 60.0
+_OWN_BYTES = 2**29
+"""Memory of a task for this program itself."""
+
 _SHARE_OF_LIMIT = 0.8
 
 
@@ -78,3 +84,11 @@ def _cut(n_rows: int, rows_per_task: int, budget_s: float | None) -> Wave:
 def rows_of_task(task: int, rows_per_task: int, n_rows: int) -> range:
     """Which of the rows of a wave a task has."""
     return range(min(task * rows_per_task, n_rows), min((task + 1) * rows_per_task, n_rows))
+
+
+def with_memory_of(config: SlurmConfig, needs: Needs) -> SlurmConfig:
+    """The settings with memory for all cases that a task runs at once, where it was learned and nobody has said it."""
+    if config.memory is not None or not needs.learns_memory or not isinstance(needs.memory, int):
+        return config
+    at_once = config.cpus // needs.cpus if isinstance(needs.cpus, int) else config.cpus
+    return config.model_copy(update={"memory": max(1, at_once) * needs.memory + _OWN_BYTES})

@@ -33,6 +33,7 @@ from scythe_cli.executor.rows.call import Leaf, LeafResult, RunContext
 from scythe_cli.executor.rows.capture import Capture, log_line
 from scythe_cli.executor.rows.failure import Failure, failure_from
 from scythe_cli.executor.rows.imports import ImportClock
+from scythe_cli.executor.rows.memory import peak_memory
 from scythe_cli.executor.rows.outcomes import OutcomeBatch
 from scythe_cli.executor.rows.randomness import SharedGenerators
 from scythe_cli.executor.rows.workdir import RowFolder, keep_files
@@ -305,7 +306,7 @@ class Server:
             if self._moved:
                 os.fchdir(self._home)
                 self._moved = False
-            add(row, begin_s, end_s - begin_s, take(), result)
+            add(row, begin_s, end_s - begin_s, take(), result, peak_memory(end_s - begin_s))
             if capture.has_seen or self._watches_times:
                 self._settle_folder(result, sort_index[row].as_py(), is_last=self._is_fork and row + 1 == stop)
             words[_PHASE] = _IDLE

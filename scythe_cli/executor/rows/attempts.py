@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from scythe_cli.arrow.build import array_of, numbers, repeated
 from scythe_cli.executor.rows.failure import Failure
-from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
+from scythe_cli.model.outcome_schema import MEMORY, OUTCOME_SCHEMA
 
 __all__ = [
     "NO_ATTEMPTS",
@@ -24,8 +24,8 @@ __all__ = [
 ]
 
 
-Took = tuple[int, float, float, str | None]
-"""Position in the chunk, start and duration in seconds, and log."""
+Took = tuple[int, float, float, str | None, int | None]
+"""Position in the chunk, start and duration in seconds, log, and the most memory in bytes where it was measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def outcome_of_failure(
 ) -> pa.Table:
     """One outcome, of a spec that ended its process or was ended with it."""
     attempts = Attempts.of([sort_index], [attempt], [workflow_run_id])
-    arrays = attempt_arrays(attempts, [(0, started_s, duration_s, log)], 0.0, worker) | failure_arrays([failure])
+    arrays = attempt_arrays(attempts, [(0, started_s, duration_s, log, None)], 0.0, worker) | failure_arrays([failure])
     arrays["final"] = repeated(final, 1)
     return outcome_table(arrays, OUTCOME_SCHEMA)
 
@@ -83,7 +83,7 @@ def attempt_arrays(
         clock_offset_s: What to add to the times of starts, to get seconds since 1970.
         worker: The name of this worker.
     """
-    rows, start, duration, log = zip(*took, strict=True)
+    rows, start, duration, log, memory = zip(*took, strict=True)
     n = len(rows)
     started_us = np.rint((np.array(start, np.float64) + clock_offset_s) * 1e6).astype(np.int64)
     columns = {name: getattr(attempts, name) for name in ("sort_index", "attempt", "workflow_run_id")}
@@ -92,6 +92,8 @@ def attempt_arrays(
     else:
         at = array_of(rows, pa.int64())
         arrays = {name: column.take(at) for name, column in columns.items()}
+    if memory.count(None) < n:
+        arrays[MEMORY] = array_of(memory, pa.int64())
     return arrays | {
         "started_at": numbers(started_us, pa.timestamp("us", tz="UTC")),
         "duration_s": numbers(np.array(duration, np.float64), pa.float64()),
@@ -111,7 +113,8 @@ def failure_arrays(failures: Sequence[Failure]) -> dict[str, pa.Array[Any]]:
 
 
 def outcome_table(arrays: dict[str, pa.Array[Any]], schema: pa.Schema) -> pa.Table:
-    """A table of a schema, null where there is no array."""
+    """A table of a schema, null where there is no array; and what memory specs took, where that was measured."""
     n = len(arrays["sort_index"])
     columns = [arrays[f.name] if f.name in arrays else pa.nulls(n, f.type) for f in schema]
-    return pa.Table.from_arrays(columns, schema=schema)
+    table = pa.Table.from_arrays(columns, schema=schema)
+    return table.append_column(MEMORY, arrays[MEMORY]) if MEMORY in arrays else table

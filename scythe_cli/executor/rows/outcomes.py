@@ -102,9 +102,17 @@ class OutcomeBatch:
     def __len__(self) -> int:
         return len(self._good) + len(self._bad)
 
-    def add(self, row: int, started_s: float, duration_s: float, log: str | None, result: LeafResult | Failure) -> None:
+    def add(
+        self,
+        row: int,
+        started_s: float,
+        duration_s: float,
+        log: str | None,
+        result: LeafResult | Failure,
+        memory: int | None = None,
+    ) -> None:
         """Take the outcome of the spec at position `row` of `attempts`; positions ascend."""
-        took = (row, started_s, duration_s, log)
+        took = (row, started_s, duration_s, log, memory)
         if log is not None:
             self.n_bytes += len(log)
         if isinstance(result, Failure):

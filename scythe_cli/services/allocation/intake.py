@@ -31,6 +31,7 @@ from scythe_cli.services.allocation.choosing import chosen_rows, with_rows
 from scythe_cli.services.allocation.execution import resumable
 from scythe_cli.services.allocation.functions import function_experiment
 from scythe_cli.services.allocation.growing import grow, run_grown, run_to_grow
+from scythe_cli.services.allocation.learning import learned
 from scythe_cli.services.allocation.options import AllocateOptions, CaseOptions
 from scythe_cli.services.allocation.submission import AllocationRequest, Submission, check_inputs, execute, submit
 from scythe_cli.services.chains.choosing import case_source
@@ -91,7 +92,7 @@ class Intake:
         if options.dedupe and self.replicates > 1:
             raise UsageError("dedupe runs equal cases once, and the file has replicates: leave one of them out")
         return AllocationRequest(
-            experiment=self.experiment,
+            experiment=learned(project.storage, self.name, self.experiment),
             folder=self.name,
             inputs=self.table.inputs,
             storage=project.storage,

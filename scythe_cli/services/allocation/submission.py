@@ -43,6 +43,7 @@ from scythe_cli.run.manifest import (
 from scythe_cli.run.specs_file import specs_hash
 from scythe_cli.run.versions import claim_run
 from scythe_cli.services.allocation.execution import at_work, run_job
+from scythe_cli.services.allocation.learning import what_was_learned
 from scythe_cli.services.allocation.run_files import (
     artifact_list,
     hashes_of,
@@ -184,10 +185,9 @@ def _check_needs(request: AllocationRequest) -> list[str]:
     experiment: Any = request.experiment
     if not isinstance(experiment, RegisteredExperiment) or experiment.options.needs.is_plain:
         return []
-    engine = request.engine.for_experiment(experiment.name)
-    return engine.check_needs(
-        experiment.options.needs, request.inputs, workers=request.workers, row_label=request.row_label
-    )
+    engine, needs = request.engine.for_experiment(experiment.name), experiment.options.needs
+    told = engine.check_needs(needs, request.inputs, workers=request.workers, row_label=request.row_label)
+    return [*told, *what_was_learned(needs)]
 
 
 def submit(request: AllocationRequest, progress: ProgressCallback | None = None) -> Submission:

@@ -23,6 +23,7 @@ from scythe_cli.executor.rows.randomness import seed_generators
 from scythe_cli.executor.rows.workdir import RowFolder
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.models import ExperimentOutputSpec
+from scythe_cli.model.outcome_schema import MEMORY
 from scythe_cli.model.spec_rows import spec_factory, workflow_run_id
 from scythe_cli.run.ledger import Ledger, read_part
 from scythe_cli.run.outcomes.effective import effective_outcomes
@@ -45,6 +46,7 @@ class Attempt(Record):
     """Whether it is the outcome that counts for the spec."""
     started_at: datetime | None
     duration_s: float | None
+    memory_bytes: int | None = Field(default=None, description="the most memory that it had, where it was measured")
     worker: str | None
     error_type: str | None
     message: str | None
@@ -84,9 +86,9 @@ def spec_history(run: Run, row: int) -> SpecHistory:
         effective = effective_outcomes(mine)
         what_counts = effective.select("part", "row").row(0) if effective.height else None
         for part, position in mine.select("part", "row").iter_rows():
-            cells: dict[str, Any] = (
-                read_part(ledger.parts[part], [*_COLUMNS, *_TEXTS]).slice(position, 1).to_pylist()[0]
-            )
+            measured = [MEMORY] if MEMORY in ledger.parts[part].schema.names else []
+            columns = [*_COLUMNS, *_TEXTS, *measured]
+            cells: dict[str, Any] = read_part(ledger.parts[part], columns).slice(position, 1).to_pylist()[0]
             del cells["sort_index"]
             attempts.append(Attempt(**cells, counts=(part, position) == what_counts))
     attempts.sort(key=lambda attempt: (attempt.attempt, attempt.started_at is None, attempt.started_at))
