@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 
-from scythe_cli.analysis.cases.frame import CaseColumn
+from scythe_cli.analysis.cases.frame import CASE, RUN, CaseColumn
 from scythe_cli.analysis.cases.selecting import Filters, Selection
 from scythe_cli.analysis.plots.reading import bin_edges, rice_bins
 from scythe_cli.core.text import visible
@@ -110,11 +110,14 @@ class CaseViews:
         most, behind = min(most, 20_000), min(behind, 20_000)
         front = np.sort(self.selection.sample(mask, most))
         back = np.sort(self.selection.sample(None, behind)) if mask is not None else front[:0]
+        frame = self.selection.cases.frame
         answer: dict[str, Any] = {
-            "cases": front.tolist(),
+            "cases": frame[CASE].gather(front).to_list(),
             "values": {name: _plain(self._as_numbers(name)[front]) for name in names},
             "behind": {name: _plain(self._as_numbers(name)[back]) for name in names},
         }
+        if RUN in frame.columns:
+            answer["runs"] = frame[RUN].gather(front).to_physical().to_list()
         if color is not None:
             if self._column(color).kind == "category":
                 groups = self._bins_of(color, _MAX_GROUPS)
