@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from scythe_cli.analysis.run import Run
-from scythe_cli.errors import NotFoundError, UsageError
+from scythe_cli.errors import NotFoundError, StorageError, UsageError, first_line
 from scythe_cli.run.catalog import each_of, run_record
 from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.ledger import POLARS_ERRORS
 from scythe_cli.services.runs.listing import run_layouts
 from scythe_cli.services.runs.watching import RunWatch, is_idle, is_over
 from scythe_cli.storage.base import InvalidKeyError
@@ -98,7 +101,13 @@ class OpenRun:
         stamp, now = self.stamp(), self.clock()
         is_due = now - self._read_at >= max(self.fresh_s, self._read_s / _MAX_SHARE)
         if self._views is None or (self._views[0] != stamp and is_due):
-            self._views = stamp, CaseViews(Selection(read_cases(self.run)))
+            try:
+                self._views = stamp, CaseViews(Selection(read_cases(self.run)))
+            except (pa.ArrowException, *POLARS_ERRORS) as error:
+                raise StorageError(
+                    f"{self.run.experiment_id} has a file that cannot be read: {first_line(error)}",
+                    hint="`scythe doctor` checks the storage; other runs can be shown.",
+                ) from error
             self._read_at = self.clock()
             self._read_s = self._read_at - now
         return self._views

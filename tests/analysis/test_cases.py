@@ -211,3 +211,13 @@ def test_no_case_is_lost_when_runs_are_laid_over_each_other(sizes: list[int]) ->
 def test_too_few_or_too_many_runs_are_refused(n: int) -> None:
     with pytest.raises(UsageError, match="from 2 to 8 runs"):
         overlay_cases({str(i): _cases(x=[1]) for i in range(n)})
+
+
+@pytest.mark.parametrize("numbers", [[1e300, 5e300, 1e301], [0.0, 5e-324, 1e-323], [1e200, 2e200, 3e200]])
+def test_very_large_and_very_small_numbers_are_drawn_where_they_are(numbers: list[float]) -> None:
+    views = _views(x=numbers)
+    assert views.points(["x"], Filters(), None, 10, 0)["values"]["x"] == numbers
+    told = views.histogram("x", Filters())
+    assert sum(told["all"]) == 3
+    assert told["all"][0] >= 1
+    assert told["all"][-1] >= 1

@@ -161,9 +161,9 @@ class CaseViews:
         if self._column(name).kind not in ("number", "time", "category"):
             raise UsageError(f"{name[:80]} holds neither numbers nor categories")
         if name not in self._numbers:
-            # half the memory, for what is drawn on a few hundred pixels; times need all of it
+            # half the memory, for what is drawn on a few hundred pixels
             values = self.selection.cases.numbers(name).to_numpy()
-            self._numbers[name] = values if self._column(name).kind == "time" else values.astype(np.float32)
+            self._numbers[name] = values.astype(np.float32) if _fits_float32(self._column(name)) else values
         return self._numbers[name]
 
     def _bins_of(self, name: str, most: int) -> Bins:
@@ -192,9 +192,18 @@ class CaseViews:
         if not all(map(math.isfinite, edges)) or edges[-1] <= edges[0]:
             raise UsageError(f"the numbers in {column.label[:80]} are too far apart for a histogram")
         with np.errstate(invalid="ignore", over="ignore"):
-            place = (values - edges[0]) / ((edges[-1] - edges[0]) / (len(edges) - 1))
+            # divided by the whole: a single bin of the smallest numbers has no width
+            place = (values - edges[0]) / (edges[-1] - edges[0]) * (len(edges) - 1)
         inside = np.clip(np.nan_to_num(place, posinf=0), 0, len(edges) - 2)
         return Bins(edges, [], np.where(np.isfinite(values), inside, _NONE).astype(np.uint8))
+
+
+def _fits_float32(column: CaseColumn) -> bool:
+    """Whether numbers of half the size place the cases of a column as well; times need all digits."""
+    if column.kind == "category":
+        return True
+    ends = [abs(end) for end in (column.low, column.high) if end is not None]
+    return column.kind == "number" and all(end == 0 or 1e-30 < end < 1e30 for end in ends)
 
 
 def _plain(values: Any) -> list[float | None]:
