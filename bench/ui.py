@@ -36,6 +36,7 @@ ORDER = 90
 _INPUTS, _OUTPUTS = 8, 4
 _BRUSHES = 30
 _PART = 50_000
+_LONGEST_BRUSH_S = 60.0
 
 
 class Case(ExperimentInputSpec):
@@ -141,7 +142,9 @@ def run(quick: bool) -> Report:
 def _brush(page: Any, i: int) -> float:
     """Drag over a histogram, always another part of it; the page itself takes the time."""
     page.evaluate("performance.clearMeasures('brushed')")
-    box = page.locator(".charts figure .u-over").nth(2 + i % 4).bounding_box()
+    element = page.locator(".charts figure .u-over").nth(2 + i % 4)
+    element.scroll_into_view_if_needed()
+    box = element.bounding_box()
     start = 0.1 + (i % 7) * 0.05
     y = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + box["width"] * start, y)
@@ -150,7 +153,10 @@ def _brush(page: Any, i: int) -> float:
     page.mouse.move(box["x"] + box["width"] * (start + 0.4), y)
     page.mouse.up()
     told: list[float] = []
+    begun = time.monotonic()
     while not told:  # the page's policy lets nobody wait inside of it
+        if time.monotonic() - begun > _LONGEST_BRUSH_S:
+            raise RuntimeError(f"nothing came of brush {i}: {page.url}")
         told = page.evaluate("performance.getEntriesByName('brushed').map((entry) => entry.duration)")
         time.sleep(0.02)
     return told[0]

@@ -19,7 +19,7 @@ from scythe_cli.core.text import visible
 from scythe_cli.errors import NotFoundError, ScytheError, UnreachableError, UsageError
 from scythe_cli.run.ledger import POLARS_ERRORS
 from scythe_cli.services.runs.case import case_files, case_record
-from scythe_cli.ui.store import RunStore
+from scythe_cli.ui.store import OpenOverlay, OpenRun, RunStore
 
 with needs_extra("ui", "`scythe ui`"):
     from starlette.concurrency import run_in_threadpool
@@ -95,6 +95,7 @@ class Endpoints:
             Route("/api/start", self.start),
             Route("/api/runs", self.runs),
             Route("/api/run", self.run),
+            Route("/api/overlay", self.overlay),
             Route("/api/live", self.live),
             Route("/api/views", self.views),
             Route("/api/case", self.case),
@@ -148,11 +149,41 @@ class Endpoints:
     @_answering
     def live(self, request: Request) -> Response:
         """How far a run is; the page asks for it again and again."""
-        opened = self.store.open(request.query_params.get("run", ""))
+        opened = self._opened(request)
         with opened.lock:
-            status = opened.status()
-            answer = {"status": status.model_dump(mode="json"), "live": opened.is_live(), "stamp": opened.stamp()}
+            answer: dict[str, Any] = {"live": opened.is_live(), "stamp": opened.stamp()}
+            if isinstance(opened, OpenRun):
+                answer["status"] = opened.status().model_dump(mode="json")
+            else:
+                answer["members"] = _members(opened)
         return _document(answer)
+
+    @_answering
+    def overlay(self, request: Request) -> Response:
+        """How far several runs are, and the columns that they have in common."""
+        opened = self._opened(request)
+        if isinstance(opened, OpenRun):
+            raise UsageError("the page asked for one run where several are meant")
+        with opened.lock:
+            live = opened.is_live()
+            stamp, views = opened.views()
+            cases = views.selection.cases
+            answer = {
+                "members": _members(opened),
+                "live": live,
+                "stamp": stamp,
+                "n": cases.n,
+                "columns": [asdict(column) for column in cases.columns.values()],
+                "left_out": {visible(name)[:200]: visible(why)[:400] for name, why in opened.left_out.items()},
+            }
+        return _document(answer)
+
+    def _opened(self, request: Request) -> OpenRun | OpenOverlay:
+        """The run that a question is about, or the several runs."""
+        query = request.query_params
+        if "runs" in query:
+            return self.store.overlay(_names(_json(f'{{"runs":{query["runs"]}}}').get("runs")))
+        return self.store.open(query.get("run", ""))
 
     @_answering
     def views(self, request: Request) -> Response:
@@ -160,7 +191,7 @@ class Endpoints:
         query = request.query_params
         wanted = _json(query.get("want", "{}"))
         filters = parse_filters(query.get("where", ""))
-        opened = self.store.open(query.get("run", ""))
+        opened = self._opened(request)
         with opened.lock:
             stamp, views = opened.views()
             answer = _answer_views(views, filters, wanted)
@@ -242,6 +273,13 @@ class Endpoints:
             return _told(error)
         finally:
             self._asking.release()
+
+
+def _members(overlay: OpenOverlay) -> list[dict[str, Any]]:
+    return [
+        {"run": each.run.experiment_id, "live": each.is_live(), "status": each.status().model_dump(mode="json")}
+        for each in overlay.members
+    ]
 
 
 def _answer_views(views: CaseViews, filters: Any, wanted: dict[str, Any]) -> dict[str, Any]:

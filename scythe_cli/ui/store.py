@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from scythe_cli.analysis.run import Run
-from scythe_cli.errors import NotFoundError
+from scythe_cli.errors import NotFoundError, StorageError, UsageError, first_line
 from scythe_cli.run.catalog import each_of, run_record
 from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.ledger import POLARS_ERRORS
 from scythe_cli.services.runs.listing import run_layouts
 from scythe_cli.services.runs.watching import RunWatch, is_idle, is_over
 from scythe_cli.storage.base import InvalidKeyError
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from scythe_cli.run.records import RunRecord, RunStatus
     from scythe_cli.storage.base import Storage
 
-__all__ = ["OpenRun", "RunStore"]
+__all__ = ["OpenOverlay", "OpenRun", "RunStore"]
 
 _LOCAL_S, _REMOTE_S = 1.0, 8.0
 """How long a status is good: elsewhere, one is about six requests."""
@@ -98,9 +101,60 @@ class OpenRun:
         stamp, now = self.stamp(), self.clock()
         is_due = now - self._read_at >= max(self.fresh_s, self._read_s / _MAX_SHARE)
         if self._views is None or (self._views[0] != stamp and is_due):
-            self._views = stamp, CaseViews(Selection(read_cases(self.run)))
+            try:
+                self._views = stamp, CaseViews(Selection(read_cases(self.run)))
+            except (pa.ArrowException, *POLARS_ERRORS) as error:
+                raise StorageError(
+                    f"{self.run.experiment_id} has a file that cannot be read: {first_line(error)}",
+                    hint="`scythe doctor` checks the storage; other runs can be shown.",
+                ) from error
             self._read_at = self.clock()
             self._read_s = self._read_at - now
+        return self._views
+
+
+@dataclass
+class OpenOverlay:
+    """Several runs that a page lays over each other.
+
+    Attributes:
+        members: The runs.
+        lock: Held by who works with their cases.
+        left_out: The columns that not all have alike, and why; known once there are views.
+    """
+
+    members: list[OpenRun]
+    lock: Lock = field(default_factory=Lock)
+    left_out: dict[str, str] = field(default_factory=dict[str, str])
+    _views: tuple[str, CaseViews] | None = None
+
+    def is_live(self) -> bool:
+        """Whether something may still happen to one of them; call it with the lock."""
+        return any(member.is_live() for member in self.members)
+
+    def stamp(self) -> str:
+        """What is another when the cases are others; call it with the lock."""
+        return "; ".join(member.stamp() for member in self.members)
+
+    def views(self) -> tuple[str, CaseViews]:
+        """The cases of all runs, and the stamp that they have.
+
+        Raises:
+            StorageError: If a run cannot be read.
+            UsageError: If they are too many.
+        """
+        from scythe_cli.analysis.cases.overlay import overlay_cases
+        from scythe_cli.analysis.cases.selecting import Selection
+        from scythe_cli.analysis.cases.views import CaseViews
+
+        several = [member.views() for member in self.members]
+        stamp = "; ".join(each for each, _ in several)
+        if self._views is None or self._views[0] != stamp:
+            names = [member.run.experiment_id for member in self.members]
+            cases = [views.selection.cases for _, views in several]
+            overlay = overlay_cases(dict(zip(names, cases, strict=True)))
+            self.left_out = overlay.left_out
+            self._views = stamp, CaseViews(Selection(overlay.cases))
         return self._views
 
 
@@ -117,6 +171,7 @@ class RunStore:
         self._open: OrderedDict[str, OpenRun] = OrderedDict()
         self._listed: tuple[float, list[RunLayout]] | None = None
         self._records: dict[str, tuple[float, RunRecord]] = {}
+        self._overlay: tuple[tuple[str, ...], OpenOverlay] | None = None
         self._lock = Lock()
 
     def open(self, experiment_id: str) -> OpenRun:
@@ -128,12 +183,32 @@ class RunStore:
         with self._lock:
             opened = self._open.pop(experiment_id, None)
             if opened is None:
-                layout = self._layout(experiment_id)
-                opened = OpenRun(Run(self.storage, layout), _LOCAL_S if self._is_local else _REMOTE_S)
+                opened = self._opened(experiment_id)
             self._open[experiment_id] = opened
             while len(self._open) > _MAX_OPEN:
                 self._open.popitem(last=False)
             return opened
+
+    def _opened(self, experiment_id: str) -> OpenRun:
+        layout = self._layout(experiment_id)
+        return OpenRun(Run(self.storage, layout), _LOCAL_S if self._is_local else _REMOTE_S)
+
+    def overlay(self, experiment_ids: Sequence[str]) -> OpenOverlay:
+        """Several runs by their whole names; of one such choice everything is kept.
+
+        Raises:
+            NotFoundError: If one of them does not exist.
+            UsageError: If these are too few, or too many.
+        """
+        from scythe_cli.analysis.cases.overlay import MAX_RUNS
+
+        names = tuple(dict.fromkeys(experiment_ids))
+        if not 2 <= len(names) <= MAX_RUNS:
+            raise UsageError(f"from 2 to {MAX_RUNS} runs can be laid over each other, not {len(names)}")
+        with self._lock:
+            if self._overlay is None or self._overlay[0] != names:
+                self._overlay = names, OpenOverlay([self._opened(name) for name in names])
+            return self._overlay[1]
 
     def run(self, experiment_id: str) -> Run:
         """A run by its whole name, of which nothing is kept.

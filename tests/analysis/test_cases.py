@@ -8,14 +8,19 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scythe_cli.analysis.cases.frame import Cases, read_cases
+from scythe_cli.analysis.cases.overlay import overlay_cases
 from scythe_cli.analysis.cases.selecting import Filters, Selection, parse_filters
 from scythe_cli.analysis.cases.views import CaseViews, plain_cell
+from scythe_cli.analysis.results.tables import FieldText
 from scythe_cli.analysis.run import Run
 from scythe_cli.errors import NotFoundError, UsageError
 from scythe_cli.run.final.gather import gather
 from scythe_cli.storage.local import LocalStorage
+from tests.fuzzing import cases
 from tests.made_runs import LAYOUT, make_run, outcomes, write_part
 
 
@@ -156,3 +161,63 @@ def test_cells_are_plain_and_short() -> None:
     assert shown[:4] == [str(2**60), "nan", "3 bytes", "a\\x202eb\\x00"]
     assert len(shown[4]) == 401
     json.dumps(shown, allow_nan=False)
+
+
+def _cases(units: dict[str, str] | None = None, **columns: list[Any]) -> Cases:
+    frame = pl.DataFrame({":case": range(len(next(iter(columns.values())))), **columns})
+    texts = {name: FieldText(unit, None, is_input=True) for name, unit in (units or {}).items()}
+    return Cases(frame, {":case": "case", **dict.fromkeys(columns, "input")}, texts)
+
+
+def test_runs_laid_over_each_other_have_the_columns_in_common() -> None:
+    a = _cases(units={"p": "kW"}, x=[1, 2], p=[1.0, 2.0], site=["a", "b"], kind=[1, 2], only=[1, 2])
+    b = _cases(units={"p": "W"}, x=[0.5], p=[1000.0], site=[True], kind=["one"])
+    overlay = overlay_cases({"new": a, "old": b})
+    assert overlay.cases.frame.to_dict(as_series=False) == {
+        ":run": ["new", "new", "old"],
+        ":case": [0, 1, 0],
+        "x": [1.0, 2.0, 0.5],
+        "site": ["a", "b", "true"],
+    }
+    assert overlay.left_out == {
+        "p": "its units differ: kW, W",
+        "kind": "its types differ: number, text",
+        "only": "old does not have it",
+    }
+
+
+def test_a_column_that_is_an_input_in_one_run_alone_is_left_out() -> None:
+    a, b = _cases(x=[1]), _cases(x=[2])
+    b.roles["x"] = "output"
+    assert overlay_cases({"a": a, "b": b}).left_out == {"x": "it is input in one run, output in another"}
+
+
+@cases(15)
+@given(st.lists(st.integers(1, 5), min_size=2, max_size=8))
+def test_no_case_is_lost_when_runs_are_laid_over_each_other(sizes: list[int]) -> None:
+    runs = {f"run {i}": _cases(x=list(range(n))) for i, n in enumerate(sizes)}
+    overlay = overlay_cases(runs)
+    views = CaseViews(Selection(overlay.cases))
+    told = views.histogram("x", Filters(), ":run")
+    of_run = dict(zip(told["groups"], map(sum, told["grouped"]), strict=False))
+    assert of_run == dict(zip(runs, sizes, strict=True))
+    points = views.points(["x"], Filters(), None, 100, 0)
+    assert sorted(zip(points["runs"], points["cases"], strict=True)) == [
+        (i, k) for i, n in enumerate(sizes) for k in range(n)
+    ]
+
+
+@pytest.mark.parametrize("n", [1, 9])
+def test_too_few_or_too_many_runs_are_refused(n: int) -> None:
+    with pytest.raises(UsageError, match="from 2 to 8 runs"):
+        overlay_cases({str(i): _cases(x=[1]) for i in range(n)})
+
+
+@pytest.mark.parametrize("numbers", [[1e300, 5e300, 1e301], [0.0, 5e-324, 1e-323], [1e200, 2e200, 3e200]])
+def test_very_large_and_very_small_numbers_are_drawn_where_they_are(numbers: list[float]) -> None:
+    views = _views(x=numbers)
+    assert views.points(["x"], Filters(), None, 10, 0)["values"]["x"] == numbers
+    told = views.histogram("x", Filters())
+    assert sum(told["all"]) == 3
+    assert told["all"][0] >= 1
+    assert told["all"][-1] >= 1

@@ -90,6 +90,31 @@ def test_two_runs_are_compared(page: Page, served: Served) -> None:
     assert not faults(page)
 
 
+def test_two_runs_are_laid_over_each_other(page: Page, served: Served) -> None:
+    served.let_go()
+    page.goto(f"{served.url}#runs")
+    page.get_by_role("checkbox").nth(1).wait_for()
+    for box in page.get_by_role("checkbox").all():
+        box.check()
+    page.get_by_role("button", name="Lay over each other").click()
+    page.locator("h1", has_text="2 runs over each other").wait_for()
+    answer(page, "52 of 52 cases")
+    colors = page.get_by_role("list", name="Colors")
+    colors.get_by_text("beam/v1.0.0").wait_for()
+    colors.get_by_text("beam/v1.1.0").wait_for()
+    assert not faults(page)
+    drag(page, "figure:has(.name:text-is('width')) .u-over", 0.5, 0.999)
+    page.locator(".chips li", has_text="width").wait_for()
+    page.get_by_label("as shares of each run").check()
+    # the address holds it all
+    page.reload()
+    page.locator(".chips li", has_text="width").wait_for()
+    assert page.get_by_label("as shares of each run").is_checked()
+    assert page.locator("main tbody tr").count() < 50
+    page.get_by_role("cell").get_by_role("link", name="30", exact=True).click()
+    page.locator("h1", has_text="Case 30 of beam/v1.1.0").wait_for()
+
+
 def test_errors_and_sql_are_shown(page: Page, served: Served) -> None:
     served.let_go()
     page.goto(served.url)

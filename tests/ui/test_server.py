@@ -123,6 +123,32 @@ def test_errors_and_differences(client: TestClient) -> None:
     assert ask(client, "diff", a=RUN, b=OTHER, atol=2)["n_cells"] == 0
 
 
+def test_runs_are_laid_over_each_other(client: TestClient) -> None:
+    runs = json.dumps([OTHER, RUN])
+    told = ask(client, "overlay", runs=runs)
+    assert [member["run"] for member in told["members"]] == [OTHER, RUN]
+    assert told["n"] == 12
+    assert told["left_out"] == {}
+    assert ask(client, "live", runs=runs)["stamp"] == told["stamp"]
+    want = {"histograms": ["tilt"], "scatter": ["tilt", "power"], "color": ":run", "table": {"columns": [":run"]}}
+    where = json.dumps({"f": {"tilt": [4, 4]}})
+    views = ask(client, "views", runs=runs, want=json.dumps(want), where=where)
+    assert views["chosen"] == 2
+    assert sorted(views["table"]["rows"]) == [[RUN], [OTHER]]
+    assert views["scatter"]["cases"] == [4, 4]
+    # as codes of the runs, in the order in which they were asked for
+    assert views["scatter"]["runs"] == [0, 1]
+    assert views["scatter"]["values"]["power"] == [9.0, 8.0]
+    assert sorted(views["histograms"][0]["groups"]) == [RUN, OTHER]
+
+
+@pytest.mark.parametrize("runs", ["", "3", '"x"', "[]", "[1]", json.dumps([RUN]), json.dumps([RUN] * 3), "[" * 5000])
+def test_an_overlay_is_of_several_runs(client: TestClient, runs: str) -> None:
+    assert ask(client, "overlay", 400, runs=runs)["error"]
+    assert ask(client, "overlay", 404, runs=json.dumps([RUN, "../x"]))["error"]
+    assert ask(client, "overlay", 400, run=RUN)["error"]
+
+
 def test_sql_answers(client: TestClient) -> None:
     told = sql(client, "select count(*) as n, max(power) from scalars")
     assert told["rows"] == [[5, 8.0]]

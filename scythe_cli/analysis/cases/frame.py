@@ -20,13 +20,15 @@ from scythe_cli.run.outcomes.error_groups import ERROR_COLUMNS, place_of
 if TYPE_CHECKING:
     from scythe_cli.run.stored_run import StoredRun
 
-__all__ = ["CASE", "DURATION", "ERROR", "PLACE", "STATE", "CaseColumn", "Cases", "Kind", "Role", "read_cases"]
+__all__ = ["CASE", "DURATION", "ERROR", "PLACE", "RUN", "STATE", "CaseColumn", "Cases", "Kind", "Role", "read_cases"]
 
 CASE, STATE, DURATION, ATTEMPT = ":case", ":state", ":duration", ":attempt"
 STARTED, ERROR, PLACE, MESSAGE = ":started", ":error", ":place", ":message"
-"""The columns that every run has; no field of a model can have such a name."""
+RUN = ":run"
+"""The columns that every run has, and the one that several have together; no field of a model can have such a name."""
 
 _LABELS = {
+    RUN: "run",
     CASE: "case",
     STATE: "state",
     DURATION: "duration",

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 import polars as pl
 
-from scythe_cli.analysis.cases.frame import CaseColumn
+from scythe_cli.analysis.cases.frame import CASE, RUN, CaseColumn
 from scythe_cli.analysis.cases.selecting import Filters, Selection
 from scythe_cli.analysis.plots.reading import bin_edges, rice_bins
 from scythe_cli.core.text import visible
@@ -110,11 +110,14 @@ class CaseViews:
         most, behind = min(most, 20_000), min(behind, 20_000)
         front = np.sort(self.selection.sample(mask, most))
         back = np.sort(self.selection.sample(None, behind)) if mask is not None else front[:0]
+        frame = self.selection.cases.frame
         answer: dict[str, Any] = {
-            "cases": front.tolist(),
+            "cases": frame[CASE].gather(front).to_list(),
             "values": {name: _plain(self._as_numbers(name)[front]) for name in names},
             "behind": {name: _plain(self._as_numbers(name)[back]) for name in names},
         }
+        if RUN in frame.columns:
+            answer["runs"] = frame[RUN].gather(front).to_physical().to_list()
         if color is not None:
             if self._column(color).kind == "category":
                 groups = self._bins_of(color, _MAX_GROUPS)
@@ -158,9 +161,9 @@ class CaseViews:
         if self._column(name).kind not in ("number", "time", "category"):
             raise UsageError(f"{name[:80]} holds neither numbers nor categories")
         if name not in self._numbers:
-            # half the memory, for what is drawn on a few hundred pixels; times need all of it
+            # half the memory, for what is drawn on a few hundred pixels
             values = self.selection.cases.numbers(name).to_numpy()
-            self._numbers[name] = values if self._column(name).kind == "time" else values.astype(np.float32)
+            self._numbers[name] = values.astype(np.float32) if _fits_float32(self._column(name)) else values
         return self._numbers[name]
 
     def _bins_of(self, name: str, most: int) -> Bins:
@@ -189,9 +192,18 @@ class CaseViews:
         if not all(map(math.isfinite, edges)) or edges[-1] <= edges[0]:
             raise UsageError(f"the numbers in {column.label[:80]} are too far apart for a histogram")
         with np.errstate(invalid="ignore", over="ignore"):
-            place = (values - edges[0]) / ((edges[-1] - edges[0]) / (len(edges) - 1))
+            # divided by the whole: a single bin of the smallest numbers has no width
+            place = (values - edges[0]) / (edges[-1] - edges[0]) * (len(edges) - 1)
         inside = np.clip(np.nan_to_num(place, posinf=0), 0, len(edges) - 2)
         return Bins(edges, [], np.where(np.isfinite(values), inside, _NONE).astype(np.uint8))
+
+
+def _fits_float32(column: CaseColumn) -> bool:
+    """Whether numbers of half the size place the cases of a column as well; times need all digits."""
+    if column.kind == "category":
+        return True
+    ends = [abs(end) for end in (column.low, column.high) if end is not None]
+    return column.kind == "number" and all(end == 0 or 1e-30 < end < 1e30 for end in ends)
 
 
 def _plain(values: Any) -> list[float | None]:

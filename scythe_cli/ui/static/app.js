@@ -3,9 +3,10 @@
 import { get } from "./api.js";
 import { fill, h, problem } from "./dom.js";
 import { casesPage } from "./cases.js";
+import { overlayPage } from "./overlay.js";
 import { casePage, diffPage, errorsPage, runsPage, sqlPage } from "./pages.js";
 
-const PAGES = { runs: runsPage, cases: casesPage, case: casePage, errors: errorsPage, diff: diffPage, sql: sqlPage };
+const PAGES = { runs: runsPage, cases: casesPage, overlay: overlayPage, case: casePage, errors: errorsPage, diff: diffPage, sql: sqlPage };
 const main = document.getElementById("main");
 let leave = null;
 let shown = null;
@@ -20,13 +21,14 @@ function read() {
   return { page: page in PAGES ? page : "runs", parameters: Object.fromEntries(new URLSearchParams(rest ?? "")) };
 }
 
-function navigation(page, { run, a, b }) {
+function navigation(page, { run, a, b, runs }) {
   const links = [["Runs", "runs", {}]];
   const one = run ?? a;
   if (one) {
     links.push(["Cases", "cases", { run: one }], ["Errors", "errors", { run: one }], ["SQL", "sql", { run: one }]);
   }
-  if (a && b) links.push(["Differences", "diff", { a, b }]);
+  if (runs) links.push(["Overlay", "overlay", { runs }]);
+  if (a && b) links.push(["Overlay", "overlay", { runs: JSON.stringify([a, b]) }], ["Differences", "diff", { a, b }]);
   const current = page === "case" ? "cases" : page;
   fill(document.getElementById("nav"), links.map(([label, to, parameters]) =>
     h("a", { href: address(to, parameters), "aria-current": to === current ? "page" : null }, label)));
@@ -34,7 +36,7 @@ function navigation(page, { run, a, b }) {
 
 async function show() {
   const { page, parameters } = read();
-  const key = `${page} ${parameters.run ?? ""} ${parameters.row ?? ""} ${parameters.a ?? ""} ${parameters.b ?? ""}`;
+  const key = `${page} ${parameters.run ?? ""} ${parameters.row ?? ""} ${parameters.a ?? ""} ${parameters.b ?? ""} ${parameters.runs ?? ""}`;
   if (key === shown && PAGES[page].update?.(parameters)) return;
   leave?.();
   leave = null;

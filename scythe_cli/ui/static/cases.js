@@ -7,30 +7,39 @@ import { colorsOf, Histogram, Parallel, Scatter, title, valueText } from "./char
 
 const PAGE = 50;
 const DRAWN = ["number", "category", "time"];
-const STATES = ["succeeded", "failed", "timeout", "crashed", "cancelled", "pending"];
+export const STATES = ["succeeded", "failed", "timeout", "crashed", "cancelled", "pending"];
 let open = null;
 
-export async function casesPage(main, parameters, current) {
-  const told = await get("run", { run: parameters.run });
-  if (!current()) return null;
-  const view = new CasesView(main, told, parameters);
-  open = view;
-  await view.load();
-  view.follow();
-  return () => {
-    view.close();
-    if (open === view) open = null;
+export function pageOf(make) {
+  const page = async (main, parameters, current) => {
+    const place = h("div");
+    const view = await make(place, parameters);
+    if (!current()) {
+      view.close();
+      return null;
+    }
+    fill(main, [...place.childNodes]);
+    view.main = main;
+    open = view;
+    await view.load();
+    view.follow();
+    return () => {
+      view.close();
+      if (open === view) open = null;
+    };
   };
+  page.update = (parameters) => {
+    if (!open) return false;
+    open.take(parameters);
+    open.load();
+    return true;
+  };
+  return page;
 }
 
-casesPage.update = (parameters) => {
-  if (!open) return false;
-  open.take(parameters);
-  open.load();
-  return true;
-};
+export const casesPage = pageOf(async (main, parameters) => new CasesView(main, await get("run", { run: parameters.run }), parameters));
 
-class CasesView {
+export class CasesView {
   constructor(main, told, parameters) {
     this.main = main;
     this.run = parameters.run;
@@ -82,10 +91,32 @@ class CasesView {
 
   remember() {
     const isFree = Object.keys(this.filters).length === 0 && !this.search;
-    const to = address("cases", { run: this.run, w: isFree ? null : this.where(), x: this.x, y: this.y, c: this.color,
-      h: this.shown?.map(encodeURIComponent).join(","), s: this.sort === ":case" ? null : this.sort, d: this.descending ? 1 : null, o: this.offset || null });
+    const to = this.here({ w: isFree ? null : this.where(), ...this.remembered() });
     if (to !== location.hash) history.pushState(null, "", to);
   }
+
+  // what several runs laid over each other do in another way
+
+  get asking() { return { run: this.run }; }
+
+  get summary() { return "run"; }
+
+  remembered() {
+    return { x: this.x, y: this.y, c: this.color, h: this.shown?.map(encodeURIComponent).join(","),
+      s: this.sort === ":case" ? null : this.sort, d: this.descending ? 1 : null, o: this.offset || null };
+  }
+
+  here(parameters) { return address("cases", { run: this.run, ...parameters }); }
+
+  caseAt(told, i) { return address("case", { run: this.run, row: told.cases[i] }); }
+
+  caseLink(row, names) { return address("case", { run: this.run, row: row[names.indexOf(":case")] }); }
+
+  firstColumns() { return [":case", ":state", ":duration"]; }
+
+  overlaid() { return null; }
+
+  moreControls() { return null; }
 
   change(changes) {
     Object.assign(this, changes);
@@ -132,7 +163,7 @@ class CasesView {
     this.pending?.abort();
     const pending = this.pending = new AbortController();
     try {
-      this.told = await get("views", { run: this.run, where: this.where(), want: JSON.stringify(want) }, { signal: pending.signal });
+      this.told = await get("views", { ...this.asking, where: this.where(), want: JSON.stringify(want) }, { signal: pending.signal });
     } catch (error) {
       if (error.name !== "AbortError") fill(this.answer, problem(error));
       return;
@@ -149,7 +180,7 @@ class CasesView {
 
   tableColumns() {
     const all = [...this.columns.values()];
-    const first = [":case", ":state", ":duration"];
+    const first = this.firstColumns();
     const more = all.filter((column) => column.role !== "case").map((column) => column.name);
     return [...first, ...more.slice(0, 24), ...[":error", ":message"]].filter((name) => this.columns.has(name));
   }
@@ -162,13 +193,13 @@ class CasesView {
       this.key = key;
       for (const figure of this.figures) figure.destroy();
       this.histograms = picked.names.map((name) => new Histogram(this.columns.get(name), (value) => this.brush({ [name]: value })));
-      this.scatter = new Scatter(this.columns.get(picked.x), this.columns.get(picked.y), (value) => this.brush(value), (row) => { location.hash = address("case", { run: this.run, row }); });
+      this.scatter = new Scatter(this.columns.get(picked.x), this.columns.get(picked.y), (value) => this.brush(value), (i) => { location.hash = this.caseAt(this.told.scatter, i); });
       this.parallel = picked.axes.length ? new Parallel(picked.axes.map((name) => this.columns.get(name)), (value) => this.brush(value)) : null;
       this.figures = [...this.histograms, this.scatter, this.parallel].filter(Boolean);
       fill(this.charts, this.histograms.map((figure) => figure.element));
       fill(this.wide, this.scatter.element, this.parallel?.element);
     }
-    this.histograms.forEach((figure, i) => figure.draw(told.histograms[i], this.filters[figure.column.name]));
+    this.histograms.forEach((figure, i) => figure.draw(told.histograms[i], this.filters[figure.column.name], this.overlaid()));
     const colors = colorsOf(told.scatter, this.columns.get(this.color));
     this.scatter.draw(told.scatter, colors, this.filters);
     this.parallel?.draw(told.parallel, colorsOf(told.parallel, this.columns.get(this.color)), this.filters);
@@ -240,7 +271,7 @@ class CasesView {
       h("div", { class: "bar" },
         h("form", { role: "search", onsubmit: (event) => { event.preventDefault(); this.change({ search: search.value.trim() }); } }, h("label", {}, "search", search)),
         this.select("x", picked.x, all, (x) => this.change({ x, offset: this.offset })), this.select("y", picked.y, all, (y) => this.change({ y, offset: this.offset })),
-        this.select("color", this.color, all, (color) => this.change({ color, offset: this.offset }), "none")),
+        this.select("color", this.color, all, (color) => this.change({ color, offset: this.offset }), "none"), this.moreControls()),
       h("details", {}, h("summary", {}, "Filter by value, choose what is drawn"),
         h("form", { class: "bar", onsubmit: filter }, h("label", {}, "column", column), h("label", {}, "from, or these categories", low), h("label", {}, "to", high), h("button", {}, "Filter")),
         h("fieldset", {}, h("legend", {}, "Drawn columns"), h("div", { class: "ticks" }, ticks))));
@@ -269,7 +300,7 @@ class CasesView {
       return { number: column.kind === "number", sorted: isSorted ? (this.descending ? "descending" : "ascending") : null,
         head: column.kind === "other" ? title(column) : h("button", { type: "button", "data-column": name, title: column.description, onclick: sort }, title(column), isSorted ? (this.descending ? " ▼" : " ▲") : "") };
     });
-    const rows = told.table.rows.map((row) => row.map((value, i) => names[i] === ":case" ? h("a", { href: address("case", { run: this.run, row: value }) }, String(value))
+    const rows = told.table.rows.map((row) => row.map((value, i) => names[i] === ":case" ? h("a", { href: this.caseLink(row, names) }, String(value))
       : names[i] === ":state" ? state(value) : names[i] === ":duration" ? time(value) : value));
     const to = (offset) => () => this.change({ offset });
     const last = told.table.offset + rows.length;
@@ -283,14 +314,14 @@ class CasesView {
   follow() {
     this.poll = setTimeout(async () => {
       try {
-        const told = await get("live", { run: this.run });
+        const told = await get("live", this.asking);
         if (this.isClosed) return;
-        const { status, live, stamp } = told;
+        const { stamp, ...more } = told;
         const changed = stamp !== this.told?.stamp;
-        Object.assign(this, { status, live });
+        Object.assign(this, more);
         this.paintHead();
         if (changed) {
-          this.setRun(await get("run", { run: this.run }));
+          this.setRun(await get(this.summary, this.asking));
           if (this.isClosed) return;
           this.key = null;
           if (!this.main.querySelector("#controls").contains(document.activeElement)) this.paintControls();

@@ -101,9 +101,11 @@ export class Histogram extends Figure {
     this.shape = "";
   }
 
-  draw(told, filter) {
+  draw(told, filter, overlaid = null) {
+    // overlaid: an outline for each group, over each other; with sizes of groups, as shares of them
     this.told = told;
     this.filter = filter;
+    if (overlaid && told.groups) return this.drawOutlines(told, filter, overlaid);
     const n = told.all.length;
     const xs = told.labels.length ? told.all.map((_, i) => i) : told.all.map((_, i) => (told.edges[i] + told.edges[i + 1]) / 2);
     const stacked = told.groups ? told.groups.length + (told.grouped.at(-1).some((v) => v) ? 1 : 0) : 0;
@@ -118,25 +120,55 @@ export class Histogram extends Figure {
     } else {
       this.plot.setData(data);
     }
+    this.after(told, filter);
+  }
+
+  after(told, filter) {
     if (this.plot.status === 1) this.mark(filter);
     const chosen = told.chosen.reduce((a, b) => a + b, 0);
     this.describe(`Histogram of ${this.column.label}: ${chosen} of ${told.all.reduce((a, b) => a + b, 0)} cases with a value are chosen`);
-    this.saving(this.column.label.replace(/[^\w.-]/g, "_"), () => [["bin", "all", "chosen"], ...told.all.map((v, i) => [told.labels.length ? told.labels[i] : `${told.edges[i]} to ${told.edges[i + 1]}`, v, told.chosen[i]])]);
+    this.saving(this.column.label.replace(/[^\w.-]/g, "_"), () => [["bin", "all", "chosen", ...(told.groups ?? [])], ...told.all.map((v, i) => [told.labels.length ? told.labels[i] : `${told.edges[i]} to ${told.edges[i + 1]}`, v, told.chosen[i], ...(told.groups ?? []).map((_, g) => told.grouped[g][i])])]);
+  }
+
+  drawOutlines(told, filter, sizes) {
+    const n = told.all.length;
+    const edges = told.labels.length ? Array.from({ length: n + 1 }, (_, i) => i - 0.5) : told.edges;
+    const data = [edges, ...told.groups.map((group, g) => {
+      const size = sizes[group];
+      const heights = told.grouped[g].map((v) => (size ? v / size : v));
+      return [...heights, heights.at(-1)];
+    })];
+    const shape = JSON.stringify(["outlines", edges, told.labels, told.groups, this.width(), css("--page"), Object.keys(sizes).length]);
+    if (shape !== this.shape) {
+      this.destroy();
+      this.shape = shape;
+      const paths = uPlot.paths.stepped({ align: 1 });
+      this.plotted([edges[0], edges[n]], told.groups.map((group, g) => {
+        const color = groupColor(group, g);
+        return { stroke: color, fill: `${color}26`, width: 2, paths, points: { show: false } };
+      }), data);
+    } else this.plot.setData(data);
+    this.after(told, filter);
   }
 
   make(data, n, stacked) {
-    const { told, column } = this;
+    const { told } = this;
     const bars = uPlot.paths.bars({ size: [n > 1 ? 0.94 : 0.5, 1000], gap: 0 });
     const filled = (color) => ({ stroke: color, fill: color, width: 0, paths: bars, points: { show: false } });
     const half = told.labels.length ? 0.5 : 0;
     const [low, high] = told.labels.length ? [-half, n - half] : [told.edges[0], told.edges[n]];
     const front = stacked ? data.slice(2).map((_, i) => { const g = stacked - 1 - i; return filled(g < told.groups.length ? groupColor(told.groups[g], g) : OTHER); }) : [filled(css("--accent"))];
+    this.plotted([low, high], [filled(css("--behind")), ...front], data);
+  }
+
+  plotted(ends, series, data) {
+    const { told, column } = this;
     this.plot = new uPlot({
       width: this.width(), height: this.height, legend: { show: false }, padding: [6, 10, 0, 0],
-      scales: { x: { time: false, range: () => [low, high] }, y: { range: (u, min, max) => [0, (max || 1) * 1.06] } },
+      scales: { x: { time: false, range: () => ends }, y: { range: (u, min, max) => [0, (max || 1) * 1.06] } },
       axes: axes(told.labels.length ? { kind: "category", values: told.labels } : column, null),
       cursor: { y: false, points: { show: false }, drag: { x: true, y: false, setScale: false } },
-      series: [{}, filled(css("--behind")), ...front],
+      series: [{}, ...series],
       hooks: { ready: [() => this.mark(this.filter)], setSelect: [(u) => this.brushed(brushOf(u).x)] },
     }, data, this.place);
     this.plot.over.addEventListener("dblclick", () => this.onbrush(null));
@@ -263,7 +295,7 @@ export class Scatter extends Figure {
       const d = (u.valToPos(x, "x") - left) ** 2 + (u.valToPos(y, "y") - top) ** 2;
       if (d < best) [best, nearest] = [d, i];
     });
-    if (nearest >= 0) this.onpick(this.told.cases[nearest]);
+    if (nearest >= 0) this.onpick(nearest);
   }
 }
 

@@ -32,12 +32,16 @@ async function showRuns(main, parameters, current) {
     const [a, b] = [...ticked].sort();
     location.hash = address("diff", { a, b });
   } }, "Compare the two");
+  const overlay = h("button", { type: "button", disabled: true, onclick: () => {
+    location.hash = address("overlay", { runs: JSON.stringify([...ticked].sort()) });
+  } }, "Lay over each other");
   const rows = told.runs.map((run) => {
     const id = run.experiment_id;
     const box = h("input", { type: "checkbox", "aria-label": `Choose ${id}`, onchange: () => {
       if (box.checked) ticked.add(id);
       else ticked.delete(id);
       compare.disabled = ticked.size !== 2;
+      overlay.disabled = ticked.size < 2;
     } });
     const bad = run.counts ? ["failed", "timeout", "crashed", "cancelled"].filter((name) => run.counts[name]).map((name) => `${count(run.counts[name])} ${name}`) : [];
     return [box, h("a", { href: address("cases", { run: id }) }, id), state(run.state), run.n_specs, bad.join(", "), time(run.duration_s), run.engine, run.sampling_file];
@@ -47,7 +51,7 @@ async function showRuns(main, parameters, current) {
     h("option", { value: "" }, "all"), told.experiments.map((name) => h("option", { value: name, selected: name === parameters.experiment }, name)));
   const page = (to) => () => { location.hash = address("runs", { experiment: parameters.experiment, offset: to || null }); say(`runs from ${to + 1}`); };
   fill(main, h("h1", {}, "Runs"), h("p", { class: "soft" }, `in ${told.location}`),
-    h("div", { class: "bar" }, told.experiments.length > 1 ? h("label", {}, "experiment", choice) : null, compare,
+    h("div", { class: "bar" }, told.experiments.length > 1 ? h("label", {}, "experiment", choice) : null, compare, overlay,
       h("button", { type: "button", onclick: () => showRuns(main, { ...parameters, again: 1 }, current) }, "Refresh")),
     told.n ? table(plural(told.n, "run") + (told.n > LIMIT ? `, ${offset + 1} to ${offset + rows.length}` : ""), heads, rows)
       : h("p", {}, "There are no runs yet. `scythe allocate FILE` makes one."),
