@@ -27,6 +27,9 @@ from scythe_cli import Input, Output, experiment
 import stock_example
 
 
+NAMES = ("zone", "area", "storeys", "u_value", "glazing")
+
+
 class Building(Input):
     zone: str
     area: float
@@ -42,7 +45,7 @@ class Energy(Output):
 
 @experiment
 def simulate(building: Building) -> Energy:
-    return Energy(**stock_example.simulate(**building.model_dump(include={"zone", "area", "storeys", "u_value", "glazing"})))
+    return Energy(**stock_example.simulate(**{name: getattr(building, name) for name in NAMES}))
 """
 """The simulator of the example, as an experiment that workers serve."""
 
