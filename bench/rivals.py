@@ -33,6 +33,7 @@ RIVALS: dict[str, tuple[str, ...]] = {
     "ray": ("ray==2.60.0", *_SHARED),
     "submitit": ("submitit==1.5.4",),
     "executorlib": ("executorlib[cluster]==1.11.0", "h5py"),
+    "smt": ("smt==2.15.0",),
     "snakemake": ("snakemake==9.27.1", "snakemake-executor-plugin-slurm==2.8.0"),
 }
 """What is installed for each."""

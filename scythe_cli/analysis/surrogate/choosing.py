@@ -22,11 +22,13 @@ from scythe_cli.analysis.surrogate.fitting import Fit, HeldOut
 from scythe_cli.analysis.surrogate.libraries import NearestNeighbors, cdist, qmc
 from scythe_cli.analysis.surrogate.space import Floats, Point, Space
 
-__all__ = ["candidates_of", "choose"]
+__all__ = ["candidates_of", "choose", "outer_points"]
 
 
 _CANDIDATES = 1024
 _MOST_OF_GRID = 2048
+_OUTER = 512
+_AT_END = 0.3
 _MET = 0.05
 _LIKELY = 0.5
 """Where cases fail more often than not, none is chosen as long as there are others."""
@@ -65,6 +67,30 @@ def _filling(d: int, n: int, seed: Sequence[int]) -> Floats:
     return qmc.Sobol(d, rng=np.random.default_rng([*seed, 2])).random(n)
 
 
+def outer_points(
+    space: Space, known: set[tuple[Any, ...]], pool: Sequence[Point] | None, *, seed: Sequence[int]
+) -> list[Point]:
+    """Further points that can be chosen, near edges and corners, where a case tells most of slopes.
+
+    Few of the points that fill a space of many fields lie there. There are none where candidates are all points.
+
+    Args:
+        space: The fields that vary.
+        known: The keys of the points that there are.
+        pool: The only points that can be chosen, if they are few.
+        seed: What they follow from.
+    """
+    if pool is not None or space.n_points <= _MOST_OF_GRID:
+        return []
+    units = _filling(len(space.dimensions), _OUTER, [*seed, 3])
+    stretched = np.sin(0.5 * math.pi * units) ** 2
+    ends = np.random.default_rng([*seed, 4]).random(units.shape) < _AT_END
+    has_ends = np.array([dimension.values is None for dimension in space.dimensions])
+    stretched = np.where(has_ends, np.where(ends, np.round(units), stretched), units)
+    unique = {space.key(point): point for point in space.points(stretched)}
+    return [point for key, point in unique.items() if key not in known]
+
+
 def _grid(space: Space) -> list[Point]:
     columns = [
         d.values if d.values is not None else d.at(np.linspace(0.0, 1.0, int(d.n_values))) for d in space.dimensions
@@ -73,7 +99,13 @@ def _grid(space: Space) -> list[Point]:
 
 
 def choose(
-    found: Assessment, candidates: Sequence[Point], fields: Sequence[str], n: int, *, seed: Sequence[int]
+    found: Assessment,
+    candidates: Sequence[Point],
+    fields: Sequence[str],
+    n: int,
+    *,
+    seed: Sequence[int],
+    also: Sequence[Point] = (),
 ) -> list[Point]:
     """The candidates that are worth most.
 
@@ -83,16 +115,19 @@ def choose(
         fields: The fields whose values divide the cases into strata.
         n: How many; fewer where there are no more.
         seed: What random numbers follow from.
+        also: Further candidates, which can be chosen and at which nothing is to be predicted.
     """
     cases = found.cases
     if len(candidates) <= n:
         return list(candidates)
+    matters = np.arange(len(candidates) + len(also)) < len(candidates)
+    candidates = [*candidates, *also]
     x = cases.space.coordinates(candidates)
     success = Failures.learned(cases.x, cases.usable, cases.space.groups, seed=seed).success(x)
     strata = [tuple(point[name] for name in fields) for point in candidates]
     scores: list[_Boosted | _Gaussian] = []
     for output, fit in found.fits.items():
-        weights = success * _priorities(found, output, strata)
+        weights = np.where(matters, success * _priorities(found, output, strata), 0.0)
         if fit.process is not None:
             scores.append(_Gaussian.of(fit, found.predicted[output], x, weights))
         else:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from scythe_cli.analysis.surrogate.assessing import Assessment, Cases, assess
-from scythe_cli.analysis.surrogate.choosing import candidates_of, choose
+from scythe_cli.analysis.surrogate.choosing import candidates_of, choose, outer_points
 from scythe_cli.analysis.surrogate.fitting import one_thread
 from scythe_cli.analysis.surrogate.libraries import Generator
 from scythe_cli.analysis.surrogate.space import Point, Space
@@ -84,18 +84,23 @@ class SurrogateGenerator(Generator):
         candidates = candidates_of(self._space, known, self._pool, seed=seed)
         n = num_points or 1
         constants = {name: constant.value for name, constant in self.vocs.constants.items()}
-        chosen = self._chosen(candidates, n, seed)
+        outer = outer_points(self._space, known, self._pool, seed=seed)
+        chosen = self._chosen(candidates, outer, n, seed)
         if self._accepts is not None and not all(self._accepts(chosen)):
-            flags = self._accepts(candidates)
-            candidates = [point for point, flag in zip(candidates, flags, strict=True) if flag]
-            chosen = self._chosen(candidates, n, seed)
+            chosen = self._chosen(self._taken(candidates), self._taken(outer), n, seed)
         return [{**point, **constants} for point in chosen]
 
-    def _chosen(self, candidates: Sequence[Point], n: int, seed: Sequence[int]) -> Sequence[Point]:
+    def _taken(self, points: Sequence[Point]) -> list[Point]:
+        flags = self._accepts(points) if self._accepts is not None else [True] * len(points)
+        return [point for point, flag in zip(points, flags, strict=True) if flag]
+
+    def _chosen(
+        self, candidates: Sequence[Point], also: Sequence[Point], n: int, seed: Sequence[int]
+    ) -> Sequence[Point]:
         if not any(len(fit.y) > 2 for fit in self.assessment.fits.values()):
             return candidates[:n]
         with one_thread():
-            return choose(self.assessment, candidates, self._strata, n, seed=seed)
+            return choose(self.assessment, candidates, self._strata, n, seed=seed, also=also)
 
     def ingest(self, results: list[dict[str, Any]]) -> None:
         """Learn from cases; those that failed have NaN as outputs."""

@@ -96,7 +96,7 @@ def made_study(project: ConfiguredProject, what: Any, name: str | None, settings
     if project.engine.outlives_client and not isinstance(what, RegisteredExperiment):
         raise UsageError(
             f"the {project.engine.label} engine runs cases elsewhere, where {experiment.name} is not",
-            hint="Put the function into a module and experiments.toml, so that `scythe worker` serves it.",
+            hint="Put it into a module and experiments.toml, with a model of its inputs, so that workers serve it.",
         )
     study_name = name or experiment.name
     check_experiment_name(study_name)

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scythe_cli.analysis.surrogate.assessing import Cases, assess
+from scythe_cli.analysis.surrogate.choosing import candidates_of, choose, outer_points
 from scythe_cli.analysis.surrogate.failures import Failures, failure_rules
 from scythe_cli.analysis.surrogate.fitting import folds_of
 from scythe_cli.analysis.surrogate.gaussian import fit_gaussian
@@ -208,6 +209,31 @@ def test_where_cases_fail_few_are_chosen() -> None:
 def test_before_anything_is_known_points_fill_the_space() -> None:
     points = generator().suggest(8)
     assert len({p["a"] for p in points}) == 8
+
+
+def test_outer_points_lie_at_edges_and_can_be_chosen_there() -> None:
+    space = Space((*NUMBERS.dimensions, Dimension("s", values=("x", "y", "z"))))
+    points = outer_points(space, set(), None, seed=[1, 2])
+    again = {space.key(point) for point in points}
+    assert len(again) == len(points)
+    assert points == outer_points(space, set(), None, seed=[1, 2])
+    assert not outer_points(space, again, None, seed=[1, 2])
+    assert not outer_points(space, set(), points, seed=[1, 2])
+    units = space.coordinates(points)[:, :2]
+    assert ((units >= 0) & (units <= 1)).all()
+    assert 0.2 < ((units < 1e-9) | (units > 1 - 1e-9)).mean() < 0.35
+    assert all(100 < sum(point["s"] == value for point in points) < 250 for value in "xyz")
+
+
+def test_nothing_is_to_be_predicted_at_outer_points() -> None:
+    found = assess(smooth(20), read_targets({"y": "rmse <= 0.001%"}))
+    candidates = candidates_of(NUMBERS, set(), None, seed=[1])[:128]
+    far = [{"a": 3.0 + i, "b": 10.0} for i in range(100, 110)]
+    plain = choose(found, candidates, [], 3, seed=[1])
+    # far away, all is uncertain, and learning it helps with no candidate
+    assert choose(found, candidates, [], 3, seed=[1], also=far) == plain
+    outer = outer_points(NUMBERS, set(), None, seed=[1])[:128]
+    assert any(point in outer for point in choose(found, candidates, [], 3, seed=[1], also=outer))
 
 
 def test_a_small_space_is_exhausted() -> None:
