@@ -62,10 +62,14 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fi
 @pytest.fixture(scope="module", autouse=True)
 def isolated_module(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[None]:
     """The same for what the fixtures of a module import and set."""
-    with _as_it_was(tmp_path_factory.getbasetemp()):
+    is_quick = quick(request.node)
+    with pytest.MonkeyPatch.context() as patch, _as_it_was(tmp_path_factory.getbasetemp()):
+        if is_quick:
+            # git would be a process; in the folder of a test it finds no checkout anyway
+            patch.setattr(manifest, "_git_state", lambda folder: (None, None))
         yield
     # what a module leaves open is told as its own fault, and not as that of a test that runs later
-    if not quick(request.node):
+    if not is_quick:
         gc.collect()
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,12 @@ import polars as pl
 import pytest
 from gest_api import Generator
 
+from scythe_cli.engines.base import Engine
 from scythe_cli.errors import ConfigError, NotFoundError, UsageError
 from scythe_cli.services.project import Project
 from scythe_cli.services.study.calling import made_study
 from scythe_cli.services.study.listing import listed_studies, plan_study
+from scythe_cli.services.study.records import StudyResult
 from scythe_cli.services.study.settings import configured_study
 from tests.studying import ComputingEngine, points_of, studied, study_project
 
@@ -71,10 +75,37 @@ def wandering(vocs: Any) -> Drawing:
     return Drawing(vocs, seed=None)
 
 
-def test_targets_are_reached_in_each_stratum_and_the_tables_are_there(tmp_path: Path) -> None:
-    project = study_project(tmp_path, PREDICT)
-    said: list[str] = []
-    result = studied(project, on_round=lambda _, line: said.append(line))
+@dataclass(frozen=True)
+class Reached:
+    """A study that has reached its targets, for all tests that ask what came of it.
+
+    Attributes:
+        folder: That of its project.
+        result: What came of it.
+        rows: The rows that each round has run.
+        said: What was told after each round.
+    """
+
+    folder: Path
+    result: StudyResult
+    rows: list[list[int]]
+    said: list[str]
+
+    def copied(self, folder: Path, study: str = PREDICT, engine: Engine | None = None) -> Project:
+        """Its project in a folder of a test's own."""
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        return study_project(folder, study, engine)
+
+
+@pytest.fixture(scope="module")
+def reached(tmp_path_factory: pytest.TempPathFactory) -> Reached:
+    folder, engine, said = tmp_path_factory.mktemp("reached"), ComputingEngine(), list[str]()
+    result = studied(study_project(folder, PREDICT, engine), on_round=lambda _, line: said.append(line))
+    return Reached(folder, result, engine.rows, said)
+
+
+def test_targets_are_reached_in_each_stratum_and_the_tables_are_there(reached: Reached, tmp_path: Path) -> None:
+    project, result, said = reached.copied(tmp_path), reached.result, reached.said
     assert (result.end, result.ok, result.reason) == ("reached", True, "all targets hold")
     last = result.rounds[-1]
     assert {tuple(each.stratum) for each in last.standings} == {(), ("Oslo",), ("Rome",)}
@@ -99,21 +130,17 @@ def test_targets_are_reached_in_each_stratum_and_the_tables_are_there(tmp_path: 
     assert "s: all targets hold" in (tmp_path / "report.html").read_text()
 
 
-def test_no_case_is_run_twice_or_refused_by_the_model(tmp_path: Path) -> None:
-    engine = ComputingEngine()
-    project = study_project(tmp_path, PREDICT, engine)
-    studied(project)
-    rows = [row for each in engine.rows for row in each]
-    points = points_of(project)
+def test_no_case_is_run_twice_or_refused_by_the_model(reached: Reached, tmp_path: Path) -> None:
+    rows = [row for each in reached.rows for row in each]
+    points = points_of(reached.copied(tmp_path))
     assert sorted(rows) == list(range(len(points)))
     assert len(set(points)) == len(points)
     assert not any(a > 2.5 and b > 0.8 for a, b, _, _ in points)
 
 
-def test_a_finished_study_runs_nothing_and_goes_on_with_a_harder_target(tmp_path: Path) -> None:
-    first = studied(study_project(tmp_path, PREDICT))
-    engine = ComputingEngine()
-    assert studied(study_project(tmp_path, PREDICT, engine)).rounds == first.rounds
+def test_a_finished_study_runs_nothing_and_goes_on_with_a_harder_target(reached: Reached, tmp_path: Path) -> None:
+    first, engine = reached.result, ComputingEngine()
+    assert studied(reached.copied(tmp_path, engine=engine)).rounds == first.rounds
     assert engine.rows == []
     harder = PREDICT.replace("rmse <= 2%", "rmse <= 0.5%")
     again = studied(study_project(tmp_path, harder, engine))
@@ -251,9 +278,9 @@ def test_a_population_has_all_cases_that_there_are(tmp_path: Path) -> None:
     assert {tuple(each.stratum) for each in result.rounds[-1].standings} == {(), ("Oslo",), ("Rome",)}
 
 
-def test_the_list_and_the_plan_run_nothing(tmp_path: Path) -> None:
+def test_the_list_and_the_plan_run_nothing(reached: Reached, tmp_path: Path) -> None:
     engine = ComputingEngine()
-    project = study_project(tmp_path, PREDICT, engine)
+    project = study_project(tmp_path / "new", PREDICT, engine)
     (listed,) = listed_studies(project)
     assert (listed.name, listed.run, listed.cases) == ("s", None, 0)
     study = configured_study(project, "s")
@@ -261,11 +288,12 @@ def test_the_list_and_the_plan_run_nothing(tmp_path: Path) -> None:
     assert (plan.run, plan.initial, plan.batch, plan.pending) == (None, 15, 8, 0)
     assert plan.fields["site"] == "Oslo, Rome"
     assert engine.rows == []
-    studied(project)
+    project = reached.copied(tmp_path / "reached", engine=engine)
     (listed,) = listed_studies(project)
     assert listed.run == project.run().experiment_id
     assert listed.last is not None
-    assert plan_study(project, study).end == "reached"
+    assert plan_study(project, configured_study(project, "s")).end == "reached"
+    assert engine.rows == []
     with pytest.raises(NotFoundError, match="there is no study 'q'"):
         configured_study(project, "q")
 
