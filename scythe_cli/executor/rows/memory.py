@@ -24,9 +24,9 @@ def peak_memory(duration_s: float) -> int | None:
         duration_s: How long the row took that has just ended.
 
     Returns:
-        None where it took too little time to be measured.
         Bytes of resident memory, as ru_maxrss of getrusage(2) counts it: pages that processes share count in each.
-        Where the peak cannot be set back (on macOS), it is that of the process since its start.
+        Where the peak cannot be set back (on macOS), it is that of the process since its start. None for a row that
+        took too little time to be measured.
     """
     if duration_s < _MEASURED_S:
         return None
