@@ -332,7 +332,8 @@ def _groups_of(file: pq.ParquetFile, wanted: pa.Array[Any]) -> list[int]:
     """The row groups that hold wanted rows: rows lie in the order of their `sort_index`, from 0."""
     metadata: Any = file.metadata
     ends = np.cumsum([metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)])
-    return [int(group) for group in np.unique(np.searchsorted(ends, wanted.to_numpy(), "right")) if group < len(ends)]
+    wanted_before = np.searchsorted(wanted.to_numpy(), ends)
+    return [int(group) for group in np.flatnonzero(np.diff(wanted_before, prepend=0))]
 
 
 def input_file_names(schema: pa.Schema) -> list[str]:
