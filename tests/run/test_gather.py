@@ -195,6 +195,25 @@ def test_a_range_is_done_before_later_parts_are_read(tmp_path: Path, monkeypatch
             next(ranges)
 
 
+def test_nothing_waits_in_files_where_a_run_was_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command has written its parts in order, and its parts lie beside those of the others."""
+    monkeypatch.setattr(gather_module, "_ROWS_AT_ONCE", 10)
+    monkeypatch.setattr(sources_module, "_GROUP_ROWS", 10)
+    monkeypatch.setattr(merge_module, "_MAX_WAITING_BYTES", 4_000)
+    monkeypatch.setattr(merge_module._Store, "_write", lambda *_: pytest.fail("rows wait"))
+    storage = open_storage(tmp_path / "runs")
+    run = make_run(storage, tmp_path, 200)
+    for start in range(0, 200, 20):
+        write_part(storage, run, f"a-{start:03}", outcomes(range(start, start + 20), "failed"))
+    for start in range(0, 200, 20):
+        write_part(storage, run, f"b-{start:03}", outcomes(range(start, start + 20), attempt=2))
+
+    result = gather(storage, run)
+
+    assert result.counts == StateCounts(succeeded=200)
+    assert pl.read_parquet(result.tables["scalars"])["y"].to_list() == [i**2 for i in range(200)]
+
+
 def test_dataframes_of_a_part_are_read_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = outcomes([*range(10, 20), *range(10)], frame_rows=3)
     monkeypatch.setattr(ledger_module, "_GROUP_FRAME_BYTES", table.column("frame:monthly").nbytes // 4)

@@ -1,8 +1,9 @@
 """The outcomes of a ledger by ranges of `sort_index`: each part is read once, in whatever order they were written.
 
-Rows are put to their ranges as parts are read, and a range is done as soon as no part that is still to be read has
-rows of it. That is at once where parts were written in order, as by one machine; where they were not, rows wait, and
-what waits beyond a limit goes to temporary files, while the next parts are read. So memory depends neither on the
+Parts are read in the order of their first specs. Rows are put to their ranges, and a range is done as soon as no part
+that is still to be read has rows of it. That is at once where each command has written its parts in order, as one
+machine does, also when it was resumed; where parts span many ranges, rows wait, and what waits beyond a limit goes to
+temporary files, while the next parts are read. So memory depends neither on the
 number of specs nor on their order.
 """
 
@@ -206,6 +207,8 @@ class _Store:
 
 
 def _settle(rows: Rows, start: int, stop: int) -> Range:
+    if not rows.plain[ORDINAL].is_sorted():  # of two outcomes that count as much, the first in the ledger does
+        rows = rows.take(rows.plain[ORDINAL].arg_sort(), rows.errors)
     plain = rows.plain
     order = _order_of_single(plain, start, stop)
     if order is None:

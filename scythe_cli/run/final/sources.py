@@ -1,7 +1,7 @@
 """The parts of a ledger, read one after the other: of each, the columns that final tables are made of.
 
-Parts that are small are read together, and one with large dataframes by its row groups; the next are read while the
-caller is busy with those before.
+They are read in the order of their first specs, whatever order they were written in. Parts that are small are read
+together, and one with large dataframes by its row groups; the next are read while the caller is busy with those before.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _with_their_values(parts: Sequence[PartFile], types: Mapping[str, pa.DataTyp
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Outcomes as they were read, in the order of the parts.
+    """Outcomes as they were read; `ORDINAL` tells their order in the ledger.
 
     `errors` are those of `plain` that are no success, joined by their ordinal; `frames` has the same rows as `plain`.
     """
@@ -185,15 +185,25 @@ class Source:
 
     Attributes:
         parts: The parts.
+        ordinals: The number that the first outcome of each has in the ledger.
         n_rows: The number of outcomes.
         first: The lowest `sort_index`.
         row_group: The number of the row group of the only part; None for whole parts.
     """
 
     parts: list[PartFile]
+    ordinals: list[int]
     n_rows: int
     first: int
     row_group: int | None = None
+
+    @property
+    def numbers(self) -> pl.Series:
+        """`ORDINAL` of each outcome."""
+        if self.row_group is not None:
+            return pl.int_range(self.ordinals[0], self.ordinals[0] + self.n_rows, dtype=pl.Int64, eager=True)
+        of_parts = zip(self.ordinals, self.parts, strict=True)
+        return pl.Series(np.concatenate([np.arange(first, first + part.n_rows) for first, part in of_parts]))
 
     @property
     def schema(self) -> pa.Schema:
@@ -218,38 +228,40 @@ class Source:
 
 
 def sources_of(parts: Sequence[PartFile]) -> list[Source]:
-    """How to read the parts of a ledger, in their order."""
+    """How to read the parts of a ledger, those with the first specs first."""
     sources: list[Source] = []
-    for part in parts:
+    ordinals = np.cumsum([0, *(part.n_rows for part in parts)]).tolist()
+    for part, ordinal in sorted(zip(parts, ordinals, strict=False), key=lambda each: each[0].first):
         if part.has_frames and len(part.row_groups) > 1:
-            sources += [
-                Source([part], group.n_rows, group.first, number) for number, group in enumerate(part.row_groups)
-            ]
+            at = ordinal
+            for number, group in enumerate(part.row_groups):
+                sources.append(Source([part], [at], group.n_rows, group.first, number))
+                at += group.n_rows
         elif sources and sources[-1].takes(part):
             last = sources[-1]
             last.parts.append(part)
+            last.ordinals.append(ordinal)
             last.n_rows += part.n_rows
             last.first = min(last.first, part.first)
         else:
-            sources.append(Source([part], part.n_rows, part.first))
+            sources.append(Source([part], [ordinal], part.n_rows, part.first))
     return sources
 
 
 def read_ahead(sources: Sequence[Source], columns: Columns) -> Iterator[Rows]:
     """Read one source after the other; the next one while the caller is busy, unless it holds large dataframes."""
-    ordinals = np.cumsum([0, *(source.n_rows for source in sources)]).tolist()
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="scythe-gather") as pool:
         ahead: Future[Rows] | None = None
         for position, source in enumerate(sources):
-            rows = _read(source, columns, ordinals[position]) if ahead is None else ahead.result()
+            rows = _read(source, columns) if ahead is None else ahead.result()
             ahead = None
             if position + 1 < len(sources) and sources[position + 1].frame_bytes <= _MAX_AHEAD_BYTES:
-                ahead = pool.submit(_read, sources[position + 1], columns, ordinals[position + 1])
+                ahead = pool.submit(_read, sources[position + 1], columns)
             yield rows
             del rows
 
 
-def _read(source: Source, columns: Columns, ordinal: int) -> Rows:
+def _read(source: Source, columns: Columns) -> Rows:
     if not source.row_group:  # with the first of a part, all of it is checked
         check_parts(source.parts)
     names = [name for name in columns.plain.names if source.schema.get_field_index(name) >= 0]
@@ -261,7 +273,7 @@ def _read(source: Source, columns: Columns, ordinal: int) -> Rows:
         plain = cast("pl.DataFrame", pl.from_arrow(table))
     plain = plain.with_columns(
         pl.col("state").cast(_STATE, strict=False),
-        pl.int_range(ordinal, ordinal + plain.height, dtype=pl.Int64, eager=True).alias(ORDINAL),
+        source.numbers.alias(ORDINAL),
     )
     errors = _read_errors(source, plain)
     frames = None
