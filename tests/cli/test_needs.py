@@ -49,7 +49,11 @@ def naps(odd: Path) -> Path:
         (TOTALS + TABLE + 'cpus = "core"\n', [], 'cpus = "core" is no input field of whole numbers'),
         (TOTALS + TABLE + NEEDS, ["--workers", "1"], "line 3 takes 2 cores, and there is 1"),
         (TABLE + "cpus = 0\n", [], "cpus' is 0; it should be a whole number from 1 on, or the name of an input field"),
-        (TABLE + 'memory = "10 lots"\n', [], "it should be a size such as '4GB', or the name of an input field"),
+        (
+            TABLE + 'memory = "10 lots"\n',
+            [],
+            "it should be a size such as '4GB', 'auto', or the name of an input field",
+        ),
         ("[scythe]\ntokens = { licence = 0 }\n" + TABLE, [], "tokens' is 0; it should be"),
     ],
 )
