@@ -24,6 +24,7 @@ __all__ = [
     "WARNINGS",
     "Categories",
     "FrameTraits",
+    "measures_memory",
     "merged_fields",
     "united_traits",
     "with_code",
@@ -190,6 +191,12 @@ def _lacks(columns: pa.StructType, name: str) -> bool:
     """Whether a frame tells nothing of a column: it has none, or one without values."""
     position = columns.get_field_index(name)
     return position < 0 or pa.types.is_null(columns.field(position).type)
+
+
+def measures_memory(schema: pa.Schema) -> bool:
+    """Whether a part of a ledger tells what memory specs took; a column of this name can be another program's."""
+    position = schema.get_field_index(MEMORY)
+    return position >= 0 and schema.field(position).type.equals(pa.int64())
 
 
 def with_code(outcomes: pa.Table, code: str | None) -> pa.Table:

@@ -9,6 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from scythe_cli.analysis.run import Run
 from scythe_cli.model import needs
 from scythe_cli.model.outcome_schema import MEMORY
 from scythe_cli.run.ledger import Ledger, read_part, write_part
@@ -115,3 +116,11 @@ def test_failures_tell_nothing(tmp_path: Path) -> None:
 def test_a_tenth_more_is_reserved() -> None:
     assert reserved_for(1) == 16 * 2**20
     assert reserved_for(100 * 2**20) == 112 * 2**20
+
+
+def test_a_column_of_memory_that_is_none_of_ours_is_not_told(tmp_path: Path) -> None:
+    storage = open_storage(str(tmp_path / "runs"))
+    run = make_run(storage, tmp_path / "scratch", 1)
+    part = outcomes([0]).append_column(MEMORY, pa.array(["much"]))
+    write_part(storage, run, "local-20260101T000000-0a1b2c3d-000001", part)
+    assert [attempt.memory_bytes for attempt in spec_history(Run(storage, run), 0).attempts] == [None]

@@ -12,7 +12,7 @@ from scythe_cli.core.states import State
 from scythe_cli.errors import NotFoundError
 from scythe_cli.model.experiment import RegisteredExperiment, with_options
 from scythe_cli.model.needs import Needs
-from scythe_cli.model.outcome_schema import MEMORY
+from scythe_cli.model.outcome_schema import MEMORY, measures_memory
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.ledger import Ledger, read_part
 from scythe_cli.services.runs.listing import run_records
@@ -61,8 +61,7 @@ def memory_taken(storage: Storage, run: RunLayout) -> int | None:
     most = 0
     with Ledger.open(storage, run) as ledger:
         for part in ledger.parts:
-            position = part.schema.get_field_index(MEMORY)
-            if position < 0 or part.schema.field(position).type != pa.int64():
+            if not measures_memory(part.schema):
                 continue
             cells = read_part(part, ["state", MEMORY])
             succeeded = np.array([state == State.SUCCEEDED.value for state in cells.column("state").to_pylist()])

@@ -23,7 +23,7 @@ from scythe_cli.executor.rows.randomness import seed_generators
 from scythe_cli.executor.rows.workdir import RowFolder
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.models import ExperimentOutputSpec
-from scythe_cli.model.outcome_schema import MEMORY
+from scythe_cli.model.outcome_schema import MEMORY, measures_memory
 from scythe_cli.model.spec_rows import spec_factory, workflow_run_id
 from scythe_cli.run.ledger import Ledger, read_part
 from scythe_cli.run.outcomes.effective import effective_outcomes
@@ -86,7 +86,7 @@ def spec_history(run: Run, row: int) -> SpecHistory:
         effective = effective_outcomes(mine)
         what_counts = effective.select("part", "row").row(0) if effective.height else None
         for part, position in mine.select("part", "row").iter_rows():
-            measured = [MEMORY] if MEMORY in ledger.parts[part].schema.names else []
+            measured = [MEMORY] if measures_memory(ledger.parts[part].schema) else []
             columns = [*_COLUMNS, *_TEXTS, *measured]
             cells: dict[str, Any] = read_part(ledger.parts[part], columns).slice(position, 1).to_pylist()[0]
             del cells["sort_index"]
