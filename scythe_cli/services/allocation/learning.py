@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
+import polars as pl
 
 from scythe_cli.core.quantities import format_size
 from scythe_cli.core.states import State
@@ -63,10 +62,8 @@ def memory_taken(storage: Storage, run: RunLayout) -> int | None:
         for part in ledger.parts:
             if not measures_memory(part.schema):
                 continue
-            cells = read_part(part, ["state", MEMORY])
-            succeeded = np.array([state == State.SUCCEEDED.value for state in cells.column("state").to_pylist()])
-            taken: Any = cells.column(MEMORY).fill_null(pa.scalar(0, pa.int64())).to_numpy()
-            most = max(most, int(taken[succeeded].max(initial=0)))
+            cells: Any = pl.from_arrow(read_part(part, ["state", MEMORY]))
+            most = max(most, cells.filter(pl.col("state") == State.SUCCEEDED.value)[MEMORY].max() or 0)
     return most or None
 
 
