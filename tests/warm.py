@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -140,28 +140,16 @@ _nurseries: dict[str, _Nursery] = {}
 _start_python = interpreter.start_python
 
 
-def start_warm(
-    module: str,
-    arguments: Sequence[object],
-    fds: Sequence[int],
-    *,
-    output: int,
-    cwd: str | None,
-    threads: int,
-    mark: str,
-    environment: Mapping[str, str] | None = None,
-) -> Any:
-    """Fork a template where it would be the same as one that is started."""
-    options: dict[str, Any] = {
-        "output": output,
-        "cwd": cwd,
-        "threads": threads,
-        "mark": mark,
-        "environment": environment,
-    }
-    if not is_used or environment or module != _TEMPLATE or not sys.platform.startswith("linux"):
+def start_warm(module: str, arguments: Sequence[object], fds: Sequence[int], **options: Any) -> Any:
+    """Fork a template where it would be the same as one that `start_python` starts, which has the same options."""
+    if not is_used or options.get("environment") or module != _TEMPLATE or not sys.platform.startswith("linux"):
         return _start_python(module, arguments, fds, **options)
-    env = {"PYTHONHASHSEED": "0", **os.environ, **thread_settings(threads, os.environ), MARK: mark}
+    env = {
+        "PYTHONHASHSEED": "0",
+        **os.environ,
+        **thread_settings(options["threads"], os.environ),
+        MARK: options["mark"],
+    }
     same = {name: value for name, value in env.items() if not name.startswith(_OF_TESTS)}
     nursery = _nurseries.get(key := json.dumps(same, sort_keys=True))
     if nursery is None:
@@ -171,11 +159,11 @@ def start_warm(
         answer = nursery.ask(
             {
                 "argv": [module, *map(str, arguments)],
-                "cwd": cwd or str(Path.cwd()),
+                "cwd": options["cwd"] or str(Path.cwd()),
                 "env": env,
                 "fds": numbers,
             },
-            [*fds, nothing.fileno(), output, output],
+            [*fds, nothing.fileno(), options["output"], options["output"]],
         )
     return _Process(nursery, answer["pid"])
 
