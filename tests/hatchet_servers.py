@@ -155,6 +155,15 @@ class HatchetServers:
         # SIGQUIT: it ends its own processes without writing anything; SIGKILL would leave them behind
         self._end(self._postgres, signal.SIGQUIT)
 
+    def sql(self, statement: str) -> str:
+        """Run a statement in the engine's database, and return its rows as text, a line for each."""
+        command = [
+            str(_find_postgres("psql")), "-h", "127.0.0.1", "-p", str(self.postgres_port), "-U", "hatchet", "-d",
+            "hatchet", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "-v", "ON_ERROR_STOP=1", "-c",
+            statement,
+        ]  # fmt: skip
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
     def stop(self) -> None:
         """End both."""
         self._end(self._engine, signal.SIGTERM)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scythe_cli.engines.hatchet import sdk_patches
-from scythe_cli.engines.hatchet.nodes.children import Answers
+from scythe_cli.engines.hatchet.recovery.answers import Answers, OpenChild
+from scythe_cli.engines.hatchet.recovery.reports import TaskKey
 
 # the SDK uses what its own dependencies have deprecated
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -29,10 +30,22 @@ class Fleet:
     asked: list[str] = field(default_factory=list[str])
     n_looks: int = 0
     is_away: bool = False
+    queued: set[str] = field(default_factory=set[str])
+    assigned: set[str] = field(default_factory=set[str])
+    given_back: list[TaskKey] = field(default_factory=list[TaskKey])
 
-    async def list_open(self) -> Set[str] | None:
+    async def list_open(self) -> Mapping[str, OpenChild] | None:
         self.n_looks += 1
-        return None if self.is_away else set(self.open)
+        if self.is_away:
+            return None
+        return {id_: OpenChild((id_, 0), is_queued=id_ in self.queued) for id_ in self.open}
+
+    async def is_assigned(self, child_id: str) -> bool:
+        return child_id in self.assigned
+
+    async def give_back(self, task: TaskKey) -> None:
+        self.given_back.append(task)
+        self.assigned.discard(task[0])
 
     async def result_of(self, child_id: str) -> Callable[[], Any] | None:
         self.asked.append(child_id)
@@ -47,7 +60,7 @@ class Fleet:
         return ending
 
     def answers(self) -> Answers:
-        return Answers(self.list_open, self.result_of, look_s=_LOOK_S)
+        return Answers(self, look_s=_LOOK_S)
 
 
 async def _never() -> Any:
@@ -108,13 +121,15 @@ def test_an_engine_that_is_away_is_asked_again() -> None:
 
 def test_a_list_that_lags_behind_ends_no_child_too_early() -> None:
     """What the engine has just taken on may not be listed yet: what counts is what it says of the child itself."""
-    fleet = Fleet(open={"a"})
 
-    async def nothing() -> Set[str]:
-        return set()
+    class Lagging(Fleet):
+        async def list_open(self) -> Mapping[str, OpenChild]:
+            return {}
+
+    fleet = Lagging(open={"a"})
 
     async def work() -> Any:
-        answers = Answers(nothing, fleet.result_of, look_s=_LOOK_S)
+        answers = fleet.answers()
         answer = asyncio.create_task(answers.of("a", _never()))
         while len(fleet.asked) < 2:
             await asyncio.sleep(_LOOK_S)
@@ -123,6 +138,44 @@ def test_a_list_that_lags_behind_ends_no_child_too_early() -> None:
         return await answer
 
     assert asyncio.run(work()) == "asked for: a"
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=6))
+def test_what_came_to_no_worker_is_given_out_again_and_nothing_else(children: list[tuple[bool, bool]]) -> None:
+    """By the list it is queued, by the book it is a worker's; whatever waits for its turn, or runs, is left alone."""
+    ids = [f"child {number}" for number in range(len(children))]
+    queued = {id_ for id_, (is_queued, _) in zip(ids, children, strict=True) if is_queued}
+    assigned = {id_ for id_, (_, is_assigned) in zip(ids, children, strict=True) if is_assigned}
+    fleet = Fleet(open=set(ids), queued=set(queued), assigned=set(assigned))
+
+    async def work() -> None:
+        answers = fleet.answers()
+        waiting = [asyncio.create_task(answers.of(id_, _never())) for id_ in ids]
+        while fleet.n_looks < 4:
+            await asyncio.sleep(_LOOK_S)
+        fleet.open.clear()
+        await asyncio.gather(*waiting)
+
+    asyncio.run(work())
+    assert sorted(fleet.given_back) == [(id_, 0) for id_ in ids if id_ in queued & assigned]
+
+
+def test_what_was_given_to_a_worker_at_one_look_is_not_given_out_again() -> None:
+    class Changing(Fleet):
+        async def is_assigned(self, child_id: str) -> bool:
+            return self.n_looks % 2 == 0  # given out, lost with its worker, given out, ...
+
+    fleet = Changing(open={"a"}, queued={"a"})
+
+    async def work() -> None:
+        waiting = asyncio.create_task(fleet.answers().of("a", _never()))
+        while fleet.n_looks < 6:
+            await asyncio.sleep(_LOOK_S)
+        fleet.open.clear()
+        await waiting
+
+    asyncio.run(work())
+    assert not fleet.given_back
 
 
 def test_nothing_is_left_when_a_node_ends() -> None:

@@ -111,16 +111,83 @@ def test_outcomes_are_reported_patiently_also_by_a_process_that_gets_the_configu
     assert calls == ["patient", "patient"] * patched
 
 
-def test_an_engine_that_forgets_the_worker_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    import grpc
+def patient_reports(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Change the SDK for the time of a test, and return what it sends reports again with."""
+    from hatchet_sdk.clients.dispatcher.dispatcher import DispatcherClient
+    from hatchet_sdk.clients.listeners.durable_event_listener import DurableEventListener
+    from hatchet_sdk.worker.action_listener_process import WorkerActionListenerProcess
+
+    changed: list[tuple[Any, str]] = [
+        (DispatcherClient, "send_step_action_event"),
+        (WorkerActionListenerProcess, "start"),
+        (DurableEventListener, "_receive_loop"),
+    ]
+    send: Any = DispatcherClient._try_send_step_action_event
+    for owner, name in [*changed, (send.retry, "retry"), (send.retry, "stop"), (send.retry, "wait")]:
+        monkeypatch.setattr(owner, name, getattr(owner, name))
+    module._report_patiently.__wrapped__()
+    return send.retry
+
+
+@pytest.mark.parametrize("n_closed", [1, 3])
+def test_a_report_survives_that_another_one_closes_the_channel(monkeypatch: pytest.MonkeyPatch, n_closed: int) -> None:
+    """Whichever report finds the engine away closes the channel that all of them share: the others are cancelled."""
     import tenacity
     from hatchet_sdk.clients.dispatcher.dispatcher import DispatcherClient
 
-    send: Any = DispatcherClient._try_send_step_action_event
-    retrying = send.retry
-    for name in ("retry", "stop"):
-        monkeypatch.setattr(retrying, name, getattr(retrying, name))
-    module._report_patiently.__wrapped__()
+    monkeypatch.setattr(patient_reports(monkeypatch), "wait", tenacity.wait_none())
+    asked = 0
+
+    class Channel:
+        """As that of grpc.aio: what is under way when it is closed raises CancelledError."""
+
+        def __init__(self) -> None:
+            self.is_closed = asyncio.Event()
+
+        async def SendStepActionEvent(self, event: Any, **_: Any) -> str:
+            nonlocal asked
+            asked += 1
+            if asked > n_closed:
+                return f"booked {event.event_payload}"
+            await self.is_closed.wait()
+            raise asyncio.CancelledError
+
+    async def work() -> tuple[Any, bool]:
+        client: Any = DispatcherClient.__new__(DispatcherClient)
+        client.token = "token"
+        channels: list[Channel] = []
+
+        def connect() -> Channel:
+            channels.append(Channel())
+            return channels[-1]
+
+        client._get_or_create_aio_client = connect
+        action = SimpleNamespace(
+            worker_id="w", job_id="j", job_run_id="r", step_id="s", step_run_id="t", action_id="a", retry_count=0
+        )
+        sending = asyncio.create_task(client.send_step_action_event(action, 2, "1", False))
+        for number in range(n_closed):
+            while len(channels) <= number:
+                await asyncio.sleep(0)
+            channels[number].is_closed.set()
+        answer = await sending
+        nonlocal asked
+        asked = 0
+        stopped = asyncio.create_task(client.send_step_action_event(action, 2, "1", False))
+        while not asked:
+            await asyncio.sleep(0)
+        stopped.cancel()
+        await asyncio.wait([stopped])
+        return answer, stopped.cancelled()
+
+    assert asyncio.run(work()) == ("booked 1", True), "who is cancelled in earnest ends"
+
+
+def test_an_engine_that_forgets_the_worker_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    import grpc
+    import tenacity
+
+    retrying = patient_reports(monkeypatch)
 
     class Refused(grpc.RpcError, grpc.Call):
         def __init__(self, code: grpc.StatusCode) -> None:

@@ -11,6 +11,7 @@ from scythe_cli.core.records import StateCounts
 from scythe_cli.engines.hatchet.engine import HatchetEngine
 from scythe_cli.errors import UsageError
 from scythe_cli.services.runs.fleet import cancel_run
+from tests.hatchet_servers import HatchetServers
 from tests.live.fleet import Allocation, LiveProject
 from tests.waiting import wait_for
 
@@ -86,3 +87,29 @@ def test_cancel_ends_what_runs_after_a_grace_and_force_takes_over(live: LiveProj
     assert cancel_run(project.run(submitted.experiment_id), HatchetEngine(), grace_s=1.0).cancelled == 4
     assert time.monotonic() - began_s < 60
     assert worker.stop(60) == 0, "nothing runs there any more"
+
+
+_ASSIGNED_AND_NOT_TOLD = """
+WITH chosen AS (
+    DELETE FROM v1_queue_item
+    WHERE id = (SELECT id FROM v1_queue_item WHERE action_id LIKE 'untold%' ORDER BY id DESC LIMIT 1)
+    RETURNING *
+)
+INSERT INTO v1_task_runtime (task_id, task_inserted_at, retry_count, worker_id, tenant_id, timeout_at)
+SELECT task_id, task_inserted_at, retry_count, (SELECT id FROM "Worker" ORDER BY "createdAt" DESC LIMIT 1), tenant_id,
+    NOW() + INTERVAL '1 hour'
+FROM chosen RETURNING task_id
+"""
+"""What an engine leaves that is killed after it has booked a task as a worker's and before it tells anybody."""
+
+
+def test_a_task_that_was_assigned_and_never_sent_is_given_out_again(live: LiveProject, servers: HatchetServers) -> None:
+    live.configure("untold", max_depth=0, specs_per_task=1)
+    worker = live.start_worker("--slots", "2")
+    allocation = Allocation(live, live.write_cases(6, sleep_s=lambda i: 3000.0 if i < 2 else 0.0))
+    wait_for(lambda: len(live.calls()) >= 2, 120)
+    wait_for(lambda: servers.sql(_ASSIGNED_AND_NOT_TOLD).strip() != "", 60)
+    live.hurry()
+    assert allocation.result(240).counts == StateCounts(succeeded=6)
+    assert "came to no worker: the engine is told to give it out again" in worker.log.read_text()
+    assert sorted(live.calls()) == list(range(6)), "no row runs twice for it"

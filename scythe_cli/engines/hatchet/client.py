@@ -15,6 +15,9 @@ import grpc
 
 from scythe_cli.engines.hatchet.nodes.children import place_labels
 from scythe_cli.engines.hatchet.payloads import META_KEY, META_TASK, NodeInput
+from scythe_cli.engines.hatchet.recovery.answers import OpenChild
+from scythe_cli.engines.hatchet.recovery.comparing import never_came
+from scythe_cli.engines.hatchet.recovery.reports import TaskKey
 from scythe_cli.engines.hatchet.routing import WorkerRecord
 from scythe_cli.engines.hatchet.sdk_patches import fast_loading
 from scythe_cli.engines.hatchet.sessions import Submission
@@ -207,15 +210,37 @@ class Connection:
             )
         return records
 
-    def open_children(self, node_id: str) -> set[str]:
-        """The ids of the Hatchet runs that a node has asked for and that have not come to their end."""
-        ids: set[str] = set()
+    def open_children(self, node_id: str) -> dict[str, OpenChild]:
+        """By the ids of their Hatchet runs, what a node has asked for and what has not come to its end."""
+        children: dict[str, OpenChild] = {}
         for offset in itertools.count(0, _LONG_PAGE):
             rows = self._list_open(parent_task_external_id=node_id, limit=_LONG_PAGE, offset=offset).rows
-            ids.update(row.workflow_run_external_id for row in rows)
+            for row in rows:
+                is_task = row.task_external_id == row.workflow_run_external_id
+                key = (row.task_external_id, row.retry_count or 0) if is_task else None
+                children[row.workflow_run_external_id] = OpenChild(key, row.status is V1TaskStatus.QUEUED)
             if len(rows) < _LONG_PAGE:
                 break
-        return ids
+        return children
+
+    def is_assigned(self, workflow_run_id: str) -> bool:
+        """Whether a Hatchet run of one task is a worker's, by the engine's book and not by its list."""
+        with errors_mapped(self.address):
+            details = self._client.admin.get_details(workflow_run_id)
+        return [run.status.value for run in details.task_runs.values()] == ["RUNNING"]
+
+    def give_back(self, task: TaskKey, worker_id: str) -> None:
+        """Have a task given out again that never came to its worker.
+
+        Args:
+            task: The task.
+            worker_id: Any worker of the tenant's, which tells it.
+        """
+        channel = new_conn(self.hatchet.config, False)
+        tell: Any = getattr(DispatcherStub(channel), "SendStepActionEvent")  # noqa: B009 - the stub has no types
+        metadata = create_authorization_header(self.hatchet.config.token)
+        with errors_mapped(self.address), contextlib.closing(channel):
+            tell(never_came(task, worker_id), metadata=metadata, timeout=_CONNECT_TIMEOUT_S)
 
     def ending(self, workflow_run_id: str) -> WorkflowRunDetail | None:
         """What has become of a Hatchet run; None where it has not come to its end."""

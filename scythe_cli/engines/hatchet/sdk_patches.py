@@ -19,15 +19,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
 import logging
 import multiprocessing
 import sys
 import time
-import warnings
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -36,8 +33,9 @@ import grpc
 import pydantic
 
 from scythe_cli.core.processes import end_with_parent
-from scythe_cli.engines.hatchet.nodes.children import Answers
-from scythe_cli.engines.hatchet.nodes.reports import Final, Reports, TaskKey
+from scythe_cli.engines.hatchet.recovery.answers import Answers, ChildrenAtEngine
+from scythe_cli.engines.hatchet.recovery.comparing import compare_for_ever
+from scythe_cli.engines.hatchet.recovery.reports import Reports
 
 if TYPE_CHECKING:
     from hatchet_sdk.config import ClientConfig
@@ -59,12 +57,7 @@ logger = logging.getLogger("hatchet")
 PATCHED_VERSIONS = frozenset({(1, 43)})
 """Major and minor numbers."""
 
-_CALM_S = 60.0
-_TROUBLED_S = 10.0
-_TROUBLE_LASTS_S = 300.0
 _SLOW_S = 3.0
-_PAGE = 1000
-"""How often a worker asks what the engine has booked: more often for a while after a request that failed."""
 
 _ACK_S = 30.0
 """How long a node waits for the engine to take what it asks for, before it starts from its beginning."""
@@ -172,6 +165,10 @@ def _report_patiently() -> None:
     from hatchet_sdk.clients.rest.tenacity_utils import tenacity_should_retry
 
     def should_retry(error: BaseException) -> bool:
+        if isinstance(error, asyncio.CancelledError):
+            # whichever report finds the engine away closes the channel that all of them share
+            task = asyncio.current_task()
+            return task is not None and not task.cancelling()
         if isinstance(error, grpc.RpcError) and isinstance(error, grpc.Call | grpc.aio.AioRpcError):
             return error.code() is grpc.StatusCode.UNAUTHENTICATED or tenacity_should_retry(error)
         return tenacity_should_retry(error)
@@ -226,103 +223,23 @@ def _compare_reports() -> None:
         if event_type == STEP_EVENT_TYPE_STARTED:
             reports.started(task)
         began_s = time.monotonic()
-        answer = await send(self, action, event_type, payload, *rest)
-        if answer is None or time.monotonic() - began_s > _SLOW_S:
-            reports.had_trouble()
-        if event_type in (STEP_EVENT_TYPE_COMPLETED, STEP_EVENT_TYPE_FAILED):
-            reports.finished(task, (action, event_type, payload, *rest), len(payload or ""))
+        answer: Any = None
+        try:
+            answer = await send(self, action, event_type, payload, *rest)
+        finally:
+            if answer is None or time.monotonic() - began_s > _SLOW_S:
+                reports.had_trouble()
+            if event_type in (STEP_EVENT_TYPE_COMPLETED, STEP_EVENT_TYPE_FAILED):
+                reports.finished(task, (action, event_type, payload, *rest), len(payload or ""))
         return answer
 
     async def start_and_compare(self: Any, *arguments: Any) -> None:
         await start(self, *arguments)
         if self.listener is not None:
-            self.comparing = asyncio.create_task(_compare_for_ever(self, reports))  # kept, or it would be collected
+            self.comparing = asyncio.create_task(compare_for_ever(self, reports))  # kept, or it would be collected
 
     dispatcher.send_step_action_event = send_and_note
     listener.start = start_and_compare
-
-
-async def _compare_for_ever(process: Any, reports: Reports) -> None:
-    from hatchet_sdk.clients.rest.exceptions import OpenApiException
-
-    looked_s = time.monotonic()
-    while True:
-        await asyncio.sleep(_TROUBLED_S)
-        if not process.listener.last_heartbeat_succeeded:
-            reports.had_trouble()
-        since_s = reports.trouble_since_s()
-        doubtful = reports.doubtful()
-        is_calm = (since_s is None or since_s > _TROUBLE_LASTS_S) and not doubtful
-        if is_calm and time.monotonic() - looked_s < _CALM_S:
-            continue
-        looked_s = time.monotonic()
-        try:
-            listed = await asyncio.to_thread(_running_on, process.client, process.listener.worker_id)
-            listed += await asyncio.to_thread(_not_booked, process.client, doubtful)
-        except (OpenApiException, grpc.RpcError, OSError, ValueError):
-            reports.had_trouble()
-            continue
-        again, strange = reports.compare(listed)
-        for final in again:
-            logger.warning(
-                "the engine has lost what became of task %s: it is told again", final.arguments[0].step_run_id
-            )
-            await process.dispatcher_client.send_step_action_event(*final.arguments)
-        for task in strange:
-            logger.warning("task %s never came here: the engine is told to give it out again", task[0])
-            await _give_back(process, task)
-
-
-def _running_on(client: Any, worker_id: str) -> list[TaskKey]:
-    """The tasks that run at a worker, as the engine sees it."""
-    from hatchet_sdk.clients.rest.models.v1_task_status import V1TaskStatus
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # of long ranges
-        page = client.runs.list(
-            since=datetime.now(UTC) - timedelta(days=31),
-            only_tasks=True,
-            statuses=[V1TaskStatus.RUNNING],
-            worker_id=worker_id,
-            limit=_PAGE,
-            include_payloads=False,
-        )
-    return [(row.task_external_id, row.retry_count or 0) for row in page.rows]
-
-
-def _not_booked(client: Any, finals: list[tuple[TaskKey, Final]]) -> list[TaskKey]:
-    """Those of finished tasks that go on as the engine sees it, whatever it lists."""
-    open_: list[TaskKey] = []
-    for task, final in finals:
-        try:
-            final.is_booked = client.admin.get_details(final.arguments[0].workflow_run_id).done
-        except grpc.RpcError as error:
-            if not isinstance(error, grpc.Call) or error.code() is not grpc.StatusCode.NOT_FOUND:
-                raise
-            final.is_booked = True  # it no longer knows the task
-        if not final.is_booked:
-            open_.append(task)
-    return open_
-
-
-async def _give_back(process: Any, task: TaskKey) -> None:
-    from hatchet_sdk.contracts.dispatcher_pb2 import STEP_EVENT_TYPE_FAILED, StepActionEvent
-    from hatchet_sdk.utils.api_auth import create_authorization_header
-
-    event = StepActionEvent(
-        worker_id=process.listener.worker_id,
-        task_run_external_id=task[0],
-        event_type=STEP_EVENT_TYPE_FAILED,
-        event_payload=json.dumps({"message": "the task never came to its worker"}),
-        retry_count=task[1],
-    )
-    event.event_timestamp.GetCurrentTime()
-    dispatcher = process.dispatcher_client
-    stub = dispatcher._get_or_create_aio_client()
-    try:
-        await stub.SendStepActionEvent(event, metadata=create_authorization_header(dispatcher.token))
-    except grpc.RpcError as error:
-        logger.warning("it could not be told: %s", type(error).__name__)
 
 
 async def evict_waiting_nodes(worker: Any) -> None:
@@ -336,20 +253,24 @@ async def evict_waiting_nodes(worker: Any) -> None:
         await worker._action_runner.evict_all_waiting_durable_runs()
 
 
-async def spawn_each(workflow: Any, configs: list[Any], answers_of: Callable[[str], Answers]) -> list[Awaitable[Any]]:
+async def spawn_each(
+    workflow: Any, configs: list[Any], children_of: Callable[[str, str], ChildrenAtEngine]
+) -> list[Awaitable[Any]]:
     """Ask for children of a durable task, and return what gives back the result of each as it comes.
 
     Args:
         workflow: Any workflow of the SDK's: what is run is said by each configuration.
         configs: The children.
-        answers_of: By the id of a durable task, what asks for answers that are lost.
+        children_of: By the ids of a durable task and of its worker, what the engine knows of the children.
     """
     from hatchet_sdk.runnables.contextvars import ctx_durable_context
 
     context: Any = ctx_durable_context.get()
     if context is None or not is_patched() or not context._supports_durable_eviction:
         return [asyncio.ensure_future(_only(workflow, config)) for config in configs]
-    answers = _answers.setdefault(context, answers_of(context.step_run_id))
+    answers = _answers.get(context)
+    if answers is None:
+        answers = _answers[context] = Answers(children_of(context.step_run_id, context.worker_id))
     refs = await context._spawn_children_no_wait(configs)
     return [
         answers.of(

@@ -6,11 +6,9 @@ A task of one spec has the spec as its input, as the dashboard shows it; the nod
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -38,7 +36,6 @@ __all__ = [
     "LIMIT_BYTES",
     "MESSAGE_BYTES",
     "MESSAGE_CHILDREN",
-    "Answers",
     "Child",
     "Spawner",
     "inline_specs",
@@ -56,9 +53,6 @@ MESSAGE_BYTES = 2_000_000
 """Of the children in one message, about; a gRPC message can have 4 MB."""
 
 MESSAGE_CHILDREN = 100
-
-_LOOK_S = 20.0
-_LOUD_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,72 +215,3 @@ def messages(children: Sequence[Child]) -> Iterator[list[Child]]:
         size += child_size
     if group:
         yield group
-
-
-@dataclass
-class Answers:
-    """The answers that a node waits for; it asks for those that were lost on their way.
-
-    The engine sends an answer once, over a stream that may break at that moment. So every 20 seconds, and every
-    minute while answers come, the node asks which of its children have not come to their end, and what has become of
-    the others.
-
-    Attributes:
-        list_open: Tells the ids of the children that have not come to their end; None where it cannot be told now.
-        result_of: By the id of a child, what returns or raises what it gave back; None where that has not come to its
-            end, or cannot be told now.
-        look_s: How long an answer may take before it is asked for.
-    """
-
-    list_open: Callable[[], Awaitable[Set[str] | None]]
-    result_of: Callable[[str], Awaitable[Callable[[], Any] | None]]
-    look_s: float = _LOOK_S
-    _open: dict[str, tuple[float, asyncio.Future[Any]]] = field(
-        default_factory=dict[str, tuple[float, asyncio.Future[Any]]]
-    )
-    _heard_s: float = 0.0
-    _looked_s: float = 0.0
-    _watching: asyncio.Task[None] | None = None
-
-    async def of(self, child_id: str, answer: Awaitable[Any]) -> Any:
-        """Wait for the answer of a child.
-
-        Args:
-            child_id: Its id.
-            answer: What comes over the stream.
-        """
-        asked_for: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        streamed = asyncio.ensure_future(answer)
-        self._open[child_id] = time.monotonic(), asked_for
-        if self._watching is None:
-            self._watching = asyncio.create_task(self._watch())
-        try:
-            await asyncio.wait((streamed, asked_for), return_when=asyncio.FIRST_COMPLETED)
-            self._heard_s = time.monotonic()
-            return streamed.result() if streamed.done() else asked_for.result()()
-        finally:
-            streamed.cancel()
-            del self._open[child_id]
-            if not self._open:
-                self._watching, watching = None, self._watching
-                watching.cancel()
-
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(self.look_s)
-            now_s = time.monotonic()
-            old = [id_ for id_, (since_s, _) in self._open.items() if now_s - since_s >= self.look_s]
-            is_loud = now_s - self._heard_s < self.look_s
-            if old and (not is_loud or now_s - self._looked_s >= _LOUD_S):
-                self._looked_s = now_s
-                await self._look(old)
-
-    async def _look(self, ids: Sequence[str]) -> None:
-        still_open = await self.list_open()
-        if still_open is None:
-            return
-        for id_ in ids:
-            if id_ in self._open and id_ not in still_open:
-                result = await self.result_of(id_)
-                if result is not None and id_ in self._open and not self._open[id_][1].done():
-                    self._open[id_][1].set_result(result)

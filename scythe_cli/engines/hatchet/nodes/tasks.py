@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 import warnings
-from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
 from scythe_cli.engines.hatchet.client import Connection
-from scythe_cli.engines.hatchet.nodes.children import Answers, Child, Spawner
+from scythe_cli.engines.hatchet.nodes.children import Child, Spawner
 from scythe_cli.engines.hatchet.nodes.leaf import LeafRunner, SpecFailedError, leaf_timeout
 from scythe_cli.engines.hatchet.nodes.node import Node
 from scythe_cli.engines.hatchet.nodes.results import ChildError, Lost
 from scythe_cli.engines.hatchet.nodes.specstore import SpecStore
 from scythe_cli.engines.hatchet.payloads import LeafOutput, NodeInput, NodeOutput, RunPointer, desired_labels
+from scythe_cli.engines.hatchet.recovery.answers import OpenChild
+from scythe_cli.engines.hatchet.recovery.reports import TaskKey
 from scythe_cli.engines.hatchet.routing import NODE_NAME
 from scythe_cli.engines.hatchet.sdk_patches import fast_loading, spawn_each
 from scythe_cli.errors import EngineError, InvalidInputError
@@ -47,6 +49,8 @@ _LEAF_RETRIES = 4
 
 _HOPELESS = (InvalidInputError, NonDeterminismError, ValueError, TypeError, LookupError, AttributeError)
 """What would go wrong each time, unlike a storage or a connection that fails."""
+
+_T = TypeVar("_T")
 
 NodeFunction = Callable[[NodeInput, DurableContext], Awaitable[NodeOutput]]
 LeafFunction = Callable[[Mapping[str, Any], Context], Awaitable[LeafOutput]]
@@ -188,34 +192,43 @@ def _spawner(hatchet: Hatchet) -> Spawner:
             )
             for child in children
         ]
-        answers = await spawn_each(anything, configs, partial(_answers_of, connection))
+        answers = await spawn_each(anything, configs, partial(_Children, connection))
         return [_answer(child, answer) for child, answer in zip(children, answers, strict=True)]
 
     return spawn
 
 
-def _answers_of(connection: Connection, node_id: str) -> Answers:
-    """What asks the engine for the answers that a node does not get."""
+class _Children:
+    """The children of a node, as the engine knows them: see `ChildrenAtEngine`."""
 
-    async def list_open() -> Set[str] | None:
-        try:
-            return await asyncio.to_thread(connection.open_children, node_id)
-        except EngineError as error:
-            _logger.info("it cannot be told now which children are open: %s", error.message)
-            return None
+    def __init__(self, connection: Connection, node_id: str, worker_id: str) -> None:
+        self._connection = connection
+        self._node_id = node_id
+        self._worker_id = worker_id
 
-    async def result_of(child_id: str) -> Callable[[], Any] | None:
-        try:
-            details = await asyncio.to_thread(connection.ending, child_id)
-        except EngineError as error:
-            _logger.info("it cannot be told now what has become of task %s: %s", child_id, error.message)
-            return None
+    async def list_open(self) -> Mapping[str, OpenChild] | None:
+        return await self._asked("which children are open", self._connection.open_children, self._node_id)
+
+    async def result_of(self, child_id: str) -> Callable[[], Any] | None:
+        details = await self._asked(f"what has become of task {child_id}", self._connection.ending, child_id)
         if details is None:
             return None
         _logger.warning("the answer of task %s was lost on its way: the engine is asked for it", child_id)
         return partial(_ending, details)
 
-    return Answers(list_open, result_of)
+    async def is_assigned(self, child_id: str) -> bool | None:
+        return await self._asked(f"whether task {child_id} is a worker's", self._connection.is_assigned, child_id)
+
+    async def give_back(self, task: TaskKey) -> None:
+        _logger.warning("task %s came to no worker: the engine is told to give it out again", task[0])
+        await self._asked(f"whether task {task[0]} is given out", self._connection.give_back, task, self._worker_id)
+
+    async def _asked(self, what: str, ask: Callable[..., _T], *arguments: Any) -> _T | None:
+        try:
+            return await asyncio.to_thread(ask, *arguments)
+        except EngineError as error:
+            _logger.info("it cannot be told now %s: %s", what, error.message)
+            return None
 
 
 def _ending(details: WorkflowRunDetail) -> dict[str, Any]:

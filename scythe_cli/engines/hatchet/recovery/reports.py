@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from scythe_cli.engines.hatchet.recovery.sightings import Sightings
+
 __all__ = ["Final", "Reports", "TaskKey"]
 
 
@@ -25,7 +27,7 @@ TaskKey = tuple[str, int]
 _KEPT_S = 1800.0
 _KEPT_BYTES = 64_000_000
 _SETTLED_S = 10.0
-_NEVER_GOT_S = 60.0
+_NEVER_GOT_S = 20.0
 _MAX_TIMES = 10
 _CALM_S = 300.0
 _BEFORE_S = 60.0
@@ -62,10 +64,13 @@ class Reports:
     clock: Callable[[], float] = time.monotonic
     _running: set[TaskKey] = field(default_factory=set[TaskKey])
     _finals: OrderedDict[TaskKey, Final] = field(default_factory=OrderedDict[TaskKey, Final])
-    _strange: dict[TaskKey, float] = field(default_factory=dict[TaskKey, float])
+    _strange: Sightings[TaskKey] = field(init=False)
     _size_bytes: int = 0
     _trouble_s: float | None = None
     _doubt_from_s: float = math.inf
+
+    def __post_init__(self) -> None:
+        self._strange = Sightings(_NEVER_GOT_S, self.clock)
 
     def had_trouble(self) -> None:
         """A request has failed, or taken long."""
@@ -119,7 +124,7 @@ class Reports:
             The reports to send again; and tasks that are not here and never were.
         """
         again: list[Final] = []
-        strange: dict[TaskKey, float] = {}
+        strange: list[TaskKey] = []
         now = self.clock()
         for task in listed:
             final = self._finals.get(task)
@@ -129,6 +134,5 @@ class Reports:
                     final.at_s, final.times = now, final.times + 1
                     again.append(final)
             elif task not in self._running:
-                strange[task] = self._strange.get(task, now)
-        self._strange = strange
-        return again, [task for task, since_s in strange.items() if now - since_s >= _NEVER_GOT_S]
+                strange.append(task)
+        return again, self._strange.look(strange)
