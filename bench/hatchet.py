@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +122,7 @@ def _beside_others(fleet: _Fleet, n: int, n_auto: int, quick: bool) -> Report:
     ) -> Callable[[], Measurement]:
         def measured() -> Measurement:
             # nobody else's worker is there: one that only waits costs engine and machine as well
-            with _working([worker], folder, env):
+            with working([worker], folder, env):
                 before = fleet.requests()
                 taken = measure(client, cwd=folder, env=env)
                 requests.setdefault(name, []).append(round((fleet.requests() - before) * 1000 / n_specs))
@@ -184,7 +184,7 @@ def _more_workers(fleet: _Fleet, n: int, n_auto: int) -> Report:
     for per_task, n_specs in (("1", n), ("auto", n_auto)):
         folder = _project(fleet, f"w{per_task}", per_task, n_specs)
         for n_workers in (1, 2, 4):
-            with _working([_WORKER] * n_workers, folder, fleet.env):
+            with working([_WORKER] * n_workers, folder, fleet.env):
                 taken = [measure(_ALLOCATE, cwd=folder, env=fleet.env)]
             case = f"{n_specs:,} trivial specs, {per_task} a task, {_SLOTS} slots a worker"
             name = f"{n_workers} worker{'s' if n_workers > 1 else ''}"
@@ -215,8 +215,8 @@ def _engine_project(fleet: _Fleet) -> Path:
 
 
 @contextmanager
-def _working(commands: Sequence[Sequence[str | Path]], folder: Path, env: Mapping[str, str]) -> Iterator[None]:
-    """Workers, for the time of a block."""
+def working(commands: Sequence[Sequence[str | Path]], folder: Path, env: Mapping[str, str]) -> Generator[None]:
+    """Workers of a project, each with a command, for the time of a block."""
     with ExitStack() as stack:
         for number, command in enumerate(commands):
             log = folder / f"worker-{number}-{time.time_ns()}.log"
