@@ -242,7 +242,7 @@ class _Project:
         listed = subprocess.run(
             [*_CLI, "--json", "runs"], cwd=self.root, env=self.env, capture_output=True, text=True, check=True
         )
-        return str(json.loads(listed.stdout)["runs"][0]["experiment_id"])
+        return str(json.loads(listed.stdout)[0]["experiment_id"])
 
     def times(self) -> tuple[list[float], list[float]]:
         """When the rows of the newest run began, and how long each took; s."""
