@@ -8,7 +8,18 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.measure import Check, Measurement, Record, Report, check_ratio, interleave, measure, median_of, runs_or
+from bench.measure import (
+    Check,
+    Measurement,
+    Record,
+    Report,
+    check_ratio,
+    interleave,
+    is_large,
+    measure,
+    median_of,
+    runs_or,
+)
 from bench.projects import SCYTHE, make_project, write_cases
 from bench.rivals import OURS, RivalMissingError, rival_python
 
@@ -76,7 +87,7 @@ def _trivial(folder: Path, quick: bool) -> Report:
 
 
 def _few(folder: Path, quick: bool) -> Report:
-    n = 10_000
+    n = 100_000 if is_large() else 10_000
     cases = write_cases(folder / "few.csv", n)
     names = {"ProcessPoolExecutor, unchunked": "unchunked", "joblib": "joblib", "Dask": "dask", "Ray": "ray"}
     if quick:
