@@ -293,7 +293,8 @@ class SpecFile:
         Raises:
             StorageError: If they cannot be read.
         """
-        with pq.ParquetFile(self.path, page_checksum_verification=True) as file:
+        # what is read ahead is kept until the file is closed: in the end, all of it would be in memory
+        with pq.ParquetFile(self.path, page_checksum_verification=True, pre_buffer=False) as file:
             groups = None if wanted is None else _groups_of(file, wanted)
             batches = file.iter_batches(batch_size=_ROW_GROUP_ROWS, row_groups=groups)
             while True:

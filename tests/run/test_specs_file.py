@@ -74,3 +74,22 @@ def test_specs_are_written_piece_by_piece_as_they_are_at_once(tmp_path: Path, n:
     assert [b.metadata.row_group(i).num_rows for i in range(b.metadata.num_row_groups)] == [
         min(64, n - start) for start in range(0, n, 64)
     ]
+
+
+def test_what_has_been_read_of_specs_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory does not grow with the specs that have been run."""
+    monkeypatch.setattr(specfile, "_ROW_GROUP_ROWS", 16_384)
+    n_groups = 12
+    draw = np.random.default_rng(0)
+    inputs = pa.table({"x": pa.array(draw.random(16_384 * n_groups)), "w": pa.array(draw.random(16_384 * n_groups))})
+    write_new_specs(tmp_path / "specs.pq", inputs, RUN, "root", [], OUTCOME_SCHEMA)
+    specs = specfile.SpecFile(tmp_path / "specs.pq", pq.read_schema(tmp_path / "specs.pq"), inputs.num_rows)
+    pool = pa.default_memory_pool()
+    kept: list[int] = []
+    before = pool.bytes_allocated()
+
+    for batch in specs.batches():
+        kept.append(pool.bytes_allocated() - before - batch.nbytes)
+
+    assert len(kept) == n_groups
+    assert max(kept) < (tmp_path / "specs.pq").stat().st_size / 3

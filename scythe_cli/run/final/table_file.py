@@ -134,7 +134,7 @@ class ReferencesFile(TableFile):
         old = self.path.with_name(f".{self.path.name}")
         self.path.replace(old)
         smaller = TableFile(self.path, schema, self.levels, self._gather, RUN_LEVELS)
-        with pq.ParquetFile(old) as source:
+        with pq.ParquetFile(old, pre_buffer=False) as source:
             for batch in source.iter_batches(columns=schema.names):
                 smaller.write(pa.Table.from_batches([batch]))
         smaller.close()

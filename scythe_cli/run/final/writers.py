@@ -281,7 +281,7 @@ class _FrameFile:
         old = self._path.with_name(f".{self._path.name}")
         self._path.replace(old)
         self._file = self._new(self._path)
-        with pq.ParquetFile(old) as source:
+        with pq.ParquetFile(old, pre_buffer=False) as source:
             for batch in source.iter_batches():
                 zeros = numbers(np.zeros(batch.num_rows, np.int64), pa.int64())
                 self._file.write(pa.Table.from_batches([batch]).append_column(SUBINDEX, zeros))

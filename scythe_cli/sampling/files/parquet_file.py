@@ -120,7 +120,8 @@ def _parquet_table(path: Path, shown: str) -> pa.Table:
     with path.open("rb") as file:
         try:
             # ParquetFile and not read_table, which would take folder names such as `version=2` for columns
-            parquet: Any = pq.ParquetFile(file)
+            # what is read ahead is kept until the end: with it, a large file would be in memory as a whole
+            parquet: Any = pq.ParquetFile(file, pre_buffer=False)
             groups = [parquet.metadata.row_group(number) for number in range(parquet.metadata.num_row_groups)]
             if sum(group.total_byte_size for group in groups) < LARGE_BYTES and parquet.metadata.num_rows < _MANY_ROWS:
                 table = parquet.read()
