@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import statistics
 import subprocess
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,14 +60,16 @@ def chosen(name: str, seed: int) -> int:
     d = len(function.bounds)
     names = [f"x{i:02}" for i in range(d)]
     made: Any = VOCS
-    vocs = made(variables={each: [0.0, 1.0] for each in names}, objectives={"y": "EXPLORE"})
+    bounds = dict(zip(names, map(list, function.bounds), strict=True))
+    vocs = made(variables=bounds, objectives={"y": "EXPLORE"})
     generator = SurrogateGenerator(vocs, targets={"y": "rmse <= 1%"}, seed=seed)
     n_first = first_cases(d)
-    points = qmc.Sobol(d, rng=np.random.default_rng(seed)).random(1 << (n_first - 1).bit_length())[:n_first]
+    low, high = np.array(function.bounds, float).T
+    units = qmc.Sobol(d, rng=np.random.default_rng(seed)).random(1 << (n_first - 1).bit_length())[:n_first]
+    points = low + units * (high - low)
     n = 0
     while True:
-        values = function.at(points)
-        cases = zip(points.tolist(), values.tolist(), strict=True)
+        cases = zip(points.tolist(), function.compute(points).tolist(), strict=True)
         generator.ingest([{**dict(zip(names, x, strict=True)), "y": y} for x, y in cases])
         n += len(points)
         if judge.error(generator.assessment.fits["y"].predict(judge.x)[0]) <= TARGET:
@@ -87,8 +90,32 @@ def at_once(name: str, seed: int) -> int:
     def error_of(n: int) -> float:
         x = qmc.LatinHypercube(d, rng=np.random.default_rng([seed, n])).random(n)
         with one_thread():
-            fit, _ = fit_output(x, function.at(x), np.arange(d), folds_of(n, 10), seed=[seed])
+            ratios = [high / low if low > 0 else 1.0 for low, high in function.bounds]
+            fit, _ = fit_output(x, function.at(x), np.arange(d), folds_of(n, 10), seed=[seed], ratios=ratios)
             return judge.error(fit.predict(judge.x)[0])
+
+    return smallest(error_of, d)
+
+
+def usual(name: str, seed: int) -> int:
+    """Cases of the smallest Latin hypercube from which the Gaussian process of scikit-learn is good enough."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import ConstantKernel, Matern
+
+    from scythe_cli.analysis.surrogate.fitting import one_thread
+    from scythe_cli.analysis.surrogate.libraries import qmc
+
+    function, judge = FUNCTIONS[name], Judge.of(FUNCTIONS[name])
+    d = len(function.bounds)
+
+    def error_of(n: int) -> float:
+        x = qmc.LatinHypercube(d, rng=np.random.default_rng([seed, n])).random(n)
+        kernel: Any = ConstantKernel() * Matern(np.ones(d), nu=2.5)
+        model: Any = GaussianProcessRegressor(kernel, normalize_y=True, n_restarts_optimizer=2, random_state=seed)
+        with one_thread(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return judge.error(model.fit(x, function.at(x)).predict(judge.x))
 
     return smallest(error_of, d)
 
