@@ -116,7 +116,7 @@ class Judge:
 
 def first_cases(d: int) -> int:
     """How many cases a study of so many fields starts with here, and the smallest design."""
-    return max(8, 2 * d)
+    return max(8, d + 2)
 
 
 def smallest(error_of: Callable[[int], float], d: int) -> int:

@@ -51,6 +51,7 @@ __all__ = [
     "runs_or",
     "set_large",
     "set_runs",
+    "tree",
     "versions",
 ]
 
@@ -238,7 +239,7 @@ class _Sampler:
         began_s = time.monotonic()
         while not self._stopped.wait(max(_SAMPLE_S, (time.monotonic() - began_s) / _SAMPLES)):
             resident = private = 0
-            for pid in _tree(self._pid):
+            for pid in tree(self._pid):
                 used = _memory_bytes(pid)
                 resident += used.get("VmRSS", 0)
                 private += used.get("RssAnon", 0)
@@ -247,7 +248,7 @@ class _Sampler:
             self.peak_private_bytes = max(self.peak_private_bytes, private)
 
 
-def _tree(pid: int) -> list[int]:
+def tree(pid: int) -> list[int]:
     """A process and its descendants."""
     pids = [pid]
     for parent in pids:

@@ -34,6 +34,8 @@ RIVALS: dict[str, tuple[str, ...]] = {
     "submitit": ("submitit==1.5.4",),
     "executorlib": ("executorlib[cluster]==1.11.0", "h5py"),
     "smt": ("smt==2.15.0",),
+    "optuna": ("optuna==5.0.0",),
+    "libensemble": ("libensemble==1.6.1",),
     "snakemake": ("snakemake==9.27.1", "snakemake-executor-plugin-slurm==2.8.0"),
 }
 """What is installed for each."""

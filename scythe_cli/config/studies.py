@@ -29,7 +29,7 @@ class StudyConfig(Section):
     log: list[str] = Field(default=[], description="Fields that are spread evenly on a logarithmic scale.")
     initial: Annotated[int, Field(ge=2, le=100_000)] | None = Field(
         default=None,
-        description="Cases of the first round, the points of a Sobol sequence; else a power of two, 5 or more for "
+        description="Cases of the first round, the points of a Sobol sequence; else a power of two, 2 or more for "
         "each field that varies.",
     )
     batch: Literal["auto"] | Annotated[int, Field(ge=1, le=100_000)] = Field(

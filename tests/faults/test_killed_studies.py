@@ -21,6 +21,7 @@ from tests.growing import Deadly, Killed
 from tests.studying import CODE, points_of, studied, study_project
 
 from .comparing import assert_same_tables, final_tables
+from .conftest import nightly
 from .test_killed_runs import kill_after
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*constant_liar.*", "ignore:Argument ``")
@@ -85,11 +86,11 @@ entrypoint = "studied_model:simulate"
 initial = 8
 batch = 4
 targets = { y = "rmse <= 0.001%" }
-max_cases = 48
 """
+N_ROUNDS = 10 if nightly() else 2
+N_KILLS = 20 if nightly() else 2
 
 
-@pytest.mark.nightly
 def test_killed_with_a_signal_at_random_moments_it_asks_for_the_same_cases(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,15 +99,15 @@ def test_killed_with_a_signal_at_random_moments_it_asks_for_the_same_cases(
     dice = random.Random(seed)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     (tmp_path / "studied_model.py").write_text(CODE)
-    (tmp_path / "experiments.toml").write_text(STUDY)
+    (tmp_path / "experiments.toml").write_text(f"{STUDY}max_cases = {8 + 4 * N_ROUNDS}\n")
     started = time.monotonic()
     assert kill_after(["study", "s"], tmp_path, 300) == 1, (tmp_path / "stderr").read_text()
     takes_s = time.monotonic() - started
     project = open_project(start=tmp_path)
     points, tables, known = points_of(project), final_tables(Path(project.run().uri)), history(project)
-    assert len(known["rounds"]) == 11
+    assert len(known["rounds"]) == 1 + N_ROUNDS
     killed = 0
-    while killed < 20:
+    while killed < N_KILLS:
         shutil.rmtree(tmp_path / "runs")
         while kill_after(["study", "s"], tmp_path, dice.uniform(0.2, 0.9) * takes_s) is None:
             killed += 1

@@ -105,7 +105,7 @@ def assess(
         n_folds: Into how many parts cases are divided.
     """
     usable = cases.usable
-    x, groups = cases.x[usable], cases.space.groups
+    x, groups, ratios = cases.x[usable], cases.space.groups, cases.space.ratios
     strata = [stratum for stratum, flag in zip(cases.strata(fields), usable, strict=True) if flag] if fields else []
     every = cases.every_stratum(fields)
     folds = folds_of(len(x), n_folds, strata)
@@ -119,7 +119,7 @@ def assess(
         ]
 
     with one_thread():
-        made = {name: fit_output(x, y, groups, folds, seed=[seed]) for name, y in outputs.items()}
+        made = {name: fit_output(x, y, groups, folds, seed=[seed], ratios=ratios) for name, y in outputs.items()}
         found = measured({name: out.means for name, (_, out) in made.items()})
         if found and all(standing.holds for standing in found):
             found = measured({name: held_out(fit, groups, folds, seed=[seed]) for name, (fit, _) in made.items()})

@@ -180,8 +180,9 @@ class _Gaussian:
     def of(cls, fit: Fit, out: HeldOut, x: Floats, weights: Floats) -> _Gaussian:
         process = fit.process
         assert process is not None
-        covariance = process.covariance(x)
-        weights = weights * _local(fit, out, x)
+        covariance, slopes = process.covariance(x)
+        # where outputs are seen by their logarithms, the same doubt is of more where they are large
+        weights = weights * _local(fit, out, x) * (slopes / slopes.mean()) ** 2
         # outputs have different units: what counts is which share of its own uncertainty a case takes away
         unit = float(np.maximum(np.diag(covariance), 0.0).sum())
         return cls(covariance, weights, process.hyper.nugget + 1e-9, max(unit, 1e-300))
@@ -201,8 +202,7 @@ def _local(fit: Fit, out: HeldOut, x: Floats) -> Floats:
     assert process is not None
     deviations = np.maximum(out.deviations, 1e-12 + 1e-6 * float(out.deviations.max(initial=0.0)))
     off = np.clip((fit.errors / deviations) ** 2, 0.1, 10.0)
-    lengths = np.array(process.hyper.lengths)[process.groups]
-    distances: Any = cdist(x / lengths, fit.x / lengths, "sqeuclidean")
+    distances: Any = cdist(process.scaled(x), process.scaled(fit.x), "sqeuclidean")
     near = 1.0 / (distances + 1e-3) ** 2
     return (near @ off) / near.sum(1)
 

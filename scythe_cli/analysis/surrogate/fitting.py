@@ -11,7 +11,8 @@ from typing import Any, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
-from scythe_cli.analysis.surrogate.gaussian import GaussianProcess, Hyperparameters, fit_gaussian
+from scythe_cli.analysis.surrogate.gaussian import GaussianProcess, fit_gaussian
+from scythe_cli.analysis.surrogate.kernels import Hyperparameters
 from scythe_cli.analysis.surrogate.libraries import HistGradientBoostingRegressor, NearestNeighbors, threadpool_limits
 from scythe_cli.analysis.surrogate.space import Floats
 from scythe_cli.core.cores import thread_settings
@@ -153,6 +154,7 @@ def fit_output(
     folds: npt.NDArray[np.int64],
     *,
     seed: Sequence[int],
+    ratios: Sequence[float] = (),
 ) -> tuple[Fit, HeldOut]:
     """Choose the model that predicts held-out cases best, and fit it to all.
 
@@ -162,6 +164,7 @@ def fit_output(
         groups: For each coordinate the position of its field.
         folds: The fold of each case.
         seed: What random numbers follow from.
+        ratios: The greatest value of each field divided by its least, where its logarithm can be of use; 1 for others.
 
     Returns:
         The model, and what it predicts for cases that were held out, with the hyperparameters of all.
@@ -172,7 +175,7 @@ def fit_output(
         return Fit(Learned("constant"), x, y, np.zeros(n)), HeldOut(np.full(n, mean), np.zeros(n))
     tried: list[tuple[Fit, HeldOut]] = []
     if n <= _GAUSSIAN_ROWS:
-        tried.append(_gaussian(x, y, groups, folds, seed))
+        tried.append(_gaussian(x, y, groups, folds, seed, ratios))
     residue = min((float(((out.means - y) ** 2).sum()) for _, out in tried), default=np.inf)
     is_good = residue <= (1 - _GOOD) * float(((y - y.mean()) ** 2).sum())
     if not tried or (n >= _BOOSTING_ROWS and not is_good):
@@ -181,9 +184,14 @@ def fit_output(
 
 
 def _gaussian(
-    x: Floats, y: Floats, groups: npt.NDArray[np.int64], folds: npt.NDArray[np.int64], seed: Sequence[int]
+    x: Floats,
+    y: Floats,
+    groups: npt.NDArray[np.int64],
+    folds: npt.NDArray[np.int64],
+    seed: Sequence[int],
+    ratios: Sequence[float],
 ) -> tuple[Fit, HeldOut]:
-    process = fit_gaussian(x, y, groups, seed=seed)
+    process = fit_gaussian(x, y, groups, seed=seed, ratios=ratios)
     means, deviations = process.held_out(folds)
     scale = _scale(y - means, deviations)
     learned = Learned("gaussian", process.hyper, scale=scale)

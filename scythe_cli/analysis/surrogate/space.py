@@ -133,6 +133,11 @@ class Space:
         return np.repeat(np.arange(len(self.dimensions)), [dimension.width for dimension in self.dimensions])
 
     @property
+    def ratios(self) -> list[float]:
+        """The greatest value of each field divided by its least, where both are above 0 and spread evenly; else 1."""
+        return [1.0 if d.values is not None or d.is_log or d.low <= 0 else d.high / d.low for d in self.dimensions]
+
+    @property
     def has_values(self) -> bool:
         """Whether a field has single values."""
         return any(dimension.values is not None for dimension in self.dimensions)

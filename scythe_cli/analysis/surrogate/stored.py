@@ -23,7 +23,7 @@ from scythe_cli.storage.base import MissingKeyError, Storage
 __all__ = ["ExtrapolationWarning", "Surrogate", "read_surrogate", "write_surrogate"]
 
 
-_FORM = 1
+_FORM = 2
 _MAX_SHOWN = 5
 
 
@@ -166,6 +166,12 @@ def read_surrogate(storage: Storage, run: RunLayout) -> Surrogate:
         ) from None
     except ValueError:
         raise StorageError(f"{storage.uri(run.study('surrogate.json'))} is no JSON") from None
+    form = document.get("form") if isinstance(document, dict) else None
+    if isinstance(form, int) and form > _FORM:
+        raise StorageError(
+            f"the surrogate of {run.experiment_id} was written by a newer version of scythe",
+            hint="Install a newer version: `pip install --upgrade scythe-experiments`.",
+        )
     try:
         space = Space.from_json(document["space"])
         frame = pl.read_parquet(io.BytesIO(data))

@@ -196,7 +196,7 @@ class _Loop:
     rounds: list[StudyRound] = field(default_factory=list[StudyRound])
     found: Assessment | None = None
     _points: list[Point] = field(default_factory=list["Point"])
-    _known: set[tuple[Any, ...]] = field(default_factory=set[tuple[Any, ...]])
+    _known: dict[tuple[Any, ...], int] = field(default_factory=dict[tuple[Any, ...], int])
 
     def to_end(self) -> tuple[StudyEnd, str]:
         """Go through the rounds that there are, and then through new ones."""
@@ -242,10 +242,8 @@ class _Loop:
         self._points += rows
         n = len(self._points)
         outputs = self.at.outcomes.outputs(n)
-        keys = [self.study.space.key(point) for point in self._points]
-        by_key = {key: {name: float(values[i]) for name, values in outputs.items()} for i, key in enumerate(keys)}
-        self._known.update(keys)
-        self.suggesting.tell(rows, by_key)
+        self._known.update((self.study.space.key(row), n - len(rows) + i) for i, row in enumerate(rows))
+        self.suggesting.tell(rows, self._known, outputs)
         self.found = None
         if kept is None:
             succeeded = np.array(self.at.outcomes.states(n)) == State.SUCCEEDED.value

@@ -84,8 +84,7 @@ def _best(study: Study, cases: Cases) -> tuple[list[BestCase], float | None]:
         return [], None
     signs = [1.0 if goal == "minimize" else -1.0 for goal in study.objectives.values()]
     scores = np.stack([s * cases.outputs[o][rows] for s, o in zip(signs, study.objectives, strict=True)], axis=1)
-    front = [i for i in range(len(rows)) if not _is_beaten(scores, i)]
-    front.sort(key=lambda i: (*scores[i], rows[i]))
+    front = _front(scores)
     names = [*study.objectives, *(c.output for c in study.constraints if c.output not in study.objectives)]
     best = [
         BestCase(sort_index=int(rows[i]), outputs={o: float(cases.outputs[o][rows[i]]) for o in names}) for i in front
@@ -93,9 +92,15 @@ def _best(study: Study, cases: Cases) -> tuple[list[BestCase], float | None]:
     return best[:_MAX_BEST], _hypervolume(scores, front) if len(signs) == 2 else None
 
 
-def _is_beaten(scores: Floats, i: int) -> bool:
-    better = (scores <= scores[i]).all(1)
-    return bool((better & (scores < scores[i]).any(1)).any() or (better & (scores == scores[i]).all(1))[:i].any())
+def _front(scores: Floats) -> list[int]:
+    """The rows that no other one beats, the least first; of those that are the same, the first."""
+    left = np.lexsort(scores.T[::-1])
+    front: list[int] = []
+    while len(left):
+        best = left[0]  # what beats it would come before it
+        front.append(int(best))
+        left = left[(scores[left] < scores[best]).any(1)]
+    return front
 
 
 def _hypervolume(scores: Floats, front: Sequence[int]) -> float:

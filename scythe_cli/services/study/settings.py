@@ -41,7 +41,7 @@ __all__ = ["Study", "configured_study", "study_of"]
 
 
 _LEAST_INITIAL = 8
-_PER_FIELD = 5
+_PER_FIELD = 2
 _BEGUN_WITH = ("set", "fix", "only", "log", "suggest", "options", "strata", "population", "folds", "seed")
 """What cannot change while a study goes on, since chosen cases follow from it."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from scythe_cli.errors import ConfigError, InvalidInputError, first_line
 from scythe_cli.model.functions.entrypoints import load_function
 
 if TYPE_CHECKING:
-    from scythe_cli.analysis.surrogate.space import Dimension, Point
+    from scythe_cli.analysis.surrogate.space import Dimension, Floats, Point
     from scythe_cli.services.study.settings import Study
 
 __all__ = ["Suggesting", "vocs_of"]
@@ -67,7 +67,7 @@ class Suggesting:
         self._takes_failures = bool(getattr(self.generator, "takes_failures", False))
         self._asked: list[dict[str, Any]] | None = None
 
-    def ask(self, n: int, known: set[tuple[Any, ...]]) -> list[Point]:
+    def ask(self, n: int, known: Collection[tuple[Any, ...]]) -> list[Point]:
         """Cases that the run does not have; fewer than asked for where the generator suggests others.
 
         Args:
@@ -87,7 +87,7 @@ class Suggesting:
         self._asked = [suggestion for suggestion, _ in points]
         return [point for point, flag in zip(new.values(), accepted, strict=True) if flag]
 
-    def replay(self, n: int, rows: Sequence[Point], known: set[tuple[Any, ...]]) -> None:
+    def replay(self, n: int, rows: Sequence[Point], known: Collection[tuple[Any, ...]]) -> None:
         """Ask again for a round that the run has, where the generator has to be asked.
 
         Args:
@@ -106,12 +106,13 @@ class Suggesting:
                 "deterministic, or has changed; it learns from those of the run"
             ]
 
-    def tell(self, rows: Sequence[Point], outputs: Mapping[tuple[Any, ...], Mapping[str, float]]) -> None:
+    def tell(self, rows: Sequence[Point], known: Mapping[tuple[Any, ...], int], outputs: Mapping[str, Floats]) -> None:
         """Let the generator learn.
 
         Args:
             rows: The cases that the run got in this round.
-            outputs: The outputs of all cases of the run, by their keys; NaN where one failed.
+            known: By key, which of the cases of the run each is.
+            outputs: The outputs of all cases of the run; NaN where one failed.
         """
         key, told = self._study.space.key, [(row, row) for row in rows]
         if self._asked is not None and self._is_replayed:
@@ -119,7 +120,8 @@ class Suggesting:
         failed = dict.fromkeys(self._study.outputs, math.nan)
         results: list[dict[str, Any]] = []
         for point, case in told:
-            found = outputs.get(key(case), failed)
+            at = known.get(key(case))
+            found = failed if at is None else {name: float(values[at]) for name, values in outputs.items()}
             if self._takes_failures or all(map(math.isfinite, found.values())):
                 results.append({**point, **found})
         self._asked = None

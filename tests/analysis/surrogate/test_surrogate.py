@@ -25,7 +25,7 @@ from scythe_cli.analysis.surrogate.space import Dimension, Space
 from scythe_cli.analysis.surrogate.stored import ExtrapolationWarning, read_surrogate, write_surrogate
 from scythe_cli.analysis.surrogate.targets import read_constraints, read_targets
 from scythe_cli.core.semver import SemVer
-from scythe_cli.errors import NotFoundError, UsageError
+from scythe_cli.errors import NotFoundError, StorageError, UsageError
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.storage.local import LocalStorage
 from tests.fuzzing import cases
@@ -145,6 +145,10 @@ def test_what_is_kept_predicts_the_same(tmp_path: Path) -> None:
     for name, fit in found.fits.items():
         assert np.array_equal(first[name].to_numpy(), fit.predict(x)[0]), name
     assert not list((tmp_path / run.experiment_id).rglob("*.pkl"))
+    document = tmp_path / run.experiment_id / "study" / "surrogate.json"
+    document.write_text(document.read_text().replace('"form": 2', '"form": 3'))
+    with pytest.raises(StorageError, match="was written by a newer version"):
+        read_surrogate(storage, run)
 
 
 def test_outside_of_the_cases_it_warns(tmp_path: Path) -> None:

@@ -307,7 +307,7 @@ def test_a_study_of_a_function(tmp_path: Path) -> None:
     project: Project = study_project(tmp_path, PREDICT)
     settings: Any = {"set": {"a": (0, 2), "kind": ["x", "y"]}, "targets": {"value": "rmse <= 1%"}, "strata": ["kind"]}
     study = made_study(project, of_call, None, settings)
-    assert (study.name, study.space.names, study.first.table.num_rows) == ("of_call", ["a", "kind"], 16)
+    assert (study.name, study.space.names, study.first.table.num_rows) == ("of_call", ["a", "kind"], 8)
     with pytest.raises(UsageError, match="initial: Input should be greater"):
         made_study(project, of_call, None, {**settings, "initial": 1})
     with pytest.raises(UsageError, match="has its settings"):
