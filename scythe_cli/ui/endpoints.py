@@ -117,7 +117,9 @@ class Endpoints:
         query = request.query_params
         experiment = query.get("experiment") or None
         limit = min(_whole(query.get("limit"), 50), 200)
-        return _document(self.store.listed(_whole(query.get("offset"), 0), limit, experiment, again="again" in query))
+        return _document(
+            self.store.list.listed(_whole(query.get("offset"), 0), limit, experiment, again="again" in query)
+        )
 
     @_answering
     def run(self, request: Request) -> Response:
@@ -150,12 +152,11 @@ class Endpoints:
     def live(self, request: Request) -> Response:
         """How far a run is; the page asks for it again and again."""
         opened = self._opened(request)
-        with opened.lock:
-            answer: dict[str, Any] = {"live": opened.is_live(), "stamp": opened.stamp()}
-            if isinstance(opened, OpenRun):
-                answer["status"] = opened.status().model_dump(mode="json")
-            else:
-                answer["members"] = _members(opened)
+        answer: dict[str, Any] = {"live": opened.is_live(), "stamp": opened.stamp()}
+        if isinstance(opened, OpenRun):
+            answer["status"] = opened.status().model_dump(mode="json")
+        else:
+            answer["members"] = _members(opened)
         return _document(answer)
 
     @_answering

@@ -119,7 +119,7 @@ def _prepare(store: RunStore, run: str | None) -> None:
     """Read what is shown first, while the browser starts; what goes wrong is told to the page."""
     try:
         if run is None:
-            store.listed(0, 50, None)
+            store.list.listed(0, 50, None)
         else:
             opened = store.open(run)
             with opened.lock:
