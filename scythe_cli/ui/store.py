@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from scythe_cli.analysis.run import Run
+from scythe_cli.core.text import visible
 from scythe_cli.errors import NotFoundError, StorageError, UsageError, first_line
+from scythe_cli.run.catalog import each_of
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.ledger import POLARS_ERRORS
+from scythe_cli.services.runs.varied import varied_inputs
 from scythe_cli.storage.base import InvalidKeyError
 from scythe_cli.ui.following import Follower
 from scythe_cli.ui.run_list import RunList
@@ -44,6 +47,7 @@ class OpenRun:
     follower: Follower
     lock: Lock = field(default_factory=Lock)
     _views: tuple[str, CaseViews] | None = None
+    _sobol: tuple[str, list[dict[str, Any]] | None] | None = None
     _read_at: float = 0.0
     _read_s: float = 0.0
 
@@ -93,6 +97,25 @@ class OpenRun:
             self._read_at = self.follower.clock()
             self._read_s = self._read_at - now
         return self._views
+
+    def sobol(self, stamp: str) -> list[dict[str, Any]] | None:
+        """The Sobol indices of a run whose design has them, once its tables are there. Needs the lock.
+
+        Args:
+            stamp: That of the cases; they are worked out once for each.
+        """
+        from scythe_cli.analysis.sensitivity import sobol_indices
+
+        design = self.run.manifest.design if self.run.manifest else None
+        if design is None or design.design != "saltelli":
+            return None
+        if self._sobol is None or self._sobol[0] != stamp:
+            try:
+                told = sobol_indices(self.run).model_dump(mode="json")["indices"]
+            except (UsageError, NotFoundError):  # it goes on, or its cases are not those of the design any more
+                told = None
+            self._sobol = stamp, told
+        return self._sobol[1]
 
 
 @dataclass
@@ -153,6 +176,7 @@ class RunStore:
         self.list = RunList(storage)
         self._open: OrderedDict[str, OpenRun] = OrderedDict()
         self._followed: OrderedDict[str, Follower] = OrderedDict()
+        self._varied: dict[str, list[str] | None] = {}
         self._overlay: tuple[tuple[str, ...], OpenOverlay] | None = None
         self._lock = Lock()
 
@@ -214,6 +238,23 @@ class RunStore:
         """
         with self._lock:
             return Run(self.storage, self._layout(experiment_id))
+
+    def varied(self, experiment_ids: Sequence[str]) -> dict[str, list[str] | None]:
+        """The inputs that varied in each of some runs; None where that is not known.
+
+        What a run varied does not change, unless it grows: elsewhere it is looked at once.
+        """
+        layouts = {name: RunLayout.from_experiment_id(name) for name in experiment_ids}
+        asked = [name for name, layout in layouts.items() if layout is not None and name not in self._varied]
+        told = each_of(self.storage, lambda name: self._varied_of(layouts[name]), asked)
+        found = dict(zip(asked, told, strict=True))
+        if self.storage.local_path("any") is None:
+            self._varied.update(found)
+        return {name: found.get(name, self._varied.get(name)) for name in experiment_ids}
+
+    def _varied_of(self, layout: RunLayout | None) -> list[str] | None:
+        names = None if layout is None else varied_inputs(self.storage, layout)
+        return None if names is None else [visible(name)[:200] for name in names[:50]]
 
     def _layout(self, experiment_id: str) -> RunLayout:
         layout = RunLayout.from_experiment_id(experiment_id)
