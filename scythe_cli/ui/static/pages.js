@@ -80,7 +80,7 @@ export async function casePage(main, { run, row }, current) {
   if (!current()) return;
   const n = Number(row);
   const to = (other) => address("case", { run, row: other });
-  const values = (role) => told.values.filter((each) => each.role === role).map((each) => [h("span", { title: each.description }, each.name), each.value === null ? "" : [cell(each.value), each.unit ? ` ${each.unit}` : ""]]);
+  const values = (role) => told.values.filter((each) => each.role === role && each.value !== null).map((each) => [h("span", { title: each.description }, each.name), each.value === null ? "" : [cell(each.value), each.unit ? ` ${each.unit}` : ""]]);
   const section = (title, content) => content && (!Array.isArray(content) || content.length) ? [h("h2", {}, title), content] : null;
   const both = [["Inputs", "input"], ["Features", "feature"], ["Outputs", "output"]].map(([title, role]) => {
     const pairs = values(role);

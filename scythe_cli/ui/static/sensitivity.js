@@ -12,8 +12,7 @@ function bar(value) {
   const size = Math.min(Math.abs(value), 1) * 30;
   const drawn = element("svg", { viewBox: "0 0 64 12", width: 64, height: 12, "aria-hidden": "true", class: "bar-cell" });
   drawn.append(element("rect", { x: value < 0 ? 32 - size : 32, y: 1, width: size, height: 10, class: value < 0 ? "down" : "up" }), element("rect", { x: 31.5, y: 0, width: 1, height: 12, class: "middle" }));
-  // with a sign, or as much room, so that the bars are below each other
-  return [drawn, " ", `${value <= -0.005 ? "−" : "\u2007"}${Math.abs(value).toFixed(2)}`];
+  return [drawn, h("span", { class: "signed" }, `${value <= -0.005 ? "−" : ""}${Math.abs(value).toFixed(2)}`)];
 }
 
 const share = (low, value, high) => (value === null ? "" : [value.toFixed(2), " ", h("span", { class: "soft" }, `${low?.toFixed(2) ?? "?"} to ${high?.toFixed(2) ?? "?"}`)]);

@@ -47,7 +47,7 @@ function figures({ rounds, targets }) {
   if (names.length) {
     const curves = names.slice(0, 8).map((name) => [name, rounds.map((round) => round.standings.find((each) => nameOf(each) === name)?.ratio ?? null)]);
     const log = curves.every(([, ratios]) => ratios.every((ratio) => ratio === null || ratio > 0));
-    made.push(new Lines("Error as a share of what is asked for, over cases: reached at 1", "cases", cases, curves, { log, level: 1, height: 280, file: "convergence" }));
+    made.push(new Lines("Error / target over cases, reached at 1", "cases", cases, curves, { log, level: 1, height: 280, file: "convergence" }));
   }
   for (const output of Object.keys(targets)) {
     const best = rounds.map((round) => round.best[0]?.outputs[output] ?? null);
