@@ -34,6 +34,7 @@ RIVALS: dict[str, tuple[str, ...]] = {
     "submitit": ("submitit==1.5.4",),
     "executorlib": ("executorlib[cluster]==1.11.0", "h5py"),
     "smt": ("smt==2.15.0",),
+    "optuna-dashboard": ("optuna-dashboard==0.21.0", "optuna==5.0.0"),
     "snakemake": ("snakemake==9.27.1", "snakemake-executor-plugin-slurm==2.8.0"),
 }
 """What is installed for each."""
