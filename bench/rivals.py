@@ -36,6 +36,7 @@ RIVALS: dict[str, tuple[str, ...]] = {
     "smt": ("smt==2.15.0",),
     "optuna": ("optuna==5.0.0",),
     "libensemble": ("libensemble==1.6.1",),
+    "optuna-dashboard": ("optuna-dashboard==0.21.0", "optuna==5.0.0"),
     "snakemake": ("snakemake==9.27.1", "snakemake-executor-plugin-slurm==2.8.0"),
 }
 """What is installed for each."""

@@ -1,13 +1,19 @@
-"""The page of `scythe ui` with many cases, measured in Chromium: first paint, all pictures, brushes, memory."""
+"""The page of `scythe ui` with many cases, measured in Chromium: first paint, all pictures, brushes, memory.
+
+Beside it, with fewer cases, is the dashboard of Optuna, in the same browser.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +23,8 @@ import numpy as np
 import psutil
 import pyarrow as pa
 
-from bench.measure import Check, Report
+from bench.measure import Check, Record, Report, check_ratio
+from bench.rivals import RivalMissingError, rival_python
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
 from scythe_cli.core.semver import SemVer
 from scythe_cli.model.columns import outcome_schema
@@ -37,6 +44,10 @@ _INPUTS, _OUTPUTS = 8, 4
 _BRUSHES = 30
 _PART = 50_000
 _LONGEST_BRUSH_S = 60.0
+_LONGEST_S = 120.0
+"""So long somebody waits for a page."""
+
+SCRIPTS = Path(__file__).parent / "scripts"
 
 
 class Case(ExperimentInputSpec):
@@ -102,41 +113,115 @@ def make_run(folder: Path, n: int) -> str:
 
 
 def run(quick: bool) -> Report:
-    """Measure the page."""
+    """Measure the page, and beside it that of Optuna."""
     from playwright.sync_api import sync_playwright
 
-    n = 50_000 if quick else 1_000_000
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    with TemporaryDirectory(prefix="scythe-bench-") as name:
-        folder = Path(name)
-        experiment_id = make_run(folder, n)
-        command = [sys.executable, "-m", "scythe_cli.cli", "--storage", str(folder / "runs"), "ui", "--no-browser"]
-        server = subprocess.Popen([*command, experiment_id], cwd=folder, stdout=subprocess.PIPE, env=dict(os.environ))
+    with TemporaryDirectory(prefix="scythe-bench-") as name, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         try:
-            assert server.stdout is not None
-            url = server.stdout.readline().decode().strip()
-            with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-                page = browser.new_page(viewport={"width": 1400, "height": 1000})
-                begun = time.perf_counter()
-                page.goto(url)
-                page.locator("table tbody tr").first.wait_for(timeout=120_000)
-                shown_s = time.perf_counter() - begun
-                paint_ms: float = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
-                brushes_ms = [_brush(page, i) for i in range(_BRUSHES)]
-                browser.close()
-            memory = psutil.Process(server.pid).memory_info().rss
+            report = _of_many(browser, Path(name), 50_000 if quick else 1_000_000)
+            return [*report, *_beside(browser, Path(name) / "beside", 10_000 if quick else 100_000, install=not quick)]
         finally:
-            server.terminate()
-            server.wait()
+            browser.close()
+
+
+def _of_many(browser: Any, folder: Path, n: int) -> Report:
+    with _served(folder, n) as (url, pid):
+        page, shown_s, paint_s = _opened(browser, url, "table tbody tr", 120.0)
+        brushes_ms = [_brush(page, i) for i in range(_BRUSHES)]
+        page.close()
+        memory = psutil.Process(pid).memory_info().rss
     p95 = statistics.quantiles(brushes_ms, n=20)[-1]
     print(f"median of {_BRUSHES} brushes: {statistics.median(brushes_ms):.0f} ms")
     return [
-        Check(f"first paint with {n:,} cases", paint_ms / 1000, 1.0, at_least=False, unit="s"),
+        Check(f"first paint with {n:,} cases", paint_s, 1.0, at_least=False, unit="s"),
         Check("until all pictures and the table are there", shown_s, 10.0, at_least=False, unit="s"),
         Check("a brush, from the release to the pictures, 95 %", p95 / 1000, 0.15, at_least=False, unit="s"),
         Check("memory of the server", memory / 1e9, 1.0, at_least=False, unit="GB"),
     ]
+
+
+def _beside(browser: Any, folder: Path, n: int, *, install: bool) -> Report:
+    """The dashboard of Optuna with as many trials, until its history is drawn, or nobody waits any longer."""
+    try:
+        python = rival_python("optuna-dashboard", install=install)
+    except RivalMissingError as error:
+        return [str(error)]
+    case = f"page of {n:,} cases: until something of them is shown"
+    with _served(folder, n) as (url, _):
+        page, ours_s, our_paint_s = _opened(browser, url, "table tbody tr", _LONGEST_S)
+        page.close()
+    store, port = folder / "trials.db", _free_port()
+    subprocess.run([python, str(SCRIPTS / "optuna_trials.py"), str(store), str(n)], check=True)
+    command = [str(python.parent / "optuna-dashboard"), f"sqlite:///{store}", "--port", str(port), "--quiet"]
+    with _process(command, folder):
+        _wait_for(port)
+        place = f"http://127.0.0.1:{port}/dashboard/studies/1"
+        page, theirs_s, paint_s = _opened(browser, place, ".js-plotly-plot .trace", _LONGEST_S)
+        page.close()
+    notes = [f"optuna-dashboard showed no trial in {_LONGEST_S:.0f} s: the ratio is at least that"]
+    return [
+        Record(case, "scythe ui", ours_s, n, is_base=True, more={"first paint, s": our_paint_s}),
+        Record(case, "optuna-dashboard", theirs_s, n, more={"first paint, s": paint_s}),
+        check_ratio("until something is shown, optuna-dashboard / scythe ui", theirs_s, ours_s, 5.0, at_least=True),
+        *(notes if theirs_s >= _LONGEST_S else []),
+    ]
+
+
+@contextmanager
+def _served(folder: Path, n: int) -> Generator[tuple[str, int]]:
+    """The page of a run of so many cases: its address, and the process that serves it."""
+    experiment_id = make_run(folder, n)
+    command = [sys.executable, "-m", "scythe_cli.cli", "--storage", str(folder / "runs"), "ui", "--no-browser"]
+    with _process([*command, experiment_id], folder) as server:
+        assert server.stdout is not None
+        yield server.stdout.readline().decode().strip(), server.pid
+
+
+@contextmanager
+def _process(command: list[str], folder: Path) -> Generator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, env=dict(os.environ))
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _opened(browser: Any, url: str, what: str, longest_s: float) -> tuple[Any, float, float]:
+    """A page, the seconds until something is there, at most so many, and those until its first paint."""
+    from playwright.sync_api import TimeoutError as WaitedTooLongError
+
+    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    begun = time.perf_counter()
+    page.goto(url, timeout=longest_s * 1000, wait_until="commit")
+    try:
+        page.locator(what).first.wait_for(timeout=longest_s * 1000)
+        shown_s = time.perf_counter() - begun
+    except WaitedTooLongError:
+        shown_s = longest_s
+    paint_ms: float = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    return page, shown_s, paint_ms / 1000
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _wait_for(port: int) -> None:
+    begun = time.monotonic()
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        except OSError:
+            if time.monotonic() - begun > _LONGEST_S:
+                raise
+            time.sleep(0.1)
+        else:
+            return
 
 
 def _brush(page: Any, i: int) -> float:

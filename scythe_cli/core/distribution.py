@@ -13,6 +13,7 @@ __all__ = [
     "ENGINES",
     "EXTRAS",
     "FOREIGN",
+    "PAGES",
     "entry_point",
     "entry_point_names",
     "installed_version",
@@ -27,6 +28,12 @@ FOREIGN = "scythe-cli"
 
 ENGINES = "scythe_cli.engines"
 """The group of entry points that name engines; each is a subclass of `scythe_cli.engines.base.Engine`."""
+
+PAGES = "scythe_cli.pages"
+"""The group of entry points that show runs; `ui` is a function that serves the page in the background.
+
+Rooms import only downward: a project, which lies below the page, asks for it by its name.
+"""
 
 EXTRAS: dict[str, tuple[str, ...]] = {
     "boto3": ("boto3",),

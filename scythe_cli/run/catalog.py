@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "KnownRecord",
     "VersionRecord",
     "each_of",
     "find_run",
+    "known_record",
     "list_experiments",
     "run_record",
     "runs_by_version",
@@ -209,22 +211,56 @@ def _listed(names: list[str]) -> str:
     return f"{shown} and {len(names) - 6} more" if len(names) > 6 else shown
 
 
+@dataclass(frozen=True, slots=True)
+class KnownRecord:
+    """What a list has told of a run.
+
+    Attributes:
+        record: What it was.
+        manifest: The version of the manifest that told it all; None where more was looked at.
+    """
+
+    record: RunRecord
+    manifest: str | None
+
+
 def run_record(storage: Storage, run: RunLayout) -> RunRecord:
     """What a list tells of a run: from a listing of its folder and its manifest.
 
     The manifest of a finished run begins with a summary; else all of it is read. One that cannot be read is told in the
     log: one damaged file does not hide the other runs.
     """
+    return known_record(storage, run, None).record
+
+
+def known_record(storage: Storage, run: RunLayout, before: KnownRecord | None) -> KnownRecord:
+    """The same for who asks again and again: the manifest of a finished run is read again when it is another one.
+
+    Args:
+        storage: Where the run is kept.
+        run: The run.
+        before: What was told the last time.
+    """
+    files = {file.name: file for file in storage.list_files(run.experiment_id)}
+    manifest = files.get(run.manifest.rpartition("/")[2])
+    version = None if manifest is None or LEASE_NAME in files else manifest.version
+    if before is not None and before.manifest is not None and before.manifest == version:
+        return before
+    record, is_summed_up = _record(storage, run, is_leased=LEASE_NAME in files)
+    return KnownRecord(record, version if is_summed_up else None)
+
+
+def _record(storage: Storage, run: RunLayout, *, is_leased: bool) -> tuple[RunRecord, bool]:
+    """What is told of a run, and whether its summary tells it all."""
     from scythe_cli.run.outcomes.summary import read_summary
     from scythe_cli.run.records import RunRecord
 
-    names = {file.name for file in storage.list_files(run.experiment_id)}
     summary = read_summary(storage, run)
     manifest = _brief_manifest(storage, run) if summary is None else None
     complete = summary is not None or _is_complete(storage, run)
     described = summary or manifest
     counts = summary.counts if summary else None
-    return RunRecord(
+    record = RunRecord(
         experiment_id=run.experiment_id,
         experiment=run.experiment,
         version=str(run.version),
@@ -233,13 +269,14 @@ def run_record(storage: Storage, run: RunLayout) -> RunRecord:
         n_specs=counts.total if counts else manifest.n_specs if manifest else None,
         engine=described.engine if described else None,
         complete=complete,
-        state=_state(storage, run, counts, manifest, complete=complete, is_leased=LEASE_NAME in names),
+        state=_state(storage, run, counts, manifest, complete=complete, is_leased=is_leased),
         counts=counts,
         started_at=summary.started_at if summary else None,
         finished_at=summary.finished_at if summary else None,
         duration_s=summary.duration_s if summary else None,
         sampling_file=described.sampling_file if described else None,
     )
+    return record, summary is not None
 
 
 def _brief_manifest(storage: Storage, run: RunLayout) -> RunManifest | None:
@@ -291,8 +328,15 @@ def _is_complete(storage: Storage, run: RunLayout) -> bool:
         return False
 
 
-def runs_by_version(storage: Storage, experiment: str | None = None) -> list[tuple[str, str, list[datetime]]]:
+def runs_by_version(
+    storage: Storage, experiment: str | None = None, *, known: Mapping[tuple[str, str], list[datetime]] | None = None
+) -> list[tuple[str, str, list[datetime]]]:
     """When the runs of each version were allocated (UTC), oldest first; experiments by name, newest version first.
+
+    Args:
+        storage: Where to look.
+        experiment: Only this one.
+        known: The same of versions, by experiment and version, whose folders are not listed, if they are still there.
 
     Raises:
         NotFoundError: If there is no such experiment.
@@ -307,5 +351,8 @@ def runs_by_version(storage: Storage, experiment: str | None = None) -> list[tup
             hint = hint_for(experiment, names) or "`scythe allocate FILE` makes a first run."
             raise NotFoundError(f"{storage.location} has no runs of {experiment!r}", hint=hint)
     pairs = [(name, version) for name, found in versions.items() for version in reversed(found)]
-    stamps = each_of(storage, lambda pair: run_times(storage, *pair), pairs)
-    return [(name, version, found) for (name, version), found in zip(pairs, stamps, strict=True)]
+    told = dict(known or {})
+    unknown = [pair for pair in pairs if pair not in told]
+    stamps = each_of(storage, lambda pair: run_times(storage, *pair), unknown)
+    told.update(zip(unknown, stamps, strict=True))
+    return [(*pair, told[pair]) for pair in pairs]

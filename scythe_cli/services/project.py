@@ -10,7 +10,7 @@ from scythe_cli.config.file import find_config
 from scythe_cli.config.location import locate
 from scythe_cli.config.schema import Config, load_config
 from scythe_cli.services.configured import engine_name_of
-from scythe_cli.services.packing.offered import TakesPackedRuns
+from scythe_cli.services.page import ShowsPage
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -73,7 +73,7 @@ def open_project(
     )
 
 
-class Project(TakesPackedRuns):
+class Project(ShowsPage):
     """A project: each method is one command."""
 
     def describe(self, name: str | None = None) -> list[ExperimentRecord]:

@@ -58,11 +58,13 @@ class FileInfo:
         name: The name in its folder.
         size_bytes: Its size.
         modified: When it was written; with a time zone.
+        version: What is another when the content is, such as an ETag; None where the place has nothing like it.
     """
 
     name: str
     size_bytes: int
     modified: datetime
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

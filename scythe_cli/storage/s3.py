@@ -221,7 +221,9 @@ class S3Storage:
         """The objects directly below a prefix."""
         start = self._start(prefix)
         files = [
-            FileInfo(file["Key"][len(start) :], int(file["Size"]), file["LastModified"].astimezone(UTC))
+            FileInfo(
+                file["Key"][len(start) :], int(file["Size"]), file["LastModified"].astimezone(UTC), file.get("ETag")
+            )
             for file in self._list(prefix, flat=False, starting=starting).files
         ]
         return sorted((file for file in files if file.name and "/" not in file.name), key=lambda file: file.name)

@@ -98,6 +98,9 @@ class Endpoints:
             Route("/api/overlay", self.overlay),
             Route("/api/live", self.live),
             Route("/api/views", self.views),
+            Route("/api/sensitivity", self.sensitivity),
+            Route("/api/study", self.study),
+            Route("/api/varied", self.varied),
             Route("/api/case", self.case),
             Route("/api/file", self.file),
             Route("/api/errors", self.errors),
@@ -117,7 +120,15 @@ class Endpoints:
         query = request.query_params
         experiment = query.get("experiment") or None
         limit = min(_whole(query.get("limit"), 50), 200)
-        return _document(self.store.listed(_whole(query.get("offset"), 0), limit, experiment, again="again" in query))
+        return _document(
+            self.store.list.listed(_whole(query.get("offset"), 0), limit, experiment, again="again" in query)
+        )
+
+    @_answering
+    def varied(self, request: Request) -> Response:
+        """What varied in some runs."""
+        names = _names(_json(f'{{"runs":{request.query_params.get("runs", "[]")}}}').get("runs"))
+        return _document({"varied": self.store.varied(names[:200])})
 
     @_answering
     def run(self, request: Request) -> Response:
@@ -142,6 +153,7 @@ class Endpoints:
                 "stamp": stamp,
                 "n": cases.n,
                 "columns": [asdict(column) for column in cases.columns.values()],
+                "study": visible(manifest.study.name) if manifest and manifest.study else None,
                 "notes": {name: visible(str(value)) for name, value in notes.items() if value is not None},
             }
         )
@@ -150,12 +162,11 @@ class Endpoints:
     def live(self, request: Request) -> Response:
         """How far a run is; the page asks for it again and again."""
         opened = self._opened(request)
-        with opened.lock:
-            answer: dict[str, Any] = {"live": opened.is_live(), "stamp": opened.stamp()}
-            if isinstance(opened, OpenRun):
-                answer["status"] = opened.status().model_dump(mode="json")
-            else:
-                answer["members"] = _members(opened)
+        answer: dict[str, Any] = {"live": opened.is_live(), "stamp": opened.stamp()}
+        if isinstance(opened, OpenRun):
+            answer["status"] = opened.status().model_dump(mode="json")
+        else:
+            answer["members"] = _members(opened)
         return _document(answer)
 
     @_answering
@@ -196,6 +207,26 @@ class Endpoints:
             stamp, views = opened.views()
             answer = _answer_views(views, filters, wanted)
         return _document({"stamp": stamp, **answer})
+
+    @_answering
+    def sensitivity(self, request: Request) -> Response:
+        """How closely outputs follow inputs, over a sample; of a design that allows it, Sobol indices as well."""
+        from scythe_cli.analysis.cases.influence import influences
+
+        filters = parse_filters(request.query_params.get("where", ""))
+        opened = self._opened(request)
+        with opened.lock:
+            stamp, views = opened.views()
+            told = influences(views.selection, filters)
+            told["sobol"] = opened.sobol(stamp) if isinstance(opened, OpenRun) else None
+        return _document(_plain({"stamp": stamp, **told}))
+
+    @_answering
+    def study(self, request: Request) -> Response:
+        """How a study came nearer to its targets; None for a run of no study."""
+        run = self.store.run(request.query_params.get("run", ""))
+        told = run.study()
+        return _document({"study": None if told is None else _plain(told.model_dump(mode="json"))})
 
     @_answering
     def case(self, request: Request) -> Response:
@@ -286,9 +317,9 @@ def _answer_views(views: CaseViews, filters: Any, wanted: dict[str, Any]) -> dic
     color = wanted.get("color")
     answer: dict[str, Any] = {"n": views.selection.cases.n, "chosen": views.count(filters)}
     if "histograms" in wanted:
-        names = _names(wanted["histograms"])
-        answer["histograms"] = [views.histogram(name, filters, color) for name in names[:24]]
-    for kind, most, behind in (("scatter", 4_000, 4_000), ("parallel", 1_000, 300)):
+        names, log = _names(wanted["histograms"]), _names(wanted.get("log", []))
+        answer["histograms"] = [views.histogram(name, filters, color, log=name in log) for name in names[:24]]
+    for kind, most, behind in (("scatter", 4_000, 4_000), ("map", 4_000, 4_000), ("parallel", 1_000, 300)):
         if wanted.get(kind):
             answer[kind] = views.points(_names(wanted[kind]), filters, color, most, behind)
     table = wanted.get("table")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["HEADERS", "Guard"]
+__all__ = ["FRAMED_HEADERS", "HEADERS", "Guard"]
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
@@ -30,6 +30,13 @@ HEADERS = {
 }
 """What every answer has; an answer can have a policy of its own, and say how long it is kept."""
 
+_ANCESTORS = "http://localhost:* http://127.0.0.1:*"
+FRAMED_HEADERS = {
+    **{name: value for name, value in HEADERS.items() if name != "x-frame-options"},
+    "content-security-policy": _POLICY.replace("frame-ancestors 'none'", f"frame-ancestors {_ANCESTORS}"),
+}
+"""The same where pages of this machine, such as notebooks, may show the page inside."""
+
 _METHODS = ("GET", "HEAD", "POST")
 
 
@@ -41,11 +48,13 @@ class Guard:
         app: The program; it sees paths without the token.
         token: What the first part of a path has to be.
         hosts: What the header Host may say: a page elsewhere whose name leads to this machine says another.
+        is_framed: Whether pages of this machine, such as notebooks, may show the page inside.
     """
 
     app: ASGIApp
     token: str
     hosts: Collection[str]
+    is_framed: bool = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -55,12 +64,13 @@ class Guard:
         if scope["type"] != "http":
             return  # a WebSocket is closed unanswered
         refused = self._refusal(scope)
+        own = FRAMED_HEADERS if self.is_framed else HEADERS
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 there: list[tuple[bytes, bytes]] = list(message.get("headers", []))
                 names = {name.lower() for name, _ in there}
-                more = [(n.encode(), v.encode()) for n, v in HEADERS.items() if n.encode() not in names]
+                more = [(n.encode(), v.encode()) for n, v in own.items() if n.encode() not in names]
                 message = {**message, "headers": there + more}
             await send(message)
 
@@ -91,7 +101,7 @@ class Guard:
             return 404, "Not found. Open the address that `scythe ui` printed, as a whole.\n"
         # a link to the page may stand anywhere; what the page asks for is asked for by the page alone
         if by_name.get("sec-fetch-site", "none") not in ("same-origin", "none") and not (
-            parts[2] == "" and by_name.get("sec-fetch-dest") == "document"
+            parts[2] == "" and by_name.get("sec-fetch-dest") in ("document", *(("iframe",) if self.is_framed else ()))
         ):
             return 403, "Other pages may not ask this server.\n"
         return None

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from scythe_cli.storage.base import Storage
 
-__all__ = ["Served", "make_app", "serve"]
+__all__ = ["Prepared", "Served", "make_app", "prepared", "serve"]
 
 _STATIC = Path(__file__).parent / "static"
 _TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
@@ -48,13 +48,34 @@ class Served:
     is_open: bool
 
 
-def make_app(endpoints: Endpoints, token: str, hosts: tuple[str, ...]) -> Guard:
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A server that listens and does not answer yet.
+
+    Attributes:
+        served: Where the page is.
+        server: The server; its `should_exit` ends it.
+        listening: What it listens at.
+    """
+
+    served: Served
+    server: uvicorn.Server
+    listening: socket.socket
+
+    def run(self) -> None:
+        """Answer until the server is to exit."""
+        with self.listening:
+            self.server.run(sockets=[self.listening])
+
+
+def make_app(endpoints: Endpoints, token: str, hosts: tuple[str, ...], *, is_framed: bool = False) -> Guard:
     """The program that the server runs.
 
     Args:
         endpoints: What answers the page.
         token: What an address has to begin with.
         hosts: The names, with ports, by which it may be asked.
+        is_framed: Whether pages of this machine, such as notebooks, may show it inside.
     """
     files = {path.relative_to(_STATIC).as_posix(): path for path in _STATIC.rglob("*") if path.suffix in _TYPES}
 
@@ -66,7 +87,7 @@ def make_app(endpoints: Endpoints, token: str, hosts: tuple[str, ...]) -> Guard:
         return FileResponse(path, media_type=_TYPES[path.suffix], headers={"cache-control": "no-cache"})
 
     routes = [*endpoints.routes(), Route("/", page), Route("/{name:path}", page)]
-    return Guard(Starlette(routes=routes), token, frozenset(hosts))
+    return Guard(Starlette(routes=routes), token, frozenset(hosts), is_framed)
 
 
 def serve(
@@ -93,6 +114,27 @@ def serve(
     Raises:
         UsageError: If the address cannot be listened at.
     """
+    made = prepared(storage, run=run, host=host, port=port, options=options)
+    started(made.served)
+    if browser:
+        Thread(target=webbrowser.open, args=(made.served.url,), daemon=True).start()
+    made.run()
+
+
+def prepared(
+    storage: Storage,
+    *,
+    run: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    options: str = "",
+    is_framed: bool = False,
+) -> Prepared:
+    """A server that listens; what is shown first is being read already. For the arguments see `serve` and `make_app`.
+
+    Raises:
+        UsageError: If the address cannot be listened at.
+    """
     listening = _listen(host, port)
     port = listening.getsockname()[1]
     token = secrets.token_urlsafe(24)
@@ -101,25 +143,20 @@ def serve(
     shown = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(host, name)
     names = dict.fromkeys((shown.lower(), name.lower(), *_NAMES_HERE))
     store = RunStore(storage)
-    app = make_app(Endpoints(store, options, run), token, tuple(f"{each}:{port}" for each in names))
+    hosts = tuple(f"{each}:{port}" for each in names)
+    app = make_app(Endpoints(store, options, run), token, hosts, is_framed=is_framed)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, lifespan="off", limit_concurrency=64
     )
-    served = Served(f"http://{shown}:{port}/{token}/", is_open)
-    server = uvicorn.Server(config)
     Thread(target=_prepare, args=(store, run), daemon=True).start()
-    started(served)
-    if browser:
-        Thread(target=webbrowser.open, args=(served.url,), daemon=True).start()
-    with listening:
-        server.run(sockets=[listening])
+    return Prepared(Served(f"http://{shown}:{port}/{token}/", is_open), uvicorn.Server(config), listening)
 
 
 def _prepare(store: RunStore, run: str | None) -> None:
     """Read what is shown first, while the browser starts; what goes wrong is told to the page."""
     try:
         if run is None:
-            store.listed(0, 50, None)
+            store.list.listed(0, 50, None)
         else:
             opened = store.open(run)
             with opened.lock:

@@ -1,10 +1,9 @@
-"""What the server has read: the list of runs, and the runs that a page looks at."""
+"""What the server has read: the runs that a page looks at."""
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
@@ -13,29 +12,25 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from scythe_cli.analysis.run import Run
+from scythe_cli.core.text import visible
 from scythe_cli.errors import NotFoundError, StorageError, UsageError, first_line
-from scythe_cli.run.catalog import each_of, run_record
+from scythe_cli.run.catalog import each_of
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.ledger import POLARS_ERRORS
-from scythe_cli.services.runs.listing import run_layouts
-from scythe_cli.services.runs.watching import RunWatch, is_idle, is_over
+from scythe_cli.services.runs.varied import varied_inputs
 from scythe_cli.storage.base import InvalidKeyError
+from scythe_cli.ui.following import Follower
+from scythe_cli.ui.run_list import RunList
 
 if TYPE_CHECKING:
     from scythe_cli.analysis.cases.views import CaseViews
-    from scythe_cli.run.records import RunRecord, RunStatus
+    from scythe_cli.run.records import RunStatus
     from scythe_cli.storage.base import Storage
 
 __all__ = ["OpenOverlay", "OpenRun", "RunStore"]
 
-_LOCAL_S, _REMOTE_S = 1.0, 8.0
-"""How long a status is good: elsewhere, one is about six requests."""
-
-_LISTED_S = 10.0
-"""How long the list of another place is good; here it is read each time."""
-_SETTLED_S = 60.0
-_SETTLED = ("succeeded", "failed", "cancelled")
 _MAX_OPEN = 2
+_MAX_FOLLOWED = 32
 _MAX_SHARE = 0.1
 """Of the time is spent with reading the cases of a run that goes on."""
 
@@ -45,51 +40,42 @@ class OpenRun:
     """A run that a page looks at.
 
     Attributes:
-        run: The run.
-        fresh_s: How long its status is good.
+        follower: Tells how far it is.
         lock: Held by who works with its cases.
-        clock: Tells the time, in seconds.
     """
 
-    run: Run
-    fresh_s: float
+    follower: Follower
     lock: Lock = field(default_factory=Lock)
-    clock: Callable[[], float] = time.monotonic
-    _watch: RunWatch = field(init=False)
-    _status: tuple[float, RunStatus] | None = None
     _views: tuple[str, CaseViews] | None = None
+    _sobol: tuple[str, list[dict[str, Any]] | None] | None = None
     _read_at: float = 0.0
     _read_s: float = 0.0
 
-    def __post_init__(self) -> None:
-        self._watch = RunWatch(self.run)
+    @property
+    def run(self) -> Run:
+        """The run."""
+        return self.follower.run
 
     def status(self) -> RunStatus:
-        """How far the run is, not older than `fresh_s`; call it with the lock.
+        """How far the run is.
 
         Raises:
             StorageError: If the run cannot be read.
         """
-        now = self.clock()
-        if self._status is None or now - self._status[0] >= self.fresh_s:
-            status = self._watch.now()
-            self.run = self._watch.run
-            self._status = now, status
-        return self._status[1]
+        return self.follower.status()
 
     def is_live(self) -> bool:
-        """Whether something may still happen; call it with the lock."""
-        status = self.status()
-        return not is_over(status) and not is_idle(status)
+        """Whether something may still happen."""
+        return self.follower.is_live()
 
     def stamp(self) -> str:
-        """What is another when the cases are others; call it with the lock."""
+        """What is another when the cases are others."""
         status = self.status()
         counts = status.counts.model_dump_json() if status.counts else ""
         return f"{status.n_specs} {counts} {status.last_outcome_at} {status.gathered} {len(status.tables)}"
 
     def views(self) -> tuple[str, CaseViews]:
-        """The cases, and the stamp that they have; those of a run that goes on may be somewhat old.
+        """The cases, and the stamp that they have; those of a run that goes on may be somewhat old. Needs the lock.
 
         Raises:
             StorageError: If the run cannot be read.
@@ -98,8 +84,8 @@ class OpenRun:
         from scythe_cli.analysis.cases.selecting import Selection
         from scythe_cli.analysis.cases.views import CaseViews
 
-        stamp, now = self.stamp(), self.clock()
-        is_due = now - self._read_at >= max(self.fresh_s, self._read_s / _MAX_SHARE)
+        stamp, now = self.stamp(), self.follower.clock()
+        is_due = now - self._read_at >= self._read_s / _MAX_SHARE
         if self._views is None or (self._views[0] != stamp and is_due):
             try:
                 self._views = stamp, CaseViews(Selection(read_cases(self.run)))
@@ -108,9 +94,28 @@ class OpenRun:
                     f"{self.run.experiment_id} has a file that cannot be read: {first_line(error)}",
                     hint="`scythe doctor` checks the storage; other runs can be shown.",
                 ) from error
-            self._read_at = self.clock()
+            self._read_at = self.follower.clock()
             self._read_s = self._read_at - now
         return self._views
+
+    def sobol(self, stamp: str) -> list[dict[str, Any]] | None:
+        """The Sobol indices of a run whose design has them, once its tables are there. Needs the lock.
+
+        Args:
+            stamp: That of the cases; they are worked out once for each.
+        """
+        from scythe_cli.analysis.sensitivity import sobol_indices
+
+        design = self.run.manifest.design if self.run.manifest else None
+        if design is None or design.design != "saltelli":
+            return None
+        if self._sobol is None or self._sobol[0] != stamp:
+            try:
+                told = sobol_indices(self.run).model_dump(mode="json")["indices"]
+            except (UsageError, NotFoundError):  # it goes on, or its cases are not those of the design any more
+                told = None
+            self._sobol = stamp, told
+        return self._sobol[1]
 
 
 @dataclass
@@ -163,14 +168,15 @@ class RunStore:
 
     Attributes:
         storage: Where they are kept.
+        list: Which there are.
     """
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
-        self._is_local = storage.local_path("any") is not None
+        self.list = RunList(storage)
         self._open: OrderedDict[str, OpenRun] = OrderedDict()
-        self._listed: tuple[float, list[RunLayout]] | None = None
-        self._records: dict[str, tuple[float, RunRecord]] = {}
+        self._followed: OrderedDict[str, Follower] = OrderedDict()
+        self._varied: dict[str, list[str] | None] = {}
         self._overlay: tuple[tuple[str, ...], OpenOverlay] | None = None
         self._lock = Lock()
 
@@ -183,15 +189,29 @@ class RunStore:
         with self._lock:
             opened = self._open.pop(experiment_id, None)
             if opened is None:
-                opened = self._opened(experiment_id)
+                opened = OpenRun(self._follower(experiment_id))
             self._open[experiment_id] = opened
             while len(self._open) > _MAX_OPEN:
                 self._open.popitem(last=False)
             return opened
 
-    def _opened(self, experiment_id: str) -> OpenRun:
-        layout = self._layout(experiment_id)
-        return OpenRun(Run(self.storage, layout), _LOCAL_S if self._is_local else _REMOTE_S)
+    def follower(self, experiment_id: str) -> Follower:
+        """Who tells how far a run is: one for all pages that show it, in whatever way.
+
+        Raises:
+            NotFoundError: If there is none.
+        """
+        with self._lock:
+            return self._follower(experiment_id)
+
+    def _follower(self, experiment_id: str) -> Follower:
+        follower = self._followed.pop(experiment_id, None)
+        if follower is None:
+            follower = Follower(self.storage, self._layout(experiment_id))
+        self._followed[experiment_id] = follower
+        while len(self._followed) > _MAX_FOLLOWED:
+            self._followed.popitem(last=False)
+        return follower
 
     def overlay(self, experiment_ids: Sequence[str]) -> OpenOverlay:
         """Several runs by their whole names; of one such choice everything is kept.
@@ -207,7 +227,7 @@ class RunStore:
             raise UsageError(f"from 2 to {MAX_RUNS} runs can be laid over each other, not {len(names)}")
         with self._lock:
             if self._overlay is None or self._overlay[0] != names:
-                self._overlay = names, OpenOverlay([self._opened(name) for name in names])
+                self._overlay = names, OpenOverlay([OpenRun(self._follower(name)) for name in names])
             return self._overlay[1]
 
     def run(self, experiment_id: str) -> Run:
@@ -219,6 +239,23 @@ class RunStore:
         with self._lock:
             return Run(self.storage, self._layout(experiment_id))
 
+    def varied(self, experiment_ids: Sequence[str]) -> dict[str, list[str] | None]:
+        """The inputs that varied in each of some runs; None where that is not known.
+
+        What a run varied does not change, unless it grows: elsewhere it is looked at once.
+        """
+        layouts = {name: RunLayout.from_experiment_id(name) for name in experiment_ids}
+        asked = [name for name, layout in layouts.items() if layout is not None and name not in self._varied]
+        told = each_of(self.storage, lambda name: self._varied_of(layouts[name]), asked)
+        found = dict(zip(asked, told, strict=True))
+        if self.storage.local_path("any") is None:
+            self._varied.update(found)
+        return {name: found.get(name, self._varied.get(name)) for name in experiment_ids}
+
+    def _varied_of(self, layout: RunLayout | None) -> list[str] | None:
+        names = None if layout is None else varied_inputs(self.storage, layout)
+        return None if names is None else [visible(name)[:200] for name in names[:50]]
+
     def _layout(self, experiment_id: str) -> RunLayout:
         layout = RunLayout.from_experiment_id(experiment_id)
         with suppress(InvalidKeyError):
@@ -229,40 +266,3 @@ class RunStore:
             ):
                 return layout
         raise NotFoundError(f"there is no run {experiment_id[:200]!r}")
-
-    def listed(self, offset: int, limit: int, experiment: str | None, *, again: bool = False) -> dict[str, Any]:
-        """Some of the runs, newest first, and how many there are; those that have ended are not asked about again.
-
-        Args:
-            offset: How many are left out at the front.
-            limit: How many are described.
-            experiment: Only the runs of this experiment.
-            again: Whether to forget what is known.
-        """
-        now = time.monotonic()
-        with self._lock:
-            if again:
-                self._listed = None
-                self._records.clear()
-            if self._listed is None or self._is_local or now - self._listed[0] > _LISTED_S:
-                self._listed = now, run_layouts(self.storage)
-            layouts = self._listed[1]
-            names = sorted({layout.experiment for layout in layouts})
-            chosen = [each for each in layouts if experiment is None or each.experiment == experiment]
-            some = chosen[offset : offset + limit]
-            unknown = [each for each in some if not self._is_known(each.experiment_id, now)]
-            for record in each_of(self.storage, lambda each: run_record(self.storage, each), unknown):
-                self._records[record.experiment_id] = now, record
-            records = [self._records[each.experiment_id][1] for each in some]
-        return {
-            "location": self.storage.location,
-            "experiments": names,
-            "n": len(chosen),
-            "runs": [record.model_dump(mode="json", exclude={"uri"}) for record in records],
-        }
-
-    def _is_known(self, experiment_id: str, now: float) -> bool:
-        if experiment_id not in self._records:
-            return False
-        at, record = self._records[experiment_id]
-        return now - at < (_SETTLED_S if record.state in _SETTLED else _LOCAL_S if self._is_local else _REMOTE_S)

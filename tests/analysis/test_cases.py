@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scythe_cli.analysis.cases.frame import Cases, read_cases
+from scythe_cli.analysis.cases.influence import influences
 from scythe_cli.analysis.cases.overlay import overlay_cases
 from scythe_cli.analysis.cases.selecting import Filters, Selection, parse_filters
 from scythe_cli.analysis.cases.views import CaseViews, plain_cell
@@ -221,3 +223,58 @@ def test_very_large_and_very_small_numbers_are_drawn_where_they_are(numbers: lis
     assert sum(told["all"]) == 3
     assert told["all"][0] >= 1
     assert told["all"][-1] >= 1
+
+
+def test_memory_is_a_column_where_it_was_measured(run: Run) -> None:
+    assert ":memory" not in read_cases(run).frame.columns
+    measured = outcomes([9]).append_column("memory_bytes", pa.array([250_000_000], pa.int64()))
+    write_part(run.storage, run.layout, "c", measured)
+    # another program's column of that name is none
+    write_part(run.storage, run.layout, "d", outcomes([8], attempt=2).append_column("memory_bytes", pa.array(["x"])))
+    cases = read_cases(run)
+    assert cases.frame[":memory"].to_list() == [None] * 9 + [250.0]
+    assert (cases.columns[":memory"].unit, cases.columns[":memory"].role) == ("MB", "case")
+
+
+@given(st.lists(st.floats(allow_nan=True, allow_infinity=True) | st.none(), min_size=1, max_size=30))
+@cases(60)
+def test_each_number_above_zero_is_in_a_bin_of_a_logarithmic_histogram(values: list[float | None]) -> None:
+    told = _views(x=values).histogram("x", Filters(), log=True)
+    positive = [value for value in values if value is not None and math.isfinite(value) and value > 0]
+    assert told["log"] is bool(positive)
+    if positive:
+        edges = told["edges"]
+        assert sum(told["all"]) == len(positive)
+        assert all(map(math.isfinite, edges))
+        assert edges == sorted(edges)
+        assert edges[0] <= min(positive) * (1 + 1e-9)
+        assert edges[-1] >= max(positive) * (1 - 1e-9)
+
+
+def test_influences_are_those_of_the_chosen_cases() -> None:
+    n = 200
+    x = list(map(float, range(n)))
+    frame = pl.DataFrame(
+        {
+            ":case": range(n),
+            "x": x,
+            "kind": ["a" if i < n // 2 else "b" for i in range(n)],
+            "same": [1.0] * n,
+            "steps": [[i] for i in range(n)],
+            "falling": [-value if i % 50 else None for i, value in enumerate(x)],
+            "step": [float(i < n // 2) for i in range(n)],
+            "still": [2.0] * n,
+        }
+    )
+    roles: dict[str, Any] = {":case": "case", **dict.fromkeys(("x", "kind", "same", "steps"), "input")}
+    roles |= dict.fromkeys(("falling", "step", "still"), "output")
+    selection = Selection(Cases(frame, roles, {}))
+    told = influences(selection, Filters())
+    assert (told["n"], told["used"], told["outputs"]) == (n, n, ["falling", "step"])
+    values = {row["input"]: dict(zip(told["outputs"], row["values"], strict=True)) for row in told["inputs"]}
+    assert values.keys() == {"x", "kind"}
+    assert values["x"]["falling"] == pytest.approx(-1)
+    assert values["kind"]["step"] == pytest.approx(1)
+    assert influences(selection, parse_filters('{"f":{"kind":["=","a"]}}'))["outputs"] == ["falling"]
+    assert influences(selection, parse_filters('{"f":{"x":[1,2]}}'))["inputs"][0]["values"] == [None]
+    assert influences(selection, parse_filters('{"f":{"x":[9,2]}}'))["inputs"] == []

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from scythe_cli.analysis.run import Run
+from scythe_cli.analysis.surrogate.history import StudyHistory, StudyRound, write_history
 from scythe_cli.storage.local import LocalStorage
 from scythe_cli.ui import server
 from scythe_cli.ui.endpoints import Endpoints
@@ -147,6 +148,51 @@ def test_an_overlay_is_of_several_runs(client: TestClient, runs: str) -> None:
     assert ask(client, "overlay", 400, runs=runs)["error"]
     assert ask(client, "overlay", 404, runs=json.dumps([RUN, "../x"]))["error"]
     assert ask(client, "overlay", 400, run=RUN)["error"]
+
+
+def test_sensitivity_and_what_varied_are_told(client: TestClient) -> None:
+    told = ask(client, "sensitivity", run=RUN)
+    assert (told["n"], told["used"], told["sobol"]) == (6, 6, None)
+    assert told["outputs"] == ["power"]
+    rows = {row["input"]: row for row in told["inputs"]}
+    assert rows["tilt"]["values"] == [1.0]
+    assert rows["site"]["category"]
+    some = ask(client, "sensitivity", run=RUN, where='{"f":{"tilt":[0,2]}}')
+    assert some["n"] == 3
+    assert ask(client, "sensitivity", runs=json.dumps([RUN, OTHER]))["n"] == 12
+    told = ask(client, "varied", runs=json.dumps([RUN, "solar", "../x", "a/../b/v1.0.0/2026-01-01_00-00-00"]))
+    assert told["varied"] == {
+        RUN: ["tilt", "site"],
+        "solar": None,
+        "../x": None,
+        "a/../b/v1.0.0/2026-01-01_00-00-00": None,
+    }
+    assert ask(client, "varied", 400, runs="3")["error"]
+
+
+def test_a_study_tells_its_rounds(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path / "runs")
+    run = finished_run(storage, tmp_path / "scratch", [Case(tilt=1.0)], [{"power": 1.0}])
+    with TestClient(make_app(Endpoints(RunStore(storage)), TOKEN, (HOST,)), base_url=f"http://{HOST}") as client:
+        assert ask(client, "study", run=run.experiment_id) == {"study": None}
+        rounds = [StudyRound(round=0, cases=9, succeeded=8, failed=1, hypervolume=float("inf"))]
+        write_history(storage, run.layout, StudyHistory(study=MARKUP, rounds=rounds, failures=["x\x1b[2J"]))
+        told = ask(client, "study", run=run.experiment_id)["study"]
+        assert told["study"] == MARKUP
+        assert told["rounds"][0]["cases"] == 9
+        assert "\x1b" not in json.dumps(told["failures"]).replace("\\\\x1b", "")
+        storage.write_bytes(run.layout.study("history.json"), b"{")
+        assert ask(client, "study", run=run.experiment_id) == {"study": None}
+
+
+def test_numbers_are_counted_on_a_logarithmic_scale(client: TestClient) -> None:
+    want = {"histograms": ["tilt", ":duration", ":state"], "log": ["tilt", ":duration", ":state"]}
+    tilt, duration, state = ask(client, "views", run=RUN, want=json.dumps(want))["histograms"]
+    assert tilt["log"]
+    assert tilt["edges"][0] == pytest.approx(1.0)
+    assert sum(tilt["all"]) == 5  # zero has no logarithm
+    assert sum(duration["all"]) == 6
+    assert not state["log"]
 
 
 def test_sql_answers(client: TestClient) -> None:

@@ -29,6 +29,7 @@ with warnings.catch_warnings():
 TOKEN, HOST = "secret-token", "127.0.0.1:8000"
 RUN, OTHER = (layout(version).experiment_id for version in ("v1.0.0", "v1.1.0"))
 ENDPOINTS = ["start", "runs", "run", "overlay", "live", "views", "case", "file", "errors", "diff"]
+ENDPOINTS += ["sensitivity", "study", "varied"]
 COLUMNS = [
     ":case",
     ":state",
@@ -46,6 +47,8 @@ WANT: dict[str, Any] = {
     "histograms": ["tilt", ":state", ":duration"],
     "scatter": ["tilt", ":case"],
     "parallel": ["tilt", ":state"],
+    "log": ["tilt", ":duration"],
+    "map": ["tilt", ":duration"],
     "color": ":state",
     "table": {"columns": [":case", ":state", "tilt"]},
 }
@@ -100,6 +103,8 @@ wanted = st.fixed_dictionaries(
         "histograms": names | anything,
         "scatter": names | anything,
         "parallel": names | anything,
+        "log": names | anything,
+        "map": names | anything,
         "color": st.sampled_from(COLUMNS) | anything,
         "table": st.fixed_dictionaries(
             {}, optional=dict.fromkeys(("columns", "sort", "descending", "offset", "limit"), names | anything)
@@ -164,9 +169,10 @@ def ask_all(client: TestClient, folder: Path) -> None:
     want = json.dumps(WANT)
     with writes_only_below(folder):
         for name in ENDPOINTS:
-            several = {"runs": json.dumps([RUN, OTHER])} if name == "overlay" else {}
+            several = {"runs": json.dumps([RUN, OTHER])} if name in ("overlay", "varied") else {}
             check(client, name, {"run": RUN, "row": 0, "a": RUN, "b": OTHER, "want": want, "key": "x", **several})
-        check(client, "views", {"runs": json.dumps([RUN, OTHER]), "want": want})
+        for name in ("views", "sensitivity"):
+            check(client, name, {"runs": json.dumps([RUN, OTHER]), "want": want})
 
 
 @pytest.fixture(scope="module")

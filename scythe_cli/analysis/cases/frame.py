@@ -13,6 +13,7 @@ from scythe_cli.analysis.results.tables import FieldText, field_texts
 from scythe_cli.analysis.results.tidy import input_frame, tidy_frame
 from scythe_cli.core.states import State
 from scythe_cli.errors import NotFoundError
+from scythe_cli.model import outcome_schema
 from scythe_cli.run.ledger import Ledger, PartFile, read_part
 from scythe_cli.run.outcomes.effective import effective_outcomes
 from scythe_cli.run.outcomes.error_groups import ERROR_COLUMNS, place_of
@@ -20,9 +21,22 @@ from scythe_cli.run.outcomes.error_groups import ERROR_COLUMNS, place_of
 if TYPE_CHECKING:
     from scythe_cli.run.stored_run import StoredRun
 
-__all__ = ["CASE", "DURATION", "ERROR", "PLACE", "RUN", "STATE", "CaseColumn", "Cases", "Kind", "Role", "read_cases"]
+__all__ = [
+    "CASE",
+    "DURATION",
+    "ERROR",
+    "MEMORY",
+    "PLACE",
+    "RUN",
+    "STATE",
+    "CaseColumn",
+    "Cases",
+    "Kind",
+    "Role",
+    "read_cases",
+]
 
-CASE, STATE, DURATION, ATTEMPT = ":case", ":state", ":duration", ":attempt"
+CASE, STATE, DURATION, ATTEMPT, MEMORY = ":case", ":state", ":duration", ":attempt", ":memory"
 STARTED, ERROR, PLACE, MESSAGE = ":started", ":error", ":place", ":message"
 RUN = ":run"
 """The columns that every run has, and the one that several have together; no field of a model can have such a name."""
@@ -32,12 +46,14 @@ _LABELS = {
     CASE: "case",
     STATE: "state",
     DURATION: "duration",
+    MEMORY: "memory",
     ATTEMPT: "attempt",
     STARTED: "started",
     ERROR: "error",
     PLACE: "place",
     MESSAGE: "message",
 }
+_UNITS = {DURATION: "s", MEMORY: "MB"}
 _SORT = "sort_index"
 _OUTPUTS = {"out:": "output", "feature:": "feature"}
 _MAX_CATEGORIES = 200
@@ -127,7 +143,7 @@ class Cases:
             finite = _numbers(values).drop_nulls()
             finite = finite.filter(finite.is_finite())
             low, high = cast("Any", (finite.min(), finite.max()))
-        unit = text.unit if text is not None and role != "case" else "s" if name == DURATION else None
+        unit = text.unit if text is not None and role != "case" else _UNITS.get(name)
         return CaseColumn(
             name=name,
             label=_LABELS.get(name, name),
@@ -184,7 +200,7 @@ def read_cases(run: StoredRun) -> Cases:
         return _older(run)
     with Ledger.open(run.storage, run.layout) as ledger:
         effective = effective_outcomes(ledger.outcomes(n_specs))
-        errors = _errors(ledger, effective)
+        errors, memory = _errors(ledger, effective), _memory(ledger, effective)
         outputs, roles = _outputs(run, ledger, effective)
     inputs, names = input_frame(run, list(roles))
     taken = {name: f"{name} (input)" if name in roles else name for name in names}
@@ -199,11 +215,13 @@ def read_cases(run: StoredRun) -> Cases:
         pl.col("attempt").alias(ATTEMPT),
         pl.col("started_at").alias(STARTED),
     )
-    for more in (states, errors, outputs):
+    for more in (states, memory, errors, outputs):
         if more is not None:
             frame = frame.join(more, on=_SORT, how="left", maintain_order="left")
     frame = frame.with_columns(pl.col(STATE).fill_null(State.PENDING.value)).rename({_SORT: CASE})
     first: dict[str, Role] = dict.fromkeys((CASE, STATE, DURATION, ATTEMPT, STARTED), "case")
+    if memory is not None:
+        first[MEMORY] = "case"
     last: dict[str, Role] = dict.fromkeys((ERROR, PLACE, MESSAGE), "case") if errors is not None else {}
     all_roles: dict[str, Role] = {**first, **dict.fromkeys(taken.values(), "input"), **roles, **last}
     return Cases(frame.select(list(all_roles)), all_roles, field_texts(run))
@@ -263,6 +281,18 @@ def _of_part(part: PartFile, rows: pl.Series) -> pl.DataFrame:
     known: set[str] = set()
     kept = [name for name, short in names.items() if not (short in known or known.add(short))]
     return read.select(_SORT, *(pl.col(name).alias(names[name]) for name in kept))[rows]
+
+
+def _memory(ledger: Ledger, effective: pl.DataFrame) -> pl.DataFrame | None:
+    """The most memory that cases have had, in MB, by `sort_index`; None where no part of the ledger tells it."""
+    frames = [
+        cast("pl.DataFrame", pl.from_arrow(read_part(part, [_SORT, outcome_schema.MEMORY])))[rows]
+        for part, rows in _by_part(ledger, effective)
+        if outcome_schema.measures_memory(part.schema)
+    ]
+    if not frames:
+        return None
+    return pl.concat(frames).select(_SORT, (pl.col(outcome_schema.MEMORY) / 1e6).alias(MEMORY))
 
 
 def _errors(ledger: Ledger, effective: pl.DataFrame) -> pl.DataFrame | None:

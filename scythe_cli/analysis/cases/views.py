@@ -35,11 +35,13 @@ class Bins:
         edges: Of numbers: one more than there are bins.
         labels: Of categories: one for each bin; the last one, `(other)`, where there are too many.
         index: The bin of each case; 255 for a case without a value.
+        is_log: Whether the bins are equal on a logarithmic scale; numbers from zero down are in none then.
     """
 
     edges: list[float]
     labels: list[str]
     index: np.ndarray[Any, np.dtype[np.uint8]]
+    is_log: bool = False
 
     @property
     def n(self) -> int:
@@ -68,23 +70,31 @@ class CaseViews:
     """
 
     selection: Selection
-    _bins: dict[tuple[str, int], Bins] = field(default_factory=dict[tuple[str, int], Bins])
+    _bins: dict[tuple[str, int, bool], Bins] = field(default_factory=dict[tuple[str, int, bool], Bins])
     _numbers: dict[str, Any] = field(default_factory=dict[str, Any])
-    _every: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    _every: dict[tuple[str, bool], list[int]] = field(default_factory=dict[tuple[str, bool], list[int]])
 
-    def histogram(self, name: str, filters: Filters, color: str | None = None) -> dict[str, Any]:
-        """How many of all cases, and of those that are chosen, are in each bin of a column."""
-        bins = self._bins_of(name, _MAX_BARS)
+    def histogram(self, name: str, filters: Filters, color: str | None = None, *, log: bool = False) -> dict[str, Any]:
+        """How many of all cases, and of those that are chosen, are in each bin of a column.
+
+        Args:
+            name: The column.
+            filters: Which cases are chosen.
+            color: The column whose categories divide the bins.
+            log: Whether the bins are equal on a logarithmic scale, where there are numbers above zero.
+        """
+        bins = self._bins_of(name, _MAX_BARS, log)
         mask = self.selection.mask(filters)
-        if name not in self._every:
-            self._every[name] = bins.counts(None)
-        every = self._every[name]
+        if (name, log) not in self._every:
+            self._every[name, log] = bins.counts(None)
+        every = self._every[name, log]
         answer: dict[str, Any] = {
             "column": name,
             "edges": bins.edges,
             "labels": bins.labels,
             "all": every,
             "chosen": every if mask is None else bins.counts(mask),
+            "log": bins.is_log,
         }
         if color is not None and self._column(color).kind == "category":
             groups = self._bins_of(color, _MAX_GROUPS)
@@ -166,16 +176,35 @@ class CaseViews:
             self._numbers[name] = values.astype(np.float32) if _fits_float32(self._column(name)) else values
         return self._numbers[name]
 
-    def _bins_of(self, name: str, most: int) -> Bins:
-        if (name, most) not in self._bins:
+    def _bins_of(self, name: str, most: int, log: bool = False) -> Bins:
+        if (name, most, log) not in self._bins:
             column = self._column(name)
             if column.kind == "category":
-                self._bins[name, most] = self._categories(column, most)
+                self._bins[name, most, log] = self._categories(column, most)
             elif column.kind in ("number", "time"):
-                self._bins[name, most] = self._ranges(column)
+                made = self._log_ranges(column) if log and column.kind == "number" else None
+                self._bins[name, most, log] = self._ranges(column) if made is None else made
             else:
                 raise UsageError(f"{name[:80]} holds neither numbers nor categories")
-        return self._bins[name, most]
+        return self._bins[name, most, log]
+
+    def _log_ranges(self, column: CaseColumn) -> Bins | None:
+        """Bins that are equal on a logarithmic scale; None where no number is above zero."""
+        values = self.selection.cases.numbers(column.name).to_numpy()
+        with np.errstate(invalid="ignore", divide="ignore"):
+            powers = np.where(np.isfinite(values) & (values > 0), np.log10(values), np.nan)
+        known = powers[np.isfinite(powers)]
+        if not known.size:
+            return None
+        low, high = float(known.min()), float(known.max())
+        ends = (low - 0.05, high + 0.05) if high - low < 1e-9 else (low, high)
+        edges = bin_edges(*ends, rice_bins(values.size))
+        place = (powers - edges[0]) / (edges[-1] - edges[0]) * (len(edges) - 1)
+        index = np.where(np.isfinite(powers), np.clip(np.nan_to_num(place), 0, len(edges) - 2), _NONE).astype(np.uint8)
+        with np.errstate(over="ignore", under="ignore"):
+            # the outermost may be beyond what a number can be
+            shown = np.clip(np.power(10.0, edges), 5e-324, np.finfo(np.float64).max).tolist()
+        return Bins(shown, [], index, is_log=True)
 
     def _categories(self, column: CaseColumn, most: int) -> Bins:
         kept = column.values if len(column.values) <= most else column.values[: most - 1]

@@ -19,7 +19,7 @@ from scythe_cli.analysis.plots.shapes import (
 )
 from scythe_cli.errors import UsageError
 
-__all__ = ["read_influence", "read_tornado"]
+__all__ = ["correlation_ratio", "rank_correlation", "read_influence", "read_tornado"]
 
 
 _MAX_ROWS = 100_000
@@ -64,9 +64,9 @@ def read_influence(source: Source, y: str) -> tuple[Bars, list[str]]:
     for name in inputs:
         values = rows[name]
         if values.dtype.is_numeric():
-            bars.append(Bar(name, _spearman(values, output)))
+            bars.append(Bar(name, rank_correlation(values, output)))
         elif values.n_unique() <= _MAX_CATEGORIES:
-            bars.append(Bar(f"{name} (η)", _correlation_ratio(values, output)))
+            bars.append(Bar(f"{name} (η)", correlation_ratio(values, output)))
         else:
             notes.append(f"{name} has too many values to be a category")
     bars.sort(key=lambda bar: -abs(bar.value))
@@ -78,7 +78,8 @@ def read_influence(source: Source, y: str) -> tuple[Bars, list[str]]:
     return Bars(f"correlation with {axis.column}", bars, signed=True), notes
 
 
-def _spearman(a: pl.Series, b: pl.Series) -> float:
+def rank_correlation(a: pl.Series, b: pl.Series) -> float:
+    """Spearman's rank correlation of numbers, from -1 to 1; 0 where there is none."""
     pair = pl.DataFrame({"a": a.cast(pl.Float64), "b": b}).filter(pl.col("a").is_finite())
     if pair.height < 3:
         return 0.0
@@ -88,7 +89,8 @@ def _spearman(a: pl.Series, b: pl.Series) -> float:
     return float(x @ y) / size if size > 0 else 0.0
 
 
-def _correlation_ratio(categories: pl.Series, values: pl.Series) -> float:
+def correlation_ratio(categories: pl.Series, values: pl.Series) -> float:
+    """The square root of the share of the variance of values that lies between categories, from 0 to 1."""
     groups = (
         pl.DataFrame({"g": categories.cast(pl.String), "v": values}).group_by("g").agg(pl.len(), pl.col("v").mean())
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from scythe_cli.run.records import RunRecord
     from scythe_cli.storage.base import Storage
 
-__all__ = ["run_layouts", "run_records", "version_records"]
+__all__ = ["newer_layouts", "run_layouts", "run_records", "version_records"]
 
 
 _AT_ONCE = 64
@@ -71,6 +72,37 @@ def run_layouts(storage: Storage, experiment: str | None = None, *, since: datet
         for name, version, stamps in _listed(storage, experiment)
         for stamp in stamps
         if since is None or stamp >= since
+    ]
+    return sorted(runs, key=RunLayout.order, reverse=True)
+
+
+def newer_layouts(storage: Storage, known: Sequence[RunLayout]) -> list[RunLayout]:
+    """Which runs there are, newest first, for who has listed them a while ago: a few requests for each experiment.
+
+    Listed anew are the experiments, their versions, and the runs of new versions, of the newest version of each
+    experiment, and of the version of its newest run. A run that was removed from another version, or added to one, is
+    told by `run_layouts` alone.
+
+    Args:
+        storage: Where to look.
+        known: The runs that were there.
+    """
+    from scythe_cli.core.semver import SemVer
+
+    stamps: dict[tuple[str, str], list[datetime]] = {}
+    newest: dict[tuple[str, bool], RunLayout] = {}
+    for run in sorted(known, key=RunLayout.order):
+        stamps.setdefault((run.experiment, str(run.version)), []).append(run.timestamp)
+        newest[run.experiment, True] = run
+        highest = newest.setdefault((run.experiment, False), run)
+        if highest.version <= run.version:
+            newest[run.experiment, False] = run
+    for run in newest.values():
+        stamps.pop((run.experiment, str(run.version)), None)
+    runs = [
+        RunLayout(name, SemVer.FromString(version), stamp)
+        for name, version, found in runs_by_version(storage, known=stamps)
+        for stamp in found
     ]
     return sorted(runs, key=RunLayout.order, reverse=True)
 

@@ -4,9 +4,11 @@ import { get } from "./api.js";
 import { fill, h, problem } from "./dom.js";
 import { casesPage } from "./cases.js";
 import { overlayPage } from "./overlay.js";
+import { sensitivityPage } from "./sensitivity.js";
+import { studyPage } from "./study.js";
 import { casePage, diffPage, errorsPage, runsPage, sqlPage } from "./pages.js";
 
-const PAGES = { runs: runsPage, cases: casesPage, overlay: overlayPage, case: casePage, errors: errorsPage, diff: diffPage, sql: sqlPage };
+const PAGES = { runs: runsPage, cases: casesPage, overlay: overlayPage, sensitivity: sensitivityPage, study: studyPage, case: casePage, errors: errorsPage, diff: diffPage, sql: sqlPage };
 const main = document.getElementById("main");
 let leave = null;
 let shown = null;
@@ -21,12 +23,13 @@ function read() {
   return { page: page in PAGES ? page : "runs", parameters: Object.fromEntries(new URLSearchParams(rest ?? "")) };
 }
 
-function navigation(page, { run, a, b, runs }) {
+function navigation(page, { run, a, b, runs, w }) {
   const links = [["Runs", "runs", {}]];
   const one = run ?? a;
   if (one) {
-    links.push(["Cases", "cases", { run: one }], ["Errors", "errors", { run: one }], ["SQL", "sql", { run: one }]);
+    links.push(["Cases", "cases", { run: one }], ["Errors", "errors", { run: one }], ["Sensitivity", "sensitivity", { run: one, w: page === "sensitivity" ? w : null }], ["SQL", "sql", { run: one }]);
   }
+  if (page === "study") links.push(["Study", "study", { run }]);
   if (runs) links.push(["Overlay", "overlay", { runs }]);
   if (a && b) links.push(["Overlay", "overlay", { runs: JSON.stringify([a, b]) }], ["Differences", "diff", { a, b }]);
   const current = page === "case" ? "cases" : page;

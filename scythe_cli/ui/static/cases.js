@@ -3,10 +3,11 @@
 import { get } from "./api.js";
 import { address } from "./app.js";
 import { cell, count, facts, fill, h, moment, plural, problem, say, state, table, time } from "./dom.js";
-import { colorsOf, Histogram, Parallel, Scatter, title, valueText } from "./charts.js";
+import { colorsOf, GeoMap, Histogram, legendOf, Parallel, placesOf, Scatter, title, valueText } from "./charts.js";
 
 const PAGE = 50;
 const DRAWN = ["number", "category", "time"];
+const LOG = [":duration", ":memory"];
 export const STATES = ["succeeded", "failed", "timeout", "crashed", "cancelled", "pending"];
 let open = null;
 
@@ -68,6 +69,7 @@ export class CasesView {
     this.live = told.live;
     this.stamp = told.stamp;
     this.notes = told.notes;
+    this.study = told.study;
     this.columns = new Map(told.columns.map((column) => [column.name, column]));
   }
 
@@ -80,6 +82,7 @@ export class CasesView {
     this.y = parameters.y;
     this.color = parameters.c;
     this.shown = parameters.h ? parameters.h.split(",").map(decodeURIComponent) : null;
+    this.log = parameters.l === undefined ? LOG : parameters.l.split(",").filter(Boolean).map(decodeURIComponent);
     this.sort = parameters.s ?? ":case";
     this.descending = parameters.d === "1";
     this.offset = Number(parameters.o ?? 0) || 0;
@@ -102,7 +105,7 @@ export class CasesView {
   get summary() { return "run"; }
 
   remembered() {
-    return { x: this.x, y: this.y, c: this.color, h: this.shown?.map(encodeURIComponent).join(","),
+    return { x: this.x, y: this.y, c: this.color, h: this.shown?.map(encodeURIComponent).join(","), l: this.log.join() === LOG.join() ? null : this.log.map(encodeURIComponent).join(",") || ",",
       s: this.sort === ":case" ? null : this.sort, d: this.descending ? 1 : null, o: this.offset || null };
   }
 
@@ -136,6 +139,11 @@ export class CasesView {
     return this.change({ filters });
   }
 
+  setLog(name, on) {
+    const log = on ? [...this.log, name] : this.log.filter((each) => each !== name);
+    return this.change({ log, offset: this.offset }).then(() => this.histograms.find((each) => each.column.name === name)?.tools.querySelector("[aria-pressed]")?.focus());
+  }
+
   drawable(role) {
     return [...this.columns.values()].filter((column) => DRAWN.includes(column.kind) && (!role || column.role === role));
   }
@@ -145,20 +153,21 @@ export class CasesView {
     const varied = (column) => column.kind === "category" ? column.values.length > 1 : column.low !== null && column.high > column.low;
     const inputs = this.drawable("input").filter(varied);
     const outputs = [...this.drawable("output"), ...this.drawable("feature")].filter(varied);
-    const names = this.shown?.filter((name) => this.columns.has(name)) ?? [":state", ":duration", ...inputs.slice(0, 6).map((c) => c.name), ...outputs.slice(0, 4).map((c) => c.name)];
+    const names = this.shown?.filter((name) => this.columns.has(name)) ?? [":state", ":duration", ":memory", ...inputs.slice(0, 6).map((c) => c.name), ...outputs.slice(0, 4).map((c) => c.name)];
     const numbers = (some) => some.filter((column) => column.kind !== "category");
     const known = (name) => (this.columns.has(name) && DRAWN.includes(this.columns.get(name).kind) ? name : null);
     const x = known(this.x) ?? (numbers(inputs)[0] ?? inputs[0])?.name ?? ":case";
     const y = known(this.y) ?? numbers(outputs)[0]?.name ?? ":duration";
-    const axes = names.filter((name) => this.columns.has(name) && name !== ":state" && name !== ":duration").slice(0, 12);
-    return { names: names.filter((name) => known(name)), x, y: known(y) ?? x, axes: axes.length > 1 ? axes : [] };
+    const axes = names.filter((name) => this.columns.has(name) && ![":state", ...LOG].includes(name)).slice(0, 12);
+    const places = placesOf([...this.columns.values()]);
+    return { names: names.filter((name) => known(name)), x, y: known(y) ?? x, axes: axes.length > 1 ? axes : [], places: places?.map((column) => column.name) ?? null };
   }
 
   async load() {
     const picked = this.chosen();
     const shown = this.tableColumns();
     const color = this.color && this.columns.has(this.color) ? this.color : null;
-    const want = { histograms: picked.names, scatter: [...new Set([picked.x, picked.y])], parallel: picked.axes, color,
+    const want = { histograms: picked.names, scatter: [...new Set([picked.x, picked.y])], parallel: picked.axes, log: this.log, map: picked.places, color,
       table: { columns: shown, sort: this.sort, descending: this.descending, offset: this.offset, limit: PAGE } };
     this.pending?.abort();
     const pending = this.pending = new AbortController();
@@ -188,32 +197,24 @@ export class CasesView {
   paint() {
     const { told, picked } = this;
     if (!told) return;
-    const key = JSON.stringify([picked.names, picked.x, picked.y, picked.axes]);
+    const key = JSON.stringify([picked.names, picked.x, picked.y, picked.axes, picked.places]);
     if (key !== this.key) {
       this.key = key;
       for (const figure of this.figures) figure.destroy();
-      this.histograms = picked.names.map((name) => new Histogram(this.columns.get(name), (value) => this.brush({ [name]: value })));
+      this.histograms = picked.names.map((name) => new Histogram(this.columns.get(name), (value) => this.brush({ [name]: value }), (on) => this.setLog(name, on)));
       this.scatter = new Scatter(this.columns.get(picked.x), this.columns.get(picked.y), (value) => this.brush(value), (i) => { location.hash = this.caseAt(this.told.scatter, i); });
       this.parallel = picked.axes.length ? new Parallel(picked.axes.map((name) => this.columns.get(name)), (value) => this.brush(value)) : null;
-      this.figures = [...this.histograms, this.scatter, this.parallel].filter(Boolean);
+      this.map = picked.places ? new GeoMap(...picked.places.map((name) => this.columns.get(name)), (value) => this.brush(value), (i) => { location.hash = this.caseAt(this.told.map, i); }) : null;
+      this.figures = [...this.histograms, this.scatter, this.map, this.parallel].filter(Boolean);
       fill(this.charts, this.histograms.map((figure) => figure.element));
-      fill(this.wide, this.scatter.element, this.parallel?.element);
+      fill(this.wide, this.scatter.element, this.map?.element, this.parallel?.element);
     }
     this.histograms.forEach((figure, i) => figure.draw(told.histograms[i], this.filters[figure.column.name], this.overlaid()));
     const colors = colorsOf(told.scatter, this.columns.get(this.color));
     this.scatter.draw(told.scatter, colors, this.filters);
+    this.map?.draw(told.map, colorsOf(told.map, this.columns.get(this.color)), this.filters);
     this.parallel?.draw(told.parallel, colorsOf(told.parallel, this.columns.get(this.color)), this.filters);
-    fill(this.legend, colors.legend?.map(([label, color]) => {
-      const swatch = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-      swatch.setAttribute("viewBox", "0 0 10 10");
-      swatch.setAttribute("aria-hidden", "true");
-      const square = document.createElementNS("http://www.w3.org/2000/svg", "rect");
-      square.setAttribute("width", "10");
-      square.setAttribute("height", "10");
-      square.setAttribute("fill", color);
-      swatch.append(square);
-      return h("li", {}, swatch, label);
-    }));
+    fill(this.legend, colors.legend ? [...legendOf(colors.legend).childNodes] : null);
     this.paintChips();
     const sampled = told.scatter.cases.length < told.chosen ? `; the pictures show ${count(told.scatter.cases.length)} of them as points, drawn at random, and count all in bars` : "";
     fill(this.answer, `${count(told.chosen)} of ${plural(told.n, "case")}${told.chosen === told.n ? "" : " chosen"}${sampled}.`);
@@ -230,6 +231,7 @@ export class CasesView {
         this.live && status.rate_per_s ? `; ${cell(Number(status.rate_per_s.toPrecision(3)))} cases/s` : "", this.live && status.eta_s ? `, ${time(status.eta_s)} left` : ""),
       counts?.pending ? h("progress", { max: status.n_specs, value: done, "aria-label": `${count(done)} of ${count(status.n_specs)} cases have ended` }) : null,
       status.notice ? h("p", { class: "soft" }, status.notice) : null,
+      this.study ? h("p", {}, h("a", { href: address("study", { run: this.run }) }, `Rounds of the study ${this.study}`)) : null,
       h("details", {}, h("summary", {}, "About this run"), facts([...Object.entries(this.notes), ["last outcome", moment(status.last_outcome_at)], ["tables", status.tables.join(", ")]])));
   }
 

@@ -28,6 +28,7 @@ async function showRuns(main, parameters, current) {
   const told = await get("runs", { offset, limit: LIMIT, experiment: parameters.experiment, again: parameters.again });
   if (!current()) return null;
   const ticked = new Set();
+  const varied = new Map();
   const compare = h("button", { type: "button", disabled: true, onclick: () => {
     const [a, b] = [...ticked].sort();
     location.hash = address("diff", { a, b });
@@ -44,9 +45,10 @@ async function showRuns(main, parameters, current) {
       overlay.disabled = ticked.size < 2;
     } });
     const bad = run.counts ? ["failed", "timeout", "crashed", "cancelled"].filter((name) => run.counts[name]).map((name) => `${count(run.counts[name])} ${name}`) : [];
-    return [box, h("a", { href: address("cases", { run: id }) }, id), state(run.state), run.n_specs, bad.join(", "), time(run.duration_s), run.engine, run.sampling_file];
+    varied.set(id, h("span", {}));
+    return [box, h("a", { href: address("cases", { run: id }) }, id), state(run.state), run.n_specs, varied.get(id), bad.join(", "), time(run.duration_s), run.engine, run.sampling_file];
   });
-  const heads = ["", "run", "state", "cases", "not succeeded", "took", "engine", "sampling file"].map((label, i) => ({ label, number: i === 3, head: i ? null : h("span", { class: "hidden" }, "choose") }));
+  const heads = ["", "run", "state", "cases", "what varied", "not succeeded", "took", "engine", "sampling file"].map((label, i) => ({ label, number: i === 3, head: i ? null : h("span", { class: "hidden" }, "choose") }));
   const choice = h("select", { onchange: () => { location.hash = address("runs", { experiment: choice.value }); } },
     h("option", { value: "" }, "all"), told.experiments.map((name) => h("option", { value: name, selected: name === parameters.experiment }, name)));
   const page = (to) => () => { location.hash = address("runs", { experiment: parameters.experiment, offset: to || null }); say(`runs from ${to + 1}`); };
@@ -58,7 +60,19 @@ async function showRuns(main, parameters, current) {
     told.n > LIMIT ? h("div", { class: "bar" },
       h("button", { type: "button", disabled: offset === 0, onclick: page(Math.max(0, offset - LIMIT)) }, "Newer"),
       h("button", { type: "button", disabled: offset + LIMIT >= told.n, onclick: page(offset + LIMIT) }, "Older")) : null);
+  if (varied.size) showVaried(varied);
   return told;
+}
+
+async function showVaried(places) {
+  // it is in a file of each run: the list does not wait for it
+  const told = await get("varied", { runs: JSON.stringify([...places.keys()]) }).catch(() => ({ varied: {} }));
+  for (const [id, place] of places) {
+    const names = told.varied[id] ?? [];
+    const more = names.length > 4 ? ` and ${names.length - 4} more` : "";
+    place.textContent = names.slice(0, 4).join(", ") + more;
+    if (more) place.title = names.join(", ");
+  }
 }
 
 export async function casePage(main, { run, row }, current) {
@@ -66,7 +80,7 @@ export async function casePage(main, { run, row }, current) {
   if (!current()) return;
   const n = Number(row);
   const to = (other) => address("case", { run, row: other });
-  const values = (role) => told.values.filter((each) => each.role === role).map((each) => [h("span", { title: each.description }, each.name), each.value === null ? "" : [cell(each.value), each.unit ? ` ${each.unit}` : ""]]);
+  const values = (role) => told.values.filter((each) => each.role === role && each.value !== null).map((each) => [h("span", { title: each.description }, each.name), each.value === null ? "" : [cell(each.value), each.unit ? ` ${each.unit}` : ""]]);
   const section = (title, content) => content && (!Array.isArray(content) || content.length) ? [h("h2", {}, title), content] : null;
   const both = [["Inputs", "input"], ["Features", "feature"], ["Outputs", "output"]].map(([title, role]) => {
     const pairs = values(role);
