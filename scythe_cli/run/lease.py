@@ -327,11 +327,10 @@ def _read_record(storage: Storage, key: str) -> LeaseRecord | None:
     if record is None or record.expires <= now + timedelta(seconds=LEASE_S + GRACE_S):
         return record
     # no owner whose clock is right writes that: how long it holds is told by when it was written
-    folder, _, name = key.rpartition("/")
-    written = [file.modified for file in storage.list_files(folder, starting=name) if file.name == name]
-    if not written or written[0] > now + timedelta(seconds=GRACE_S):
+    written = storage.info(key).modified
+    if written > now + timedelta(seconds=GRACE_S):
         return None
-    return replace(record, expires=written[0] + timedelta(seconds=LEASE_S))
+    return replace(record, expires=written + timedelta(seconds=LEASE_S))
 
 
 def _token_of(record: LeaseRecord | None) -> str:

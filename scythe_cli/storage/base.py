@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +12,7 @@ from typing import Protocol
 from scythe_cli.errors import StorageError
 
 __all__ = [
+    "LISTS_LAG_S",
     "MAX_READ_BYTES",
     "FileInfo",
     "ForeignKeyError",
@@ -29,6 +30,9 @@ __all__ = [
 
 _NOT_IN_KEYS = re.compile(r"[\\\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
+
+LISTS_LAG_S = 60.0
+"""How long it is waited until a storage lists what is known to have been written."""
 
 MAX_READ_BYTES = 256_000_000
 """The most that is read of a file at once, unless more is asked for."""
@@ -58,11 +62,14 @@ class FileInfo:
         name: The name in its folder.
         size_bytes: Its size.
         modified: When it was written; with a time zone.
+        age_s: How long ago that was by the clock of the server that keeps it, where it was asked for by its key; None
+            where no server tells.
     """
 
     name: str
     size_bytes: int
     modified: datetime
+    age_s: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +179,9 @@ class Storage(Protocol):
     def list_files(self, prefix: str, *, starting: str = "") -> list[FileInfo]:
         """The files in a folder, sorted by name; empty when it does not exist.
 
+        What this process has written or deleted is listed as it is. What others have written in the last seconds may be
+        missing, and what they have deleted may still be there, where a server lists late.
+
         With `starting`, those whose names start like that, at the cost of these alone where the place can do so.
         """
         ...
@@ -190,6 +200,10 @@ class Storage(Protocol):
 
     def size(self, key: str) -> int:
         """The size in bytes; MissingKeyError when there is none."""
+        ...
+
+    def info(self, key: str) -> FileInfo:
+        """What is known of a file, by its key: a list may lag behind, this does not; MissingKeyError without one."""
         ...
 
     def delete(self, key: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponent
 from scythe_cli.storage.base import TransferInterruptedError
 from scythe_cli.storage.s3_faults import CLIENT_ERRORS, FaultKind, diagnose
 
-__all__ = ["S3Client", "client_of_process"]
+__all__ = ["RecentKeys", "S3Client", "client_of_process", "plain_tag"]
 
 
 CONNECT_TIMEOUT_S = 3
@@ -25,6 +26,9 @@ PATIENCE_S = 30.0
 """How long a fault that can pass is waited for."""
 FIRST_CONTACT_S = 3.5
 """The same for a server that has never answered: a wrong endpoint should be told at once."""
+
+REMEMBERED_S = 900.0
+"""For how long a process remembers what it has written."""
 
 _MAX_CONNECTIONS = 32
 _T = TypeVar("_T")
@@ -44,10 +48,58 @@ def client_of_process() -> S3Client:
     return _latest[1]
 
 
-class S3Client:
-    """Calls of S3 operations, from any thread and after a fork."""
+class RecentKeys:
+    """What this process has written and deleted of late, by bucket and name; for any thread."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tags: dict[tuple[str, str], tuple[float, str | None]] = {}
+
+    def wrote(self, bucket: str, name: str, tag: object) -> None:
+        """Remember that an object was written; `tag` is the ETag that the store gave it, if it did."""
+        self._note(bucket, name, plain_tag(tag))
+
+    def deleted(self, bucket: str, name: str) -> None:
+        """Remember that an object was deleted."""
+        self._note(bucket, name, None)
+
+    def _note(self, bucket: str, name: str, tag: str | None) -> None:
+        now_s = time.monotonic()
+        with self._lock:
+            self._tags.pop((bucket, name), None)  # the newest are the last
+            self._tags[bucket, name] = now_s, tag
+            while now_s - self._tags[oldest := next(iter(self._tags))][0] > REMEMBERED_S:
+                del self._tags[oldest]
+
+    def below(self, bucket: str, start: str) -> list[tuple[str, str | None]]:
+        """The names that begin with something, each with its ETag, or None where it was deleted."""
+        since_s = time.monotonic() - REMEMBERED_S
+        with self._lock:
+            return [
+                (name, tag)
+                for (where, name), (noted_s, tag) in self._tags.items()
+                if where == bucket and name.startswith(start) and noted_s >= since_s
+            ]
+
+    def after_fork(self) -> None:
+        """In a child process: the lock may have been held by another thread at the moment of the fork."""
+        self._lock = threading.Lock()
+
+
+def plain_tag(tag: object) -> str:
+    """An ETag without quotes; "" where there is none."""
+    return str(tag or "").strip('"')
+
+
+class S3Client:
+    """Calls of S3 operations, from any thread and after a fork.
+
+    Attributes:
+        recent: What this process has written and deleted of late.
+    """
+
+    def __init__(self) -> None:
+        self.recent = RecentKeys()
         self._pid = 0
         self._fs: Any = None
         self._lock = threading.Lock()
@@ -121,6 +173,7 @@ class S3Client:
         if self._pid != os.getpid():
             # the lock may have been held by another thread at the moment of the fork
             self._lock = threading.Lock()
+            self.recent.after_fork()
             if self._fs is not None:
                 self._inherited.append(self._fs)
             self._fs, self._pid = None, os.getpid()
