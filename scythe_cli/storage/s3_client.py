@@ -96,10 +96,12 @@ class S3Client:
 
     Attributes:
         recent: What this process has written and deleted of late.
+        exclusive: The buckets of which it is known that they create exclusively.
     """
 
     def __init__(self) -> None:
         self.recent = RecentKeys()
+        self.exclusive: set[str] = set()
         self._pid = 0
         self._fs: Any = None
         self._lock = threading.Lock()

@@ -63,6 +63,7 @@ class FaultKind(Enum):
     EXISTS = "exists"
     UNREACHABLE = "unreachable"
     TRANSIENT = "transient"
+    UNSUPPORTED = "unsupported"
     FINAL = "final"
 
 
@@ -148,7 +149,7 @@ def _of_answer(answer: boto.ClientError) -> Fault:
             "The credentials are wrong, or lack one of s3:ListBucket, s3:GetObject, s3:PutObject, s3:DeleteObject.",
         )
     if status == 501 or code == "NotImplemented":
-        return Fault(FaultKind.FINAL, "the server cannot do this", "Use an S3 server that honours If-None-Match.")
+        return Fault(FaultKind.UNSUPPORTED, "the server cannot do this", "Use an S3 server that can.")
     message = str(details.get("Error", {}).get("Message", "")).strip()
     return Fault(FaultKind.FINAL, f"{code or status}: {message}".rstrip(": "))
 

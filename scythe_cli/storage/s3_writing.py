@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 from uuid import uuid4
@@ -23,6 +25,7 @@ PART_BYTES = 16 << 20
 _PARTS_IN_FLIGHT = 3
 _MAX_PARTS = 10_000
 _TOKEN = "scythe-create"
+_AGAIN_S = (0.1, 0.3, 1.0)
 
 
 def create(bucket: Bucket, key: str, data: bytes) -> bool:
@@ -32,44 +35,120 @@ def create(bucket: Bucket, key: str, data: bytes) -> bool:
     own; and the HTTP client may have sent it again without a word. A token in the metadata tells it apart from that of
     somebody else with the same content.
 
-    Raises:
-        StorageError: If it cannot be written.
-    """
-    name = bucket.object_of(key)
-    token = uuid4().hex
-    maybe_done = False
+    There are servers that take no notice of the condition. So the first object that a process makes in a bucket is sent
+    twice, if there was none before: the second must be refused.
 
-    def once() -> bool:
-        nonlocal maybe_done
+    Raises:
+        StorageError: If it cannot be written, or the server does not honour the condition.
+    """
+    new = _New(bucket, key, data)
+    is_checked = bucket.name in bucket.client.exclusive
+    for again_s in _AGAIN_S:
+        if not is_checked and new.is_there():
+            return False  # it is not risked that a server replaces it
+        if new.send():
+            if not is_checked:
+                _check_exclusive(new)
+            break
+        found = new.is_own()
+        if found is not None:
+            bucket.client.exclusive.add(bucket.name)
+            return found
+        time.sleep(again_s)  # it was deleted in this moment
+    else:
+        raise _not_exclusive(new, "says that a file exists which does not")
+    bucket.client.exclusive.add(bucket.name)
+    return True
+
+
+@dataclass
+class _New:
+    """An object that is to be made."""
+
+    bucket: Bucket
+    key: str
+    data: bytes
+    token: str = field(default_factory=lambda: uuid4().hex)
+    _maybe_done: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.bucket.object_of(self.key)
+
+    def is_there(self) -> bool:
+        """Whether there is any object of that name."""
+        with suppress(MissingKeyError):
+            self.bucket.call("read", self.key, "head_object", Key=self.name)
+            return True
+        return False
+
+    def send(self) -> bool:
+        """Send it; False when the server says that there is one."""
+        return self.bucket.patiently("write", self.bucket.uri(self.key), self._send_once)
+
+    def _send_once(self) -> bool:
         try:
-            answer = bucket.once("put_object", Key=name, Body=data, IfNoneMatch="*", Metadata={_TOKEN: token})
+            answer = self.bucket.once(
+                "put_object", Key=self.name, Body=self.data, IfNoneMatch="*", Metadata={_TOKEN: self.token}
+            )
         except CLIENT_ERRORS as error:
             fault = diagnose(error)
             if fault.kind is FaultKind.EXISTS:
                 return False
-            maybe_done = maybe_done or fault.maybe_done
+            if fault.kind is FaultKind.UNSUPPORTED:
+                raise _not_exclusive(self, "answers that it cannot") from error
+            self._maybe_done = self._maybe_done or fault.maybe_done
             raise
-        bucket.client.recent.wrote(bucket.name, name, answer.get("ETag"))
+        self.bucket.client.recent.wrote(self.bucket.name, self.name, answer.get("ETag"))
         return True
 
-    if bucket.patiently("write", bucket.uri(key), once):
-        return True
-    return _is_own(bucket, key, token, data if maybe_done else None)
+    def is_own(self) -> bool | None:
+        """Whether the object is the one that was sent, by its token, or else by the content if it may be; None if none.
+
+        Raises:
+            StorageError: If it cannot be read.
+        """
+        try:
+            answer = self.bucket.call("read", self.key, "head_object", Key=self.name)
+            metadata: dict[str, str] = answer.get("Metadata", {})
+            kept = {name.lower(): value for name, value in metadata.items()}.get(_TOKEN)
+            # some servers keep no metadata
+            own = kept == self.token if kept is not None else self._maybe_done and self._content() == self.data
+        except MissingKeyError:
+            return None
+        if own:
+            self.bucket.client.recent.wrote(self.bucket.name, self.name, answer.get("ETag"))
+        return own
+
+    def _content(self) -> bytes:
+        return _content(self.bucket, self.key)
 
 
-def _is_own(bucket: Bucket, key: str, token: str, data: bytes | None) -> bool:
-    """Whether an object is the one that a lost request made: by the token, else by the content if it is given."""
-    try:
-        answer = bucket.call("read", key, "head_object", Key=bucket.object_of(key))
-        metadata: dict[str, str] = answer.get("Metadata", {})
-        kept = {name.lower(): value for name, value in metadata.items()}.get(_TOKEN)
-        # some servers keep no metadata
-        own = kept == token if kept is not None else data is not None and _content(bucket, key) == data
-    except MissingKeyError:
-        return False
-    if own:
-        bucket.client.recent.wrote(bucket.name, bucket.object_of(key), answer.get("ETag"))
-    return own
+def _check_exclusive(new: _New) -> None:
+    """See that what was just made cannot be made again.
+
+    Raises:
+        StorageError: If it can; then it is removed.
+    """
+    if not new.send():
+        return
+    # or somebody has removed it in between: that is not likely twice
+    folder = new.key.rpartition("/")[0]
+    other = _New(new.bucket, f"{folder}/.scythe-check-{uuid4().hex[:16]}".lstrip("/"), b"")
+    is_exclusive = not (other.send() and other.send())
+    for made in (other,) if is_exclusive else (other, new):
+        with suppress(StorageError):
+            new.bucket.delete(made.key)
+    if not is_exclusive:
+        raise _not_exclusive(new, "has taken a new file twice")
+
+
+def _not_exclusive(new: _New, what: str) -> StorageError:
+    return StorageError(
+        f"cannot write {new.bucket.uri(new.key)}: the server does not create exclusively (it {what}), "
+        "so two processes could get the same run",
+        hint="Use an S3 server that honours If-None-Match, or a local folder.",
+    )
 
 
 def _content(bucket: Bucket, key: str) -> bytes:

@@ -29,6 +29,7 @@ _ERRORS = {
     "500": ("500 Internal Server Error", "InternalError"),
     "503": ("503 Slow Down", "SlowDown"),
     "501": ("501 Not Implemented", "NotImplemented"),
+    "exists": ("412 Precondition Failed", "PreconditionFailed"),
     "denied": ("403 Forbidden", "AccessDenied"),
     "skewed": ("403 Forbidden", "RequestTimeTooSkewed"),
     "expired": ("400 Bad Request", "ExpiredToken"),
@@ -129,7 +130,8 @@ class FaultProxy:
         self, request: Request, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, fault: str
     ) -> None:
         server_reader, server_writer = await asyncio.open_connection(*self.upstream)
-        dropped = tuple(f"{name}:".encode() for name in ("connection", self.without) if name)
+        without = "if-none-match" if fault == "without" else self.without
+        dropped = tuple(f"{name}:".encode() for name in ("connection", without) if name)
         lines = [line for line in head.split(b"\r\n") if line and not line.lower().startswith(dropped)]
         server_writer.write(b"\r\n".join([*lines, b"Connection: close", b"", b""]))
         body = bytearray()

@@ -257,6 +257,7 @@ class TestRealS3:
         key = f"counted-{uuid4().hex}/a b"
         before = len(real_server.requests())
         storage = open_storage(f"s3://{BUCKET}")
+        storage.create(f"first-{uuid4().hex}", b"")  # that a process makes here, which is checked
         storage.write_bytes(key, b"1")
         storage.read_bytes(key)
         storage.exists(key)
