@@ -322,6 +322,7 @@ class TestS3Faults:
     ) -> None:
         _set(monkeypatch, moto_server)
         storage = open_storage(f"s3://{BUCKET}/{uuid4().hex}")
+        assert storage.create("first", b"")  # that a process makes here, which is checked
         calls = _disturb(monkeypatch, storage, after=[ConnectionResetError()])
         assert storage.create("a", b"1")
         assert calls[:2] == ["put_object", "put_object"]
