@@ -342,6 +342,7 @@ class TestS3Faults:
     ) -> None:
         _set(monkeypatch, moto_server)
         storage = open_storage(f"s3://{BUCKET}/{uuid4().hex}")
+        assert storage.create("first", b"")  # that a process makes here, which is checked
         storage.write_bytes("a", b"mine")
         _disturb(monkeypatch, storage, before=[ConnectionResetError()] * 2)
         assert storage.create("a", b"mine")
