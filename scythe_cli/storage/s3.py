@@ -29,7 +29,7 @@ from scythe_cli.storage.checks import run_checks
 from scythe_cli.storage.s3_bucket import Bucket, OpenS3File
 from scythe_cli.storage.s3_client import client_of_process
 from scythe_cli.storage.s3_listing import list_objects, list_page
-from scythe_cli.storage.s3_writing import create, put_parts, verify
+from scythe_cli.storage.s3_writing import abort_uploads, create, put_parts, verify
 
 __all__ = ["S3Storage"]
 
@@ -215,8 +215,8 @@ class S3Storage:
         self._client.recent.wrote(self.bucket, target, (answer.get("CopyObjectResult") or {}).get("ETag"))
 
     def delete_unfinished(self, prefix: str) -> None:
-        """Nothing: no object is unfinished."""
-        check_prefix(prefix)
+        """End uploads in parts that a killed process has begun: no list shows them, and they cost as objects do."""
+        abort_uploads(self._bucket, self._bucket.start_of(prefix))
 
     def delete_tree(self, prefix: str) -> None:
         """Remove all objects below a prefix."""
@@ -233,6 +233,7 @@ class S3Storage:
                 )
             for name in names[i : i + _DELETE_AT_ONCE]:
                 self._client.recent.deleted(self.bucket, name)
+        abort_uploads(self._bucket, self._bucket.start_of(prefix))
 
     def check(self) -> list[StorageCheck]:
         """Try out what a run needs."""

@@ -64,6 +64,7 @@ class FaultKind(Enum):
     UNREACHABLE = "unreachable"
     TRANSIENT = "transient"
     UNSUPPORTED = "unsupported"
+    NO_UPLOAD = "no upload"
     FINAL = "final"
 
 
@@ -122,6 +123,8 @@ def _of_answer(answer: boto.ClientError) -> Fault:
         )
     if code in {"NoSuchKey", "404", "NotFound"}:
         return Fault(FaultKind.MISSING_KEY, "it does not exist")
+    if code == "NoSuchUpload":
+        return Fault(FaultKind.NO_UPLOAD, "the upload was ended by the server", "Run the command again.")
     if code in {"PreconditionFailed", "412"}:
         return Fault(FaultKind.EXISTS, "it exists already")
     if code in _TRANSIENT or (status >= 500 and status != 501) or status == 429:

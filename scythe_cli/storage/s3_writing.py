@@ -14,9 +14,10 @@ from uuid import uuid4
 from scythe_cli.errors import StorageError
 from scythe_cli.storage.base import MissingKeyError
 from scythe_cli.storage.s3_bucket import Bucket
+from scythe_cli.storage.s3_client import plain_tag
 from scythe_cli.storage.s3_faults import CLIENT_ERRORS, FaultKind, diagnose
 
-__all__ = ["PART_BYTES", "create", "put_parts", "verify"]
+__all__ = ["PART_BYTES", "abort_uploads", "create", "put_parts", "verify"]
 
 
 PART_BYTES = 16 << 20
@@ -162,6 +163,8 @@ def _content(bucket: Bucket, key: str) -> bytes:
 def put_parts(bucket: Bucket, file: BinaryIO, size: int, key: str, sha256: str | None) -> None:
     """Send a file in parts, which appear all at once.
 
+    An upload that somebody else has ended is begun once more.
+
     Args:
         bucket: Where to.
         file: The file.
@@ -170,20 +173,122 @@ def put_parts(bucket: Bucket, file: BinaryIO, size: int, key: str, sha256: str |
         sha256: The hash (hex) that what is sent must have; None for any.
 
     Raises:
-        StorageError: If it cannot be written, or has another hash.
+        StorageError: If it cannot be written, or has another hash; then nothing is left of it.
     """
-    name = bucket.object_of(key)
-    upload = bucket.call("write", key, "create_multipart_upload", Key=name)["UploadId"]
-    same: dict[str, Any] = {"Key": name, "UploadId": upload}
+    for is_last in (False, True):
+        file.seek(0)
+        try:
+            _Upload(bucket, key, size).send(file, sha256)
+        except _EndedError:
+            if is_last:
+                raise
+        else:
+            return
+
+
+class _EndedError(StorageError):
+    """The server knows nothing of an upload that was begun."""
+
+
+class _Upload:
+    """An upload in parts, from its beginning to its end."""
+
+    def __init__(self, bucket: Bucket, key: str, size: int) -> None:
+        self._bucket, self._key, self._size = bucket, key, size
+        self._name = bucket.object_of(key)
+        self._token = uuid4().hex
+        self._n_begun = 0
+        self._is_maybe_complete = False
+
+    def send(self, file: BinaryIO, sha256: str | None) -> None:
+        bucket, key = self._bucket, self._key
+        upload: str = bucket.patiently("write", bucket.uri(key), self._begin_once)["UploadId"]
+        same: dict[str, Any] = {"Key": self._name, "UploadId": upload}
+        try:
+            parts = _send_parts(bucket, file, max(PART_BYTES, -(-self._size // _MAX_PARTS)), key, same, sha256)
+            tag = bucket.patiently("write", bucket.uri(key), lambda: self._complete_once(same, parts))
+            if tag is None:
+                tag = self._own_tag(parts)
+        except BaseException:
+            # the first failure is the one to report
+            with suppress(StorageError):
+                bucket.call("write", key, "abort_multipart_upload", **same)
+            raise
+        finally:
+            if self._n_begun > 1:
+                # the answer to a request to begin was lost: then there is an upload that nobody knows of
+                abort_uploads(bucket, self._name, whole=True)
+        bucket.client.recent.wrote(bucket.name, self._name, tag)
+
+    def _begin_once(self) -> Any:
+        self._n_begun += 1
+        return self._bucket.once("create_multipart_upload", Key=self._name, Metadata={_TOKEN: self._token})
+
+    def _complete_once(self, same: dict[str, Any], parts: list[dict[str, Any]]) -> str | None:
+        """Put the parts together; None where that may have been done by a request whose answer was lost."""
+        try:
+            answer = self._bucket.once("complete_multipart_upload", **same, MultipartUpload={"Parts": parts})
+        except CLIENT_ERRORS as error:
+            fault = diagnose(error)
+            if fault.kind is FaultKind.NO_UPLOAD and self._is_maybe_complete:
+                return None
+            self._is_maybe_complete = self._is_maybe_complete or fault.maybe_done
+            raise
+        return str(answer.get("ETag") or "")
+
+    def _own_tag(self, parts: list[dict[str, Any]]) -> str:
+        """The ETag of the object, if it is the one that was sent.
+
+        Raises:
+            _EndedError: If it is not there, or another.
+        """
+        try:
+            answer = self._bucket.call("read", self._key, "head_object", Key=self._name)
+        except MissingKeyError:
+            answer = {}
+        metadata = {name.lower(): value for name, value in answer.get("Metadata", {}).items()}
+        # some servers keep no metadata; their ETag tells the parts
+        tag, own_tag = plain_tag(answer.get("ETag")), _tag_of(parts)
+        is_own = metadata[_TOKEN] == self._token if _TOKEN in metadata else own_tag is not None and tag == own_tag
+        if not is_own or answer.get("ContentLength") != self._size:
+            raise _EndedError(f"cannot write {self._bucket.uri(self._key)}: the upload was ended by the server")
+        return tag
+
+
+def _tag_of(parts: list[dict[str, Any]]) -> str | None:
+    """The ETag of an object of parts, as most servers tell it; None where those of the parts are no MD5."""
     try:
-        parts = _send_parts(bucket, file, max(PART_BYTES, -(-size // _MAX_PARTS)), key, same, sha256)
-        answer = bucket.call("write", key, "complete_multipart_upload", **same, MultipartUpload={"Parts": parts})
-    except BaseException:
-        # the first failure is the one to report; the bucket's lifecycle rules remove the parts
-        with suppress(StorageError):
-            bucket.call("write", key, "abort_multipart_upload", **same)
-        raise
-    bucket.client.recent.wrote(bucket.name, name, answer.get("ETag"))
+        digests = b"".join(bytes.fromhex(plain_tag(part["ETag"])) for part in parts)
+    except ValueError:
+        return None
+    return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
+
+
+def abort_uploads(bucket: Bucket, start: str, *, whole: bool = False) -> None:
+    """End uploads in parts that nobody will finish, as far as the server tells of them and lets it be done.
+
+    Args:
+        bucket: Where they are.
+        start: What the names of their objects begin with.
+        whole: Whether that is the whole name.
+    """
+    marker: dict[str, Any] = {}
+    # a server need not know any of this, and a key may not be allowed to; the bucket's lifecycle rules are left then
+    with suppress(StorageError):
+        while True:
+            page = _call_below(bucket, start, "list", "list_multipart_uploads", Prefix=start, **marker)
+            for upload in page.get("Uploads") or []:
+                if not whole or upload["Key"] == start:
+                    same = {"Key": upload["Key"], "UploadId": upload["UploadId"]}
+                    with suppress(StorageError):
+                        _call_below(bucket, start, "delete", "abort_multipart_upload", **same)
+            if not page.get("IsTruncated") or not page.get("NextKeyMarker"):
+                return
+            marker = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page.get("NextUploadIdMarker") or ""}
+
+
+def _call_below(bucket: Bucket, start: str, action: str, operation: str, **parameters: Any) -> Any:
+    return bucket.patiently(action, f"s3://{bucket.name}/{start}", lambda: bucket.once(operation, **parameters))
 
 
 def _send_parts(

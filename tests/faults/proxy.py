@@ -29,6 +29,7 @@ _ERRORS = {
     "500": ("500 Internal Server Error", "InternalError"),
     "503": ("503 Slow Down", "SlowDown"),
     "501": ("501 Not Implemented", "NotImplemented"),
+    "no upload": ("404 Not Found", "NoSuchUpload"),
     "exists": ("412 Precondition Failed", "PreconditionFailed"),
     "denied": ("403 Forbidden", "AccessDenied"),
     "skewed": ("403 Forbidden", "RequestTimeTooSkewed"),
