@@ -12,9 +12,12 @@ What it guarantees, with a storage that can create exclusively, read, replace an
 
 - A lease that says that it holds for longer than any does is believed no longer than one that was written when it was.
 
-What it does not: a clock that is wrong by more than `GRACE_S` makes a living owner look like one that is gone, and an
-owner that renews in the very moment in which it is replaced can win against who replaces it, who then stops. Neither
-can spoil a run: parts of the ledger have names of their own, and of two outcomes of a spec one counts.
+- On S3, where each answer tells the server's time, a lease counts as run out only if it has by the server's clock as
+  well: neither its owner nor whoever finds it needs a clock that is right.
+
+What it does not: on a folder, a clock that is wrong by more than `GRACE_S` makes a living owner look like one that is
+gone; and an owner that renews in the very moment in which it is replaced can win against who replaces it, who then
+stops. Neither can spoil a run: parts of the ledger have names of their own, and of two outcomes of a spec one counts.
 """
 
 from __future__ import annotations
@@ -324,13 +327,24 @@ def _read_record(storage: Storage, key: str) -> LeaseRecord | None:
     except ForeignKeyError:
         return None
     now = datetime.now(UTC)
-    if record is None or record.expires <= now + timedelta(seconds=LEASE_S + GRACE_S):
+    if record is None or _is_plausible(record, now):
+        return record
+    info = storage.info(key)
+    if info.age_s is not None and info.age_s >= -GRACE_S:
+        # its owner's clock or this one is wrong, or it is an old one: the server's clock alone tells how old it is
+        return replace(record, expires=now + timedelta(seconds=LEASE_S - info.age_s))
+    if record.expires <= now:
         return record
     # no owner whose clock is right writes that: how long it holds is told by when it was written
-    written = storage.info(key).modified
-    if written > now + timedelta(seconds=GRACE_S):
+    if info.modified > now + timedelta(seconds=GRACE_S):
         return None
-    return replace(record, expires=written + timedelta(seconds=LEASE_S))
+    return replace(record, expires=info.modified + timedelta(seconds=LEASE_S))
+
+
+def _is_plausible(record: LeaseRecord, now: datetime) -> bool:
+    """Whether a lease holds, and has been renewed in time, as far as the two clocks tell."""
+    longest = timedelta(seconds=LEASE_S + GRACE_S)
+    return now - timedelta(seconds=GRACE_S) <= record.expires <= now + longest
 
 
 def _token_of(record: LeaseRecord | None) -> str:

@@ -41,6 +41,7 @@ _MAX_TRIES = 1000
 _MAX_CLAIMS = 100
 _MAX_CLAIM_BYTES = 65_536
 _ABANDONED_AFTER = timedelta(minutes=10)
+_SAME_TIME_S = 10.0
 _CLAIM = re.compile(r"\.(v[0-9.]+)\.claim(-\d+)?", re.ASCII)
 
 
@@ -224,7 +225,8 @@ def _is_old(storage: Storage, key: str, held_since: datetime) -> bool:
     if abs(datetime.now(UTC) - held_since) <= _ABANDONED_AFTER:
         return False
     age_s = storage.info(key).age_s
-    return age_s is None or age_s < 0 or age_s > _ABANDONED_AFTER.total_seconds()
+    # a server that says that it is of the future does not tell the time
+    return age_s is None or age_s < -_SAME_TIME_S or age_s > _ABANDONED_AFTER.total_seconds()
 
 
 def _remove_abandoned(storage: Storage, experiment: str) -> None:

@@ -229,6 +229,10 @@ class Storage(Protocol):
         """Remove a folder with all that is in it; the whole storage cannot be removed like that."""
         ...
 
+    def notices(self) -> list[str]:
+        """What is to be said to users of this place, by what this process has noticed, such as that clocks differ."""
+        ...
+
     def check(self) -> list[StorageCheck]:
         """Try out what a run needs, up to the first thing that fails; leaves nothing behind."""
         ...

@@ -45,7 +45,7 @@ def _steps(storage: Storage, folder: str) -> Iterator[tuple[str, Callable[[], st
 
     def write() -> str:
         storage.write_bytes(written, _DATA)
-        return f"wrote to {storage.location}"
+        return "; ".join([f"wrote to {storage.location}", *storage.notices()])
 
     def read() -> str:
         if storage.read_bytes(written) != _DATA:

@@ -291,6 +291,10 @@ class LocalStorage:
             except (FileNotFoundError, NotADirectoryError):
                 self._check_root()
 
+    def notices(self) -> list[str]:
+        """Nothing."""
+        return []
+
     def check(self) -> list[StorageCheck]:
         """Try out what a run needs."""
         made = [folder for folder in (self.root, *self.root.parents) if not folder.exists()]

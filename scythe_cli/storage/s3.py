@@ -7,7 +7,6 @@ import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -28,6 +27,7 @@ from scythe_cli.storage.base import (
 from scythe_cli.storage.checks import run_checks
 from scythe_cli.storage.s3_bucket import Bucket, OpenS3File
 from scythe_cli.storage.s3_client import client_of_process
+from scythe_cli.storage.s3_faults import server_time
 from scythe_cli.storage.s3_listing import list_objects, list_page
 from scythe_cli.storage.s3_writing import abort_uploads, create, put_parts, verify
 
@@ -235,6 +235,10 @@ class S3Storage:
                 self._client.recent.deleted(self.bucket, name)
         abort_uploads(self._bucket, self._bucket.start_of(prefix))
 
+    def notices(self) -> list[str]:
+        """That the clocks differ."""
+        return [*self._client.clock_notices()]
+
     def check(self) -> list[StorageCheck]:
         """Try out what a run needs."""
         return run_checks(self)
@@ -242,8 +246,5 @@ class S3Storage:
 
 def _age_s(answer: dict[str, Any], modified: Any) -> float | None:
     """How old an object is by the clock of the server, in seconds; None where it does not tell the time."""
-    said = (answer.get("ResponseMetadata") or {}).get("HTTPHeaders", {}).get("date")
-    try:
-        return (parsedate_to_datetime(said) - modified).total_seconds() if said else None
-    except (ValueError, TypeError):
-        return None
+    now = server_time(answer)
+    return None if now is None else (now - modified).total_seconds()

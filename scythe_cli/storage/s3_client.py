@@ -7,13 +7,14 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from fsspec.asyn import sync
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential, wait_random
 
 from scythe_cli.storage.base import TransferInterruptedError
-from scythe_cli.storage.s3_faults import CLIENT_ERRORS, FaultKind, diagnose
+from scythe_cli.storage.s3_faults import CLIENT_ERRORS, FaultKind, clock_difference, diagnose, server_time
 
 __all__ = ["RecentKeys", "S3Client", "client_of_process", "plain_tag"]
 
@@ -26,6 +27,9 @@ PATIENCE_S = 30.0
 """How long a fault that can pass is waited for."""
 FIRST_CONTACT_S = 3.5
 """The same for a server that has never answered: a wrong endpoint should be told at once."""
+
+CLOCKS_DIFFER_S = 300.0
+"""Clocks that differ by less are not worth a word."""
 
 REMEMBERED_S = 900.0
 """For how long a process remembers what it has written."""
@@ -106,6 +110,7 @@ class S3Client:
         self._fs: Any = None
         self._lock = threading.Lock()
         self._answered = False
+        self._off_s: float | None = None  # how far this machine's clock is ahead of the server's
         # clients of a parent process: closing them in the child would wait for a thread that is not there
         self._inherited: list[Any] = []
 
@@ -132,7 +137,15 @@ class S3Client:
 
         answer: Any = sync(filesystem.loop, bounded)
         self._answered = True
+        if self._off_s is None and (now := server_time(answer)) is not None:
+            self._off_s = (datetime.now(UTC) - now).total_seconds()
         return answer
+
+    def clock_notices(self) -> list[str]:
+        """What is to be said of the clock of this machine; nothing where it agrees with that of the server."""
+        if self._off_s is None or abs(self._off_s) < CLOCKS_DIFFER_S:
+            return []
+        return [f"the clock of this machine is {clock_difference(self._off_s)}: runs may be listed in a wrong order"]
 
     def read_body(self, body: Any, n_bytes: int) -> bytes:
         """Read on in the body of an answer."""

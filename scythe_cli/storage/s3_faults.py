@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 
@@ -15,7 +17,7 @@ from fsspec.exceptions import FSTimeoutError
 from scythe_cli.errors import StorageError
 from scythe_cli.storage.base import MissingKeyError, TransferInterruptedError
 
-__all__ = ["CLIENT_ERRORS", "Fault", "FaultKind", "diagnose"]
+__all__ = ["CLIENT_ERRORS", "Fault", "FaultKind", "clock_difference", "diagnose", "server_time"]
 
 
 CLIENT_ERRORS = (
@@ -140,8 +142,8 @@ def _of_answer(answer: boto.ClientError) -> Fault:
             f"the credentials are not accepted ({code})",
             "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or AWS_PROFILE.",
         )
-    if code == "RequestTimeTooSkewed":
-        return Fault(FaultKind.FINAL, "the clock of this machine is wrong", "Set the clock, for example with NTP.")
+    if code in {"RequestTimeTooSkewed", "RequestExpired"}:
+        return Fault(FaultKind.FINAL, _clock_reason(details), "Set the clock, for example with NTP.")
     if code in _OTHER_REGION:
         return Fault(FaultKind.FINAL, "the bucket is in another region", "Set AWS_REGION to the bucket's region.")
     # other servers have codes of their own, such as one for a key that they do not know
@@ -155,6 +157,34 @@ def _of_answer(answer: boto.ClientError) -> Fault:
         return Fault(FaultKind.UNSUPPORTED, "the server cannot do this", "Use an S3 server that can.")
     message = str(details.get("Error", {}).get("Message", "")).strip()
     return Fault(FaultKind.FINAL, f"{code or status}: {message}".rstrip(": "))
+
+
+def server_time(answer: Any) -> datetime | None:
+    """When a server answered, by its own clock; None where it does not tell."""
+    said = (answer.get("ResponseMetadata") or {}).get("HTTPHeaders", {}).get("date")
+    try:
+        moment = parsedate_to_datetime(said) if said else None
+    except (ValueError, TypeError):
+        return None
+    return None if moment is None or moment.tzinfo is None else moment
+
+
+def clock_difference(off_s: float) -> str:
+    """By how much the clock of this machine differs from that of the server, for people.
+
+    Args:
+        off_s: How far this machine's is ahead, in seconds.
+    """
+    amount = f"{abs(off_s) / 60:,.0f} minutes" if abs(off_s) >= 120 else f"{abs(off_s):.0f} seconds"
+    return f"{amount} {'ahead of' if off_s > 0 else 'behind'} that of the S3 server"
+
+
+def _clock_reason(details: Any) -> str:
+    now = server_time(details)
+    off_s = 0.0 if now is None else (datetime.now(UTC) - now).total_seconds()
+    if abs(off_s) < 60:
+        return "the clock of this machine is wrong, or that of the server"
+    return f"the clock of this machine is {clock_difference(off_s)}"
 
 
 def _of_client(error: BaseException) -> Fault:

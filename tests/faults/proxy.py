@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -121,7 +121,7 @@ class FaultProxy:
         elif fault == "hang":
             await asyncio.sleep(3600)
         elif fault in _ERRORS:
-            await _refuse(head, reader, writer, *_ERRORS[fault])
+            await _refuse(head, reader, writer, *_ERRORS[fault], self.clock_s)
         else:
             if fault == "delay":
                 await asyncio.sleep(self.dice.uniform(0.05, 0.5))
@@ -207,7 +207,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, copy
 
 
 async def _refuse(
-    head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, status: str, code: str
+    head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, status: str, code: str, clock_s: float
 ) -> None:
     headers = {
         name.strip().lower(): value.strip()
@@ -216,7 +216,8 @@ async def _refuse(
     if headers.get(b"expect", b"").lower() != b"100-continue":
         await reader.readexactly(int(headers.get(b"content-length", b"0")))
     body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>spoiled</Message></Error>".encode()
-    answer = f"HTTP/1.1 {status}\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n"
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=clock_s), usegmt=True)
+    answer = f"HTTP/1.1 {status}\r\nDate: {date}\r\nContent-Type: application/xml\r\nContent-Length: {len(body)}\r\n"
     writer.write(f"{answer}Connection: close\r\n\r\n".encode() + (b"" if head.startswith(b"HEAD") else body))
     await writer.drain()
 

@@ -128,7 +128,7 @@ def conclude(
         tables=gathered.tables,
         errors=errors,
         failing=failing,
-        notices=[*execution.notices, *damaged, *gathered.notices],
+        notices=[*execution.notices, *damaged, *gathered.notices, *job.storage.notices()],
         n_warnings=gathered.n_warnings,
     )
 
