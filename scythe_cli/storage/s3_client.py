@@ -111,6 +111,8 @@ class S3Client:
         self._lock = threading.Lock()
         self._answered = False
         self._off_s: float | None = None  # how far this machine's clock is ahead of the server's
+        self._generation = 0
+        self._retired: list[Any] = []
         # clients of a parent process: closing them in the child would wait for a thread that is not there
         self._inherited: list[Any] = []
 
@@ -163,18 +165,42 @@ class S3Client:
         Raises:
             StorageError: `cannot <action> <place>: <reason>`.
         """
+        generation = self._generation
+        try:
+            try:
+                return self._retried(once)
+            except CLIENT_ERRORS as error:
+                if diagnose(error).kind is not FaultKind.CREDENTIALS or not self._renew(generation):
+                    raise
+                return self._retried(once)
+        except TransferInterruptedError:
+            raise
+        except CLIENT_ERRORS as error:
+            raise diagnose(error).error(action, place) from error
+
+    def _retried(self, once: Callable[[], _T]) -> _T:
         retrying = Retrying(
             retry=retry_if_exception(_can_pass),
             wait=wait_exponential(multiplier=0.2, max=5) + wait_random(0, 0.3),
             stop=self._out_of_patience,
             reraise=True,
         )
-        try:
-            return retrying(once)
-        except TransferInterruptedError:
-            raise
-        except CLIENT_ERRORS as error:
-            raise diagnose(error).error(action, place) from error
+        return retrying(once)
+
+    def _renew(self, generation: int) -> bool:
+        """Read the credentials again, unless another thread has done so since; False where they have never been good.
+
+        The client reads ~/.aws/credentials once, and no more after it was written anew.
+        """
+        with self._lock:
+            if not self._answered:
+                return False
+            if self._generation == generation:
+                self._generation += 1
+                # other threads are still using it
+                self._retired.append(self._fs)
+                self._fs = None
+            return True
 
     def _out_of_patience(self, state: RetryCallState) -> bool:
         waited_s = state.seconds_since_start or 0.0

@@ -32,13 +32,12 @@ CLIENT_ERRORS = (
 """Everything that calls of the S3 client raise."""
 
 _DENIED = {"AccessDenied", "AllAccessDisabled", "AccountProblem", "403", "Forbidden"}
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
 _BAD_CREDENTIALS = {
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
     "InvalidToken",
     "InvalidSecurity",
-    "ExpiredToken",
-    "TokenRefreshRequired",
     "XAdminUserNotFound",  # what versitygw says, with the status 404
 }
 _OTHER_REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301"}
@@ -67,6 +66,7 @@ class FaultKind(Enum):
     TRANSIENT = "transient"
     UNSUPPORTED = "unsupported"
     NO_UPLOAD = "no upload"
+    CREDENTIALS = "credentials"
     FINAL = "final"
 
 
@@ -136,9 +136,18 @@ def _of_answer(answer: boto.ClientError) -> Fault:
             "Try again later.",
             maybe_done=code not in _NOT_DONE,
         )
+    # to a HEAD request a server says no more than the status
+    if code in _EXPIRED or (code == "400" and status == 400):
+        what = f"the credentials have expired ({code})"
+        return Fault(
+            FaultKind.CREDENTIALS,
+            what if code in _EXPIRED else "the request is refused (400), as it is when credentials have expired",
+            "Renew them, for example with `aws sso login`. ~/.aws/credentials is read again in mid-run, and "
+            "credential_process asked again; AWS_ variables are those that the command was started with.",
+        )
     if code in _BAD_CREDENTIALS:
         return Fault(
-            FaultKind.FINAL,
+            FaultKind.CREDENTIALS,
             f"the credentials are not accepted ({code})",
             "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or AWS_PROFILE.",
         )
