@@ -38,7 +38,7 @@ from uuid import uuid4
 from scythe_cli.core.processes import is_alive, machine, start_of
 from scythe_cli.errors import StorageError, UsageError
 from scythe_cli.run.layout import LEASE_NAME, RunLayout
-from scythe_cli.storage.base import ForeignKeyError, MissingKeyError, Storage
+from scythe_cli.storage.base import ForeignKeyError, MissingKeyError, RefusedError, Storage
 
 __all__ = ["GRACE_S", "LEASE_S", "RENEW_S", "Lease", "LeaseRecord", "abandoned_claims", "hold_lease", "read_owner"]
 
@@ -60,6 +60,7 @@ _MAX_CLAIMS = 100
 _MAX_BYTES = 65_536
 _MAX_PID = 2**31
 _YEARS = range(1970, 3000)
+_GIVEN_BACK = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def abandoned_claims(storage: Storage, run: RunLayout) -> list[str]:
@@ -200,7 +201,15 @@ class Lease:
         with suppress(StorageError):
             found = self._read(self._key)
             if found is not None and found.token == self._record.token:
-                self._storage.delete(self._key)
+                self._give_back()
+
+    def _give_back(self) -> None:
+        try:
+            self._storage.delete(self._key)
+        except RefusedError:
+            # it stays, and tells that nobody holds it
+            self._storage.write_bytes(self._key, replace(self._record, expires=_GIVEN_BACK).to_bytes())
+            self._storage.discard(self._key)
 
     def _acquire(self) -> None:
         for _ in range(3):
@@ -244,7 +253,7 @@ class Lease:
             self._storage.write_bytes(self._key, self._record.to_bytes())
         finally:
             for claim in claims:
-                self._storage.delete(claim)
+                self._storage.discard(claim)
         return True
 
     def _create(self, key: str) -> bool:
@@ -327,7 +336,7 @@ def _read_record(storage: Storage, key: str) -> LeaseRecord | None:
     except ForeignKeyError:
         return None
     now = datetime.now(UTC)
-    if record is None or _is_plausible(record, now):
+    if record is None or record.expires == _GIVEN_BACK or _is_plausible(record, now):
         return record
     info = storage.info(key)
     if info.age_s is not None and info.age_s >= -GRACE_S:

@@ -57,9 +57,11 @@ class StoredRun:
         names = {file.name.removesuffix(".pq") for file in files if file.name.endswith(".pq")}
         if self.storage.local_path(self.layout.final) is None:
             summary = read_summary(self.storage, self.layout)
-            # where the list and the summary do not agree, one of them is late
-            for name in names.symmetric_difference((summary and summary.tables) or names):
-                (names.add if self.storage.exists(self.layout.table(name)) else names.discard)(name)
+            if summary is not None and summary.tables:
+                # what else is listed was deleted of late, or could not be
+                late = set(summary.tables) - names
+                names &= set(summary.tables)
+                names |= {name for name in late if self.storage.exists(self.layout.table(name))}
         return {name: self.layout.table(name) for name in sorted(names)}
 
     def tables_are_current(self, *, surely: bool = True) -> bool:

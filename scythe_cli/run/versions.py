@@ -153,7 +153,7 @@ def _claim_version(
     finally:
         # only after the run is there, or given up: who comes now finds it, or begins anew
         for claim in claims:
-            storage.delete(claim)
+            storage.discard(claim)
 
 
 def _kept_until_listed(storage: Storage, claims: list[str], run: RunLayout) -> list[str]:
@@ -245,7 +245,7 @@ def _remove_abandoned(storage: Storage, experiment: str) -> None:
         state = _claim_state(storage, key)
         is_over = state is _Claim.ABANDONED or (state is _Claim.USED and _is_settled(storage, key, file))
         if is_over and list_runs(storage, experiment, version):
-            storage.delete(key)
+            storage.discard(key)
 
 
 def _is_settled(storage: Storage, key: str, claim: FileInfo) -> bool:

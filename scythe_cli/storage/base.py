@@ -18,6 +18,7 @@ __all__ = [
     "ForeignKeyError",
     "InvalidKeyError",
     "MissingKeyError",
+    "RefusedError",
     "RemoteFile",
     "Storage",
     "StorageCheck",
@@ -50,6 +51,10 @@ class ForeignKeyError(StorageError):
     """What lies under this key is none of the files that are kept here: a link, a pipe, a device, or far too large."""
 
 
+class RefusedError(StorageError):
+    """The place does not let this be done."""
+
+
 class TransferInterruptedError(StorageError):
     """A download broke off, or did not begin; starting again can help."""
 
@@ -80,11 +85,13 @@ class StorageCheck:
         name: What was tried.
         ok: Whether it works.
         detail: What was seen; for a failure what is wrong, and what to do.
+        remedy: What to do, where that is not what mostly helps.
     """
 
     name: str
     ok: bool
     detail: str
+    remedy: str | None = None
 
 
 class RemoteFile(Protocol):
@@ -208,6 +215,10 @@ class Storage(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove a file; nothing happens when there is none."""
+        ...
+
+    def discard(self, key: str) -> None:
+        """Remove a file that is of no more use: where a server refuses that, it stays, and `notices` tells so."""
         ...
 
     def rename(self, key: str, to: str) -> None:

@@ -241,6 +241,10 @@ class LocalStorage:
             except (FileNotFoundError, NotADirectoryError):
                 self._check_root()
 
+    def discard(self, key: str) -> None:
+        """Remove a file."""
+        self.delete(key)
+
     def rename(self, key: str, to: str) -> None:
         """Give a file another key."""
         self._status(key)  # what is not there is said so

@@ -19,6 +19,7 @@ from scythe_cli.storage.base import (
     FileInfo,
     ForeignKeyError,
     MissingKeyError,
+    RefusedError,
     StorageCheck,
     check_key,
     check_prefix,
@@ -27,7 +28,7 @@ from scythe_cli.storage.base import (
 from scythe_cli.storage.checks import run_checks
 from scythe_cli.storage.s3_bucket import Bucket, OpenS3File
 from scythe_cli.storage.s3_client import client_of_process
-from scythe_cli.storage.s3_faults import server_time
+from scythe_cli.storage.s3_faults import NO_DELETE_HINT, is_refusal, server_time
 from scythe_cli.storage.s3_listing import list_objects, list_page
 from scythe_cli.storage.s3_writing import abort_uploads, create, put_parts, verify
 
@@ -203,6 +204,13 @@ class S3Storage:
         """Remove an object."""
         self._bucket.delete(key)
 
+    def discard(self, key: str) -> None:
+        """Remove an object; what the bucket keeps stays."""
+        try:
+            self.delete(key)
+        except RefusedError:
+            self._client.keeps.add(self.bucket)
+
     def rename(self, key: str, to: str) -> None:
         """Give an object another key."""
         self.copy(key, to)
@@ -228,16 +236,19 @@ class S3Storage:
             answer = self._bucket.call("delete", prefix, "delete_objects", Delete=deletion)
             failed = answer.get("Errors") or []
             if failed:
-                raise StorageError(
-                    f"cannot delete {self.uri(prefix)}: {len(failed)} objects remain ({failed[0].get('Code')})"
-                )
+                code = str(failed[0].get("Code"))
+                kind, hint = (RefusedError, NO_DELETE_HINT) if is_refusal(code) else (StorageError, None)
+                remain = "1 object remains" if len(failed) == 1 else f"{len(failed):,} objects remain"
+                raise kind(f"cannot delete {self.uri(prefix)}: {remain} ({code})", hint=hint)
             for name in names[i : i + _DELETE_AT_ONCE]:
                 self._client.recent.deleted(self.bucket, name)
         abort_uploads(self._bucket, self._bucket.start_of(prefix))
 
     def notices(self) -> list[str]:
-        """That the clocks differ."""
-        return [*self._client.clock_notices()]
+        """That the clocks differ, or that nothing can be deleted."""
+        kept = "does not let files be deleted: leases and other files that are of no more use stay there"
+        refused = [f"s3://{self.bucket} {kept}"] if self.bucket in self._client.keeps else []
+        return [*self._client.clock_notices(), *refused]
 
     def check(self) -> list[StorageCheck]:
         """Try out what a run needs."""

@@ -100,12 +100,14 @@ class S3Client:
 
     Attributes:
         recent: What this process has written and deleted of late.
+        keeps: The buckets that have refused to delete something.
         exclusive: The buckets of which it is known that they create exclusively.
     """
 
     def __init__(self) -> None:
         self.recent = RecentKeys()
         self.exclusive: set[str] = set()
+        self.keeps: set[str] = set()
         self._pid = 0
         self._fs: Any = None
         self._lock = threading.Lock()

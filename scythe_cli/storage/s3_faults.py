@@ -15,9 +15,18 @@ from botocore.parsers import ResponseParserError
 from fsspec.exceptions import FSTimeoutError
 
 from scythe_cli.errors import StorageError
-from scythe_cli.storage.base import MissingKeyError, TransferInterruptedError
+from scythe_cli.storage.base import MissingKeyError, RefusedError, TransferInterruptedError
 
-__all__ = ["CLIENT_ERRORS", "Fault", "FaultKind", "clock_difference", "diagnose", "server_time"]
+__all__ = [
+    "CLIENT_ERRORS",
+    "NO_DELETE_HINT",
+    "Fault",
+    "FaultKind",
+    "clock_difference",
+    "diagnose",
+    "is_refusal",
+    "server_time",
+]
 
 
 CLIENT_ERRORS = (
@@ -31,7 +40,19 @@ CLIENT_ERRORS = (
 )
 """Everything that calls of the S3 client raise."""
 
-_DENIED = {"AccessDenied", "AllAccessDisabled", "AccountProblem", "403", "Forbidden"}
+NO_DELETE_HINT = (
+    "The bucket keeps what is written, by object lock or by its policy, or the key may not delete (s3:DeleteObject)."
+)
+
+_DENIED = {
+    "AccessDenied",
+    "MethodNotAllowed",
+    "ObjectLocked",
+    "AllAccessDisabled",
+    "AccountProblem",
+    "403",
+    "Forbidden",
+}
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
 _BAD_CREDENTIALS = {
     "InvalidAccessKeyId",
@@ -67,6 +88,7 @@ class FaultKind(Enum):
     UNSUPPORTED = "unsupported"
     NO_UPLOAD = "no upload"
     CREDENTIALS = "credentials"
+    REFUSED = "refused"
     FINAL = "final"
 
 
@@ -93,8 +115,21 @@ class Fault:
 
     def error(self, action: str, place: str) -> StorageError:
         """The error to raise: `cannot <action> <place>: <reason>`."""
-        cls = MissingKeyError if self.kind is FaultKind.MISSING_KEY else StorageError
-        return cls(f"cannot {action} {place}: {self.reason}", hint=self.hint)
+        cls = _CLASSES.get(self.kind, StorageError)
+        # who could write has credentials that are right
+        hint = NO_DELETE_HINT if cls is RefusedError and action == "delete" else self.hint
+        return cls(f"cannot {action} {place}: {self.reason}", hint=hint)
+
+
+_CLASSES: dict[FaultKind, type[StorageError]] = {
+    FaultKind.MISSING_KEY: MissingKeyError,
+    FaultKind.REFUSED: RefusedError,
+}
+
+
+def is_refusal(code: str) -> bool:
+    """Whether an error code says that something may not be done."""
+    return code in _DENIED
 
 
 def diagnose(error: BaseException) -> Fault:
@@ -158,7 +193,7 @@ def _of_answer(answer: boto.ClientError) -> Fault:
     # other servers have codes of their own, such as one for a key that they do not know
     if code in _DENIED or status in {401, 403}:
         return Fault(
-            FaultKind.FINAL,
+            FaultKind.REFUSED,
             "access is denied" if code in _DENIED else f"access is denied ({code})",
             "The credentials are wrong, or lack one of s3:ListBucket, s3:GetObject, s3:PutObject, s3:DeleteObject.",
         )

@@ -189,7 +189,7 @@ def _put(storage: Storage, run: RunLayout, paths: Mapping[str, Path]) -> None:
     """Put the tables into the run, and remove those of an earlier gather that there are no more."""
     stale = [file.name for file in storage.list_files(run.final) if file.name.removesuffix(".pq") not in paths]
     for name in stale:
-        storage.delete(run.key("final", name))
+        storage.discard(run.key("final", name))
     # scalars come last: where they are, and not older than the ledger, the other tables are as well
     for name in sorted(paths, key=lambda name: name == "scalars"):
         storage.take_file(paths[name], run.table(name))

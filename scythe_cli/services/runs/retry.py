@@ -42,7 +42,7 @@ from scythe_cli.run.outcomes.summary import read_summary, remove_summary
 from scythe_cli.run.specs_file import SpecFile
 from scythe_cli.services.allocation.execution import at_work, changed_code, conclude, how_to_go_on, left_alone, run_job
 from scythe_cli.services.records import AllocateResult
-from scythe_cli.storage.base import LISTS_LAG_S, Storage
+from scythe_cli.storage.base import LISTS_LAG_S, RefusedError, Storage
 
 __all__ = ["RETRIED", "remove_leftovers", "retry_job", "retry_run"]
 
@@ -186,24 +186,32 @@ def _result_as_it_is(run: Run, job: Job, engine: Engine, notices: list[str]) -> 
 def remove_leftovers(storage: Storage, run: RunLayout) -> None:
     """Remove what killed processes left in a run's folder; only for who holds its lease."""
     for key in abandoned_claims(storage, run):
-        storage.delete(key)
+        storage.discard(key)
     storage.delete_unfinished(run.experiment_id)
 
 
 def _set_aside(run: Run, damaged: Sequence[str]) -> list[str]:
+    kept: list[str] = []
     taken = {file.name for file in run.storage.list_files(run.layout.outcomes)} if damaged else set[str]()
     for name in damaged:
         names = (f"{name}{f'.{n}' if n else ''}{_ASIDE}" for n in count())
         aside = next(free for free in names if free not in taken)
-        run.storage.rename(run.layout.key("outcomes", name), run.layout.key("outcomes", aside))
-    return [f"part {name} of the ledger is damaged: the cases that were in it are run again" for name in damaged]
+        try:
+            run.storage.rename(run.layout.key("outcomes", name), run.layout.key("outcomes", aside))
+        except RefusedError:
+            kept.append(name)
+    return [
+        f"part {name} of the ledger is damaged{' and cannot be removed' if name in kept else ''}: "
+        "the cases that were in it are run again"
+        for name in damaged
+    ]
 
 
 def _remove_parts_set_aside(run: Run) -> None:
     for file in run.storage.list_files(run.layout.outcomes):
         # the mark was seen when it was set aside
         if file.name.endswith(_ASIDE) and is_part_name(file.name.partition(".pq")[0]):
-            run.storage.delete(run.layout.key("outcomes", file.name))
+            run.storage.discard(run.layout.key("outcomes", file.name))
 
 
 def retry_job(
