@@ -34,7 +34,9 @@ def run_checks(storage: Storage) -> list[StorageCheck]:
             except StorageError as error:
                 cleaned = not checks or _clean(storage, folder)
                 left = "" if cleaned else f"\nThe files of this check stay there: {storage.uri(folder)}"
-                checks.append(StorageCheck(name, ok=False, detail=f"{error}{left}"))
+                is_refused = name == "delete" and isinstance(error, RefusedError)
+                told = error.message if is_refused else str(error)
+                checks.append(StorageCheck(name, False, f"{told}{left}", error.hint if is_refused else None))
                 break
             checks.append(StorageCheck(name, ok=True, detail=detail))
         ended = True
