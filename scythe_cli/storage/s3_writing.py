@@ -179,14 +179,14 @@ def put_parts(bucket: Bucket, file: BinaryIO, size: int, key: str, sha256: str |
         file.seek(0)
         try:
             _Upload(bucket, key, size).send(file, sha256)
-        except _EndedError:
+        except UploadEndedError:
             if is_last:
                 raise
         else:
             return
 
 
-class _EndedError(StorageError):
+class UploadEndedError(StorageError):
     """The server knows nothing of an upload that was begun."""
 
 
@@ -240,7 +240,7 @@ class _Upload:
         """The ETag of the object, if it is the one that was sent.
 
         Raises:
-            _EndedError: If it is not there, or another.
+            UploadEndedError: If it is not there, or another.
         """
         try:
             answer = self._bucket.call("read", self._key, "head_object", Key=self._name)
@@ -251,7 +251,7 @@ class _Upload:
         tag, own_tag = plain_tag(answer.get("ETag")), _tag_of(parts)
         is_own = metadata[_TOKEN] == self._token if _TOKEN in metadata else own_tag is not None and tag == own_tag
         if not is_own or answer.get("ContentLength") != self._size:
-            raise _EndedError(f"cannot write {self._bucket.uri(self._key)}: the upload was ended by the server")
+            raise UploadEndedError(f"cannot write {self._bucket.uri(self._key)}: the upload was ended by the server")
         return tag
 
 

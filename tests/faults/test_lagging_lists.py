@@ -19,11 +19,13 @@ from scythe_cli.core.records import StateCounts
 from scythe_cli.errors import StorageError
 from scythe_cli.run.final.gather import Known, gather
 from scythe_cli.run.layout import RunLayout
+from scythe_cli.run.ledger import LedgerWriter
+from scythe_cli.run.outcomes.part_list import list_parts
 from scythe_cli.services.project import open_project
 from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage
 from tests import servers
-from tests.made_runs import make_run, outcomes, write_part
+from tests.made_runs import LAYOUT, make_run, outcomes, write_part
 from tests.waiting import wait_for
 
 from .comparing import final_tables, strangers
@@ -213,6 +215,20 @@ def test_what_a_process_has_done_is_in_its_lists(late: Late) -> None:
     assert late.lag.n_shown > 0
     storage.delete_tree("a")
     assert storage.list_tree("") == ["b/c/3"]
+
+
+def test_parts_are_found_behind_those_that_were_set_aside(late: Late) -> None:
+    storage, run = open_storage("s3://late/runs"), LAYOUT
+    writer = LedgerWriter(storage, run, "local-20260101T000000-0a1b2c3d")
+    for row in range(5):
+        writer.add(outcomes([row]))
+        writer.flush()
+    storage.rename(run.outcome_part(f"{writer.prefix}-000001"), f"{run.outcome_part('x')}.damaged")
+    storage.delete(run.outcome_part(f"{writer.prefix}-000003"))
+    late.forget()
+    found = list_parts(open_storage("s3://late/runs"), run)
+    assert [part.name[-9:-3] for part in found] == ["000002", "000004", "000005"]
+    assert all(part.size_bytes > 0 for part in found)
 
 
 def test_a_damaged_part_that_is_still_listed_is_set_aside_once(recorded: Path, inside: Inside, late: Late) -> None:

@@ -112,7 +112,7 @@ def gather(
             are known, or the tables cannot be written.
     """
     waiting = Retrying(
-        retry=retry_if_exception_type(_LateError),
+        retry=retry_if_exception_type(OutcomesMissingError),
         wait=wait_exponential(multiplier=0.25, max=5),
         stop=stop_after_delay(LISTS_LAG_S),
         reraise=True,
@@ -120,7 +120,7 @@ def gather(
     return waiting(_gather, storage, run, into, on_rows, known)
 
 
-class _LateError(StorageError):
+class OutcomesMissingError(StorageError):
     """The ledger lacks outcomes that it is known to have."""
 
 
@@ -178,7 +178,7 @@ def _check_complete(storage: Storage, run: RunLayout, counts: StateCounts, known
     # a damaged part is told by itself
     if absent or (missing > 0 and not ledger.damaged):
         what = f"part {absent[0]} was" if absent else "1 outcome was" if missing == 1 else f"{missing:,} outcomes were"
-        raise _LateError(
+        raise OutcomesMissingError(
             f"{what} written to {storage.uri(run.outcomes)}, and cannot be found there",
             hint="No table was made. The storage lists late what it has taken, or has lost it: `scythe retry` looks "
             "again, and runs what is missing.",

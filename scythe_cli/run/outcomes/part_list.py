@@ -22,6 +22,9 @@ _SUFFIX = ".pq"
 _MAX_WRITERS = 8
 """Only the last ones are kept: what those before them wrote has been listed for long."""
 
+_GAP = 3
+"""So many numbers without a part are the end: one that was damaged may have been set aside."""
+
 _PREFIX = re.compile(r"[A-Za-z0-9-]{1,200}", re.ASCII)
 _MAX_BYTES = 65_536
 
@@ -61,16 +64,13 @@ def _add_noted(storage: Storage, run: RunLayout, prefix: str, parts: dict[str, F
     ours = f"{prefix}-"
     listed = {number for name in parts if name.startswith(ours) and (number := _number(name[len(ours) :])) is not None}
     last = max(listed, default=0)
-    number = 0
-    while True:
+    number = n_missing = 0
+    while n_missing < _GAP:
         number += 1
-        if number in listed:
-            continue
-        info = _info(storage, run.outcome_part(numbered(prefix, number)))
+        info = None if number in listed else _info(storage, run.outcome_part(numbered(prefix, number)))
         if info is not None:
             parts[info.name] = info
-        elif number > last:  # one before may have been set aside
-            return
+        n_missing = n_missing + 1 if info is None and number > last else 0
 
 
 def _number(rest: str) -> int | None:
