@@ -171,9 +171,10 @@ def find_run(storage: Storage, reference: str) -> RunLayout:
 
 
 def _no_runs(storage: Storage, what: str = "there are no runs") -> NotFoundError:
-    return NotFoundError(
-        f"{what} in {storage.location}", hint="`scythe allocate FILE` makes one; --storage looks elsewhere."
-    )
+    hint = "`scythe allocate FILE` makes one; --storage looks elsewhere."
+    if storage.local_path("any") is None:
+        hint += " Some servers list a new run only after seconds: <experiment>/<version>/<timestamp> finds it before."
+    return NotFoundError(f"{what} in {storage.location}", hint=hint)
 
 
 def _split(text: str, experiments: Sequence[str], storage: Storage) -> tuple[str | None, list[str]]:

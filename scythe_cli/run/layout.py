@@ -184,6 +184,11 @@ class RunLayout:
         """The folder of the ledger's parts."""
         return self.key("outcomes")
 
+    @property
+    def writers(self) -> str:
+        """Who writes numbered parts, where a list of them may lag behind; see `outcomes.part_list`."""
+        return self.key("outcomes", "writers.json")
+
     def outcome_part(self, name: str) -> str:
         """One part of the ledger."""
         return self.key("outcomes", f"{name}.pq")

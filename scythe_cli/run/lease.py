@@ -12,9 +12,12 @@ What it guarantees, with a storage that can create exclusively, read, replace an
 
 - A lease that says that it holds for longer than any does is believed no longer than one that was written when it was.
 
-What it does not: a clock that is wrong by more than `GRACE_S` makes a living owner look like one that is gone, and an
-owner that renews in the very moment in which it is replaced can win against who replaces it, who then stops. Neither
-can spoil a run: parts of the ledger have names of their own, and of two outcomes of a spec one counts.
+- On S3, where each answer tells the server's time, a lease counts as run out only if it has by the server's clock as
+  well: neither its owner nor whoever finds it needs a clock that is right.
+
+What it does not: on a folder, a clock that is wrong by more than `GRACE_S` makes a living owner look like one that is
+gone; and an owner that renews in the very moment in which it is replaced can win against who replaces it, who then
+stops. Neither can spoil a run: parts of the ledger have names of their own, and of two outcomes of a spec one counts.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ from uuid import uuid4
 from scythe_cli.core.processes import is_alive, machine, start_of
 from scythe_cli.errors import StorageError, UsageError
 from scythe_cli.run.layout import LEASE_NAME, RunLayout
-from scythe_cli.storage.base import ForeignKeyError, MissingKeyError, Storage
+from scythe_cli.storage.base import ForeignKeyError, MissingKeyError, RefusedError, Storage
 
 __all__ = ["GRACE_S", "LEASE_S", "RENEW_S", "Lease", "LeaseRecord", "abandoned_claims", "hold_lease", "read_owner"]
 
@@ -57,6 +60,7 @@ _MAX_CLAIMS = 100
 _MAX_BYTES = 65_536
 _MAX_PID = 2**31
 _YEARS = range(1970, 3000)
+_GIVEN_BACK = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def abandoned_claims(storage: Storage, run: RunLayout) -> list[str]:
@@ -197,7 +201,15 @@ class Lease:
         with suppress(StorageError):
             found = self._read(self._key)
             if found is not None and found.token == self._record.token:
-                self._storage.delete(self._key)
+                self._give_back()
+
+    def _give_back(self) -> None:
+        try:
+            self._storage.delete(self._key)
+        except RefusedError:
+            # it stays, and tells that nobody holds it
+            self._storage.write_bytes(self._key, replace(self._record, expires=_GIVEN_BACK).to_bytes())
+            self._storage.discard(self._key)
 
     def _acquire(self) -> None:
         for _ in range(3):
@@ -241,7 +253,7 @@ class Lease:
             self._storage.write_bytes(self._key, self._record.to_bytes())
         finally:
             for claim in claims:
-                self._storage.delete(claim)
+                self._storage.discard(claim)
         return True
 
     def _create(self, key: str) -> bool:
@@ -324,14 +336,24 @@ def _read_record(storage: Storage, key: str) -> LeaseRecord | None:
     except ForeignKeyError:
         return None
     now = datetime.now(UTC)
-    if record is None or record.expires <= now + timedelta(seconds=LEASE_S + GRACE_S):
+    if record is None or record.expires == _GIVEN_BACK or _is_plausible(record, now):
+        return record
+    info = storage.info(key)
+    if info.age_s is not None and info.age_s >= -GRACE_S:
+        # its owner's clock or this one is wrong, or it is an old one: the server's clock alone tells how old it is
+        return replace(record, expires=now + timedelta(seconds=LEASE_S - info.age_s))
+    if record.expires <= now:
         return record
     # no owner whose clock is right writes that: how long it holds is told by when it was written
-    folder, _, name = key.rpartition("/")
-    written = [file.modified for file in storage.list_files(folder, starting=name) if file.name == name]
-    if not written or written[0] > now + timedelta(seconds=GRACE_S):
+    if info.modified > now + timedelta(seconds=GRACE_S):
         return None
-    return replace(record, expires=written[0] + timedelta(seconds=LEASE_S))
+    return replace(record, expires=info.modified + timedelta(seconds=LEASE_S))
+
+
+def _is_plausible(record: LeaseRecord, now: datetime) -> bool:
+    """Whether a lease holds, and has been renewed in time, as far as the two clocks tell."""
+    longest = timedelta(seconds=LEASE_S + GRACE_S)
+    return now - timedelta(seconds=GRACE_S) <= record.expires <= now + longest
 
 
 def _token_of(record: LeaseRecord | None) -> str:

@@ -7,7 +7,7 @@ replayed it. `outcomes.effective` chooses the one that counts.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -40,6 +40,7 @@ from scythe_cli.run.outcomes.part_files import (
     open_part,
     read_part,
 )
+from scythe_cli.run.outcomes.part_list import list_parts, note_writer, numbered
 from scythe_cli.storage.base import MissingKeyError, Storage
 
 __all__ = [
@@ -79,12 +80,14 @@ class LedgerWriter:
         run: The run.
         prefix: What the names of the parts begin with; unique to this writer.
         code: See `with_code`.
+        is_alone: Whether nobody else writes to the ledger meanwhile; then it is noted which parts there are.
     """
 
     storage: Storage
     run: RunLayout
     prefix: str
     code: str | None = None
+    is_alone: bool = True
     _tables: list[pa.Table] = field(default_factory=list[pa.Table])
     _rows: int = 0
     _bytes: int = 0
@@ -111,8 +114,10 @@ class LedgerWriter:
     def flush(self) -> None:
         """Write what is at hand."""
         for table in merge_outcomes(self._tables):
+            if not self._parts and self.is_alone:
+                note_writer(self.storage, self.run, self.prefix)
             self._parts += 1
-            write_part(self.storage, self.run, f"{self.prefix}-{self._parts:06d}", table)
+            write_part(self.storage, self.run, numbered(self.prefix, self._parts), table)
         self._tables.clear()
         if self._bytes >= _MAX_PART_BYTES:
             pa.default_memory_pool().release_unused()  # what comes next does not allocate in the same place
@@ -201,7 +206,13 @@ class Ledger:
     @classmethod
     @contextmanager
     def open(
-        cls, storage: Storage, run: RunLayout, *, thorough: bool = False, names: Sequence[str] | None = None
+        cls,
+        storage: Storage,
+        run: RunLayout,
+        *,
+        thorough: bool = False,
+        names: Sequence[str] | None = None,
+        known: Collection[str] = (),
     ) -> Generator[Ledger]:
         """Read the ledger of a run; parts that lie elsewhere are copied here while it is open.
 
@@ -211,17 +222,19 @@ class Ledger:
             thorough: Whether every byte of every part is checked, and not only how it ends; those that lie elsewhere
                 always are, when they have been copied.
             names: Only these parts; all unless given.
+            known: Parts that there are, whether they are listed or not.
 
         Raises:
             StorageError: If the storage refuses to let a part be read, which does not mean that it is damaged.
         """
         with TemporaryDirectory(prefix=owned_prefix("ledger")) as folder:
             parts: list[PartFile] = []
-            damaged = [
-                n for n in storage.list_others(run.outcomes) if n.endswith(".pq") and (names is None or n in names)
-            ]
+            others = [name for name in storage.list_others(run.outcomes) if name.endswith(".pq")]
+            damaged = [name for name in others if names is None or name in names]
             paths: dict[str, Path] = {}
             ours: pa.Schema | None = None
+            if names is None:
+                names = sorted({part.name for part in list_parts(storage, run)}.union(known))
             for name, path in _local_parts(storage, run, Path(folder), names):
                 paths[name] = path
                 part = open_part(name, path, whole=thorough or path.parent == Path(folder), ours=ours)
@@ -231,6 +244,11 @@ class Ledger:
                     parts.append(part)
                     ours = part.schema
             yield cls(parts, damaged, paths, cache(partial(n_specs_now, storage, run)))
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all parts that are there, damaged ones and those without rows included."""
+        return list(self._paths)
 
     def own_and_foreign(self) -> tuple[list[str], list[str]]:
         """The names of damaged parts, apart: files that were written here, as name and content tell, and others.
@@ -283,12 +301,7 @@ class Ledger:
                 yield part, known
 
 
-def _local_parts(
-    storage: Storage, run: RunLayout, folder: Path, names: Sequence[str] | None
-) -> Iterable[tuple[str, Path]]:
-    if names is None:
-        names = sorted(f.name for f in storage.list_files(run.outcomes) if f.name.endswith(".pq"))
-
+def _local_parts(storage: Storage, run: RunLayout, folder: Path, names: Sequence[str]) -> Iterable[tuple[str, Path]]:
     here = storage.local_path(run.outcomes)
     if here is not None:
         yield from ((name, here / name) for name in names if storage.exists(run.key("outcomes", name)))

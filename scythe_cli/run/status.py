@@ -10,10 +10,11 @@ from scythe_cli.run.active import read_running
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.lease import LeaseRecord, read_owner
 from scythe_cli.run.manifest import RunManifest
+from scythe_cli.run.outcomes.part_list import list_parts
 from scythe_cli.run.outcomes.standings import Standings
 from scythe_cli.run.outcomes.summary import RunSummary
 from scythe_cli.run.records import RunningSpec, RunStatus
-from scythe_cli.storage.base import Storage
+from scythe_cli.storage.base import MissingKeyError, Storage
 
 __all__ = ["notice_of", "pace", "status_of", "tables_are_current"]
 
@@ -87,13 +88,14 @@ def tables_are_current(storage: Storage, layout: RunLayout, *, surely: bool = Tr
         surely: What to say where both are of the same second, which is as fine as some storages tell the time: False
             takes the tables for current then.
     """
-    tables = {f.name: f.modified for f in storage.list_files(layout.final)}
-    if "scalars.pq" not in tables:  # it is written last
+    try:
+        made = storage.info(layout.table("scalars")).modified  # it is written last
+    except MissingKeyError:
         return False
-    parts = [f.modified for f in storage.list_files(layout.outcomes) if f.name.endswith(".pq")]
+    parts = [part.modified for part in list_parts(storage, layout)]
     if not parts:
         return True
-    newest, made = max(parts), tables["scalars.pq"]
+    newest = max(parts)
     return newest < made if surely else newest <= made
 
 

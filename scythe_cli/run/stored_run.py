@@ -54,7 +54,15 @@ class StoredRun:
     def table_keys(self) -> dict[str, str]:
         """The final tables: name to key."""
         files = self.storage.list_files(self.layout.final)
-        return {f.name.removesuffix(".pq"): f"{self.layout.final}/{f.name}" for f in files if f.name.endswith(".pq")}
+        names = {file.name.removesuffix(".pq") for file in files if file.name.endswith(".pq")}
+        if self.storage.local_path(self.layout.final) is None:
+            summary = read_summary(self.storage, self.layout)
+            if summary is not None and summary.tables:
+                # what else is listed was deleted of late, or could not be
+                late = set(summary.tables) - names
+                names &= set(summary.tables)
+                names |= {name for name in late if self.storage.exists(self.layout.table(name))}
+        return {name: self.layout.table(name) for name in sorted(names)}
 
     def tables_are_current(self, *, surely: bool = True) -> bool:
         """Whether the final tables are there, and not older than the ledger.
@@ -80,7 +88,22 @@ class StoredRun:
         with Ledger.open(self.storage, self.layout) as ledger:
             summary = self._summary_of_many()
             standings = standings_of(ledger, self.manifest.n_specs) if summary is None else summary
-            return self.status_from(standings, ledger.damaged)
+            status = self.status_from(standings, ledger.damaged)
+        late = self._late(status)
+        return status if late is None else status.model_copy(update={"notice": late})
+
+    def _late(self, status: RunStatus) -> str | None:
+        """What is to be said where the storage does not list outcomes that are in the tables; None otherwise."""
+        is_here = self.storage.local_path(self.layout.outcomes) is not None
+        if is_here or status.counts is None or not status.counts.pending or status.damaged_parts:
+            return None
+        summary = read_summary(self.storage, self.layout)
+        if summary is None or summary.counts.total != status.counts.total:
+            return None
+        n = status.counts.pending - summary.counts.pending
+        if n <= 0:
+            return None
+        return f"the storage does not list the outcomes of {n:,} cases that were there when the tables were made"
 
     def _summary_of_many(self) -> RunSummary | None:
         """How a run of millions ended, as was written with its tables: to read its ledger takes a while.

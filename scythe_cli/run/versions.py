@@ -6,6 +6,9 @@ exclusively. For a bumped version that alone is not enough, since two runs of on
 of the same version: while the first run of a version is claimed, an object beside the version folder is held, created
 exclusively too, and removed when the manifest is there. Who finds it held takes the version above.
 
+A server may list late what it has taken. There that object is kept for minutes and says which run was made: who does
+not find the version in a list finds the object by its key.
+
 Listing loads nothing that is not needed for names; only claiming makes versions of them.
 """
 
@@ -16,14 +19,16 @@ import os
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from scythe_cli.core.names import parse_version
 from scythe_cli.core.processes import is_alive, machine, start_of
 from scythe_cli.errors import StorageError
 from scythe_cli.run.layout import RunLayout, parse_timestamp, version_claim_key
-from scythe_cli.storage.base import ForeignKeyError, MissingKeyError, Storage
+from scythe_cli.storage.base import FileInfo, ForeignKeyError, MissingKeyError, Storage
 
 if TYPE_CHECKING:
     from scythe_cli.core.semver import Bump, SemVer
@@ -36,6 +41,7 @@ _MAX_TRIES = 1000
 _MAX_CLAIMS = 100
 _MAX_CLAIM_BYTES = 65_536
 _ABANDONED_AFTER = timedelta(minutes=10)
+_SAME_TIME_S = 10.0
 _CLAIM = re.compile(r"\.(v[0-9.]+)\.claim(-\d+)?", re.ASCII)
 
 
@@ -111,6 +117,8 @@ def claim_run(
         if run is not None:
             return run
         if version == "keep":
+            if _claim_state(storage, version_claim_key(experiment, candidate)) is _Claim.USED:
+                return _claim_timestamp(storage, experiment, candidate, first_manifest, moment)
             time.sleep(0.1)  # somebody is making the first run: its version is the one to keep
             continue
         taken = candidate
@@ -139,11 +147,24 @@ def _claim_version(
         # the version may have got its first run between the listing and the claim
         if list_runs(storage, experiment, version):
             return None
-        return _claim_timestamp(storage, experiment, version, first_manifest, moment)
+        run = _claim_timestamp(storage, experiment, version, first_manifest, moment)
+        claims = _kept_until_listed(storage, claims, run)
+        return run
     finally:
         # only after the run is there, or given up: who comes now finds it, or begins anew
         for claim in claims:
-            storage.delete(claim)
+            storage.discard(claim)
+
+
+def _kept_until_listed(storage: Storage, claims: list[str], run: RunLayout) -> list[str]:
+    """Let claims say which run was made, where a list may be late with it; returns those to remove."""
+    if storage.local_path(run.experiment_id) is not None:
+        return claims
+    with suppress(StorageError):
+        for claim in claims:
+            storage.write_bytes(claim, _claim(run))
+        return []
+    return claims
 
 
 def _hold_claim(storage: Storage, key: str) -> list[str] | None:
@@ -160,36 +181,56 @@ def _hold_claim(storage: Storage, key: str) -> list[str] | None:
         claims.append(key if number == 1 else f"{key}-{number}")
         if storage.create(claims[-1], _claim()):
             return claims
-        if not _is_abandoned(storage, claims[-1]):
+        if _claim_state(storage, claims[-1]) is not _Claim.ABANDONED:
             return None
     return None
 
 
-def _claim() -> bytes:
+def _claim(run: RunLayout | None = None) -> bytes:
     pid = os.getpid()
     held_since = datetime.now(UTC).isoformat()
-    return json.dumps(
-        {"held_since": held_since, "machine": machine(), "pid": pid, "process_start": start_of(pid) or 0.0}
-    ).encode()
+    owner = {"held_since": held_since, "machine": machine(), "pid": pid, "process_start": start_of(pid) or 0.0}
+    return json.dumps(owner if run is None else owner | {"run": run.experiment_id}).encode()
 
 
-def _is_abandoned(storage: Storage, key: str) -> bool:
-    """Whether the process that holds a claim is gone: a claim is held for a moment only."""
+class _Claim(Enum):
+    HELD = auto()
+    USED = auto()  # its version has the run that it names
+    ABANDONED = auto()  # the process that holds it is gone: a claim is held for a moment only
+
+
+def _claim_state(storage: Storage, key: str) -> _Claim:
     try:
         fields: Any = json.loads(storage.read_bytes(key, max_bytes=_MAX_CLAIM_BYTES))
         held_since = datetime.fromisoformat(fields["held_since"])
         owner = str(fields["machine"]), int(fields["pid"]), float(fields["process_start"])
-        # one of the future is of no clock that is right
-        old = abs(datetime.now(UTC) - held_since) > _ABANDONED_AFTER
+        run = RunLayout.from_experiment_id(str(fields.get("run")))
+        is_old = _is_old(storage, key, held_since)
     except MissingKeyError:
-        return False  # removed in this moment: its version has a run now
+        return _Claim.HELD  # removed in this moment: its version has a run now
     except (ForeignKeyError, ValueError, TypeError, LookupError, OverflowError, RecursionError):
-        return True  # of an object that cannot be read nobody can be the owner
-    return old or (owner[0] == machine() and not is_alive(owner[1], owner[2]))
+        return _Claim.ABANDONED  # of an object that cannot be read nobody can be the owner
+    if run is not None:
+        return _Claim.USED if storage.exists(run.manifest) else _Claim.ABANDONED
+    is_gone = owner[0] == machine() and not is_alive(owner[1], owner[2])
+    return _Claim.ABANDONED if is_old or is_gone else _Claim.HELD
+
+
+def _is_old(storage: Storage, key: str, held_since: datetime) -> bool:
+    """Whether a claim is older than any is held: by this machine's clock, and by the server's where it tells.
+
+    Neither alone is believed, since one of them may be wrong.
+    """
+    # one of the future is of no clock that is right
+    if abs(datetime.now(UTC) - held_since) <= _ABANDONED_AFTER:
+        return False
+    age_s = storage.info(key).age_s
+    # a server that says that it is of the future does not tell the time
+    return age_s is None or age_s < -_SAME_TIME_S or age_s > _ABANDONED_AFTER.total_seconds()
 
 
 def _remove_abandoned(storage: Storage, experiment: str) -> None:
-    """Remove the claims of processes that were killed after they had made the first run of their version.
+    """Remove the claims of processes that were killed after they had made the first run of their version, and old ones.
 
     Those mean nothing any more: who creates one again finds the run, and gives it back.
     """
@@ -199,8 +240,20 @@ def _remove_abandoned(storage: Storage, experiment: str) -> None:
         match = _CLAIM.fullmatch(file.name)
         version = SemVer.parse(match[1]) if match else None
         key = f"{experiment}/{file.name}"
-        if version is not None and _is_abandoned(storage, key) and list_runs(storage, experiment, version):
-            storage.delete(key)
+        if version is None:
+            continue
+        state = _claim_state(storage, key)
+        is_over = state is _Claim.ABANDONED or (state is _Claim.USED and _is_settled(storage, key, file))
+        if is_over and list_runs(storage, experiment, version):
+            storage.discard(key)
+
+
+def _is_settled(storage: Storage, key: str, claim: FileInfo) -> bool:
+    """Whether a version was claimed so long ago that it is in all lists."""
+    try:
+        return _is_old(storage, key, claim.modified)
+    except MissingKeyError:
+        return False  # removed by another
 
 
 def _claim_timestamp(

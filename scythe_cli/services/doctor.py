@@ -148,7 +148,7 @@ def _storage(project: Project) -> list[DoctorCheck]:
             name=f"storage: {check.name}",
             ok=check.ok,
             detail=check.detail,
-            remedy=None if check.ok else _storage_remedy(storage.location),
+            remedy=None if check.ok else check.remedy or _storage_remedy(storage.location),
             exit_code=0 if check.ok else 4,
         )
         for check in details

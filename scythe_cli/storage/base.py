@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -12,11 +12,13 @@ from typing import Protocol
 from scythe_cli.errors import StorageError
 
 __all__ = [
+    "LISTS_LAG_S",
     "MAX_READ_BYTES",
     "FileInfo",
     "ForeignKeyError",
     "InvalidKeyError",
     "MissingKeyError",
+    "RefusedError",
     "RemoteFile",
     "Storage",
     "StorageCheck",
@@ -29,6 +31,9 @@ __all__ = [
 
 _NOT_IN_KEYS = re.compile(r"[\\\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
+
+LISTS_LAG_S = 60.0
+"""How long it is waited until a storage lists what is known to have been written."""
 
 MAX_READ_BYTES = 256_000_000
 """The most that is read of a file at once, unless more is asked for."""
@@ -46,6 +51,10 @@ class ForeignKeyError(StorageError):
     """What lies under this key is none of the files that are kept here: a link, a pipe, a device, or far too large."""
 
 
+class RefusedError(StorageError):
+    """The place does not let this be done."""
+
+
 class TransferInterruptedError(StorageError):
     """A download broke off, or did not begin; starting again can help."""
 
@@ -59,12 +68,15 @@ class FileInfo:
         size_bytes: Its size.
         modified: When it was written; with a time zone.
         version: What is another when the content is, such as an ETag; None where the place has nothing like it.
+        age_s: How long ago that was by the clock of the server that keeps it, where it was asked for by its key; None
+            where no server tells.
     """
 
     name: str
     size_bytes: int
     modified: datetime
     version: str | None = None
+    age_s: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +87,13 @@ class StorageCheck:
         name: What was tried.
         ok: Whether it works.
         detail: What was seen; for a failure what is wrong, and what to do.
+        remedy: What to do, where that is not what mostly helps.
     """
 
     name: str
     ok: bool
     detail: str
+    remedy: str | None = None
 
 
 class RemoteFile(Protocol):
@@ -174,6 +188,9 @@ class Storage(Protocol):
     def list_files(self, prefix: str, *, starting: str = "") -> list[FileInfo]:
         """The files in a folder, sorted by name; empty when it does not exist.
 
+        What this process has written or deleted is listed as it is. What others have written in the last seconds may be
+        missing, and what they have deleted may still be there, where a server lists late.
+
         With `starting`, those whose names start like that, at the cost of these alone where the place can do so.
         """
         ...
@@ -194,8 +211,16 @@ class Storage(Protocol):
         """The size in bytes; MissingKeyError when there is none."""
         ...
 
+    def info(self, key: str) -> FileInfo:
+        """What is known of a file, by its key: a list may lag behind, this does not; MissingKeyError without one."""
+        ...
+
     def delete(self, key: str) -> None:
         """Remove a file; nothing happens when there is none."""
+        ...
+
+    def discard(self, key: str) -> None:
+        """Remove a file that is of no more use: where a server refuses that, it stays, and `notices` tells so."""
         ...
 
     def rename(self, key: str, to: str) -> None:
@@ -215,6 +240,10 @@ class Storage(Protocol):
 
     def delete_tree(self, prefix: str) -> None:
         """Remove a folder with all that is in it; the whole storage cannot be removed like that."""
+        ...
+
+    def notices(self) -> list[str]:
+        """What is to be said to users of this place, by what this process has noticed, such as that clocks differ."""
         ...
 
     def check(self) -> list[StorageCheck]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from scythe_cli.errors import StorageError
-from scythe_cli.storage.base import StorageCheck
+from scythe_cli.storage.base import RefusedError, StorageCheck
 
 if TYPE_CHECKING:
     from scythe_cli.storage.base import Storage
@@ -26,17 +26,23 @@ def run_checks(storage: Storage) -> list[StorageCheck]:
     """
     folder = f".scythe-check-{uuid4().hex[:16]}"
     checks: list[StorageCheck] = []
+    ended = False
     try:
         for name, step in _steps(storage, folder):
             try:
                 detail = step()
             except StorageError as error:
-                checks.append(StorageCheck(name, ok=False, detail=str(error)))
+                cleaned = not checks or _clean(storage, folder)
+                left = "" if cleaned else f"\nThe files of this check stay there: {storage.uri(folder)}"
+                is_refused = name == "delete" and isinstance(error, RefusedError)
+                told = error.message if is_refused else str(error)
+                checks.append(StorageCheck(name, False, f"{told}{left}", error.hint if is_refused else None))
                 break
             checks.append(StorageCheck(name, ok=True, detail=detail))
+        ended = True
     finally:
-        if any(check.ok for check in checks) and not all(check.ok for check in checks):
-            _clean(storage, folder)
+        if not ended:
+            _clean(storage, folder)  # it was interrupted
     return checks
 
 
@@ -45,7 +51,7 @@ def _steps(storage: Storage, folder: str) -> Iterator[tuple[str, Callable[[], st
 
     def write() -> str:
         storage.write_bytes(written, _DATA)
-        return f"wrote to {storage.location}"
+        return "; ".join([f"wrote to {storage.location}", *storage.notices()])
 
     def read() -> str:
         if storage.read_bytes(written) != _DATA:
@@ -69,8 +75,12 @@ def _steps(storage: Storage, folder: str) -> Iterator[tuple[str, Callable[[], st
         return "listed what was written"
 
     def delete() -> str:
-        storage.delete(written)
-        storage.delete_tree(folder)
+        try:
+            storage.delete(written)
+            storage.delete_tree(folder)
+        except RefusedError as error:
+            hint = f"{error.hint} Runs work all the same; old ones cannot be pruned, nor damaged parts be removed."
+            raise RefusedError(error.message, hint=hint) from error
         if storage.list_tree(folder):
             raise StorageError(f"{storage.location} lists files that were deleted")
         return "deleted all of it"
@@ -82,8 +92,10 @@ def _steps(storage: Storage, folder: str) -> Iterator[tuple[str, Callable[[], st
     yield "delete", delete
 
 
-def _clean(storage: Storage, folder: str) -> None:
+def _clean(storage: Storage, folder: str) -> bool:
+    """Remove what was written; whether that was possible."""
     try:
         storage.delete_tree(folder)
     except StorageError:
-        return  # the failure that is reported says why
+        return False  # the failure that is reported says why
+    return True

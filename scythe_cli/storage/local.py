@@ -221,10 +221,14 @@ class LocalStorage:
 
     def size(self, key: str) -> int:
         """The size of a file."""
+        return self.info(key).size_bytes
+
+    def info(self, key: str) -> FileInfo:
+        """What is known of a file."""
         status = self._status(key)
         if not stat.S_ISREG(status.st_mode):
             raise MissingKeyError(f"cannot read {self._path(key)}: it does not exist")
-        return status.st_size
+        return FileInfo(key.rpartition("/")[2], status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
 
     def delete(self, key: str) -> None:
         """Remove a file."""
@@ -236,6 +240,10 @@ class LocalStorage:
                         os.unlink(inside.name, dir_fd=inside.folder)
             except (FileNotFoundError, NotADirectoryError):
                 self._check_root()
+
+    def discard(self, key: str) -> None:
+        """Remove a file."""
+        self.delete(key)
 
     def rename(self, key: str, to: str) -> None:
         """Give a file another key."""
@@ -286,6 +294,10 @@ class LocalStorage:
                         os.unlink(inside.name, dir_fd=inside.folder)
             except (FileNotFoundError, NotADirectoryError):
                 self._check_root()
+
+    def notices(self) -> list[str]:
+        """Nothing."""
+        return []
 
     def check(self) -> list[StorageCheck]:
         """Try out what a run needs."""

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from fsspec.asyn import sync
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_exponential, wait_random
 
 from scythe_cli.storage.base import TransferInterruptedError
-from scythe_cli.storage.s3_faults import CLIENT_ERRORS, FaultKind, diagnose
+from scythe_cli.storage.s3_faults import CLIENT_ERRORS, FaultKind, clock_difference, diagnose, server_time
 
-__all__ = ["S3Client", "client_of_process"]
+__all__ = ["RecentKeys", "S3Client", "client_of_process", "plain_tag"]
 
 
 CONNECT_TIMEOUT_S = 3
@@ -25,6 +27,12 @@ PATIENCE_S = 30.0
 """How long a fault that can pass is waited for."""
 FIRST_CONTACT_S = 3.5
 """The same for a server that has never answered: a wrong endpoint should be told at once."""
+
+CLOCKS_DIFFER_S = 300.0
+"""Clocks that differ by less are not worth a word."""
+
+REMEMBERED_S = 900.0
+"""For how long a process remembers what it has written."""
 
 _MAX_CONNECTIONS = 32
 _T = TypeVar("_T")
@@ -44,14 +52,69 @@ def client_of_process() -> S3Client:
     return _latest[1]
 
 
-class S3Client:
-    """Calls of S3 operations, from any thread and after a fork."""
+class RecentKeys:
+    """What this process has written and deleted of late, by bucket and name; for any thread."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._tags: dict[tuple[str, str], tuple[float, str | None]] = {}
+
+    def wrote(self, bucket: str, name: str, tag: object) -> None:
+        """Remember that an object was written; `tag` is the ETag that the store gave it, if it did."""
+        self._note(bucket, name, plain_tag(tag))
+
+    def deleted(self, bucket: str, name: str) -> None:
+        """Remember that an object was deleted."""
+        self._note(bucket, name, None)
+
+    def _note(self, bucket: str, name: str, tag: str | None) -> None:
+        now_s = time.monotonic()
+        with self._lock:
+            self._tags.pop((bucket, name), None)  # the newest are the last
+            self._tags[bucket, name] = now_s, tag
+            while now_s - self._tags[oldest := next(iter(self._tags))][0] > REMEMBERED_S:
+                del self._tags[oldest]
+
+    def below(self, bucket: str, start: str) -> list[tuple[str, str | None]]:
+        """The names that begin with something, each with its ETag, or None where it was deleted."""
+        since_s = time.monotonic() - REMEMBERED_S
+        with self._lock:
+            return [
+                (name, tag)
+                for (where, name), (noted_s, tag) in self._tags.items()
+                if where == bucket and name.startswith(start) and noted_s >= since_s
+            ]
+
+    def after_fork(self) -> None:
+        """In a child process: the lock may have been held by another thread at the moment of the fork."""
+        self._lock = threading.Lock()
+
+
+def plain_tag(tag: object) -> str:
+    """An ETag without quotes; "" where there is none."""
+    return str(tag or "").strip('"')
+
+
+class S3Client:
+    """Calls of S3 operations, from any thread and after a fork.
+
+    Attributes:
+        recent: What this process has written and deleted of late.
+        keeps: The buckets that have refused to delete something.
+        exclusive: The buckets of which it is known that they create exclusively.
+    """
+
+    def __init__(self) -> None:
+        self.recent = RecentKeys()
+        self.exclusive: set[str] = set()
+        self.keeps: set[str] = set()
         self._pid = 0
         self._fs: Any = None
         self._lock = threading.Lock()
         self._answered = False
+        self._off_s: float | None = None  # how far this machine's clock is ahead of the server's
+        self._generation = 0
+        self._retired: list[Any] = []
         # clients of a parent process: closing them in the child would wait for a thread that is not there
         self._inherited: list[Any] = []
 
@@ -78,7 +141,15 @@ class S3Client:
 
         answer: Any = sync(filesystem.loop, bounded)
         self._answered = True
+        if self._off_s is None and (now := server_time(answer)) is not None:
+            self._off_s = (datetime.now(UTC) - now).total_seconds()
         return answer
+
+    def clock_notices(self) -> list[str]:
+        """What is to be said of the clock of this machine; nothing where it agrees with that of the server."""
+        if self._off_s is None or abs(self._off_s) < CLOCKS_DIFFER_S:
+            return []
+        return [f"the clock of this machine is {clock_difference(self._off_s)}: runs may be listed in a wrong order"]
 
     def read_body(self, body: Any, n_bytes: int) -> bytes:
         """Read on in the body of an answer."""
@@ -96,18 +167,42 @@ class S3Client:
         Raises:
             StorageError: `cannot <action> <place>: <reason>`.
         """
+        generation = self._generation
+        try:
+            try:
+                return self._retried(once)
+            except CLIENT_ERRORS as error:
+                if diagnose(error).kind is not FaultKind.CREDENTIALS or not self._renew(generation):
+                    raise
+                return self._retried(once)
+        except TransferInterruptedError:
+            raise
+        except CLIENT_ERRORS as error:
+            raise diagnose(error).error(action, place) from error
+
+    def _retried(self, once: Callable[[], _T]) -> _T:
         retrying = Retrying(
             retry=retry_if_exception(_can_pass),
             wait=wait_exponential(multiplier=0.2, max=5) + wait_random(0, 0.3),
             stop=self._out_of_patience,
             reraise=True,
         )
-        try:
-            return retrying(once)
-        except TransferInterruptedError:
-            raise
-        except CLIENT_ERRORS as error:
-            raise diagnose(error).error(action, place) from error
+        return retrying(once)
+
+    def _renew(self, generation: int) -> bool:
+        """Read the credentials again, unless another thread has done so since; False where they have never been good.
+
+        The client reads ~/.aws/credentials once, and no more after it was written anew.
+        """
+        with self._lock:
+            if not self._answered:
+                return False
+            if self._generation == generation:
+                self._generation += 1
+                # other threads are still using it
+                self._retired.append(self._fs)
+                self._fs = None
+            return True
 
     def _out_of_patience(self, state: RetryCallState) -> bool:
         waited_s = state.seconds_since_start or 0.0
@@ -121,6 +216,7 @@ class S3Client:
         if self._pid != os.getpid():
             # the lock may have been held by another thread at the moment of the fork
             self._lock = threading.Lock()
+            self.recent.after_fork()
             if self._fs is not None:
                 self._inherited.append(self._fs)
             self._fs, self._pid = None, os.getpid()

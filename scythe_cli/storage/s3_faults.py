@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 
@@ -13,9 +15,18 @@ from botocore.parsers import ResponseParserError
 from fsspec.exceptions import FSTimeoutError
 
 from scythe_cli.errors import StorageError
-from scythe_cli.storage.base import MissingKeyError, TransferInterruptedError
+from scythe_cli.storage.base import MissingKeyError, RefusedError, TransferInterruptedError
 
-__all__ = ["CLIENT_ERRORS", "Fault", "FaultKind", "diagnose"]
+__all__ = [
+    "CLIENT_ERRORS",
+    "NO_DELETE_HINT",
+    "Fault",
+    "FaultKind",
+    "clock_difference",
+    "diagnose",
+    "is_refusal",
+    "server_time",
+]
 
 
 CLIENT_ERRORS = (
@@ -29,14 +40,25 @@ CLIENT_ERRORS = (
 )
 """Everything that calls of the S3 client raise."""
 
-_DENIED = {"AccessDenied", "AllAccessDisabled", "AccountProblem", "403", "Forbidden"}
+NO_DELETE_HINT = (
+    "The bucket keeps what is written, by object lock or by its policy, or the key may not delete (s3:DeleteObject)."
+)
+
+_DENIED = {
+    "AccessDenied",
+    "MethodNotAllowed",
+    "ObjectLocked",
+    "AllAccessDisabled",
+    "AccountProblem",
+    "403",
+    "Forbidden",
+}
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
 _BAD_CREDENTIALS = {
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
     "InvalidToken",
     "InvalidSecurity",
-    "ExpiredToken",
-    "TokenRefreshRequired",
     "XAdminUserNotFound",  # what versitygw says, with the status 404
 }
 _OTHER_REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "301"}
@@ -63,6 +85,10 @@ class FaultKind(Enum):
     EXISTS = "exists"
     UNREACHABLE = "unreachable"
     TRANSIENT = "transient"
+    UNSUPPORTED = "unsupported"
+    NO_UPLOAD = "no upload"
+    CREDENTIALS = "credentials"
+    REFUSED = "refused"
     FINAL = "final"
 
 
@@ -89,8 +115,21 @@ class Fault:
 
     def error(self, action: str, place: str) -> StorageError:
         """The error to raise: `cannot <action> <place>: <reason>`."""
-        cls = MissingKeyError if self.kind is FaultKind.MISSING_KEY else StorageError
-        return cls(f"cannot {action} {place}: {self.reason}", hint=self.hint)
+        cls = _CLASSES.get(self.kind, StorageError)
+        # who could write has credentials that are right
+        hint = NO_DELETE_HINT if cls is RefusedError and action == "delete" else self.hint
+        return cls(f"cannot {action} {place}: {self.reason}", hint=hint)
+
+
+_CLASSES: dict[FaultKind, type[StorageError]] = {
+    FaultKind.MISSING_KEY: MissingKeyError,
+    FaultKind.REFUSED: RefusedError,
+}
+
+
+def is_refusal(code: str) -> bool:
+    """Whether an error code says that something may not be done."""
+    return code in _DENIED
 
 
 def diagnose(error: BaseException) -> Fault:
@@ -121,6 +160,8 @@ def _of_answer(answer: boto.ClientError) -> Fault:
         )
     if code in {"NoSuchKey", "404", "NotFound"}:
         return Fault(FaultKind.MISSING_KEY, "it does not exist")
+    if code == "NoSuchUpload":
+        return Fault(FaultKind.NO_UPLOAD, "the upload was ended by the server", "Run the command again.")
     if code in {"PreconditionFailed", "412"}:
         return Fault(FaultKind.EXISTS, "it exists already")
     if code in _TRANSIENT or (status >= 500 and status != 501) or status == 429:
@@ -130,27 +171,64 @@ def _of_answer(answer: boto.ClientError) -> Fault:
             "Try again later.",
             maybe_done=code not in _NOT_DONE,
         )
+    # to a HEAD request a server says no more than the status
+    if code in _EXPIRED or (code == "400" and status == 400):
+        what = f"the credentials have expired ({code})"
+        return Fault(
+            FaultKind.CREDENTIALS,
+            what if code in _EXPIRED else "the request is refused (400), as it is when credentials have expired",
+            "Renew them, for example with `aws sso login`. ~/.aws/credentials is read again in mid-run, and "
+            "credential_process asked again; AWS_ variables are those that the command was started with.",
+        )
     if code in _BAD_CREDENTIALS:
         return Fault(
-            FaultKind.FINAL,
+            FaultKind.CREDENTIALS,
             f"the credentials are not accepted ({code})",
             "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or AWS_PROFILE.",
         )
-    if code == "RequestTimeTooSkewed":
-        return Fault(FaultKind.FINAL, "the clock of this machine is wrong", "Set the clock, for example with NTP.")
+    if code in {"RequestTimeTooSkewed", "RequestExpired"}:
+        return Fault(FaultKind.FINAL, _clock_reason(details), "Set the clock, for example with NTP.")
     if code in _OTHER_REGION:
         return Fault(FaultKind.FINAL, "the bucket is in another region", "Set AWS_REGION to the bucket's region.")
     # other servers have codes of their own, such as one for a key that they do not know
     if code in _DENIED or status in {401, 403}:
         return Fault(
-            FaultKind.FINAL,
+            FaultKind.REFUSED,
             "access is denied" if code in _DENIED else f"access is denied ({code})",
             "The credentials are wrong, or lack one of s3:ListBucket, s3:GetObject, s3:PutObject, s3:DeleteObject.",
         )
     if status == 501 or code == "NotImplemented":
-        return Fault(FaultKind.FINAL, "the server cannot do this", "Use an S3 server that honours If-None-Match.")
+        return Fault(FaultKind.UNSUPPORTED, "the server cannot do this", "Use an S3 server that can.")
     message = str(details.get("Error", {}).get("Message", "")).strip()
     return Fault(FaultKind.FINAL, f"{code or status}: {message}".rstrip(": "))
+
+
+def server_time(answer: Any) -> datetime | None:
+    """When a server answered, by its own clock; None where it does not tell."""
+    said = (answer.get("ResponseMetadata") or {}).get("HTTPHeaders", {}).get("date")
+    try:
+        moment = parsedate_to_datetime(said) if said else None
+    except (ValueError, TypeError):
+        return None
+    return None if moment is None or moment.tzinfo is None else moment
+
+
+def clock_difference(off_s: float) -> str:
+    """By how much the clock of this machine differs from that of the server, for people.
+
+    Args:
+        off_s: How far this machine's is ahead, in seconds.
+    """
+    amount = f"{abs(off_s) / 60:,.0f} minutes" if abs(off_s) >= 120 else f"{abs(off_s):.0f} seconds"
+    return f"{amount} {'ahead of' if off_s > 0 else 'behind'} that of the S3 server"
+
+
+def _clock_reason(details: Any) -> str:
+    now = server_time(details)
+    off_s = 0.0 if now is None else (datetime.now(UTC) - now).total_seconds()
+    if abs(off_s) < 60:
+        return "the clock of this machine is wrong, or that of the server"
+    return f"the clock of this machine is {clock_difference(off_s)}"
 
 
 def _of_client(error: BaseException) -> Fault:

@@ -204,6 +204,15 @@ class StorageContract:
                 call()
         assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
 
+    def test_a_file_is_known_by_its_key(self, storage: Storage) -> None:
+        storage.write_bytes("a/b c", b"123")
+        assert storage.info("a/b c") == storage.list_files("a")[0]
+        with pytest.raises(MissingKeyError):
+            storage.info("a/none")
+        storage.delete("a/b c")
+        with pytest.raises(MissingKeyError):
+            storage.info("a/b c")
+
     def test_uris(self, storage: Storage) -> None:
         assert storage.uri("a/b.pq") == f"{storage.location}/a/b.pq"
         assert storage.key_of(f"{storage.location}/a/b.pq") == "a/b.pq"
@@ -298,9 +307,10 @@ class StorageContract:
         self, storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         import scythe_cli.storage.s3 as s3
+        import scythe_cli.storage.s3_writing as s3_writing
 
         monkeypatch.setattr(s3, "SINGLE_PUT_BYTES", 1 << 20)
-        monkeypatch.setattr(s3, "PART_BYTES", 5 << 20)
+        monkeypatch.setattr(s3_writing, "PART_BYTES", 5 << 20)
         source = tmp_path / "source.bin"
         source.write_bytes(os.urandom((21 << 20) + 17))
         digest = hashlib.sha256(source.read_bytes()).hexdigest()

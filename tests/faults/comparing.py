@@ -10,7 +10,7 @@ import polars as pl
 _OWN = ["experiment_id", "workflow_run_id", "root_workflow_run_id", "duration_s"]
 _CONTRACT = re.compile(
     r"specs\.pq|manifest\.yml|experiment_io_spec\.yml|input_artifacts\.yml|workflow_spec\.yml"
-    r"|artifacts/.+|outcomes/[^/.]+\.pq|results/[^/]+/[^/]+|final/[^/.]+\.pq"
+    r"|artifacts/.+|outcomes/[^/.]+\.pq|outcomes/writers\.json|results/[^/]+/[^/]+|final/[^/.]+\.pq"
 )
 
 

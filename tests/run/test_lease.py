@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,9 @@ from scythe_cli.run.lease import (
     hold_lease,
     read_owner,
 )
-from scythe_cli.storage.base import Storage
+from scythe_cli.storage.base import FileInfo, Storage
 from scythe_cli.storage.opening import open_storage
+from scythe_cli.storage.s3 import S3Storage
 from tests import servers
 from tests.made_runs import LAYOUT
 from tests.waiting import wait_for
@@ -64,6 +66,18 @@ def foreign(**changes: Any) -> LeaseRecord:
     return LeaseRecord(**{**fields, **changes})
 
 
+def let_pass(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Let all objects be older, by the clock of the server."""
+    info = S3Storage.info
+
+    def older(self: S3Storage, key: str) -> FileInfo:
+        found = info(self, key)
+        assert found.age_s is not None
+        return replace(found, age_s=found.age_s + seconds)
+
+    monkeypatch.setattr(S3Storage, "info", older)
+
+
 def expired() -> LeaseRecord:
     return foreign(expires=datetime.now(UTC) - timedelta(seconds=lease_module.GRACE_S + 1))
 
@@ -79,12 +93,13 @@ def test_held_lease_refuses_others_and_names_its_owner(storage: Storage) -> None
         assert storage.exists(KEY)
 
 
-def test_lease_of_another_machine_holds_until_it_expires(storage: Storage) -> None:
+def test_lease_of_another_machine_holds_until_it_expires(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     storage.write_bytes(KEY, foreign().to_bytes())
     with pytest.raises(UsageError, match="node-7, process 4711, since 2026-01-02 03:04:05 UTC") as caught:
         Lease(storage, LAYOUT)
     assert "can be taken over at" in (caught.value.hint or "")
     storage.write_bytes(KEY, expired().to_bytes())
+    let_pass(monkeypatch, 100)
     with hold_lease(storage, LAYOUT):
         assert LeaseRecord.from_bytes(storage.read_bytes(KEY)) is not None
         assert abandoned_claims(storage, LAYOUT) == []
@@ -260,7 +275,10 @@ def test_eight_processes_with_skewed_clocks_take_over_once(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("abandoned", [True, False])
-def test_exactly_one_takes_an_expired_lease_over(storage: Storage, abandoned: bool) -> None:
+def test_exactly_one_takes_an_expired_lease_over(
+    storage: Storage, abandoned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_pass(monkeypatch, 100)
     old = expired()
     storage.write_bytes(KEY, old.to_bytes())
     if abandoned:

@@ -257,6 +257,7 @@ class TestRealS3:
         key = f"counted-{uuid4().hex}/a b"
         before = len(real_server.requests())
         storage = open_storage(f"s3://{BUCKET}")
+        storage.create(f"first-{uuid4().hex}", b"")  # that a process makes here, which is checked
         storage.write_bytes(key, b"1")
         storage.read_bytes(key)
         storage.exists(key)
@@ -321,6 +322,7 @@ class TestS3Faults:
     ) -> None:
         _set(monkeypatch, moto_server)
         storage = open_storage(f"s3://{BUCKET}/{uuid4().hex}")
+        assert storage.create("first", b"")  # that a process makes here, which is checked
         calls = _disturb(monkeypatch, storage, after=[ConnectionResetError()])
         assert storage.create("a", b"1")
         assert calls[:2] == ["put_object", "put_object"]
@@ -340,6 +342,7 @@ class TestS3Faults:
     ) -> None:
         _set(monkeypatch, moto_server)
         storage = open_storage(f"s3://{BUCKET}/{uuid4().hex}")
+        assert storage.create("first", b"")  # that a process makes here, which is checked
         storage.write_bytes("a", b"mine")
         _disturb(monkeypatch, storage, before=[ConnectionResetError()] * 2)
         assert storage.create("a", b"mine")

@@ -143,8 +143,10 @@ def _copier(source: Path) -> Callable[[Path], None]:
 
 
 def _stored(storage: Storage, key: str) -> Source:
-    folder, _, name = key.rpartition("/")
-    info = next((file for file in storage.list_files(folder) if file.name == name), None)
+    try:
+        info = storage.info(key)
+    except MissingKeyError:
+        info = None  # told when it is brought
     return Source.stored(storage, key, info)
 
 

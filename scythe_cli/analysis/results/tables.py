@@ -71,9 +71,8 @@ def local_copy(storage: Storage, key: str) -> Path:
     path = storage.local_path(key)
     if path is not None:
         return path
-    folder, _, name = key.rpartition("/")
-    info = next((file for file in storage.list_files(folder) if file.name == name), None)
-    state = f"{storage.uri(key)}\n{info.size_bytes if info else ''}\n{info.modified if info else ''}"
+    info = storage.info(key)
+    state = f"{storage.uri(key)}\n{info.size_bytes}\n{info.modified}"
     path = Path(_copies().name) / f"{sha256(state.encode()).hexdigest()[:32]}.pq"
     if not path.exists():
         storage.get_file(key, path)

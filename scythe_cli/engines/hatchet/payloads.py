@@ -206,6 +206,10 @@ class NodeOutput(_Payload):
 
     counts: dict[str, int] = Field(default={}, description="Specs by state, of those that got an outcome.")
     notices: list[str] = []
+    parts: list[str] | None = Field(
+        default=[],
+        description="The parts of the ledger that were written, without the session's name; None for too many.",
+    )
     stopped: bool = Field(default=False, description="Whether work was cancelled below this node.")
     tables: list[str] = Field(default=[], description="The final tables; of the root only.")
     totals: dict[str, int] = Field(
@@ -299,6 +303,7 @@ class LeafOutput(_Payload):
         states: How many are in which state.
         outcomes: The outcomes, `pack_outcomes`; None when they are in the part.
         part: The part that the task wrote itself.
+        n_parts: How many parts that are; those after the first have a number behind the name.
         busy_s: The time that the specs took, all together.
         error: The first error, for people.
         rest: The specs that were not begun, and are to be asked for again.
@@ -309,6 +314,7 @@ class LeafOutput(_Payload):
     states: dict[str, int] = {}
     outcomes: list[str] | None = None
     part: str | None = None
+    n_parts: int = 1
     busy_s: float = 0.0
     error: str | None = None
     rest: RowSet | None = None

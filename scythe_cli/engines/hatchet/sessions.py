@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -23,13 +24,16 @@ from scythe_cli.engines.cancelled import CANCEL_PREFIX
 from scythe_cli.engines.hatchet.routing import run_key
 from scythe_cli.errors import StorageError
 from scythe_cli.run.layout import RunLayout
-from scythe_cli.storage.base import Storage
+from scythe_cli.storage.base import ForeignKeyError, MissingKeyError, Storage
 
 __all__ = ["CancelWatch", "Submission", "is_cancelled", "new_session", "note_submission", "noted_submissions"]
 
 
 _CHECK_S = 2.0
 _NOTED = "-submitted.json"
+_LAST = "last-submitted.txt"
+_NAME = re.compile(r"hatchet-[A-Za-z0-9-]{1,100}-submitted\.json", re.ASCII)
+_MAX_NAME_BYTES = 200
 _NEWEST = 5
 _TIME = "%Y%m%dT%H%M%S"
 
@@ -59,7 +63,11 @@ def note_submission(storage: Storage, layout: RunLayout, session: str, workflow_
         StorageError: If it cannot be written.
     """
     content = {"workflow_run_id": workflow_run_id, "run": run_key(storage.location, layout.experiment_id)}
-    storage.create(layout.hatchet(f"{session}{_NOTED}"), json.dumps(content).encode())
+    noted = json.dumps(content).encode()
+    name = f"{session}{_NOTED}"
+    storage.create(layout.hatchet(name), noted)
+    # a list of the others may be late; this one is asked for by its key
+    storage.write_bytes(layout.hatchet(_LAST), name.encode())
 
 
 def noted_submissions(storage: Storage, layout: RunLayout) -> list[Submission]:
@@ -69,7 +77,11 @@ def noted_submissions(storage: Storage, layout: RunLayout) -> list[Submission]:
         StorageError: If the folder cannot be listed.
     """
     folder, _, _ = layout.hatchet("x").rpartition("/")
-    names = sorted((file.name for file in storage.list_files(folder) if file.name.endswith(_NOTED)), reverse=True)
+    listed = {file.name for file in storage.list_files(folder) if file.name.endswith(_NOTED)}
+    with suppress(MissingKeyError, ForeignKeyError, UnicodeDecodeError):
+        last = storage.read_bytes(layout.hatchet(_LAST), max_bytes=_MAX_NAME_BYTES).decode()
+        listed |= {last} if _NAME.fullmatch(last) else set()
+    names = sorted(listed, reverse=True)
     submissions: list[Submission] = []
     for name in names[:_NEWEST]:
         with suppress(StorageError, ValueError, LookupError, TypeError):

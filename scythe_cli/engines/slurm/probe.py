@@ -69,8 +69,8 @@ def probe_node(
         detail = f"not tried: a job of a second has not started within {_WAIT_S:.0f} s{why}"
         return EngineCheck("node", ok=True, detail=detail)
     finally:
-        storage.delete(question)
-        storage.delete(answer)
+        storage.discard(question)
+        storage.discard(answer)
 
 
 def _read(storage: Storage, key: str) -> dict[str, Any] | None:

@@ -194,7 +194,7 @@ def run_task(assignment: Assignment, place: Place, stop: StopSignal, clock: Cloc
     check_sources(target)
     todo = frame.to_arrow()
     prefix = f"{assignment.part_prefix(place.task)}r{place.restarts}-{uuid4().hex[:6]}"
-    writer = LedgerWriter(storage, run, prefix, code=assignment.code_mark)
+    writer = LedgerWriter(storage, run, prefix, code=assignment.code_mark, is_alone=False)
     context = assignment.context(f"{place.node}, task {place.shown}")
     watch = _Watch(storage, assignment, stop, clock)
     n_done = 0

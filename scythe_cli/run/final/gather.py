@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from scythe_cli.arrow.build import integer_cells, numbers
 from scythe_cli.arrow.unify import convert_column, unify_types
 from scythe_cli.core.folders import owned_prefix
 from scythe_cli.core.records import StateCounts
 from scythe_cli.core.states import State
+from scythe_cli.errors import StorageError
 from scythe_cli.model.outcome_schema import (
     FEATURE,
     FILE,
@@ -40,9 +42,9 @@ from scythe_cli.run.ledger import Ledger, PartFile
 from scythe_cli.run.outcomes.error_groups import ERROR_COLUMNS
 from scythe_cli.run.outcomes.summary import write_summary
 from scythe_cli.run.specs_file import SpecFile
-from scythe_cli.storage.base import Storage
+from scythe_cli.storage.base import LISTS_LAG_S, Storage
 
-__all__ = ["GatherResult", "gather"]
+__all__ = ["GatherResult", "Known", "gather"]
 
 
 _ROWS_AT_ONCE = 262_144
@@ -70,30 +72,67 @@ class GatherResult:
     n_warnings: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known to be in a ledger, whatever a storage lists that may be late with it.
+
+    Attributes:
+        n_ended: The number of specs that have an outcome, at least.
+        parts: The names of parts.
+    """
+
+    n_ended: int = 0
+    parts: Collection[str] = ()
+
+
 def gather(
-    storage: Storage, run: RunLayout, into: Path | None = None, on_rows: Callable[[int], None] | None = None
+    storage: Storage,
+    run: RunLayout,
+    into: Path | None = None,
+    on_rows: Callable[[int], None] | None = None,
+    *,
+    known: Known = Known(),
 ) -> GatherResult:
     """Make the final tables from the specs and the ledger.
+
+    While the ledger has fewer outcomes than is known, no table is made: it is read again for a minute.
 
     Args:
         storage: Where the run is kept.
         run: The run.
         into: A folder to write the tables to, instead of the run's `final/`.
         on_rows: Called with the number of specs that have just been gathered.
+        known: What the ledger has to have.
 
     Returns:
         The tables, and the counts they were made from. The tables appear in `final/` one by one, each whole.
 
     Raises:
-        StorageError: If the run cannot be read, a part of the ledger is damaged inside, or the tables cannot be
-            written.
+        StorageError: If the run cannot be read, a part of the ledger is damaged inside, the ledger lacks outcomes that
+            are known, or the tables cannot be written.
     """
+    waiting = Retrying(
+        retry=retry_if_exception_type(OutcomesMissingError),
+        wait=wait_exponential(multiplier=0.25, max=5),
+        stop=stop_after_delay(LISTS_LAG_S),
+        reraise=True,
+    )
+    return waiting(_gather, storage, run, into, on_rows, known)
+
+
+class OutcomesMissingError(StorageError):
+    """The ledger lacks outcomes that it is known to have."""
+
+
+def _gather(
+    storage: Storage, run: RunLayout, into: Path | None, on_rows: Callable[[int], None] | None, known: Known
+) -> GatherResult:
     if into is None and storage.exists(run.duplicates):
         from scythe_cli.run.outcomes.duplicates import spread_outcomes  # loads much, and few runs have any
 
         spread_outcomes(storage, run)
     with (
-        Ledger.open(storage, run) as ledger,
+        Ledger.open(storage, run, known=known.parts) as ledger,
         SpecFile.open(storage, run) as specs,  # later: a run that grows has no outcome of a spec that it has not
         TemporaryDirectory(prefix=owned_prefix("gather")) as scratch,
     ):
@@ -121,22 +160,36 @@ def gather(
             **{state.value: counts[state.value] for state in State if state is not State.PENDING},
             pending=specs.n_specs - counts.total(),
         )
+        _check_complete(storage, run, total, known, ledger)
         failed = [f"the table {name} cannot be made: {why}" for name, why in tables.failed.items()]
         notices = [*failed, *columns.notices, *notices, *kept_otherwise.notices()]
         if into is not None:
             uris = {name: str(path) for name, path in paths.items()}
         else:
             _put(storage, run, paths)
-            write_summary(storage, run, total, ledger.parts)
+            write_summary(storage, run, total, ledger.parts, sorted(paths))
             uris = {name: storage.uri(run.table(name)) for name in paths}
         return GatherResult(uris, total, ledger.damaged, notices, kept_otherwise.n)
+
+
+def _check_complete(storage: Storage, run: RunLayout, counts: StateCounts, known: Known, ledger: Ledger) -> None:
+    absent = sorted(set(known.parts).difference(ledger.names))
+    missing = known.n_ended - (counts.total - counts.pending)
+    # a damaged part is told by itself
+    if absent or (missing > 0 and not ledger.damaged):
+        what = f"part {absent[0]} was" if absent else "1 outcome was" if missing == 1 else f"{missing:,} outcomes were"
+        raise OutcomesMissingError(
+            f"{what} written to {storage.uri(run.outcomes)}, and cannot be found there",
+            hint="No table was made. The storage lists late what it has taken, or has lost it: `scythe retry` looks "
+            "again, and runs what is missing.",
+        )
 
 
 def _put(storage: Storage, run: RunLayout, paths: Mapping[str, Path]) -> None:
     """Put the tables into the run, and remove those of an earlier gather that there are no more."""
     stale = [file.name for file in storage.list_files(run.final) if file.name.removesuffix(".pq") not in paths]
     for name in stale:
-        storage.delete(run.key("final", name))
+        storage.discard(run.key("final", name))
     # scalars come last: where they are, and not older than the ledger, the other tables are as well
     for name in sorted(paths, key=lambda name: name == "scalars"):
         storage.take_file(paths[name], run.table(name))

@@ -38,6 +38,7 @@ class RunSummary(BaseModel):
         sampling_file: Where they came from.
         started_at: When the first was started (UTC); None where none was.
         finished_at: When the last had ended (UTC).
+        tables: The names of its final tables; None in a run of an earlier version.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -47,6 +48,7 @@ class RunSummary(BaseModel):
     sampling_file: str | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    tables: list[str] | None = None
 
     @property
     def duration_s(self) -> float | None:
@@ -56,7 +58,9 @@ class RunSummary(BaseModel):
         return max(0.0, (self.finished_at - self.started_at).total_seconds())
 
 
-def write_summary(storage: Storage, run: RunLayout, counts: StateCounts, parts: Sequence[PartFile]) -> None:
+def write_summary(
+    storage: Storage, run: RunLayout, counts: StateCounts, parts: Sequence[PartFile], tables: list[str] | None = None
+) -> None:
     """Keep how a run went, once its tables are there; a run without a readable manifest gets none.
 
     Args:
@@ -64,6 +68,7 @@ def write_summary(storage: Storage, run: RunLayout, counts: StateCounts, parts: 
         run: The run.
         counts: Its cases by state.
         parts: Its ledger.
+        tables: The names of its final tables.
 
     Raises:
         StorageError: If it cannot be written.
@@ -81,6 +86,7 @@ def write_summary(storage: Storage, run: RunLayout, counts: StateCounts, parts: 
         sampling_file=manifest.sampling_file,
         started_at=started,
         finished_at=finished,
+        tables=tables,
     )
     put_summary(storage, run, summary)
 

@@ -19,7 +19,7 @@ from scythe_cli.errors import CodeChangedError, ScytheError, StoppedError
 from scythe_cli.executor.code import code_of, differing_code, made_by_this_python
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.model.experiment import RegisteredExperiment
-from scythe_cli.run.final.gather import gather
+from scythe_cli.run.final.gather import Known, gather
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.ledger import Ledger
 from scythe_cli.run.outcomes.error_groups import groups_of_run
@@ -110,7 +110,7 @@ def conclude(
     Raises:
         StorageError: If outcomes cannot be read, or tables cannot be written.
     """
-    gathered = execution.gathered or gather(job.storage, job.run)
+    gathered = execution.gathered or gather(job.storage, job.run, known=_known(job, execution))
     damaged = [left_alone(name) for name in gathered.damaged]
     is_whole = gathered.counts.succeeded == job.n_specs
     errors, failing = ([], []) if is_whole else groups_of_run(job.storage, job.run, job.n_specs)
@@ -128,9 +128,16 @@ def conclude(
         tables=gathered.tables,
         errors=errors,
         failing=failing,
-        notices=[*execution.notices, *damaged, *gathered.notices],
+        notices=[*execution.notices, *damaged, *gathered.notices, *job.storage.notices()],
         n_warnings=gathered.n_warnings,
     )
+
+
+def _known(job: Job, execution: Execution) -> Known:
+    """What the ledger has to have: the outcomes from before, and those of this execution."""
+    if execution.n_ended is None:
+        return Known()
+    return Known(n_ended=job.n_specs - job.counts.pending + execution.n_ended)
 
 
 def how_to_go_on(experiment_id: str) -> str:

@@ -98,7 +98,7 @@ def extend_run(
     longer = extension.applied(manifest)
     storage.write_bytes(layout.manifest, longer.to_yaml())
     if manifest.n_specs == 1:
-        storage.delete(layout.workflow_spec)
+        storage.discard(layout.workflow_spec)
     return Extended(longer, whole)
 
 

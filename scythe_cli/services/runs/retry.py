@@ -8,6 +8,7 @@ the parts belongs to somebody: it is named, and left as it is.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -37,11 +38,11 @@ from scythe_cli.run.manifest import RunManifest
 from scythe_cli.run.outcomes.duplicates import read_duplicates, spread_outcomes
 from scythe_cli.run.outcomes.part_files import is_part_name
 from scythe_cli.run.outcomes.standings import Standings, standings_of
-from scythe_cli.run.outcomes.summary import remove_summary
+from scythe_cli.run.outcomes.summary import read_summary, remove_summary
 from scythe_cli.run.specs_file import SpecFile
 from scythe_cli.services.allocation.execution import at_work, changed_code, conclude, how_to_go_on, left_alone, run_job
 from scythe_cli.services.records import AllocateResult
-from scythe_cli.storage.base import Storage
+from scythe_cli.storage.base import LISTS_LAG_S, RefusedError, Storage
 
 __all__ = ["RETRIED", "remove_leftovers", "retry_job", "retry_run"]
 
@@ -49,6 +50,7 @@ __all__ = ["RETRIED", "remove_leftovers", "retry_job", "retry_run"]
 pc: Any = pyarrow.compute  # its stubs do not know the types that its functions take
 
 _ASIDE = ".damaged"
+_LOOK_S = 2.0
 
 RETRIED = frozenset({State.PENDING, State.FAILED, State.TIMEOUT, State.CRASHED, State.CANCELLED})
 """The states that are run again unless some are chosen."""
@@ -97,12 +99,12 @@ def retry_run(
     _check_fleet_options(engine, force=force, wait_timeout_s=wait_timeout_s)
     with at_work(run.storage, run.layout, engine, stop := stop or StopSignal()):
         run = _tidied(run, engine)
-        standings, own, foreign = _read_ledger(run)
+        standings, own, foreign, lacking = _read_ledger(run)
         job = _job(run, experiment, standings, only, root=root, workers=workers, max_failures=max_failures)
         del standings  # of many cases it is large
         job = replace(job, takes_over=force, wait_timeout_s=wait_timeout_s)
         job, told = _of_which_code(job, run, accept_new_code=accept_new_code)
-        notices = _set_aside(run, own) + [left_alone(name) for name in foreign] + told
+        notices = lacking + _set_aside(run, own) + [left_alone(name) for name in foreign] + told
         if not job.n_rows:
             notices.append(_nothing_to_do(run, job.counts, only))
             if not own and run.tables_are_current():
@@ -128,13 +130,31 @@ def _check_fleet_options(engine: Engine, *, force: bool, wait_timeout_s: float |
         raise UsageError(f"--force and --timeout are for runs on a fleet; the {engine.label} engine runs cases here")
 
 
-def _read_ledger(run: Run) -> tuple[Standings, list[str], list[str]]:
-    """What has become of each spec, and the damaged parts that this program has written and that others have."""
-    # every page is read before it is decided what has an outcome; only then is anything run
-    with Ledger.open(run.storage, run.layout, thorough=True) as ledger:
-        standings = standings_of(ledger, _n_specs(run))
-        own, foreign = ledger.own_and_foreign()
-    return standings, own, foreign
+def _read_ledger(run: Run) -> tuple[Standings, list[str], list[str], list[str]]:
+    """What has become of each spec, the damaged parts that this program has written and that others have, and notices.
+
+    In a storage that is late with its lists it is waited for what there was when the tables were made.
+    """
+    summary = read_summary(run.storage, run.layout)
+    begun_s = time.monotonic()
+    while True:
+        # every page is read before it is decided what has an outcome; only then is anything run
+        with Ledger.open(run.storage, run.layout, thorough=True) as ledger:
+            standings = standings_of(ledger, _n_specs(run))
+            own, foreign = ledger.own_and_foreign()
+        n_missing = 0 if summary is None else standings.counts().pending - summary.counts.pending
+        is_explained = bool(own or foreign) or summary is None or summary.counts.total != _n_specs(run)
+        if n_missing <= 0 or is_explained:
+            return standings, own, foreign, []
+        if run.storage.local_path(run.layout.outcomes) is not None or time.monotonic() - begun_s > LISTS_LAG_S:
+            cases = "1 case" if n_missing == 1 else f"{n_missing:,} cases"
+            return (
+                standings,
+                own,
+                foreign,
+                [f"the ledger no longer has the outcomes of {cases}, which were in the tables"],
+            )
+        time.sleep(_LOOK_S)  # the list may be late
 
 
 def _of_which_code(job: Job, run: Run, *, accept_new_code: bool) -> tuple[Job, list[str]]:
@@ -166,24 +186,32 @@ def _result_as_it_is(run: Run, job: Job, engine: Engine, notices: list[str]) -> 
 def remove_leftovers(storage: Storage, run: RunLayout) -> None:
     """Remove what killed processes left in a run's folder; only for who holds its lease."""
     for key in abandoned_claims(storage, run):
-        storage.delete(key)
+        storage.discard(key)
     storage.delete_unfinished(run.experiment_id)
 
 
 def _set_aside(run: Run, damaged: Sequence[str]) -> list[str]:
+    kept: list[str] = []
     taken = {file.name for file in run.storage.list_files(run.layout.outcomes)} if damaged else set[str]()
     for name in damaged:
         names = (f"{name}{f'.{n}' if n else ''}{_ASIDE}" for n in count())
         aside = next(free for free in names if free not in taken)
-        run.storage.rename(run.layout.key("outcomes", name), run.layout.key("outcomes", aside))
-    return [f"part {name} of the ledger is damaged: the cases that were in it are run again" for name in damaged]
+        try:
+            run.storage.rename(run.layout.key("outcomes", name), run.layout.key("outcomes", aside))
+        except RefusedError:
+            kept.append(name)
+    return [
+        f"part {name} of the ledger is damaged{' and cannot be removed' if name in kept else ''}: "
+        "the cases that were in it are run again"
+        for name in damaged
+    ]
 
 
 def _remove_parts_set_aside(run: Run) -> None:
     for file in run.storage.list_files(run.layout.outcomes):
         # the mark was seen when it was set aside
         if file.name.endswith(_ASIDE) and is_part_name(file.name.partition(".pq")[0]):
-            run.storage.delete(run.layout.key("outcomes", file.name))
+            run.storage.discard(run.layout.key("outcomes", file.name))
 
 
 def retry_job(

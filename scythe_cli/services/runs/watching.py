@@ -19,6 +19,7 @@ from scythe_cli.errors import StorageError, WaitTimeoutError
 from scythe_cli.run.extension import n_specs_now
 from scythe_cli.run.ledger import Ledger, read_part
 from scythe_cli.run.outcomes.error_groups import ERROR_COLUMNS
+from scythe_cli.run.outcomes.part_list import list_parts
 from scythe_cli.run.outcomes.standings import Standings
 from scythe_cli.run.records import RunStatus, SpecError
 
@@ -79,7 +80,7 @@ class LedgerReader:
         Raises:
             StorageError: If the ledger cannot be listed or read.
         """
-        sizes = {f.name: f.size_bytes for f in self.storage.list_files(self.run.outcomes) if f.name.endswith(".pq")}
+        sizes = {part.name: part.size_bytes for part in list_parts(self.storage, self.run)}
         # a retry has set parts aside, or a fleet has written one again: what they said cannot be taken back
         if self._standings is None or any(sizes.get(name) != size for name, size in self._sizes.items()):
             self._standings, self._sizes = Standings(n_specs), {}

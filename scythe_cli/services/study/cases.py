@@ -16,6 +16,7 @@ from scythe_cli.model.outcome_schema import SCALAR
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.ledger import Ledger, read_part
 from scythe_cli.run.outcomes.effective import effective_outcomes
+from scythe_cli.run.outcomes.part_list import list_parts
 from scythe_cli.storage.base import Storage
 
 __all__ = ["CaseOutcomes"]
@@ -45,7 +46,7 @@ class CaseOutcomes:
         Raises:
             StorageError: If one cannot be read.
         """
-        names = {file.name for file in self._storage.list_files(self._run.outcomes) if file.name.endswith(".pq")}
+        names = {part.name for part in list_parts(self._storage, self._run)}
         new = sorted(names - self._read)
         if not new:
             return

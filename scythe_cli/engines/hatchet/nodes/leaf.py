@@ -21,7 +21,7 @@ from scythe_cli.arrow.seeds import CONTENT, HIDDEN, REPETITION
 from scythe_cli.core.states import State
 from scythe_cli.engines.hatchet.nodes.matching import Matching
 from scythe_cli.engines.hatchet.nodes.process_pool import ProcessPool
-from scythe_cli.engines.hatchet.nodes.results import failed_lines, failure_rows, rest_of
+from scythe_cli.engines.hatchet.nodes.results import failed_lines, failure_rows, part_names, rest_of
 from scythe_cli.engines.hatchet.nodes.specstore import SpecStore
 from scythe_cli.engines.hatchet.payloads import (
     META_LEAF,
@@ -133,14 +133,14 @@ class LeafRunner:
             await ctx.aio_refresh_timeout(needed)
         tables = await self._outcomes(assignment, None if ROWS_KEY in task_input else task_input, ctx)
         packed = pack_outcomes(tables)
-        part: str | None = None
+        part, n_parts = None, 1
         if packed is None:
             part = assignment.part
-            await asyncio.to_thread(_write_parts, run, part, tables)
+            n_parts = await asyncio.to_thread(_write_parts, run, part, tables)
         for line in failed_lines(tables):
             ctx.log(line)  # seen with the task in the dashboard, and in what the worker prints
         rest = None if assignment.budget_s is None else rest_of(rows, tables)
-        return _output(rows.n, tables, packed, part).model_copy(update={"rest": rest})
+        return _output(rows.n, tables, packed, part).model_copy(update={"rest": rest, "n_parts": n_parts})
 
     async def _outcomes(
         self, assignment: LeafAssignment, spec: Mapping[str, Any] | None, ctx: Context
@@ -232,11 +232,12 @@ class LeafRunner:
         return _output(1, tables, None, None).model_copy(update={"result": to_jsonable_python(scalars)})
 
 
-def _write_parts(run: RunPointer, name: str, tables: list[pa.Table]) -> None:
+def _write_parts(run: RunPointer, name: str, tables: list[pa.Table]) -> int:
     storage = run.open_storage()
-    for number, table in enumerate(merge_outcomes(tables)):
-        part = name if not number else f"{name}-{number}"
+    merged = merge_outcomes(tables)
+    for part, table in zip(part_names(name, len(merged)), merged, strict=True):
         write_part(storage, run.layout, part, with_code(table, run.code_mark))
+    return len(merged)
 
 
 def _output(n: int, tables: list[pa.Table], packed: list[str] | None, part: str | None) -> LeafOutput:

@@ -9,7 +9,7 @@ place in the tree and the number of the wave.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -24,13 +24,14 @@ from scythe_cli.engines.hatchet.nodes.wave import Wave, WaveRunner, ask
 from scythe_cli.engines.hatchet.payloads import NodeInput, NodeOutput, RowSet, RunPointer
 from scythe_cli.engines.hatchet.sessions import CancelWatch
 from scythe_cli.engines.hatchet.todo import Attempts, pack_todo, unpack_todo
-from scythe_cli.run.final.gather import gather
+from scythe_cli.run.final.gather import Known, gather
 from scythe_cli.storage.base import Storage
 
 __all__ = ["Node", "place_of", "reached_limit"]
 
 
 _MAX_NOTICES = 20
+_MAX_PARTS = 20_000
 _LOOK_S = 0.1
 
 
@@ -58,6 +59,7 @@ class Node:
     _n_open: int = 0
     _lost: list[ChildError] = field(default_factory=list[ChildError])
     _counts: list[dict[str, int]] = field(default_factory=list[dict[str, int]])
+    _parts: list[str] = field(default_factory=list[str])
 
     def __post_init__(self) -> None:
         self.specs.admit(self.run)
@@ -89,10 +91,13 @@ class Node:
         else:
             output = await self._run_nodes(recursion)
         if recursion.is_root:
-            gathered = await asyncio.to_thread(gather, self._storage, self.run.layout)
+            parts = [f"{self.run.session}-{name}.pq" for name in output.parts or ()]
+            known = Known(parts=parts, n_ended=sum(output.counts.values()) if output.parts is None else 0)
+            gathered = await asyncio.to_thread(gather, self._storage, self.run.layout, known=known)
             totals = {state.value: gathered.counts.of(state) for state in State}
             output = output.model_copy(
                 update={
+                    "parts": [],
                     "tables": sorted(gathered.tables),
                     "totals": totals,
                     "damaged": gathered.damaged,
@@ -121,8 +126,14 @@ class Node:
         return NodeOutput(
             counts=total([output.counts for output in outputs]),
             notices=list(dict.fromkeys([*notices, *notices_of(self._lost, "node")]))[:_MAX_NOTICES],
+            parts=self._told_parts([output.parts for output in outputs]),
             stopped=stopped,
         )
+
+    def _told_parts(self, parts: Sequence[Collection[str] | None]) -> list[str] | None:
+        """The names of all parts below this node, for the node above; None for too many."""
+        names = sorted({name.removeprefix(f"{self.run.session}-") for each in parts for name in each or ()})
+        return None if None in parts or len(names) > _MAX_PARTS else names
 
     def _nodes_below(self, recursion: RecursionMap) -> list[Child]:
         children: list[Child] = []
@@ -154,7 +165,10 @@ class Node:
         else:
             await self._run_waves(runner, todo, Shape(per_task), attempts)
         return NodeOutput(
-            counts=total(self._counts), notices=notices_of(self._lost, "task"), stopped=self._is_cancelled()
+            counts=total(self._counts),
+            notices=notices_of(self._lost, "task"),
+            parts=self._told_parts([{*self._parts, *runner.parts, *self._written}]),
+            stopped=self._is_cancelled(),
         )
 
     async def _run_waves(
@@ -203,6 +217,7 @@ class Node:
     def _take(self, collected: Collected) -> None:
         self._lost += collected.lost
         self._counts.append(collected.counts)
+        self._parts += collected.parts
 
     async def _run_wave(self, runner: WaveRunner, wave: Wave) -> Collected:
         collected = await runner.ask(wave, self._one_is_done)

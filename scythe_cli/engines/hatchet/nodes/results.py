@@ -34,6 +34,7 @@ __all__ = [
     "failure_rows",
     "never_started",
     "notices_of",
+    "part_names",
     "rest_of",
     "result_of_task",
     "span_s",
@@ -80,6 +81,7 @@ class TaskResult:
         busy_s: The time that its specs took.
         packed_bytes: The size of what it sent.
         rest: Specs that it has not begun.
+        parts: The parts of the ledger that it has written itself.
     """
 
     counts: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -89,6 +91,7 @@ class TaskResult:
     busy_s: float = 0.0
     packed_bytes: int = 0
     rest: RowSet | None = None
+    parts: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +103,19 @@ class Collected:
         counts: The specs with an outcome, by state.
         lost: Tasks that gave back nothing.
         tables: The outcomes.
+        parts: The parts of the ledger that hold others.
     """
 
     n_tasks: int
     counts: dict[str, int]
     lost: list[ChildError]
     tables: list[pa.Table]
+    parts: list[str] = field(default_factory=list[str])
+
+
+def part_names(name: str, n: int) -> list[str]:
+    """The names of parts that hold what was to be one, where columns contradict each other."""
+    return [name if not number else f"{name}-{number}" for number in range(n)]
 
 
 def result_of_task(
@@ -141,6 +151,7 @@ def result_of_task(
         busy_s=output.busy_s,
         packed_bytes=sum(map(len, packed)),
         rest=output.rest,
+        parts=part_names(output.part, output.n_parts) if output.part else (),
     )
 
 
@@ -152,6 +163,7 @@ def collect(results: Sequence[TaskResult]) -> Collected:
         counts=total([result.counts for result in results]),
         lost=[result.lost for result in results if result.lost is not None],
         tables=[*sent, *(table for result in results for table in result.made)],
+        parts=[part for result in results for part in result.parts],
     )
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
@@ -73,6 +74,7 @@ class Supply:
     _open: dict[Answer, tuple[_Round, RowSet]] = field(default_factory=dict[Answer, tuple[_Round, RowSet]])
     _rounds: list[_Round] = field(default_factory=list[_Round])
     _n_rounds: int = 0
+    _invocation: str = ""
     _slots_due_s: float = 0.0
     _asking: asyncio.Task[int | None] | None = None
 
@@ -89,6 +91,8 @@ class Supply:
         try:
             await self._look_at_slots(wait=True)
             if is_replay:
+                # what was at hand when a round was written in pieces is not what is at hand now
+                self._invocation = f"{uuid4().hex[:6]}-"
                 for number, (tasks, budgets) in enumerate(await asyncio.to_thread(self._read_rounds)):
                     for rows in tasks:
                         self._pacing.take_known(self._positions(rows))
@@ -179,12 +183,12 @@ class Supply:
             elif round_.results and now_s - round_.written_s > _PATIENCE_S:
                 # one slow row does not hold up what people see of the others
                 round_.n_written += 1
-                await self._write(round_, f"{round_.name}-p{round_.n_written}")
+                await self._write(round_, f"{round_.name}-p{self._invocation}{round_.n_written}", of=round_.name)
 
-    async def _write(self, round_: _Round, name: str) -> None:
+    async def _write(self, round_: _Round, name: str, of: str | None = None) -> None:
         tables = collect(round_.results).tables
         round_.results, round_.written_s = [], time.monotonic()
-        await self.runner.write_tables(name, tables)
+        await self.runner.write_tables(name, tables, of=of)
 
     def _note(self, rows: RowSet, result: TaskResult) -> None:
         handed_back = None if result.rest is None else self._positions(result.rest)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +24,7 @@ from scythe_cli.engines.hatchet.nodes.results import (
     TaskResult,
     collect,
     never_started,
+    part_names,
     result_of_task,
 )
 from scythe_cli.engines.hatchet.nodes.specstore import SpecStore
@@ -63,6 +64,7 @@ class WaveRunner:
         specs: The specs of runs on this machine.
         spawn: Runs children.
         written: The names of parts that an earlier invocation of the node has written.
+        parts: The names of those that this one has written.
     """
 
     run: RunPointer
@@ -71,6 +73,7 @@ class WaveRunner:
     specs: SpecStore
     spawn: Spawner
     written: frozenset[str]
+    parts: set[str] = field(default_factory=set[str])
 
     def name_of(self, number: int) -> str:
         """The name of a wave: a replay gives the same name to the same wave.
@@ -141,20 +144,26 @@ class WaveRunner:
         """
         await self.write_tables(wave.name, collected.tables)
 
-    async def write_tables(self, name: str, tables: list[pa.Table]) -> None:
+    async def write_tables(self, name: str, tables: list[pa.Table], *, of: str | None = None) -> None:
         """Write outcomes to the ledger, unless an earlier invocation of the node has.
+
+        Args:
+            name: The name of the part.
+            tables: The outcomes.
+            of: The name of the whole that this is a piece of: it is written when that is.
 
         Raises:
             StorageError: If the ledger cannot be written.
         """
-        if tables and name not in self.written:
+        if tables and (of or name) not in self.written:
             await asyncio.to_thread(self._write, name, tables)
 
     def _write(self, name: str, tables: list[pa.Table]) -> None:
         # the one whose name says that the wave is written comes last
-        for position, table in reversed(list(enumerate(merge_outcomes(tables)))):
-            part = name if not position else f"{name}-{position}"
+        merged = merge_outcomes(tables)
+        for part, table in reversed(list(zip(part_names(name, len(merged)), merged, strict=True))):
             write_part(self.storage, self.run.layout, part, with_code(table, self.run.code_mark))
+            self.parts.add(part)
 
 
 async def ask(
