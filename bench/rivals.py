@@ -34,6 +34,8 @@ RIVALS: dict[str, tuple[str, ...]] = {
     "submitit": ("submitit==1.5.4",),
     "executorlib": ("executorlib[cluster]==1.11.0", "h5py"),
     "smt": ("smt==2.15.0",),
+    # with PyTorch, which is 3 GB
+    "botorch": ("botorch==0.18.1",),
     "optuna": ("optuna==5.0.0",),
     "libensemble": ("libensemble==1.6.1",),
     "optuna-dashboard": ("optuna-dashboard==0.21.0", "optuna==5.0.0"),

@@ -25,7 +25,8 @@ from bench.rivals import REPOSITORY, RivalMissingError, rival_python
 TITLE = "study: cases until held-out points are predicted within 1 %"
 ORDER = 80
 
-_SMT = REPOSITORY / "bench" / "scripts" / "smt_cases.py"
+_SCRIPTS = REPOSITORY / "bench" / "scripts"
+_OTHERS = {"SMT": "smt", "BoTorch": "botorch"}
 _QUICK = ("borehole", "OTL circuit")
 _HARD = "with a jump"
 
@@ -47,10 +48,11 @@ def _one(name: str, seeds: Sequence[int], quick: bool) -> Report:
         "Latin hypercube, our surrogate": statistics.median(at_once(name, seed) for seed in seeds),
     }
     report: Report = []
-    try:
-        rivals["SMT"] = statistics.median(smt(name, seeds, install=not quick))
-    except RivalMissingError as error:
-        report.append(str(error))
+    for rival, package in _OTHERS.items():
+        try:
+            rivals[rival] = statistics.median(other(package, name, seeds, install=not quick))
+        except RivalMissingError as error:
+            report.append(str(error))
     told = ", ".join(f"{rival} {_cases(n)}" for rival, n in rivals.items())
     report.append(f"{name}: chosen in rounds {_cases(ours)}, {told}")
     ends = [each for each in taken if each.end is not None]
@@ -160,12 +162,20 @@ def usual(name: str, seed: int) -> int:
     return smallest(error_of, d)
 
 
-def smt(name: str, seeds: Sequence[int], *, install: bool) -> list[int]:
-    """Cases that SMT takes: its kriging, of its own optimised Latin hypercubes."""
-    python = rival_python("smt", install=install)
+def other(package: str, name: str, seeds: Sequence[int], *, install: bool) -> list[int]:
+    """Cases that another library takes, in an environment of its own.
+
+    Args:
+        package: SMT has its kriging of its own optimised Latin hypercubes, BoTorch its Gaussian process, which chooses
+            points.
+        name: The function.
+        seeds: For each of them.
+        install: Whether the environment may be made now.
+    """
+    python = rival_python(package, install=install)
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run(
-        [str(python), str(_SMT), name, *map(str, seeds)],
+        [str(python), str(_SCRIPTS / f"{package}_cases.py"), name, *map(str, seeds)],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY), **threads},
         capture_output=True,
         text=True,

@@ -164,7 +164,7 @@ class Execution:
         notices: For the user, such as why it stopped early.
         gathered: The final tables, where the engine has made them itself since the last outcome.
         n_ended: To how many of its specs the engine has given an outcome, each of which is in the ledger; None where it
-            does not know.
+            does not know, and where there is none.
     """
 
     notices: list[str] = field(default_factory=list[str])

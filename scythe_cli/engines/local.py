@@ -107,4 +107,4 @@ class LocalEngine(Engine):
                 writer.flush()  # what has finished is kept, whatever ended the loop
             notices = executor.notices
         # told at the end, when the specs that were running then are counted as well
-        return Execution([*notices, *([tally.why_stopped()] if stopped else [])], n_ended=tally.finished)
+        return Execution([*notices, *([tally.why_stopped()] if stopped else [])], n_ended=tally.finished or None)

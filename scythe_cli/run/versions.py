@@ -158,9 +158,9 @@ def _claim_version(
 
 def _kept_until_listed(storage: Storage, claims: list[str], run: RunLayout) -> list[str]:
     """Let claims say which run was made, where a list may be late with it; returns those to remove."""
-    if storage.local_path(run.experiment_id) is not None:
-        return claims
     with suppress(StorageError):
+        if storage.is_listed(run.manifest):
+            return claims
         for claim in claims:
             storage.write_bytes(claim, _claim(run))
         return []

@@ -219,6 +219,10 @@ class Storage(Protocol):
         """Remove a file; nothing happens when there is none."""
         ...
 
+    def is_listed(self, key: str) -> bool:
+        """Whether lists of whoever asks have a file that was written: some servers are late with that."""
+        ...
+
     def discard(self, key: str) -> None:
         """Remove a file that is of no more use: where a server refuses that, it stays, and `notices` tells so."""
         ...

@@ -241,6 +241,10 @@ class LocalStorage:
             except (FileNotFoundError, NotADirectoryError):
                 self._check_root()
 
+    def is_listed(self, key: str) -> bool:
+        """Folders of this machine are never late."""
+        return self.exists(key)
+
     def discard(self, key: str) -> None:
         """Remove a file."""
         self.delete(key)

@@ -205,6 +205,12 @@ class S3Storage:
         """Remove an object."""
         self._bucket.delete(key)
 
+    def is_listed(self, key: str) -> bool:
+        """Whether the server lists an object; what this process knows of it does not count."""
+        name = self._bucket.object_of(key)
+        page = list_page(self._bucket, "list", self.uri(key), Prefix=name, MaxKeys=1)
+        return any(file["Key"] == name for file in page.get("Contents") or [])
+
     def discard(self, key: str) -> None:
         """Remove an object; what the bucket keeps stays."""
         try:

@@ -24,7 +24,7 @@ def faults(page: Page) -> list[str]:
 def drag(page: Page, selector: str, start: float, end: float) -> None:
     """Drag over a picture, from one part of its width to another."""
     element = page.locator(selector).first
-    element.scroll_into_view_if_needed()
+    element.hover()  # unlike `scroll_into_view_if_needed`, it looks again where the page has drawn the picture anew
     box = element.bounding_box()
     assert box is not None
     y = box["y"] + box["height"] / 2

@@ -56,7 +56,7 @@ population = "stock.parquet"
 strata = ["zone"]
 targets = { heating = "rmse <= 2%", cooling = ["rmse <= 2%", "r2 >= 0.98"] }
 log = ["area"]
-initial = 60
+initial = 40
 batch = 20
 max_cases = 200
 """
@@ -109,7 +109,7 @@ def test_a_study_goes_on_with_what_a_killed_one_has_left(live: LiveProject) -> N
     _stock(live)
     live.start_worker("--slots", "2")
     ends: list[int] = []
-    for n_cases in (60, 80):
+    for n_cases in (40, 80):
         with (live.root / f"killed-{n_cases}.log").open("wb") as out:
             command = [sys.executable, "-m", "scythe_cli.cli", "study", "stock"]
             process = subprocess.Popen(command, cwd=live.root, stdout=out, stderr=out)

@@ -40,6 +40,7 @@ from scythe_cli.run.final.writers import FinalPlan, FinalTables, FramePlan, Fram
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.ledger import Ledger, PartFile
 from scythe_cli.run.outcomes.error_groups import ERROR_COLUMNS
+from scythe_cli.run.outcomes.part_list import forget_writers
 from scythe_cli.run.outcomes.summary import write_summary
 from scythe_cli.run.specs_file import SpecFile
 from scythe_cli.storage.base import LISTS_LAG_S, Storage
@@ -168,6 +169,8 @@ def _gather(
         else:
             _put(storage, run, paths)
             write_summary(storage, run, total, ledger.parts, sorted(paths))
+            if not total.pending:
+                forget_writers(storage, run, [part.name for part in ledger.parts])
             uris = {name: storage.uri(run.table(name)) for name in paths}
         return GatherResult(uris, total, ledger.damaged, notices, kept_otherwise.n)
 

@@ -95,19 +95,14 @@ class CollectedErrors:
 
     def add(self, errors: pl.DataFrame) -> None:
         """Take rows with `ERROR_COLUMNS`, of some more specs."""
-        errors = errors.unique("sort_index", keep=self.keeps, maintain_order=True).sort("sort_index")
-        places = {text: place_of(text) for text in errors["traceback"].unique()}
-        named = errors.with_columns(
-            pl.Series("place", [places[text] for text in errors["traceback"]], pl.String),
-            pl.col("error_type").fill_null("?"),
+        if not _is_ascending(errors["sort_index"]):
+            errors = errors.unique("sort_index", keep=self.keeps, maintain_order=True).sort("sort_index")
+        # of many that failed, few differ in their texts: places are told of these alone
+        alike = errors.group_by("state", "error_type", "traceback", maintain_order=True).agg(
+            pl.len().alias("n"), pl.col("sort_index").head(_ROWS_SHOWN).alias("rows"), pl.col("message").first()
         )
-        by = ["state", "error_type", "place"]
-        for row in (
-            named.group_by(by, maintain_order=True)
-            .agg(pl.len().alias("n"), pl.col("sort_index").head(_ROWS_SHOWN).alias("rows"), pl.col("message").first())
-            .iter_rows(named=True)
-        ):
-            self._groups.setdefault(Alike(*(row[name] for name in by)), _Group()).add(row)
+        for row in alike.iter_rows(named=True):
+            self._groups.setdefault(alike_key(row["state"], row["error_type"], row["traceback"]), _Group()).add(row)
         self._kept.append(errors if self.limit is None else errors.head(self.limit))
         if self.limit is not None and sum(frame.height for frame in self._kept) > _SPARE * self.limit:
             self._kept = [self._sorted()]
@@ -134,6 +129,10 @@ class CollectedErrors:
     def _sorted(self) -> pl.DataFrame:
         kept = pl.concat(self._kept).sort("sort_index", maintain_order=True)
         return kept if self.limit is None else kept.head(self.limit)
+
+
+def _is_ascending(rows: pl.Series) -> bool:
+    return bool((rows.diff().drop_nulls() > 0).all())
 
 
 @dataclass(slots=True)

@@ -2,20 +2,21 @@
 
 Who writes parts one after the other, with a number in each name, notes so in `outcomes/writers.json` before the first.
 That file is asked for by its key, and so are the numbers that the list does not have: the answer to that never lags. A
-folder of this machine needs neither.
+folder of this machine needs neither. When the run has ended and its parts are listed, the note is removed.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.storage.base import FileInfo, ForeignKeyError, MissingKeyError, Storage
 
-__all__ = ["list_parts", "note_writer", "numbered"]
+__all__ = ["forget_writers", "list_parts", "note_writer", "numbered"]
 
 
 _SUFFIX = ".pq"
@@ -44,6 +45,27 @@ def note_writer(storage: Storage, run: RunLayout, prefix: str) -> None:
         return
     writers = [*_writers(storage, run), prefix][-_MAX_WRITERS:]
     storage.write_bytes(run.writers, json.dumps(writers).encode())
+
+
+def forget_writers(storage: Storage, run: RunLayout, names: Sequence[str]) -> None:
+    """Remove the note, once everybody is told of their parts by a list; only for a run that has ended.
+
+    Args:
+        storage: Where the run is kept.
+        run: The run.
+        names: The names of the files of all its parts.
+
+    Raises:
+        StorageError: If the storage cannot be read.
+    """
+    if storage.local_path(run.outcomes) is not None or not storage.exists(run.writers):
+        return
+    # what was written before the last one has been listed for longer
+    lasts = (
+        max((name for name in names if name.startswith(prefix)), default=None) for prefix in _writers(storage, run)
+    )
+    if all(storage.is_listed(run.key("outcomes", name)) for name in lasts if name is not None):
+        storage.discard(run.writers)
 
 
 def list_parts(storage: Storage, run: RunLayout) -> list[FileInfo]:
