@@ -65,12 +65,11 @@ def test_runs_are_right_and_it_is_said_once(
 ) -> None:
     (recorded / "cases.csv").write_text("x\n1\n2\n96\n")
     (recorded / "more.csv").write_text("x\n1\n2\n96\n5\n")
-    commands = (("allocate", "cases.csv"), ("retry",), ("allocate", "more.csv", "--into", "latest"))
-    for number, command in enumerate(commands):
+    for command in (("allocate", "cases.csv"), ("retry",), ("allocate", "more.csv", "--into", "latest")):
         ran = inside(recorded, *command, "--json")
         assert ran.code == 1, ran.err  # one case fails
         said = [notice for notice in ran.json["notices"] if KEEPS in notice]
-        assert len(said) == (number > 0)  # nothing was to be deleted before the result of the first was told
+        assert len(said) == 1
         run = RunLayout.from_experiment_id(kept.name)
         assert run is not None
         # the lease stays, and nobody takes it for that of a process at work
