@@ -88,7 +88,7 @@ def _shapes(quick: bool) -> dict[str, _Shape]:
     return {
         "2,000 of half a second": _Shape(2_000, lambda _: 0.5, 2_000),
         "50,000 of 5 ms": _Shape(50_000, lambda _: 0.005, 2_000),
-        "640 from 1 ms to 30 s, sorted": _Shape(640, lambda i: 0.001 + 30 * i / 640, 640),
+        "320 from 1 ms to 30 s, sorted": _Shape(320, lambda i: 0.001 + 30 * i / 320, 320),
         "320 of 5 ms, then 640 of 2 s": _Shape(960, lambda i: 0.005 if i < 320 else 2.0, 960),
     }
 
