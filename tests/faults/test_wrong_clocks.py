@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,11 @@ from scythe_cli.run import lease as lease_module
 from scythe_cli.run import versions as versions_module
 from scythe_cli.run.lease import LEASE_S, LeaseRecord, hold_lease, read_owner
 from scythe_cli.run.versions import claim_run
-from scythe_cli.storage.base import FileInfo, Storage
+from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage
-from scythe_cli.storage.s3 import S3Storage
 from tests import servers
 from tests.made_runs import LAYOUT
+from tests.server_clock import let_pass
 
 from .comparing import final_tables
 from .conftest import Inside
@@ -63,18 +62,6 @@ def shift(monkeypatch: pytest.MonkeyPatch, module: Any, shift_s: float) -> None:
             return datetime.now(tz) + timedelta(seconds=shift_s)
 
     monkeypatch.setattr(module, "datetime", Shifted)
-
-
-def let_pass(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Let all objects be older, by the clock of the server."""
-    info = S3Storage.info
-
-    def older(self: S3Storage, key: str) -> FileInfo:
-        found = info(self, key)
-        assert found.age_s is not None
-        return replace(found, age_s=found.age_s + seconds)
-
-    monkeypatch.setattr(S3Storage, "info", older)
 
 
 def leased(owner_s: float, age_s: float) -> bytes:

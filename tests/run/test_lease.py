@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -29,11 +28,11 @@ from scythe_cli.run.lease import (
     hold_lease,
     read_owner,
 )
-from scythe_cli.storage.base import FileInfo, Storage
+from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage
-from scythe_cli.storage.s3 import S3Storage
 from tests import servers
 from tests.made_runs import LAYOUT
+from tests.server_clock import let_pass
 from tests.waiting import wait_for
 
 KEY = LAYOUT.key(".lease")
@@ -64,18 +63,6 @@ def foreign(**changes: Any) -> LeaseRecord:
         "expires": now + timedelta(seconds=60),
     }
     return LeaseRecord(**{**fields, **changes})
-
-
-def let_pass(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """Let all objects be older, by the clock of the server."""
-    info = S3Storage.info
-
-    def older(self: S3Storage, key: str) -> FileInfo:
-        found = info(self, key)
-        assert found.age_s is not None
-        return replace(found, age_s=found.age_s + seconds)
-
-    monkeypatch.setattr(S3Storage, "info", older)
 
 
 def expired() -> LeaseRecord:

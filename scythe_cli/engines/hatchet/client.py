@@ -16,7 +16,7 @@ import grpc
 from scythe_cli.engines.hatchet.nodes.children import place_labels
 from scythe_cli.engines.hatchet.payloads import META_KEY, META_TASK, NodeInput
 from scythe_cli.engines.hatchet.recovery.answers import OpenChild
-from scythe_cli.engines.hatchet.recovery.comparing import never_came
+from scythe_cli.engines.hatchet.recovery.comparing import is_assigned, never_came, task_key
 from scythe_cli.engines.hatchet.recovery.reports import TaskKey
 from scythe_cli.engines.hatchet.routing import WorkerRecord
 from scythe_cli.engines.hatchet.sdk_patches import fast_loading
@@ -217,7 +217,7 @@ class Connection:
             rows = self._list_open(parent_task_external_id=node_id, limit=_LONG_PAGE, offset=offset).rows
             for row in rows:
                 is_task = row.task_external_id == row.workflow_run_external_id
-                key = (row.task_external_id, row.retry_count or 0) if is_task else None
+                key = task_key(row) if is_task else None
                 children[row.workflow_run_external_id] = OpenChild(key, row.status is V1TaskStatus.QUEUED)
             if len(rows) < _LONG_PAGE:
                 break
@@ -226,8 +226,7 @@ class Connection:
     def is_assigned(self, workflow_run_id: str) -> bool:
         """Whether a Hatchet run of one task is a worker's, by the engine's book and not by its list."""
         with errors_mapped(self.address):
-            details = self._client.admin.get_details(workflow_run_id)
-        return [run.status.value for run in details.task_runs.values()] == ["RUNNING"]
+            return is_assigned(self._client.admin.get_details(workflow_run_id))
 
     def give_back(self, task: TaskKey, worker_id: str) -> None:
         """Have a task given out again that never came to its worker.

@@ -17,9 +17,10 @@ from scythe_cli.engines.hatchet.recovery.reports import Final, Reports, TaskKey
 from scythe_cli.engines.hatchet.recovery.sightings import Sightings
 
 if TYPE_CHECKING:
+    from hatchet_sdk.clients.admin import WorkflowRunDetail
     from hatchet_sdk.contracts.dispatcher_pb2 import StepActionEvent
 
-__all__ = ["compare_for_ever", "never_came"]
+__all__ = ["compare_for_ever", "is_assigned", "never_came", "task_key"]
 
 logger = logging.getLogger("hatchet")
 
@@ -81,7 +82,7 @@ def _running_on(client: Any, worker_id: str) -> list[TaskKey]:
     from hatchet_sdk.clients.rest.models.v1_task_status import V1TaskStatus
 
     rows = _tasks(client, V1TaskStatus.RUNNING, _PAGE, worker_id=worker_id)
-    return [(row.task_external_id, row.retry_count or 0) for row in rows]
+    return [task_key(row) for row in rows]
 
 
 def _roots_of_nobody(client: Any) -> list[TaskKey]:
@@ -92,12 +93,18 @@ def _roots_of_nobody(client: Any) -> list[TaskKey]:
     from hatchet_sdk.clients.rest.models.v1_task_status import V1TaskStatus
 
     rows = _tasks(client, V1TaskStatus.QUEUED, _MAX_ROOTS, additional_metadata={"node": "root"})
-    return [(row.task_external_id, row.retry_count or 0) for row in rows if _is_assigned(client, row)]
+    booked = ((row, _details(client, row.workflow_run_external_id)) for row in rows)
+    return [task_key(row) for row, details in booked if details is not None and is_assigned(details)]
 
 
-def _is_assigned(client: Any, row: Any) -> bool:
-    details = _details(client, row.workflow_run_external_id)
-    return details is not None and [run.status.value for run in details.task_runs.values()] == ["RUNNING"]
+def task_key(row: Any) -> TaskKey:
+    """The task and its attempt, of a row of the engine's list."""
+    return row.task_external_id, row.retry_count or 0
+
+
+def is_assigned(details: WorkflowRunDetail) -> bool:
+    """Whether a Hatchet run of one task is a worker's, by the engine's book and not by its list."""
+    return [run.status.value for run in details.task_runs.values()] == ["RUNNING"]
 
 
 def _tasks(client: Any, status: Any, limit: int, **filters: Any) -> Sequence[Any]:
