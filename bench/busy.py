@@ -1,8 +1,9 @@
 """How busy the slots of a fleet are, and how long small runs take: alone, cold, and behind a large one.
 
-Workers, engine, database and store share this machine, and rows sleep. Busy is what rows took, by the ledger, in all
-slots from the start of the first row to the end of the last; the ideal is the shortest time in which so many slots can
-do them.
+Workers, engine, database and store share this machine, and rows sleep. Dozens of slots share a core: a process for each
+row, 10 ms of a core, would be most of what is measured, so that rows share processes here. Busy is what rows took, by
+the ledger, in all slots from the start of the first row to the end of the last; the ideal is the shortest time in which so
+many slots can do them.
 """
 
 from __future__ import annotations
@@ -225,7 +226,7 @@ class _Project:
         tasks = json.dumps(per_task) if per_task == "auto" else per_task
         (self.root / "experiments.toml").write_text(
             f'[scythe]\nstorage = "{storage}"\n[experiments.{self.name}]\nentrypoint = "bench_module:simulate"\n'
-            f"specs_per_task = {tasks}\n"
+            f'specs_per_task = {tasks}\nisolation = "process"\n'
         )
         self.write_cases(seconds)
         yield self

@@ -176,7 +176,8 @@ class ExperimentConfig(Section):
         default=None,
         ge=0,
         le=10,
-        description="On a fleet: how many levels of scatter/gather nodes there are; else 1, and none for 1,000 cases.",
+        description="On a fleet: how many levels of scatter/gather nodes there are; else 1, and none for 100,000 "
+        "cases, or 1,000 where `specs_per_task` is a number.",
     )
     factor: int | None = Field(
         default=None, ge=1, le=100_000, description="On a fleet: how many child nodes a node has; else 10."

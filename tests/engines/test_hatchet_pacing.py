@@ -66,7 +66,7 @@ class Simulation:
             pacing.note(done, seconds, span_s=float(seconds.sum()), size_bytes=100 * len(done))
             if len(rest):
                 self.n_handed_back += len(rest)
-                pacing.give_back(rest)
+                pacing.give_back(rest, float(seconds.max()))
         assert sorted(self.ran) == list(range(len(self.row_s)))
         return float(self.row_s.sum()) / self.slots / end
 
@@ -88,6 +88,8 @@ SHAPES: dict[str, tuple[Callable[[], np.ndarray], int, float]] = {
     "sorted from 1 ms to 30 s": (lambda: np.linspace(0.001, 30, 2000), 64, 0.95),
     "sorted, the slowest first": (lambda: np.linspace(30, 0.001, 2000), 64, 0.95),
     "of any order": (lambda: _shuffled(np.linspace(0.001, 30, 2000)), 64, 0.9),
+    "sorted, five rows a slot": (lambda: np.linspace(0.001, 30, 320), 64, 0.93),
+    "320 of 5 ms, then 640 of 2 s": (lambda: np.repeat([0.005, 2.0], [320, 640]), 64, 0.9),
     "80 of 5 ms, then 160 of 2 s": (lambda: np.repeat([0.005, 2.0], [80, 160]), 16, 0.85),
     "ten minutes each": (lambda: np.full(640, 600.0), 64, 0.98),
     "a few that take ten minutes": (lambda: np.where(np.arange(4000) % 500 == 7, 600.0, 1.0), 8, 0.7),
@@ -105,6 +107,41 @@ def test_slots_are_busy_whatever_rows_take(shape: str) -> None:
 def test_a_fleet_that_is_larger_than_it_seemed() -> None:
     assert Simulation(np.full(2000, 0.5), 64, knows=40).run() > 0.5
     assert Simulation(np.full(2000, 0.5), 16, knows=200).run() > 0.9
+
+
+@pytest.mark.parametrize("n", [1, 2, 15, 24, 30, 31, 32, 33, 1000])
+def test_the_first_tasks_come_from_all_over(n: int) -> None:
+    first = Pacing(n).next_round(Fleet(64), 0, 0.0)
+    rows = np.sort(np.concatenate([task.positions for task in first]))
+    assert np.diff(rows, prepend=-1, append=n).max() <= max(2, n / 16)
+
+
+def test_of_where_nothing_has_come_back_from_the_farthest_comes_first() -> None:
+    """In a file that is sorted, what has come back first says least of what is slow."""
+    pacing = Pacing(320)
+    fleet = Fleet(64)
+    first = pacing.next_round(fleet, 0, 0.0)
+    back = [task for task in first if task.positions.max() < 100]
+    for task in back:
+        n = len(task.positions)
+        pacing.note(task.positions, np.full(n, 0.01), span_s=0.01 * n, size_bytes=10)
+    then = pacing.next_round(fleet, 64, 3.0)
+    assert then[0].positions.min() >= 310
+    assert max(len(task.positions) for task in then if task.positions.min() >= 100) == 1
+
+
+def test_what_is_handed_back_is_taken_to_be_as_slow_as_what_held_it_up() -> None:
+    pacing = Pacing(1000)
+    fleet = Fleet(2)
+    for task in pacing.next_round(fleet, 0, 0.0):
+        n = len(task.positions)
+        pacing.note(task.positions, np.full(n, 0.001), span_s=0.001 * n, size_bytes=10)
+    task = next(each for each in pacing.next_round(fleet, 0, 1.0) if len(each.positions) > 10)
+    pacing.note(task.positions[:1], np.array([2.0]), span_s=2.0, size_bytes=10)
+    pacing.give_back(task.positions[1:], 2.0)
+    rounds = (pacing.next_round(fleet, 0, 4.0) for _ in range(100))
+    again = next(each for round_ in rounds for each in round_ if task.positions[1] in each.positions)
+    assert len(again.positions) == 1
 
 
 def test_slow_rows_hold_up_no_others() -> None:

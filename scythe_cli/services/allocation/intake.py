@@ -60,6 +60,7 @@ __all__ = [
 ]
 
 _ONE_NODE = 1000
+_ONE_NODE_AUTO = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +220,9 @@ def validate_cases(project: ConfiguredProject, cases: Intake) -> ValidationRepor
 def _depth(settings: ExperimentConfig | None, n_rows: int) -> int:
     if settings is not None and settings.max_depth is not None:
         return settings.max_depth
-    return 0 if n_rows <= _ONE_NODE else 1  # for few cases, a tree is more work than they are
+    # for few tasks, a tree is more work than they are; where a task takes as many cases as pay, there are few
+    is_auto = settings is None or settings.specs_per_task == "auto"
+    return 0 if n_rows <= (_ONE_NODE_AUTO if is_auto else _ONE_NODE) else 1
 
 
 def allocate_cases(

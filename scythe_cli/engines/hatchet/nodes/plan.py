@@ -2,7 +2,8 @@
 
 With a fixed number of rows in a task (`waves`), the cut follows from the rows alone. Otherwise `Pacing` decides it
 while the run goes on, from what its rows have taken so far: the slowest rows first, large tasks first and small ones at
-the end, and never many more than the fleet's slots can take soon.
+the end (guided self-scheduling: Polychronopoulos and Kuck, 1987, doi:10.1109/TC.1987.5009495), and never many more than
+the fleet's slots can take soon.
 """
 
 from __future__ import annotations
@@ -24,11 +25,14 @@ _STRETCHES = 32
 _FIRST_S = 1.0
 _FIRST_ROWS = 100
 _FIRST_TASKS = 24
+_FIRST_SPREAD = 0.8
 _ENGINE_PER_S = 40.0
+_ENGINE_SHARE = 1 / 3
 _TASK_S = 3.0
 _LAST_S = 0.5
-_PER_SLOT = 3
-_AHEAD_S = 2.0
+_PER_SLOT = 1.5
+_SURPRISE = 2.0
+_AHEAD_S = 4.0
 _MAX_AHEAD_S = 60.0
 _REMEMBERED = 64.0
 _TASK_BYTES = 400_000
@@ -108,8 +112,8 @@ class Fleet:
 
     @property
     def longest_s(self) -> float:
-        """How long a task takes at most: the engine gives out so many a second, and no slot is to wait for it."""
-        return max(_TASK_S, self.slots / _ENGINE_PER_S)
+        """How long a task takes at most: the engine gives out so many a second, and is to have time for others."""
+        return max(_TASK_S, self.slots / _ENGINE_PER_S / _ENGINE_SHARE)
 
     @property
     def max_open(self) -> int:
@@ -156,8 +160,9 @@ class Pacing:
     """The rows of a node that have not been asked for, and what is known of the time that they take.
 
     Rows that are near one another in a sampling file often take alike, so that what is known is kept for a few dozen
-    stretches of it. Whatever it says may be wrong: a task that takes far longer than it was made for hands back the
-    rows that it has not begun.
+    stretches of it. A stretch of which nothing has come back is taken to be slow, the more so the longer that lasts.
+    Whatever it says may be wrong: a task that takes far longer than it was made for hands back the rows that it has not
+    begun.
 
     Attributes:
         n: The number of rows.
@@ -194,8 +199,18 @@ class Pacing:
         self._owed[positions[~waits]] += 1
         self._n_waiting -= self._by_stretch(positions[waits])
 
-    def give_back(self, positions: Positions) -> None:
-        """Take rows back that a task has not begun."""
+    def give_back(self, positions: Positions, slowest_s: float = 0.0) -> None:
+        """Take rows back that a task has not begun.
+
+        Args:
+            positions: The rows.
+            slowest_s: What the slowest row of the task has taken; where that is far more than expected, the others are
+                taken to be like it.
+        """
+        if len(positions):
+            stretch = int(np.searchsorted(self._edges, positions[0], side="right")) - 1
+            if self._weights[stretch] and slowest_s > _SURPRISE * self._row_s[stretch]:
+                self._row_s[stretch], self._weights[stretch] = slowest_s, 1.0
         owed = self._owed[positions] > 0
         self._owed[positions[owed]] -= 1
         self._waiting[positions[~owed]] = True
@@ -237,59 +252,83 @@ class Pacing:
         if not self._weights.any():
             wanted = int(max(_FIRST_TASKS, fleet.share * 1.5))
             return [] if n_open >= wanted / 1.5 else self._first(fleet, wanted - n_open)
-        expected_s = self._expected_s()
+        expected_s = self._expected_s(elapsed_s)
         work_s = float(self._n_waiting @ expected_s)
         task_s = fleet.task_s(work_s)
         slowest_first = [int(each) for each in np.argsort(-expected_s, kind="stable")]
         # a task has one row at least
         slowest_s = float(expected_s[self._n_waiting > 0].max())
-        ahead = fleet.n_ahead(max(task_s, slowest_s), elapsed_s)
+        is_guess = bool((self._n_waiting[self._weights == 0] > 0).any())
+        # what is asked for now cannot be put into a better order when more is known
+        ahead = max(2, int(fleet.share / 2)) if is_guess else fleet.n_ahead(max(task_s, slowest_s), elapsed_s)
         if n_open > fleet.share + ahead / 2:
             return []
         tasks: list[Task] = []
         size = 0.0
         while self.n_waiting and n_open + len(tasks) < fleet.share + ahead and size < _ROUND_BYTES:
             stretch = next(each for each in slowest_first if self._n_waiting[each])
-            tasks.append(self._take(stretch, self._n_rows(expected_s[stretch], task_s), 2 * task_s))
+            if self._weights[stretch]:
+                tasks.append(self._take(stretch, self._n_rows(expected_s[stretch], task_s), 2 * task_s))
+            else:
+                tasks.append(self._take(stretch, self._n_first(fleet), _FIRST_S))
             n = len(tasks[-1].positions)
             size += self._row_bytes * n
             work_s -= n * float(expected_s[stretch])
             task_s = fleet.task_s(work_s)
         return tasks
 
+    def _n_first(self, fleet: Fleet) -> int:
+        """How many rows a task has while nothing is known of them."""
+        return self._that_fit(min(_FIRST_ROWS, int(self.n / (8 * fleet.share))))
+
     def _first(self, fleet: Fleet, n_tasks: int) -> list[Task]:
         """Rows from all over: as many tasks as there are slots, which say how long a row takes."""
-        n_rows = max(1, min(_FIRST_ROWS, int(self.n / (8 * fleet.share))))
+        n_rows = self._n_first(fleet)
+        n_stretches = len(self._n_waiting)
+        # in the order of the golden ratio, those that are run first lie far from one another
+        order = np.argsort(np.arange(n_stretches) * 0.618033988749895 % 1.0).tolist()
         tasks: list[Task] = []
-        stretch, step = 0, max(1, len(self._n_waiting) * 5 // 8) | 1
+        number = 0
         while len(tasks) < n_tasks and self.n_waiting:
+            stretch, is_from_end = order[number % n_stretches], number // n_stretches % 2 == 1
+            number += 1
             if self._n_waiting[stretch]:
-                tasks.append(self._take(stretch, n_rows, _FIRST_S))
-            stretch = (stretch + step) % len(self._n_waiting)
-            if not self._n_waiting[stretch]:
-                stretch = int(self._n_waiting.argmax())
+                # tasks that end one after the other do not all want the engine at once
+                factor = 1 + _FIRST_SPREAD * (2 * len(tasks) / n_tasks - 1)
+                n = max(1, int(n_rows * factor))
+                tasks.append(self._take(stretch, n, _FIRST_S * factor, is_from_end=is_from_end))
         return tasks
 
-    def _take(self, stretch: int, n_rows: int, budget_s: float) -> Task:
+    def _take(self, stretch: int, n_rows: int, budget_s: float, *, is_from_end: bool = False) -> Task:
         begin, end = int(self._edges[stretch]), int(self._edges[stretch + 1])
-        positions = np.flatnonzero(self._waiting[begin:end])[:n_rows] + begin
+        waiting = np.flatnonzero(self._waiting[begin:end]) + begin
+        positions = waiting[-n_rows:] if is_from_end else waiting[:n_rows]
         self._waiting[positions] = False
         self._n_waiting[stretch] -= len(positions)
         return Task(positions, budget_s if len(positions) > 1 else None)
 
     def _n_rows(self, row_s: float, task_s: float) -> int:
-        n = _MAX_ROWS if row_s <= 0 else int(task_s / row_s)
+        return self._that_fit(_MAX_ROWS if row_s <= 0 else int(task_s / row_s))
+
+    def _that_fit(self, n: int) -> int:
+        """So many rows, or as many as a task may have."""
         if self._row_bytes > 0:
             n = min(n, int(_TASK_BYTES / self._row_bytes))
         return max(1, min(n, _MAX_ROWS))
 
-    def _expected_s(self) -> Seconds:
-        """What a row takes, by stretch; of one without a known row, that of the nearest."""
+    def _expected_s(self, elapsed_s: float) -> Seconds:
+        """What a row takes, by stretch.
+
+        Of a stretch of which nothing has come back, it is what rows of the nearest one take, and at least the time that
+        has gone by; the farthest from all that is known come first.
+        """
         known = np.flatnonzero(self._weights)
         if not len(known):
             return np.zeros(len(self._row_s))
         distances = np.abs(np.arange(len(self._row_s))[:, None] - known[None, :])
-        return self._row_s[known[distances.argmin(axis=1)]] * self._beside
+        expected_s = self._row_s[known[distances.argmin(axis=1)]] * self._beside
+        at_least_s = elapsed_s * (1 + 0.01 * distances.min(axis=1))
+        return np.where(self._weights > 0, expected_s, np.maximum(expected_s, at_least_s))
 
     def _by_stretch(self, positions: Positions, weights: Seconds | None = None) -> np.ndarray[Any, Any]:
         stretches = np.searchsorted(self._edges, positions, side="right") - 1

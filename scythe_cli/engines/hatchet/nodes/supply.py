@@ -191,20 +191,17 @@ class Supply:
         await self.runner.write_tables(name, tables, of=of)
 
     def _note(self, rows: RowSet, result: TaskResult) -> None:
-        handed_back = None if result.rest is None else self._positions(result.rest)
-        if result.rest is not None and handed_back is not None:
-            self.attempts.update(
-                {
-                    row: attempt
-                    for row, attempt in zip(result.rest.indices, result.rest.attempt_numbers, strict=True)
-                    if attempt > 1
-                }
-            )
-            self._pacing.give_back(handed_back)
-        if result.lost is not None:
-            return
-        positions, seconds = self._times(rows, result, handed_back)
-        self._pacing.note(positions, seconds, span_s=span_s(result.sent), size_bytes=result.packed_bytes)
+        rest = result.rest
+        handed_back = None if rest is None else self._positions(rest)
+        slowest_s = 0.0
+        if result.lost is None:
+            positions, seconds = self._times(rows, result, handed_back)
+            self._pacing.note(positions, seconds, span_s=span_s(result.sent), size_bytes=result.packed_bytes)
+            slowest_s = float(seconds.max(initial=0.0))
+        if rest is not None and handed_back is not None:
+            attempts = zip(rest.indices, rest.attempt_numbers, strict=True)
+            self.attempts.update({row: attempt for row, attempt in attempts if attempt > 1})
+            self._pacing.give_back(handed_back, slowest_s)
 
     def _times(self, rows: RowSet, result: TaskResult, rest: Positions | None) -> tuple[Positions, Any]:
         if result.sent:
