@@ -2,8 +2,8 @@
 
 Workers, engine, database and store share this machine, and rows sleep. Dozens of slots share a core: a process for each
 row, 10 ms of a core, would be most of what is measured, so that rows share processes here. Busy is what rows took, by
-the ledger, in all slots from the start of the first row to the end of the last; the ideal is the shortest time in which so
-many slots can do them.
+the ledger, in all slots from the start of the first row to the end of the last; the ideal is the shortest time in
+which so many slots can do them.
 """
 
 from __future__ import annotations
