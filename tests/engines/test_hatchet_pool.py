@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -39,6 +41,32 @@ class FakeExecutor:
 
     def close(self) -> None:
         self.closed = True
+
+
+class FakeInterpreter:
+    """Stands for the interpreter of the next run."""
+
+    made: list[FakeInterpreter] = []
+
+    def __init__(self, threads: int) -> None:
+        self.closed = False
+        self.mark = "mark"
+        self.made.append(self)
+
+    def suits(self, threads: int) -> bool:
+        return True
+
+    def close(self, *, is_in_order: bool = False) -> None:
+        self.closed = True
+
+
+@pytest.fixture(autouse=True)
+def interpreter(monkeypatch: pytest.MonkeyPatch) -> type[FakeInterpreter]:
+    class Fresh(FakeInterpreter):
+        made: list[FakeInterpreter] = []
+
+    monkeypatch.setattr(module, "Interpreter", Fresh)
+    return Fresh
 
 
 @pytest.fixture
@@ -118,3 +146,44 @@ def test_a_process_whose_call_failed_is_not_used_again(
     call(pool)
     assert len(executor.made) == 2
     pool.close()
+
+
+def test_the_first_run_gets_the_interpreter_that_waits_and_a_later_one_the_next(
+    executor: type[FakeExecutor], interpreter: type[FakeInterpreter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    def templates(*arguments: Any) -> Any:
+        given.append(arguments[-1])
+        return SimpleNamespace(close=lambda: None)
+
+    started = threading.Event()
+    monkeypatch.setattr(module, "templates_for", templates)
+    monkeypatch.setattr(module, "_QUIET_S", 0.0)
+    pool = ProcessPool(1, cores=2)
+    pool.start_spare()
+    pool.start_spare()
+    assert len(interpreter.made) == 1
+    monkeypatch.setattr(interpreter, "__init__", _and_then(interpreter.__init__, started.set))
+    call(pool)
+    assert started.wait(60), "another one starts when nothing is at work"
+    call(pool, "a/v1.0.0/2026-01-01_00-00-01")
+    pool.close()
+    assert given == interpreter.made[:2]
+    assert not any(each.closed for each in interpreter.made[:2]), "they belong to the templates of their runs"
+
+
+def _and_then(first: Callable[..., None], then: Callable[[], object]) -> Callable[..., None]:
+    def both(*arguments: Any) -> None:
+        first(*arguments)
+        then()
+
+    return both
+
+
+def test_an_interpreter_that_nobody_has_used_ends_with_the_pool(interpreter: type[FakeInterpreter]) -> None:
+    pool = ProcessPool(1, cores=2)
+    pool.start_spare()
+    pool.close()
+    pool.start_spare()
+    assert [each.closed for each in interpreter.made] == [True]

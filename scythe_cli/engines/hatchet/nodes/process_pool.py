@@ -5,14 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
-from scythe_cli.core.cores import usable_cores
+from scythe_cli.core.cores import share_of_cores, usable_cores
+from scythe_cli.errors import EngineError
 from scythe_cli.executor.limits import Limits, StopSignal
 from scythe_cli.executor.pool import Executor, templates_for
 from scythe_cli.executor.rows.call import RunContext
+from scythe_cli.executor.starting.interpreter import Interpreter, can_fork
 from scythe_cli.executor.starting.template import Templates
 from scythe_cli.model.functions.reference import ExperimentTarget
 from scythe_cli.run.ledger import merge_outcomes
@@ -27,6 +30,7 @@ _KEPT_PER_SLOT = 3
 _QUICK_S = 0.1
 _QUICK_WAIT_S = 0.3
 _FIRST_WAIT_S = 2.0
+_QUIET_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,10 @@ class ProcessPool:
     been idle for long, or longest where there are too many, are ended. To start a process takes most of a second of a
     core, so that calls that end within a fraction of that wait for one another's processes instead.
 
+    An interpreter that has loaded this package waits for the next run, whose first rows then wait for the experiment
+    alone. The experiment itself is loaded anew for each run: what its modules read when they are loaded may be another
+    by then.
+
     Attributes:
         slots: How many calls there are at the same time.
         cores: How many processes can be at work at the same time.
@@ -71,7 +79,31 @@ class ProcessPool:
     _stops: list[StopSignal] = field(default_factory=list[StopSignal])
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _unused: list[Templates] = field(default_factory=list[Templates])
+    _spare: Interpreter | None = None
+    _spare_timer: threading.Timer | None = None
     _is_closed: bool = False
+
+    def start_spare(self) -> None:
+        """Start the interpreter that the next run will use, unless there is one."""
+        with self._changed:
+            if self._is_closed or self._spare is not None or not can_fork():
+                return
+            # without it, one is started when it is needed, which tells why that cannot be done
+            with suppress(EngineError):
+                self._spare = Interpreter(share_of_cores(self.slots))
+
+    def _take_spare(self) -> Interpreter | None:
+        spare, self._spare = self._spare, None
+        return spare
+
+    def _start_spare_soon(self) -> None:
+        """Start it when rows do not need the cores just now."""
+        if self._spare_timer is not None:
+            self._spare_timer.cancel()
+        if self._spare is None:
+            self._spare_timer = threading.Timer(_QUIET_S, self.start_spare)
+            self._spare_timer.daemon = True
+            self._spare_timer.start()
 
     def run(
         self,
@@ -122,7 +154,7 @@ class ProcessPool:
                 executor = self._idle_one(key)
                 use = self._uses.get(key)
                 if use is None:
-                    use = self._uses[key] = _Use(templates_for(*key, self.slots))
+                    use = self._uses[key] = _Use(templates_for(*key, self.slots, self._take_spare()))
                 now_s = time.monotonic()
                 if until_s is None:
                     until_s = now_s + self._patience_s(use)
@@ -184,6 +216,8 @@ class ProcessPool:
             if not self._is_closed:
                 self._idle.append(_Idle(key, executor, time.monotonic()))
                 self._changed.notify_all()
+                if not self._stops:
+                    self._start_spare_soon()
                 return
             self._forget(key)
         executor.close()
@@ -211,6 +245,11 @@ class ProcessPool:
             for each in idle:
                 self._forget(each.key)
             self._changed.notify_all()
+            spare = self._take_spare()
+            if self._spare_timer is not None:
+                self._spare_timer.cancel()
+        if spare is not None:
+            spare.close()
         for each in idle:
             each.executor.close()
         self._close_unused()

@@ -115,9 +115,11 @@ def serve(
             )
             served += tasks.leaf_tasks(connection.hatchet, runner)
         served += real_workflows(workflows)
-        # the worker itself ends the process when it cannot register: find out before, and say why
-        connection.register(served)
         try:
+            if experiments:
+                pool.start_spare()
+            # the worker itself ends the process when it cannot register: find out before, and say why
+            connection.register(served)
             _run_until_told_to_end(replace(options, labels=labels), connection, served, pool)
         finally:
             pool.close()
