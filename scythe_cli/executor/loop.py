@@ -16,9 +16,10 @@ from scythe_cli.executor.attribution import (
     over_time,
 )
 from scythe_cli.executor.dispatch import Chunk, Dispatch
+from scythe_cli.executor.ipc import unpack
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.executor.process import ChildProcess, ChildProcesses
-from scythe_cli.executor.protocol import from_ipc, loading_error
+from scythe_cli.executor.protocol import loading_error
 from scythe_cli.executor.rows.capture import has_whole_stack, split_fault
 from scythe_cli.executor.scheduling import (
     HEARTBEAT_S,
@@ -296,12 +297,18 @@ class RunLoop:
         """Take what a child has sent; tell whether that was anything."""
         messages = child.channel.receive()
         for message in messages:
+            if child.is_mute:
+                break  # what has come before is gone
             child.last_message_s = time.monotonic()
             if message.kind == "done":
+                outcomes = unpack(message.fields["files"], message.blobs, child.scratch)
+                if outcomes is None:
+                    child.is_mute = True  # a spec has removed them, or written to them
+                    child.kill()
+                    continue
                 self._processes.removed = self._processes.removed or message.fields["removed"]
                 if message.fields["worn"]:
                     child.is_worn = child.board.give_back = True
-                outcomes = [from_ipc(blob) for blob in message.blobs]
                 if self._dispatch.add_outcomes(child.chunks[0], outcomes, message.fields):
                     child.chunks.popleft()
             elif message.kind == "ready":

@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from scythe_cli.core.cores import THREAD_VARIABLES
 from scythe_cli.errors import EngineError, EntrypointError
+from scythe_cli.executor.ipc import unpack
 from scythe_cli.executor.limits import Limits, StopSignal, descendants
 from scythe_cli.executor.pool import Executor
 from scythe_cli.executor.rows.call import RunContext
@@ -120,6 +122,29 @@ def test_rows_of_several_batches_and_a_second_run(make: Make) -> None:
     pids = [child.pid for child in executor.children]
     assert len(_run(executor, "fine", "fine")) == 2
     assert [child.pid for child in executor.children] == pids
+
+
+def test_a_large_frame_arrives_whole(make: Make) -> None:
+    executor = make()
+    tables = [t for t in executor.run([_rows([("large-frame", 5.0, "")])], stop=StopSignal()) if t.num_rows]
+    assert [table.column("state").to_pylist() for table in tables] == [["succeeded"]]
+    steps: Any = tables[0].column("frame:steps").chunk(0).values.field("x")
+    assert steps.equals(pa.array(np.arange(3_000_000.0) + 5.0))
+    assert not any(path.is_file() for child in executor.children for path in child.scratch.rglob("*"))
+
+
+def test_a_large_frame_whose_file_was_removed_costs_its_row_alone(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lose(files: Sequence[str], blobs: Any, folder: Path) -> list[pa.Table] | None:
+        for name in files:
+            (folder / name).unlink()
+        return unpack(files, blobs, folder)
+
+    monkeypatch.setattr("scythe_cli.executor.loop.unpack", lose)
+    outcomes = _run(make(), *["fine"] * 20, ("large-frame", 5.0, ""), *["fine"] * 20)
+    assert [row["sort_index"] for row in outcomes] == list(range(41))
+    assert [row["sort_index"] for row in outcomes if row["state"] != "succeeded"] == [20]
+    assert (outcomes[20]["state"], outcomes[20]["error_type"]) == ("crashed", "FileDescriptors")
+    assert "temporary files were removed" in outcomes[20]["message"]
 
 
 def test_no_rows_start_no_process(make: Make) -> None:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from pydantic import field_validator
 
@@ -83,6 +84,9 @@ def simulate(spec: Case) -> Result:
     if spec.kind == "frame":
         frame = pa.Table.from_arrays([array_of([1, 2], pa.int64())], ["step"])
         return Result(double=1.0, dataframes={"steps": frame})
+    if spec.kind == "large-frame":
+        numbers = pa.array(np.arange(3_000_000.0) + spec.value)
+        return Result(double=1.0, dataframes={"steps": pa.Table.from_arrays([numbers], ["x"])})
     if spec.kind == "wrong-type":
         return {"double": 1.0}  # type: ignore[return-value]
     if spec.kind == "nothing":
