@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import pyarrow as pa
 
@@ -104,12 +104,6 @@ class RunLoop:
         for child in [c for c in self._processes.all if c.chunks]:
             self._processes.drop(child)
 
-    def __enter__(self) -> RunLoop:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def _is_finished(self) -> bool:
         if self._dispatch.has_outcomes or any(child.chunks for child in self._processes.all):
             return False
@@ -158,8 +152,9 @@ class RunLoop:
             for position in positions:
                 children[position].board.give_back = True
 
-    def _feed_all(self) -> None:
-        while (child := self._next_to_feed()) is not None:
+    def _feed_all(self, dead: Collection[ChildProcess] = ()) -> None:
+        """Give rows to all that are to have some, those in place of children included that have just died."""
+        while (child := self._next_to_feed(dead)) is not None:
             self._feed(child)
 
     def _start_processes(self) -> None:
@@ -174,10 +169,11 @@ class RunLoop:
             elif self._startup.awaits_template():
                 return
 
-    def _next_to_feed(self) -> ChildProcess | None:
-        states = [child.state() for child in self._processes.all]
+    def _next_to_feed(self, dead: Collection[ChildProcess]) -> ChildProcess | None:
+        children = [child for child in self._processes.all if child not in dead]
+        states = [child.state() for child in children]
         position = next_to_feed(states, self._processes.workers, is_fast=self._dispatch.is_fast)
-        return None if position is None or not self._dispatch.can_give() else self._processes.all[position]
+        return None if position is None or not self._dispatch.can_give() else children[position]
 
     def _feed(self, child: ChildProcess) -> None:
         """Give a child its next rows, or put another in its place."""
@@ -268,10 +264,14 @@ class RunLoop:
                     self._update(child)
                 if events & selectors.EVENT_READ:
                     self._receive(child)
-        for child in list(self._processes.all):
-            if child.is_dead():
+        dead = [child for child in self._processes.all if child.is_dead()]
+        if dead and not self._stop.draining:
+            self._feed_all(dead)  # the spare goes on while it is found out what has happened
+        for child in dead:
+            if child in self._processes.all:
                 self._handle_death(child)
-            elif child.eof_s is not None and time.monotonic() - child.eof_s > _MUTE_S:
+        for child in self._processes.all:
+            if child.eof_s is not None and time.monotonic() - child.eof_s > _MUTE_S:
                 child.is_mute = True  # its spec has closed descriptors that are not its own, or written to them
                 child.kill()
 

@@ -21,7 +21,9 @@ from scythe_cli.core.cores import THREAD_VARIABLES
 from scythe_cli.errors import EngineError, EntrypointError
 from scythe_cli.executor.ipc import unpack
 from scythe_cli.executor.limits import Limits, StopSignal, descendants
+from scythe_cli.executor.loop import RunLoop
 from scythe_cli.executor.pool import Executor
+from scythe_cli.executor.process import ChildProcess
 from scythe_cli.executor.rows.call import RunContext
 from scythe_cli.model.functions.reference import ExperimentTarget, target_of
 from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
@@ -145,6 +147,28 @@ def test_a_large_frame_whose_file_was_removed_costs_its_row_alone(make: Make, mo
     assert [row["sort_index"] for row in outcomes if row["state"] != "succeeded"] == [20]
     assert (outcomes[20]["state"], outcomes[20]["error_type"]) == ("crashed", "FileDescriptors")
     assert "temporary files were removed" in outcomes[20]["message"]
+
+
+def test_a_spare_goes_on_before_it_is_found_out_what_ended_another(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    executor = make()
+    handle = RunLoop._handle_death
+    others: list[list[int]] = []
+
+    def note(loop: RunLoop, child: ChildProcess) -> None:
+        others.append([each.n_remaining for each in executor.children if each is not child and each.is_ready])
+        handle(loop, child)
+
+    monkeypatch.setattr(RunLoop, "_handle_death", note)
+    go = tmp_path / "go"
+    states: dict[int, str] = {}
+    for table in executor.run([_rows(["abort", ("abort-after", 0.0, str(go)), "fine"])], stop=StopSignal()):
+        states |= {row["sort_index"]: row["state"] for row in table.select(["sort_index", "state"]).to_pylist()}
+        if states and any(child.is_ready and not child.chunks for child in executor.children):
+            go.touch()
+    assert states == {0: "crashed", 1: "crashed", 2: "succeeded"}
+    assert others[-1] == [1]
 
 
 def test_no_rows_start_no_process(make: Make) -> None:

@@ -45,7 +45,7 @@ _FLUSH_S = 0.25
 _FAILURE_S = 0.02  # the next row may take an hour, and a failure is to be seen at once
 _FLUSH_ROWS = 10_000
 _FLUSH_BYTES = 8_000_000
-_BUILD_ROWS = 64
+_BUILD_ROWS, _BUILD_FIRST = 64, 8
 
 _PHASE, _ROW, _GIVE_BACK, _LATE_ROW, _LATE_CHUNK = (
     Board.PHASE,
@@ -273,7 +273,8 @@ class Server:
         for row in range(start, stop):
             if row == built:
                 first = built
-                built = min(stop, first + _BUILD_ROWS)
+                # few at first: what is built is lost when the first of them ends the process
+                built = min(stop, first + min(_BUILD_ROWS, max(_BUILD_FIRST, first - start)))
                 specs = self._preparation.specs_of(rows, first, built)
             spec = specs[row - first]
             clock[0] = begin_s = now()

@@ -131,6 +131,11 @@ def _fork_and_return(spec: Case) -> None:
         raise RuntimeError("the forked process comes back too")
 
 
+def _wait_for_file(path: str) -> None:
+    while not Path(path).exists():
+        time.sleep(0.01)
+
+
 def _loop() -> None:
     while True:
         pass
@@ -152,6 +157,7 @@ ACTS: dict[str, Any] = {
     "long": lambda spec: _raise(ValueError("x" * 100_000)),
     "deep": lambda spec: _recurse(0),
     "abort": lambda spec: os.abort(),
+    "abort-after": lambda spec: (_wait_for_file(spec.note), os.abort()),
     "sleep-in-c": lambda spec: ctypes.CDLL(None).sleep(100),
     "sleep-for": lambda spec: time.sleep(spec.value),
     "segfault": lambda spec: (print("before the end"), ctypes.string_at(0)),
