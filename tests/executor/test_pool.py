@@ -165,7 +165,8 @@ def test_a_spare_goes_on_before_it_is_found_out_what_ended_another(
     states: dict[int, str] = {}
     for table in executor.run([_rows(["abort", ("abort-after", 0.0, str(go)), "fine"])], stop=StopSignal()):
         states |= {row["sort_index"]: row["state"] for row in table.select(["sort_index", "state"]).to_pylist()}
-        if states and any(child.is_ready and not child.chunks for child in executor.children):
+        # one runs the row that waits, and another is ready to take its place
+        if states and sorted(child.n_remaining for child in executor.children if child.is_ready) == [0, 1]:
             go.touch()
     assert states == {0: "crashed", 1: "crashed", 2: "succeeded"}
     assert others[-1] == [1]
@@ -498,14 +499,14 @@ def test_the_source_is_read_as_it_is_needed(make: Make) -> None:
 
     def source() -> Iterator[pa.RecordBatch]:
         nonlocal asked
-        for _ in range(50):
+        for _ in range(500):
             asked += 1
             yield _rows([("nap", 0.05, "") if asked == 1 else "sleep"])
 
-    # whatever happens, the next run with these processes is not to find this one
-    with contextlib.closing(make(workers=2).run(source(), stop=StopSignal())) as tables:  # type: ignore[type-var]
+    # with processes of its own: where rows were quick before, many are sent at once, the first with one that sleeps
+    with contextlib.closing(make(workers=2, timeout_s=600.0).run(source(), stop=StopSignal())) as tables:  # type: ignore[type-var]
         next(table for table in tables if table.num_rows)
-    assert asked < 10
+    assert asked < 50  # where the second process is ready late, it gets more than one as well
 
 
 def test_a_heartbeat_while_nothing_finishes(make: Make) -> None:
