@@ -45,7 +45,8 @@ _FLUSH_S = 0.25
 _FAILURE_S = 0.02  # the next row may take an hour, and a failure is to be seen at once
 _FLUSH_ROWS = 10_000
 _FLUSH_BYTES = 8_000_000
-_BUILD_ROWS, _BUILD_FIRST = 64, 8
+_BUILD_ROWS = 64
+_BUILD_FIRST = 8  # what is built is lost when one of the first rows ends the process
 
 _PHASE, _ROW, _GIVE_BACK, _LATE_ROW, _LATE_CHUNK = (
     Board.PHASE,
@@ -272,9 +273,7 @@ class Server:
             self._imports.start()
         for row in range(start, stop):
             if row == built:
-                first = built
-                # few at first: what is built is lost when the first of them ends the process
-                built = min(stop, first + min(_BUILD_ROWS, max(_BUILD_FIRST, first - start)))
+                first, built = built, min(stop, built + min(_BUILD_ROWS, max(_BUILD_FIRST, built - start)))
                 specs = self._preparation.specs_of(rows, first, built)
             spec = specs[row - first]
             clock[0] = begin_s = now()
