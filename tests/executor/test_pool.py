@@ -103,7 +103,8 @@ def _run(executor: Executor, *kinds: str | tuple[str, float, str]) -> list[dict[
 
 
 def test_every_row_has_one_outcome_with_its_value(make: Make) -> None:
-    outcomes = _run(make(workers=2), *["fine"] * 5_000)
+    executor = make(workers=2)
+    outcomes = _run(executor, *["fine"] * 5_000)
     assert [row["sort_index"] for row in outcomes] == list(range(5_000))
     assert [row["out:double"] for row in outcomes] == [2.0 * i for i in range(5_000)]
     assert {row["state"] for row in outcomes} == {"succeeded"}
@@ -113,7 +114,8 @@ def test_every_row_has_one_outcome_with_its_value(make: Make) -> None:
     assert outcomes[7]["worker"] == "here"
     assert outcomes[7]["log"] is None
     assert abs(outcomes[7]["started_at"].timestamp() - time.time()) < 60
-    assert len({row["out:count"] for row in outcomes}) <= 2  # on a busy machine one process may have run all
+    # on a busy machine one process may have run all, and one that was ready in place of another some
+    assert {row["out:count"] for row in outcomes} <= {child.pid for child in executor.children}
 
 
 def test_rows_of_several_batches_and_a_second_run(make: Make) -> None:
@@ -152,7 +154,7 @@ def test_a_large_frame_whose_file_was_removed_costs_its_row_alone(make: Make, mo
 def test_a_spare_goes_on_before_it_is_found_out_what_ended_another(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    executor = make()
+    executor = make(timeout_s=300.0)  # its own: where rows were quick before, several are sent at once
     handle = RunLoop._handle_death
     others: list[list[int]] = []
 
