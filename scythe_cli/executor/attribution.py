@@ -75,7 +75,8 @@ def describe_exit(returncode: int) -> tuple[str, str]:
     if returncode == EXIT_BAD_DESCRIPTOR:
         return (
             "FileDescriptors",
-            "the process was stopped: it closed or wrote to file descriptors that are not its own",
+            "the process was stopped: it closed or wrote to file descriptors that are not its own, or "
+            "its temporary files were removed",
         )
     if returncode >= 0:
         return "ProcessExit", f"the process exited with code {returncode} by itself"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import pyarrow as pa
 
@@ -16,9 +16,10 @@ from scythe_cli.executor.attribution import (
     over_time,
 )
 from scythe_cli.executor.dispatch import Chunk, Dispatch
+from scythe_cli.executor.ipc import unpack
 from scythe_cli.executor.limits import StopSignal
 from scythe_cli.executor.process import ChildProcess, ChildProcesses
-from scythe_cli.executor.protocol import from_ipc, loading_error
+from scythe_cli.executor.protocol import loading_error
 from scythe_cli.executor.rows.capture import has_whole_stack, split_fault
 from scythe_cli.executor.scheduling import (
     HEARTBEAT_S,
@@ -103,12 +104,6 @@ class RunLoop:
         for child in [c for c in self._processes.all if c.chunks]:
             self._processes.drop(child)
 
-    def __enter__(self) -> RunLoop:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def _is_finished(self) -> bool:
         if self._dispatch.has_outcomes or any(child.chunks for child in self._processes.all):
             return False
@@ -157,8 +152,9 @@ class RunLoop:
             for position in positions:
                 children[position].board.give_back = True
 
-    def _feed_all(self) -> None:
-        while (child := self._next_to_feed()) is not None:
+    def _feed_all(self, dead: Collection[ChildProcess] = ()) -> None:
+        """Give rows to all that are to have some, those in place of children included that have just died."""
+        while (child := self._next_to_feed(dead)) is not None:
             self._feed(child)
 
     def _start_processes(self) -> None:
@@ -173,10 +169,11 @@ class RunLoop:
             elif self._startup.awaits_template():
                 return
 
-    def _next_to_feed(self) -> ChildProcess | None:
-        states = [child.state() for child in self._processes.all]
+    def _next_to_feed(self, dead: Collection[ChildProcess]) -> ChildProcess | None:
+        children = [child for child in self._processes.all if child not in dead]
+        states = [child.state() for child in children]
         position = next_to_feed(states, self._processes.workers, is_fast=self._dispatch.is_fast)
-        return None if position is None or not self._dispatch.can_give() else self._processes.all[position]
+        return None if position is None or not self._dispatch.can_give() else children[position]
 
     def _feed(self, child: ChildProcess) -> None:
         """Give a child its next rows, or put another in its place."""
@@ -267,10 +264,14 @@ class RunLoop:
                     self._update(child)
                 if events & selectors.EVENT_READ:
                     self._receive(child)
-        for child in list(self._processes.all):
-            if child.is_dead():
+        dead = [child for child in self._processes.all if child.is_dead()]
+        if dead and not self._stop.draining:
+            self._feed_all(dead)  # the spare goes on while it is found out what has happened
+        for child in dead:
+            if child in self._processes.all:
                 self._handle_death(child)
-            elif child.eof_s is not None and time.monotonic() - child.eof_s > _MUTE_S:
+        for child in self._processes.all:
+            if child.eof_s is not None and time.monotonic() - child.eof_s > _MUTE_S:
                 child.is_mute = True  # its spec has closed descriptors that are not its own, or written to them
                 child.kill()
 
@@ -296,12 +297,18 @@ class RunLoop:
         """Take what a child has sent; tell whether that was anything."""
         messages = child.channel.receive()
         for message in messages:
+            if child.is_mute:
+                break  # what has come before is gone
             child.last_message_s = time.monotonic()
             if message.kind == "done":
+                outcomes = unpack(message.fields["files"], message.blobs, child.scratch)
+                if outcomes is None:
+                    child.is_mute = True  # a spec has removed them, or written to them
+                    child.kill()
+                    continue
                 self._processes.removed = self._processes.removed or message.fields["removed"]
                 if message.fields["worn"]:
                     child.is_worn = child.board.give_back = True
-                outcomes = [from_ipc(blob) for blob in message.blobs]
                 if self._dispatch.add_outcomes(child.chunks[0], outcomes, message.fields):
                     child.chunks.popleft()
             elif message.kind == "ready":

@@ -134,7 +134,7 @@ class Executor:
         needs = self.limits.needs
         room = None if needs.is_fixed else Room(needs, self._capacity)
         dispatch = Dispatch(rows, self.limits.retry, self.context, self.workers, self._pace, room)
-        with RunLoop(self._processes, dispatch, stop) as loop:
+        with contextlib.closing(RunLoop(self._processes, dispatch, stop)) as loop:
             yield from loop.tables()
 
     def running(self) -> list[tuple[int, float]]:

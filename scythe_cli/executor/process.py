@@ -20,8 +20,9 @@ from scythe_cli.core.folders import Remover, owned_prefix, remove_folder
 from scythe_cli.executor.attribution import Termination
 from scythe_cli.executor.devices import Devices
 from scythe_cli.executor.dispatch import Chunk
+from scythe_cli.executor.ipc import to_ipc
 from scythe_cli.executor.limits import Limits, descendants, tree_memory_bytes
-from scythe_cli.executor.protocol import DUMP_SIGNAL, Board, Channel, Message, Snapshot, make_board_file, to_ipc
+from scythe_cli.executor.protocol import DUMP_SIGNAL, Board, Channel, Message, Snapshot, make_board_file
 from scythe_cli.executor.rows.call import RunContext
 from scythe_cli.executor.rows.capture import read_output
 from scythe_cli.executor.rows.workdir import keep_files
@@ -49,6 +50,7 @@ class ChildProcess:
     Attributes:
         number: See above.
         environment: Variables that say which GPUs it sees; None while nobody has said it.
+        scratch: The folder that it keeps temporary files in.
         started_s: When it was started, on the monotonic clock as all times here.
         is_ready: Whether it has loaded the experiment.
         has_run: Whether it was given rows to run by itself, so that it is no longer as fresh as its template.
@@ -57,7 +59,7 @@ class ChildProcess:
         overdue: The spec that is out of time, while it writes down where it is.
         last_message_s: When it last sent something.
         eof_s: When it closed its end of the channel; None while it is open.
-        is_mute: Whether it was ended because it went on without its end of the channel.
+        is_mute: Whether it was ended since it went on without its end of the channel, or what it had sent was gone.
         baseline_bytes: The memory that it used before its first spec.
         is_worn: Whether it has told that its memory is used up, and gets no more rows.
     """
@@ -77,7 +79,7 @@ class ChildProcess:
         self.is_worn = False
         self._paused: tuple[Snapshot, float] | None = None
         self._folder = folder
-        self._output = folder / "output.txt"
+        self._output, self.scratch = folder / "output.txt", folder / "scratch"
         with contextlib.ExitStack() as undo:
             undo.callback(shutil.rmtree, folder, ignore_errors=True)
             folder.mkdir(parents=True)
@@ -85,7 +87,7 @@ class ChildProcess:
             fields = {
                 "memory_limit_bytes": limits.memory_limit_bytes,
                 "execution_timeout_s": limits.execution_timeout_s,
-                "scratch": str(folder / "scratch"),
+                "scratch": str(self.scratch),
                 "working_directory": limits.working_directory,
                 "keep_files": limits.keep_files,
                 "retries": limits.retries,

@@ -8,7 +8,7 @@ blobs whose sizes are in the object. Rows and outcomes are blobs of Arrow IPC. N
 | parent | `start` | the run, and what to load unless it is loaded; the first message |
 | child | `ready`, `broken` | rows can come, or why not |
 | parent | `rows` | rows to run; `per_process`: how many in one process (0: any), `forks`: in forked ones |
-| child | `done` | outcomes of rows, in their order; `back`: the rest of these rows is given back |
+| child | `done` | outcomes of rows; `files`: more of them; `back`: the rest of these rows is given back |
 
 The parent never blocks on a socket: a child that does not read, since a spec keeps it busy, must not keep the parent
 from watching the others.
@@ -33,8 +33,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-import pyarrow as pa
-
 from scythe_cli.errors import CodeChangedError, EntrypointError
 
 __all__ = [
@@ -48,10 +46,8 @@ __all__ = [
     "Message",
     "Phase",
     "Snapshot",
-    "from_ipc",
     "loading_error",
     "make_board_file",
-    "to_ipc",
 ]
 
 
@@ -69,7 +65,6 @@ EXIT_BAD_DESCRIPTOR = 83
 
 _LENGTHS = struct.Struct("<QI")
 _READ_BYTES = 1 << 18
-_LARGE_BYTES = 1 << 22
 
 Blob = bytes | bytearray | memoryview
 
@@ -107,31 +102,6 @@ def decode(body: memoryview) -> Message:
         blobs.append(body[at : at + size])
         at += size
     return Message(head["kind"], head["fields"], blobs)
-
-
-def to_ipc(table: pa.Table | pa.RecordBatch) -> memoryview:
-    """Rows with their schema, as bytes."""
-    if table.nbytes < _LARGE_BYTES:
-        sink = pa.BufferOutputStream()
-        _write_stream(sink, table)
-        return memoryview(sink.getvalue())
-    # a buffer that grows would take twice the memory
-    count = pa.MockOutputStream()
-    _write_stream(count, table)
-    buffer: Any = pa.allocate_buffer(count.size())
-    _write_stream(pa.FixedSizeBufferWriter(buffer), table)
-    return memoryview(buffer)
-
-
-def _write_stream(sink: Any, table: pa.Table | pa.RecordBatch) -> None:
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write(table)
-
-
-def from_ipc(blob: Blob) -> pa.Table:
-    """Rows from bytes; they are not copied."""
-    with pa.ipc.open_stream(pa.py_buffer(blob), options=pa.ipc.IpcReadOptions(use_threads=False)) as reader:
-        return reader.read_all()
 
 
 class Connection:

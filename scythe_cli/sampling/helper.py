@@ -21,7 +21,8 @@ from typing import Any
 import pyarrow as pa
 
 from scythe_cli.errors import ScytheError
-from scythe_cli.executor.protocol import Connection, Message, from_ipc, to_ipc
+from scythe_cli.executor.ipc import from_ipc, to_ipc
+from scythe_cli.executor.protocol import Connection, Message
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.functions.loading import enter_worker, load_target
 from scythe_cli.model.functions.reference import ExperimentTarget

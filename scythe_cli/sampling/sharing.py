@@ -24,7 +24,8 @@ from typing import Any
 import pyarrow as pa
 
 from scythe_cli.errors import ScytheError
-from scythe_cli.executor.protocol import Channel, Message, from_ipc, to_ipc
+from scythe_cli.executor.ipc import from_ipc, to_ipc
+from scythe_cli.executor.protocol import Channel, Message
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.functions.reference import ExperimentTarget, target_of
 from scythe_cli.sampling.file_columns import RawFile, columns_of_source

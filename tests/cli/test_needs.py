@@ -99,11 +99,13 @@ def test_there_is_never_more_in_use_than_there_is(scythe: Run, naps: Path) -> No
 GPUS = """
 import os
 import time
+from pathlib import Path
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
 
 class Case(ExperimentInputSpec):
     cards: int
     nap_s: float = 0.05
+    together: int = 1
 
 class Answer(ExperimentOutputSpec):
     began: float
@@ -118,6 +120,12 @@ def simulate(case: Case) -> Answer:
     began = time.time()
     if not SEEN:
         SEEN.append(os.environ.get("CUDA_VISIBLE_DEVICES"))
+    users = Path(__file__).with_name("users")
+    users.mkdir(exist_ok=True)
+    (users / f"of {SEEN[0]}").touch()
+    until = began + 120  # for processes that start later
+    while len(list(users.iterdir())) < case.together and time.time() < until:
+        time.sleep(0.01)
     time.sleep(case.nap_s)
     return Answer(began=began, ended=time.time(), seen=SEEN[0], pid=os.getpid())
 """
@@ -146,7 +154,8 @@ def test_a_row_has_its_gpus_for_itself(
     (odd / "trains.py").write_text(GPUS)
     (odd / "experiments.toml").write_text(f"{GPUS_TABLE}gpus = {gpus}\n{options}")
     cards = [i % 4 if gpus != "1" else 1 for i in range(24)]
-    (odd / "cases.csv").write_text("\n".join(["cards", *map(str, cards), ""]))
+    together = 3 if gpus == "1" else 1
+    (odd / "cases.csv").write_text("\n".join(["cards,together", *(f"{n},{together}" for n in cards), ""]))
     ran = scythe("allocate", "cases.csv", "--workers", "4")
     assert ran.code == 0, ran.err
     frame = scythe_cli.load_run("latest").scalars().sort("sort_index")

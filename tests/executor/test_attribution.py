@@ -138,7 +138,8 @@ def test_no_row_is_lost_or_run_twice() -> None:
         (
             EXIT_BAD_DESCRIPTOR,
             "FileDescriptors",
-            "the process was stopped: it closed or wrote to file descriptors that are not its own",
+            "the process was stopped: it closed or wrote to file descriptors that are not its own, or "
+            "its temporary files were removed",
         ),
     ],
 )

@@ -23,7 +23,9 @@ from scythe_cli.run import ledger as ledger_module
 from scythe_cli.run.final import gather as gather_module
 from scythe_cli.run.final import merge as merge_module
 from scythe_cli.run.final import sources as sources_module
+from scythe_cli.run.final import writers as writers_module
 from scythe_cli.run.final.gather import gather
+from scythe_cli.run.final.table_file import TableFile
 from scythe_cli.run.ledger import Ledger
 from scythe_cli.run.outcomes.effective import counts_of, effective_outcomes
 from scythe_cli.storage.opening import open_storage
@@ -404,6 +406,33 @@ def test_rows_are_counted_where_one_spec_has_them_counted(tmp_path: Path) -> Non
         tmp_path, [{"t": pd.DataFrame({"e": [1, 2]}, index=index)}, {"t": pl.DataFrame({"e": [3]})}]
     )
     assert list(pd.read_parquet(tables["t"]).index.get_level_values("sort_subindex")) == [0, 1, 0]
+
+
+def test_rows_of_a_large_table_are_written_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tables_of(i: int) -> dict[str, Any]:
+        rows = range(30 * i)
+        frame = pd.DataFrame({"v": [10.0 * i + row for row in rows], "kind": [f"k{row % 3}" for row in rows]})
+        return {"t": frame.astype({"kind": "category"})}
+
+    written: list[tuple[str, int]] = []
+    whole = gather_outputs(tmp_path / "whole", [tables_of(i) for i in range(4)])
+    monkeypatch.setattr(writers_module, "_PIECE_BYTES", 500)
+    write = TableFile.write
+
+    def note(file: TableFile, table: pa.Table) -> None:
+        written.append((file.path.stem, table.num_rows))
+        write(file, table)
+
+    monkeypatch.setattr(TableFile, "write", note)
+    pieces = gather_outputs(tmp_path / "pieces", [tables_of(i) for i in range(4)])
+    frame = pd.read_parquet(pieces["t"])
+    sizes = [n_rows for name, n_rows in written if name == "t"]
+    assert sum(sizes) == 180
+    assert max(sizes) < 50
+    assert list(frame["v"]) == [10.0 * i + row for i in range(4) for row in range(30 * i)]
+    assert list(frame.index.get_level_values("sort_index")) == [i for i in range(4) for _ in range(30 * i)]
+    assert list(frame.index.get_level_values("sort_subindex")) == [row for i in range(4) for row in range(30 * i)]
+    pd.testing.assert_frame_equal(frame, pd.read_parquet(whole["t"]))
 
 
 def test_categories_stay(tmp_path: Path) -> None:

@@ -21,13 +21,12 @@ from scythe_cli.executor.attribution import failure_of_lateness
 from scythe_cli.executor.child.forking import end_like, fork, kill_orphans, wait_for
 from scythe_cli.executor.child.handing import Handing
 from scythe_cli.executor.child.preparing import Preparation, Rows
+from scythe_cli.executor.ipc import from_ipc, pack
 from scythe_cli.executor.protocol import (
     Board,
     Connection,
     Message,
     Phase,
-    from_ipc,
-    to_ipc,
 )
 from scythe_cli.executor.rows.call import Leaf, LeafResult, RunContext
 from scythe_cli.executor.rows.capture import Capture, log_line
@@ -47,6 +46,7 @@ _FAILURE_S = 0.02  # the next row may take an hour, and a failure is to be seen 
 _FLUSH_ROWS = 10_000
 _FLUSH_BYTES = 8_000_000
 _BUILD_ROWS = 64
+_BUILD_FIRST = 8  # what is built is lost when one of the first rows ends the process
 
 _PHASE, _ROW, _GIVE_BACK, _LATE_ROW, _LATE_CHUNK = (
     Board.PHASE,
@@ -101,6 +101,7 @@ class Server:
         self._capture = capture
         self._context = context
         self._preparation = Preparation(experiment.input_validator_type, context.root_workflow_run_id, board)
+        self._scratch = scratch
         self._leaf = Leaf(experiment, context, scratch=scratch, log_sink=log_line, generators=generators)
         self._batch = OutcomeBatch(experiment.output_validator_type, context.worker, retry=retry or RetryRule(0))
         self._handing = Handing()
@@ -272,8 +273,7 @@ class Server:
             self._imports.start()
         for row in range(start, stop):
             if row == built:
-                first = built
-                built = min(stop, first + _BUILD_ROWS)
+                first, built = built, min(stop, built + min(_BUILD_ROWS, max(_BUILD_FIRST, built - start)))
                 specs = self._preparation.specs_of(rows, first, built)
             spec = specs[row - first]
             clock[0] = begin_s = now()
@@ -310,10 +310,11 @@ class Server:
             if capture.has_seen or self._watches_times:
                 self._settle_folder(result, sort_index[row].as_py(), is_last=self._is_fork and row + 1 == stop)
             words[_PHASE] = _IDLE
+            waits_s = _FAILURE_S if isinstance(result, Failure) else _FLUSH_S
+            del result  # what is large in it is not needed twice while it is sent
             if is_worn or (words[_GIVE_BACK] and row + 1 < chunk_rows.n):
                 self._flush(chunk, row + 1, tries, back=row + 1 < chunk_rows.n, worn=is_worn)
                 return
-            waits_s = _FAILURE_S if isinstance(result, Failure) else _FLUSH_S
             if end_s - self._flushed_s >= waits_s or row - sent >= _FLUSH_ROWS or batch.n_bytes >= _FLUSH_BYTES:
                 self._flush(chunk, row + 1, tries)
                 sent = row
@@ -350,8 +351,9 @@ class Server:
         if len(sys.modules) != n_modules:
             # Arrow loads pandas for values that are not plain: rows are not slow for that
             self._imports.note(time.monotonic() - began_s)
-        blobs = [to_ipc(table) for table in outcomes.tables]
-        self._send(chunk, done, blobs, n=n, back=back, worn=worn, failed=outcomes.failed, again=outcomes.again)
+        files, blobs = pack(outcomes.tables, self._scratch)
+        failed, again = outcomes.failed, outcomes.again
+        self._send(chunk, done, blobs, files, n=n, back=back, worn=worn, failed=failed, again=again)
         self._flushed_s = time.monotonic()
         self._batch.clock_offset_s = time.time() - self._flushed_s
         if self._handed_s is not None:
@@ -362,6 +364,7 @@ class Server:
         chunk: int,
         done: int,
         blobs: list[memoryview],
+        files: Sequence[str] = (),
         *,
         n: int,
         back: bool,
@@ -375,6 +378,7 @@ class Server:
         fields = {
             "chunk": chunk,
             "done": done,
+            "files": files,
             "n": n,
             "failed": failed,
             "again": again,

@@ -38,7 +38,7 @@ from scythe_cli.core.processes import c_library
 from scythe_cli.errors import EntrypointError, ScytheError
 from scythe_cli.executor.child.forking import adopt_orphans, fork, fork_cost_s, kill_orphans, unfit_reason, wait_for
 from scythe_cli.executor.child.main import Loaded, broken, end_with_pipe, freeze, load, run_forked
-from scythe_cli.executor.protocol import from_ipc, to_ipc
+from scythe_cli.executor.ipc import from_ipc, to_ipc
 from scythe_cli.executor.rows.capture import Capture
 from scythe_cli.executor.rows.failure import cut_middle
 from scythe_cli.model.columns import outcome_schema

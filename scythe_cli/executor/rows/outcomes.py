@@ -137,7 +137,8 @@ class OutcomeBatch:
         if result.frames is None and result.features is None and result.files is None and result.warnings is None:
             self._results.append(None)
             return
-        self._results.append(result)
+        # without the output, whose tables may have memory of their own
+        self._results.append(replace(result, output=None))  # pyright: ignore[reportArgumentType]
         self._has_warnings |= bool(result.warnings)
         if result.frames or result.features:
             self._has_extras = True

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -25,6 +26,9 @@ from scythe_cli.model.outcome_schema import FrameTraits
 from scythe_cli.run.final.table_file import RUN_LEVELS, SUBINDEX, ReferencesFile, TableFile
 
 __all__ = ["FinalPlan", "FinalTables", "FramePlan", "FrameRows"]
+
+
+_PIECE_BYTES = 32_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,24 +237,44 @@ class _FrameFile:
 
     def _write_chunk(self, index: pa.Table, lists: Any) -> None:
         structs = lists.flatten()
-        if not len(structs):
+        n_rows = len(structs)
+        if not n_rows:
             return
         lengths = integer_cells(lists.value_lengths())
         if self._plan.traits.counts_rows and not self._has_subindex and int(lengths.max()) > 1:
             self._add_subindex()
         if self._file is None:
             self._file = self._new(self._path)
-        parents = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
-        arrays: dict[str, Any] = {}
-        at: Any = numbers(parents, pa.int32())
-        for f, column in zip(index.schema, index.columns, strict=True):
-            values = column.combine_chunks()
+        file = self._file
+        codes = {f.name: column.combine_chunks() for f, column in zip(index.schema, index.columns, strict=True)}
+        for f in index.schema:
             if f.name in self._repeats and not pa.types.is_dictionary(f.type):
                 # not the values themselves as the dictionary: in one with nulls or repetitions they are not written so
-                values = values.dictionary_encode()
-            arrays[f.name] = values.take(at)
-        before = np.cumsum(lengths, dtype=np.int64) - lengths
-        subindex: Any = numbers(np.arange(len(structs), dtype=np.int64) - np.repeat(before, lengths), pa.int64())
+                codes[f.name] = codes[f.name].dictionary_encode()
+        parents = np.repeat(np.arange(len(lengths), dtype=np.int32), lengths)
+        starts = np.cumsum(lengths, dtype=np.int64) - lengths
+        # one spec may have a table of hundreds of megabytes, and beside it each of its rows has all levels
+        at_once = max(1, _PIECE_BYTES * n_rows // max(structs.nbytes, 1))
+        for start in range(0, n_rows, at_once):
+            piece = slice(start, start + at_once)
+            of = parents[piece]
+            subindex = np.arange(start, start + len(of), dtype=np.int64) - starts[of]
+            file.write(self._rows_of(codes, of, subindex, structs[piece]))
+
+    def _rows_of(
+        self, index: Mapping[str, Any], parents: npt.NDArray[np.int32], subindices: npt.NDArray[np.int64], structs: Any
+    ) -> pa.Table:
+        """Rows as they are written, each with the levels of the spec that it is of.
+
+        Args:
+            index: The levels of specs.
+            parents: By row, the position of its spec.
+            subindices: By row, its position among those of its spec.
+            structs: The rows.
+        """
+        at: Any = numbers(parents, pa.int32())
+        subindex: Any = numbers(subindices, pa.int64())
+        arrays: dict[str, Any] = {name: values.take(at) for name, values in index.items()}
         for f, values in zip(structs.type, structs.flatten(), strict=True):
             if f.name == "index" in self._plan.traits.levels and values.null_count and values.type == pa.int64():
                 # tables whose rows pandas numbers, among others from which rows were taken
@@ -260,7 +284,7 @@ class _FrameFile:
             arrays[str(self._plan.names.get(f.name, f.name))] = values
         if self._has_subindex:
             arrays[SUBINDEX] = subindex
-        self._file.write(pa.table(arrays))
+        return pa.table(arrays)
 
     def _coded(self, name: str, values: Any) -> Any:
         """The texts of a categorical column as numbers of its categories."""

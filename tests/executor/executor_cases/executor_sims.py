@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from pydantic import field_validator
 
@@ -83,6 +84,9 @@ def simulate(spec: Case) -> Result:
     if spec.kind == "frame":
         frame = pa.Table.from_arrays([array_of([1, 2], pa.int64())], ["step"])
         return Result(double=1.0, dataframes={"steps": frame})
+    if spec.kind == "large-frame":
+        numbers = pa.array(np.arange(3_000_000.0) + spec.value)
+        return Result(double=1.0, dataframes={"steps": pa.Table.from_arrays([numbers], ["x"])})
     if spec.kind == "wrong-type":
         return {"double": 1.0}  # type: ignore[return-value]
     if spec.kind == "nothing":
@@ -127,6 +131,11 @@ def _fork_and_return(spec: Case) -> None:
         raise RuntimeError("the forked process comes back too")
 
 
+def _wait_for_file(path: str) -> None:
+    while not Path(path).exists():
+        time.sleep(0.01)
+
+
 def _loop() -> None:
     while True:
         pass
@@ -148,6 +157,7 @@ ACTS: dict[str, Any] = {
     "long": lambda spec: _raise(ValueError("x" * 100_000)),
     "deep": lambda spec: _recurse(0),
     "abort": lambda spec: os.abort(),
+    "abort-after": lambda spec: (_wait_for_file(spec.note), os.abort()),
     "sleep-in-c": lambda spec: ctypes.CDLL(None).sleep(100),
     "sleep-for": lambda spec: time.sleep(spec.value),
     "segfault": lambda spec: (print("before the end"), ctypes.string_at(0)),
