@@ -8,7 +8,9 @@ from scythe_cli.analysis.plots.shapes import Axis
 
 __all__ = [
     "CATEGORY_COLORS",
+    "FONT",
     "MAIN_COLOR",
+    "SCHEMA",
     "SECOND_COLOR",
     "Spec",
     "axis_channel",
@@ -20,6 +22,9 @@ __all__ = [
 
 
 Spec = dict[str, Any]
+
+SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
+FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 
 MAIN_COLOR = "#3b7dd8"
 SECOND_COLOR = "#e07b39"
@@ -77,7 +82,7 @@ def color_channel(axis: Axis) -> Spec:
     """A column as color; its field is `c`."""
     if axis.kind == "category":
         return {"field": "c", "type": "nominal", "title": axis.title}
-    return {"field": "c", "type": type_of(axis), "title": axis.title, "scale": {"scheme": "viridis"}}
+    return {"field": "c", "type": type_of(axis), "title": axis.title}
 
 
 def binned_channel(field: str, axis: Axis) -> Spec:
