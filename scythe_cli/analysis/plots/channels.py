@@ -8,6 +8,7 @@ from scythe_cli.analysis.plots.shapes import Axis
 
 __all__ = [
     "CATEGORY_COLORS",
+    "FAILED_COLOR",
     "FONT",
     "MAIN_COLOR",
     "SCHEMA",
@@ -28,6 +29,7 @@ FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 
 MAIN_COLOR = "#3b7dd8"
 SECOND_COLOR = "#e07b39"
+FAILED_COLOR = "#d64545"
 # distinct for all common kinds of color blindness, on white and on dark (Okabe and Ito, 2008, without black and yellow)
 CATEGORY_COLORS = ["#3b7dd8", "#e07b39", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a6fdf", "#999999"]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scythe_cli.analysis.plots.channels import (
+    FAILED_COLOR,
     MAIN_COLOR,
     SECOND_COLOR,
     Spec,
@@ -119,31 +120,27 @@ def _heat(shape: Heat, width: int, height: int) -> Spec:
 
 
 def _histogram(shape: Histogram, width: int, height: int) -> Spec:
+    marked = shape.marked or [0] * len(shape.counts)
+    counted = [{"n": n, "marked": m} for n, m in zip(shape.counts, marked, strict=True)]
     if shape.labels:
-        data = [{"x": label, "n": n} for label, n in zip(shape.labels, shape.counts, strict=True)]
-        return {
-            "data": {"values": data},
-            "mark": {"type": "bar", "color": MAIN_COLOR, "tooltip": True},
-            "encoding": {
-                "y": {"field": "x", "type": "nominal", "title": shape.x.title, "sort": None},
-                "x": {"field": "n", "type": "quantitative", "title": "count"},
-            },
-            "width": width,
-            "height": {"step": 20},
-        }
-    edges = shape.edges
-    data = [{"x": edges[i], "x2": edges[i + 1], "n": n} for i, n in enumerate(shape.counts)]
-    return {
-        "data": {"values": data},
-        "mark": {"type": "bar", "color": MAIN_COLOR, "tooltip": True, "binSpacing": 1},
-        "encoding": {
-            "x": {**binned_channel("x", shape.x), **({} if shape.x.log else {"bin": "binned"})},
-            "x2": {"field": "x2"},
-            "y": {"field": "n", "type": "quantitative", "title": "count"},
-        },
-        "width": width,
-        "height": height,
-    }
+        data = [{"x": label, **row} for label, row in zip(shape.labels, counted, strict=True)]
+        across: Spec = {"y": {"field": "x", "type": "nominal", "title": shape.x.title, "sort": None}}
+        along, size = "x", {"width": width, "height": {"step": 20}}
+    else:
+        edges = shape.edges
+        data = [{"x": edges[i], "x2": edges[i + 1], **row} for i, row in enumerate(counted)]
+        binned = {} if shape.x.log else {"bin": "binned"}
+        across = {"x": {**binned_channel("x", shape.x), **binned}, "x2": {"field": "x2"}}
+        along, size = "y", {"width": width, "height": height}
+    bars: list[Spec] = []
+    for field, color in (("n", MAIN_COLOR), ("marked", FAILED_COLOR)):
+        mark: Spec = {"type": "bar", "color": color, "tooltip": True}
+        if not shape.labels:
+            mark["binSpacing"] = 1
+        bars.append(
+            {"mark": mark, "encoding": {**across, along: {"field": field, "type": "quantitative", "title": "count"}}}
+        )
+    return {"data": {"values": data}, **({"layer": bars} if shape.marked else bars[0]), **size}
 
 
 def _boxes(shape: Boxes, width: int) -> Spec:

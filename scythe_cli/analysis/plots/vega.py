@@ -48,7 +48,8 @@ def themed_spec(shape: Shape, *, width: int, height: int) -> Spec:
     if isinstance(shape, Points):
         body["mark"].update(size=14, opacity=0.6)
     if isinstance(shape, Histogram) and shape.labels:
-        body["encoding"]["y"]["title"] = None  # the caption says it
+        for layer in body.get("layer", [body]):
+            layer["encoding"]["y"]["title"] = None  # the caption says it
     ink: Spec = {f"{part}Color": "currentColor" for part in ("label", "title", "grid", "tick", "domain")}
     return {
         "$schema": SCHEMA,
