@@ -136,7 +136,7 @@ def test_a_run_that_is_summed_up_anew_is_read_anew(s3: servers.S3Server) -> None
     before = runs.listed(0, 50, None)["runs"]
     assert [run["state"] for run in before] == ["succeeded", "succeeded"]
 
-    (newest, *_) = runs._known()  # pyright: ignore[reportPrivateUsage]
+    (newest, *_) = runs._known({})  # pyright: ignore[reportPrivateUsage]
     put_summary(storage, newest, RunSummary(counts=StateCounts(failed=1)))
     clock.now_s += 61
     after = runs.listed(0, 50, None)["runs"]
