@@ -8,7 +8,7 @@ however many files are inside.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
@@ -35,9 +35,9 @@ _DEEPEST = 4
 _MAX_FOLDERS = 2_000
 _MANY = 8
 """From how many folders on they are listed together."""
-_FEW_FILES = 100
 _PAGE = 1_000
-_FEWEST_EACH = 3
+_FEWEST_EACH = 25
+"""Of how many versions such a page has to tell: a server that has to look at each file takes long for it."""
 
 Seen = dict[str, str | None]
 """The files directly in the folder of a run, each with its version."""
@@ -249,25 +249,26 @@ def runs_by_version(
 def _glanced(
     storage: ManyAtOnce, pairs: Sequence[tuple[str, str]], seen: dict[str, Seen]
 ) -> dict[tuple[str, str], list[datetime]]:
-    """The runs of those versions that have few files: there a list tells of several of them, and of what is inside."""
-    files: dict[tuple[str, str], dict[str, str | None]] = {}
+    """The runs of versions, listed together; where they have few files, one list tells all of several versions."""
+    told: dict[tuple[str, str], list[datetime]] = {}
     for name in dict.fromkeys(name for name, _ in pairs):
         versions = sorted((version for each, version in pairs if each == name), key=lambda version: f"{version}/")
-        files |= {(name, version): found for version, found in _walked(storage, name, versions).items()}
-    rest = [pair for pair in pairs if pair not in files]
-    pages = storage.list_many([(f"{name}/{version}", "") for name, version in rest], most=_FEW_FILES)
-    files.update((pair, page.files) for pair, page in zip(rest, pages, strict=True) if page and page.is_last)
-    told: dict[tuple[str, str], list[datetime]] = {}
-    for (name, version), found in files.items():
-        folders: dict[str, Seen] = {}
-        for file, tag in found.items():
-            stamp, slash, inner = file.partition("/")
-            if slash:
-                folders.setdefault(stamp, {}).update({} if "/" in inner else {inner: tag})
-        stamps = {stamp: at for stamp in folders if (at := parse_timestamp(stamp)) is not None}
-        seen |= {f"{name}/{version}/{stamp}": folders[stamp] for stamp in stamps}
-        told[name, version] = sorted(stamps.values())
+        for version, files in _walked(storage, name, versions).items():
+            folders: dict[str, Seen] = {}
+            for file, tag in files.items():
+                stamp, slash, inner = file.partition("/")
+                if slash:
+                    folders.setdefault(stamp, {}).update({} if "/" in inner else {inner: tag})
+            told[name, version] = _times(folders)
+            seen |= {f"{name}/{version}/{stamp}": found for stamp, found in folders.items()}
+    rest = [pair for pair in pairs if pair not in told]
+    pages = storage.list_many([(f"{name}/{version}", "") for name, version in rest], most=_PAGE, flat=False)
+    told.update((pair, _times(page.folders)) for pair, page in zip(rest, pages, strict=True) if page and page.is_last)
     return told
+
+
+def _times(stamps: Iterable[str]) -> list[datetime]:
+    return sorted(moment for stamp in stamps if (moment := parse_timestamp(stamp)) is not None)
 
 
 def _walked(storage: ManyAtOnce, experiment: str, versions: Sequence[str]) -> dict[str, dict[str, str | None]]:

@@ -124,10 +124,12 @@ class Page:
     Attributes:
         files: Their names below the prefix, in order, each with its version; see `FileInfo`.
         is_last: Whether there are no more.
+        folders: The names of the folders directly below; none in a flat list.
     """
 
     files: dict[str, str | None]
     is_last: bool
+    folders: list[str]
 
 
 @runtime_checkable

@@ -103,15 +103,21 @@ def _read_page(body: bytes, start: str, after: str) -> Page | None:
     files: dict[str, str | None] = {}
     is_encoded = root.findtext(f"{space}EncodingType") == "url"
     last = start + after
+
+    def told(text: str | None) -> str:
+        return unquote_plus(text or "") if is_encoded else text or ""
+
     for each in root.iterfind(f"{space}Contents"):
-        name = each.findtext(f"{space}Key") or ""
-        name = unquote_plus(name) if is_encoded else name
+        name = told(each.findtext(f"{space}Key"))
         # some stores have no order of names, and some do not know where a list is to begin
         if not name.startswith(start) or name.encode() <= last.encode():
             return None
         last = name
         files[name[len(start) :]] = each.findtext(f"{space}ETag")
-    return Page(files, is_truncated == "false")
+    folders = [told(each.findtext(f"{space}Prefix")) for each in root.iterfind(f"{space}CommonPrefixes")]
+    if not all(folder.startswith(start) for folder in folders):
+        return None
+    return Page(files, is_truncated == "false", [folder[len(start) :].rstrip("/") for folder in folders])
 
 
 def list_page(bucket: Bucket, action: str, place: str, **parameters: Any) -> Any:
