@@ -8,43 +8,39 @@ however many files are inside.
 from __future__ import annotations
 
 import difflib
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, TypeVar
+from datetime import datetime
+from typing import TypeVar
 
 from scythe_cli.core.names import is_folder_name, parse_version
 from scythe_cli.core.text import hint_for
 from scythe_cli.errors import NotFoundError
-from scythe_cli.run.layout import LEASE_NAME, RUN_FOLDERS, RunLayout, parse_timestamp
+from scythe_cli.run.layout import RUN_FOLDERS, RunLayout, parse_timestamp
 from scythe_cli.run.versions import latest_run, list_runs, list_versions, run_times, version_names
-from scythe_cli.storage.base import Storage
-
-if TYPE_CHECKING:
-    from scythe_cli.core.records import StateCounts
-    from scythe_cli.run.manifest import RunManifest
-    from scythe_cli.run.records import RunRecord, RunState
-
+from scythe_cli.storage.base import ManyAtOnce, Page, Storage
 
 __all__ = [
-    "KnownRecord",
+    "Seen",
     "VersionRecord",
     "each_of",
     "find_run",
-    "known_record",
     "list_experiments",
-    "run_record",
     "runs_by_version",
 ]
 
 
-logger = logging.getLogger(__name__)
-
 _REQUESTS_AT_ONCE = 16
 _DEEPEST = 4
 _MAX_FOLDERS = 2_000
-_LONGEST_ALLOCATION = timedelta(hours=1)
+_MANY = 8
+"""From how many folders on they are listed together."""
+_PAGE = 1_000
+_FEWEST_EACH = 25
+"""Of how many versions such a page has to tell: a server that has to look at each file takes long for it."""
+
+Seen = dict[str, str | None]
+"""The files directly in the folder of a run, each with its version."""
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -212,125 +208,12 @@ def _listed(names: list[str]) -> str:
     return f"{shown} and {len(names) - 6} more" if len(names) > 6 else shown
 
 
-@dataclass(frozen=True, slots=True)
-class KnownRecord:
-    """What a list has told of a run.
-
-    Attributes:
-        record: What it was.
-        manifest: The version of the manifest that told it all; None where more was looked at.
-    """
-
-    record: RunRecord
-    manifest: str | None
-
-
-def run_record(storage: Storage, run: RunLayout) -> RunRecord:
-    """What a list tells of a run: from a listing of its folder and its manifest.
-
-    The manifest of a finished run begins with a summary; else all of it is read. One that cannot be read is told in the
-    log: one damaged file does not hide the other runs.
-    """
-    return known_record(storage, run, None).record
-
-
-def known_record(storage: Storage, run: RunLayout, before: KnownRecord | None) -> KnownRecord:
-    """The same for who asks again and again: the manifest of a finished run is read again when it is another one.
-
-    Args:
-        storage: Where the run is kept.
-        run: The run.
-        before: What was told the last time.
-    """
-    files = {file.name: file for file in storage.list_files(run.experiment_id)}
-    manifest = files.get(run.manifest.rpartition("/")[2])
-    version = None if manifest is None or LEASE_NAME in files else manifest.version
-    if before is not None and before.manifest is not None and before.manifest == version:
-        return before
-    record, is_summed_up = _record(storage, run, is_leased=LEASE_NAME in files)
-    return KnownRecord(record, version if is_summed_up else None)
-
-
-def _record(storage: Storage, run: RunLayout, *, is_leased: bool) -> tuple[RunRecord, bool]:
-    """What is told of a run, and whether its summary tells it all."""
-    from scythe_cli.run.outcomes.summary import read_summary
-    from scythe_cli.run.records import RunRecord
-
-    summary = read_summary(storage, run)
-    manifest = _brief_manifest(storage, run) if summary is None else None
-    complete = summary is not None or _is_complete(storage, run)
-    described = summary or manifest
-    counts = summary.counts if summary else None
-    record = RunRecord(
-        experiment_id=run.experiment_id,
-        experiment=run.experiment,
-        version=str(run.version),
-        timestamp=run.timestamp,
-        uri=storage.uri(run.experiment_id),
-        n_specs=counts.total if counts else manifest.n_specs if manifest else None,
-        engine=described.engine if described else None,
-        complete=complete,
-        state=_state(storage, run, counts, manifest, complete=complete, is_leased=is_leased),
-        counts=counts,
-        started_at=summary.started_at if summary else None,
-        finished_at=summary.finished_at if summary else None,
-        duration_s=summary.duration_s if summary else None,
-        sampling_file=described.sampling_file if described else None,
-    )
-    return record, summary is not None
-
-
-def _brief_manifest(storage: Storage, run: RunLayout) -> RunManifest | None:
-    from scythe_cli.run.manifest import UnreadableManifestError, read_manifest
-
-    try:
-        return read_manifest(storage, run, brief=True)
-    except UnreadableManifestError as error:
-        logger.warning("%s", error.message)
-        return None
-
-
-def _state(
-    storage: Storage,
-    run: RunLayout,
-    counts: StateCounts | None,
-    manifest: RunManifest | None,
-    *,
-    complete: bool,
-    is_leased: bool,
-) -> RunState:
-    """How a run as a whole is."""
-    if is_leased:
-        from scythe_cli.run.lease import read_owner
-
-        if read_owner(storage, run) is not None:
-            return "running"
-    if counts is not None:
-        if counts.pending:
-            return "stopped"
-        if counts.unsuccessful:
-            return "cancelled" if counts.cancelled == counts.unsuccessful else "failed"
-        return "succeeded"
-    if manifest is None or manifest.n_specs is None or (complete and not is_leased):
-        return "unknown"
-    if manifest.state == "allocating":
-        is_young = datetime.now(UTC) - run.timestamp < _LONGEST_ALLOCATION
-        return "running" if is_young else "stopped"
-    return "stopped" if manifest.needs_lease else "running"
-
-
-def _is_complete(storage: Storage, run: RunLayout) -> bool:
-    from scythe_cli.storage.base import ForeignKeyError
-
-    try:
-        return storage.exists(run.table("scalars"))
-    except ForeignKeyError as error:
-        logger.warning("%s", error.message)
-        return False
-
-
 def runs_by_version(
-    storage: Storage, experiment: str | None = None, *, known: Mapping[tuple[str, str], list[datetime]] | None = None
+    storage: Storage,
+    experiment: str | None = None,
+    *,
+    known: Mapping[tuple[str, str], list[datetime]] | None = None,
+    seen: dict[str, Seen] | None = None,
 ) -> list[tuple[str, str, list[datetime]]]:
     """When the runs of each version were allocated (UTC), oldest first; experiments by name, newest version first.
 
@@ -338,6 +221,7 @@ def runs_by_version(
         storage: Where to look.
         experiment: Only this one.
         known: The same of versions, by experiment and version, whose folders are not listed, if they are still there.
+        seen: Gets what was seen in the folders of runs along the way, by their `experiment_id`.
 
     Raises:
         NotFoundError: If there is no such experiment.
@@ -354,6 +238,60 @@ def runs_by_version(
     pairs = [(name, version) for name, found in versions.items() for version in reversed(found)]
     told = dict(known or {})
     unknown = [pair for pair in pairs if pair not in told]
+    if isinstance(storage, ManyAtOnce) and len(unknown) >= _MANY:
+        told |= _glanced(storage, unknown, {} if seen is None else seen)
+        unknown = [pair for pair in unknown if pair not in told]
     stamps = each_of(storage, lambda pair: run_times(storage, *pair), unknown)
     told.update(zip(unknown, stamps, strict=True))
     return [(*pair, told[pair]) for pair in pairs]
+
+
+def _glanced(
+    storage: ManyAtOnce, pairs: Sequence[tuple[str, str]], seen: dict[str, Seen]
+) -> dict[tuple[str, str], list[datetime]]:
+    """The runs of versions, listed together; where they have few files, one list tells all of several versions."""
+    told: dict[tuple[str, str], list[datetime]] = {}
+    for name in dict.fromkeys(name for name, _ in pairs):
+        versions = sorted((version for each, version in pairs if each == name), key=lambda version: f"{version}/")
+        for version, files in _walked(storage, name, versions).items():
+            folders: dict[str, Seen] = {}
+            for file, tag in files.items():
+                stamp, slash, inner = file.partition("/")
+                if slash:
+                    folders.setdefault(stamp, {}).update({} if "/" in inner else {inner: tag})
+            told[name, version] = _times(folders)
+            seen |= {f"{name}/{version}/{stamp}": found for stamp, found in folders.items()}
+    rest = [pair for pair in pairs if pair not in told]
+    pages = storage.list_many([(f"{name}/{version}", "") for name, version in rest], most=_PAGE, flat=False)
+    told.update((pair, _times(page.folders)) for pair, page in zip(rest, pages, strict=True) if page and page.is_last)
+    return told
+
+
+def _times(stamps: Iterable[str]) -> list[datetime]:
+    return sorted(moment for stamp in stamps if (moment := parse_timestamp(stamp)) is not None)
+
+
+def _walked(storage: ManyAtOnce, experiment: str, versions: Sequence[str]) -> dict[str, dict[str, str | None]]:
+    """The files of versions, in the order of their names, as far as pages of a thousand have several of them each."""
+    if len(versions) < _MANY:
+        return {}
+    (first,) = storage.list_many([(experiment, f"{versions[0]}/")], most=_PAGE)
+    found = _whole_versions(first)
+    n_each = sum(version in found for version in versions) * 9 // 10
+    if first is not None and not first.is_last and n_each >= _FEWEST_EACH:
+        begins = [version for version in versions if version not in found][::n_each]
+        for page in storage.list_many([(experiment, f"{version}/") for version in begins], most=_PAGE):
+            found |= _whole_versions(page)
+    return {version: found[version] for version in versions if version in found}
+
+
+def _whole_versions(page: Page | None) -> dict[str, dict[str, str | None]]:
+    """The files of those versions of which none can be on the next page."""
+    found: dict[str, dict[str, str | None]] = {}
+    version = ""
+    for name, tag in page.files.items() if page else ():
+        version, _, inner = name.partition("/")
+        found.setdefault(version, {})[inner] = tag
+    if page and not page.is_last:
+        found.pop(version, None)
+    return found

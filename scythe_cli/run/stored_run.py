@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from scythe_cli.errors import UsageError
-from scythe_cli.run.catalog import run_record
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.run.ledger import Ledger
+from scythe_cli.run.lists.records import run_record
 from scythe_cli.run.manifest import RunManifest, read_manifest
 from scythe_cli.run.outcomes.error_groups import read_errors
 from scythe_cli.run.outcomes.standings import Standings, standings_of

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from scythe_cli.errors import StorageError
 
@@ -17,7 +18,9 @@ __all__ = [
     "FileInfo",
     "ForeignKeyError",
     "InvalidKeyError",
+    "ManyAtOnce",
     "MissingKeyError",
+    "Page",
     "RefusedError",
     "RemoteFile",
     "Storage",
@@ -111,6 +114,43 @@ class RemoteFile(Protocol):
 
     def read(self) -> bytes:
         """The next chunk; empty at the end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The beginning of a list of files.
+
+    Attributes:
+        files: Their names below the prefix, in order, each with its version; see `FileInfo`.
+        is_last: Whether there are no more.
+        folders: The names of the folders directly below; none in a flat list.
+    """
+
+    files: dict[str, str | None]
+    is_last: bool
+    folders: list[str]
+
+
+@runtime_checkable
+class ManyAtOnce(Protocol):
+    """What a storage can do that answers many small questions together for less than one after another.
+
+    None as an answer says nothing of what is there: then it is to be asked as a `Storage`, which has more patience.
+    """
+
+    def list_many(self, places: Sequence[tuple[str, str]], *, most: int, flat: bool = True) -> list[Page | None]:
+        """The first files below some prefixes, in the order of their names.
+
+        Args:
+            places: Of each list the prefix, and after which name below it the list begins; "" for its first file.
+            most: So many files at most; never more than a thousand.
+            flat: Whether all files below are listed, and not only those directly below.
+        """
+        ...
+
+    def read_many(self, keys: Sequence[str], n_bytes: int) -> list[bytes | None]:
+        """So many bytes from the beginning of files."""
         ...
 
 

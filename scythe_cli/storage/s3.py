@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
@@ -19,6 +19,7 @@ from scythe_cli.storage.base import (
     FileInfo,
     ForeignKeyError,
     MissingKeyError,
+    Page,
     RefusedError,
     StorageCheck,
     check_key,
@@ -29,7 +30,7 @@ from scythe_cli.storage.checks import run_checks
 from scythe_cli.storage.s3_bucket import Bucket, OpenS3File
 from scythe_cli.storage.s3_client import client_of_process
 from scythe_cli.storage.s3_faults import NO_DELETE_HINT, is_refusal, server_time
-from scythe_cli.storage.s3_listing import list_objects, list_page
+from scythe_cli.storage.s3_listing import list_many, list_objects, list_page
 from scythe_cli.storage.s3_writing import abort_uploads, create, put_parts, verify
 
 __all__ = ["S3Storage"]
@@ -163,6 +164,17 @@ class S3Storage:
             for name, file in list_objects(self._bucket, prefix, flat=False, starting=starting).files.items()
         ]
         return sorted((file for file in files if file.name and "/" not in file.name), key=lambda file: file.name)
+
+    def list_many(self, places: Sequence[tuple[str, str]], *, most: int, flat: bool = True) -> list[Page | None]:
+        """The first objects below many prefixes."""
+        return list_many(self._bucket, places, most=most, flat=flat)
+
+    def read_many(self, keys: Sequence[str], n_bytes: int) -> list[bytes | None]:
+        """The beginnings of many objects."""
+        span = f"bytes=0-{n_bytes - 1}"
+        names = [self._bucket.object_of(key) for key in keys]
+        requests = [{"Bucket": self.bucket, "Key": name, "Range": span} for name in names]
+        return self._client.fetch_many("get_object", requests, n_bytes)
 
     def list_others(self, prefix: str) -> list[str]:
         """Nothing: there are objects alone."""

@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -35,6 +35,7 @@ REMEMBERED_S = 900.0
 """For how long a process remembers what it has written."""
 
 _MAX_CONNECTIONS = 32
+_SIGNED_S = 300
 _T = TypeVar("_T")
 
 _latest: tuple[dict[str, str], S3Client] | None = None
@@ -145,6 +146,41 @@ class S3Client:
             self._off_s = (datetime.now(UTC) - now).total_seconds()
         return answer
 
+    def fetch_many(self, operation: str, requests: Sequence[dict[str, Any]], most_bytes: int) -> list[bytes | None]:
+        """The bodies of the answers to many requests that read, several at once and each asked for once.
+
+        Through the client, a request takes 1.2 ms of a core; a URL that it has signed, fetched over its connections, a
+        third of that.
+
+        Args:
+            operation: The operation, such as `get_object`.
+            requests: The parameters of each; with `Range`, so much is read.
+            most_bytes: The largest body that is taken.
+
+        Returns:
+            The bodies; None for an answer that is anything but a success, or longer.
+        """
+        filesystem = self._filesystem()
+
+        async def all_of_them() -> list[bytes | None]:
+            client: Any = await filesystem.set_session()
+            client.meta.events.register_first("choose-signer.s3", _newest_signature, unique_id="scythe-signature")
+            limit = asyncio.Semaphore(_MAX_CONNECTIONS)
+
+            async def one(parameters: dict[str, Any]) -> bytes | None:
+                async with limit:
+                    try:
+                        return await asyncio.wait_for(
+                            _fetched(client, operation, parameters, most_bytes), READ_TIMEOUT_S
+                        )
+                    except (*CLIENT_ERRORS, TimeoutError):
+                        return None
+
+            return await asyncio.gather(*map(one, requests))
+
+        bodies: Any = sync(filesystem.loop, all_of_them)
+        return list(bodies)
+
     def clock_notices(self) -> list[str]:
         """What is to be said of the clock of this machine; nothing where it agrees with that of the server."""
         if self._off_s is None or abs(self._off_s) < CLOCKS_DIFFER_S:
@@ -224,6 +260,24 @@ class S3Client:
             if self._fs is None:
                 self._fs = _make_filesystem()
             return self._fs
+
+
+def _newest_signature(signature_version: str, **_: Any) -> str | None:
+    """Signed URLs by version 4 as well, like all other requests; the client's default for them is version 2."""
+    return "s3v4-query" if signature_version in ("v4-query", "s3v4-query") else None
+
+
+async def _fetched(client: Any, operation: str, parameters: dict[str, Any], most_bytes: int) -> bytes | None:
+    from botocore.awsrequest import AWSRequest
+
+    url = await client.generate_presigned_url(operation, Params=parameters, ExpiresIn=_SIGNED_S)
+    headers = {"Range": parameters["Range"]} if "Range" in parameters else {}
+    answer = await client._endpoint.http_session.send(AWSRequest("GET", url, headers).prepare())
+    size = answer.headers.get("Content-Length")
+    if answer.status_code not in (200, 206) or size is None or int(size) > most_bytes:
+        answer.raw.close()
+        return None
+    return await answer.content
 
 
 def _can_pass(error: BaseException) -> bool:

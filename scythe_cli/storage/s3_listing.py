@@ -7,14 +7,20 @@ list does not agree, the object itself is asked for. Of a store whose lists are 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote_plus
+from xml.etree import ElementTree
 
-from scythe_cli.storage.base import MissingKeyError
+from scythe_cli.storage.base import MissingKeyError, Page
 from scythe_cli.storage.s3_bucket import Bucket
 from scythe_cli.storage.s3_client import plain_tag
 
-__all__ = ["Listed", "list_objects", "list_page"]
+__all__ = ["Listed", "list_many", "list_objects", "list_page"]
+
+
+_MOST_BYTES = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,54 @@ def list_objects(bucket: Bucket, prefix: str, *, flat: bool, starting: str = "")
             if tag is not None and whole not in listed.folders and _head(bucket, name) is not None:
                 listed.folders.add(whole)
     return listed
+
+
+def list_many(bucket: Bucket, places: Sequence[tuple[str, str]], *, most: int, flat: bool) -> list[Page | None]:
+    """The first files below some prefixes; see `storage.base.ManyAtOnce`."""
+    starts = [bucket.start_of(prefix) for prefix, _ in places]
+    common: dict[str, Any] = {"Bucket": bucket.name, "MaxKeys": most, "EncodingType": "url"}
+    if not flat:
+        common["Delimiter"] = "/"
+    requests = [
+        {**common, "Prefix": start, **({"StartAfter": start + after} if after else {})}
+        for start, (_, after) in zip(starts, places, strict=True)
+    ]
+    bodies = bucket.client.fetch_many("list_objects_v2", requests, _MOST_BYTES)
+    return [
+        # where this process has written or deleted, lists are compared with that
+        None if body is None or bucket.client.recent.below(bucket.name, start) else _read_page(body, start, after)
+        for start, (_, after), body in zip(starts, places, bodies, strict=True)
+    ]
+
+
+def _read_page(body: bytes, start: str, after: str) -> Page | None:
+    """The objects of a list, as the server has written it; None where it is no list of them in order."""
+    try:
+        root = ElementTree.fromstring(body)
+    except ElementTree.ParseError:
+        return None
+    space = root.tag.partition("}")[0] + "}" if root.tag.startswith("{") else ""
+    is_truncated = root.findtext(f"{space}IsTruncated")
+    if root.tag != f"{space}ListBucketResult" or is_truncated not in ("true", "false"):
+        return None
+    files: dict[str, str | None] = {}
+    is_encoded = root.findtext(f"{space}EncodingType") == "url"
+    last = start + after
+
+    def told(text: str | None) -> str:
+        return unquote_plus(text or "") if is_encoded else text or ""
+
+    for each in root.iterfind(f"{space}Contents"):
+        name = told(each.findtext(f"{space}Key"))
+        # some stores have no order of names, and some do not know where a list is to begin
+        if not name.startswith(start) or name.encode() <= last.encode():
+            return None
+        last = name
+        files[name[len(start) :]] = each.findtext(f"{space}ETag")
+    folders = [told(each.findtext(f"{space}Prefix")) for each in root.iterfind(f"{space}CommonPrefixes")]
+    if not all(folder.startswith(start) for folder in folders):
+        return None
+    return Page(files, is_truncated == "false", [folder[len(start) :].rstrip("/") for folder in folders])
 
 
 def list_page(bucket: Bucket, action: str, place: str, **parameters: Any) -> Any:

@@ -10,7 +10,8 @@ from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
 from scythe_cli.errors import ScytheError
-from scythe_cli.run.catalog import KnownRecord, each_of, known_record
+from scythe_cli.run.catalog import Seen
+from scythe_cli.run.lists.records import KnownRecord, known_records
 from scythe_cli.services.runs.listing import newer_layouts, run_layouts
 
 if TYPE_CHECKING:
@@ -64,9 +65,10 @@ class RunList:
             if again:
                 self._layouts = None
                 self._records.clear()
-            layouts = self._known()
+            seen: dict[str, Seen] = {}
+            layouts = self._known(seen)
             chosen = [each for each in layouts if experiment is None or each.experiment == experiment]
-            records = self._described(chosen[offset : offset + limit])
+            records = self._described(chosen[offset : offset + limit], seen)
         return {
             "location": self.storage.location,
             "experiments": sorted({layout.experiment for layout in layouts}),
@@ -80,11 +82,15 @@ class RunList:
         if looking is not None:
             looking.join()
 
-    def _known(self) -> list[RunLayout]:
-        """The runs; elsewhere those that are known, while a thread looks for new ones."""
+    def _known(self, seen: dict[str, Seen]) -> list[RunLayout]:
+        """The runs; elsewhere those that are known, while a thread looks for new ones.
+
+        Args:
+            seen: Gets what was seen in their folders along the way.
+        """
         now = self.clock()
         if self._layouts is None or self._is_local:
-            self._layouts = run_layouts(self.storage)
+            self._layouts = run_layouts(self.storage, seen=seen)
             self._looked_at = self._whole_at = self.clock()
         elif now - self._looked_at >= _NEWER_S and (self._looking is None or not self._looking.is_alive()):
             self._looked_at = now
@@ -104,16 +110,13 @@ class RunList:
                 self._layouts = found
                 self._whole_at = self.clock() if is_whole else self._whole_at
 
-    def _described(self, layouts: list[RunLayout]) -> list[RunRecord]:
+    def _described(self, layouts: list[RunLayout], seen: dict[str, Seen]) -> list[RunRecord]:
         now = self.clock()
         unknown = [each for each in layouts if not self._is_fresh(each.experiment_id, now)]
-        for told in each_of(self.storage, self._ask, unknown):
+        before = {name: told for name, (_, told) in self._records.items()}
+        for told in known_records(self.storage, unknown, before, seen):
             self._records[told.record.experiment_id] = now, told
         return [self._records[each.experiment_id][1].record for each in layouts]
-
-    def _ask(self, layout: RunLayout) -> KnownRecord:
-        before = self._records.get(layout.experiment_id)
-        return known_record(self.storage, layout, before[1] if before else None)
 
     def _is_fresh(self, experiment_id: str, now: float) -> bool:
         if experiment_id not in self._records:

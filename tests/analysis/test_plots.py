@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scythe_cli.analysis.plots.figure import make_figure
+from scythe_cli.analysis.plots.interactive import gestures, page_spec, page_themes
 from scythe_cli.analysis.plots.rendering import to_html, to_png, to_svg
 from scythe_cli.analysis.plots.shapes import (
     Axis,
@@ -297,7 +298,12 @@ def test_a_page_needs_no_network(run: Run, tmp_path: Path) -> None:
 def test_a_notebook_shows_it(run: Run) -> None:
     figure = run.plot("tilt", "power")
     bundle = figure._repr_mimebundle_()
-    assert bundle["application/vnd.vegalite.v5+json"]["title"]["text"] == "power over tilt"
+    spec = bundle["application/vnd.vegalite.v5+json"]
+    assert spec["title"]["text"] == "power over tilt"
+    assert [param["name"] for param in spec["params"]] == ["zoom", "brush"]
+    # paper and ink are those of the notebook's theme
+    assert "background" not in spec
+    assert to_svg(spec)
     assert bundle["text/plain"].startswith("power over tilt\n")
     assert figure._repr_png_().startswith(b"\x89PNG")
     assert figure.chart.to_dict()["mark"]["type"] == "circle"
@@ -315,7 +321,8 @@ def test_any_text_is_drawn(text: str, tmp_path: Path) -> None:
     spec = vega_spec(shape, text, [text])
     assert "\x00" not in to_svg(spec)
     assert to_png(spec).startswith(b"\x89PNG")
-    assert to_html(spec, text).count("</script>") == 2  # of the page itself
+    page = to_html(page_spec(shape, text, [text]), text, gestures(shape), page_themes())
+    assert page.count("</script>") == 2  # of the page itself
     assert text_of(shape, 80)
 
 

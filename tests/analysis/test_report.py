@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+from base64 import b64encode
+from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,9 @@ import pytest
 from jinja2 import UndefinedError
 from markupsafe import Markup
 
+from scythe_cli.analysis.plots.shapes import Histogram
+from scythe_cli.analysis.report import cases as shown_cases
+from scythe_cli.analysis.report import content
 from scythe_cli.analysis.report.page import templates
 from scythe_cli.analysis.run import Run
 from scythe_cli.errors import UsageError
@@ -21,6 +27,7 @@ from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage
 from tests.result_runs import Case, Wall, finished_run
 
+SCRIPT = (Path(content.__file__).parent / "report.js").read_text()
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
 
@@ -32,6 +39,7 @@ class Page(HTMLParser):
         self.tags: list[str] = []
         self.attributes: list[tuple[str, str]] = []
         self.words: list[str] = []
+        self.scripts: list[tuple[str, str]] = []
         self._open: list[str] = []
         self.feed(text)
         self.close()
@@ -42,6 +50,8 @@ class Page(HTMLParser):
         self.attributes += [(name, value or "") for name, value in attrs]
         if tag not in VOID:
             self._open.append(tag)
+        if tag == "script":
+            self.scripts.append((dict(attrs).get("type") or "", ""))
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
@@ -51,7 +61,10 @@ class Page(HTMLParser):
         assert self._open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self._open and self._open[-1] != "style":
+        if self._open and self._open[-1] == "script":
+            kind, before = self.scripts[-1]
+            self.scripts[-1] = kind, before + data
+        elif self._open and self._open[-1] != "style":
             self.words.append(data)
 
     @property
@@ -60,15 +73,22 @@ class Page(HTMLParser):
 
 
 def check_harmless(page: Page) -> None:
-    assert not {"script", "img", "iframe", "object", "embed", "link", "a", "form", "base", "foreignobject"} & set(
-        page.tags
-    )
+    assert not {"img", "iframe", "object", "embed", "link", "a", "form", "base", "foreignobject"} & set(page.tags)
     for name, value in page.attributes:
         assert not name.startswith("on")
         assert name not in ("src", "srcset", "action", "formaction", "xlink:href")
         assert name != "href" or value.startswith("#")
         assert "javascript:" not in value.lower()
         assert "url(" not in value or "url(#" in value
+    # the only script that runs is the page's own, which the policy tells by its hash
+    if page.scripts:
+        (data_kind, data), (script_kind, script) = page.scripts
+        assert (data_kind, script_kind) == ("application/json", "")
+        assert script == SCRIPT
+        assert "<" not in data
+    digest = b64encode(sha256(SCRIPT.encode()).digest()).decode()
+    (policy,) = [value for _, value in page.attributes if value.startswith("default-src")]
+    assert f"default-src 'none'; script-src 'sha256-{digest}'; style-src" in policy
     ids = [value for name, value in page.attributes if name == "id"]
     assert len(ids) == len(set(ids))
 
@@ -108,8 +128,109 @@ def test_a_small_run(storage: Storage, tmp_path: Path) -> None:
     assert "prefers-color-scheme:dark" in text
     assert "@media print" in text
     # nothing is loaded, and nothing looks like it
-    assert re.findall(r"https?://|@import|<script", text) == []
+    assert re.findall(r"https?://|@import|<script src", text) == []
     assert "default-src 'none'" in text
+
+
+def shown(page: Page) -> dict[str, list[Any]]:
+    """The table of cases, by the labels of its columns."""
+    told: dict[str, list[Any]] = {}
+    for column in json.loads(page.scripts[0][1])["columns"]:
+        names = column.get("names")
+        told[column["label"]] = [None if c is None else names[c] if names else c for c in column["cells"]]
+    return told
+
+
+def test_all_cases_are_in_a_table(storage: Storage, tmp_path: Path) -> None:
+    _, page = written(some_run(storage, tmp_path), tmp_path)
+    cases = shown(page)
+    assert list(cases)[:3] == ["case", "state", "duration"]
+    assert cases["case"] == list(range(10))
+    assert cases["state"] == ["succeeded"] * 3 + ["failed", "timeout"] + ["succeeded"] * 5
+    # the inputs of those that failed as well
+    assert cases["tilt"] == [i * 1.5 for i in range(10)]
+    assert cases["wall.u_value"][3:6] == [1.0, 1.33333, 1.66667]
+    assert cases["site"][:4] == ["Rome", "Oslo", "Rome", "Oslo"]
+    assert cases["power"] == [0, 2, 4, None, None, 10, 12, 14, 16, 18]
+    assert "all 10 cases." in page.text
+
+
+def test_failed_cases_have_their_tracebacks(storage: Storage, tmp_path: Path) -> None:
+    _, page = written(some_run(storage, tmp_path), tmp_path)
+    assert "Failed cases" in page.text
+    assert [value for name, value in page.attributes if name == "id" and value.startswith("case-")] == [
+        "case-3",
+        "case-4",
+    ]
+    assert 'File "m.py", line 7, in f' in page.text.replace("&quot;", '"')
+
+
+def test_each_kind_of_failure_has_its_cases(storage: Storage, tmp_path: Path) -> None:
+    answers: list[dict[str, Any]] = [{"state": "failed", "message": "no sun"} for _ in range(150)]
+    answers[140] = {"state": "timeout"}
+    run = finished_run(storage, tmp_path / "s", [Case(tilt=i) for i in range(150)], answers)
+    _, page = written(run, tmp_path)
+    ids = [value for name, value in page.attributes if name == "id" and value.startswith("case-")]
+    assert len(ids) == 100
+    assert "case-140" in ids
+    assert "100 of 150, of each kind some" in page.text
+
+
+def test_inputs_of_all_cases_tell_which_failed(storage: Storage, tmp_path: Path) -> None:
+    run = some_run(storage, tmp_path)
+    told = content.read_content(run)
+    tilt = next(picture for picture in told.input_pictures if picture.title == "tilt")
+    assert isinstance(tilt.shape, Histogram)
+    assert sum(tilt.shape.counts) == 10
+    assert sum(tilt.shape.marked) == 2
+    assert tilt.note == "2 failed"
+    site = next(picture for picture in told.input_pictures if picture.title == "site")
+    assert isinstance(site.shape, Histogram)
+    assert dict(zip(site.shape.labels, site.shape.marked, strict=True)) == {"Oslo": 1, "Rome": 1}
+
+
+def test_outputs_depend_on_categories_as_well(storage: Storage, tmp_path: Path) -> None:
+    cases = [Case(tilt=i % 3, site="Oslo" if i % 2 else "Rome") for i in range(30)]
+    answers: list[dict[str, Any]] = [{"power": 10.0 if i % 2 else 20.0} for i in range(30)]
+    run = finished_run(storage, tmp_path / "s", cases, answers)
+    influences = content.read_content(run).influences
+    assert influences is not None
+    assert influences.categories == {"site"}
+    assert influences.values[influences.inputs.index("site")] == pytest.approx([1.0])
+    _, page = written(run, tmp_path)
+    assert "site (η)" in re.sub(r"\s+", " ", page.text)
+    assert "the correlation ratio" in page.text
+
+
+@pytest.mark.parametrize(
+    ("durations", "log"), [([1.0, 2.0, 3.0], False), ([0.001, 0.5, 300.0], True), ([0, 1, 300], False)]
+)
+def test_durations_are_on_a_scale_that_shows_them(durations: list[float], log: bool) -> None:
+    shape = content.spread_of(pl.Series(durations, dtype=pl.Float64))
+    assert shape.x.log is log
+    assert sum(shape.counts) == 3
+    assert sum(1 for count in shape.counts if count) >= (3 if log else 2)
+
+
+def test_many_cases_are_sampled(storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = some_run(storage, tmp_path, 60)
+    monkeypatch.setattr(shown_cases, "_MAX_CASES", 20)
+    _, page = written(run, tmp_path)
+    cases = shown(page)
+    assert len(set(cases["case"])) == 20
+    assert "20 of 60 cases, sampled with seed 0" in page.text
+    assert [row * 1.5 for row in cases["case"]] == cases["tilt"]
+
+
+def test_what_a_table_takes_is_bounded(storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = some_run(storage, tmp_path, 600)
+    monkeypatch.setattr(shown_cases, "_MAX_BYTES", 10_000)
+    told = content.read_content(run).cases
+    assert told is not None
+    assert len(told.document) <= 10_000
+    assert told.n == 600
+    assert 100 < told.n_shown < 600
+    assert told.notes == [f"{told.n_shown} of 600 cases, sampled with seed 0"]
 
 
 HOSTILE = [

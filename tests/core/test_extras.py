@@ -225,7 +225,7 @@ CALLS: dict[str, list[tuple[str, Callable[[], Any]]]] = {
     "analysis/plots/rendering.py": [
         ("vl_convert", _call("analysis.plots.rendering", "to_png", {})),
         ("vl_convert", _call("analysis.plots.rendering", "to_svg", {})),
-        ("vl_convert", _call("analysis.plots.rendering", "to_html", {}, "title")),
+        ("vl_convert", _call("analysis.plots.rendering", "to_html", {}, "title", "", {})),
     ],
     "analysis/results/query.py": [("duckdb", _query)],
     "analysis/results/source_names.py": [

@@ -14,9 +14,12 @@ import pytest
 from scythe_cli.core.records import StateCounts
 from scythe_cli.errors import NotFoundError
 from scythe_cli.run.catalog import find_run, list_experiments
+from scythe_cli.run.lease import Lease
+from scythe_cli.run.lists.records import run_record
 from scythe_cli.run.manifest import read_manifest
 from scythe_cli.run.outcomes.summary import RunSummary, put_summary
-from scythe_cli.services.runs.listing import run_records, version_records
+from scythe_cli.services.runs.listing import run_layouts, run_records, version_records
+from scythe_cli.storage import s3_client
 from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage
 from tests import servers
@@ -63,10 +66,64 @@ def test_requests_do_not_grow_with_files_inside_runs(s3: servers.S3Server) -> No
     assert few == many
     versions, runs, newest = few
     # the experiments, the versions of each, the runs of each version
-    assert sum(versions.values()) == 1 + 2 + 12
+    assert versions == Counter(ListObjectsV2=1 + 2 + 12)
     # besides, two requests about each run
-    assert sum(runs.values()) == 1 + 2 + 12 + 2 * 24
-    assert sum(newest.values()) == 1 + 6 + 2 * 3
+    assert runs == Counter(ListObjectsV2=1 + 2 + 12 + 24, GetObject=24)
+    assert newest == Counter(ListObjectsV2=1 + 6 + 3, GetObject=3)
+
+
+@pytest.mark.live
+@pytest.mark.parametrize(("files", "n_lists"), [(3, 1 + 1 + 1 + 4), (30, 1 + 1 + 1 + 390 + 390)])
+def test_a_list_of_a_thousand_files_tells_of_many_versions(s3: servers.S3Server, files: int, n_lists: int) -> None:
+    storage = on_s3(s3, f"walked{files}", 400, files_each=files)
+    before = len(s3.requests())
+    records = run_records(storage)
+    told = asked(s3, before)
+    assert [record.n_specs for record in records] == list(reversed(range(400)))
+    assert {record.state for record in records} == {"succeeded"}
+    assert told == Counter(GetObject=400, ListObjectsV2=n_lists)
+
+
+@pytest.mark.live
+def test_what_was_told_together_is_what_is_told_one_by_one(
+    s3: servers.S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = on_s3(s3, "mixed", 30, runs_each=2)
+    runs = run_layouts(storage)
+    put_summary(storage, runs[3], RunSummary(counts=StateCounts(succeeded=1, failed=2), engine="é <&> %25"))
+    storage.delete(runs[4].table("scalars"))
+    summed_up, manifest = storage.read_bytes(runs[5].manifest).split(b"\n", 1)
+    assert summed_up.startswith(b"# summary")
+    storage.write_bytes(runs[5].manifest, manifest)
+    storage.write_bytes(runs[6].manifest, b"# summary {}\n" + manifest)
+    storage.write_bytes(runs[7].manifest, b"x" * 20_000 + b"\n" + manifest)
+    storage.delete(runs[8].manifest)
+    lease = Lease(storage, runs[9])
+    alone = [run_record(storage, run) for run in runs]
+    assert len({record.state for record in alone}) >= 4
+    assert run_records(storage) == alone
+    # another process has written none of it, and compares no list with what it knows
+    monkeypatch.setattr(s3_client, "_latest", None)
+    assert run_records(open_storage(storage.location)) == alone
+    lease.release()
+
+
+@pytest.mark.live
+def test_a_store_that_answers_no_signed_urls_is_asked_as_always(
+    s3: servers.S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = on_s3(s3, "unsigned", 12)
+    expected = run_records(storage)
+
+    def refuse(signature_version: str, **_: Any) -> str | None:
+        return "s3-query" if signature_version.endswith("-query") else None  # of version 2, which the server refuses
+
+    monkeypatch.setattr(s3_client, "_newest_signature", refuse)
+    monkeypatch.setattr(s3_client, "_latest", None)
+    before = len(s3.requests())
+    assert run_records(open_storage(storage.location)) == expected
+    assert asked(s3, before)["GetObject"] >= 12
+    assert 400 in {request.status for request in s3.requests()[before:]}
 
 
 @pytest.mark.parametrize("where", ["local", pytest.param("s3", marks=pytest.mark.live)])

@@ -74,8 +74,8 @@ def test_a_list_of_many_runs_is_asked_for_once_and_then_for_what_is_new(s3: serv
 
     first = runs.listed(0, 10, None)
     assert first["n"] == 120
-    # experiments, versions, what else is beside the versions, and the runs of each version; about each shown run two
-    assert asked() == Counter(ListObjectsV2=1 + 2 + 40 + 10, GetObject=10)
+    # experiments, the versions of each, what is inside of these, and the manifest of each shown run
+    assert asked() == Counter(ListObjectsV2=1 + 2 + 2, GetObject=10)
     for _ in range(50):
         clock.now_s += 0.1
         assert runs.listed(0, 10, None) == first
@@ -136,7 +136,7 @@ def test_a_run_that_is_summed_up_anew_is_read_anew(s3: servers.S3Server) -> None
     before = runs.listed(0, 50, None)["runs"]
     assert [run["state"] for run in before] == ["succeeded", "succeeded"]
 
-    (newest, *_) = runs._known()  # pyright: ignore[reportPrivateUsage]
+    (newest, *_) = runs._known({})  # pyright: ignore[reportPrivateUsage]
     put_summary(storage, newest, RunSummary(counts=StateCounts(failed=1)))
     clock.now_s += 61
     after = runs.listed(0, 50, None)["runs"]

@@ -13,7 +13,7 @@ import polars as pl
 
 from scythe_cli.analysis.cases.frame import CASE, RUN, CaseColumn
 from scythe_cli.analysis.cases.selecting import Filters, Selection
-from scythe_cli.analysis.plots.reading import bin_edges, rice_bins
+from scythe_cli.analysis.plots.bins import bin_edges, rice_bins
 from scythe_cli.core.text import visible
 from scythe_cli.errors import UsageError
 

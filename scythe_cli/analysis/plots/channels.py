@@ -8,7 +8,10 @@ from scythe_cli.analysis.plots.shapes import Axis
 
 __all__ = [
     "CATEGORY_COLORS",
+    "FAILED_COLOR",
+    "FONT",
     "MAIN_COLOR",
+    "SCHEMA",
     "SECOND_COLOR",
     "Spec",
     "axis_channel",
@@ -21,8 +24,12 @@ __all__ = [
 
 Spec = dict[str, Any]
 
+SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
+FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
+
 MAIN_COLOR = "#3b7dd8"
 SECOND_COLOR = "#e07b39"
+FAILED_COLOR = "#d64545"
 # distinct for all common kinds of color blindness, on white and on dark (Okabe and Ito, 2008, without black and yellow)
 CATEGORY_COLORS = ["#3b7dd8", "#e07b39", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a6fdf", "#999999"]
 
@@ -77,7 +84,7 @@ def color_channel(axis: Axis) -> Spec:
     """A column as color; its field is `c`."""
     if axis.kind == "category":
         return {"field": "c", "type": "nominal", "title": axis.title}
-    return {"field": "c", "type": type_of(axis), "title": axis.title, "scale": {"scheme": "viridis"}}
+    return {"field": "c", "type": type_of(axis), "title": axis.title}
 
 
 def binned_channel(field: str, axis: Axis) -> Spec:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scythe_cli.analysis.plots.channels import (
+    FAILED_COLOR,
     MAIN_COLOR,
     SECOND_COLOR,
     Spec,
@@ -110,7 +111,7 @@ def _heat(shape: Heat, width: int, height: int) -> Spec:
                 "field": "n",
                 "type": "quantitative",
                 "title": "count",
-                "scale": {"scheme": "blues", "type": "sqrt"},
+                "scale": {"type": "sqrt"},
             },
         },
         "width": width,
@@ -119,31 +120,27 @@ def _heat(shape: Heat, width: int, height: int) -> Spec:
 
 
 def _histogram(shape: Histogram, width: int, height: int) -> Spec:
+    marked = shape.marked or [0] * len(shape.counts)
+    counted = [{"n": n, "marked": m} for n, m in zip(shape.counts, marked, strict=True)]
     if shape.labels:
-        data = [{"x": label, "n": n} for label, n in zip(shape.labels, shape.counts, strict=True)]
-        return {
-            "data": {"values": data},
-            "mark": {"type": "bar", "color": MAIN_COLOR, "tooltip": True},
-            "encoding": {
-                "y": {"field": "x", "type": "nominal", "title": shape.x.title, "sort": None},
-                "x": {"field": "n", "type": "quantitative", "title": "count"},
-            },
-            "width": width,
-            "height": {"step": 20},
-        }
-    edges = shape.edges
-    data = [{"x": edges[i], "x2": edges[i + 1], "n": n} for i, n in enumerate(shape.counts)]
-    return {
-        "data": {"values": data},
-        "mark": {"type": "bar", "color": MAIN_COLOR, "tooltip": True, "binSpacing": 1},
-        "encoding": {
-            "x": {**binned_channel("x", shape.x), **({} if shape.x.log else {"bin": "binned"})},
-            "x2": {"field": "x2"},
-            "y": {"field": "n", "type": "quantitative", "title": "count"},
-        },
-        "width": width,
-        "height": height,
-    }
+        data = [{"x": label, **row} for label, row in zip(shape.labels, counted, strict=True)]
+        across: Spec = {"y": {"field": "x", "type": "nominal", "title": shape.x.title, "sort": None}}
+        along, size = "x", {"width": width, "height": {"step": 20}}
+    else:
+        edges = shape.edges
+        data = [{"x": edges[i], "x2": edges[i + 1], **row} for i, row in enumerate(counted)]
+        binned = {} if shape.x.log else {"bin": "binned"}
+        across = {"x": {**binned_channel("x", shape.x), **binned}, "x2": {"field": "x2"}}
+        along, size = "y", {"width": width, "height": height}
+    bars: list[Spec] = []
+    for field, color in (("n", MAIN_COLOR), ("marked", FAILED_COLOR)):
+        mark: Spec = {"type": "bar", "color": color, "tooltip": True}
+        if not shape.labels:
+            mark["binSpacing"] = 1
+        bars.append(
+            {"mark": mark, "encoding": {**across, along: {"field": field, "type": "quantitative", "title": "count"}}}
+        )
+    return {"data": {"values": data}, **({"layer": bars} if shape.marked else bars[0]), **size}
 
 
 def _boxes(shape: Boxes, width: int) -> Spec:
@@ -170,7 +167,7 @@ def _boxes(shape: Boxes, width: int) -> Spec:
         "data": {"values": data},
         "layer": [
             {
-                "mark": {"type": "rule", "color": "#777"},
+                "mark": {"type": "rule", "style": "soft"},
                 "encoding": {"y": y, "x": {**x, "field": "low"}, "x2": {"field": "high"}},
             },
             {
@@ -206,7 +203,7 @@ def _pairs(shape: Pairs, width: int) -> Spec:
             x = _small(f"c{i}", across, domains[i], shown=j == n - 1)
             y = _small(f"c{j}", below, domains[j], shown=i == 0)
             if i == j:
-                cells.append({**_small_histogram(shape.columns[i], x, y, domains[i]), "width": size, "height": size})
+                cells.append({**_small_histogram(i, shape.columns[i], x, y, domains[i]), "width": size, "height": size})
             else:
                 mark = {"type": "circle", "size": 9, "opacity": 0.5}
                 encoding = {"x": x, "y": y, "color": color}
@@ -220,34 +217,36 @@ def _domain(values: Sequence[float]) -> list[float]:
     return [low - margin, high + margin]
 
 
-def _small_histogram(values: Sequence[float], x: Spec, y: Spec, domain: Sequence[float]) -> Spec:
-    """How a column's values are spread, on its own scale; the y axis is that of its row, so that rows line up."""
+def _small_histogram(column: int, values: Sequence[float], x: Spec, y: Spec, domain: Sequence[float]) -> Spec:
+    """How a column's values are spread, on its own scale; the y axis is that of its row, so that rows line up.
+
+    Two layers: all values, and in front of them those that are left of the data.
+    """
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     width = (high - low) / _PAIR_BINS or 1.0
     counts = [0] * _PAIR_BINS
     for value in values:
         counts[min(int((value - low) / width), _PAIR_BINS - 1)] += 1
-    largest = max(counts) or 1
-    span = domain[1] - domain[0]
-    bars = [
-        {
-            "a": low + width * k,
-            "b": low + width * (k + 1),
-            "from": domain[0],
-            "to": domain[0] + span * 0.95 * n / largest,
-        }
-        for k, n in enumerate(counts)
-        if n
+    per_value = (domain[1] - domain[0]) * 0.95 / (max(counts) or 1)
+    binned: list[Spec] = [
+        {"calculate": f"min(floor((datum.c{column} - ({low!r})) / {width!r}), {_PAIR_BINS - 1})", "as": "bin"},
+        {"aggregate": [{"op": "count", "as": "n"}], "groupby": ["bin"]},
+        {"calculate": f"{low!r} + datum.bin * {width!r}", "as": "a"},
+        {"calculate": f"{low!r} + (datum.bin + 1) * {width!r}", "as": "b"},
+        {"calculate": repr(domain[0]), "as": "from"},
+        {"calculate": f"{domain[0]!r} + datum.n * {per_value!r}", "as": "to"},
     ]
+    encoding = {
+        "x": {**x, "field": "a"},
+        "x2": {"field": "b"},
+        "y": {**y, "field": "from"},
+        "y2": {"field": "to"},
+    }
     return {
-        "data": {"values": bars},
-        "mark": {"type": "rect", "color": "#9bb8dd"},
-        "encoding": {
-            "x": {**x, "field": "a"},
-            "x2": {"field": "b"},
-            "y": {**y, "field": "from"},
-            "y2": {"field": "to"},
-        },
+        "layer": [
+            {"transform": list(binned), "mark": {"type": "rect", "color": color}, "encoding": encoding}
+            for color in ("#9bb8dd55", "#9bb8dd")
+        ]
     }
 
 
@@ -305,13 +304,13 @@ def _tornado(shape: Tornado, width: int) -> Spec:
         layer.append(
             {
                 "transform": [{"filter": f"datum.value {test} datum.middle"}],
-                "mark": {"type": "text", "align": align, "dx": shift, "fontSize": 10, "limit": 130, "color": "#555"},
+                "mark": {"type": "text", "align": align, "dx": shift, "fontSize": 10, "limit": 130, "style": "soft"},
                 "encoding": text,
             }
         )
     layer.append(
         {
-            "mark": {"type": "rule", "color": "#333"},
+            "mark": {"type": "rule", "style": "ink"},
             "encoding": {"x": {"datum": shape.middle, "type": "quantitative"}},
         }
     )
@@ -338,7 +337,7 @@ def _bars(shape: Bars, width: int) -> Spec:
     if any(bar.low is not None for bar in shape.bars):
         layer.append(
             {
-                "mark": {"type": "rule", "color": "#555"},
+                "mark": {"type": "rule", "style": "soft"},
                 "encoding": {"y": y, **offset, "x": {"field": "low", "type": "quantitative"}, "x2": {"field": "high"}},
             }
         )

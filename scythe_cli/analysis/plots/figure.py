@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from scythe_cli.analysis.files import check_target, write_whole
 from scythe_cli.analysis.plots.convergence import read_convergence
 from scythe_cli.analysis.plots.influence import read_influence, read_tornado
+from scythe_cli.analysis.plots.interactive import gestures, notebook_spec, page_spec, page_themes
 from scythe_cli.analysis.plots.reading import (
     Source,
     read_histogram,
@@ -70,7 +71,11 @@ class Figure:
     @cached_property
     def spec(self) -> dict[str, Any]:
         """The picture as a Vega-Lite specification, with its data."""
-        return vega_spec(self.shape, self.title, [self.experiment_id, "; ".join(self.notes)])
+        return vega_spec(self.shape, self.title, self._below)
+
+    @property
+    def _below(self) -> list[str]:
+        return [self.experiment_id, "; ".join(self.notes)]
 
     @property
     def chart(self) -> alt.Chart:
@@ -105,17 +110,21 @@ class Figure:
         if suffix == ".png":
             data = to_png(self.spec)
         else:
-            text = to_svg(self.spec) if suffix == ".svg" else to_html(self.spec, self.title)
-            data = text.encode()
+            data = (to_svg(self.spec) if suffix == ".svg" else self._page()).encode()
         write_whole(target, data)
         return FetchedFile(name=self.kind, path=str(target), size_bytes=len(data))
+
+    def _page(self) -> str:
+        spec = page_spec(self.shape, self.title, [self.experiment_id, *self.notes])
+        return to_html(spec, self.title, gestures(self.shape), page_themes())
 
     def _repr_png_(self) -> bytes:
         return to_png(self.spec)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, Any]:
         del include, exclude
-        return {"application/vnd.vegalite.v5+json": self.spec, "text/plain": f"{self.title}\n{self.text()}"}
+        spec = notebook_spec(self.shape, self.title, self._below)
+        return {"application/vnd.vegalite.v5+json": spec, "text/plain": f"{self.title}\n{self.text()}"}
 
 
 def check_plot_file(target: Path, *, overwrite: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from scythe_cli.analysis.plots.logarithms import edges_of, in_logarithms, log_axis
+from scythe_cli.analysis.plots.bins import bin_edges, bin_of, edges_of, in_logarithms, log_axis, rice_bins
 from scythe_cli.analysis.plots.shapes import (
     Axis,
     Box,
@@ -28,19 +28,15 @@ from scythe_cli.errors import NotFoundError, UsageError
 __all__ = [
     "GRID",
     "Source",
-    "bin_edges",
     "draw",
-    "histogram_of",
     "read_histogram",
     "read_pairs",
     "read_xy",
-    "rice_bins",
     "short_labels",
 ]
 
 
 _MAX_CATEGORIES = 24
-_MAX_BINS = 60
 GRID = (60, 40)
 """How many cells a grid of counts has, across and upwards."""
 
@@ -125,9 +121,10 @@ def _value(axis: Axis, dtype: pl.DataType) -> pl.Expr:
     return column.cast(pl.Float64)
 
 
-def _values(source: Source, **axes: Axis) -> pl.LazyFrame:
-    """Columns `x`, `y`, …; rows without a finite number in one of them are left out."""
-    frame = source.frame.select(_value(axis, source.dtype(axis.column)).alias(name) for name, axis in axes.items())
+def _values(source: Source, *kept: str, **axes: Axis) -> pl.LazyFrame:
+    """Columns `x`, `y`, …, and those that are kept; rows without a finite number in one of them are left out."""
+    columns = [_value(axis, source.dtype(axis.column)).alias(name) for name, axis in axes.items()]
+    frame = source.frame.select(*columns, *kept)
     for name, axis in axes.items():
         if axis.kind != "category":
             frame = frame.filter(pl.col(name).is_finite())
@@ -214,26 +211,6 @@ def _fewer(values: pl.Series, most: int = 8) -> list[str]:
     return [shown.get(value, "(other)") for value in values.to_list()]
 
 
-def bin_edges(low: float, high: float, bins: int, *, whole: bool = False) -> list[float]:
-    """The edges of bins; bins of whole numbers have these in their middle."""
-    if whole and high - low < _MAX_BINS * 50:
-        width = max(math.ceil((high - low + 1) / bins), 1)
-        start = math.floor(low) - 0.5
-        count = math.ceil((high + 0.5 - start) / width)
-        return [start + width * i for i in range(max(count, 1) + 1)]
-    if high <= low:
-        half = abs(low) * 0.05 or 0.5
-        low, high = low - half, high + half
-    return [low + (high - low) * i / bins for i in range(bins + 1)]
-
-
-def _bin(name: str, edges: Sequence[float]) -> pl.Expr:
-    """The bin of a value; the last one has its upper edge in it."""
-    bins = len(edges) - 1
-    width = (edges[-1] - edges[0]) / bins
-    return ((pl.col(name) - edges[0]) / width).floor().clip(0, bins - 1).cast(pl.Int32)
-
-
 def _range(frame: pl.LazyFrame, *names: str) -> list[tuple[float, float]]:
     ends = [
         expr for name in names for expr in (pl.col(name).min().alias(f"{name}<"), pl.col(name).max().alias(f"{name}>"))
@@ -256,7 +233,7 @@ def _heat(
     x_edges = bin_edges(x_low, x_high, grid[0], whole=_is_whole(source, x))
     y_edges = bin_edges(y_low, y_high, grid[1], whole=_is_whole(source, y))
     counted = (
-        frame.select(_bin("x", x_edges).alias("i"), _bin("y", y_edges).alias("j"))
+        frame.select(bin_of("x", x_edges).alias("i"), bin_of("y", y_edges).alias("j"))
         .group_by("i", "j")
         .agg(pl.len())
         .collect(engine="streaming")
@@ -306,13 +283,8 @@ def _boxes(source: Source, frame: pl.LazyFrame, x: Axis, y: Axis, n: int, notes:
     return Boxes(x, y, boxes, omitted), notes
 
 
-def rice_bins(n: int) -> int:
-    """How many bins so many values have: 2·n^(1/3), from 5 to 60."""
-    return min(max(math.ceil(2 * n ** (1 / 3)), 5), _MAX_BINS)
-
-
 def read_histogram(
-    source: Source, column: str, bins: int | None = None, *, log: bool = False
+    source: Source, column: str, bins: int | None = None, *, log: bool = False, marked: str | None = None
 ) -> tuple[Histogram, list[str]]:
     """How often the values of a column occur.
 
@@ -321,39 +293,34 @@ def read_histogram(
         column: The column.
         bins: How many bins at most; by Rice's rule, 2·n^(1/3), unless given.
         log: Whether the axis of values is logarithmic.
+        marked: A column that is true in the rows that are counted by themselves as well.
     """
     axis = log_axis(source.axis(column), "x", ("x",) if log else ())
-    frame = in_logarithms(_values(source, x=axis), x=axis)
+    kept = [] if marked is None else [marked]
+    frame = in_logarithms(_values(source, *kept, x=axis), x=axis)
     n = _count(frame)
     notes = [source.count(n), *_notes_of_omitted(source, n, axis)]
+    counting = [pl.len(), *(pl.col(name).sum().alias("marked") for name in kept)]
     if axis.kind == "category":
-        counted = (
-            frame.group_by("x").agg(pl.len()).sort("len", "x", descending=[True, False]).collect(engine="streaming")
-        )
+        counted = frame.group_by("x").agg(counting).sort("len", "x", descending=[True, False])
+        counted = counted.collect(engine="streaming")
         shown = counted.head(_MAX_CATEGORIES)
         omitted = counted.height - shown.height
         if omitted:
             notes.append(f"{omitted:,} rarer values left out")
-        return Histogram(
-            axis, shown["len"].to_list(), labels=short_labels(shown["x"].to_list()), omitted=omitted
-        ), notes
+        labels = short_labels(shown["x"].to_list())
+        among = shown["marked"].to_list() if marked else []
+        return Histogram(axis, shown["len"].to_list(), labels=labels, omitted=omitted, marked=among), notes
     ((low, high),) = _range(frame, "x")
     n_bins = bins or rice_bins(n)
     edges = bin_edges(low, high, n_bins, whole=_is_whole(source, axis))
-    counted = frame.select(_bin("x", edges).alias("i")).group_by("i").agg(pl.len()).collect(engine="streaming")
-    counts = np.zeros(len(edges) - 1, dtype=np.int64)
-    counts[counted["i"].to_numpy()] = counted["len"].to_numpy()
-    return Histogram(axis, counts.tolist(), edges=edges_of(axis, edges)), notes
-
-
-def histogram_of(values: pl.Series, axis: Axis, bins: int | None = None) -> Histogram:
-    """How often the values of a series of finite numbers occur; the series is not empty."""
-    n = values.len()
-    n_bins = bins or rice_bins(n)
-    numbers = values.cast(pl.Float64).to_numpy()
-    edges = bin_edges(float(numbers.min()), float(numbers.max()), n_bins)
-    counts, _ = np.histogram(numbers, edges)
-    return Histogram(axis, counts.tolist(), edges=edges)
+    counted = frame.select(bin_of("x", edges).alias("i"), *kept).group_by("i").agg(counting).collect(engine="streaming")
+    counts = np.zeros((2, len(edges) - 1), dtype=np.int64)
+    for row, name in zip(counts, ("len", "marked"), strict=True):
+        if name in counted.columns:
+            row[counted["i"].to_numpy()] = counted[name].to_numpy()
+    among = counts[1].tolist() if marked else []
+    return Histogram(axis, counts[0].tolist(), edges=edges_of(axis, edges), marked=among), notes
 
 
 def read_pairs(source: Source, columns: Sequence[str], color: str | None) -> tuple[Pairs, list[str]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from functools import cache
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from scythe_cli.analysis.plots.channels import Spec
@@ -53,11 +55,27 @@ def to_svg(spec: Spec) -> str:
     return vl_convert.vegalite_to_svg(_printable(spec))
 
 
-def to_html(spec: Spec, title: str) -> str:
-    """A page with an interactive plot; the libraries that it needs are in it."""
+def to_html(spec: Spec, title: str, usage: str, themes: Mapping[str, Spec]) -> str:
+    """A page with an interactive plot; the libraries that it needs are in it.
+
+    Args:
+        spec: The plot.
+        title: The title of the page.
+        usage: What can be done with the plot.
+        themes: Its colors, `light` and `dark`.
+    """
     # inside a script, only a `<` could end it
-    data = json.dumps(_printable(spec)).replace("<", "\\u003c")
-    return _PAGE.format(title=escape(visible(title)), libraries=_libraries(), spec=data)
+    data, colors = (json.dumps(each).replace("<", "\\u003c") for each in (_printable(spec), themes))
+    here = Path(__file__)
+    return _PAGE.format(
+        title=escape(visible(title)),
+        usage=escape(usage),
+        style=here.with_name("page.css").read_text(encoding="utf-8"),
+        libraries=_libraries(),
+        script=here.with_name("page.js").read_text(encoding="utf-8"),
+        spec=data,
+        themes=colors,
+    )
 
 
 @cache
@@ -73,15 +91,19 @@ _PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval';\
  style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'">
 <title>{title}</title>
-<style>body{{margin:16px;background:#fff}}</style>
+<style>{style}</style>
 <script>{libraries}</script>
 </head>
 <body>
-<div id="plot"></div>
-<script>vegaEmbed("#plot", {spec}, {{renderer: "svg"}});</script>
+<main id="plot" aria-label="{title}"></main>
+<p>{usage} <span id="marked" role="status"></span></p>
+<script>const SPEC = {spec}, THEMES = {themes};
+{script}</script>
 </body>
 </html>
 """

@@ -77,6 +77,7 @@ class Histogram:
     edges: Sequence[float] = ()  # one more than counts
     labels: Sequence[str] = ()  # of categories
     omitted: int = 0  # further categories
+    marked: Sequence[int] = ()  # how many of these failed, where that is told
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from scythe_cli.analysis.plots.channels import CATEGORY_COLORS, MAIN_COLOR, Spec
+from scythe_cli.analysis.plots.channels import CATEGORY_COLORS, FONT, MAIN_COLOR, SCHEMA, Spec
 from scythe_cli.analysis.plots.charts import chart_of
 from scythe_cli.analysis.plots.shapes import Heat, Histogram, Points, Shape
 
 __all__ = ["themed_spec", "vega_spec"]
-
-
-_SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
-_FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 
 
 def vega_spec(shape: Shape, title: str, notes: Sequence[str], *, width: int = 560, height: int = 360) -> Spec:
@@ -27,14 +23,11 @@ def vega_spec(shape: Shape, title: str, notes: Sequence[str], *, width: int = 56
     """
     body = chart_of(shape, width, height)
     return {
-        "$schema": _SCHEMA,
+        "$schema": SCHEMA,
         "title": {"text": title, "subtitle": list(notes), "anchor": "start", "frame": "group"},
         "background": "white",
         "padding": 12,
         "config": _config(),
-        "usermeta": {
-            "embedOptions": {"actions": {"export": True, "source": False, "compiled": False, "editor": False}}
-        },
         **body,
     }
 
@@ -55,14 +48,15 @@ def themed_spec(shape: Shape, *, width: int, height: int) -> Spec:
     if isinstance(shape, Points):
         body["mark"].update(size=14, opacity=0.6)
     if isinstance(shape, Histogram) and shape.labels:
-        body["encoding"]["y"]["title"] = None  # the caption says it
+        for layer in body.get("layer", [body]):
+            layer["encoding"]["y"]["title"] = None  # the caption says it
     ink: Spec = {f"{part}Color": "currentColor" for part in ("label", "title", "grid", "tick", "domain")}
     return {
-        "$schema": _SCHEMA,
+        "$schema": SCHEMA,
         "background": None,
         "padding": 4,
         "config": {
-            "font": _FONT,
+            "font": FONT,
             "aria": False,
             "axis": {
                 **ink,
@@ -81,7 +75,8 @@ def themed_spec(shape: Shape, *, width: int, height: int) -> Spec:
             "axisX": {"tickCount": max(width // 60, 3)},
             "axisY": {"tickCount": max(height // 35, 3)},
             "view": {"stroke": "currentColor", "strokeOpacity": 0.2},
-            "range": {"category": CATEGORY_COLORS},
+            "style": {"ink": {"color": "currentColor"}, "soft": {"color": "currentColor", "opacity": 0.7}},
+            "range": {"category": CATEGORY_COLORS, "ramp": {"scheme": "viridis"}},
         },
         **body,
     }
@@ -89,7 +84,7 @@ def themed_spec(shape: Shape, *, width: int, height: int) -> Spec:
 
 def _config() -> Spec:
     return {
-        "font": _FONT,
+        "font": FONT,
         "title": {"fontSize": 15, "subtitleFontSize": 11, "subtitleColor": "#666", "offset": 12, "subtitlePadding": 4},
         "axis": {
             "labelFontSize": 11,
@@ -101,5 +96,6 @@ def _config() -> Spec:
         },
         "legend": {"labelFontSize": 11, "titleFontSize": 11, "titleLimit": 220, "labelLimit": 220},
         "view": {"stroke": "#ccc"},
-        "range": {"category": CATEGORY_COLORS},
+        "style": {"ink": {"color": "#333"}, "soft": {"color": "#666"}},
+        "range": {"category": CATEGORY_COLORS, "heatmap": {"scheme": "blues"}, "ramp": {"scheme": "viridis"}},
     }

@@ -5,36 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
+from scythe_cli.analysis.cases.frame import DURATION, STATE
+from scythe_cli.analysis.plots.bins import histogram_of, rice_bins
 from scythe_cli.analysis.plots.convergence import convergence_of
 from scythe_cli.analysis.plots.figure import make_source
-from scythe_cli.analysis.plots.reading import (
-    Source,
-    draw,
-    histogram_of,
-    read_histogram,
-    read_xy,
-    rice_bins,
-)
-from scythe_cli.analysis.plots.shapes import (
-    Axis,
-    Curve,
-    Histogram,
-    Shape,
-)
+from scythe_cli.analysis.plots.reading import Source, read_histogram
+from scythe_cli.analysis.plots.shapes import Axis, Curve, Histogram
 from scythe_cli.analysis.records import TableColumn, TableRecord
+from scythe_cli.analysis.report.cases import FAILED, STARTED, ShownCases, every_case, read_outcomes, read_shown
+from scythe_cli.analysis.report.influence import Influences, Picture, read_influences, read_scatters
 from scythe_cli.analysis.results.summary import summarise_table
 from scythe_cli.analysis.results.tables import describe_tables
 from scythe_cli.analysis.surrogate.history import StudyHistory, read_history
 from scythe_cli.core.states import State
-from scythe_cli.errors import NotFoundError, ScytheError, UsageError
+from scythe_cli.errors import NotFoundError, UsageError
 from scythe_cli.run.input_files import read_listed_files
-from scythe_cli.run.ledger import Ledger
 from scythe_cli.run.manifest import RunManifest
-from scythe_cli.run.outcomes.effective import effective_outcomes
 from scythe_cli.run.outcomes.verification import Verification, read_verification
 from scythe_cli.run.records import RunErrors, RunStatus
 
@@ -42,29 +32,17 @@ if TYPE_CHECKING:
     from scythe_cli.run.stored_run import StoredRun
 
 
-__all__ = ["Content", "Durations", "Influences", "Picture", "read_content"]
+__all__ = ["Content", "Durations", "read_content", "spread_of"]
 
 
 _MAX_FIELDS = 24
 """How many inputs, and how many outputs, are drawn; all are in the tables."""
 
-_MAX_MATRIX = 40
-_MAX_POINTS = 400
-_SCATTERED_OUTPUTS = 4
-_SCATTERED_INPUTS = 3
-_SAMPLE_ROWS = 20_000
 _CURVE_POINTS = 120
 _MAX_BINS = 30
-_GRID = (40, 26)
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A plot with what has to be said of it."""
-
-    title: str
-    note: str
-    shape: Shape
+_SPREAD = 50
+"""How many times the shortest duration the longest is, where its axis is logarithmic."""
+_MAX_FAILED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +56,6 @@ class Durations:
     longest: float
     span: float | None  # from the first start to the last end
     pictures: list[Picture]
-
-
-@dataclass(frozen=True, slots=True)
-class Influences:
-    """Spearman's rank correlations of outputs (columns) with inputs (rows)."""
-
-    inputs: list[str]
-    outputs: list[str]
-    values: list[list[float | None]]
-    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +76,7 @@ class Content:
     output_pictures: list[Picture]
     influences: Influences | None
     scatters: list[Picture]
+    cases: ShownCases | None
     input_files: int
     input_bytes: int
     verification: Verification | None = None
@@ -124,7 +93,7 @@ def read_content(run: StoredRun) -> Content:
     """
     status = run.status()
     notices = [status.notice] if status.notice else []
-    errors = run.errors(limit=0) if status.counts is not None else None
+    errors = run.errors(limit=_MAX_FAILED) if status.counts is not None else None
     source = None
     if "scalars" in status.tables:
         try:
@@ -135,7 +104,10 @@ def read_content(run: StoredRun) -> Content:
         notices.append("the tables are older than the newest outcomes: `scythe retry` rebuilds them")
     n_files, n_bytes = _input_files(run)
     study = read_history(run.storage, run.layout)
+    outcomes = read_outcomes(run) if status.counts is not None else None
+    every = every_case(run, outcomes)
     drawn = _Drawn() if source is None or not source.n_rows else _draw_fields(run, source, notices)
+    drawn.input_pictures = _input_pictures(source, every, drawn.inputs, notices)
     return Content(
         experiment_id=run.experiment_id,
         uri=run.uri,
@@ -144,13 +116,14 @@ def read_content(run: StoredRun) -> Content:
         status=status,
         tables=describe_tables(run),
         errors=errors,
-        durations=_durations(run) if status.counts is not None else None,
+        durations=None if outcomes is None else _durations(outcomes),
         inputs=drawn.inputs,
         outputs=drawn.outputs,
         input_pictures=drawn.input_pictures,
         output_pictures=drawn.output_pictures,
         influences=drawn.influences,
         scatters=drawn.scatters,
+        cases=read_shown(run, source, outcomes),
         input_files=n_files,
         input_bytes=n_bytes,
         verification=read_verification(run.storage, run.layout),
@@ -168,25 +141,31 @@ def _input_files(run: StoredRun) -> tuple[int, int]:
     return len(sizes), sum(sizes.values())
 
 
-def _spread(seconds: pl.Series) -> Histogram:
+def spread_of(seconds: pl.Series) -> Histogram:
     """How long specs took, in a unit in which that can be read."""
     longest_s = float(seconds.max() or 0.0)  # pyright: ignore[reportArgumentType]
     unit, per_s = ("s", 1.0) if longest_s >= 1 else ("ms", 1e3) if longest_s >= 1e-3 else ("µs", 1e6)
-    return histogram_of(seconds * per_s, Axis("duration", "number", unit), 40)
+    values = seconds * per_s
+    positive = values.filter(values > 0)
+    # most cases would be in the first bin, beside a few that took very much longer
+    is_log = positive.len() == values.len() and float(values.max() or 0) > _SPREAD * float(values.min() or 1)  # pyright: ignore[reportArgumentType]
+    return histogram_of(values, Axis("duration", "number", unit, log=is_log), 40)
 
 
-def _durations(run: StoredRun) -> Durations | None:
-    with Ledger.open(run.storage, run.layout) as ledger:
-        outcomes = effective_outcomes(ledger.outcomes()).select("state", "started_at", "duration_s")
-    ran = outcomes.filter(pl.col("duration_s").is_finite() & (pl.col("state") != State.CANCELLED.value))
+def _durations(outcomes: pl.DataFrame) -> Durations | None:
+    ran = outcomes.filter(pl.col(DURATION).is_finite() & (pl.col(STATE) != State.CANCELLED.value))
     if not ran.height:
         return None
-    seconds = ran["duration_s"]
-    ends = ran.drop_nulls().select(
-        pl.col("started_at").dt.epoch("ms").alias("start"),
-        (pl.col("started_at").dt.epoch("ms") + pl.col("duration_s") * 1000).alias("end"),
+    seconds = ran[DURATION]
+    ends = (
+        ran.select(STARTED, DURATION)
+        .drop_nulls()
+        .select(
+            pl.col(STARTED).dt.epoch("ms").alias("start"),
+            (pl.col(STARTED).dt.epoch("ms") + pl.col(DURATION) * 1000).alias("end"),
+        )
     )
-    pictures = [Picture("Duration of a case", "", _spread(seconds))]
+    pictures = [Picture("Duration of a case", "", spread_of(seconds))]
     span = None
     if ends.height:
         first, last = (float(v) for v in ends.select(pl.col("start").min(), pl.col("end").max()).row(0))
@@ -239,16 +218,35 @@ def _draw_fields(run: StoredRun, source: Source, notices: list[str]) -> _Drawn:
         inputs=[summary[name] for name in (*tidy.inputs, *tidy.features) if name in summary],
         outputs=[summary[name] for name in tidy.outputs if name in summary],
     )
-    drawn.input_pictures = _histograms(source, [*tidy.inputs, *tidy.features], summary, notices, "inputs")
     drawn.output_pictures = _histograms(source, tidy.outputs, summary, notices, "outputs")
-    drawn.influences = _influences(source)
+    drawn.influences = read_influences(source)
     if drawn.influences is not None:
-        drawn.scatters = _scatters(source, drawn.influences)
+        drawn.scatters = read_scatters(source, drawn.influences)
     return drawn
 
 
+def _input_pictures(
+    source: Source | None, every: Source | None, columns: list[TableColumn], notices: list[str]
+) -> list[Picture]:
+    """The inputs of all cases, with those that failed; features, which only cases have that succeeded, come last."""
+    summary = {column.name: column for column in columns}
+    results = None if source is None or not source.n_rows else source.tidy
+    if every is None:
+        names = [] if results is None else [*results.inputs, *results.features]
+        return [] if source is None else _histograms(source, names, summary, notices, "inputs")
+    pictures = _histograms(every, every.tidy.inputs, {}, notices, "inputs", FAILED)
+    if source is not None and results is not None:
+        pictures += _histograms(source, results.features, summary, notices, "features")
+    return pictures
+
+
 def _histograms(
-    source: Source, names: Sequence[str], summary: dict[str, TableColumn], notices: list[str], what: str
+    source: Source,
+    names: Sequence[str],
+    summary: dict[str, TableColumn],
+    notices: list[str],
+    what: str,
+    marked: str | None = None,
 ) -> list[Picture]:
     """A histogram for each column that varies."""
     varying = [name for name in names if name not in summary or summary[name].n_unique != 1]
@@ -257,12 +255,15 @@ def _histograms(
     pictures: list[Picture] = []
     for name in varying[:_MAX_FIELDS]:
         try:
-            shape, notes = read_histogram(source, name, min(rice_bins(source.n_rows), _MAX_BINS))
+            shape, notes = read_histogram(source, name, min(rice_bins(source.n_rows), _MAX_BINS), marked=marked)
         except UsageError:
             continue  # lists, and columns without any number
+        if len(shape.counts) == 1 and name not in summary:
+            continue  # the same in all cases
         # text that is another for nearly every spec, as names of files are, makes no picture
         if not (shape.labels and shape.omitted > 10 * len(shape.labels)):
-            pictures.append(Picture(name, "; ".join(notes[1:]), _few_labels(shape)))
+            failed = [f"{sum(shape.marked):,} failed"] if any(shape.marked) else []
+            pictures.append(Picture(name, "; ".join([*notes[1:], *failed]), _few_labels(shape)))
     return pictures
 
 
@@ -271,45 +272,5 @@ def _few_labels(shape: Histogram, most: int = 8) -> Histogram:
         return shape
     rest = sum(shape.counts[most:])
     labels = [*shape.labels[:most], f"({len(shape.labels) - most + shape.omitted} others)"]
-    return Histogram(shape.x, [*shape.counts[:most], rest], labels=labels, omitted=shape.omitted)
-
-
-def _influences(source: Source) -> Influences | None:
-    """Rank correlations, from rows that are drawn at random where there are many."""
-    inputs = source.numeric([*source.tidy.inputs, *source.tidy.features])[:_MAX_MATRIX]
-    outputs = source.numeric(source.tidy.outputs)[:_MAX_MATRIX]
-    if not inputs or not outputs or source.n_rows < 5:
-        return None
-    frame = source.frame.select(pl.col(name).cast(pl.Float64) for name in (*inputs, *outputs))
-    rows = draw(frame, source.n_rows, _SAMPLE_ROWS, source.seed)
-    inputs = [name for name in inputs if rows[name].n_unique() > 1]
-    outputs = [name for name in outputs if rows[name].n_unique() > 1]
-    if not inputs or not outputs:
-        return None
-    values = [[_rank_correlation(rows, a, b) for b in outputs] for a in inputs]
-    drawn = f"{rows.height:,} of {source.count(source.n_rows)}, sampled with seed {source.seed}"
-    return Influences(inputs, outputs, values, drawn if rows.height < source.n_rows else source.count(source.n_rows))
-
-
-def _rank_correlation(rows: pl.DataFrame, a: str, b: str) -> float | None:
-    pair = rows.select(pl.col(a).alias("a"), pl.col(b).alias("b"))
-    pair = pair.filter(pl.col("a").is_finite() & pl.col("b").is_finite())
-    if pair.height < 5:
-        return None
-    value: Any = pair.select(pl.corr(pl.col("a").rank(), pl.col("b").rank())).item()
-    return float(value) if value is not None and value == value else None
-
-
-def _scatters(source: Source, influences: Influences) -> list[Picture]:
-    """Outputs over the inputs that they follow most closely."""
-    pictures: list[Picture] = []
-    for j, output in enumerate(influences.outputs[:_SCATTERED_OUTPUTS]):
-        sizes = [(abs(row[j] or 0.0), name) for row, name in zip(influences.values, influences.inputs, strict=True)]
-        sizes.sort(key=lambda each: -each[0])
-        for _, name in sizes[:_SCATTERED_INPUTS]:
-            try:
-                shape, notes = read_xy(source, name, output, None, _MAX_POINTS, _GRID)
-            except ScytheError:
-                continue  # a column without any number
-            pictures.append(Picture(f"{output} over {name}", "; ".join(notes), shape))
-    return pictures
+    marked = [*shape.marked[:most], sum(shape.marked[most:])] if shape.marked else []
+    return Histogram(shape.x, [*shape.counts[:most], rest], labels=labels, omitted=shape.omitted, marked=marked)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from datetime import datetime
 from functools import cache
+from hashlib import sha256
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from scythe_cli.analysis.files import check_target, write_whole
 from scythe_cli.analysis.records import ReportResult, TableColumn
+from scythe_cli.analysis.report.cases import failed_cases
 from scythe_cli.analysis.report.content import Content, read_content
 from scythe_cli.analysis.report.pictures import natural_height, svg_of
 from scythe_cli.core.distribution import DISTRIBUTION
@@ -33,6 +36,8 @@ __all__ = ["render_report", "templates", "write_report"]
 _GENERATOR = "scythe report"
 _MAX_GROUPS = 30
 _MAX_MESSAGE = 2_000
+_MAX_FAILED = 100
+_MAX_TRACEBACK = 6_000
 _STATE_COLORS = {
     State.SUCCEEDED: "#2e9e5b",
     State.FAILED: "#d64545",
@@ -90,6 +95,8 @@ def templates() -> jinja2.Environment:
     )
     environment.filters |= {
         "described": _described,
+        "end": _end,
+        "first_line": _first_line,
         "number": _number,
         "shortened": _shortened,
         "size": format_size,
@@ -107,6 +114,7 @@ def render_report(content: Content) -> str:
     def draw(shape: Shape, width: int, height: int | None) -> Markup:
         return Markup(svg_of(shape, next(pictures), width=width, height=height or natural_height(shape)))
 
+    script = _script()
     experiment, experiment_version, _ = content.experiment_id.rsplit("/", 2)
     origin = content.manifest.provenance if content.manifest else None
     return (
@@ -125,8 +133,34 @@ def render_report(content: Content) -> str:
             generator=_GENERATOR,
             version=version(DISTRIBUTION),
             draw=draw,
+            failed=failed_cases(content.errors, _MAX_FAILED),
+            n_failed=_n_failed(content),
+            # the page's own, and numbers and texts in which every `<` is written as an escape
+            script=Markup(script),
+            script_hash=f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}",
+            data=Markup(content.cases.document if content.cases else ""),
         )
     )
+
+
+@cache
+def _script() -> str:
+    return Path(__file__).with_name("report.js").read_text(encoding="utf-8")
+
+
+def _n_failed(content: Content) -> int:
+    counts = content.status.counts
+    return 0 if counts is None else counts.failed + counts.timeout + counts.crashed
+
+
+def _first_line(message: str) -> str:
+    first = message.strip().partition("\n")[0]
+    return first if len(first) <= 160 else first[:160] + " …"
+
+
+def _end(traceback: str) -> str:
+    """Of a long traceback the end, which tells most."""
+    return traceback if len(traceback) <= _MAX_TRACEBACK else "… " + traceback[-_MAX_TRACEBACK:]
 
 
 def _when(moment: datetime) -> str:

@@ -17,6 +17,7 @@ __all__ = ["natural_height", "svg_of"]
 
 
 _NAMESPACES = re.compile(r'\s+xmlns(:xlink)?="[^"]*"')
+_ROLES = re.compile(r'\s+(?:role|aria-[a-z]+)="[^"]*"')
 _ID = re.compile(r'\bid="([A-Za-z_][\w-]*)"')
 _NUMBER = re.compile(r"-?\d+\.\d{3,}")
 
@@ -33,6 +34,8 @@ def svg_of(shape: Shape, number: int, *, width: int = 250, height: int = 130) ->
     svg = to_svg(themed_spec(shape, width=width, height=height))
     # inside HTML an SVG needs no namespaces, and their addresses look like something that is loaded
     svg = _NAMESPACES.sub("", svg)
+    # who cannot see it hears its caption, and not each of its bars
+    svg = _ROLES.sub("", svg).replace("<svg", '<svg aria-hidden="true"', 1)
     for name in set(_ID.findall(svg)):
         svg = re.sub(rf'(id="|url\(#|href="#){re.escape(name)}(?=["\)])', rf"\g<1>p{number}-{name}", svg)
     # a tenth of a pixel is not seen

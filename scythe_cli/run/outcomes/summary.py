@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scythe_cli.run.ledger import PartFile
 
 
-__all__ = ["RunSummary", "put_summary", "read_summary", "remove_summary", "write_summary"]
+__all__ = ["RunSummary", "parse_summary", "put_summary", "read_summary", "remove_summary", "write_summary"]
 
 
 _MARK = b"# summary "
@@ -108,9 +108,16 @@ def read_summary(storage: Storage, run: RunLayout) -> RunSummary | None:
         StorageError: If it cannot be read.
     """
     try:
-        first = _read(storage, run).partition(b"\n")[0]
-        return RunSummary.model_validate_json(first.removeprefix(_MARK)) if first.startswith(_MARK) else None
-    except (MissingKeyError, ForeignKeyError, ValidationError):
+        return parse_summary(_read(storage, run).partition(b"\n")[0])
+    except (MissingKeyError, ForeignKeyError):
+        return None
+
+
+def parse_summary(line: bytes) -> RunSummary | None:
+    """How a run went, from the first line of its manifest; None where that tells it not, or is not valid."""
+    try:
+        return RunSummary.model_validate_json(line.removeprefix(_MARK)) if line.startswith(_MARK) else None
+    except ValidationError:
         return None
 
 

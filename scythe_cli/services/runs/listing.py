@@ -7,8 +7,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from scythe_cli.core.html import RecordList
-from scythe_cli.run.catalog import VersionRecord, each_of, run_record, runs_by_version
+from scythe_cli.run.catalog import Seen, VersionRecord, runs_by_version
 from scythe_cli.run.layout import TIMESTAMP_FORMAT, RunLayout
+from scythe_cli.run.lists.records import known_records
 from scythe_cli.services.completions import remember_runs
 
 if TYPE_CHECKING:
@@ -42,25 +43,33 @@ def run_records(
     Raises:
         NotFoundError: If there is no such experiment.
     """
-    runs = run_layouts(storage, experiment, since=since)
+    seen: dict[str, Seen] = {}
+    runs = run_layouts(storage, experiment, since=since, seen=seen)
     if not failed:
-        return RecordList(each_of(storage, lambda run: run_record(storage, run), runs[:limit]))
+        return RecordList(told.record for told in known_records(storage, runs[:limit], seen=seen))
     bad: list[RunRecord] = []
     for start in range(0, len(runs), _AT_ONCE):
-        records = each_of(storage, lambda run: run_record(storage, run), runs[start : start + _AT_ONCE])
-        bad += [record for record in records if record.state in _BAD]
+        told = known_records(storage, runs[start : start + _AT_ONCE], seen=seen)
+        bad += [each.record for each in told if each.record.state in _BAD]
         if limit is not None and len(bad) >= limit:
             break
     return RecordList(bad[:limit])
 
 
-def run_layouts(storage: Storage, experiment: str | None = None, *, since: datetime | None = None) -> list[RunLayout]:
+def run_layouts(
+    storage: Storage,
+    experiment: str | None = None,
+    *,
+    since: datetime | None = None,
+    seen: dict[str, Seen] | None = None,
+) -> list[RunLayout]:
     """Which runs there are, newest first; nothing is asked about each.
 
     Args:
         storage: Where to look.
         experiment: Only this one.
         since: Only those that were allocated at this moment or later.
+        seen: Gets what was seen in their folders along the way; see `runs_by_version`.
 
     Raises:
         NotFoundError: If there is no such experiment.
@@ -69,7 +78,7 @@ def run_layouts(storage: Storage, experiment: str | None = None, *, since: datet
 
     runs = [
         RunLayout(name, SemVer.FromString(version), stamp)
-        for name, version, stamps in _listed(storage, experiment)
+        for name, version, stamps in _listed(storage, experiment, seen)
         for stamp in stamps
         if since is None or stamp >= since
     ]
@@ -119,8 +128,10 @@ def version_records(storage: Storage, experiment: str | None = None) -> RecordLi
     )
 
 
-def _listed(storage: Storage, experiment: str | None) -> list[tuple[str, str, list[datetime]]]:
-    found = runs_by_version(storage, experiment)
+def _listed(
+    storage: Storage, experiment: str | None, seen: dict[str, Seen] | None = None
+) -> list[tuple[str, str, list[datetime]]]:
+    found = runs_by_version(storage, experiment, seen=seen)
     names: dict[str, dict[str, list[str]]] = {}
     for name, version, stamps in found:
         names.setdefault(name, {})[version] = [f"{stamp:{TIMESTAMP_FORMAT}}" for stamp in reversed(stamps)]
