@@ -270,9 +270,13 @@ def _newest_signature(signature_version: str, **_: Any) -> str | None:
 async def _fetched(client: Any, operation: str, parameters: dict[str, Any], most_bytes: int) -> bytes | None:
     from botocore.awsrequest import AWSRequest
 
+    # its own connections, with their proxies and certificates; another version may keep them elsewhere
+    session = getattr(getattr(client, "_endpoint", None), "http_session", None)
+    if session is None:
+        return None
     url = await client.generate_presigned_url(operation, Params=parameters, ExpiresIn=_SIGNED_S)
     headers = {"Range": parameters["Range"]} if "Range" in parameters else {}
-    answer = await client._endpoint.http_session.send(AWSRequest("GET", url, headers).prepare())
+    answer = await session.send(AWSRequest("GET", url, headers).prepare())
     size = answer.headers.get("Content-Length")
     if answer.status_code not in (200, 206) or size is None or int(size) > most_bytes:
         answer.raw.close()
