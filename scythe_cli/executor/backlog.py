@@ -162,8 +162,8 @@ class Backlog:
         """Put rows to the front that are to be attempted once more: what goes on failing shows at once."""
         import pyarrow.compute as pc  # on use: most runs retry nothing
 
-        attempt = pc.add(rows.column(ATTEMPT), pa.scalar(1, pa.int32()))
-        remaining = pc.subtract(rows.column(TRIES_REMAINING), pa.scalar(1, pa.int32()))
+        attempt = pc.add(rows.column(ATTEMPT), 1)
+        remaining = pc.subtract(rows.column(TRIES_REMAINING), 1)
         rows = _with_column(_with_column(rows, ATTEMPT, attempt), TRIES_REMAINING, remaining)
         self.put_back(rows, alone=alone)
 
