@@ -1,4 +1,4 @@
-"""A folder that behaves like a server: nothing of it is on this machine, its lists can be late, and it tells the time."""
+"""A folder that behaves like a server: nothing of it is on this machine, lists can be late, and it tells the time."""
 
 from __future__ import annotations
 
