@@ -62,7 +62,7 @@ class Room:
             if len(different) == 1:
                 yield kind, rows
             else:
-                yield kind, rows.take(numbers(np.flatnonzero(which.reshape(-1) == position), pa.int64()))
+                yield kind, rows.take(numbers(np.flatnonzero(which.ravel() == position), pa.int64()))
 
     def _shown(self, values: Sequence[int]) -> str:
         return ", ".join(f"{name} {value}" for name, value in zip(self._needs.names(), values, strict=True))

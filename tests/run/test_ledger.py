@@ -70,6 +70,64 @@ def test_many_outcomes_are_written_at_once(
     assert part_names(storage) == ["w-000001.pq"]
 
 
+@pytest.mark.parametrize("limit", ["_MAX_PART_ROWS", "_MAX_PART_BYTES"])
+def test_a_part_is_written_when_all_at_hand_are_as_many(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    some = outcomes([0, 1, 2])
+    monkeypatch.setattr(ledger_module.time, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(ledger_module, limit, 3 * (some.num_rows if limit.endswith("ROWS") else some.nbytes))
+    writer = LedgerWriter(storage, LAYOUT, "w")
+    for n_parts in (0, 0, 1, 1, 1, 2):
+        writer.add(some)
+        assert len(part_names(storage)) == n_parts
+
+
+def test_a_part_is_written_after_a_hundredth_of_the_time(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [990.0]
+    monkeypatch.setattr(ledger_module.time, "monotonic", lambda: now[0])
+    writer = LedgerWriter(storage, LAYOUT, "w", _started=500.0, _flushed=990.0)
+    writer.add(outcomes([0]))
+    now[0] = 994.94  # 4.94 s after the last one, and the interval is 4.9494 s
+    writer.flush_if_due()
+    assert part_names(storage) == []
+    now[0] = 994.96
+    writer.flush_if_due()
+    assert part_names(storage) == ["w-000001.pq"]
+
+
+def test_outcomes_of_other_code_say_so(storage: Storage) -> None:
+    writer = LedgerWriter(storage, LAYOUT, "w", code="abc")
+    writer.add(outcomes([0, 1]))
+    writer.flush()
+    with Ledger.open(storage, LAYOUT) as ledger:
+        assert pq.ParquetFile(ledger.parts[0].path).read().column("code").to_pylist() == ["abc", "abc"]
+
+
+def test_damaged_parts_are_told_from_what_somebody_put_there(storage: Storage, tmp_path: Path) -> None:
+    names = [f"local-20260101T000000-0000000{i}" for i in range(6)]
+    own, cut, foreign, linked, empty, good = names
+    for name in (own, cut, good, "mine"):
+        write_part(storage, LAYOUT, name, outcomes([0]))
+    whole = {name: storage.read_bytes(LAYOUT.outcome_part(name)) for name in (own, cut)}
+    storage.write_bytes(LAYOUT.outcome_part(own), whole[own][:-30] + bytes([whole[own][-30] ^ 1]) + whole[own][-29:])
+    storage.write_bytes(LAYOUT.outcome_part(cut), whole[cut][:20])
+    storage.write_bytes(LAYOUT.outcome_part("mine"), whole[cut][:20])
+    storage.write_bytes(LAYOUT.outcome_part(foreign), b"something else")
+    storage.write_bytes(LAYOUT.outcome_part(empty), b"")
+    folder = storage.local_path(LAYOUT.outcomes)
+    assert folder is not None
+    (folder / f"{linked}.pq").symlink_to(tmp_path / "elsewhere")
+    (folder / "notes.txt").symlink_to(tmp_path / "elsewhere")
+    with Ledger.open(storage, LAYOUT) as ledger:
+        assert sorted(ledger.damaged) == sorted(f"{name}.pq" for name in (own, cut, foreign, linked, empty, "mine"))
+        ours, others = ledger.own_and_foreign()
+    assert sorted(ours) == sorted(f"{name}.pq" for name in (own, cut, empty))
+    assert sorted(others) == sorted(f"{name}.pq" for name in (foreign, linked, "mine"))
+    with Ledger.open(storage, LAYOUT, names=[f"{good}.pq"]) as ledger:
+        assert (ledger.names, ledger.damaged) == ([f"{good}.pq"], [])
+
+
 def test_outcomes_are_still_there_after_a_write_that_failed(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = LedgerWriter(storage, LAYOUT, "w")
     writer.add(outcomes([0, 1]))

@@ -67,6 +67,10 @@ def test_the_same_outcomes_count_as_in_a_frame_of_all(parts: list[Any]) -> None:
 
     assert standings.counts() == counts_of(effective, N)
     assert standings.n_failing() == failing.height
+    bad = effective.filter(pl.col("state") != "succeeded")
+    assert [row for row in range(N) if standings.are_bad([row])[0]] == sorted(
+        {*bad["sort_index"], *failing["sort_index"]}
+    )
     seen = np.zeros(N, bool)
     counted = pl.concat([effective.clear(), *(standings.that_count(each, seen) for _, each in made.pieces(N))])
     assert counted.sort("sort_index").select(TOLD).equals(effective.select(TOLD))
@@ -98,3 +102,6 @@ def test_specs_that_were_added_are_pending() -> None:
     standings.grow(2)
     assert standings.counts().pending == 3
     assert standings.are_bad([0, 2]) == [False, False]
+    standings.grow(4)
+    assert standings.counts().pending == 4
+    assert standings.are_bad([]) == []
