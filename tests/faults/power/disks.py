@@ -58,9 +58,12 @@ class Disk:
     def __init__(self, start: Path) -> None:
         self._root = _read(start)
         self._pending: list[_Change] = []
+        self._gone: set[str] = set()  # what has no name any more can still be written to by who has it open
 
     def apply(self, event: Event) -> None:
         """Take note of a change."""
+        if event.path in self._gone and event.kind in ("write", "truncate", "sync"):
+            return
         folder, name = self._place(event.path)
         match event.kind:
             case "open":
@@ -68,6 +71,7 @@ class Disk:
                 if node is None and event.creates:
                     node = _File()
                     self._change((folder, name, node))
+                    self._gone.discard(event.path)
                 if event.truncates and isinstance(node, _File) and node.now():
                     node.pending.append((0, None))
             case "write" | "truncate":
@@ -85,6 +89,7 @@ class Disk:
                 self._change((folder, name, _Link(event.data)))
             case "unlink":
                 self._change((folder, name, None))
+                self._gone.add(event.path)
             case "link":
                 to, new = self._place(event.to)
                 self._change((to, new, folder.now[name]))
