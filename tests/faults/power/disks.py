@@ -133,7 +133,7 @@ class Disk:
             dice: What of the uncertain is there.
             place: A new folder for it.
         """
-        chance = dice.choice((0.0, 0.5, 1.0))
+        chance = dice.choice((0.0, 1.0, dice.random(), dice.random()))
         names: dict[int, dict[str, _Node]] = {}
         skipped: set[tuple[int, str]] = set()
         for change in self._pending:
