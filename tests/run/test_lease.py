@@ -556,3 +556,23 @@ def test_a_lease_says_who_holds_it_and_for_how_long(tmp_path: Path, monkeypatch:
     assert owner.process_start == start_of(os.getpid())
     assert (owner.since, owner.expires) == (NOW, NOW + timedelta(seconds=60))
     assert read_owner(storage, LAYOUT) is None
+
+
+def test_a_renewal_moves_the_end_and_sees_who_has_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_clock(monkeypatch, NOW)
+    storage = open_storage(tmp_path)
+    with hold_lease(storage, LAYOUT) as lease:
+        mine = read_owner(storage, LAYOUT)
+        assert mine is not None
+        for seconds in (15, 30):
+            stop_clock(monkeypatch, NOW + timedelta(seconds=seconds))
+            lease._renew()
+            assert read_owner(storage, LAYOUT) == replace(mine, expires=NOW + timedelta(seconds=seconds + 60))
+            storage.delete(KEY)  # then it is made again
+        lease._renew()
+        assert read_owner(storage, LAYOUT) == replace(mine, expires=NOW + timedelta(seconds=90))
+        theirs = foreign(expires=NOW + timedelta(seconds=60))
+        storage.write_bytes(KEY, theirs.to_bytes())
+        lease._renew()
+        assert lease.lost_to == theirs
+        assert LeaseRecord.from_bytes(storage.read_bytes(KEY)) == theirs
