@@ -170,8 +170,8 @@ class Backlog:
     def _numbered(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         n = batch.num_rows
         if batch.schema.get_field_index(ATTEMPT) < 0:
-            batch = _with_column(batch, ATTEMPT, pa.repeat(pa.scalar(1, pa.int32()), n))
-        return _with_column(batch, TRIES_REMAINING, pa.repeat(pa.scalar(self._retries, pa.int32()), n))
+            batch = _with_column(batch, ATTEMPT, pa.repeat(1, n))
+        return _with_column(batch, TRIES_REMAINING, pa.repeat(self._retries, n))
 
 
 class SortedBacklog(Backlog):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from scythe_cli.errors import EngineError
 from scythe_cli.executor.backlog import Backlog, Room, SortedBacklog
+from scythe_cli.executor.protocol import ATTEMPT, TRIES_REMAINING
 from scythe_cli.model.needs import Needs
 from tests.fuzzing import cases
 
@@ -114,6 +115,16 @@ def test_one_row_is_enough_to_go_on() -> None:
     assert backlog.can_give()
     assert indices(backlog.take(1)) == [0]
     assert not backlog.can_give()
+
+
+def test_attempts_that_rows_bring_along_are_theirs() -> None:
+    rows = pa.RecordBatch.from_pydict({ATTEMPT: pa.array([3, 1], pa.int32()), "sort_index": [0, 1]})
+    taken = Backlog([rows], 2)
+    assert taken.holds(2)
+    batch = taken.take(2)
+    assert batch.schema.names == [ATTEMPT, "sort_index", TRIES_REMAINING]
+    assert batch.column(ATTEMPT).to_pylist() == [3, 1]
+    assert [batch.column(name).type for name in (ATTEMPT, TRIES_REMAINING)] == [pa.int32()] * 2
 
 
 def test_rows_that_come_back_are_alone_only_where_that_is_asked_for() -> None:

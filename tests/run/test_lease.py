@@ -415,12 +415,16 @@ def test_for_how_long_a_lease_is_believed(
 
 def test_who_is_refused_is_told_by_whom_and_until_when(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stop_clock(monkeypatch, NOW)
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
     storage = open_storage(tmp_path)
     east = timezone(timedelta(hours=2))
     since, expires = datetime(2026, 5, 6, 9, 30, tzinfo=east), datetime(2026, 5, 6, 14, 0, 30, tzinfo=east)
     storage.write_bytes(KEY, foreign(since=since, expires=expires).to_bytes())
     with pytest.raises(UsageError) as refused:
         Lease(storage, LAYOUT)
+    monkeypatch.undo()
+    time.tzset()
     assert refused.value.message == (
         f"another process is working on {LAYOUT.experiment_id}: node-7, process 4711, since 2026-05-06 07:30:00 UTC"
     )

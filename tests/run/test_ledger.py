@@ -74,7 +74,7 @@ def test_many_outcomes_are_written_at_once(
 def test_a_part_is_written_when_all_at_hand_are_as_many(
     storage: Storage, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
-    some = outcomes([0, 1, 2])
+    some = outcomes([0])
     monkeypatch.setattr(ledger_module.time, "monotonic", lambda: 0.0)
     monkeypatch.setattr(ledger_module, limit, 3 * (some.num_rows if limit.endswith("ROWS") else some.nbytes))
     writer = LedgerWriter(storage, LAYOUT, "w")

@@ -54,6 +54,17 @@ def test_parts_are_found_when_none_is_listed(storage: ServedStorage) -> None:
     note_writer(storage, LAYOUT, "w")
     put(storage, "w", [1, 2], late=True)
     assert names(storage) == ["w-000001.pq", "w-000002.pq"]
+    assert sorted(key.rpartition("-")[2] for key in storage.asked) == [f"{i:06d}.pq" for i in range(1, 6)]
+
+
+def test_names_that_only_look_like_numbers_are_none(storage: ServedStorage) -> None:
+    note_writer(storage, LAYOUT, "w")
+    odd = ["w-notes.pq", "w-0000009.pq", "w-9.pq", "w-.pq", "w-abcdef.pq", "w-00000².pq"]
+    for name in odd:
+        storage.write_bytes(LAYOUT.key("outcomes", name), b"part")
+    put(storage, "w", [1], late=True)
+    assert names(storage) == sorted([*odd, "w-000001.pq"])
+    assert len(storage.asked) == 4
 
 
 @given(

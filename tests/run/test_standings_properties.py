@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scythe_cli.core.states import State
 from scythe_cli.run.ledger import Ledger
 from scythe_cli.run.outcomes.effective import counts_of, effective_outcomes, failing_outcomes
-from scythe_cli.run.outcomes.standings import Standings, standings_of
+from scythe_cli.run.outcomes.standings import Standings, bad_outcomes, standings_of
+from scythe_cli.storage.opening import open_storage
+from tests.made_runs import LAYOUT, make_run, outcomes, write_part
 
 N = 6
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -105,3 +109,34 @@ def test_specs_that_were_added_are_pending() -> None:
     standings.grow(4)
     assert standings.counts().pending == 4
     assert standings.are_bad([]) == []
+
+
+@pytest.mark.parametrize("known", [4, 6])
+def test_what_went_wrong_is_read_of_the_outcomes_that_count(tmp_path: Path, known: int) -> None:
+    """Of specs that a reader knows of; of each the last attempt, and of no spec that has succeeded."""
+    storage = open_storage(tmp_path)
+    make_run(storage, tmp_path / "scratch", 6)
+    write_part(storage, LAYOUT, "a", outcomes([0, 1, 2, 3], "failed", final=False))
+    write_part(storage, LAYOUT, "b", outcomes([0, 1], "crashed", attempt=2))
+    write_part(storage, LAYOUT, "c", outcomes([1, 5], attempt=3))
+    write_part(storage, LAYOUT, "d", outcomes([0, 4], "timeout", attempt=3))
+    write_part(storage, LAYOUT, "e", outcomes([2], "timeout", attempt=2, final=False))
+    columns = ["sort_index", "state", "attempt", "message"]
+    with Ledger.open(storage, LAYOUT) as ledger:
+        standings = standings_of(ledger, known)
+        bad = [frame.rows() for frame in bad_outcomes(ledger, standings, columns)]
+        failing = [frame.rows() for frame in bad_outcomes(ledger, standings, columns, failing=True)]
+    assert bad == [[(row, "timeout", 3, f"bad {row}") for row in (0, 4) if row < known]]
+    assert failing == [
+        [(3, "failed", 1, "bad 3")],
+        [(2, "timeout", 2, "bad 2")],
+    ]
+
+
+def test_nothing_is_read_where_nothing_went_wrong(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path)
+    write_part(storage, LAYOUT, "a", outcomes([0, 1]))
+    with Ledger.open(storage, LAYOUT) as ledger:
+        standings = standings_of(ledger, 4)
+        assert list(bad_outcomes(ledger, standings, ["sort_index"])) == []
+        assert list(bad_outcomes(ledger, standings, ["sort_index"], failing=True)) == []
