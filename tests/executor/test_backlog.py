@@ -124,7 +124,11 @@ def test_attempts_that_rows_bring_along_are_theirs() -> None:
     batch = taken.take(2)
     assert batch.schema.names == [ATTEMPT, "sort_index", TRIES_REMAINING]
     assert batch.column(ATTEMPT).to_pylist() == [3, 1]
-    assert [batch.column(name).type for name in (ATTEMPT, TRIES_REMAINING)] == [pa.int32()] * 2
+    taken.put_again(batch)
+    again = taken.take(2)
+    assert again.schema == batch.schema
+    assert again.to_pydict() == {ATTEMPT: [4, 2], "sort_index": [0, 1], TRIES_REMAINING: [1, 1]}
+    assert [again.column(name).type for name in (ATTEMPT, TRIES_REMAINING)] == [pa.int32()] * 2
 
 
 def test_rows_that_come_back_are_alone_only_where_that_is_asked_for() -> None:
