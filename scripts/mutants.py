@@ -115,7 +115,7 @@ def read_mutants() -> Iterator[Mutant]:
             function, owner = orig_function_and_class_names_from_key(name)
             status = status_by_exit_code[code]
             mutant = Mutant(module, f"{owner}.{function}" if owner else function, name, status)
-            if mutant.is_killed:
+            if mutant.is_killed or code is None:  # or it was not tried
                 yield mutant
             else:
                 was, now = changed_lines(get_diff_for_mutant(name, path=path))

@@ -104,6 +104,7 @@ def claim(**changes: Any) -> bytes:
 OLD = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
 ABANDONED = [claim(held_since=OLD), claim(machine=machine(), pid=2**22 + 1), claim(machine=machine(), pid=os.getpid())]
 ABANDONED += [b"", b"[]", b"[" * 100_000, b'{"held_since": 3}', b"\xff", claim(held_since="2020-01-01T00:00:00")]
+ABANDONED += [claim() + b" " * 70_000]
 
 
 def test_version_that_another_is_claiming_is_left_to_it(storage: Storage) -> None:

@@ -373,6 +373,8 @@ def test_a_lease_has_run_out_only_after_the_grace(monkeypatch: pytest.MonkeyPatc
         (-10.0, None, -3600.0, -10.0),
         (-11.0, None, 0.0, None),
         (60.0, 3600.0, -3600.0, 60.0),
+        (5.0, 3600.0, -3600.0, 5.0),
+        (-10.0, 0.0, 0.0, -10.0),
         # a time that no owner with such a clock writes: by when it was written
         (71.0, None, -30.0, 30.0),
         (71.0, None, -70.0, -10.0),
@@ -447,6 +449,14 @@ def test_who_is_about_to_take_an_unreadable_lease_over_is_waited_for(
     assert refused.value.message == f"another process is working on {LAYOUT.experiment_id}: its owner cannot be read"
     assert refused.value.hint == "Wait until it has finished, or stop it."
     assert sorted(storage.list_tree("")) == [KEY, f"{KEY}-unreadable-1"]
+    # of one that can be read it is told whose it was
+    old = expired()
+    storage.write_bytes(KEY, old.to_bytes())
+    storage.write_bytes(f"{KEY}-{old.token}-1", foreign().to_bytes())
+    with pytest.raises(UsageError, match="node-7, process 4711"):
+        Lease(storage, LAYOUT)
+    storage.delete(f"{KEY}-{old.token}-1")
+    storage.write_bytes(KEY, b"")
     # it has done so, and ended, meanwhile
     monkeypatch.setattr(lease_module.time, "sleep", lambda _: storage.delete_tree(LAYOUT.experiment_id))
     with hold_lease(storage, LAYOUT):

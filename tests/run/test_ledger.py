@@ -96,6 +96,47 @@ def test_a_part_is_written_after_a_hundredth_of_the_time(storage: Storage, monke
     assert part_names(storage) == ["w-000001.pq"]
 
 
+def test_a_part_with_large_tables_has_its_name_as_well(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "_LARGE_BYTES", 10)
+    write_part(storage, LAYOUT, "large", outcomes([0, 1], frame_rows=3))
+    assert part_names(storage) == ["large.pq"]
+    with Ledger.open(storage, LAYOUT, thorough=True) as ledger:
+        assert (ledger.damaged, ledger.parts[0].n_rows) == ([], 2)
+
+
+def test_outcomes_say_where_they_are_from(storage: Storage) -> None:
+    with Ledger.open(storage, LAYOUT) as ledger:
+        none = ledger.outcomes()
+    write_part(storage, LAYOUT, "a", outcomes([3, 0]))
+    write_part(storage, LAYOUT, "b", outcomes([1]))
+    with Ledger.open(storage, LAYOUT) as ledger:
+        some = ledger.outcomes()
+    assert some.select("sort_index", "part", "row").rows() == [(3, 0, 0), (0, 0, 1), (1, 1, 0)]
+    assert (none.height, none.schema) == (0, some.schema)
+
+
+def test_a_byte_that_is_another_is_noticed_when_its_column_is_read(storage: Storage) -> None:
+    write_part(storage, LAYOUT, "a", outcomes(range(500)))
+    path = storage.local_path(LAYOUT.outcome_part("a"))
+    assert path is not None
+    whole = path.read_bytes()
+    metadata = pq.read_metadata(path).row_group(0)
+    column = next(metadata.column(i) for i in range(20) if metadata.column(i).path_in_schema == "duration_s")
+    end = column.data_page_offset + column.total_compressed_size
+    for at in range(end - 10, end):  # before them is the header of the page
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with Ledger.open(storage, LAYOUT) as ledger:
+            assert (ledger.outcomes().height, ledger.damaged) == (0, ["a.pq"]), at
+
+
+def test_levels_of_tables_are_kept_when_parts_are_stacked() -> None:
+    plain, more = outcomes([0], frame_rows=1), outcomes([1], frame_rows=1, feature=True)
+    (merged,) = merge_outcomes([plain, more])
+    assert merged.column("sort_index").to_pylist() == [0, 1]
+    assert merged.schema.field("frame:monthly").metadata == plain.schema.field("frame:monthly").metadata
+    assert sorted(merged.schema.names) == sorted(more.schema.names)
+
+
 def test_outcomes_of_other_code_say_so(storage: Storage) -> None:
     writer = LedgerWriter(storage, LAYOUT, "w", code="abc")
     writer.add(outcomes([0, 1]))

@@ -96,7 +96,17 @@ def test_the_last_eight_writers_are_remembered(storage: ServedStorage) -> None:
 
 
 @pytest.mark.parametrize(
-    "note", [b"", b"\xff", b"{}", b"3", b'[1, null, "../x", "w w", ""]', b'["' + b"w" * 70_000 + b'"]', b"[" * 9_000]
+    "note",
+    [
+        b"",
+        b"\xff",
+        b"{}",
+        b"3",
+        b'[1, null, "../x", "w w", ""]',
+        b'["' + b"w" * 70_000 + b'"]',
+        b"[" * 9_000,
+        b'["w"]' + b" " * 70_000,
+    ],
 )
 def test_a_note_that_nobody_here_wrote_means_nothing(storage: ServedStorage, note: bytes) -> None:
     storage.write_bytes(LAYOUT.writers, note)

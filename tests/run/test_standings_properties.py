@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from scythe_cli.core.states import State
 from scythe_cli.run.ledger import Ledger
+from scythe_cli.run.outcomes import standings as standings_module
 from scythe_cli.run.outcomes.effective import counts_of, effective_outcomes, failing_outcomes
 from scythe_cli.run.outcomes.standings import Standings, bad_outcomes, standings_of
 from scythe_cli.storage.opening import open_storage
@@ -135,8 +136,33 @@ def test_what_went_wrong_is_read_of_the_outcomes_that_count(tmp_path: Path, know
 
 def test_nothing_is_read_where_nothing_went_wrong(tmp_path: Path) -> None:
     storage = open_storage(tmp_path)
-    write_part(storage, LAYOUT, "a", outcomes([0, 1]))
-    with Ledger.open(storage, LAYOUT) as ledger:
-        standings = standings_of(ledger, 4)
-        assert list(bad_outcomes(ledger, standings, ["sort_index"])) == []
-        assert list(bad_outcomes(ledger, standings, ["sort_index"], failing=True)) == []
+    for name, states, n_bad, n_failing in (
+        ("good", {"a": ("succeeded", True)}, None, None),
+        ("bad", {"a": ("failed", True)}, 2, None),
+        ("failing", {"a": ("failed", False)}, None, 2),
+    ):
+        run = replace(LAYOUT, experiment=name)
+        for part, (state, final) in states.items():
+            write_part(storage, run, part, outcomes([0, 1], state, final=final))
+        with Ledger.open(storage, run) as ledger:
+            standings = standings_of(ledger, 4)
+            for failing, n in ((False, n_bad), (True, n_failing)):
+                source = cast("Ledger", Unread()) if n is None else ledger
+                found = list(bad_outcomes(source, standings, ["sort_index"], failing=failing))
+                assert sum(frame.height for frame in found) == (n or 0)
+
+
+class Unread:
+    """A ledger that nobody is to read."""
+
+    def pieces(self, n_specs: int) -> Iterator[Any]:
+        pytest.fail("there is nothing to be read")
+
+
+def test_specs_are_counted_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standings_module, "_AT_ONCE", 2)
+    made = MadeLedger([[((row, "failed", 254 + row, True), (None, None)) for row in (0, 1, 4)]])
+    standings = standings_of(cast("Ledger", made), N)
+    assert (standings.counts().failed, standings.counts().pending) == (3, 3)
+    todo = standings.todo({State.FAILED, State.PENDING})
+    assert todo.to_pydict() == {"sort_index": [0, 1, 2, 3, 4, 5], "attempt": [255, 256, 1, 1, 259, 1]}
