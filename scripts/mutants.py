@@ -122,24 +122,18 @@ def read_mutants() -> Iterator[Mutant]:
                 yield Mutant(module, mutant.function, name, status, was, now)
 
 
-def score_lines(mutants: Iterable[Mutant], reasons: Sequence[Reason]) -> list[str]:
+def score_lines(mutants: Iterable[Mutant]) -> list[str]:
     """The table of scores, in Markdown."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for mutant in mutants:
-        explained = not mutant.is_killed and any(reason.fits(mutant) for reason in reasons)
-        kind = "killed" if mutant.is_killed else "explained" if explained else "open"
         for place in (mutant.module, "all"):
-            counts[place][kind] += 1
+            counts[place]["killed" if mutant.is_killed else "survived"] += 1
     lines = ["| module | mutants | killed | survived | score |", "| --- | ---: | ---: | ---: | ---: |"]
     for module, found in sorted(counts.items(), key=lambda each: (each[0] == "all", each[0])):
         name = module if module == "all" else f"`{module}`"
-        survived = found.total() - found["killed"]
-        lines.append(f"| {name} | {found.total():,} | {found['killed']:,} | {survived:,} | {_percent(found):.1f} % |")
+        n, killed, survived = found.total(), found["killed"], found["survived"]
+        lines.append(f"| {name} | {n:,} | {killed:,} | {survived:,} | {100 * killed / n:.1f} % |")
     return lines
-
-
-def _percent(found: Counter[str]) -> float:
-    return 100 * found["killed"] / found.total()
 
 
 def survivor_lines(mutants: Iterable[Mutant], reasons: Sequence[Reason]) -> list[str]:
@@ -163,11 +157,14 @@ def _code(text: str) -> str:
 def main() -> int:
     """Print scores and what has no reason, and write the page."""
     reasons = reasons_of(tomllib.loads(REASONS.read_text(encoding="utf-8")))
-    mutants = list(read_mutants())
+    there = list(read_mutants())
+    mutants = [mutant for mutant in there if mutant.status != "not checked"]
     if not mutants:
         print("there are no results: `make mutants` makes them", file=sys.stderr)
         return 1
-    scores = score_lines(mutants, reasons)
+    scores = score_lines(mutants)
+    if len(mutants) < len(there):
+        scores += ["", f"{len(mutants):,} of {len(there):,} mutants were tried."]
     print("\n".join(scores))
     living = [mutant for mutant in mutants if not mutant.is_killed]
     unexplained = [mutant for mutant in living if not any(reason.fits(mutant) for reason in reasons)]

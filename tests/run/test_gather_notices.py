@@ -251,3 +251,15 @@ def test_outcomes_that_are_known_to_be_too_many_are_not_missed(tmp_path: Path) -
     run = make_run(storage, tmp_path, 3)
     write_part(storage, run, "a", outcomes([0, 1, 2]))
     assert gather(storage, run, known=Known(1, ["a.pq"])).counts == StateCounts(succeeded=3)
+
+
+def test_of_several_outcomes_of_a_spec_the_first_success_is_in_the_tables(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path / "runs")
+    run = make_run(storage, tmp_path, 3)
+    write_part(storage, run, "a", outcomes([0, 1], shift=0.1))
+    write_part(storage, run, "b", outcomes([0, 2], "failed", attempt=2))
+    write_part(storage, run, "c", outcomes([0, 1], attempt=3, shift=0.3))
+    write_part(storage, run, "d", outcomes([2], "timeout", attempt=3))
+    tables = gather(storage, run).tables
+    assert pl.read_parquet(tables["scalars"]).select("sort_index", "y").rows() == [(0, 0.1), (1, 1.1)]
+    assert pl.read_parquet(tables["errors"]).select("sort_index", "state", "attempt").rows() == [(2, "timeout", 3)]

@@ -113,6 +113,10 @@ def test_outcomes_say_where_they_are_from(storage: Storage) -> None:
         some = ledger.outcomes()
     assert some.select("sort_index", "part", "row").rows() == [(3, 0, 0), (0, 0, 1), (1, 1, 0)]
     assert (none.height, none.schema) == (0, some.schema)
+    with Ledger.open(storage, LAYOUT) as ledger:
+        # no run has an outcome of a spec that it has not
+        assert ledger.outcomes(2)["sort_index"].to_list() == [1]
+        assert ledger.damaged == ["a.pq"]
 
 
 def test_a_byte_that_is_another_is_noticed_when_its_column_is_read(storage: Storage) -> None:
@@ -135,6 +139,13 @@ def test_levels_of_tables_are_kept_when_parts_are_stacked() -> None:
     assert merged.column("sort_index").to_pylist() == [0, 1]
     assert merged.schema.field("frame:monthly").metadata == plain.schema.field("frame:monthly").metadata
     assert sorted(merged.schema.names) == sorted(more.schema.names)
+    # whichever comes first, where a table has levels in some specs alone
+    index = plain.schema.get_field_index("frame:monthly")
+    bare = plain.set_column(index, plain.schema.field(index).remove_metadata(), plain.column(index))
+    told = [
+        merge_outcomes(tables)[0].schema.field("frame:monthly").metadata for tables in ([plain, bare], [bare, plain])
+    ]
+    assert told[0] == told[1]
 
 
 def test_outcomes_of_other_code_say_so(storage: Storage) -> None:

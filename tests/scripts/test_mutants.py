@@ -47,7 +47,7 @@ def test_a_reason_is_about_the_mutants_that_it_names() -> None:
 
 def test_scores_are_those_of_tests_and_survivors_have_their_reasons() -> None:
     reasons = reasons_of(DOCUMENT)
-    assert score_lines(MUTANTS, reasons)[2:] == [
+    assert score_lines(MUTANTS)[2:] == [
         "| `run.lease` | 5 | 2 | 3 | 40.0 % |",
         "| `run.ledger` | 1 | 0 | 1 | 0.0 % |",
         "| all | 6 | 2 | 4 | 33.3 % |",
