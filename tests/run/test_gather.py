@@ -172,7 +172,10 @@ def test_outcomes_of_other_specs_are_refused(tmp_path: Path) -> None:
     run = make_run(storage, tmp_path, 3)
     write_part(storage, run, "a", outcomes([5, 1, 0, -1, 9]))
 
-    with pytest.raises(StorageError, match=r"part a\.pq of the ledger is damaged: .* cannot belong to a case"):
+    with pytest.raises(
+        StorageError,
+        match=r"part a\.pq of the ledger is damaged: it holds outcomes that cannot belong to a case of this run\n",
+    ):
         gather(storage, run)
 
 

@@ -220,13 +220,13 @@ class TestMissing:
 
         def wait(seconds: float) -> None:
             waited.append(seconds)
-            if len(waited) == 3:
+            if len(waited) == 7:
                 storage.late.clear()
 
         monkeypatch.setattr(gather_module, "LISTS_LAG_S", 60)
         monkeypatch.setattr("tenacity.nap.time.sleep", wait)
         assert gather(storage, run, known=Known(3)).counts.succeeded == 3
-        assert waited == [0.25, 0.5, 1.0]
+        assert waited == [0.25, 0.5, 1, 2, 4, 5, 5]
 
     def test_who_wrote_is_forgotten_when_the_run_has_ended(self, storage: ServedStorage, tmp_path: Path) -> None:
         run = make_run(storage, tmp_path, 2)
@@ -263,3 +263,13 @@ def test_of_several_outcomes_of_a_spec_the_first_success_is_in_the_tables(tmp_pa
     tables = gather(storage, run).tables
     assert pl.read_parquet(tables["scalars"]).select("sort_index", "y").rows() == [(0, 0.1), (1, 1.1)]
     assert pl.read_parquet(tables["errors"]).select("sort_index", "state", "attempt").rows() == [(2, "timeout", 3)]
+
+
+def test_of_two_outcomes_that_count_as_much_the_first_in_the_ledger_does(tmp_path: Path) -> None:
+    """Whichever part is read first: that of the first spec is."""
+    storage = open_storage(tmp_path / "runs")
+    run = make_run(storage, tmp_path, 2)
+    write_part(storage, run, "a", outcomes([1], "failed", error_type="first"))
+    write_part(storage, run, "b", outcomes([0, 1], "failed", error_type="second"))
+    errors = pl.read_parquet(gather(storage, run).tables["errors"])
+    assert errors.select("sort_index", "error_type").rows() == [(0, "second"), (1, "first")]

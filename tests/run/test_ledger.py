@@ -111,6 +111,7 @@ def test_outcomes_say_where_they_are_from(storage: Storage) -> None:
     write_part(storage, LAYOUT, "b", outcomes([1]))
     with Ledger.open(storage, LAYOUT) as ledger:
         some = ledger.outcomes()
+        assert [part.first for part in ledger.parts] == [0, 1]
     assert some.select("sort_index", "part", "row").rows() == [(3, 0, 0), (0, 0, 1), (1, 1, 0)]
     assert (none.height, none.schema) == (0, some.schema)
     with Ledger.open(storage, LAYOUT) as ledger:
