@@ -1,6 +1,7 @@
 """What mutants there are, and which nobody noticed: `python -m scripts.mutants [--write]`, after `mutmut run`.
 
-Prints the score of each module, and each mutant that survived without a reason in `tests/mutants.toml`. With `--write`, scores and survivors go into docs/mutants.md.
+Prints the score of each module, and each mutant that survived without a reason in `tests/mutants.toml`. With
+`--write`, scores and survivors go into docs/mutants.md.
 """
 
 from __future__ import annotations
