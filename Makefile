@@ -18,7 +18,7 @@ HATCHET := github.com/hatchet-dev/hatchet/cmd
 HATCHET_VERSION := v0.91.5
 PYTHONS := 2
 
-.PHONY: help sync demo test test-fast test-lowest test-pythons nightly check format sizes docs servers servers-up servers-down bench bench-quick
+.PHONY: help sync demo test test-fast test-lowest test-pythons nightly mutants check format sizes docs servers servers-up servers-down bench bench-quick
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -50,6 +50,13 @@ test-pythons: ## run the unit tests with the newest Pythons of this machine (PYT
 nightly: sync ## run the long rounds of the tests as well, and real simulators
 	$(UV) sync --quiet --locked --inexact --all-extras --group simulators
 	SCYTHE_NIGHTLY=1 $(PYTEST)
+	$(MAKE) mutants
+
+mutants: sync ## change what decides, one small thing at a time, and see that a quick test notices: most of an hour
+	$(UV) sync --quiet --locked --inexact --all-extras --group mutants
+	rm -rf mutants
+	POLARS_MAX_THREADS=1 $(RUN) mutmut run
+	$(RUN) python -m scripts.mutants
 
 check: sync ## lint, format, types, structure, lock file, what documents say
 	$(UV) lock --check --quiet

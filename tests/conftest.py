@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from scythe_cli.registry import ExperimentRegistry
 from scythe_cli.run import manifest
@@ -30,7 +30,9 @@ take_shortcuts()
 # a first example may have to import a library, on a machine that is busy; what is tried is the same each time, so that
 # a change is judged by what it does: the nightly rounds try anything, and more of it
 settings.register_profile("scythe", deadline=None, derandomize=not NIGHTLY, max_examples=500 if NIGHTLY else 30)
-settings.load_profile("scythe")
+# of a mutant it is enough to know that a test fails: to look for a small example of that takes long
+settings.register_profile("mutants", settings.get_profile("scythe"), phases=[Phase.explicit, Phase.generate])
+settings.load_profile("mutants" if "MUTANT_UNDER_TEST" in os.environ else "scythe")
 
 # a shell that starts the tests in the background has them ignore SIGINT, and with them every process that they start
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -62,7 +62,7 @@ class Room:
             if len(different) == 1:
                 yield kind, rows
             else:
-                yield kind, rows.take(numbers(np.flatnonzero(which.reshape(-1) == position), pa.int64()))
+                yield kind, rows.take(numbers(np.flatnonzero(which.ravel() == position), pa.int64()))
 
     def _shown(self, values: Sequence[int]) -> str:
         return ", ".join(f"{name} {value}" for name, value in zip(self._needs.names(), values, strict=True))
@@ -162,16 +162,16 @@ class Backlog:
         """Put rows to the front that are to be attempted once more: what goes on failing shows at once."""
         import pyarrow.compute as pc  # on use: most runs retry nothing
 
-        attempt = pc.add(rows.column(ATTEMPT), pa.scalar(1, pa.int32()))
-        remaining = pc.subtract(rows.column(TRIES_REMAINING), pa.scalar(1, pa.int32()))
+        attempt = pc.add(rows.column(ATTEMPT), 1)
+        remaining = pc.subtract(rows.column(TRIES_REMAINING), 1)
         rows = _with_column(_with_column(rows, ATTEMPT, attempt), TRIES_REMAINING, remaining)
         self.put_back(rows, alone=alone)
 
     def _numbered(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         n = batch.num_rows
         if batch.schema.get_field_index(ATTEMPT) < 0:
-            batch = _with_column(batch, ATTEMPT, pa.repeat(pa.scalar(1, pa.int32()), n))
-        return _with_column(batch, TRIES_REMAINING, pa.repeat(pa.scalar(self._retries, pa.int32()), n))
+            batch = _with_column(batch, ATTEMPT, pa.repeat(1, n))
+        return _with_column(batch, TRIES_REMAINING, pa.repeat(self._retries, n))
 
 
 class SortedBacklog(Backlog):

@@ -193,7 +193,7 @@ class Dispatch:
         if fields["back"]:
             self._backlog.put_back(chunk.rows.slice(chunk.done))
         if fields["again"]:
-            self._backlog.put_again(chunk.rows.take(pa.array(fields["again"], pa.int64())))
+            self._backlog.put_again(chunk.rows.take(pa.array(fields["again"])))
         is_done: bool = fields["back"] or not chunk.n_remaining
         if is_done:
             self._leave(chunk.rows)

@@ -108,7 +108,8 @@ def claim_run(
     _remove_abandoned(storage, experiment)
     taken: SemVer | None = None
     for _ in range(_MAX_TRIES):
-        latest = _latest_used(storage, experiment)
+        newest = latest_run(storage, experiment)
+        latest = newest.version if newest else None
         if version == "keep" and latest is not None:
             return _claim_timestamp(storage, experiment, latest, first_manifest, moment)
         base = max((v for v in (latest, taken) if v is not None), default=None)
@@ -123,13 +124,6 @@ def claim_run(
             continue
         taken = candidate
     raise StorageError(f"no free version of {experiment!r} was found in {storage.location} in {_MAX_TRIES} tries")
-
-
-def _latest_used(storage: Storage, experiment: str) -> SemVer | None:
-    for version in reversed(list_versions(storage, experiment)):
-        if list_runs(storage, experiment, version):
-            return version
-    return None
 
 
 def _claim_version(

@@ -81,6 +81,7 @@ def alone(start: int, stop: int) -> Span:
         (1, 0, at(RUNNING, 0), Evidence.RUNNING, 1, Resolution((), 0)),
         (1, 0, at(BUILDING, 0, 1), Evidence.RUNNING, 1, Resolution((), 0)),
         (1, 0, at(IDLE, 0, 1), Evidence.RUNNING, 1, Resolution((), 0)),
+        (1, 0, at(RUNNING, 50), Evidence.RUNNING, 1, Resolution((), 0)),
         # whichever of those being built it was, alone it will show
         (10, 0, at(BUILDING, 4, 8), Evidence.BUILDING, 1, Resolution((Span(0, 4), alone(4, 8), Span(8, 10)))),
         (10, 4, at(BUILDING, 4, 10), Evidence.BUILDING, 1, Resolution((alone(4, 10),))),
@@ -160,6 +161,8 @@ def test_why_the_parent_ended_a_process() -> None:
     slow = failure_of_exit(-signal.SIGKILL, over_time(at(RUNNING), 0.6), is_mute=True, stack="here")
     assert (slow.state, slow.error_type, slow.message) == (State.TIMEOUT, "Timeout", "still running after 600 ms")
     assert slow.traceback == "here"
+    # when it has gone on to another row meanwhile, that one is not to blame
+    assert over_time(at(RUNNING, 4), 0.6).snapshot == over_memory(at(RUNNING, 4), 2, 1).snapshot == at(RUNNING, 4)
     large = failure_of_exit(-signal.SIGKILL, over_memory(at(RUNNING), 1_234_000_000, 10**9), is_mute=False, stack=None)
     assert (large.state, large.error_type) == (State.CRASHED, "MemoryLimit")
     assert large.message == "used 1.2 GB, the limit is 1.0 GB"

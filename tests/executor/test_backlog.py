@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from scythe_cli.errors import EngineError
 from scythe_cli.executor.backlog import Backlog, Room, SortedBacklog
+from scythe_cli.executor.protocol import ATTEMPT, TRIES_REMAINING
 from scythe_cli.model.needs import Needs
 from tests.fuzzing import cases
 
@@ -99,5 +100,69 @@ def test_rows_further_on_are_looked_at_while_there_is_room_for_none_of_the_first
 
 def test_a_row_that_takes_more_than_there_is_is_an_error() -> None:
     room = Room(NEEDS, NEEDS.capacity(4))
-    with pytest.raises(EngineError, match="a case takes more than this machine has: cpus 5, token licence 0, of"):
+    with pytest.raises(EngineError) as error:
         SortedBacklog([batch([(5, 0)])], 0, room).can_give()
+    assert error.value.message == (
+        "a case takes more than this machine has: cpus 5, token licence 0, of cpus 4, token licence 3"
+    )
+    assert error.value.hint == (
+        "--workers says how many cores are used; `tokens` in experiments.toml, how many there are."
+    )
+
+
+def test_one_row_is_enough_to_go_on() -> None:
+    backlog = Backlog([batch([(1, 0)])], 0)
+    assert backlog.can_give()
+    assert indices(backlog.take(1)) == [0]
+    assert not backlog.can_give()
+
+
+def test_attempts_that_rows_bring_along_are_theirs() -> None:
+    rows = pa.RecordBatch.from_pydict({ATTEMPT: pa.array([3, 1], pa.int32()), "sort_index": [0, 1]})
+    taken = Backlog([rows], 2)
+    assert taken.holds(2)
+    batch = taken.take(2)
+    assert batch.schema.names == [ATTEMPT, "sort_index", TRIES_REMAINING]
+    assert batch.column(ATTEMPT).to_pylist() == [3, 1]
+    taken.put_again(batch)
+    again = taken.take(2)
+    assert again.schema == batch.schema
+    assert again.to_pydict() == {ATTEMPT: [4, 2], "sort_index": [0, 1], TRIES_REMAINING: [1, 1]}
+    assert [again.column(name).type for name in (ATTEMPT, TRIES_REMAINING)] == [pa.int32()] * 2
+
+
+def test_rows_that_come_back_are_alone_only_where_that_is_asked_for() -> None:
+    room = Room(NEEDS, NEEDS.capacity(4))
+    backlog = SortedBacklog([batch([(1, 0), (1, 0), (2, 0), (1, 0), (1, 0)])], 0, room)
+    assert not backlog.holds(6)
+    two, ones = backlog.take(9), backlog.take(9)
+    assert (indices(two), indices(ones), backlog.remaining()) == ([2], [0, 1, 3, 4], 0)
+    backlog.put_back(ones.slice(2))
+    backlog.put_back(ones.slice(0, 2), alone=True)
+    backlog.put_back(two)
+    assert backlog.remaining() == 5
+    assert [indices(backlog.take(9)) for _ in range(4)] == [[2], [0], [1], [3, 4]]
+    assert backlog.remaining() == 0
+
+
+def test_no_row_is_looked_for_while_the_machine_is_full_or_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def source() -> Any:
+        for first in range(9):
+            asked.append(first)
+            yield batch([(3, 0)], first)
+
+    room = Room(NEEDS, NEEDS.capacity(4))
+    monkeypatch.setattr("scythe_cli.executor.backlog._LOOKED_AT", 3)
+    backlog = SortedBacklog(source(), 0, room)
+    assert backlog.can_give()
+    start(backlog, room)
+    # one core is free, and each row takes three
+    assert not backlog.can_give()
+    assert asked == [0, 1, 2, 3]
+    room.take(batch([(1, 0)]))
+    monkeypatch.setattr("scythe_cli.executor.backlog._LOOKED_AT", 9)
+    assert room.is_full
+    assert not backlog.can_give()
+    assert asked == [0, 1, 2, 3]

@@ -54,6 +54,31 @@ def test_a_process_keeps_what_it_has_and_sees_nothing_else() -> None:
     assert devices.to_free(2, [1, 3]) == [1]
 
 
+def test_those_that_hold_most_end_first_and_no_more_than_must() -> None:
+    devices = devices_of(4)
+    assert all(devices.acquire(holder, n) for holder, n in ((1, 1), (2, 2), (3, 1)))
+    assert devices.to_free(2, [1, 2, 3]) == [2]
+    assert devices.to_free(3, [1, 2, 3]) == [2, 1]
+    single = devices_of(4)
+    assert all(single.acquire(holder, 1) for holder in range(4))
+    assert single.to_free(2, range(4)) == [0, 1]
+    assert single.to_free(0, range(4)) == []
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted", "message"),
+    [
+        (1, 2, "a case takes 2 GPUs, and there is 1 to use on this machine (the machine)"),
+        (2, 3, "a case takes 3 GPUs, and there are 2 to use on this machine (the machine)"),
+    ],
+)
+def test_a_case_that_takes_more_than_there_are(there: int, wanted: int, message: str) -> None:
+    with pytest.raises(EngineError) as error:
+        devices_of(there).acquire(1, wanted)
+    assert error.value.message == message
+    assert error.value.hint == "`scythe doctor` shows the GPUs that can be used here."
+
+
 def test_a_machine_without_any() -> None:
     with pytest.raises(EngineError, match=r"a case takes 1 GPU, and there are none to use on this machine \(the mach"):
         devices_of(0).acquire(1, 1)

@@ -96,10 +96,18 @@ def test_who_gets_rows_next(children: list[ChildState], workers: int, slow: int 
         ([child(n_chunks=1, n_remaining=1), IDLE], 2, []),  # the last row is being run
         ([child(n_chunks=1, n_remaining=5, last_message_s=NOW - 0.05), IDLE], 2, []),  # it has just said something
         ([child(n_chunks=1, n_remaining=5, last_message_s=NOW - 0.1), IDLE], 2, [0]),
+        ([child(n_chunks=1, n_remaining=2), IDLE], 2, [0]),
     ],
 )
 def test_who_gives_rows_back(children: list[ChildState], workers: int, positions: list[int]) -> None:
     assert children_to_ask_back(children, workers, NOW) == positions
+
+
+def test_a_process_is_asked_as_soon_as_it_has_said_nothing_for_long_enough() -> None:
+    silent = child(n_chunks=1, n_remaining=2, last_message_s=0.0)
+    assert children_to_ask_back([silent, IDLE], 2, 0.1) == [0]
+    due = wait_s([silent, IDLE], now_s=0.0, execution_timeout_s=60.0, memory_due_s=None)
+    assert children_to_ask_back([silent, IDLE], 2, due) == [0]  # the loop wakes up in time for it
 
 
 @pytest.mark.parametrize(
@@ -151,6 +159,7 @@ def test_whose_time_is_over(
         ([child(Phase.RUNNING, NOW, n_chunks=1, n_remaining=1)], 60.0, NOW - 1, 0.0),
         ([child(Phase.RUNNING, NOW, n_chunks=1, n_remaining=2)], 60.0, None, 0.5),  # nobody could help
         ([child(Phase.RUNNING, NOW, n_chunks=1, n_remaining=2), IDLE], 60.0, None, 0.1),
+        ([child(Phase.RUNNING, NOW, n_chunks=1, n_remaining=1), IDLE], 60.0, None, 0.5),  # the last row is being run
         ([child(Phase.RUNNING, NOW, n_chunks=1, n_remaining=2, last_message_s=NOW + 0.1), IDLE], 60.0, None, 0.2),
     ],
 )
@@ -192,5 +201,6 @@ def test_rows_have_processes_of_their_own_where_that_costs_little() -> None:
 
     assert [own(None), own(0.1), own(0.2), own(10.0, fork_s=None)] == [0, 0, 1, 0]
     # what each row would import anew counts as well
-    assert [own(1.0, 0.1), own(3.0, 0.1)] == [0, 1]
+    assert [own(1.0, 0.1), own(2.0, 0.1), own(3.0, 0.1)] == [0, 0, 1]
+    assert rows_per_process("auto", None, fork_s=0.005, row_s=0.3) == 1
     assert rows_per_process("row", None, fork_s=0.005, row_s=1.0, imports_s=5.0) == 1

@@ -10,7 +10,7 @@ import os
 import random
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from tests.projects import make_project
 from .comparing import assert_same_tables, final_tables
 from .conftest import CONFIG, nightly
 from .power.disks import Disk, moments
+from .power.forgetting import syncs_of
 from .power.recording import STRACE, Event, events_of, record
 
 pytestmark = [
@@ -35,7 +36,8 @@ pytestmark = [
 
 N_STATES = 10_000 if nightly() else 40
 N_RESUMED = 100 if nightly() else 1
-SCRIPT = Path(__file__).parent / "power" / "acknowledging.py"
+SCRIPT, STORING = (Path(__file__).parent / "power" / name for name in ("acknowledging.py", "storing.py"))
+STORAGE_MODULES = ("scythe_cli.storage.atomic_files", "scythe_cli.storage.local")
 
 MODULE = """
 import os, time
@@ -96,6 +98,11 @@ def not_gathered(project: Path) -> None:
     shutil.rmtree(Path(open_project(start=project).run().uri) / "final")
 
 
+def with_folder(project: Path) -> None:
+    finished(project)
+    (project / "fetched").mkdir()
+
+
 WAYS = {
     "allocate": Way(nothing, ["allocate", "a.csv"], ["retry"]),
     "retry": Way(with_failures, ["retry"], ["retry"]),
@@ -104,6 +111,7 @@ WAYS = {
     "gather": Way(not_gathered, ["retry"], ["retry"]),
     "fetch": Way(finished, ["results", "fetch", "-o", "fetched"], ["results", "fetch", "-o", "fetched"], fetches=True),
 }
+EXPORT = Way(with_folder, ["results", "export", "-o", "fetched/all.csv"], [], fetches=True)
 
 
 @dataclass(frozen=True)
@@ -125,7 +133,8 @@ def write_cases(file: Path, first: int, stop: int) -> None:
     pl.DataFrame({"x": [float(x) for x in range(first, stop)]}).write_csv(file)
 
 
-def recording_of(way: Way, place: Path) -> Recorded:
+def recording_of(way: Way, place: Path, *, forgotten: str = "") -> Recorded:
+    """Record a command; one of its syncs can be forgotten."""
     project = make_project(place / "project", code=MODULE, config=CONFIG.replace("workers = 1", "workers = 2"))
     write_cases(project / "a.csv", 0, 60)
     write_cases(project / "b.csv", 40, 90)
@@ -137,6 +146,8 @@ def recording_of(way: Way, place: Path) -> Recorded:
     env["TMPDIR"] = str(project / "tmp")
     if way.interrupted:
         env["INTERRUPTED"] = "1"
+    if forgotten:
+        env["FORGOTTEN"] = forgotten
     code = record([sys.executable, str(SCRIPT), *way.command], cwd=project, env=env, into=place / "calls")
     assert code in ((130,) if way.interrupted else (0, 1))
     return Recorded(project, before, events_of(place / "calls", project))
@@ -181,15 +192,12 @@ def expected_of(way: Way, recorded: Recorded) -> dict[str, pl.DataFrame]:
     return final_tables(Path(open_project(start=recorded.project).run().uri))
 
 
-def lose_power(
-    way: Way, recorded: Recorded, events: list[Event], tmp_path: Path, dice: random.Random, *, n: int, resumed: int
-) -> None:
-    """Build disks after moments of a command, and look at each; with some the command is given again."""
-    at = sorted(dice.choices(list(moments(events, below="")), k=n))
-    ends = set(dice.sample(range(n), resumed))
-    disk, acks, done = Disk(recorded.before), b"", 0
-    expected = expected_of(way, recorded) if resumed else {}
-    for number, moment in enumerate(at):
+def disks_left(
+    before: Path, events: list[Event], at: list[int], tmp_path: Path, dice: random.Random
+) -> Iterator[tuple[Path, bytes]]:
+    """Disks after moments of a command, with what it had acknowledged by then; each is there until the next."""
+    disk, acks, done = Disk(before), b"", 0
+    for number, moment in enumerate(sorted(at)):
         for event in events[done:moment]:
             if event.path == "acks":
                 acks += event.data
@@ -198,11 +206,34 @@ def lose_power(
         done = moment
         place = tmp_path / f"disk-{number}"
         disk.after_power_loss(dice, place)
-        assert_nothing_is_lost(place, acks)
-        assert_nothing_is_made_up(place)
-        if number in ends:
-            ends_as_if_nothing_had_happened(way, place, recorded, expected)
+        yield place, acks
         shutil.rmtree(place)
+
+
+def lose_power(way: Way, recorded: Recorded, tmp_path: Path, dice: random.Random, *, n: int, resumed: int) -> None:
+    """Build disks after moments of a command, and look at each; with some the command is given again."""
+    at = dice.choices(list(moments(recorded.events, below="")), k=n)
+    ends = set(dice.sample(range(n), resumed))
+    expected = expected_of(way, recorded) if resumed else {}
+    seen: set[bytes] = set()
+    for number, (disk, acks) in enumerate(disks_left(recorded.before, recorded.events, at, tmp_path, dice)):
+        assert_nothing_is_lost(disk, acks)
+        if (content := content_of(disk)) not in seen:
+            seen.add(content)
+            assert_nothing_is_made_up(disk)
+        if number in ends:
+            ends_as_if_nothing_had_happened(way, disk, recorded, expected)
+    print(f"{n:,} states of the disk, {len(seen):,} of them different")
+
+
+def content_of(disk: Path) -> bytes:
+    """What tells a disk from others: its names, and what the files contain."""
+    whole = hashlib.sha256()
+    for path in sorted(disk.rglob("*")):
+        whole.update(f"{path.relative_to(disk)}\0".encode())
+        if path.is_file():
+            whole.update(hashlib.sha256(path.read_bytes()).digest())
+    return whole.digest()
 
 
 @pytest.mark.parametrize("name", WAYS)
@@ -211,7 +242,7 @@ def test_what_was_acknowledged_survives(name: str, tmp_path: Path) -> None:
     print(f"SCYTHE_SEED={seed}")
     recorded = recording_of(WAYS[name], tmp_path)
     dice = random.Random(seed)
-    lose_power(WAYS[name], recorded, recorded.events, tmp_path, dice, n=N_STATES, resumed=N_RESUMED)
+    lose_power(WAYS[name], recorded, tmp_path, dice, n=N_STATES, resumed=N_RESUMED)
 
 
 def ends_as_if_nothing_had_happened(
@@ -234,14 +265,45 @@ def ends_as_if_nothing_had_happened(
         assert fetched == whole
 
 
-def test_a_name_that_is_not_synced_is_lost(tmp_path: Path) -> None:
-    """The check can fail: without one sync, of folders, what was acknowledged is lost."""
-    way = WAYS["gather"]
-    project = tmp_path / "without"
+def stored(place: Path, *, forgotten: str = "") -> Recorded:
+    """Record all ways in which the storage of a folder writes; one of its syncs can be forgotten."""
+    project, before = place / "project", place / "before"
     project.mkdir()
-    recorded = recording_of(way, project)
-    folders = {event.path for event in recorded.events if event.kind == "mkdir"}
-    forgotten = [e for e in recorded.events if not (e.kind == "sync" and (e.path.endswith("/final")))]
-    assert len(forgotten) < len(recorded.events), folders
-    with pytest.raises(AssertionError, match="was acknowledged, and is"):
-        lose_power(way, recorded, forgotten, tmp_path, random.Random(1), n=60, resumed=0)
+    before.mkdir()
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    env |= {"FORGOTTEN": forgotten} if forgotten else {}
+    assert record([sys.executable, str(STORING)], cwd=project, env=env, into=place / "calls") == 0
+    return Recorded(project, before, events_of(place / "calls", project))
+
+
+def lose_power_at_each_moment(recorded: Recorded, tmp_path: Path, *, times: int) -> None:
+    at = list(moments(recorded.events, below="")) * times
+    for disk, acks in disks_left(recorded.before, recorded.events, at, tmp_path, random.Random(1)):
+        assert_nothing_is_lost(disk, acks)
+
+
+def test_each_way_to_write_keeps_what_it_has_taken(tmp_path: Path) -> None:
+    lose_power_at_each_moment(stored(tmp_path), tmp_path, times=40 if nightly() else 4)
+
+
+@pytest.mark.parametrize("sync", syncs_of("scythe_cli.core.files", *STORAGE_MODULES))
+def test_no_sync_of_the_storage_is_needless(sync: str, tmp_path: Path) -> None:
+    """The check can fail: without any one of the syncs, something that was acknowledged is lost."""
+    recorded = stored(tmp_path, forgotten=sync)
+    with pytest.raises(AssertionError, match="was acknowledged"):
+        lose_power_at_each_moment(recorded, tmp_path, times=20)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("way", "sync"),
+    [
+        ("fetch", "scythe_cli.core.files make_folder sync_names"),
+        *(("fetch", sync) for sync in syncs_of("scythe_cli.analysis.results.fetch_folder")),
+        *(("export", sync) for sync in syncs_of("scythe_cli.analysis.files")),
+    ],
+)
+def test_no_sync_of_what_is_copied_is_needless(way: str, sync: str, tmp_path: Path) -> None:
+    recorded = recording_of((WAYS | {"export": EXPORT})[way], tmp_path, forgotten=sync)
+    with pytest.raises(AssertionError, match="was acknowledged"):
+        lose_power_at_each_moment(recorded, tmp_path, times=20)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,10 @@ def test_outcomes_of_other_specs_are_refused(tmp_path: Path) -> None:
     run = make_run(storage, tmp_path, 3)
     write_part(storage, run, "a", outcomes([5, 1, 0, -1, 9]))
 
-    with pytest.raises(StorageError, match=r"part a\.pq of the ledger is damaged: .* cannot belong to a case"):
+    with pytest.raises(
+        StorageError,
+        match=r"part a\.pq of the ledger is damaged: it holds outcomes that cannot belong to a case of this run\n",
+    ):
         gather(storage, run)
 
 
@@ -485,3 +489,47 @@ def test_an_output_file_that_no_spec_has_is_no_column(tmp_path: Path) -> None:
         files = pd.read_parquet(gather_outputs(tmp_path / folder, [{}, {}], pictures)["result_file_refs"])
         assert list(files.columns) == columns
         assert list(files.index.get_level_values("sort_index")) == [0, 1]
+
+
+def test_the_part_is_named_that_holds_outcomes_of_no_spec(tmp_path: Path) -> None:
+    """Also where several small parts are read at once."""
+    storage = open_storage(tmp_path / "runs")
+    run = make_run(storage, tmp_path, 10)
+    for name, rows in (("a", range(4)), ("b", range(4, 8)), ("c", [8, 10])):
+        write_part(storage, run, name, outcomes(rows))
+    with Ledger.open(storage, run) as ledger:
+        columns = sources_module.Columns.of(ledger.parts)
+        with pytest.raises(StorageError, match=r"part c\.pq of the ledger is damaged: it holds outcomes that cannot"):
+            list(merge_module.ranges_of(ledger.parts, columns, 10, 5, tmp_path))
+
+
+def test_a_part_that_begins_before_it_says_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources_module, "_GROUP_ROWS", 1)
+    storage = open_storage(tmp_path / "runs")
+    run = make_run(storage, tmp_path, 20)
+    write_part(storage, run, "a", outcomes(range(10)))
+    write_part(storage, run, "b", outcomes([3, 12]))
+    with Ledger.open(storage, run) as ledger:
+        parts = [ledger.parts[0], replace(ledger.parts[1], first=12)]
+        ranges = merge_module.ranges_of(parts, sources_module.Columns.of(parts), 20, 10, tmp_path)
+        assert next(ranges).good.height == 10
+        with pytest.raises(StorageError, match=r"part b\.pq .* is damaged: its cases are not those in its name"):
+            list(ranges)
+
+
+def test_dataframes_that_wait_in_files_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gather_module, "_ROWS_AT_ONCE", 5)
+    monkeypatch.setattr(sources_module, "_GROUP_ROWS", 1)
+    monkeypatch.setattr(merge_module, "_MAX_WAITING_BYTES", 0)
+    storage = open_storage(tmp_path / "runs")
+    run = make_run(storage, tmp_path, 12)
+    for name, rows in (("a", [0, 7, 2, 9]), ("b", [1, 5, 3, 8]), ("c", [4, 6])):
+        write_part(storage, run, name, outcomes(rows, frame_rows=2))
+    write_part(storage, run, "d", outcomes([11, 10], "failed"))
+    result = gather(storage, run)
+    monthly = pl.read_parquet(result.tables["monthly"])
+    assert monthly.select("sort_index", "month", "e").rows() == [
+        (i, month, float(i * month)) for i in range(10) for month in range(2)
+    ]
+    errors = pl.read_parquet(result.tables["errors"])
+    assert errors.select("sort_index", "message").rows() == [(10, "bad 10"), (11, "bad 11")]

@@ -4,13 +4,15 @@ import json
 import multiprocessing
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -29,9 +31,11 @@ from scythe_cli.run.lease import (
     read_owner,
 )
 from scythe_cli.storage.base import Storage
+from scythe_cli.storage.local import LocalStorage
 from scythe_cli.storage.opening import open_storage
 from tests import servers
 from tests.made_runs import LAYOUT
+from tests.served_storage import ServedStorage
 from tests.server_clock import let_pass
 from tests.waiting import wait_for
 
@@ -340,3 +344,249 @@ def test_storage_that_fails_for_a_while_does_not_cost_the_lease(
             wait_for(lambda: len(tries) > 2, 60.0)
         wait_for(lambda: storage.read_bytes(KEY) != before, 60.0)
         lease.check()
+
+
+def stop_clock(monkeypatch: pytest.MonkeyPatch, at: datetime) -> None:
+    class Stopped(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
+            return at
+
+    monkeypatch.setattr(lease_module, "datetime", Stopped)
+
+
+NOW = datetime(2026, 5, 6, 12, 0, 0, tzinfo=UTC)
+
+
+def test_a_lease_has_run_out_only_after_the_grace(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = foreign(expires=NOW)
+    assert not record.owner_is_gone(NOW + timedelta(seconds=10))
+    assert record.owner_is_gone(NOW + timedelta(seconds=10, microseconds=1))
+
+
+@pytest.mark.parametrize(
+    ("expires_s", "age_s", "written_s", "holds_for_s"),
+    [
+        # two clocks that may both be right: what the lease says
+        (60.0, None, -3600.0, 60.0),
+        (70.0, None, -3600.0, 70.0),
+        (-10.0, None, -3600.0, -10.0),
+        (-11.0, None, 0.0, None),
+        (60.0, 3600.0, -3600.0, 60.0),
+        (5.0, 3600.0, -3600.0, 5.0),
+        (-10.0, 0.0, 0.0, -10.0),
+        # a time that no owner with such a clock writes: by when it was written
+        (71.0, None, -30.0, 30.0),
+        (71.0, None, -70.0, -10.0),
+        (71.0, None, -71.0, None),
+        (3600.0, None, 10.0, 70.0),
+        (3600.0, None, 11.0, None),
+        # a server that tells the time: by that alone
+        (-3600.0, 20.0, -3600.0, 40.0),
+        (3600.0, 20.0, -3600.0, 40.0),
+        (-11.0, 0.0, -3600.0, 60.0),
+        (71.0, 70.0, 0.0, -10.0),
+        (71.0, 71.0, 0.0, None),
+        (-3600.0, -10.0, 0.0, 70.0),
+        # one that says that the lease is of the future does not
+        (-3600.0, -11.0, 0.0, None),
+        (3600.0, -11.0, 0.0, 60.0),
+    ],
+)
+def test_for_how_long_a_lease_is_believed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    expires_s: float,
+    age_s: float | None,
+    written_s: float,
+    holds_for_s: float | None,
+) -> None:
+    stop_clock(monkeypatch, NOW)
+    storage = ServedStorage(tmp_path)
+    record = foreign(expires=NOW + timedelta(seconds=expires_s))
+    storage.write_bytes(KEY, record.to_bytes())
+    os.utime(tmp_path / KEY, ((NOW + timedelta(seconds=written_s)).timestamp(),) * 2)
+    if age_s is not None:
+        storage.ages_s[KEY] = age_s
+    owner = read_owner(storage, LAYOUT)
+    if holds_for_s is None:
+        assert owner is None
+    else:
+        assert owner == replace(record, expires=NOW + timedelta(seconds=holds_for_s))
+
+
+def test_who_is_refused_is_told_by_whom_and_until_when(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_clock(monkeypatch, NOW)
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    storage = open_storage(tmp_path)
+    east = timezone(timedelta(hours=2))
+    since, expires = datetime(2026, 5, 6, 9, 30, tzinfo=east), datetime(2026, 5, 6, 14, 0, 30, tzinfo=east)
+    storage.write_bytes(KEY, foreign(since=since, expires=expires).to_bytes())
+    with pytest.raises(UsageError) as refused:
+        Lease(storage, LAYOUT)
+    monkeypatch.undo()
+    time.tzset()
+    assert refused.value.message == (
+        f"another process is working on {LAYOUT.experiment_id}: node-7, process 4711, since 2026-05-06 07:30:00 UTC"
+    )
+    assert refused.value.hint == (
+        "Wait until it has finished, or stop it. It can be taken over at 2026-05-06 12:00:40 UTC if it is dead."
+    )
+
+
+def test_who_is_about_to_take_an_unreadable_lease_over_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = open_storage(tmp_path)
+    storage.write_bytes(KEY, b"")
+    storage.write_bytes(f"{KEY}-unreadable-1", foreign().to_bytes())
+    waited: list[float] = []
+    monkeypatch.setattr(lease_module.time, "sleep", waited.append)
+    with pytest.raises(UsageError) as refused:
+        Lease(storage, LAYOUT)
+    assert waited == [0.5] * 3
+    assert refused.value.message == f"another process is working on {LAYOUT.experiment_id}: its owner cannot be read"
+    assert refused.value.hint == "Wait until it has finished, or stop it."
+    assert sorted(storage.list_tree("")) == [KEY, f"{KEY}-unreadable-1"]
+    # of one that can be read it is told whose it was
+    old = expired()
+    storage.write_bytes(KEY, old.to_bytes())
+    storage.write_bytes(f"{KEY}-{old.token}-1", foreign().to_bytes())
+    with pytest.raises(UsageError, match="node-7, process 4711"):
+        Lease(storage, LAYOUT)
+    storage.delete(f"{KEY}-{old.token}-1")
+    storage.write_bytes(KEY, b"")
+    # it has done so, and ended, meanwhile
+    monkeypatch.setattr(lease_module.time, "sleep", lambda _: storage.delete_tree(LAYOUT.experiment_id))
+    with hold_lease(storage, LAYOUT):
+        assert storage.list_tree("") == [KEY]
+
+
+def test_who_comes_second_removes_no_claim_but_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = open_storage(tmp_path)
+    old, new = expired(), foreign()
+    storage.write_bytes(KEY, old.to_bytes())
+    storage.write_bytes(f"{KEY}-{old.token}-1", expired().to_bytes())
+    create = LocalStorage.create
+
+    def create_late(self: LocalStorage, key: str, data: bytes) -> bool:
+        is_made = create(self, key, data)
+        if key.endswith("-2"):
+            assert is_made
+            self.write_bytes(KEY, new.to_bytes())
+        return is_made
+
+    monkeypatch.setattr(LocalStorage, "create", create_late)
+    with pytest.raises(UsageError, match="node-7, process 4711"):
+        Lease(storage, LAYOUT)
+    assert LeaseRecord.from_bytes(storage.read_bytes(KEY)) == new
+    assert abandoned_claims(storage, LAYOUT) == [f"{KEY}-{old.token}-1"]
+
+
+def test_a_lease_that_is_given_back_in_this_moment_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = open_storage(tmp_path)
+    storage.write_bytes(KEY, foreign().to_bytes())
+    create = LocalStorage.create
+
+    def create_early(self: LocalStorage, key: str, data: bytes) -> bool:
+        monkeypatch.setattr(LocalStorage, "create", create)
+        is_made = create(self, key, data)
+        self.delete(KEY)
+        return is_made
+
+    monkeypatch.setattr(LocalStorage, "create", create_early)
+    with hold_lease(storage, LAYOUT):
+        owner = read_owner(storage, LAYOUT)
+        assert owner is not None
+        assert owner.pid == os.getpid()
+
+
+def test_a_lease_whose_answer_was_lost_is_held_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = open_storage(tmp_path)
+    create = LocalStorage.create
+    monkeypatch.setattr(LocalStorage, "create", lambda self, key, data: create(self, key, data) and False)
+    with hold_lease(storage, LAYOUT):
+        assert storage.list_tree("") == [KEY]
+    assert storage.list_tree("") == []
+
+
+def test_before_what_must_not_be_done_twice_the_lease_is_looked_at(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path)
+    with hold_lease(storage, LAYOUT) as lease:
+        lease.confirm()
+        mine = storage.read_bytes(KEY)
+        storage.delete(KEY)  # nobody has it
+        lease.confirm()
+        theirs = foreign()
+        storage.write_bytes(KEY, theirs.to_bytes())
+        with pytest.raises(StorageError) as lost:
+            lease.confirm()
+        assert lost.value.message == f"{LAYOUT.experiment_id} was taken over by another process ({theirs.describe()})"
+        assert lost.value.hint == "This process did not respond for too long. Its finished cases are kept."
+        assert lease.lost_to == theirs
+        storage.write_bytes(KEY, mine)
+
+
+def test_a_lease_that_may_not_be_removed_says_that_nobody_holds_it(tmp_path: Path) -> None:
+    storage = ServedStorage(tmp_path)
+    storage.refuse_deletes()
+    with hold_lease(storage, LAYOUT):
+        fields = json.loads(storage.read_bytes(KEY))
+    assert json.loads(storage.read_bytes(KEY)) == fields | {"expires": "1970-01-01T00:00:00+00:00"}
+    storage.write_bytes(KEY, json.dumps(fields | {"expires": "1970-01-01T00:00:00+00:00", "machine": "m"}).encode())
+    assert read_owner(storage, LAYOUT) is None
+    with hold_lease(storage, LAYOUT):
+        assert read_owner(storage, LAYOUT) is not None
+
+
+def test_only_claims_of_a_lease_are_abandoned_claims(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path)
+    for name in (".lease", ".lease-abc-1", ".leases", "manifest.yml", "final/.lease-abc-2"):
+        storage.write_bytes(LAYOUT.key(*name.split("/")), b"")
+    assert abandoned_claims(storage, LAYOUT) == [f"{KEY}-abc-1"]
+
+
+def test_what_a_lease_says_is_read_again_as_it_was() -> None:
+    record = foreign(token="t" * 64, pid=2**31 - 1, process_start=-0.5)
+    assert LeaseRecord.from_bytes(record.to_bytes()) == record
+    long = LeaseRecord.from_bytes(foreign(host="h" * 300).to_bytes())
+    assert long is not None
+    assert long.host == "h" * 200
+    for change in ({"token": "t" * 65}, {"token": "a b"}, {"token": ""}, {"pid": 2**31}, {"pid": 0}):
+        assert LeaseRecord.from_bytes(foreign(**change).to_bytes()) is None
+    assert LeaseRecord.from_bytes(foreign(pid=1).to_bytes()) is not None
+    for change in ({"since": "2026-01-01T00:00:00"}, {"expires": "2026-01-01T00:00:00"}):
+        assert LeaseRecord.from_bytes(json.dumps(json.loads(foreign().to_bytes()) | change).encode()) is None
+
+
+def test_a_lease_says_who_holds_it_and_for_how_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_clock(monkeypatch, NOW)
+    storage = open_storage(tmp_path)
+    with hold_lease(storage, LAYOUT):
+        owner = read_owner(storage, LAYOUT)
+    assert owner is not None
+    assert (owner.host, owner.machine, owner.pid) == (socket.gethostname(), lease_module.machine(), os.getpid())
+    assert owner.process_start == start_of(os.getpid())
+    assert (owner.since, owner.expires) == (NOW, NOW + timedelta(seconds=60))
+    assert read_owner(storage, LAYOUT) is None
+
+
+def test_a_renewal_moves_the_end_and_sees_who_has_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_clock(monkeypatch, NOW)
+    storage = open_storage(tmp_path)
+    with hold_lease(storage, LAYOUT) as lease:
+        mine = read_owner(storage, LAYOUT)
+        assert mine is not None
+        for seconds in (15, 30):
+            stop_clock(monkeypatch, NOW + timedelta(seconds=seconds))
+            lease._renew()
+            assert read_owner(storage, LAYOUT) == replace(mine, expires=NOW + timedelta(seconds=seconds + 60))
+            storage.delete(KEY)  # then it is made again
+        lease._renew()
+        assert read_owner(storage, LAYOUT) == replace(mine, expires=NOW + timedelta(seconds=90))
+        theirs = foreign(expires=NOW + timedelta(seconds=60))
+        storage.write_bytes(KEY, theirs.to_bytes())
+        lease._renew()
+        assert lease.lost_to == theirs
+        assert LeaseRecord.from_bytes(storage.read_bytes(KEY)) == theirs

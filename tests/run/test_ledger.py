@@ -70,6 +70,117 @@ def test_many_outcomes_are_written_at_once(
     assert part_names(storage) == ["w-000001.pq"]
 
 
+@pytest.mark.parametrize("limit", ["_MAX_PART_ROWS", "_MAX_PART_BYTES"])
+def test_a_part_is_written_when_all_at_hand_are_as_many(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    some = outcomes([0])
+    monkeypatch.setattr(ledger_module.time, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(ledger_module, limit, 3 * (some.num_rows if limit.endswith("ROWS") else some.nbytes))
+    writer = LedgerWriter(storage, LAYOUT, "w")
+    for n_parts in (0, 0, 1, 1, 1, 2):
+        writer.add(some)
+        assert len(part_names(storage)) == n_parts
+
+
+def test_a_part_is_written_after_a_hundredth_of_the_time(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [990.0]
+    monkeypatch.setattr(ledger_module.time, "monotonic", lambda: now[0])
+    writer = LedgerWriter(storage, LAYOUT, "w", _started=500.0, _flushed=990.0)
+    writer.add(outcomes([0]))
+    now[0] = 994.94  # 4.94 s after the last one, and the interval is 4.9494 s
+    writer.flush_if_due()
+    assert part_names(storage) == []
+    now[0] = 994.96
+    writer.flush_if_due()
+    assert part_names(storage) == ["w-000001.pq"]
+
+
+def test_a_part_with_large_tables_has_its_name_as_well(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "_LARGE_BYTES", 10)
+    write_part(storage, LAYOUT, "large", outcomes([0, 1], frame_rows=3))
+    assert part_names(storage) == ["large.pq"]
+    with Ledger.open(storage, LAYOUT, thorough=True) as ledger:
+        assert (ledger.damaged, ledger.parts[0].n_rows) == ([], 2)
+
+
+def test_outcomes_say_where_they_are_from(storage: Storage) -> None:
+    with Ledger.open(storage, LAYOUT) as ledger:
+        none = ledger.outcomes()
+    write_part(storage, LAYOUT, "a", outcomes([3, 0]))
+    write_part(storage, LAYOUT, "b", outcomes([1]))
+    with Ledger.open(storage, LAYOUT) as ledger:
+        some = ledger.outcomes()
+        assert [part.first for part in ledger.parts] == [0, 1]
+    assert some.select("sort_index", "part", "row").rows() == [(3, 0, 0), (0, 0, 1), (1, 1, 0)]
+    assert (none.height, none.schema) == (0, some.schema)
+    with Ledger.open(storage, LAYOUT) as ledger:
+        # no run has an outcome of a spec that it has not
+        assert ledger.outcomes(2)["sort_index"].to_list() == [1]
+        assert ledger.damaged == ["a.pq"]
+
+
+def test_a_byte_that_is_another_is_noticed_when_its_column_is_read(storage: Storage) -> None:
+    write_part(storage, LAYOUT, "a", outcomes(range(500)))
+    path = storage.local_path(LAYOUT.outcome_part("a"))
+    assert path is not None
+    whole = path.read_bytes()
+    metadata = pq.read_metadata(path).row_group(0)
+    column = next(metadata.column(i) for i in range(20) if metadata.column(i).path_in_schema == "duration_s")
+    end = column.data_page_offset + column.total_compressed_size
+    for at in range(end - 10, end):  # before them is the header of the page
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with Ledger.open(storage, LAYOUT) as ledger:
+            assert (ledger.outcomes().height, ledger.damaged) == (0, ["a.pq"]), at
+
+
+def test_levels_of_tables_are_kept_when_parts_are_stacked() -> None:
+    plain, more = outcomes([0], frame_rows=1), outcomes([1], frame_rows=1, feature=True)
+    (merged,) = merge_outcomes([plain, more])
+    assert merged.column("sort_index").to_pylist() == [0, 1]
+    assert merged.schema.field("frame:monthly").metadata == plain.schema.field("frame:monthly").metadata
+    assert sorted(merged.schema.names) == sorted(more.schema.names)
+    # whichever comes first, where a table has levels in some specs alone
+    index = plain.schema.get_field_index("frame:monthly")
+    bare = plain.set_column(index, plain.schema.field(index).remove_metadata(), plain.column(index))
+    told = [
+        merge_outcomes(tables)[0].schema.field("frame:monthly").metadata for tables in ([plain, bare], [bare, plain])
+    ]
+    assert told[0] == told[1]
+
+
+def test_outcomes_of_other_code_say_so(storage: Storage) -> None:
+    writer = LedgerWriter(storage, LAYOUT, "w", code="abc")
+    writer.add(outcomes([0, 1]))
+    writer.flush()
+    with Ledger.open(storage, LAYOUT) as ledger:
+        assert pq.ParquetFile(ledger.parts[0].path).read().column("code").to_pylist() == ["abc", "abc"]
+
+
+def test_damaged_parts_are_told_from_what_somebody_put_there(storage: Storage, tmp_path: Path) -> None:
+    names = [f"local-20260101T000000-0000000{i}" for i in range(6)]
+    own, cut, foreign, linked, empty, good = names
+    for name in (own, cut, good, "mine"):
+        write_part(storage, LAYOUT, name, outcomes([0]))
+    whole = {name: storage.read_bytes(LAYOUT.outcome_part(name)) for name in (own, cut)}
+    storage.write_bytes(LAYOUT.outcome_part(own), whole[own][:-30] + bytes([whole[own][-30] ^ 1]) + whole[own][-29:])
+    storage.write_bytes(LAYOUT.outcome_part(cut), whole[cut][:20])
+    storage.write_bytes(LAYOUT.outcome_part("mine"), whole[cut][:20])
+    storage.write_bytes(LAYOUT.outcome_part(foreign), b"something else")
+    storage.write_bytes(LAYOUT.outcome_part(empty), b"")
+    folder = storage.local_path(LAYOUT.outcomes)
+    assert folder is not None
+    (folder / f"{linked}.pq").symlink_to(tmp_path / "elsewhere")
+    (folder / "notes.txt").symlink_to(tmp_path / "elsewhere")
+    with Ledger.open(storage, LAYOUT) as ledger:
+        assert sorted(ledger.damaged) == sorted(f"{name}.pq" for name in (own, cut, foreign, linked, empty, "mine"))
+        ours, others = ledger.own_and_foreign()
+    assert sorted(ours) == sorted(f"{name}.pq" for name in (own, cut, empty))
+    assert sorted(others) == sorted(f"{name}.pq" for name in (foreign, linked, "mine"))
+    with Ledger.open(storage, LAYOUT, names=[f"{good}.pq"]) as ledger:
+        assert (ledger.names, ledger.damaged) == ([f"{good}.pq"], [])
+
+
 def test_outcomes_are_still_there_after_a_write_that_failed(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = LedgerWriter(storage, LAYOUT, "w")
     writer.add(outcomes([0, 1]))

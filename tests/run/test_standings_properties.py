@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scythe_cli.core.states import State
 from scythe_cli.run.ledger import Ledger
+from scythe_cli.run.outcomes import standings as standings_module
 from scythe_cli.run.outcomes.effective import counts_of, effective_outcomes, failing_outcomes
-from scythe_cli.run.outcomes.standings import Standings, standings_of
+from scythe_cli.run.outcomes.standings import Standings, bad_outcomes, standings_of
+from scythe_cli.storage.opening import open_storage
+from tests.made_runs import LAYOUT, make_run, outcomes, write_part
 
 N = 6
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -67,6 +72,10 @@ def test_the_same_outcomes_count_as_in_a_frame_of_all(parts: list[Any]) -> None:
 
     assert standings.counts() == counts_of(effective, N)
     assert standings.n_failing() == failing.height
+    bad = effective.filter(pl.col("state") != "succeeded")
+    assert [row for row in range(N) if standings.are_bad([row])[0]] == sorted(
+        {*bad["sort_index"], *failing["sort_index"]}
+    )
     seen = np.zeros(N, bool)
     counted = pl.concat([effective.clear(), *(standings.that_count(each, seen) for _, each in made.pieces(N))])
     assert counted.sort("sort_index").select(TOLD).equals(effective.select(TOLD))
@@ -98,3 +107,62 @@ def test_specs_that_were_added_are_pending() -> None:
     standings.grow(2)
     assert standings.counts().pending == 3
     assert standings.are_bad([0, 2]) == [False, False]
+    standings.grow(4)
+    assert standings.counts().pending == 4
+    assert standings.are_bad([]) == []
+
+
+@pytest.mark.parametrize("known", [4, 6])
+def test_what_went_wrong_is_read_of_the_outcomes_that_count(tmp_path: Path, known: int) -> None:
+    """Of specs that a reader knows of; of each the last attempt, and of no spec that has succeeded."""
+    storage = open_storage(tmp_path)
+    make_run(storage, tmp_path / "scratch", 6)
+    write_part(storage, LAYOUT, "a", outcomes([0, 1, 2, 3], "failed", final=False))
+    write_part(storage, LAYOUT, "b", outcomes([0, 1], "crashed", attempt=2))
+    write_part(storage, LAYOUT, "c", outcomes([1, 5], attempt=3))
+    write_part(storage, LAYOUT, "d", outcomes([0, 4], "timeout", attempt=3))
+    write_part(storage, LAYOUT, "e", outcomes([2], "timeout", attempt=2, final=False))
+    columns = ["sort_index", "state", "attempt", "message"]
+    with Ledger.open(storage, LAYOUT) as ledger:
+        standings = standings_of(ledger, known)
+        bad = [frame.rows() for frame in bad_outcomes(ledger, standings, columns)]
+        failing = [frame.rows() for frame in bad_outcomes(ledger, standings, columns, failing=True)]
+    assert bad == [[(row, "timeout", 3, f"bad {row}") for row in (0, 4) if row < known]]
+    assert failing == [
+        [(3, "failed", 1, "bad 3")],
+        [(2, "timeout", 2, "bad 2")],
+    ]
+
+
+def test_nothing_is_read_where_nothing_went_wrong(tmp_path: Path) -> None:
+    storage = open_storage(tmp_path)
+    for name, states, n_bad, n_failing in (
+        ("good", {"a": ("succeeded", True)}, None, None),
+        ("bad", {"a": ("failed", True)}, 2, None),
+        ("failing", {"a": ("failed", False)}, None, 2),
+    ):
+        run = replace(LAYOUT, experiment=name)
+        for part, (state, final) in states.items():
+            write_part(storage, run, part, outcomes([0, 1], state, final=final))
+        with Ledger.open(storage, run) as ledger:
+            standings = standings_of(ledger, 4)
+            for failing, n in ((False, n_bad), (True, n_failing)):
+                source = cast("Ledger", Unread()) if n is None else ledger
+                found = list(bad_outcomes(source, standings, ["sort_index"], failing=failing))
+                assert sum(frame.height for frame in found) == (n or 0)
+
+
+class Unread:
+    """A ledger that nobody is to read."""
+
+    def pieces(self, n_specs: int) -> Iterator[Any]:
+        pytest.fail("there is nothing to be read")
+
+
+def test_specs_are_counted_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standings_module, "_AT_ONCE", 2)
+    made = MadeLedger([[((row, "failed", 254 + row, True), (None, None)) for row in (0, 1, 4)]])
+    standings = standings_of(cast("Ledger", made), N)
+    assert (standings.counts().failed, standings.counts().pending) == (3, 3)
+    todo = standings.todo({State.FAILED, State.PENDING})
+    assert todo.to_pydict() == {"sort_index": [0, 1, 2, 3, 4, 5], "attempt": [255, 256, 1, 1, 259, 1]}

@@ -79,7 +79,7 @@ def ranges_of(parts: Sequence[PartFile], columns: Columns, n_specs: int, size: i
     with _Store(columns, scratch) as store:
         for source, rows, first_pending in zip(sources, read_ahead(sources, columns), pending, strict=True):
             _check_domain(source, rows, n_specs)
-            for number, piece in _split(rows, size, n_specs):
+            for number, piece in _split(rows, size):
                 if number < done:
                     raise damaged_part(source.parts[0], ValueError("its cases are not those in its name"))
                 store.add(number, piece)
@@ -105,21 +105,15 @@ def _check_domain(source: Source, rows: Rows, n_specs: int) -> None:
         row -= part.n_rows
 
 
-def _split(rows: Rows, size: int, n_specs: int) -> Iterator[tuple[int, Rows]]:
+def _split(rows: Rows, size: int) -> Iterator[tuple[int, Rows]]:
     """The rows of each range, in their order."""
-    index = rows.plain["sort_index"].to_numpy()
-    inside = (index >= 0) & (index < n_specs)
     positions: pl.Series | None = None
-    numbers = index // size
-    if not inside.all():
-        positions = pl.Series(np.flatnonzero(inside))
-        numbers = numbers[inside]
+    numbers = rows.plain["sort_index"].to_numpy() // size
     if len(numbers) == 0:
         return
     if (np.diff(numbers) < 0).any():
         order = np.argsort(numbers, kind="stable")
-        positions = pl.Series(order) if positions is None else positions[order]
-        numbers = numbers[order]
+        positions, numbers = pl.Series(order), numbers[order]
     sorted_rows = rows.take(positions, rows.errors)
     bounds = np.flatnonzero(np.diff(numbers, prepend=-1, append=-1))
     for start, stop in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):

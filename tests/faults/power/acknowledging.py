@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from forgetting import forget
+
 from scythe_cli.storage.local import LocalStorage
 
 ACKS = os.open("acks", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -33,6 +35,8 @@ def watch(name: str, position: int, *, writes: bool) -> None:
         path = self.root / arguments[position]
         if name != "create":
             tell("-", path)
+        if name == "rename":
+            tell("-", self.root / arguments[0])
         done = method(self, *arguments, **options)
         if writes and done is not False:
             tell("+", path, path.read_bytes())
@@ -43,7 +47,8 @@ def watch(name: str, position: int, *, writes: bool) -> None:
     setattr(LocalStorage, name, told)
 
 
-def main(arguments: list[str]) -> int:
+def watch_storage() -> None:
+    """Tell of all that the storage writes from now on."""
     for name, position, writes in (
         ("write_bytes", 0, True),
         ("create", 0, True),
@@ -55,6 +60,11 @@ def main(arguments: list[str]) -> int:
         ("delete_tree", 0, False),
     ):
         watch(name, position, writes=writes)
+
+
+def main(arguments: list[str]) -> int:
+    watch_storage()
+    forget()
     from scythe_cli.cli.app import app
 
     try:

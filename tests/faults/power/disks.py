@@ -2,13 +2,15 @@
 
 What POSIX promises, and no more: the content of a file is there once it was synced, and a name once its folder was.
 Before that, any of the changes may be there or not: names in any order but that of one name, and of a file's content a
-part, with zeros where it is missing. A renaming is there as a whole or not at all.
+part, with zeros where it is missing. A renaming is there as a whole or not at all. What is there of a file is as old as
+its last change: some of what is read of a run goes by that.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +24,7 @@ _SECTOR = 512
 class _File:
     durable: bytes = b""
     pending: list[tuple[int, bytes | None]] = field(default_factory=list)  # (offset, data), or (size, None)
+    modified_ns: int = 0
 
     def now(self) -> bytes:
         return _apply(self.durable, self.pending)
@@ -58,21 +61,28 @@ class Disk:
     def __init__(self, start: Path) -> None:
         self._root = _read(start)
         self._pending: list[_Change] = []
+        self._now_ns = max((path.lstat().st_mtime_ns for path in start.rglob("*")), default=time.time_ns())
+        self._gone: set[str] = set()  # what has no name any more can still be written to by who has it open
 
     def apply(self, event: Event) -> None:
         """Take note of a change."""
+        if event.path in self._gone and event.kind in ("write", "truncate", "sync"):
+            return
         folder, name = self._place(event.path)
+        self._now_ns += 10_000
         match event.kind:
             case "open":
                 node = folder.now.get(name)
                 if node is None and event.creates:
-                    node = _File()
+                    node = _File(modified_ns=self._now_ns)
                     self._change((folder, name, node))
+                    self._gone.discard(event.path)
                 if event.truncates and isinstance(node, _File) and node.now():
                     node.pending.append((0, None))
             case "write" | "truncate":
                 node = folder.now.get(name)
                 assert isinstance(node, _File), f"{event.path} is written to, and was never made"
+                node.modified_ns = self._now_ns
                 if event.kind == "truncate":
                     node.pending.append((event.offset, None))
                 else:
@@ -85,6 +95,7 @@ class Disk:
                 self._change((folder, name, _Link(event.data)))
             case "unlink":
                 self._change((folder, name, None))
+                self._gone.add(event.path)
             case "link":
                 to, new = self._place(event.to)
                 self._change((to, new, folder.now[name]))
@@ -128,7 +139,7 @@ class Disk:
             dice: What of the uncertain is there.
             place: A new folder for it.
         """
-        chance = dice.choice((0.0, 0.5, 1.0))
+        chance = dice.choice((0.0, 1.0, dice.random(), dice.random()))
         names: dict[int, dict[str, _Node]] = {}
         skipped: set[tuple[int, str]] = set()
         for change in self._pending:
@@ -149,6 +160,7 @@ class Disk:
                 (place / name).symlink_to(os.fsdecode(node.target))
             else:
                 (place / name).write_bytes(_torn(node, dice))
+                os.utime(place / name, ns=(node.modified_ns, node.modified_ns))
 
 
 def _torn(file: _File, dice: random.Random) -> bytes:
@@ -197,7 +209,7 @@ def _read(path: Path) -> _Folder:
         if each.is_symlink():
             node: _Node = _Link(os.fsencode(each.readlink()))
         else:
-            node = _read(each) if each.is_dir() else _File(each.read_bytes())
+            node = _read(each) if each.is_dir() else _File(each.read_bytes(), modified_ns=each.stat().st_mtime_ns)
         folder.now[each.name] = folder.durable[each.name] = node
     return folder
 

@@ -147,7 +147,12 @@ class _Reader:
 
     def _file(self, pid: int, arguments: str) -> _Open | None:
         first = _FD.match(arguments)
-        return None if first is None or first[1] == "AT_FDCWD" else self._open.get((pid, int(first[1])))
+        if first is None or first[1] == "AT_FDCWD":
+            return None
+        if not _text(first[2]).startswith(self._root):
+            # the number is that of something else by now, such as a piece of memory
+            self._open.pop((pid, int(first[1])), None)
+        return self._open.get((pid, int(first[1])))
 
     def _written(self, pid: int, call: str, arguments: str, n: int) -> Iterator[Event]:
         file = self._file(pid, arguments)
