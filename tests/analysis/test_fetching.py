@@ -77,6 +77,21 @@ def test_a_fetch_that_was_cut_off_goes_on(run: Run, tmp_path: Path) -> None:
     assert all(file.skipped for file in run.fetch(out))
 
 
+def test_files_whose_receipts_were_lost_are_known_by_what_is_in_them(run: Run, tmp_path: Path) -> None:
+    """After a loss of power, files may be in place and what was noted of them not on the disk."""
+    out = tmp_path / "out"
+    run.fetch(out)
+    (out / ".scythe-fetched").unlink()
+    assert {file.name for file in run.fetch(out)} == {"errors", "result_file_refs", "scalars"}
+    assert all(file.skipped for file in run.fetch(out))
+    (out / ".scythe-fetched").unlink()
+    data = (out / "scalars.pq").read_bytes()
+    (out / "scalars.pq").write_bytes(data[:-1] + b"?")
+    with pytest.raises(UsageError, match="from elsewhere or changed since"):
+        run.fetch(out)
+    assert names(out) == ["errors.pq", "result_file_refs.pq", "scalars.pq"], "nothing else is left there"
+
+
 def test_other_files_are_not_replaced_unasked(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
+from scythe_cli.config.schema import ExperimentConfig
 from scythe_cli.core.semver import SemVer
 from scythe_cli.engines.base import Priority
 from scythe_cli.engines.hatchet import engine
@@ -51,9 +52,14 @@ def test_small_runs_go_first(tmp_path: Path, n: int, priority: Priority | None, 
     assert engine._node_input(job).run.priority == number
 
 
-@pytest.mark.parametrize(("n", "depth"), [(1, 0), (1000, 0), (1001, 1)])
-def test_few_cases_are_the_work_of_one_node(n: int, depth: int) -> None:
-    assert _depth(None, n) == depth
+@pytest.mark.parametrize(
+    ("per_task", "n", "depth"), [("auto", 100_000, 0), ("auto", 100_001, 1), (1, 1, 0), (1, 1000, 0), (1, 1001, 1)]
+)
+def test_few_tasks_are_the_work_of_one_node(per_task: int | str, n: int, depth: int) -> None:
+    settings = ExperimentConfig.model_validate({"entrypoint": "module:function", "specs_per_task": per_task})
+    assert _depth(settings, n) == depth
+    if per_task == "auto":
+        assert _depth(None, n) == depth
 
 
 def test_only_workers_that_work_there_are_asked_for(tmp_path: Path) -> None:

@@ -583,7 +583,7 @@ def test_a_plan_takes_times_from_earlier_runs(bench: Bench) -> None:
         (10, False, (11, 100, 10)),
         ("auto", False, (11, None, None)),
         # 0.5 s a spec, of which a fleet of 8 slots takes 3 s at a time, and less at the end
-        ("auto", True, (11, 10 * 22, 6)),
+        ("auto", True, (11, 10 * 18, 6)),
     ],
 )
 def test_a_plan_for_a_fleet(bench: Bench, per_task: int | str, known: bool, expected: tuple[Any, ...]) -> None:

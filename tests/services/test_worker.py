@@ -13,6 +13,7 @@ import pytest
 
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
 from scythe_cli.engines.hatchet import connection
+from scythe_cli.engines.hatchet.nodes.process_pool import ProcessPool
 from scythe_cli.engines.hatchet.payloads import NODE_NAME
 from scythe_cli.engines.hatchet.proxy import hatchet
 from scythe_cli.registry import ExperimentRegistry
@@ -83,6 +84,7 @@ def actions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(client, "connect", lambda _client: Connection())
     monkeypatch.setattr(worker_module, "_run_until_told_to_end", look)
     monkeypatch.setattr(worker_module, "warm_up", lambda _storage: None)
+    monkeypatch.setattr(ProcessPool, "start_spare", lambda _pool: None)
     return seen
 
 

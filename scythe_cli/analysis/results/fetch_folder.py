@@ -2,17 +2,21 @@
 
 A hidden file in the folder, `.scythe-fetched`, has a line for each file that was put there: from where, and in which
 state the source was. A fetch that was interrupted is gone on with by the same command, which passes over what is there
-already; a file that somebody else put there, or that was changed since, is never replaced unasked.
+already; a file that somebody else put there, or that was changed since, is never replaced unasked. After a loss of
+power a file may be there, whole, and its line not: one that is byte for byte what would be brought is nobody else's.
 """
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Any
 
@@ -149,9 +153,9 @@ class FetchFolder:
         self.missing.clear()
         there = {job.file for job in all_jobs if self._is_there(job)}
         todo = [job for job in all_jobs if job.file not in there]
-        taken = [job.file for job in todo if job.file not in self._own and os.path.lexists(self.path / job.file)]
-        if taken and not self.overwrite:
-            files = ", ".join(taken[:5]) + (f" and {len(taken) - 5:,} more" if len(taken) > 5 else "")
+        taken = [job for job in todo if job.file not in self._own and os.path.lexists(self.path / job.file)]
+        if not self.overwrite and not all(self._is_same(job) for job in taken):
+            files = ", ".join(job.file for job in taken[:5]) + (f" and {len(taken) - 5:,} more" if taken[5:] else "")
             raise UsageError(
                 f"{self.path} already has {files}, from elsewhere or changed since",
                 hint="Choose another folder, or give --overwrite.",
@@ -202,10 +206,23 @@ class FetchFolder:
         if (receipt.get("source"), receipt.get("state")) != (job.source.uri, job.source.state):
             return False
         try:
-            stat = (self.path / job.file).lstat()
+            there = (self.path / job.file).lstat()
         except OSError:
             return False
-        return [stat.st_size, stat.st_mtime_ns] == receipt.get("placed")
+        return [there.st_size, there.st_mtime_ns] == receipt.get("placed")
+
+    def _is_same(self, job: FetchJob) -> bool:
+        """Whether a file that is there, and not noted as it is, is what would be brought."""
+        target = self.path / job.file
+        if not stat.S_ISREG(target.lstat().st_mode):
+            return False
+        try:
+            with TemporaryDirectory(prefix=".scythe-", dir=self.path, ignore_cleanup_errors=True) as folder:
+                brought = Path(folder) / target.name
+                job.convert(job.source.get, brought)
+                return filecmp.cmp(brought, target, shallow=False)
+        except (MissingKeyError, OSError):
+            return False  # it cannot be told here; what is there is not touched
 
     def _place(self, job: FetchJob) -> FetchedFile | None:
         """Bring one file to its place, whole or not at all; what is there by that name, a link too, is replaced."""
@@ -222,12 +239,12 @@ class FetchFolder:
         return self._record(job, skipped=False)
 
     def _write_receipt(self, job: FetchJob, file: Path) -> None:
-        stat = file.lstat()
+        made = file.lstat()
         receipt = {
             "file": job.file,
             "source": job.source.uri,
             "state": job.source.state,
-            "placed": [stat.st_size, stat.st_mtime_ns],
+            "placed": [made.st_size, made.st_mtime_ns],
             **job.facts,
         }
         # the new line comes first: what was cut when an earlier fetch was killed ends there
