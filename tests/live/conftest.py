@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.hatchet_servers import HatchetServers, hatchet_servers, missing_servers
 from tests.live.fleet import MODULE, LiveProject
+from tests.live.lab import Lab
+from tests.live.lossy import lossy_proxy
+from tests.servers import versitygw
 from tests.slurm_cluster import SlurmCluster, missing_slurm, slurm_cluster
 
 
@@ -61,6 +65,21 @@ def live(hatchet_env: HatchetServers, tmp_path: Path) -> Generator[LiveProject]:
     yield project
     for worker in project.workers:
         worker.kill()
+
+
+@pytest.fixture
+def lab(live: LiveProject, servers: HatchetServers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Lab]:
+    with (
+        versitygw(tmp_path / "s3") as s3,
+        lossy_proxy(urlsplit(s3.endpoint_url).port or 0) as storage,
+        lossy_proxy(servers.grpc_port) as engine,
+    ):
+        s3.new_bucket("runs")
+        for name, value in {**s3.env, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{storage.port}"}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("HATCHET_CLIENT_HOST_PORT", f"127.0.0.1:{engine.port}")
+        live.configure("killing", storage="s3://runs/live")
+        yield Lab(live, servers, storage, engine, live.start_worker("--slots", "3"))
 
 
 @pytest.fixture(scope="session")
