@@ -28,6 +28,7 @@ _FIRST_TASKS = 24
 _FIRST_SPREAD = 0.8
 _ENGINE_PER_S = 40.0
 _ENGINE_SHARE = 1 / 3
+_EASY_S = 30.0
 _TASK_S = 3.0
 _LAST_S = 0.5
 _PER_SLOT = 1.5
@@ -112,8 +113,12 @@ class Fleet:
 
     @property
     def longest_s(self) -> float:
-        """How long a task takes at most: the engine gives out so many a second, and is to have time for others."""
-        return max(_TASK_S, self.slots / _ENGINE_PER_S / _ENGINE_SHARE)
+        """How long a task takes at most.
+
+        The engine gives out so many a second; where that does not make tasks long, it is to have time for others.
+        """
+        shortest_s = self.slots / _ENGINE_PER_S
+        return max(_TASK_S, shortest_s, min(_EASY_S, shortest_s / _ENGINE_SHARE))
 
     @property
     def max_open(self) -> int:
