@@ -71,6 +71,16 @@ class S3Server:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
+    def use(self, monkeypatch: pytest.MonkeyPatch, *, at: str | None = None) -> None:
+        """Let this test use it, and the commands that it runs.
+
+        Args:
+            monkeypatch: Undoes it after the test.
+            at: The address that is told, of a proxy before the server; its own where there is none.
+        """
+        for name, value in {**self.env, "AWS_ENDPOINT_URL": at or self.endpoint_url}.items():
+            monkeypatch.setenv(name, value)
+
     def client(self) -> Any:
         """A boto3 client that is independent of the environment."""
         import boto3

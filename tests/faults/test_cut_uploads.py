@@ -64,8 +64,7 @@ def cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cut]:
         fault_proxy(server.endpoint_url, share=0.0, seed=random.randrange(2**32)) as proxy,
     ):
         server.new_bucket("cut")
-        for name, value in {**server.env, "AWS_ENDPOINT_URL": proxy.endpoint_url}.items():
-            monkeypatch.setenv(name, value)
+        server.use(monkeypatch, at=proxy.endpoint_url)
         monkeypatch.setattr("scythe_cli.storage.s3.SINGLE_PUT_BYTES", MEGABYTE)
         monkeypatch.setattr("scythe_cli.storage.s3_writing.PART_BYTES", 5 * MEGABYTE)
         found = Cut(proxy, server)

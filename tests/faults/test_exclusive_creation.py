@@ -31,8 +31,7 @@ def plain() -> Iterator[servers.S3Server]:
 @pytest.fixture
 def proxy(plain: servers.S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
     with fault_proxy(plain.endpoint_url, share=0.0, seed=random.randrange(2**32)) as proxy:
-        for name, value in {**plain.env, "AWS_ENDPOINT_URL": proxy.endpoint_url}.items():
-            monkeypatch.setenv(name, value)
+        plain.use(monkeypatch, at=proxy.endpoint_url)
         monkeypatch.setenv("SCYTHE_STORAGE_URI", f"s3://plain/{uuid4().hex}")
         yield proxy
 

@@ -108,8 +108,7 @@ def test_runs_of_a_fleet_are_complete_on_a_storage_that_fails_now_and_then(
 
     with servers.versitygw(tmp_path / "s3") as server, fault_proxy(server.endpoint_url, share=0.05, seed=seed) as proxy:
         server.new_bucket("faulty")
-        for name, value in {**server.env, "AWS_ENDPOINT_URL": proxy.endpoint_url}.items():
-            monkeypatch.setenv(name, value)
+        server.use(monkeypatch, at=proxy.endpoint_url)
         fleet.configure(storage="s3://faulty/runs", factor=3, max_depth=1, specs_per_task=4)
         for _ in range(2):
             fleet.start_worker("--slots", "2")

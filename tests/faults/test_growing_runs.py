@@ -178,8 +178,7 @@ def test_two_extensions_at_once(
 
 def test_two_processes_extend_a_run_on_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with servers.moto() as server:
-        for name, value in server.env.items():
-            monkeypatch.setenv(name, value)
+        server.use(monkeypatch)
         monkeypatch.setenv("SCYTHE_STORAGE_URI", f"s3://{server.new_bucket('growing')}/runs")
         _forget()
         first = growing_project(tmp_path / "p", AnsweringFleet())

@@ -66,8 +66,7 @@ def late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Late]:
     ):
         server.new_bucket("late")
         proxy.lag = Lag(NEVER)
-        for name, value in {**server.env, "AWS_ENDPOINT_URL": proxy.endpoint_url}.items():
-            monkeypatch.setenv(name, value)
+        server.use(monkeypatch, at=proxy.endpoint_url)
         monkeypatch.setenv("SCYTHE_STORAGE_URI", "s3://late/runs")
 
         def forget() -> None:

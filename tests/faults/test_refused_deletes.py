@@ -54,8 +54,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kept]:
     ):
         server.new_bucket("kept")
         proxy.rules.append(deletes)
-        for name, value in {**server.env, "AWS_ENDPOINT_URL": proxy.endpoint_url}.items():
-            monkeypatch.setenv(name, value)
+        server.use(monkeypatch, at=proxy.endpoint_url)
         monkeypatch.setenv("SCYTHE_STORAGE_URI", "s3://kept/runs")
         yield Kept(proxy, tmp_path / "s3" / "buckets" / "kept" / "runs")
 

@@ -51,8 +51,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     if request.param == "local":
         return open_storage(tmp_path / "runs")
     server: servers.S3Server = request.getfixturevalue("s3")
-    for name, value in server.env.items():
-        monkeypatch.setenv(name, value)
+    server.use(monkeypatch)
     return open_storage(f"s3://shared/{uuid4().hex}")
 
 
@@ -453,8 +452,7 @@ def test_a_row_that_writes_to_its_input_file_changes_no_other_row(
 ) -> None:
     if where == "s3":
         server: servers.S3Server = request.getfixturevalue("s3")
-        for name, value in server.env.items():
-            monkeypatch.setenv(name, value)
+        server.use(monkeypatch)
         monkeypatch.setenv("SCYTHE_STORAGE_URI", f"s3://shared/{uuid4().hex}")
     folder = make_project(tmp_path / "p", code=SPOILING)
     (folder / "w.epw").write_text("sunny!!")

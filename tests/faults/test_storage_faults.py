@@ -31,8 +31,7 @@ def proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Fau
     print(f"SCYTHE_SEED={seed}")
     with servers.versitygw(tmp_path / "s3") as server, fault_proxy(server.endpoint_url, share=0.05, seed=seed) as proxy:
         server.new_bucket("faulty")
-        for name, value in {**server.env, "AWS_ENDPOINT_URL": proxy.endpoint_url}.items():
-            monkeypatch.setenv(name, value)
+        server.use(monkeypatch, at=proxy.endpoint_url)
         yield proxy, server
 
 

@@ -42,8 +42,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.S3Serve
 @pytest.fixture
 def proxy(server: servers.S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
     with fault_proxy(server.endpoint_url, share=0.0, seed=random.randrange(2**32)) as proxy:
-        for name, value in {**server.env, "AWS_ENDPOINT_URL": proxy.endpoint_url}.items():
-            monkeypatch.setenv(name, value)
+        server.use(monkeypatch, at=proxy.endpoint_url)
         yield proxy
 
 

@@ -75,8 +75,7 @@ def lab(live: LiveProject, servers: HatchetServers, tmp_path: Path, monkeypatch:
         lossy_proxy(servers.grpc_port) as engine,
     ):
         s3.new_bucket("runs")
-        for name, value in {**s3.env, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{storage.port}"}.items():
-            monkeypatch.setenv(name, value)
+        s3.use(monkeypatch, at=f"http://127.0.0.1:{storage.port}")
         monkeypatch.setenv("HATCHET_CLIENT_HOST_PORT", f"127.0.0.1:{engine.port}")
         live.configure("killing", storage="s3://runs/live")
         yield Lab(live, servers, storage, engine, live.start_worker("--slots", "3"))

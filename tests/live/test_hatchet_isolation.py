@@ -43,8 +43,7 @@ def test_a_short_limit_is_that_of_the_rows_alone(
 ) -> None:
     """Loading pandas and the S3 client in eight processes takes longer than the limit, and is nobody's time."""
     with versitygw(tmp_path / "s3") as server:
-        for name, value in server.env.items():
-            monkeypatch.setenv(name, value)
+        server.use(monkeypatch)
         server.new_bucket("runs")
         live.configure(storage="s3://runs/live")
         live.write_module(lambda _: _QUICK)

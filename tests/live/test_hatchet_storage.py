@@ -17,8 +17,7 @@ def test_run_in_an_object_store_makes_few_requests(
     live: LiveProject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with versitygw(tmp_path / "s3") as server:
-        for name, value in server.env.items():
-            monkeypatch.setenv(name, value)
+        server.use(monkeypatch)
         server.new_bucket("runs")
         live.configure(storage="s3://runs/live", max_depth=1, factor=2, specs_per_task=1)
         live.start_worker("--slots", "2")
@@ -33,8 +32,7 @@ def test_run_in_a_store_that_lists_late(live: LiveProject, tmp_path: Path, monke
     """What was written in the last five seconds is missing in lists: in those of the nodes, and of who comes next."""
     with versitygw(tmp_path / "s3") as server, fault_proxy(server.endpoint_url, share=0.0, seed=0) as proxy:
         proxy.lag = Lag(5.0)
-        for name, value in {**server.env, "AWS_ENDPOINT_URL": proxy.endpoint_url}.items():
-            monkeypatch.setenv(name, value)
+        server.use(monkeypatch, at=proxy.endpoint_url)
         server.new_bucket("runs")
         live.configure(storage="s3://runs/late", max_depth=1, factor=2, specs_per_task=4)
         live.start_worker("--slots", "2")

@@ -132,8 +132,7 @@ def test_a_fleet_runs_a_study_that_is_kept_in_an_object_store(
     _stock(live)
     local = _study(live, "--engine", "local")
     with versitygw(tmp_path / "s3") as server:
-        for name, value in server.env.items():
-            monkeypatch.setenv(name, value)
+        server.use(monkeypatch)
         _stock(live, f"s3://{server.new_bucket('studies')}/runs")
         live.start_worker("--slots", "2")
 

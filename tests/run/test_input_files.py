@@ -443,8 +443,7 @@ class TestS3:
     def test_up_and_down(
         self, s3: servers.S3Server, cache: ArtifactCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for name, value in s3.env.items():
-            monkeypatch.setenv(name, value)
+        s3.use(monkeypatch)
         data = os.urandom(3_000_000)
         (tmp_path / "a b%20.epw").write_bytes(data)
         storage = open_storage("s3://inputs/runs")
@@ -461,8 +460,7 @@ class TestS3:
     ) -> None:
         from scythe_cli.utils.filesys import S3Url
 
-        for name, value in s3.env.items():
-            monkeypatch.setenv(name, value)
+        s3.use(monkeypatch)
         bucket = s3.new_bucket(f"odd-{_sha(key.encode())[:8]}")
         open_storage(f"s3://{bucket}").write_bytes(key, key.encode())
         for uri in (f"s3://{bucket}/{key}", str(S3Url(f"s3://{bucket}/{key}"))):
@@ -471,8 +469,7 @@ class TestS3:
     def test_what_is_not_there(
         self, s3: servers.S3Server, cache: ArtifactCache, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for name, value in s3.env.items():
-            monkeypatch.setenv(name, value)
+        s3.use(monkeypatch)
         with pytest.raises(MissingKeyError, match="does not exist"):
             cache.fetch("s3://inputs/no/such")
         with pytest.raises(StorageError, match="the bucket does not exist"):

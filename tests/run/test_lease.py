@@ -49,8 +49,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
         return
     with servers.versitygw(tmp_path / "s3") as server:
         server.new_bucket("lease")
-        for name, value in server.env.items():
-            monkeypatch.setenv(name, value)
+        server.use(monkeypatch)
         yield open_storage("s3://lease/p")
 
 

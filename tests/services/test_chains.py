@@ -371,8 +371,7 @@ def bucket() -> Iterator[servers.S3Server]:
 def test_on_s3_files_are_copied_by_the_server(
     bucket: servers.S3Server, tmp_path: Path, engine: CallingEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in bucket.env.items():
-        monkeypatch.setenv(name, value)
+    bucket.use(monkeypatch)
     project = chain_project(tmp_path / "a", engine, storage="s3://chains/some/place")
     monkeypatch.chdir(project.root)
     (project.root / "chain_model.py").write_text(

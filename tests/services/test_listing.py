@@ -35,8 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.S3Serve
 
 @pytest.fixture
 def s3(server: servers.S3Server, monkeypatch: pytest.MonkeyPatch) -> servers.S3Server:
-    for name, value in server.env.items():
-        monkeypatch.setenv(name, value)
+    server.use(monkeypatch)
     return server
 
 

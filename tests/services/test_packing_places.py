@@ -95,8 +95,7 @@ def elsewhere(project: Path, tmp_path: Path) -> Iterator[Path]:
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     with servers.moto() as server:
         server.new_bucket("packed")
-        for name, value in server.env.items():
-            monkeypatch.setenv(name, value)
+        server.use(monkeypatch)
         yield "s3://packed/some runs"
 
 

@@ -42,8 +42,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     if request.param == "local":
         return open_storage(tmp_path / "ru ns")
     server: servers.S3Server = request.getfixturevalue("real_server" if request.param == "versitygw" else "moto_server")
-    for name, value in server.env.items():
-        monkeypatch.setenv(name, value)
+    server.use(monkeypatch)
     return open_storage(f"s3://{BUCKET}/pre fix/{uuid4().hex}")
 
 
