@@ -98,6 +98,17 @@ def test_bins_of_a_logarithmic_axis_are_as_wide_in_its_logarithms(run: Run) -> N
         run.plot("site", "power", log=["x"])
 
 
+@pytest.mark.parametrize("log", ["", "x"])
+def test_bars_stand_on_zero_and_are_as_high_as_their_counts(run: Run, log: str) -> None:
+    figure = run.plot("power", bins=7, log=[log] if log else [])
+    drawn = re.findall(r'count: (\d+)[;"][^>]*? d="M[\d.]+,([\d.]+)h[\d.]+v([\d.]+)', to_svg(figure.spec))
+    bars = [(int(n), float(top), float(height)) for n, top, height in drawn]
+    assert sum(n for n, _, _ in bars) > 0
+    assert {round(top + height, 3) for n, top, height in bars if n} == {round(bars[0][1] + bars[0][2], 3)}
+    per_row = max(height for _, _, height in bars) / max(n for n, _, _ in bars)
+    assert [height for _, _, height in bars] == pytest.approx([n * per_row for n, _, _ in bars], abs=1.0)
+
+
 def test_points_are_the_rows(run: Run) -> None:
     figure = run.plot("tilt", "power")
     expected = run.scalars().filter(pl.col("power").is_finite()).select("tilt", "power")

@@ -131,6 +131,8 @@ def _histogram(shape: Histogram, width: int, height: int) -> Spec:
         data = [{"x": edges[i], "x2": edges[i + 1], **row} for i, row in enumerate(counted)]
         binned = {} if shape.x.log else {"bin": "binned"}
         across = {"x": {**binned_channel("x", shape.x), **binned}, "x2": {"field": "x2"}}
+        if shape.x.log:
+            across["y2"] = {"datum": 0}  # what is not binned is not taken to begin at zero
         along, size = "y", {"width": width, "height": height}
     bars: list[Spec] = []
     for field, color in (("n", MAIN_COLOR), ("marked", FAILED_COLOR)):
