@@ -144,6 +144,14 @@ def test_what_is_handed_back_is_taken_to_be_as_slow_as_what_held_it_up() -> None
     assert len(again.positions) == 1
 
 
+@pytest.mark.parametrize(("n", "slots", "rounds"), [(222, 1, 6), (240, 8, 4), (20, 8, 2)])
+def test_quick_rows_are_asked_for_a_few_times(n: int, slots: int, rounds: int) -> None:
+    """Each time is a part of the ledger, and a message to the engine."""
+    simulation = Simulation(np.full(n, 0.005), slots)
+    simulation.run()
+    assert simulation.rounds <= rounds
+
+
 def test_slow_rows_hold_up_no_others() -> None:
     """What was believed to be quick and is not is handed back."""
     simulation = Simulation(np.repeat([0.001, 600.0], [4000, 60]), 16)

@@ -165,7 +165,8 @@ class Pacing:
     """The rows of a node that have not been asked for, and what is known of the time that they take.
 
     Rows that are near one another in a sampling file often take alike, so that what is known is kept for a few dozen
-    stretches of it. A stretch of which nothing has come back is taken to be slow, the more so the longer that lasts.
+    stretches of it. A stretch of which nothing has come back, though some of it had a slot at once, is taken to be slow,
+    the more so the longer that lasts.
     Whatever it says may be wrong: a task that takes far longer than it was made for hands back the rows that it has not
     begun.
 
@@ -180,6 +181,7 @@ class Pacing:
     _n_waiting: Positions = field(init=False, repr=False)
     _row_s: Seconds = field(init=False, repr=False)
     _weights: Seconds = field(init=False, repr=False)
+    _begun: np.ndarray[Any, np.dtype[np.bool_]] = field(init=False, repr=False)
     _row_bytes: float = 0.0
     _beside: float = 1.0
 
@@ -191,6 +193,7 @@ class Pacing:
         self._n_waiting = np.diff(self._edges)
         self._row_s = np.zeros(n_stretches)
         self._weights = np.zeros(n_stretches)
+        self._begun = np.zeros(n_stretches, np.bool_)
 
     @property
     def n_waiting(self) -> int:
@@ -263,19 +266,20 @@ class Pacing:
         slowest_first = [int(each) for each in np.argsort(-expected_s, kind="stable")]
         # a task has one row at least
         slowest_s = float(expected_s[self._n_waiting > 0].max())
-        is_guess = bool((self._n_waiting[self._weights == 0] > 0).any())
-        # what is asked for now cannot be put into a better order when more is known
-        ahead = max(2, int(fleet.share / 2)) if is_guess else fleet.n_ahead(max(task_s, slowest_s), elapsed_s)
+        ahead = fleet.n_ahead(max(task_s, slowest_s), elapsed_s)
+        if bool((self._n_waiting[self._is_silent] > 0).any()):
+            # what is asked for now cannot be put into a better order when more is known
+            ahead = min(ahead, max(_FIRST_TASKS, int(fleet.share / 2)))
         if n_open > fleet.share + ahead / 2:
             return []
         tasks: list[Task] = []
         size = 0.0
         while self.n_waiting and n_open + len(tasks) < fleet.share + ahead and size < _ROUND_BYTES:
             stretch = next(each for each in slowest_first if self._n_waiting[each])
-            if self._weights[stretch]:
-                tasks.append(self._take(stretch, self._n_rows(expected_s[stretch], task_s), 2 * task_s))
-            else:
+            if self._is_silent[stretch]:
                 tasks.append(self._take(stretch, self._n_first(fleet), _FIRST_S))
+            else:
+                tasks.append(self._take(stretch, self._n_rows(expected_s[stretch], task_s), 2 * task_s))
             n = len(tasks[-1].positions)
             size += self._row_bytes * n
             work_s -= n * float(expected_s[stretch])
@@ -298,6 +302,7 @@ class Pacing:
             stretch, is_from_end = order[number % n_stretches], number // n_stretches % 2 == 1
             number += 1
             if self._n_waiting[stretch]:
+                self._begun[stretch] |= len(tasks) < fleet.share
                 # tasks that end one after the other do not all want the engine at once
                 factor = 1 + _FIRST_SPREAD * (2 * len(tasks) / n_tasks - 1)
                 n = max(1, int(n_rows * factor))
@@ -324,8 +329,8 @@ class Pacing:
     def _expected_s(self, elapsed_s: float) -> Seconds:
         """What a row takes, by stretch.
 
-        Of a stretch of which nothing has come back, it is what rows of the nearest one take, and at least the time that
-        has gone by; the farthest from all that is known come first.
+        Of a stretch of which nothing has come back, it is what rows of the nearest one take; and where some are run
+        since the beginning, at least the time that has gone by, of which the farthest from all that is known come first.
         """
         known = np.flatnonzero(self._weights)
         if not len(known):
@@ -333,7 +338,12 @@ class Pacing:
         distances = np.abs(np.arange(len(self._row_s))[:, None] - known[None, :])
         expected_s = self._row_s[known[distances.argmin(axis=1)]] * self._beside
         at_least_s = elapsed_s * (1 + 0.01 * distances.min(axis=1))
-        return np.where(self._weights > 0, expected_s, np.maximum(expected_s, at_least_s))
+        return np.where(self._is_silent, np.maximum(expected_s, at_least_s), expected_s)
+
+    @property
+    def _is_silent(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """The stretches of which rows are run since the beginning, and none has come back."""
+        return self._begun & (self._weights == 0)
 
     def _by_stretch(self, positions: Positions, weights: Seconds | None = None) -> np.ndarray[Any, Any]:
         stretches = np.searchsorted(self._edges, positions, side="right") - 1
