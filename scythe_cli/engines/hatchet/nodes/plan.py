@@ -165,10 +165,9 @@ class Pacing:
     """The rows of a node that have not been asked for, and what is known of the time that they take.
 
     Rows that are near one another in a sampling file often take alike, so that what is known is kept for a few dozen
-    stretches of it. A stretch of which nothing has come back, though some of it had a slot at once, is taken to be slow,
-    the more so the longer that lasts.
-    Whatever it says may be wrong: a task that takes far longer than it was made for hands back the rows that it has not
-    begun.
+    stretches of it. A stretch of which nothing has come back, though some of it had a slot at once, is taken to be
+    slow, the more so the longer that lasts. Whatever it says may be wrong: a task that takes far longer than it was
+    made for hands back the rows that it has not begun.
 
     Attributes:
         n: The number of rows.
@@ -329,8 +328,8 @@ class Pacing:
     def _expected_s(self, elapsed_s: float) -> Seconds:
         """What a row takes, by stretch.
 
-        Of a stretch of which nothing has come back, it is what rows of the nearest one take; and where some are run
-        since the beginning, at least the time that has gone by, of which the farthest from all that is known come first.
+        Of a stretch of which nothing has come back, it is what rows of the nearest one take; and where some have had a
+        slot since the beginning, at least the time that has gone by: the farthest from all that is known comes first.
         """
         known = np.flatnonzero(self._weights)
         if not len(known):
