@@ -113,6 +113,27 @@ def test_histograms_count_all_and_the_chosen_ones_by_group() -> None:
     assert views.histogram("site", Filters())["chosen"] == [50, 50]
 
 
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 9), st.sampled_from("abc"), st.sampled_from("uv")), min_size=1, max_size=30),
+    asked=st.lists(st.tuples(st.integers(0, 9), st.sampled_from([None, "group", "other"])), min_size=1, max_size=6),
+)
+def test_what_a_page_was_told_before_changes_no_count(
+    rows: list[tuple[int, str, str]], asked: list[tuple[int, str | None]]
+) -> None:
+    x, group, other = map(list, zip(*rows, strict=True))
+    views = _views(x=x, group=group, other=other)
+    for least, color in asked:
+        chosen = [(n, {"group": g, "other": o}) for n, g, o in rows if n >= least]
+        told = views.histogram("x", Filters(ranges={"x": (float(least), None)}), color)
+        assert sum(told["chosen"]) == len(chosen)
+        if color is None:
+            assert "grouped" not in told
+            continue
+        assert [sum(bins) for bins in zip(*told["grouped"], strict=True)] == told["chosen"]
+        by_group = {label: sum(row) for label, row in zip(told["groups"], told["grouped"], strict=False)}
+        assert by_group == {label: sum(row[color] == label for _, row in chosen) for label in told["groups"]}
+
+
 def test_numbers_that_no_histogram_can_hold_are_left_out_or_refused() -> None:
     assert sum(_views(x=[1.0, math.inf, math.nan, None]).histogram("x", Filters())["all"]) == 1
     assert sum(_views(x=[None, math.nan]).histogram("x", Filters())["all"]) == 0

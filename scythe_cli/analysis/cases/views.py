@@ -24,7 +24,9 @@ _MAX_GROUPS = 8
 _MAX_PAGE = 500
 _MAX_TEXT = 400
 _NONE = 255
-_Mask = np.ndarray[Any, np.dtype[np.bool_]] | None
+_MOST_KEPT_PAIRS = 3_000_000
+_Positions = np.ndarray[Any, np.dtype[np.intp]] | None
+_Pairs = np.ndarray[Any, np.dtype[np.uint16]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +50,26 @@ class Bins:
         """How many bins there are."""
         return len(self.labels) or len(self.edges) - 1
 
-    def counts(self, mask: _Mask) -> list[int]:
-        """How many cases are in each."""
-        chosen = self.index if mask is None else self.index[mask]
-        return np.bincount(chosen, minlength=256)[: self.n].tolist()
+    def counts(self, chosen: _Positions) -> list[int]:
+        """How many cases, all or those at some positions, are in each."""
+        index = self.index if chosen is None else self.index.take(chosen)
+        return np.bincount(index, minlength=256)[: self.n].tolist()
 
-    def grouped(self, mask: _Mask, groups: Bins) -> list[list[int]]:
-        """The same for each of some groups; cases that are in none are in the last row."""
-        both = np.minimum(groups.index, groups.n).astype(np.int16) * 256 + self.index
-        chosen = both if mask is None else both[mask]
-        counted = np.bincount(chosen, minlength=256 * (groups.n + 1))[: 256 * (groups.n + 1)]
-        return counted.reshape(groups.n + 1, 256)[:, : self.n].tolist()
+    def within(self, groups: Bins) -> _Pairs:
+        """The bin of each case together with its group, of which the last are those that are in none."""
+        return np.minimum(groups.index, groups.n).astype(np.uint16) * 256 + self.index
+
+    def grouped(self, chosen: _Positions, pairs: _Pairs, n_groups: int) -> list[list[int]]:
+        """How many cases are in each bin, for each of some groups; in the last row, those that are in none.
+
+        Args:
+            chosen: The positions of those that count; None for all.
+            pairs: See `within`.
+            n_groups: How many groups there are.
+        """
+        n = 256 * (n_groups + 1)
+        counted = np.bincount(pairs if chosen is None else pairs.take(chosen), minlength=n)[:n]
+        return counted.reshape(n_groups + 1, 256)[:, : self.n].tolist()
 
 
 @dataclass
@@ -73,6 +84,8 @@ class CaseViews:
     _bins: dict[tuple[str, int, bool], Bins] = field(default_factory=dict[tuple[str, int, bool], Bins])
     _numbers: dict[str, Any] = field(default_factory=dict[str, Any])
     _every: dict[tuple[str, bool], list[int]] = field(default_factory=dict[tuple[str, bool], list[int]])
+    _chosen: tuple[Filters, _Positions] | None = None
+    _pairs: dict[tuple[str, bool, str], _Pairs] = field(default_factory=dict[tuple[str, bool, str], _Pairs])
 
     def histogram(self, name: str, filters: Filters, color: str | None = None, *, log: bool = False) -> dict[str, Any]:
         """How many of all cases, and of those that are chosen, are in each bin of a column.
@@ -84,23 +97,37 @@ class CaseViews:
             log: Whether the bins are equal on a logarithmic scale, where there are numbers above zero.
         """
         bins = self._bins_of(name, _MAX_BARS, log)
-        mask = self.selection.mask(filters)
+        positions = self._positions(filters)
         if (name, log) not in self._every:
             self._every[name, log] = bins.counts(None)
         every = self._every[name, log]
-        answer: dict[str, Any] = {
-            "column": name,
-            "edges": bins.edges,
-            "labels": bins.labels,
-            "all": every,
-            "chosen": every if mask is None else bins.counts(mask),
-            "log": bins.is_log,
-        }
+        answer: dict[str, Any] = {"column": name, "edges": bins.edges, "labels": bins.labels, "log": bins.is_log}
         if color is not None and self._column(color).kind == "category":
             groups = self._bins_of(color, _MAX_GROUPS)
             answer["groups"] = groups.labels
-            answer["grouped"] = bins.grouped(mask, groups)
-        return answer
+            answer["grouped"] = bins.grouped(positions, self._pairs_with(name, log, color), groups.n)
+            chosen = [sum(row) for row in zip(*answer["grouped"], strict=True)]
+        else:
+            chosen = every if positions is None else bins.counts(positions)
+        return answer | {"all": every, "chosen": chosen}
+
+    def _positions(self, filters: Filters) -> _Positions:
+        """Where the chosen cases are, kept for the next picture: numpy takes by positions four times as fast."""
+        kept = self._chosen
+        if kept is None or kept[0] != filters:
+            mask = self.selection.mask(filters)
+            self._chosen = kept = filters, None if mask is None else np.flatnonzero(mask)
+        return kept[1]
+
+    def _pairs_with(self, name: str, log: bool, color: str) -> _Pairs:
+        """Bins and groups together: kept for one color, since each brush counts them again."""
+        pairs = self._pairs.get((name, log, color))
+        if pairs is None:
+            pairs = self._bins_of(name, _MAX_BARS, log).within(self._bins_of(color, _MAX_GROUPS))
+            if pairs.size <= _MOST_KEPT_PAIRS:
+                self._pairs = {key: kept for key, kept in self._pairs.items() if key[2] == color}
+                self._pairs[name, log, color] = pairs
+        return pairs
 
     def points(
         self, names: Sequence[str], filters: Filters, color: str | None, most: int, behind: int
