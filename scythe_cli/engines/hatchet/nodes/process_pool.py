@@ -30,7 +30,7 @@ _KEPT_PER_SLOT = 3
 _QUICK_S = 0.1
 _QUICK_WAIT_S = 0.3
 _FIRST_WAIT_S = 2.0
-_QUIET_S = 2.0
+_QUIET_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
