@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.browser.watching import watch
 from tests.commands import run_here
 
 if TYPE_CHECKING:
@@ -114,11 +115,7 @@ def page(chromium: Browser, served: Served) -> Generator[Page]:
     context = chromium.new_context(viewport={"width": 1000, "height": 900})
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = context.new_page()
-    said: list[str] = []
-    asked: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
+    said, asked = watch(page)
     page.set_default_timeout(20_000)
     yield page
     context.close()

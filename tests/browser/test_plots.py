@@ -10,6 +10,7 @@ import pytest
 
 from scythe_cli.analysis.plots.figure import Figure
 from scythe_cli.analysis.plots.shapes import Axis, Bar, Bars, Box, Boxes, Curve, Heat, Histogram, Pairs, Points, Shape
+from tests.browser.watching import watch
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -77,11 +78,7 @@ def plots(chromium: Browser, tmp_path: Path) -> Generator[Plots]:
     """A page that has said nothing to the console at the end, and loaded nothing but itself."""
     context = chromium.new_context(viewport={"width": 1000, "height": 700})
     page = context.new_page()
-    said: list[str] = []
-    asked: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
+    said, asked = watch(page)
     page.set_default_timeout(60_000)
     yield Plots(page, tmp_path)
     context.close()

@@ -9,6 +9,7 @@ import pytest
 
 from scythe_cli.storage.opening import open_storage
 from tests.browser.test_page import faults
+from tests.browser.watching import watch
 from tests.result_runs import Case, Wall, finished_run
 
 if TYPE_CHECKING:
@@ -35,11 +36,7 @@ def page(chromium: Browser, report: str) -> Generator[Page]:
     """The report; at the end the console has been told nothing, and nothing but the file was asked for."""
     context = chromium.new_context(viewport={"width": 1000, "height": 900})
     page = context.new_page()
-    said: list[str] = []
-    asked: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
+    said, asked = watch(page)
     page.set_default_timeout(20_000)
     page.goto(report)
     chosen(page, "200 of 200 chosen.")

@@ -17,6 +17,7 @@ from scythe_cli.services.page import OpenPage
 from scythe_cli.services.project import open_project
 from tests.browser.placed import placed_run
 from tests.browser.test_page import answer, drag, faults
+from tests.browser.watching import watch
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -40,9 +41,7 @@ def view(chromium: Browser, shown: OpenPage) -> Generator[Page]:
     """A page that has said nothing to the console at the end."""
     context = chromium.new_context(viewport={"width": 1000, "height": 900}, accept_downloads=True)
     page = context.new_page()
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
+    said, _ = watch(page)
     page.set_default_timeout(20_000)
     yield page
     context.close()
