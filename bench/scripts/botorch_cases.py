@@ -3,10 +3,12 @@
 Points are those that reduce the variance over the whole space most (`qNegIntegratedPosteriorVariance`), which is what
 BoTorch has for a model that is to be right everywhere.
 
-python botorch_cases.py FUNCTION SEED…
+A round takes it seconds, so that it can be told to stop at so many cases; one more then stands for "more than these".
+
+python botorch_cases.py FUNCTION [--most N] SEED…
 """
 
-import sys
+import argparse
 import warnings
 
 import torch
@@ -23,7 +25,7 @@ from bench.functions import BATCH, FUNCTIONS, MOST, TARGET, Judge, first_cases
 _INTEGRATION_POINTS = 512
 
 
-def cases(name: str, seed: int) -> int:
+def cases(name: str, seed: int, most: int = MOST) -> int:
     torch.manual_seed(seed)
     function, judge = FUNCTIONS[name], Judge.of(FUNCTIONS[name])
     d = len(function.bounds)
@@ -39,12 +41,12 @@ def cases(name: str, seed: int) -> int:
             predicted = model.posterior(held_out).mean[:, 0].numpy()
         if judge.error(predicted) <= TARGET:
             return len(x)
-        if len(x) >= MOST:
-            return MOST + 1
+        if len(x) >= most:
+            return most + 1
         more, _ = optimize_acqf(
             qNegIntegratedPosteriorVariance(model, mc_points=where),
             bounds=bounds,
-            q=min(BATCH, MOST - len(x)),
+            q=min(BATCH, most - len(x)),
             num_restarts=4,
             raw_samples=64,
             sequential=True,
@@ -55,5 +57,10 @@ def cases(name: str, seed: int) -> int:
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    for each in sys.argv[2:]:
-        print(cases(sys.argv[1], int(each)), flush=True)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("function", choices=tuple(FUNCTIONS))
+    parser.add_argument("--most", type=int, default=MOST)
+    parser.add_argument("seeds", type=int, nargs="+")
+    asked = parser.parse_args()
+    for each in asked.seeds:
+        print(cases(asked.function, each, asked.most), flush=True)

@@ -19,6 +19,7 @@ from scythe_cli.core.text import visible
 from scythe_cli.errors import NotFoundError, ScytheError, UnreachableError, UsageError
 from scythe_cli.run.ledger import POLARS_ERRORS
 from scythe_cli.services.runs.case import case_files, case_record
+from scythe_cli.ui.documents import document
 from scythe_cli.ui.store import OpenOverlay, OpenRun, RunStore
 
 with needs_extra("ui", "`scythe ui`"):
@@ -46,16 +47,10 @@ _FILE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 """A picture with a script in it, opened by itself, is none of this server's pages."""
 
 
-def _document(value: Any, status: int = 200) -> Response:
-    """An answer in JSON, which has no numbers that are none."""
-    text = json.dumps(value, allow_nan=False, separators=(",", ":"), default=plain_cell)
-    return Response(text.encode("utf-8", "backslashreplace"), status, media_type="application/json")
-
-
 def _told(error: ScytheError) -> Response:
     status = 404 if isinstance(error, NotFoundError) else 502 if isinstance(error, UnreachableError) else 400
     hint = None if error.hint is None else visible(error.hint)
-    return _document({"error": visible(error.message)[:2_000], "hint": hint}, status)
+    return document({"error": visible(error.message)[:2_000], "hint": hint}, status)
 
 
 def _answering(call: Callable[[Endpoints, Request], Response]) -> Callable[[Endpoints, Request], Response]:
@@ -69,7 +64,7 @@ def _answering(call: Callable[[Endpoints, Request], Response]) -> Callable[[Endp
             return _told(error)
         except (Exception, *POLARS_ERRORS):
             logger.exception("the page could not be answered")
-            return _document({"error": "this part of the run cannot be shown", "hint": "The terminal tells why."}, 500)
+            return document({"error": "this part of the run cannot be shown", "hint": "The terminal tells why."}, 500)
 
     return answered
 
@@ -112,7 +107,7 @@ class Endpoints:
     def start(self, request: Request) -> Response:
         """What the page begins with."""
         del request
-        return _document({"version": installed_version(), "location": self.store.storage.location, "run": self.first})
+        return document({"version": installed_version(), "location": self.store.storage.location, "run": self.first})
 
     @_answering
     def runs(self, request: Request) -> Response:
@@ -120,7 +115,7 @@ class Endpoints:
         query = request.query_params
         experiment = query.get("experiment") or None
         limit = min(_whole(query.get("limit"), 50), 200)
-        return _document(
+        return document(
             self.store.list.listed(_whole(query.get("offset"), 0), limit, experiment, again="again" in query)
         )
 
@@ -128,7 +123,7 @@ class Endpoints:
     def varied(self, request: Request) -> Response:
         """What varied in some runs."""
         names = _names(_json(f'{{"runs":{request.query_params.get("runs", "[]")}}}').get("runs"))
-        return _document({"varied": self.store.varied(names[:200])})
+        return document({"varied": self.store.varied(names[:200])})
 
     @_answering
     def run(self, request: Request) -> Response:
@@ -146,7 +141,7 @@ class Endpoints:
             "git commit": _commit(manifest),
             "folder": status.uri,
         }
-        return _document(
+        return document(
             {
                 "status": status.model_dump(mode="json"),
                 "live": is_live,
@@ -167,7 +162,7 @@ class Endpoints:
             answer["status"] = opened.status().model_dump(mode="json")
         else:
             answer["members"] = _members(opened)
-        return _document(answer)
+        return document(answer)
 
     @_answering
     def overlay(self, request: Request) -> Response:
@@ -187,7 +182,7 @@ class Endpoints:
                 "columns": [asdict(column) for column in cases.columns.values()],
                 "left_out": {visible(name)[:200]: visible(why)[:400] for name, why in opened.left_out.items()},
             }
-        return _document(answer)
+        return document(answer)
 
     def _opened(self, request: Request) -> OpenRun | OpenOverlay:
         """The run that a question is about, or the several runs."""
@@ -206,7 +201,7 @@ class Endpoints:
         with opened.lock:
             stamp, views = opened.views()
             answer = _answer_views(views, filters, wanted)
-        return _document({"stamp": stamp, **answer})
+        return document({"stamp": stamp, **answer})
 
     @_answering
     def sensitivity(self, request: Request) -> Response:
@@ -219,14 +214,14 @@ class Endpoints:
             stamp, views = opened.views()
             told = influences(views.selection, filters)
             told["sobol"] = opened.sobol(stamp) if isinstance(opened, OpenRun) else None
-        return _document(_plain({"stamp": stamp, **told}))
+        return document(_plain({"stamp": stamp, **told}))
 
     @_answering
     def study(self, request: Request) -> Response:
         """How a study came nearer to its targets; None for a run of no study."""
         run = self.store.run(request.query_params.get("run", ""))
         told = run.study()
-        return _document({"study": None if told is None else _plain(told.model_dump(mode="json"))})
+        return document({"study": None if told is None else _plain(told.model_dump(mode="json"))})
 
     @_answering
     def case(self, request: Request) -> Response:
@@ -236,7 +231,7 @@ class Endpoints:
             _, views = opened.views()
             run, cases = opened.run, views.selection.cases
         row = _whole(request.query_params.get("row"), 0)
-        return _document(case_record(run, cases, row, options=self.options).model_dump(mode="json"))
+        return document(case_record(run, cases, row, options=self.options).model_dump(mode="json"))
 
     @_answering
     def file(self, request: Request) -> Response:
@@ -264,7 +259,7 @@ class Endpoints:
         run = self.store.run(request.query_params.get("run", ""))
         told = run.errors(limit=0)
         answer = {name: [_group(group) for group in getattr(told, name)] for name in ("groups", "failing")}
-        return _document({**answer, "counts": told.counts.model_dump()})
+        return document({**answer, "counts": told.counts.model_dump()})
 
     @_answering
     def diff(self, request: Request) -> Response:
@@ -272,24 +267,24 @@ class Endpoints:
         query = request.query_params
         a, b = (self.store.run(query.get(side, "")) for side in ("a", "b"))
         told = a.diff(b, limit=_DIFF_CELLS, rtol=_number(query.get("rtol")), atol=_number(query.get("atol")))
-        return _document(_plain(told.model_dump()))
+        return document(_plain(told.model_dump()))
 
     async def sql(self, request: Request) -> Response:
         """The answer of a query over the tables of some runs."""
         if request.headers.get("content-type", "").partition(";")[0] != "application/json":
-            return _document({"error": "a query comes as JSON", "hint": None}, 415)
+            return document({"error": "a query comes as JSON", "hint": None}, 415)
         body = b""
         async for chunk in request.stream():
             body += chunk
             if len(body) > _SQL_BYTES:
-                return _document({"error": "the query is too long", "hint": None}, 413)
+                return document({"error": "the query is too long", "hint": None}, 413)
         return await run_in_threadpool(self._asked, body)
 
     def _asked(self, body: bytes) -> Response:
         from scythe_cli.analysis.results.query import query_head
 
         if not self._asking.acquire(blocking=False):
-            return _document({"error": "another query is still running", "hint": "Try again when it has ended."}, 429)
+            return document({"error": "another query is still running", "hint": "Try again when it has ended."}, 429)
         try:
             asked = _json(body.decode("utf-8", "replace"))
             names = asked.get("runs", [])
@@ -299,7 +294,7 @@ class Endpoints:
             result = query_head(runs, str(asked.get("sql", "")), _SQL_ROWS, timeout_s=_SQL_S)
             columns = [{"name": visible(column.name), "dtype": column.dtype} for column in result.columns]
             rows = [[plain_cell(value) for value in row.values()] for row in result.rows]
-            return _document({"columns": columns, "n": result.n_rows, "rows": rows})
+            return document({"columns": columns, "n": result.n_rows, "rows": rows})
         except ScytheError as error:
             return _told(error)
         finally:

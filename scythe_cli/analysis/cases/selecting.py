@@ -77,12 +77,18 @@ class Selection:
     ranks: np.ndarray[Any, np.dtype[np.int32]] = field(init=False)
     _masks: OrderedDict[Any, np.ndarray[Any, np.dtype[np.bool_]]] = field(default_factory=OrderedDict[Any, Any])
     _orders: OrderedDict[Any, np.ndarray[Any, np.dtype[np.uint32]]] = field(default_factory=OrderedDict[Any, Any])
+    _last: tuple[Filters, np.ndarray[Any, np.dtype[np.bool_]] | None] | None = None
 
     def __post_init__(self) -> None:
         self.ranks = np.random.default_rng(0).permutation(self.cases.n).astype(np.int32)
 
     def mask(self, filters: Filters) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
-        """Which cases fulfil all filters; None for all of them."""
+        """Which cases fulfil all filters; None for all of them. The last answer is kept, for all pictures of a page."""
+        if self._last is None or self._last[0] != filters:
+            self._last = filters, self._fulfilling(filters)
+        return self._last[1]
+
+    def _fulfilling(self, filters: Filters) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
         masks = [
             *(self._remembered(self._in_range, name, *ends) for name, ends in filters.ranges.items()),
             *(self._remembered(self._among, name, texts) for name, texts in filters.choices.items()),

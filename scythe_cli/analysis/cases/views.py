@@ -132,7 +132,7 @@ class CaseViews:
     def points(
         self, names: Sequence[str], filters: Filters, color: str | None, most: int, behind: int
     ) -> dict[str, Any]:
-        """Some of the chosen cases, and behind them some of all, with their numbers in some columns.
+        """Some of the chosen cases, and behind them some of all, with their numbers in some columns, as arrays.
 
         Args:
             names: The columns.
@@ -149,18 +149,18 @@ class CaseViews:
         back = np.sort(self.selection.sample(None, behind)) if mask is not None else front[:0]
         frame = self.selection.cases.frame
         answer: dict[str, Any] = {
-            "cases": frame[CASE].gather(front).to_list(),
-            "values": {name: _plain(self._as_numbers(name)[front]) for name in names},
-            "behind": {name: _plain(self._as_numbers(name)[back]) for name in names},
+            "cases": frame[CASE].gather(front).to_numpy(),
+            "values": {name: self._as_numbers(name)[front] for name in names},
+            "behind": {name: self._as_numbers(name)[back] for name in names},
         }
         if RUN in frame.columns:
-            answer["runs"] = frame[RUN].gather(front).to_physical().to_list()
+            answer["runs"] = frame[RUN].gather(front).to_physical().to_numpy()
         if color is not None:
             if self._column(color).kind == "category":
                 groups = self._bins_of(color, _MAX_GROUPS)
-                answer |= {"groups": groups.labels, "color": np.minimum(groups.index[front], groups.n).tolist()}
+                answer |= {"groups": groups.labels, "color": np.minimum(groups.index[front], groups.n)}
             else:
-                answer["color"] = _plain(self._as_numbers(color)[front])
+                answer["color"] = self._as_numbers(color)[front]
         return answer
 
     def rows(
@@ -179,7 +179,8 @@ class CaseViews:
         mask, order = self.selection.mask(filters), self.selection.order(sort, descending)
         limit, offset = max(0, min(limit, _MAX_PAGE)), max(offset, 0)
         if order is None:
-            positions = np.arange(self.selection.cases.n) if mask is None else np.flatnonzero(mask)
+            chosen = self._positions(filters)
+            positions = np.arange(self.selection.cases.n) if chosen is None else chosen
         else:
             positions = order if mask is None else order[mask[order]]
         frame = self.selection.cases.frame[positions[offset : offset + limit]]
@@ -188,8 +189,8 @@ class CaseViews:
 
     def count(self, filters: Filters) -> int:
         """How many cases are chosen."""
-        mask = self.selection.mask(filters)
-        return self.selection.cases.n if mask is None else int(np.count_nonzero(mask))
+        positions = self._positions(filters)
+        return self.selection.cases.n if positions is None else positions.size
 
     def _column(self, name: str) -> CaseColumn:
         return self.selection.cases.column(name)
@@ -260,11 +261,6 @@ def _fits_float32(column: CaseColumn) -> bool:
         return True
     ends = [abs(end) for end in (column.low, column.high) if end is not None]
     return column.kind == "number" and all(end == 0 or 1e-30 < end < 1e30 for end in ends)
-
-
-def _plain(values: Any) -> list[float | None]:
-    """Numbers as JSON can hold them."""
-    return [value if math.isfinite(value) else None for value in values.tolist()]
 
 
 def plain_cell(value: Any, most: int = _MAX_TEXT) -> Any:

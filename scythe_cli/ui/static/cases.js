@@ -124,8 +124,9 @@ export class CasesView {
   change(changes) {
     Object.assign(this, changes);
     if (!("offset" in changes)) this.offset = 0;
+    const loading = this.load(); // the server works while the address is written
     this.remember();
-    return this.load();
+    return loading;
   }
 
   brush(brushed) {

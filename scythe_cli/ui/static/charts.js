@@ -9,7 +9,15 @@ const STATES = { succeeded: "#2b9a66", failed: "#d23b30", crashed: "#9c1f6e", ti
 const SCALE = [[68, 1, 84], [65, 68, 135], [42, 120, 142], [34, 168, 132], [122, 209, 81], [253, 231, 37]];
 const OTHER = "#8b929a";
 
-export const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const variables = new Map();
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => variables.clear());
+
+export function css(name) {
+  // a variable of the page's style; kept, as each look at it makes the browser work out all styles
+  if (!variables.has(name)) variables.set(name, getComputedStyle(document.documentElement).getPropertyValue(name).trim());
+  return variables.get(name);
+}
+
 export const groupColor = (label, i) => STATES[label] ?? PALETTE[i % PALETTE.length];
 
 export function scaleColor(part) {
@@ -68,10 +76,15 @@ export class Figure {
     this.place = h("div");
     this.element = h("figure", {}, h("figcaption", {}, this.name, this.tools), this.place);
     this.plot = null;
+    this.offered = 0;
+    // told by the browser when it has laid out the page: to ask for it makes it lay out all anew
+    this.observer = new ResizeObserver(([entry]) => { this.offered = Math.round(entry.contentRect.width); });
+    this.observer.observe(this.place);
   }
 
   width() {
-    return Math.max(this.place.clientWidth || this.element.clientWidth - 18, 180);
+    this.offered ||= this.place.clientWidth || this.element.clientWidth - 18;
+    return Math.max(this.offered, 180);
   }
 
   drawing() {
@@ -88,6 +101,10 @@ export class Figure {
   }
 
   saving(name, rows, ...more) {
+    this.rows = rows;
+    const saved = [name, ...more.map((each) => each.getAttribute("aria-pressed"))].join();
+    if (saved === this.saved) return;
+    this.saved = saved;
     const vector = h("button", { type: "button", "aria-label": `Save ${name} as SVG`, onclick: () => save(this.svg(), `${name}.svg`) }, "SVG");
     const png = h("button", { type: "button", "aria-label": `Save ${name} as PNG`, onclick: () => {
       const canvas = this.place.querySelector("canvas");
@@ -101,7 +118,7 @@ export class Figure {
     } }, "PNG");
     const data = h("button", { type: "button", "aria-label": `Save ${name} as CSV`, onclick: async () => {
       const { csv } = await import("./pages.js");
-      const [names, ...rest] = rows();
+      const [names, ...rest] = this.rows();
       save(new Blob([csv(names, rest)], { type: "text/csv" }), `${name}.csv`);
     } }, "CSV");
     this.tools.replaceChildren(...more, png, vector, data);
@@ -119,6 +136,9 @@ export class Figure {
     this.plot = null;
   }
 }
+
+// the plot without its axes; asked of the page, it would be laid out anew
+const sizeOf = (u) => [u.bbox.width / devicePixelRatio, u.bbox.height / devicePixelRatio];
 
 function brushOf(u) {
   const { left, top, width, height } = u.select;
@@ -271,8 +291,9 @@ export class Histogram extends Figure {
       ends = [filter[0] ?? low, filter[1] ?? high].map((end) => this.to(this.told.log ? Math.max(end, low / 2) : end));
     }
     if (ends) {
-      const [left, right] = ends.map((value) => Math.min(Math.max(u.valToPos(value, "x"), 0), u.over.clientWidth));
-      u.setSelect({ left, width: Math.max(right - left, 1), top: 0, height: u.over.clientHeight }, false);
+      const [width, height] = sizeOf(u);
+      const [left, right] = ends.map((value) => Math.min(Math.max(u.valToPos(value, "x"), 0), width));
+      u.setSelect({ left, width: Math.max(right - left, 1), top: 0, height }, false);
     } else u.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
   }
 }
@@ -305,7 +326,7 @@ export class Scatter extends Figure {
     const [fx, fy] = [ends(this.x), ends(this.y)];
     if (fx || fy) {
       const within = (value, most) => Math.min(Math.max(value, 0), most);
-      const [w, t] = [u.over.clientWidth, u.over.clientHeight];
+      const [w, t] = sizeOf(u);
       const left = fx && fx[0] !== null ? within(u.valToPos(fx[0], "x"), w) : 0;
       const right = fx && fx[1] !== null ? within(u.valToPos(fx[1], "x"), w) : w;
       const top = fy && fy[1] !== null ? within(u.valToPos(fy[1], "y"), t) : 0;
