@@ -82,7 +82,7 @@ _PLACES = """([folder, machine]) => {
   const texts = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
   while (texts.nextNode()) {
     const text = texts.currentNode;
-    text.data = text.data === machine ? "laptop" : text.data.replaceAll(folder, "/home/ada/tanks");
+    text.data = text.data === machine ? "laptop" : text.data.replaceAll(folder, "/home/me/tanks");
   }
 }"""
 """What is on the pictures is of no machine."""

@@ -144,13 +144,13 @@ class Selection:
         return mask
 
     def _in_range(self, name: str, low: float | None, high: float | None) -> Any:
-        values = self.cases.numbers(name)
-        chosen = values.is_finite().fill_null(False)
+        values = self.cases.numbers(name).to_numpy()  # missing ones are NaN, which no comparison holds for
+        chosen = np.isfinite(values)
         if low is not None:
-            chosen &= (values >= low).fill_null(False)
+            chosen &= values >= low
         if high is not None:
-            chosen &= (values <= high).fill_null(False)
-        return chosen.to_numpy()
+            chosen &= values <= high
+        return chosen
 
     def _among(self, name: str, texts: tuple[str | None, ...]) -> Any:
         if self.cases.column(name).kind == "other":

