@@ -137,8 +137,17 @@ def test_what_a_page_was_told_before_changes_no_count(
 def test_numbers_that_no_histogram_can_hold_are_left_out_or_refused() -> None:
     assert sum(_views(x=[1.0, math.inf, math.nan, None]).histogram("x", Filters())["all"]) == 1
     assert sum(_views(x=[None, math.nan]).histogram("x", Filters())["all"]) == 0
-    with pytest.raises(UsageError, match="too far apart"):
-        _views(x=[-1.7e308, 1.7e308]).histogram("x", Filters())
+    views = _views(x=[-1.7e308, 1.7e308], y=[1, 2])
+    with pytest.raises(UsageError, match="neither numbers nor categories"):
+        views.histogram("x", Filters())
+    assert (views.selection.cases.column("x").kind, views.selection.cases.column("y").kind) == ("other", "number")
+
+
+@pytest.mark.parametrize("number", [1.79e308, -1.79e308, 0.0, 5e-324])
+def test_a_number_that_is_always_the_same_has_a_histogram(number: float) -> None:
+    told = _views(x=[number] * 3).histogram("x", Filters())
+    assert sum(told["all"]) == 3
+    assert all(map(math.isfinite, told["edges"]))
 
 
 def test_rare_categories_share_a_bar() -> None:

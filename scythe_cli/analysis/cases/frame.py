@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -143,6 +144,8 @@ class Cases:
             finite = _numbers(values).drop_nulls()
             finite = finite.filter(finite.is_finite())
             low, high = cast("Any", (finite.min(), finite.max()))
+            if low is not None and not math.isfinite(high - low):
+                kind, low, high = "other", None, None  # no axis reaches from one to the other
         unit = text.unit if text is not None and role != "case" else _UNITS.get(name)
         return CaseColumn(
             name=name,

@@ -246,8 +246,6 @@ class CaseViews:
         values = self.selection.cases.numbers(column.name).to_numpy()
         whole = self.selection.cases.frame[column.name].dtype.is_integer()
         edges = bin_edges(column.low, column.high, rice_bins(values.size), whole=whole)
-        if not all(map(math.isfinite, edges)) or edges[-1] <= edges[0]:
-            raise UsageError(f"the numbers in {column.label[:80]} are too far apart for a histogram")
         with np.errstate(invalid="ignore", over="ignore"):
             # divided by the whole: a single bin of the smallest numbers has no width
             place = (values - edges[0]) / (edges[-1] - edges[0]) * (len(edges) - 1)

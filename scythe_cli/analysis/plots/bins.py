@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
@@ -55,7 +56,9 @@ def bin_edges(low: float, high: float, bins: int, *, whole: bool = False) -> lis
         return [start + width * i for i in range(max(count, 1) + 1)]
     if high <= low:
         half = abs(low) * 0.05 or 0.5
-        low, high = low - half, high + half
+        low, high = max(low - half, -sys.float_info.max), min(high + half, sys.float_info.max)
+    if math.isinf((high - low) * bins):
+        return [low * (1 - i / bins) + high * (i / bins) for i in range(bins + 1)]
     return [low + (high - low) * i / bins for i in range(bins + 1)]
 
 
@@ -63,6 +66,9 @@ def bin_of(name: str, edges: Sequence[float]) -> pl.Expr:
     """The bin of a value; the last one has its upper edge in it."""
     bins = len(edges) - 1
     width = (edges[-1] - edges[0]) / bins
+    if math.isinf(width):
+        width = edges[-1] / bins - edges[0] / bins
+        return (pl.col(name) / width - edges[0] / width).floor().clip(0, bins - 1).cast(pl.Int32)
     return ((pl.col(name) - edges[0]) / width).floor().clip(0, bins - 1).cast(pl.Int32)
 
 

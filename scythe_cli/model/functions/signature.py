@@ -98,7 +98,8 @@ def _model_of(hints: dict[str, Any], key: str, base: type[Any], what: str) -> ty
         raise RegistrationError(f"{what} has no annotation", hint=f"Annotate it with a subclass of {base.__name__}.")
     if not (inspect.isclass(model) and issubclass(model, base)):
         raise RegistrationError(
-            f"{what} is annotated with {getattr(model, '__name__', model)}, which is not a subclass of {base.__name__}"
+            f"{what} is annotated with {getattr(model, '__name__', model)}, which is not a subclass of {base.__name__}",
+            hint="Write @scythe_cli.experiment above a function that takes and returns other things.",
         )
     return model
 
