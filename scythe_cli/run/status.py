@@ -12,7 +12,7 @@ from scythe_cli.run.lease import LeaseRecord, read_owner
 from scythe_cli.run.manifest import RunManifest
 from scythe_cli.run.outcomes.part_list import list_parts
 from scythe_cli.run.outcomes.standings import Standings
-from scythe_cli.run.outcomes.summary import RunSummary
+from scythe_cli.run.outcomes.summary import RunSummary, made_of
 from scythe_cli.run.records import RunningSpec, RunStatus
 from scythe_cli.storage.base import MissingKeyError, Storage
 
@@ -80,7 +80,10 @@ def status_of(
 
 
 def tables_are_current(storage: Storage, layout: RunLayout, *, surely: bool = True) -> bool:
-    """Whether the final tables are there, and not older than the ledger.
+    """Whether the final tables are there, and made of the ledger as it is.
+
+    Which ledger they were made of stands in the run's summary. Times of files are asked only where that does not tell:
+    in a run of an earlier version, and where the storage lists fewer parts than there were.
 
     Args:
         storage: Where the run is kept.
@@ -92,10 +95,13 @@ def tables_are_current(storage: Storage, layout: RunLayout, *, surely: bool = Tr
         made = storage.info(layout.table("scalars")).modified  # it is written last
     except MissingKeyError:
         return False
-    parts = [part.modified for part in list_parts(storage, layout)]
+    parts = list_parts(storage, layout)
     if not parts:
         return True
-    newest = max(parts)
+    known = made_of(storage, layout, [part.name for part in parts])
+    if known is not None:
+        return known
+    newest = max(part.modified for part in parts)
     return newest < made if surely else newest <= made
 
 

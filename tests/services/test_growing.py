@@ -11,7 +11,7 @@ import pytest
 from scythe_cli.analysis.sensitivity import sobol_indices
 from scythe_cli.errors import CodeChangedError, InvalidInputError, SamplingFileError, UsageError
 from scythe_cli.run.lease import hold_lease
-from scythe_cli.run.outcomes.summary import remove_summary
+from scythe_cli.run.outcomes.summary import empty_summary
 from scythe_cli.services.project import Project
 from tests.growing import CODE, AnsweringEngine, AnsweringFleet, growing_project, write_csv
 
@@ -102,7 +102,7 @@ def test_cases_of_the_file_that_are_pending_are_run_too(project: Project, engine
     project.allocate(file)
     stopped = project.run()
     next((Path(stopped.uri) / "outcomes").glob("*.pq")).unlink()
-    remove_summary(stopped.storage, stopped.layout)
+    empty_summary(stopped.storage, stopped.layout)
     result = project.allocate(write_csv(project.root / "b.csv", [1, 2, 3, 4]), into="latest")
     assert result.ok
     assert len(engine.rows[1]) == 2

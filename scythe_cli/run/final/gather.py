@@ -168,7 +168,7 @@ def _gather(
             uris = {name: str(path) for name, path in paths.items()}
         else:
             _put(storage, run, paths)
-            write_summary(storage, run, total, ledger.parts, sorted(paths))
+            write_summary(storage, run, total, ledger, sorted(paths))
             if not total.pending:
                 forget_writers(storage, run, [part.name for part in ledger.parts])
             uris = {name: storage.uri(run.table(name)) for name in paths}

@@ -1,14 +1,15 @@
 """How a run went, in a few hundred bytes, for lists of many runs.
 
 It is the first line of `manifest.yml`, a comment: a list reads that one file and no ledger, and parses no YAML. It is
-written with the final tables and removed when more is run.
+written with the final tables, and says of which ledger they are made; when more is run, it is emptied.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -19,13 +20,22 @@ from scythe_cli.run.manifest import MAX_MANIFEST_BYTES, UnreadableManifestError,
 from scythe_cli.storage.base import ForeignKeyError, MissingKeyError, Storage
 
 if TYPE_CHECKING:
-    from scythe_cli.run.ledger import PartFile
+    from scythe_cli.run.ledger import Ledger, PartFile
 
 
-__all__ = ["RunSummary", "parse_summary", "put_summary", "read_summary", "remove_summary", "write_summary"]
+__all__ = [
+    "RunSummary",
+    "empty_summary",
+    "made_of",
+    "parse_summary",
+    "put_summary",
+    "read_summary",
+    "write_summary",
+]
 
 
 _MARK = b"# summary "
+_EMPTY = _MARK + b"{}"
 _LONGEST = timedelta(days=3650)
 
 
@@ -39,6 +49,8 @@ class RunSummary(BaseModel):
         started_at: When the first was started (UTC); None where none was.
         finished_at: When the last had ended (UTC).
         tables: The names of its final tables; None in a run of an earlier version.
+        n_parts: How many parts its ledger had when they were made; None in a run of an earlier version.
+        parts: A digest of the names of these; no other part ever has the same.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -49,6 +61,8 @@ class RunSummary(BaseModel):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     tables: list[str] | None = None
+    n_parts: int | None = None
+    parts: str | None = None
 
     @property
     def duration_s(self) -> float | None:
@@ -59,7 +73,7 @@ class RunSummary(BaseModel):
 
 
 def write_summary(
-    storage: Storage, run: RunLayout, counts: StateCounts, parts: Sequence[PartFile], tables: list[str] | None = None
+    storage: Storage, run: RunLayout, counts: StateCounts, ledger: Ledger, tables: list[str] | None = None
 ) -> None:
     """Keep how a run went, once its tables are there; a run without a readable manifest gets none.
 
@@ -67,7 +81,7 @@ def write_summary(
         storage: Where the run is kept.
         run: The run.
         counts: Its cases by state.
-        parts: Its ledger.
+        ledger: Its ledger.
         tables: The names of its final tables.
 
     Raises:
@@ -79,7 +93,7 @@ def write_summary(
         return
     if manifest is None or manifest.n_specs is None:
         return
-    started, finished = _times(parts)
+    started, finished = _times(ledger.parts)
     summary = RunSummary(
         counts=counts,
         engine=manifest.engine,
@@ -87,6 +101,8 @@ def write_summary(
         started_at=started,
         finished_at=finished,
         tables=tables,
+        n_parts=len(ledger.names),
+        parts=_digest(ledger.names),
     )
     put_summary(storage, run, summary)
 
@@ -108,7 +124,7 @@ def read_summary(storage: Storage, run: RunLayout) -> RunSummary | None:
         StorageError: If it cannot be read.
     """
     try:
-        return parse_summary(_read(storage, run).partition(b"\n")[0])
+        return parse_summary(_first_line(storage, run))
     except (MissingKeyError, ForeignKeyError):
         return None
 
@@ -121,11 +137,41 @@ def parse_summary(line: bytes) -> RunSummary | None:
         return None
 
 
-def remove_summary(storage: Storage, run: RunLayout) -> None:
-    """Forget how a run went, since more of it is about to run."""
+def empty_summary(storage: Storage, run: RunLayout) -> None:
+    """Forget how a run went, since more of it is about to run: its tables are not those of its ledger any more."""
     before = _read(storage, run)
-    if (after := _without(before)) != before:
+    if before.startswith(_MARK) and (after := _EMPTY + b"\n" + _without(before)) != before:
         storage.write_bytes(run.manifest, after)
+
+
+def made_of(storage: Storage, run: RunLayout, names: Collection[str]) -> bool | None:
+    """Whether the final tables are made of the parts with some names, all that are there.
+
+    Returns:
+        None where the summary does not tell: in a run of an earlier version, and where there were more parts than
+        these, some of which a storage may not list yet.
+
+    Raises:
+        StorageError: If the manifest cannot be read.
+    """
+    try:
+        line = _first_line(storage, run)
+    except (MissingKeyError, ForeignKeyError):
+        return None
+    if line == _EMPTY:
+        return False
+    summary = parse_summary(line)
+    if summary is None or summary.n_parts is None or len(names) < summary.n_parts:
+        return None
+    return _digest(names) == summary.parts
+
+
+def _digest(names: Iterable[str]) -> str:
+    return sha256("\n".join(sorted(names)).encode()).hexdigest()
+
+
+def _first_line(storage: Storage, run: RunLayout) -> bytes:
+    return _read(storage, run).partition(b"\n")[0]
 
 
 def _read(storage: Storage, run: RunLayout) -> bytes:

@@ -30,7 +30,7 @@ from scythe_cli.run.extension import finish_extension
 from scythe_cli.run.final.gather import GatherResult
 from scythe_cli.run.input_files import ArtifactPlan
 from scythe_cli.run.manifest import ExtensionRecord, RunManifest, command_line
-from scythe_cli.run.outcomes.summary import remove_summary
+from scythe_cli.run.outcomes.summary import empty_summary
 from scythe_cli.run.specs_file import SpecFile
 from scythe_cli.services.allocation.choosing import (
     alike,
@@ -173,7 +173,7 @@ def run_grown(
         as_it_is = Execution(said, GatherResult(tables, job.counts, damaged=[]))
         result = conclude(job, project.engine.name, as_it_is, started=datetime.now(UTC))
     else:
-        remove_summary(job.storage, job.run)
+        empty_summary(job.storage, job.run)
         result = run_job(job, project.engine, stop=stop, progress=progress, notices=said)
     return result.model_copy(update={"n_added": grown.n_added, "n_known": grown.n_known})
 

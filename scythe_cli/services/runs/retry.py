@@ -38,7 +38,7 @@ from scythe_cli.run.manifest import RunManifest
 from scythe_cli.run.outcomes.duplicates import read_duplicates, spread_outcomes
 from scythe_cli.run.outcomes.part_files import is_part_name
 from scythe_cli.run.outcomes.standings import Standings, standings_of
-from scythe_cli.run.outcomes.summary import read_summary, remove_summary
+from scythe_cli.run.outcomes.summary import empty_summary, read_summary
 from scythe_cli.run.specs_file import SpecFile
 from scythe_cli.services.allocation.execution import at_work, changed_code, conclude, how_to_go_on, left_alone, run_job
 from scythe_cli.services.records import AllocateResult
@@ -109,7 +109,7 @@ def retry_run(
             notices.append(_nothing_to_do(run, job.counts, only))
             if not own and run.tables_are_current():
                 return _result_as_it_is(run, job, engine, notices)
-        remove_summary(run.storage, run.layout)
+        empty_summary(run.storage, run.layout)
         result = run_job(job, engine, stop=stop, progress=progress, notices=notices)
         if not result.counts.pending:
             _remove_parts_set_aside(run)

@@ -28,7 +28,7 @@ from scythe_cli.model.spec_rows import NOT_INPUT
 from scythe_cli.run.design_record import StudyRecord
 from scythe_cli.run.extension import finish_extension
 from scythe_cli.run.manifest import ExtensionRecord, RunManifest, command_line
-from scythe_cli.run.outcomes.summary import remove_summary
+from scythe_cli.run.outcomes.summary import empty_summary
 from scythe_cli.run.specs_file import SpecFile
 from scythe_cli.services.allocation.execution import at_work, changed_code, conclude
 from scythe_cli.services.allocation.extending import extend_run
@@ -154,7 +154,7 @@ class StudyRun:
     def finish(self, started: datetime) -> AllocateResult:
         """Gather the final tables."""
         job = replace(self._job, n_specs=self.n_cases)
-        remove_summary(self.run.storage, self.run.layout)
+        empty_summary(self.run.storage, self.run.layout)
         return conclude(job, self.project.engine.name, Execution(), started=started)
 
 
