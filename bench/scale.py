@@ -36,7 +36,6 @@ from scythe_cli.engines.hatchet.payloads import (
     RunPointer,
     pack_outcomes,
 )
-from scythe_cli.engines.hatchet.todo import MAX_BYTES, pack_todo
 from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
 from scythe_cli.model.spec_rows import with_meta
 from scythe_cli.run.final.gather import gather
@@ -125,7 +124,6 @@ class Figures:
     outcome_bytes: float = 0.0  # a row of it
     part_bytes: float = 0.0  # a part of the ledger, without rows
     part_row_bytes: float = 0.0
-    todo_bytes: float = 0.0  # of the choice of specs that a retry sends, when a tenth is chosen
     node_row_bytes: float = 0.0  # of a node, for each row that it is in charge of
     spec_overhead_s: float = 0.00005  # beside the function
 
@@ -247,7 +245,6 @@ def estimate(case: Case, fleet: Fleet, figures: Figures, prices: Prices) -> Esti
         Limit("submitting: memory", n * figures.intake_bytes / 1e9 + 0.25, fleet.memory_gb, "GB", split),
         Limit("worker: disk for the copy of the specs", n * figures.specs_copy_bytes / 1e9, fleet.disk_gb, "GB", split),
         Limit("node: memory", memory / 1e9, fleet.memory_gb / 2, "GB", "factor and max_depth: more and smaller nodes"),
-        Limit("retry: the choice of specs, in one message", n * figures.todo_bytes, float(MAX_BYTES), "bytes", split),
         Limit("engine: database", database / 1e9, 500.0, "GB", "specs_per_task"),
         Limit("ledger: parts, each listed again and again", parts, 1_000_000.0, "", "specs_per_task"),
         Limit("message of children", per_message * (child + 200), 4_000_000.0, "bytes", "none: it is kept by the code"),
@@ -321,7 +318,6 @@ def calibrate(n: int = 200_000) -> Figures:
             part_bytes=max(0.0, small - 1_000 * part_row),
         )
     one, many = _answer_size(1), _answer_size(1_000)
-    chosen = (np.random.default_rng(0).random(1_000_000) < 0.1).astype(np.uint16) * np.uint16(2)
     tracemalloc.start()
     kept = list(range(1_000_000, 2_000_000))
     row_bytes = tracemalloc.get_traced_memory()[0] / len(kept)
@@ -332,7 +328,6 @@ def calibrate(n: int = 200_000) -> Figures:
         rows_child_bytes=_child_size(None),
         outcome_bytes=(many - one) / 999,
         output_bytes=one - (many - one) / 999,
-        todo_bytes=len(pack_todo(chosen)) / 1_000_000,
         node_row_bytes=row_bytes,
     )
 

@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import math
 from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ from scythe_cli.engines.hatchet.payloads import (
     pack_outcomes,
     unpack_outcomes,
 )
-from scythe_cli.engines.hatchet.todo import pack_todo, todo_array, unpack_todo
+from scythe_cli.engines.todo_file import write_todo
+from scythe_cli.errors import StorageError
 from scythe_cli.executor.rows.attempts import outcome_of_failure
 from scythe_cli.executor.rows.failure import Failure
 from scythe_cli.model.spec_rows import META_SCHEMA, artifacts_mark, table_from_specs, with_meta
@@ -85,22 +87,6 @@ def test_first_waves_are_small() -> None:
 def test_row_sets_are_what_they_are_made_of(rows: list[int], attempts: list[int]) -> None:
     made = RowSet.model_validate_json(RowSet.of(rows, attempts).model_dump_json(exclude_defaults=True))
     assert (made.indices, made.attempt_numbers) == (rows, attempts)
-
-
-@pytest.mark.parametrize("several", [False, True])
-def test_todo_survives_and_is_small(several: bool) -> None:
-    rng = np.random.default_rng(1)
-    chosen = np.sort(rng.choice(1_000_001, 100_000, replace=False))
-    numbers = rng.integers(2, 5, 100_000) if several else np.full(100_000, 2)
-    table = pa.table({"sort_index": pa.array(chosen), "attempt": pa.array(numbers, pa.int32())})
-    attempts = todo_array(table, 1_000_001)
-    text = pack_todo(attempts)
-    assert (unpack_todo(text) == attempts).all()
-    assert len(text) < (250_000 if several else 100_000)
-
-
-def test_empty_todo_survives() -> None:
-    assert unpack_todo(pack_todo(np.zeros(5, np.uint16))).tolist() == [0] * 5
 
 
 def _outcome(row: int, attempt: int = 1, state: State = State.SUCCEEDED) -> pa.Table:
@@ -306,17 +292,32 @@ def test_an_invocation_that_was_taken_for_dead_and_its_replay_agree(tmp_path: Pa
     assert sorted(set(one.rows)) == [(row, 1) for row in range(200)]
 
 
-@pytest.mark.parametrize(("factor", "depth"), [(10, 0), (3, 2)])
-def test_only_chosen_specs_are_run_again(tmp_path: Path, factor: int, depth: int) -> None:
-    from dataclasses import replace
-
+@pytest.mark.parametrize(("factor", "depth", "n_chosen"), [(10, 0, 3), (3, 2, 3), (3, 2, 40), (4, 3, 1)])
+def test_only_chosen_specs_are_run_again(tmp_path: Path, factor: int, depth: int, n_chosen: int) -> None:
     job = _job(tmp_path, 100, factor=factor, depth=depth, per_task="auto")
-    todo = pa.table({"sort_index": pa.array([5, 6, 77]), "attempt": pa.array([2, 2, 3], pa.int32())})
+    draw = np.random.default_rng(n_chosen)
+    rows, attempts = np.sort(draw.choice(100, n_chosen, replace=False)), draw.integers(2, 5, n_chosen)
+    job = replace(job, todo=pa.table({"sort_index": rows, "attempt": pa.array(attempts, pa.int32())}))
+    node_input = _node_input(job)
+    assert len(node_input.model_dump_json()) < 3_000
+    assert node_input.todo is not None
+    assert job.todo is not None
+    write_todo(job.storage, job.run.hatchet(node_input.todo), job.todo)
     store = SpecStore()
     engine = FakeEngine(store)
-    asyncio.run(engine.node(_node_input(replace(job, todo=todo))).work())
+    asyncio.run(engine.node(node_input).work())
     store.close()
-    assert sorted(engine.rows) == [(5, 2), (6, 2), (77, 3)]
+    assert sorted(engine.rows) == list(zip(rows.tolist(), attempts.tolist(), strict=True))
+
+
+def test_a_node_whose_choice_of_specs_is_gone_runs_none(tmp_path: Path) -> None:
+    job = _job(tmp_path, 20, factor=10, depth=0, per_task="auto")
+    store = SpecStore()
+    engine = FakeEngine(store)
+    with pytest.raises(StorageError, match="gone"):
+        asyncio.run(engine.node(_node_input(job).model_copy(update={"todo": "gone.pq"})).work())
+    store.close()
+    assert engine.rows == []
 
 
 def test_cancelled_task_stops_the_node_and_stays_pending(tmp_path: Path) -> None:

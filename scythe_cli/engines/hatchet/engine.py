@@ -27,6 +27,7 @@ from scythe_cli.engines.hatchet.routing import (
 )
 from scythe_cli.engines.hatchet.sessions import Submission, new_session, note_submission, noted_submissions
 from scythe_cli.engines.hatchet.waiting import HatchetRunRef
+from scythe_cli.engines.todo_file import write_todo
 from scythe_cli.errors import EngineError, UsageError
 from scythe_cli.executor.code import code_of
 from scythe_cli.executor.limits import StopSignal
@@ -145,6 +146,8 @@ class HatchetEngine(Engine):
             name = given.run.task_name
             definitions.append(tasks.leaf_definition(connection.hatchet, job.experiment, served_by_workers, name))
         connection.register(definitions)
+        if given.todo is not None and job.todo is not None:
+            write_todo(job.storage, job.run.hatchet(given.todo), job.todo)
         run_id = connection.start(node, given)
         note_submission(job.storage, job.run, given.run.session, run_id)
         return HatchetRunRef(job, run_id, given.run, connection, self.embedded)
@@ -239,7 +242,6 @@ def _priority(job: Job) -> int:
 def _node_input(job: Job, workers: Sequence[WorkerRecord] = ()) -> NodeInput:
     from scythe_cli.core.recursion import RecursionMap
     from scythe_cli.engines.hatchet.payloads import NodeInput, pointer_of
-    from scythe_cli.engines.hatchet.todo import pack_todo, todo_array
     from scythe_cli.engines.hatchet.workflows import WorkflowExperiment
     from scythe_cli.executor.code import comparable_hash
 
@@ -269,6 +271,6 @@ def _node_input(job: Job, workers: Sequence[WorkerRecord] = ()) -> NodeInput:
         run=run,
         recursion=recursion,
         specs_per_task=per_task if isinstance(per_task, int) else None,
-        todo=None if job.todo is None else pack_todo(todo_array(job.todo, job.n_specs)),
+        todo=None if job.todo is None else f"{run.session}-todo.pq",
         max_failures=job.max_failures,
     )

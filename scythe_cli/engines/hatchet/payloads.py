@@ -197,7 +197,10 @@ class NodeInput(_Payload):
     run: RunPointer
     recursion: RecursionMap
     specs_per_task: int | None = Field(default=None, description="Rows in one task; None: measured.")
-    todo: str | None = Field(default=None, description="The node's specs to execute (`todo`); None: all of them.")
+    todo: str | None = Field(
+        default=None,
+        description="The file among the run's notes that says which specs to execute, with which attempt; None: all.",
+    )
     max_failures: int | None = None
 
 

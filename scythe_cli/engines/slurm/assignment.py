@@ -7,7 +7,6 @@ cannot have a job load anything else. In the run's folder are only numbers of ro
 from __future__ import annotations
 
 import base64
-import io
 import json
 from dataclasses import asdict
 from typing import Any
@@ -17,7 +16,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
 from scythe_cli.config.slurm import SlurmConfig
-from scythe_cli.errors import StorageError
+from scythe_cli.engines.todo_file import read_todo, write_todo
 from scythe_cli.executor.limits import Limits
 from scythe_cli.executor.rows.call import RunContext
 from scythe_cli.model.functions.reference import ExperimentTarget
@@ -137,10 +136,7 @@ class Assignment(_Document):
         Raises:
             StorageError: If they cannot be written.
         """
-        buffer = io.BytesIO()
-        frame: Any = pl.from_arrow(todo)
-        frame.select("sort_index", "attempt").write_parquet(buffer)
-        storage.write_bytes(self.todo_key(), buffer.getvalue())
+        write_todo(storage, self.todo_key(), todo)
 
     def read_todo(self, storage: Storage) -> pl.DataFrame:
         """The rows of the wave: `sort_index` (int64, ascending) and `attempt` (int32).
@@ -151,15 +147,7 @@ class Assignment(_Document):
         if self.is_whole:
             rows = pl.int_range(0, self.n_specs, eager=True, dtype=pl.Int64).alias("sort_index")
             return pl.DataFrame([rows]).with_columns(attempt=pl.lit(1, pl.Int32))
-        key = self.todo_key()
-        try:
-            frame = pl.read_parquet(io.BytesIO(storage.read_bytes(key))).select("sort_index", "attempt")
-            # only of integers: a cast of other columns may panic
-            if all(kind.is_integer() for kind in frame.dtypes):
-                return frame.cast({"sort_index": pl.Int64, "attempt": pl.Int32})
-        except pl.exceptions.PolarsError:
-            pass
-        raise StorageError(f"{storage.uri(key)} is damaged: it does not hold the rows of a submission")
+        return read_todo(storage, self.todo_key())
 
     def to_text(self) -> str:
         """As one line of text, for a batch script."""

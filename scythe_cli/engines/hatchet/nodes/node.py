@@ -13,6 +13,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+import polars as pl
+
 from scythe_cli.core.recursion import RecursionMap
 from scythe_cli.core.states import State
 from scythe_cli.engines.hatchet.nodes.children import Child, Spawner, node_child
@@ -23,7 +25,7 @@ from scythe_cli.engines.hatchet.nodes.supply import Supply
 from scythe_cli.engines.hatchet.nodes.wave import Wave, WaveRunner, ask
 from scythe_cli.engines.hatchet.payloads import NodeInput, NodeOutput, RowSet, RunPointer
 from scythe_cli.engines.hatchet.sessions import CancelWatch
-from scythe_cli.engines.hatchet.todo import Attempts, pack_todo, unpack_todo
+from scythe_cli.engines.todo_file import read_todo
 from scythe_cli.run.final.gather import Known, gather
 from scythe_cli.storage.base import Storage
 
@@ -53,7 +55,7 @@ class Node:
     is_replay: bool
     count_slots: Callable[[RunPointer], int | None] = lambda run: None
     _storage: Storage = field(init=False)
-    _attempts: Attempts | None = field(init=False)
+    _todo: pl.DataFrame | None = None
     _cancel: CancelWatch = field(init=False)
     _written: frozenset[str] = frozenset()
     _n_open: int = 0
@@ -64,7 +66,6 @@ class Node:
     def __post_init__(self) -> None:
         self.specs.admit(self.run)
         self._storage = self.run.open_storage()
-        self._attempts = None if self.node_input.todo is None else unpack_todo(self.node_input.todo)
         self._cancel = CancelWatch(self._storage, self.run.layout, self.run.session)
 
     @property
@@ -80,6 +81,8 @@ class Node:
         """
         recursion = self.node_input.recursion
         rows = recursion.rows(self.run.n_specs)
+        if self.node_input.todo is not None:
+            self._todo = await asyncio.to_thread(self._read_todo, self.node_input.todo, rows)
         if self.is_replay:
             self._written = await asyncio.to_thread(self._list_parts)
         else:
@@ -106,6 +109,12 @@ class Node:
                 }
             )
         return output
+
+    def _read_todo(self, name: str, rows: range) -> pl.DataFrame:
+        """What is to be run of this node's specs."""
+        steps = pl.col("sort_index") - rows.start
+        chosen = steps.is_between(0, rows.stop - rows.start - 1) & (steps % rows.step == 0)
+        return read_todo(self._storage, self.run.layout.hatchet(name)).filter(chosen)
 
     def _list_parts(self) -> frozenset[str]:
         own = f"{self.run.session}-{place_of(self.node_input.recursion)}-"
@@ -136,25 +145,25 @@ class Node:
         return None if None in parts or len(names) > _MAX_PARTS else names
 
     def _nodes_below(self, recursion: RecursionMap) -> list[Child]:
+        rows, wanted = recursion.rows(self.run.n_specs), None
+        if self._todo is not None:
+            # of this node's specs, a child has every factor-th
+            step = pl.col("sort_index") - rows.start
+            wanted = set(self._todo.select(step // rows.step % recursion.factor).to_series().unique())
         children: list[Child] = []
         for offset, child in enumerate(recursion.children()):
             if not child.rows(self.run.n_specs):
                 break
-            todo: str | None = None
-            if self._attempts is not None:
-                # of this node's specs, a child has every factor-th: as in the tree, so in the list
-                chosen = self._attempts[offset :: recursion.factor]
-                if not chosen.any():
-                    continue
-                todo = pack_todo(chosen)
-            node_input = self.node_input.model_copy(update={"recursion": child, "todo": todo})
+            if wanted is not None and offset not in wanted:
+                continue
+            node_input = self.node_input.model_copy(update={"recursion": child})
             children.append(node_child(node_input, place_of(child)))
         return children
 
     # base nodes
 
     async def _run_specs(self, rows: range) -> NodeOutput:
-        todo, attempts = _to_run(rows, self._attempts)
+        todo, attempts = _to_run(rows, self._todo)
         recursion = self.node_input.recursion
         runner = WaveRunner(self.run, place_of(recursion), self._storage, self.specs, self.spawn, self._written)
         per_task = 1 if self.run.is_workflow else self.node_input.specs_per_task
@@ -229,12 +238,12 @@ class Node:
         return self._cancel.seen or any(error.kind is Lost.CANCELLED for error in self._lost)
 
 
-def _to_run(rows: range, attempts: Attempts | None) -> tuple[Sequence[int], dict[int, int]]:
+def _to_run(rows: range, chosen: pl.DataFrame | None) -> tuple[Sequence[int], dict[int, int]]:
     """The specs to run, and the number of the next attempt of those that are not run for the first time."""
-    if attempts is None:
+    if chosen is None:
         return rows, {}
-    chosen = {row: attempt for row, attempt in zip(rows, attempts.tolist(), strict=True) if attempt}
-    return list(chosen), chosen
+    attempts = dict(zip(chosen["sort_index"].to_list(), chosen["attempt"].to_list(), strict=True))
+    return list(attempts), attempts
 
 
 def reached_limit(counts: Mapping[str, int], max_failures: int | None) -> bool:
