@@ -24,7 +24,7 @@ from tests.commands import run_here
 from tests.projects import make_project
 
 from .comparing import assert_same_tables, final_tables
-from .conftest import CONFIG, nightly
+from .conftest import CONFIG, nightly, told_seed
 from .power.disks import Disk, moments
 from .power.forgetting import syncs_of
 from .power.recording import STRACE, Event, events_of, record
@@ -238,8 +238,7 @@ def content_of(disk: Path) -> bytes:
 
 @pytest.mark.parametrize("name", WAYS)
 def test_what_was_acknowledged_survives(name: str, tmp_path: Path) -> None:
-    seed = int(os.environ.get("SCYTHE_SEED", random.randrange(2**32) if nightly() else 1))
-    print(f"SCYTHE_SEED={seed}")
+    seed = told_seed(by_day=1)
     recorded = recording_of(WAYS[name], tmp_path)
     dice = random.Random(seed)
     lose_power(WAYS[name], recorded, tmp_path, dice, n=N_STATES, resumed=N_RESUMED)
