@@ -118,7 +118,9 @@ class Fault:
         cls = _CLASSES.get(self.kind, StorageError)
         # who could write has credentials that are right
         hint = NO_DELETE_HINT if cls is RefusedError and action == "delete" else self.hint
-        return cls(f"cannot {action} {place}: {self.reason}", hint=hint)
+        error = cls(f"cannot {action} {place}: {self.reason}", hint=hint)
+        error.lasting = not self.passing
+        return error
 
 
 _CLASSES: dict[FaultKind, type[StorageError]] = {

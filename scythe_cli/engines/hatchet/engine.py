@@ -25,7 +25,14 @@ from scythe_cli.engines.hatchet.routing import (
     told_worker,
     unserved,
 )
-from scythe_cli.engines.hatchet.sessions import Submission, new_session, note_submission, noted_submissions
+from scythe_cli.engines.hatchet.sessions import (
+    Submission,
+    after_cancellations,
+    claim_session,
+    new_session,
+    note_submission,
+    noted_submissions,
+)
 from scythe_cli.engines.hatchet.waiting import HatchetRunRef
 from scythe_cli.engines.todo_file import write_todo
 from scythe_cli.errors import EngineError, UsageError
@@ -145,6 +152,8 @@ class HatchetEngine(Engine):
         if not given.run.is_workflow:
             name = given.run.task_name
             definitions.append(tasks.leaf_definition(connection.hatchet, job.experiment, served_by_workers, name))
+        # a store that the run cannot be kept in refuses this, and nothing is queued
+        claim_session(job.storage, job.run, given.run.session)
         connection.register(definitions)
         if given.todo is not None and job.todo is not None:
             write_todo(job.storage, job.run.hatchet(given.todo), job.todo)
@@ -192,9 +201,11 @@ class HatchetEngine(Engine):
     def cancel(self, storage: Storage, run: RunLayout, *, grace_s: float = CANCEL_GRACE_S) -> int:
         """Cancel what is queued of a run, and after a grace what runs; see `Engine.cancel`."""
         connection = self._connect()
-        # first of all: nodes look for it before they ask for more
-        n = write_cancelled(storage, run)
-        _cancel(connection, run_key(storage.location, run.experiment_id), grace_s, noted_submissions(storage, run))
+        submissions = noted_submissions(storage, run)
+        newest = max((each.made_at for each in submissions), default=None)
+        # before anything is cancelled: nodes look for it before they ask for more
+        n = write_cancelled(storage, run, not_before=newest)
+        _cancel(connection, run_key(storage.location, run.experiment_id), grace_s, submissions)
         return n
 
     def outline(
@@ -257,7 +268,7 @@ def _node_input(job: Job, workers: Sequence[WorkerRecord] = ()) -> NodeInput:
         storage=job.storage.location,
         experiment_id=job.run.experiment_id,
         root_workflow_run_id=job.workflow_run_id,
-        session=new_session(),
+        session=new_session(None if job.todo is None else after_cancellations(job.storage, job.run)),
         n_specs=job.n_specs,
         is_workflow=is_workflow,
         task=None if is_workflow else _task_of(job.experiment, job.code, workers),

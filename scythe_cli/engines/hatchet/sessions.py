@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from scythe_cli.engines.cancelled import CANCEL_PREFIX
@@ -26,7 +26,16 @@ from scythe_cli.errors import StorageError
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.storage.base import ForeignKeyError, MissingKeyError, Storage
 
-__all__ = ["CancelWatch", "Submission", "is_cancelled", "new_session", "note_submission", "noted_submissions"]
+__all__ = [
+    "CancelWatch",
+    "Submission",
+    "after_cancellations",
+    "claim_session",
+    "is_cancelled",
+    "new_session",
+    "note_submission",
+    "noted_submissions",
+]
 
 
 _CHECK_S = 2.0
@@ -38,9 +47,31 @@ _NEWEST = 5
 _TIME = "%Y%m%dT%H%M%S"
 
 
-def new_session() -> str:
-    """A name for a submission, which says when it was made."""
-    return f"hatchet-{datetime.now(UTC):{_TIME}}-{uuid4().hex[:8]}"
+def new_session(not_before: datetime | None = None) -> str:
+    """A name for a submission, which says when it was made: by the clock of this machine, or at least at that time."""
+    now = datetime.now(UTC)
+    at = now if not_before is None else max(now, not_before)
+    return f"hatchet-{at:{_TIME}}-{uuid4().hex[:8]}"
+
+
+def after_cancellations(storage: Storage, layout: RunLayout) -> datetime | None:
+    """A time after all cancellations of a run, as their names have it; None where there are none.
+
+    The machine that has cancelled it may have had another clock.
+
+    Raises:
+        StorageError: If the ledger cannot be listed.
+    """
+    files = storage.list_files(layout.outcomes, starting=CANCEL_PREFIX)
+    times = [at for file in files if (at := _time_in(file.name)) is not None]
+    return max(times) + timedelta(seconds=1) if times else None
+
+
+def _time_in(name: str) -> datetime | None:
+    """The time in the name of a part or of a note."""
+    with suppress(ValueError, LookupError):
+        return datetime.strptime(name.split("-")[1], _TIME).replace(tzinfo=UTC)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +87,15 @@ class Submission:
     made_at: datetime
 
 
+def claim_session(storage: Storage, layout: RunLayout, session: str) -> None:
+    """Make the note of a submission, before anything is queued.
+
+    Raises:
+        StorageError: If it cannot be written, or the storage does not create exclusively.
+    """
+    storage.create(layout.hatchet(f"{session}{_NOTED}"), b"{}")
+
+
 def note_submission(storage: Storage, layout: RunLayout, session: str, workflow_run_id: str) -> None:
     """Write down a submission.
 
@@ -65,7 +105,7 @@ def note_submission(storage: Storage, layout: RunLayout, session: str, workflow_
     content = {"workflow_run_id": workflow_run_id, "run": run_key(storage.location, layout.experiment_id)}
     noted = json.dumps(content).encode()
     name = f"{session}{_NOTED}"
-    storage.create(layout.hatchet(name), noted)
+    storage.write_bytes(layout.hatchet(name), noted)
     # a list of the others may be late; this one is asked for by its key
     storage.write_bytes(layout.hatchet(_LAST), name.encode())
 
@@ -84,8 +124,10 @@ def noted_submissions(storage: Storage, layout: RunLayout) -> list[Submission]:
     names = sorted(listed, reverse=True)
     submissions: list[Submission] = []
     for name in names[:_NEWEST]:
+        made_at = _time_in(name)
+        if made_at is None:
+            continue
         with suppress(StorageError, ValueError, LookupError, TypeError):
-            made_at = datetime.strptime(name.split("-")[1], _TIME).replace(tzinfo=UTC)
             content = json.loads(storage.read_bytes(layout.hatchet(name)))
             if content["run"] == run_key(storage.location, layout.experiment_id):
                 submissions.append(Submission(str(content["workflow_run_id"]), made_at))
