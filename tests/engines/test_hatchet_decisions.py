@@ -27,6 +27,7 @@ from scythe_cli.engines.hatchet.nodes.results import (
 )
 from scythe_cli.engines.hatchet.payloads import LeafAssignment, LeafOutput, RowSet, RunPointer, pack_outcomes
 from scythe_cli.engines.hatchet.sessions import is_cancelled
+from scythe_cli.errors import StorageError
 from scythe_cli.executor.rows.failure import Failure
 from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
 
@@ -263,3 +264,15 @@ def test_the_input_of_a_task(is_workflow: bool, n: int, text: str | None, what: 
     assert ('"scythe_rows"' in child.input) == (what == "pointer")
     assert ("scythe_leaf" in child.metadata) == (what == "spec")
     assert ("storage_settings" in child.input) == (what == "dag")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:hatchet_sdk.*")
+@pytest.mark.parametrize(
+    ("lasting", "n_retries", "expected"), [(False, 20, False), (True, 0, False), (True, 2, False), (True, 3, True)]
+)
+def test_a_node_is_tried_again_until_that_is_of_no_use(lasting: bool, n_retries: int, expected: bool) -> None:
+    from scythe_cli.engines.hatchet.nodes.tasks import is_final
+
+    error = StorageError("cannot read it")
+    error.lasting = lasting
+    assert is_final(error, n_retries) is expected

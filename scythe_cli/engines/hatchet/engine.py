@@ -32,6 +32,7 @@ from scythe_cli.engines.hatchet.sessions import (
     new_session,
     note_submission,
     noted_submissions,
+    submitted_at,
 )
 from scythe_cli.engines.hatchet.waiting import HatchetRunRef
 from scythe_cli.engines.todo_file import write_todo
@@ -201,11 +202,9 @@ class HatchetEngine(Engine):
     def cancel(self, storage: Storage, run: RunLayout, *, grace_s: float = CANCEL_GRACE_S) -> int:
         """Cancel what is queued of a run, and after a grace what runs; see `Engine.cancel`."""
         connection = self._connect()
-        submissions = noted_submissions(storage, run)
-        newest = max((each.made_at for each in submissions), default=None)
-        # before anything is cancelled: nodes look for it before they ask for more
-        n = write_cancelled(storage, run, not_before=newest)
-        _cancel(connection, run_key(storage.location, run.experiment_id), grace_s, submissions)
+        # first of all: nodes look for it before they ask for more
+        n = write_cancelled(storage, run, not_before=submitted_at(storage, run))
+        _cancel(connection, run_key(storage.location, run.experiment_id), grace_s, noted_submissions(storage, run))
         return n
 
     def outline(

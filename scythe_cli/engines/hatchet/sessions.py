@@ -3,9 +3,10 @@
 What the engine lists of a run lags behind by seconds, so a submission writes down the id of its root node: the engine
 tells at once how far that is.
 
-That a run was cancelled is a part of the ledger, whose name says so, and since when. The client writes it before it
-cancels anything on the engine, and nodes look for it before they ask for more: what a node asks for between the two
-would be queued after everything was cancelled.
+That a run was cancelled is a part of the ledger, whose name says so, and since when: not before the submissions that
+there are, and a later submission is later by its name, whatever the clocks of the machines say. The client writes it
+before it cancels anything on the engine, and nodes look for it before they ask for more: what a node asks for between
+the two would be queued after everything was cancelled.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ __all__ = [
     "new_session",
     "note_submission",
     "noted_submissions",
+    "submitted_at",
 ]
 
 
@@ -93,7 +95,10 @@ def claim_session(storage: Storage, layout: RunLayout, session: str) -> None:
     Raises:
         StorageError: If it cannot be written, or the storage does not create exclusively.
     """
-    storage.create(layout.hatchet(f"{session}{_NOTED}"), b"{}")
+    name = f"{session}{_NOTED}"
+    storage.create(layout.hatchet(name), b"{}")
+    # a list of the others may be late; this one is asked for by its key
+    storage.write_bytes(layout.hatchet(_LAST), name.encode())
 
 
 def note_submission(storage: Storage, layout: RunLayout, session: str, workflow_run_id: str) -> None:
@@ -104,10 +109,7 @@ def note_submission(storage: Storage, layout: RunLayout, session: str, workflow_
     """
     content = {"workflow_run_id": workflow_run_id, "run": run_key(storage.location, layout.experiment_id)}
     noted = json.dumps(content).encode()
-    name = f"{session}{_NOTED}"
-    storage.write_bytes(layout.hatchet(name), noted)
-    # a list of the others may be late; this one is asked for by its key
-    storage.write_bytes(layout.hatchet(_LAST), name.encode())
+    storage.write_bytes(layout.hatchet(f"{session}{_NOTED}"), noted)
 
 
 def noted_submissions(storage: Storage, layout: RunLayout) -> list[Submission]:
@@ -116,12 +118,7 @@ def noted_submissions(storage: Storage, layout: RunLayout) -> list[Submission]:
     Raises:
         StorageError: If the folder cannot be listed.
     """
-    folder, _, _ = layout.hatchet("x").rpartition("/")
-    listed = {file.name for file in storage.list_files(folder) if file.name.endswith(_NOTED)}
-    with suppress(MissingKeyError, ForeignKeyError, UnicodeDecodeError):
-        last = storage.read_bytes(layout.hatchet(_LAST), max_bytes=_MAX_NAME_BYTES).decode()
-        listed |= {last} if _NAME.fullmatch(last) else set()
-    names = sorted(listed, reverse=True)
+    names = _names(storage, layout)
     submissions: list[Submission] = []
     for name in names[:_NEWEST]:
         made_at = _time_in(name)
@@ -132,6 +129,25 @@ def noted_submissions(storage: Storage, layout: RunLayout) -> list[Submission]:
             if content["run"] == run_key(storage.location, layout.experiment_id):
                 submissions.append(Submission(str(content["workflow_run_id"]), made_at))
     return submissions
+
+
+def submitted_at(storage: Storage, layout: RunLayout) -> datetime | None:
+    """When the last submission of a run was made, as its name has it, also one that is not queued yet; None for none.
+
+    Raises:
+        StorageError: If the folder cannot be listed.
+    """
+    return max((at for name in _names(storage, layout) if (at := _time_in(name)) is not None), default=None)
+
+
+def _names(storage: Storage, layout: RunLayout) -> list[str]:
+    """The names of the notes of submissions, newest first."""
+    folder, _, _ = layout.hatchet("x").rpartition("/")
+    listed = {file.name for file in storage.list_files(folder) if file.name.endswith(_NOTED)}
+    with suppress(MissingKeyError, ForeignKeyError, UnicodeDecodeError):
+        last = storage.read_bytes(layout.hatchet(_LAST), max_bytes=_MAX_NAME_BYTES).decode()
+        listed |= {last} if _NAME.fullmatch(last) else set()
+    return sorted(listed, reverse=True)
 
 
 def is_cancelled(names: Iterable[str], session: str) -> bool:
