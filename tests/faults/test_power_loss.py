@@ -76,6 +76,7 @@ class Way:
         again: What ends it afterwards.
         fetches: Whether it copies tables to the folder `fetched`.
         interrupted: Whether it is interrupted when some outcomes are stored: the way to cancel a run here.
+        on_fleet: Whether it stores what it does on a fleet, where a run is cancelled by a command.
     """
 
     prepare: Callable[[Path], None]
@@ -83,6 +84,7 @@ class Way:
     again: list[str]
     fetches: bool = False
     interrupted: bool = False
+    on_fleet: bool = False
 
 
 def nothing(project: Path) -> None:
@@ -107,11 +109,23 @@ def with_folder(project: Path) -> None:
     (project / "fetched").mkdir()
 
 
+def half_done(project: Path) -> None:
+    """A run some cases of which have no outcome, as one has that a fleet is at work on."""
+    finished(project)
+    run = Path(open_project(start=project).run().uri)
+    done = set((run / "outcomes").iterdir())
+    assert run_here("allocate", "b.csv", "--into", "latest", cwd=project).code == 0
+    for later in {*(run / "outcomes").iterdir()} - done:
+        later.unlink()
+    shutil.rmtree(run / "final")
+
+
 WAYS = {
     "allocate": Way(nothing, ["allocate", "a.csv"], ["retry"]),
     "retry": Way(with_failures, ["retry"], ["retry"]),
     "extend": Way(finished, ["allocate", "b.csv", "--into", "latest"], ["allocate", "b.csv", "--into", "latest"]),
     "cancel": Way(nothing, ["allocate", "a.csv"], ["retry"], interrupted=True),
+    "cancel on a fleet": Way(half_done, ["cancel"], ["retry"], on_fleet=True),
     "gather": Way(not_gathered, ["retry"], ["retry"]),
     "fetch": Way(finished, ["results", "fetch", "-o", "fetched"], ["results", "fetch", "-o", "fetched"], fetches=True),
 }
@@ -150,6 +164,8 @@ def recording_of(way: Way, place: Path, *, forgotten: str = "") -> Recorded:
     env |= {"TMPDIR": str(project / "tmp"), "PAUSE_S": "0.02"}
     if way.interrupted:
         env["INTERRUPTED"] = "1"
+    if way.on_fleet:
+        env["ON_FLEET"] = "1"
     if forgotten:
         env["FORGOTTEN"] = forgotten
     code = record([sys.executable, str(SCRIPT), *way.command], cwd=project, env=env, into=place / "calls")
@@ -189,8 +205,8 @@ def assert_nothing_is_made_up(disk: Path) -> None:
 
 
 def expected_of(way: Way, recorded: Recorded) -> dict[str, pl.DataFrame]:
-    """The tables at the end of it all; they are made now where the command was interrupted."""
-    if way.interrupted:
+    """The tables at the end of it all; they are made now where the command has left something to do."""
+    if way.interrupted or way.on_fleet:
         ExperimentRegistry.clear()
         assert run_here(*way.again, cwd=recorded.project).code in (0, 1)
     return final_tables(Path(open_project(start=recorded.project).run().uri))
