@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -226,8 +226,9 @@ def test_places_in_the_tree(steps: list[tuple[int, int]] | None, expected: str) 
 def test_specs_to_run_and_their_attempts() -> None:
     rows = range(3, 30, 10)
     assert _to_run(rows, None) == (rows, {})
-    assert _to_run(rows, np.array([0, 2, 5], np.uint16)) == ([13, 23], {13: 2, 23: 5})
-    assert _to_run(rows, np.zeros(3, np.uint16)) == ([], {})
+    chosen = pl.DataFrame({"sort_index": [13, 23], "attempt": [2, 5]})
+    assert _to_run(rows, chosen) == ([13, 23], {13: 2, 23: 5})
+    assert _to_run(rows, chosen.clear()) == ([], {})
 
 
 def test_messages_have_limits_of_count_and_size() -> None:
