@@ -140,7 +140,13 @@ class UnreachableError(ScytheError):
 
 
 class StorageError(UnreachableError):
-    """The storage cannot be read or written: permissions, space, credentials, network, or damage."""
+    """The storage cannot be read or written: permissions, space, credentials, network, or damage.
+
+    Attributes:
+        lasting: Whether it is known that trying again is of no use until somebody has mended something.
+    """
+
+    lasting: bool = False
 
 
 class EngineError(UnreachableError):

@@ -24,8 +24,14 @@ CANCEL_PREFIX = "cancel-"
 """Begins the names of the parts; the time of the cancellation follows, as it does in the name of a session."""
 
 
-def write_cancelled(storage: Storage, run: RunLayout) -> int:
+def write_cancelled(storage: Storage, run: RunLayout, *, not_before: datetime | None = None) -> int:
     """Give `cancelled` to every spec that has no outcome.
+
+    Args:
+        storage: Where the run is kept.
+        run: The run.
+        not_before: What the name of the part says at least, whatever the clock of this machine: when what is cancelled
+            was submitted.
 
     Returns:
         How many there were.
@@ -55,5 +61,7 @@ def write_cancelled(storage: Storage, run: RunLayout) -> int:
         columns["error_type"] = pa.repeat("Cancelled", n)
         columns["message"] = pa.repeat("the run was cancelled before this case was run", n)
         table = pa.table(columns, schema=OUTCOME_SCHEMA)
-        write_part(storage, run, f"{CANCEL_PREFIX}{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:8]}", table)
+        now = datetime.now(UTC)
+        at = now if not_before is None else max(now, not_before)
+        write_part(storage, run, f"{CANCEL_PREFIX}{at:%Y%m%dT%H%M%S}-{uuid4().hex[:8]}", table)
     return n

@@ -53,6 +53,9 @@ _DENIED = {
     "403",
     "Forbidden",
 }
+_SKEWED_S = 900.0
+"""Requests of clocks that differ by more are refused by most servers."""
+
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
 _BAD_CREDENTIALS = {
     "InvalidAccessKeyId",
@@ -118,7 +121,9 @@ class Fault:
         cls = _CLASSES.get(self.kind, StorageError)
         # who could write has credentials that are right
         hint = NO_DELETE_HINT if cls is RefusedError and action == "delete" else self.hint
-        return cls(f"cannot {action} {place}: {self.reason}", hint=hint)
+        error = cls(f"cannot {action} {place}: {self.reason}", hint=hint)
+        error.lasting = not self.passing
+        return error
 
 
 _CLASSES: dict[FaultKind, type[StorageError]] = {
@@ -186,7 +191,8 @@ def _of_answer(answer: boto.ClientError) -> Fault:
             f"the credentials are not accepted ({code})",
             "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, or AWS_PROFILE.",
         )
-    if code in {"RequestTimeTooSkewed", "RequestExpired"}:
+    is_unsaid = status == 403 and code in {"403", "Forbidden"}  # an answer to a HEAD request
+    if code in {"RequestTimeTooSkewed", "RequestExpired"} or (is_unsaid and abs(_off_s(details)) > _SKEWED_S):
         return Fault(FaultKind.FINAL, _clock_reason(details), "Set the clock, for example with NTP.")
     if code in _OTHER_REGION:
         return Fault(FaultKind.FINAL, "the bucket is in another region", "Set AWS_REGION to the bucket's region.")
@@ -223,9 +229,14 @@ def clock_difference(off_s: float) -> str:
     return f"{amount} {'ahead of' if off_s > 0 else 'behind'} that of the S3 server"
 
 
-def _clock_reason(details: Any) -> str:
+def _off_s(details: Any) -> float:
+    """How far this machine's clock is ahead of that of the server that has answered; 0 where it does not tell."""
     now = server_time(details)
-    off_s = 0.0 if now is None else (datetime.now(UTC) - now).total_seconds()
+    return 0.0 if now is None else (datetime.now(UTC) - now).total_seconds()
+
+
+def _clock_reason(details: Any) -> str:
+    off_s = _off_s(details)
     if abs(off_s) < 60:
         return "the clock of this machine is wrong, or that of the server"
     return f"the clock of this machine is {clock_difference(off_s)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
 
@@ -27,6 +27,7 @@ from scythe_cli.engines.hatchet.nodes.results import (
 )
 from scythe_cli.engines.hatchet.payloads import LeafAssignment, LeafOutput, RowSet, RunPointer, pack_outcomes
 from scythe_cli.engines.hatchet.sessions import is_cancelled
+from scythe_cli.errors import StorageError
 from scythe_cli.executor.rows.failure import Failure
 from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
 
@@ -225,8 +226,9 @@ def test_places_in_the_tree(steps: list[tuple[int, int]] | None, expected: str) 
 def test_specs_to_run_and_their_attempts() -> None:
     rows = range(3, 30, 10)
     assert _to_run(rows, None) == (rows, {})
-    assert _to_run(rows, np.array([0, 2, 5], np.uint16)) == ([13, 23], {13: 2, 23: 5})
-    assert _to_run(rows, np.zeros(3, np.uint16)) == ([], {})
+    chosen = pl.DataFrame({"sort_index": [13, 23], "attempt": [2, 5]})
+    assert _to_run(rows, chosen) == ([13, 23], {13: 2, 23: 5})
+    assert _to_run(rows, chosen.clear()) == ([], {})
 
 
 def test_messages_have_limits_of_count_and_size() -> None:
@@ -263,3 +265,15 @@ def test_the_input_of_a_task(is_workflow: bool, n: int, text: str | None, what: 
     assert ('"scythe_rows"' in child.input) == (what == "pointer")
     assert ("scythe_leaf" in child.metadata) == (what == "spec")
     assert ("storage_settings" in child.input) == (what == "dag")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:hatchet_sdk.*")
+@pytest.mark.parametrize(
+    ("lasting", "n_retries", "expected"), [(False, 20, False), (True, 0, False), (True, 2, False), (True, 3, True)]
+)
+def test_a_node_is_tried_again_until_that_is_of_no_use(lasting: bool, n_retries: int, expected: bool) -> None:
+    from scythe_cli.engines.hatchet.nodes.tasks import is_final
+
+    error = StorageError("cannot read it")
+    error.lasting = lasting
+    assert is_final(error, n_retries) is expected

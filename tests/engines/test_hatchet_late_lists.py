@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from scythe_cli.engines.hatchet.nodes.wave import WaveRunner
-from scythe_cli.engines.hatchet.sessions import new_session, note_submission, noted_submissions
+from scythe_cli.engines.hatchet.sessions import claim_session, new_session, note_submission, noted_submissions
 from scythe_cli.storage.base import FileInfo, Storage
 from scythe_cli.storage.opening import open_storage
 from tests.made_runs import LAYOUT, outcomes
@@ -25,6 +25,7 @@ def test_the_last_submission_is_known_though_it_is_not_listed(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = new_session()
+    claim_session(storage, LAYOUT, session)
     note_submission(storage, LAYOUT, session, "the-run")
     nothing: list[FileInfo] = []
     monkeypatch.setattr(type(storage), "list_files", lambda *_, **__: nothing)

@@ -7,6 +7,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import grpc
 import pyarrow as pa
@@ -15,14 +16,25 @@ import pytest
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
 from scythe_cli.config.schema import ExperimentConfig
 from scythe_cli.core.semver import SemVer
+from scythe_cli.engines import cancelled
 from scythe_cli.engines.base import Priority
 from scythe_cli.engines.hatchet import engine
 from scythe_cli.engines.hatchet.routing import WorkerRecord, place_label, place_of
-from scythe_cli.engines.hatchet.sessions import Submission, new_session, note_submission, noted_submissions
+from scythe_cli.engines.hatchet.sessions import (
+    Submission,
+    after_cancellations,
+    claim_session,
+    is_cancelled,
+    new_session,
+    note_submission,
+    noted_submissions,
+    submitted_at,
+)
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.services.allocation.intake import _depth
 from scythe_cli.storage.local import LocalStorage
 from tests.hatchet_jobs import make_job
+from tests.made_runs import make_run
 
 # the SDK uses what its own dependencies have deprecated
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:hatchet_sdk.*")
@@ -173,6 +185,43 @@ def test_a_new_session_says_when_it_was_made(tmp_path: Path) -> None:
     note_submission(storage, run, new_session(), "id")
     (submission,) = noted_submissions(storage, run)
     assert abs(datetime.now(UTC) - submission.made_at) < timedelta(minutes=5)
+
+
+@pytest.mark.parametrize("off", [timedelta(hours=1), timedelta(0), timedelta(hours=-1)])
+def test_a_cancellation_is_of_what_was_submitted_before_it_whatever_clocks_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, off: timedelta
+) -> None:
+    class Shifted(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + off
+
+    storage = LocalStorage(tmp_path / "runs")
+    run = make_run(storage, tmp_path / "scratch", 3)
+    first = new_session()
+    claim_session(storage, run, first)  # it is not queued yet
+    with monkeypatch.context() as patch:
+        patch.setattr(cancelled, "datetime", Shifted)
+        assert cancelled.write_cancelled(storage, run, not_before=submitted_at(storage, run)) == 3
+    names = [file.name for file in storage.list_files(run.outcomes)]
+    assert is_cancelled(names, first)
+    assert not is_cancelled(names, new_session(after_cancellations(storage, run)))
+
+
+def test_a_submission_without_a_cancellation_before_it(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    assert after_cancellations(storage, LAYOUT) is None
+    assert submitted_at(storage, LAYOUT) is None
+    storage.write_bytes(LAYOUT.outcome_part("cancel-by-hand"), b"")
+    assert after_cancellations(storage, LAYOUT) is None
+
+
+def test_a_session_that_was_claimed_is_no_submission_yet(tmp_path: Path) -> None:
+    storage, session = LocalStorage(tmp_path), new_session()
+    claim_session(storage, LAYOUT, session)
+    assert noted_submissions(storage, LAYOUT) == []
+    note_submission(storage, LAYOUT, session, "id")
+    assert [each.workflow_run_id for each in noted_submissions(storage, LAYOUT)] == ["id"]
 
 
 class Unknown(grpc.RpcError, grpc.Call):

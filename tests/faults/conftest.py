@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,6 +48,10 @@ def simulate(spec: Case) -> Answer:
 '''
 
 
+# read here: while a test runs there are no such variables
+_ROUNDS, _SEED = (os.environ.get(name) for name in ("SCYTHE_ROUNDS", "SCYTHE_SEED"))
+
+
 def nightly() -> bool:
     """Whether the long rounds are run as well."""
     return NIGHTLY
@@ -54,7 +59,18 @@ def nightly() -> bool:
 
 def rounds(n: int) -> int:
     """How many rounds a test has: `n` in the nightly suite unless SCYTHE_ROUNDS says another number, else one."""
-    return int(os.environ.get("SCYTHE_ROUNDS", n)) if nightly() else 1
+    return int(_ROUNDS or n) if nightly() else 1
+
+
+def told_seed(by_day: int | None = None) -> int:
+    """The seed for a test that draws lots, which is printed: SCYTHE_SEED where it is set.
+
+    Args:
+        by_day: The seed outside the nightly suite; any if not given.
+    """
+    seed = int(_SEED or (by_day if by_day is not None and not nightly() else random.randrange(2**32)))
+    print(f"SCYTHE_SEED={seed}", flush=True)
+    return seed
 
 
 @pytest.fixture

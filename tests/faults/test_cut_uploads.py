@@ -19,6 +19,7 @@ from tests.projects import make_project
 from .comparing import strangers
 from .conftest import CONFIG, Inside
 from .proxy import FaultProxy, Request, fault_proxy
+from .stores import is_begin, is_complete, is_part, spoil
 
 pytestmark = pytest.mark.live
 
@@ -34,19 +35,6 @@ class Cut:
 
     def close(self) -> None:
         self._client.close()
-
-    def when(self, chosen: Callable[[Request], bool], fault: str, times: int = 10**9) -> list[Request]:
-        """Spoil the requests that are chosen, the first so many times; returns those that were."""
-        seen: list[Request] = []
-
-        def rule(request: Request) -> str | None:
-            if len(seen) < times and chosen(request):
-                seen.append(request)
-                return fault
-            return None
-
-        self.proxy.rules.append(rule)
-        return seen
 
     def uploads(self) -> list[str]:
         return [upload["Key"] for upload in self._client.list_multipart_uploads(Bucket="cut").get("Uploads", [])]
@@ -84,24 +72,12 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-def is_begin(request: Request) -> bool:
-    return request.method == "POST" and "uploads" in request.query
-
-
-def is_part(request: Request, number: int = 3) -> bool:
-    return request.query.get("partNumber") == str(number)
-
-
-def is_complete(request: Request) -> bool:
-    return request.method == "POST" and "uploadId" in request.query
-
-
 @pytest.mark.parametrize("chosen", [is_begin, is_part, is_complete])
 @pytest.mark.parametrize("fault", ["reset", "lost answer", "cut answer", "500", "503"])
 def test_an_upload_that_is_cut_off_is_finished(
     cut: Cut, storage: Storage, source: Path, chosen: Callable[[Request], bool], fault: str
 ) -> None:
-    seen = cut.when(chosen, fault, times=2)
+    seen = spoil(cut.proxy, chosen, fault, times=2)
     storage.put_file(source, "large")
     assert seen
     assert storage.read_bytes("large") == source.read_bytes()
@@ -114,7 +90,7 @@ def test_an_upload_that_cannot_be_finished_leaves_nothing(
 ) -> None:
     monkeypatch.setattr("scythe_cli.storage.s3_client.PATIENCE_S", 1.0)
     storage.write_bytes("large", b"before")
-    seen = cut.when(chosen, "500")
+    seen = spoil(cut.proxy, chosen, "500")
     with pytest.raises(StorageError, match="cannot write s3://cut/runs/large: the server keeps answering"):
         storage.put_file(source, "large")
     assert 1 < len(seen) < 20
@@ -127,7 +103,7 @@ def test_a_completion_of_which_no_answer_ever_comes_is_not_taken_for_a_failure_o
 ) -> None:
     """The command ends with an error, and what is there is the whole file."""
     monkeypatch.setattr("scythe_cli.storage.s3_client.PATIENCE_S", 1.0)
-    cut.when(lambda request: is_complete(request) or request.method == "HEAD", "lost answer")
+    spoil(cut.proxy, lambda request: is_complete(request) or request.method == "HEAD", "lost answer")
     with pytest.raises(StorageError, match="cannot"):
         storage.put_file(source, "large")
     cut.proxy.rules.clear()
@@ -144,7 +120,7 @@ def test_an_upload_that_somebody_has_ended_is_begun_once_more(cut: Cut, storage:
         return "no upload" if is_complete(request) and len(begun) == 1 else None
 
     cut.proxy.rules.append(rule)
-    lost = cut.when(is_complete, "reset", times=1)
+    lost = spoil(cut.proxy, is_complete, "reset", times=1)
     cut.proxy.rules.reverse()  # first no answer, and then the server knows nothing of it
     storage.put_file(source, "large")
     assert (len(begun), len(lost)) == (2, 1)
@@ -156,7 +132,7 @@ def test_uploads_of_killed_processes_are_ended_with_the_run(cut: Cut, tmp_path: 
     folder = make_project(tmp_path / "p", config=CONFIG)
     (folder / "weather.epw").write_bytes(b"sunny" * 3 * MEGABYTE)
     (folder / "cases.csv").write_text("area,mode,weather\n1,well,weather.epw\n2,raise,weather.epw\n")
-    cut.when(is_part, "reset", times=2)
+    spoil(cut.proxy, is_part, "reset", times=2)
     assert inside(folder, "allocate", "cases.csv", "--storage", "s3://cut/runs").code == 1
     (run,) = (tmp_path / "s3" / "buckets" / "cut" / "runs").glob("energy/*/*")
     (artifact,) = (path for path in (run / "artifacts").rglob("*") if path.is_file())

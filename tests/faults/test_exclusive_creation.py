@@ -16,6 +16,7 @@ from tests.commands import Ran
 
 from .conftest import Inside
 from .proxy import FaultProxy, Request, fault_proxy
+from .stores import NOT_EXCLUSIVE, ignore
 
 pytestmark = pytest.mark.live
 
@@ -34,28 +35,6 @@ def proxy(plain: servers.S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         plain.use(monkeypatch, at=proxy.endpoint_url)
         monkeypatch.setenv("SCYTHE_STORAGE_URI", f"s3://plain/{uuid4().hex}")
         yield proxy
-
-
-def ignore(proxy: FaultProxy) -> None:
-    proxy.without = "if-none-match"
-
-
-def cannot(proxy: FaultProxy) -> None:
-    proxy.rules.append(lambda request: "501" if "if-none-match" in request.headers else None)
-
-
-def invert(proxy: FaultProxy) -> None:
-    def rule(request: Request) -> str | None:
-        return "exists" if "if-none-match" in request.headers else None
-
-    proxy.rules.append(rule)
-
-
-KINDS = [
-    pytest.param(ignore, "has taken a new file twice", id="ignored"),
-    pytest.param(cannot, "answers that it cannot", id="501"),
-    pytest.param(invert, "says that a file exists which does not", id="the wrong way round"),
-]
 
 
 @pytest.fixture
@@ -79,7 +58,7 @@ def contents(plain: servers.S3Server) -> dict[str, bytes]:
         client.close()
 
 
-@pytest.mark.parametrize(("spoil", "what"), KINDS)
+@pytest.mark.parametrize(("spoil", "what"), NOT_EXCLUSIVE)
 def test_nothing_is_run_or_changed(
     allocate: Callable[..., Ran],
     proxy: FaultProxy,

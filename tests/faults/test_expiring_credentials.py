@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import random
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,58 +13,12 @@ from scythe_cli.errors import StorageError
 from scythe_cli.services.project import open_project
 from scythe_cli.storage.opening import open_storage
 from tests import servers
-from tests.waiting import wait_for
 
 from .conftest import Inside
-from .proxy import FaultProxy, Request, fault_proxy
+from .proxy import fault_proxy
+from .stores import Expiring
 
 pytestmark = pytest.mark.live
-
-
-@dataclass
-class Expiring:
-    """A store that takes temporary credentials, until they are expired.
-
-    Attributes:
-        folder: Where the files of AWS are.
-        prefix: Where runs are.
-        proxy: What looks at the token.
-        kind: Where the credentials come from: `file` or `process`.
-    """
-
-    folder: Path
-    prefix: str
-    proxy: FaultProxy
-    server: servers.S3Server
-    kind: str
-    expired: str = ""
-
-    def rule(self, request: Request) -> str | None:
-        return "expired" if request.headers.get("x-amz-security-token") == self.expired else None
-
-    def write(self, token: str) -> None:
-        """Hand out credentials."""
-        key, secret = self.server.access_key, self.server.secret_key
-        if self.kind == "file":
-            lines = ["[default]", f"aws_access_key_id={key}", f"aws_secret_access_key={secret}"]
-            (self.folder / "credentials").write_text("\n".join([*lines, f"aws_session_token={token}", ""]))
-            return
-        told = {"Version": 1, "AccessKeyId": key, "SecretAccessKey": secret, "SessionToken": token}
-        (self.folder / "told.json").write_text(json.dumps(told))
-        (self.folder / "config").write_text(f"[default]\ncredential_process = cat {self.folder / 'told.json'}\n")
-
-    def has_outcomes(self) -> bool:
-        """Whether a run has a part of its ledger."""
-        client = self.server.client()
-        try:
-            found = client.list_objects_v2(Bucket="expiring", Prefix=self.prefix).get("Contents", [])
-            return any("/outcomes/" in file["Key"] and file["Key"].endswith(".pq") for file in found)
-        finally:
-            client.close()
-
-    @property
-    def n_refused(self) -> int:
-        return self.proxy.seen["expired"]
 
 
 @pytest.fixture(params=["file", "process"])
@@ -77,18 +28,10 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         fault_proxy(server.endpoint_url, share=0.0, seed=random.randrange(2**32)) as proxy,
     ):
         server.new_bucket("expiring")
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint_url)
-        monkeypatch.setenv("AWS_REGION", "us-east-1")
-        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
-        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
         prefix = uuid4().hex  # all servers in this process have the same buckets
         monkeypatch.setenv("SCYTHE_STORAGE_URI", f"s3://expiring/{prefix}")
-        store = Expiring(tmp_path, prefix, proxy, server, request.param)
-        proxy.rules.append(store.rule)
-        store.write("first")
+        store = Expiring(tmp_path, "expiring", prefix, proxy, server, request.param)
+        store.use(monkeypatch)
         yield store
 
 
@@ -96,21 +39,9 @@ def write_cases(folder: Path, n: int, name: str = "cases.csv", pause_s: float = 
     (folder / name).write_text("x,pause_s\n" + "".join(f"{i},{pause_s}\n" for i in range(n)))
 
 
-def in_mid_run(store: Expiring, *, renewed: bool) -> threading.Thread:
-    def expire() -> None:
-        wait_for(store.has_outcomes, 60, every_s=0.1)
-        if renewed:
-            store.write("second")
-        store.expired = "first"
-
-    thread = threading.Thread(target=expire)
-    thread.start()
-    return thread
-
-
 def test_credentials_that_are_renewed_in_mid_run(recorded: Path, inside: Inside, store: Expiring) -> None:
     write_cases(recorded, 60, pause_s=0.05)
-    thread = in_mid_run(store, renewed=True)
+    thread = store.in_mid_run(renewed=True)
     ran = inside(recorded, "allocate", "cases.csv")
     thread.join()
     assert ran.code == 0, ran.err
@@ -133,7 +64,7 @@ def test_credentials_that_are_renewed_in_mid_run(recorded: Path, inside: Inside,
 
 def test_credentials_that_are_not_renewed(recorded: Path, inside: Inside, store: Expiring) -> None:
     write_cases(recorded, 60, pause_s=0.05)
-    thread = in_mid_run(store, renewed=False)
+    thread = store.in_mid_run(renewed=False)
     ran = inside(recorded, "allocate", "cases.csv")
     thread.join()
     assert ran.code == 4

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import time
@@ -17,7 +16,7 @@ import pytest
 from scythe_cli.services.project import open_project
 
 from .comparing import assert_same_tables, final_tables, strangers
-from .conftest import Inside
+from .conftest import Inside, told_seed
 from .test_killed_runs import kill_after
 
 ROUNDS = 20
@@ -31,8 +30,7 @@ def write_cases(file: Path, first: int, stop: int) -> None:
 
 @pytest.mark.nightly
 def test_killed_at_random_moments_it_ends_as_if_undisturbed(recorded: Path, inside: Inside, tmp_path: Path) -> None:
-    seed = int(os.environ.get("SCYTHE_SEED", random.randrange(2**32)))
-    print(f"SCYTHE_SEED={seed}")
+    seed = told_seed()
     dice = random.Random(seed)
     write_cases(recorded / "a.csv", 0, 120)
     write_cases(recorded / "b.csv", 60, 320)

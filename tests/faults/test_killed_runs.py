@@ -24,7 +24,7 @@ from scythe_cli.storage.opening import open_storage
 from tests.made_runs import make_run
 
 from .comparing import assert_same_tables, final_tables, strangers
-from .conftest import Inside, nightly, rounds
+from .conftest import Inside, nightly, rounds, told_seed
 
 ROUNDS = rounds(50)
 N_KILLS = 3 if nightly() else 2
@@ -85,8 +85,7 @@ def test_killed_again_and_again_it_ends_as_if_undisturbed(
     temporary = recorded / "tmp"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))  # of the commands that are processes of their own
-    seed = int(os.environ.get("SCYTHE_SEED", random.randrange(2**32)))
-    print(f"SCYTHE_SEED={seed}")
+    seed = told_seed()
     dice = random.Random(seed)
     write_cases(recorded, N_SPECS, 0.0003)
     started = time.monotonic()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import sys
@@ -22,7 +21,7 @@ from tests.growing import Deadly, Killed
 from tests.studying import CODE, points_of, studied, study_project
 
 from .comparing import assert_same_tables, final_tables
-from .conftest import Inside, nightly
+from .conftest import Inside, nightly, told_seed
 from .test_killed_runs import kill_after
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*constant_liar.*", "ignore:Argument ``")
@@ -99,8 +98,7 @@ N_KILLS = 20 if nightly() else 1
 def test_killed_with_a_signal_at_random_moments_it_asks_for_the_same_cases(
     tmp_path: Path, inside: Inside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seed = int(os.environ.get("SCYTHE_SEED", random.randrange(2**32)))
-    print(f"SCYTHE_SEED={seed}")
+    seed = told_seed()
     dice = random.Random(seed)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     (tmp_path / "studied_model.py").write_text(CODE)

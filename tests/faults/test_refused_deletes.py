@@ -17,16 +17,12 @@ from tests import servers
 
 from .comparing import final_tables
 from .conftest import Inside
-from .proxy import FaultProxy, Request, fault_proxy
+from .proxy import FaultProxy, fault_proxy
+from .stores import refuse_deletes
 
 pytestmark = pytest.mark.live
 
 KEEPS = "s3://kept does not let files be deleted"
-
-
-def deletes(request: Request) -> str | None:
-    is_one = request.method == "DELETE" and "uploadId" not in request.query
-    return "denied" if is_one or (request.method == "POST" and "delete" in request.query) else None
 
 
 @dataclass
@@ -53,7 +49,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Kept]:
         fault_proxy(server.endpoint_url, share=0.0, seed=random.randrange(2**32)) as proxy,
     ):
         server.new_bucket("kept")
-        proxy.rules.append(deletes)
+        proxy.rules.append(refuse_deletes)
         server.use(monkeypatch, at=proxy.endpoint_url)
         monkeypatch.setenv("SCYTHE_STORAGE_URI", "s3://kept/runs")
         yield Kept(proxy, tmp_path / "s3" / "buckets" / "kept" / "runs")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
 import re
 import time
@@ -19,7 +18,7 @@ from scythe_cli.services.project import open_project
 from tests.projects import make_project
 
 from .comparing import strangers
-from .conftest import Inside
+from .conftest import Inside, told_seed
 
 N_SPECS = 1000
 CONFIG = """
@@ -103,8 +102,7 @@ def ends(pid: int) -> bool:
 def test_what_a_spec_does_costs_that_spec_alone(
     tmp_path: Path, inside: Inside, monkeypatch: pytest.MonkeyPatch, expected: dict[str, tuple[str, str, str]]
 ) -> None:
-    seed = int(os.environ.get("SCYTHE_SEED", random.randrange(2**32)))
-    print(f"SCYTHE_SEED={seed}")
+    seed = told_seed()
     code = Path(__file__).with_name("misbehaving.py").read_text()
     folder = make_project(tmp_path / "p", code=code, config=CONFIG)
     stray = folder / "stray"

@@ -19,7 +19,7 @@ from tests import servers
 from tests.projects import make_project
 
 from .comparing import final_tables, strangers
-from .conftest import CONFIG, Inside, nightly, rounds
+from .conftest import CONFIG, Inside, nightly, rounds, told_seed
 from .proxy import FAULTS, FaultProxy, fault_proxy
 
 ROUNDS = rounds(20)
@@ -27,8 +27,7 @@ ROUNDS = rounds(20)
 
 @pytest.fixture
 def proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[FaultProxy, servers.S3Server]]:
-    seed = int(os.environ.get("SCYTHE_SEED", random.randrange(2**32)))
-    print(f"SCYTHE_SEED={seed}")
+    seed = told_seed()
     with servers.versitygw(tmp_path / "s3") as server, fault_proxy(server.endpoint_url, share=0.05, seed=seed) as proxy:
         server.new_bucket("faulty")
         server.use(monkeypatch, at=proxy.endpoint_url)

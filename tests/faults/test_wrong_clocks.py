@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from scythe_cli.errors import UsageError
+from scythe_cli.errors import StorageError, UsageError
 from scythe_cli.run import lease as lease_module
 from scythe_cli.run import versions as versions_module
 from scythe_cli.run.lease import LEASE_S, LeaseRecord, hold_lease, read_owner
@@ -134,6 +134,19 @@ def test_a_server_that_refuses_says_whose_clock_is_wrong(
         assert said in ran.err
         assert "hint: Set the clock, for example with NTP." in ran.err
     assert not (recorded / "calls").exists()
+
+
+@pytest.mark.parametrize(
+    ("server_s", "words"), [(HOUR_S, "60 minutes behind"), (-HOUR_S, "60 minutes ahead of"), (0.0, "access is denied")]
+)
+def test_a_question_that_is_refused_by_a_status_alone(
+    storage: Storage, proxy: FaultProxy, server_s: float, words: str
+) -> None:
+    """To a HEAD request, a server says 403 and the time."""
+    proxy.clock_s = server_s
+    proxy.rules.append(lambda request: "skewed")
+    with pytest.raises(StorageError, match=words):
+        storage.exists("a")
 
 
 @pytest.mark.parametrize(("server_s", "words"), [(HOUR_S, "behind"), (-HOUR_S, "ahead of"), (0.0, None)])

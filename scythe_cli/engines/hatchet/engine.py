@@ -25,7 +25,15 @@ from scythe_cli.engines.hatchet.routing import (
     told_worker,
     unserved,
 )
-from scythe_cli.engines.hatchet.sessions import Submission, new_session, note_submission, noted_submissions
+from scythe_cli.engines.hatchet.sessions import (
+    Submission,
+    after_cancellations,
+    claim_session,
+    new_session,
+    note_submission,
+    noted_submissions,
+    submitted_at,
+)
 from scythe_cli.engines.hatchet.waiting import HatchetRunRef
 from scythe_cli.engines.todo_file import write_todo
 from scythe_cli.errors import EngineError, UsageError
@@ -145,6 +153,8 @@ class HatchetEngine(Engine):
         if not given.run.is_workflow:
             name = given.run.task_name
             definitions.append(tasks.leaf_definition(connection.hatchet, job.experiment, served_by_workers, name))
+        # a store that the run cannot be kept in refuses this, and nothing is queued
+        claim_session(job.storage, job.run, given.run.session)
         connection.register(definitions)
         if given.todo is not None and job.todo is not None:
             write_todo(job.storage, job.run.hatchet(given.todo), job.todo)
@@ -193,7 +203,7 @@ class HatchetEngine(Engine):
         """Cancel what is queued of a run, and after a grace what runs; see `Engine.cancel`."""
         connection = self._connect()
         # first of all: nodes look for it before they ask for more
-        n = write_cancelled(storage, run)
+        n = write_cancelled(storage, run, not_before=submitted_at(storage, run))
         _cancel(connection, run_key(storage.location, run.experiment_id), grace_s, noted_submissions(storage, run))
         return n
 
@@ -257,7 +267,7 @@ def _node_input(job: Job, workers: Sequence[WorkerRecord] = ()) -> NodeInput:
         storage=job.storage.location,
         experiment_id=job.run.experiment_id,
         root_workflow_run_id=job.workflow_run_id,
-        session=new_session(),
+        session=new_session(None if job.todo is None else after_cancellations(job.storage, job.run)),
         n_specs=job.n_specs,
         is_workflow=is_workflow,
         task=None if is_workflow else _task_of(job.experiment, job.code, workers),

@@ -3,9 +3,10 @@
 What the engine lists of a run lags behind by seconds, so a submission writes down the id of its root node: the engine
 tells at once how far that is.
 
-That a run was cancelled is a part of the ledger, whose name says so, and since when. The client writes it before it
-cancels anything on the engine, and nodes look for it before they ask for more: what a node asks for between the two
-would be queued after everything was cancelled.
+That a run was cancelled is a part of the ledger, whose name says so, and since when: not before the submissions that
+there are, and a later submission is later by its name, whatever the clocks of the machines say. The client writes it
+before it cancels anything on the engine, and nodes look for it before they ask for more: what a node asks for between
+the two would be queued after everything was cancelled.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from scythe_cli.engines.cancelled import CANCEL_PREFIX
@@ -26,7 +27,17 @@ from scythe_cli.errors import StorageError
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.storage.base import ForeignKeyError, MissingKeyError, Storage
 
-__all__ = ["CancelWatch", "Submission", "is_cancelled", "new_session", "note_submission", "noted_submissions"]
+__all__ = [
+    "CancelWatch",
+    "Submission",
+    "after_cancellations",
+    "claim_session",
+    "is_cancelled",
+    "new_session",
+    "note_submission",
+    "noted_submissions",
+    "submitted_at",
+]
 
 
 _CHECK_S = 2.0
@@ -38,9 +49,31 @@ _NEWEST = 5
 _TIME = "%Y%m%dT%H%M%S"
 
 
-def new_session() -> str:
-    """A name for a submission, which says when it was made."""
-    return f"hatchet-{datetime.now(UTC):{_TIME}}-{uuid4().hex[:8]}"
+def new_session(not_before: datetime | None = None) -> str:
+    """A name for a submission, which says when it was made: by the clock of this machine, or at least at that time."""
+    now = datetime.now(UTC)
+    at = now if not_before is None else max(now, not_before)
+    return f"hatchet-{at:{_TIME}}-{uuid4().hex[:8]}"
+
+
+def after_cancellations(storage: Storage, layout: RunLayout) -> datetime | None:
+    """A time after all cancellations of a run, as their names have it; None where there are none.
+
+    The machine that has cancelled it may have had another clock.
+
+    Raises:
+        StorageError: If the ledger cannot be listed.
+    """
+    files = storage.list_files(layout.outcomes, starting=CANCEL_PREFIX)
+    times = [at for file in files if (at := _time_in(file.name)) is not None]
+    return max(times) + timedelta(seconds=1) if times else None
+
+
+def _time_in(name: str) -> datetime | None:
+    """The time in the name of a part or of a note."""
+    with suppress(ValueError, LookupError):
+        return datetime.strptime(name.split("-")[1], _TIME).replace(tzinfo=UTC)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +89,18 @@ class Submission:
     made_at: datetime
 
 
+def claim_session(storage: Storage, layout: RunLayout, session: str) -> None:
+    """Make the note of a submission, before anything is queued.
+
+    Raises:
+        StorageError: If it cannot be written, or the storage does not create exclusively.
+    """
+    name = f"{session}{_NOTED}"
+    storage.create(layout.hatchet(name), b"{}")
+    # a list of the others may be late; this one is asked for by its key
+    storage.write_bytes(layout.hatchet(_LAST), name.encode())
+
+
 def note_submission(storage: Storage, layout: RunLayout, session: str, workflow_run_id: str) -> None:
     """Write down a submission.
 
@@ -64,10 +109,7 @@ def note_submission(storage: Storage, layout: RunLayout, session: str, workflow_
     """
     content = {"workflow_run_id": workflow_run_id, "run": run_key(storage.location, layout.experiment_id)}
     noted = json.dumps(content).encode()
-    name = f"{session}{_NOTED}"
-    storage.create(layout.hatchet(name), noted)
-    # a list of the others may be late; this one is asked for by its key
-    storage.write_bytes(layout.hatchet(_LAST), name.encode())
+    storage.write_bytes(layout.hatchet(f"{session}{_NOTED}"), noted)
 
 
 def noted_submissions(storage: Storage, layout: RunLayout) -> list[Submission]:
@@ -76,20 +118,36 @@ def noted_submissions(storage: Storage, layout: RunLayout) -> list[Submission]:
     Raises:
         StorageError: If the folder cannot be listed.
     """
+    names = _names(storage, layout)
+    submissions: list[Submission] = []
+    for name in names[:_NEWEST]:
+        made_at = _time_in(name)
+        if made_at is None:
+            continue
+        with suppress(StorageError, ValueError, LookupError, TypeError):
+            content = json.loads(storage.read_bytes(layout.hatchet(name)))
+            if content["run"] == run_key(storage.location, layout.experiment_id):
+                submissions.append(Submission(str(content["workflow_run_id"]), made_at))
+    return submissions
+
+
+def submitted_at(storage: Storage, layout: RunLayout) -> datetime | None:
+    """When the last submission of a run was made, as its name has it, also one that is not queued yet; None for none.
+
+    Raises:
+        StorageError: If the folder cannot be listed.
+    """
+    return max((at for name in _names(storage, layout) if (at := _time_in(name)) is not None), default=None)
+
+
+def _names(storage: Storage, layout: RunLayout) -> list[str]:
+    """The names of the notes of submissions, newest first."""
     folder, _, _ = layout.hatchet("x").rpartition("/")
     listed = {file.name for file in storage.list_files(folder) if file.name.endswith(_NOTED)}
     with suppress(MissingKeyError, ForeignKeyError, UnicodeDecodeError):
         last = storage.read_bytes(layout.hatchet(_LAST), max_bytes=_MAX_NAME_BYTES).decode()
         listed |= {last} if _NAME.fullmatch(last) else set()
-    names = sorted(listed, reverse=True)
-    submissions: list[Submission] = []
-    for name in names[:_NEWEST]:
-        with suppress(StorageError, ValueError, LookupError, TypeError):
-            made_at = datetime.strptime(name.split("-")[1], _TIME).replace(tzinfo=UTC)
-            content = json.loads(storage.read_bytes(layout.hatchet(name)))
-            if content["run"] == run_key(storage.location, layout.experiment_id):
-                submissions.append(Submission(str(content["workflow_run_id"]), made_at))
-    return submissions
+    return sorted(listed, reverse=True)
 
 
 def is_cancelled(names: Iterable[str], session: str) -> bool:

@@ -165,7 +165,7 @@ def _ending(job: Job, state: RunState) -> Execution:
         return Execution(["the run was cancelled; cases that had not run are pending or cancelled"])
     first, *_ = (state.error or "").strip().splitlines() or ["for an unknown reason"]
     raise EngineError(
-        f"the run's root node failed: {first}",
+        f"the run's root node failed: {first.removeprefix('NonRetryableException: ')}",
         hint="Finished cases are kept; `scythe retry` resumes the run.",
     )
 

@@ -2,7 +2,8 @@
 
 To the file `acks` of the working directory it writes `+ KEY SHA256` when the storage has come back from writing a file,
 and `- KEY` before one is changed or removed. What a command has copied elsewhere is told at its end. With INTERRUPTED
-in its environment it is interrupted, as by Ctrl-C, when some outcomes are stored.
+in its environment it is interrupted, as by Ctrl-C, when some outcomes are stored; with ON_FLEET, `cancel` stores what
+it does on a fleet, of which there is none.
 """
 
 from __future__ import annotations
@@ -62,9 +63,19 @@ def watch_storage() -> None:
         watch(name, position, writes=writes)
 
 
+def cancel_as_on_a_fleet() -> None:
+    """Let the local engine cancel a run, which has nothing queued."""
+    from scythe_cli.engines.cancelled import write_cancelled
+    from scythe_cli.engines.local import LocalEngine
+
+    LocalEngine.cancel = lambda self, storage, run, **options: write_cancelled(storage, run)
+
+
 def main(arguments: list[str]) -> int:
     watch_storage()
     forget()
+    if "ON_FLEET" in os.environ:
+        cancel_as_on_a_fleet()
     from scythe_cli.cli.app import app
 
     try:

@@ -51,6 +51,36 @@ class _Change:
     names: list[tuple[_Folder, str, _Node | None]]
 
 
+@dataclass
+class Left:
+    """What is left on a disk: by their paths, what files contain and how old they are, and where links lead.
+
+    Attributes:
+        folders: The paths of folders, each after the one that it is in.
+    """
+
+    files: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    modified_ns: dict[str, int] = field(default_factory=dict[str, int])
+    links: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    folders: list[str] = field(default_factory=list[str])
+
+    @property
+    def content(self) -> int:
+        """What tells it from others: a hash of its names, and of what the files contain."""
+        return hash((frozenset(self.files.items()), frozenset(self.links.items()), frozenset(self.folders)))
+
+    def build(self, place: Path) -> None:
+        """Make it in a new folder."""
+        place.mkdir()
+        for path in self.folders:
+            (place / path).mkdir()
+        for path, target in self.links.items():
+            (place / path).symlink_to(os.fsdecode(target))
+        for path, content in self.files.items():
+            (place / path).write_bytes(content)
+            os.utime(place / path, ns=(self.modified_ns[path], self.modified_ns[path]))
+
+
 class Disk:
     """A disk, what is certain to be on it, and what is not yet.
 
@@ -132,12 +162,11 @@ class Disk:
                     later.append(change)
             self._pending = later
 
-    def after_power_loss(self, dice: random.Random, place: Path) -> None:
-        """Build a disk that could be left if the power failed now.
+    def after_power_loss(self, dice: random.Random) -> Left:
+        """What could be left if the power failed now.
 
         Args:
             dice: What of the uncertain is there.
-            place: A new folder for it.
         """
         chance = dice.choice((0.0, 1.0, dice.random(), dice.random()))
         names: dict[int, dict[str, _Node]] = {}
@@ -149,18 +178,21 @@ class Disk:
                 continue
             for folder, name, node in change.names:
                 _put(names.setdefault(id(folder), dict(folder.durable)), name, node)
-        self._build(self._root, place, names, dice)
+        left = Left()
+        _leave(left, self._root, "", names, dice)
+        return left
 
-    def _build(self, folder: _Folder, place: Path, names: dict[int, dict[str, _Node]], dice: random.Random) -> None:
-        place.mkdir()
-        for name, node in names.get(id(folder), folder.durable).items():
-            if isinstance(node, _Folder):
-                self._build(node, place / name, names, dice)
-            elif isinstance(node, _Link):
-                (place / name).symlink_to(os.fsdecode(node.target))
-            else:
-                (place / name).write_bytes(_torn(node, dice))
-                os.utime(place / name, ns=(node.modified_ns, node.modified_ns))
+
+def _leave(left: Left, folder: _Folder, path: str, names: dict[int, dict[str, _Node]], dice: random.Random) -> None:
+    for name, node in names.get(id(folder), folder.durable).items():
+        if isinstance(node, _Folder):
+            left.folders.append(f"{path}{name}")
+            _leave(left, node, f"{path}{name}/", names, dice)
+        elif isinstance(node, _Link):
+            left.links[f"{path}{name}"] = node.target
+        else:
+            left.files[f"{path}{name}"] = _torn(node, dice)
+            left.modified_ns[f"{path}{name}"] = node.modified_ns
 
 
 def _torn(file: _File, dice: random.Random) -> bytes:

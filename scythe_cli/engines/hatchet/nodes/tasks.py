@@ -24,7 +24,7 @@ from scythe_cli.engines.hatchet.recovery.answers import OpenChild
 from scythe_cli.engines.hatchet.recovery.reports import TaskKey
 from scythe_cli.engines.hatchet.routing import NODE_NAME
 from scythe_cli.engines.hatchet.sdk_patches import fast_loading, spawn_each
-from scythe_cli.errors import EngineError, InvalidInputError
+from scythe_cli.errors import EngineError, InvalidInputError, StorageError
 from scythe_cli.model.experiment import RegisteredExperiment
 from scythe_cli.model.settings import TimeoutSettings
 
@@ -36,7 +36,7 @@ with fast_loading():
     from hatchet_sdk.runnables.workflow import BaseWorkflow
     from hatchet_sdk.types.trigger import TriggerWorkflowOptions, WorkflowRunTriggerConfig
 
-__all__ = ["leaf_definition", "leaf_tasks", "node_definition", "node_task"]
+__all__ = ["is_final", "leaf_definition", "leaf_tasks", "node_definition", "node_task"]
 
 
 _logger = logging.getLogger("hatchet")
@@ -45,6 +45,9 @@ _LONG = timedelta(days=30)
 """Hatchet keeps runs for 30 days; nothing that it runs for us needs a limit of its own below that."""
 
 _NODE_RETRIES = 20
+_LASTING_RETRIES = 3
+"""Where a storage cannot be used until somebody has mended something, another worker may be able to."""
+
 _LEAF_RETRIES = 4
 
 _HOPELESS = (InvalidInputError, NonDeterminismError, ValueError, TypeError, LookupError, AttributeError)
@@ -110,8 +113,17 @@ def node_task(
             return await Node(node_input, spawn, specs, is_replay, count_slots).work()
         except _HOPELESS as error:
             raise NonRetryableException(f"{type(error).__name__}: {error}") from error
+        except StorageError as error:
+            if is_final(error, ctx.retry_count):
+                raise NonRetryableException(" ".join(filter(None, (error.message, error.hint)))) from error
+            raise
 
     return node_definition(hatchet, run)
+
+
+def is_final(error: StorageError, n_retries: int) -> bool:
+    """Whether a node that has met an error is not tried again, after so many retries."""
+    return error.lasting and n_retries >= _LASTING_RETRIES
 
 
 def leaf_definition(
