@@ -22,7 +22,7 @@ from tests.commands import forget_modules_since, loaded_modules
 from tests.fuzzing import NIGHTLY
 from tests.groups import GROUPS, QUICK, GroupsPlugin, group_of, quick
 from tests.limits import LimitsPlugin
-from tests.shortcuts import keep_files_in_memory, take_shortcuts
+from tests.shortcuts import hurry_s3, keep_files_in_memory, take_shortcuts
 
 keep_files_in_memory()
 take_shortcuts()
@@ -119,6 +119,7 @@ def pytest_collection() -> None:
 
 def pytest_collection_finish() -> None:
     """Prepare for the tests once all libraries and tests are loaded."""
+    hurry_s3()
     gc.enable()
     gc.set_threshold(10_000)
     # the bytecode of a module which a test writes again within a second would be taken for that of the new one

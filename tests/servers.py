@@ -11,12 +11,15 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -161,15 +164,29 @@ def versitygw(tmp_dir: Path) -> Generator[S3Server, None, None]:
 @contextmanager
 def moto() -> Generator[S3Server, None, None]:
     """Run moto's S3 server in a thread."""
+    from moto.s3.responses import S3Response
     from moto.server import ThreadedMotoServer
 
+    # moto looks whether an object is there, and writes it later: of several that may only create it, two could
+    writing = threading.RLock()
+    writes = {name: _one_at_a_time(getattr(S3Response, name), writing) for name in ("put_object", "_key_response_post")}
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        yield S3Server(f"http://{host}:{port}", "scythe-test", "scythe-test-secret")
-    finally:
-        server.stop()
+    with mock.patch.multiple(S3Response, **writes):
+        server.start()
+        try:
+            host, port = server.get_host_and_port()
+            yield S3Server(f"http://{host}:{port}", "scythe-test", "scythe-test-secret")
+        finally:
+            server.stop()
+
+
+def _one_at_a_time(method: Callable[..., Any], lock: AbstractContextManager[object]) -> Callable[..., Any]:
+    @wraps(method)
+    def alone(*arguments: Any, **options: Any) -> Any:
+        with lock:
+            return method(*arguments, **options)
+
+    return alone
 
 
 def _wait_for_port(port: int, process: subprocess.Popen[bytes], output: Path) -> None:

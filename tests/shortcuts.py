@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Mapping
 from functools import cache, lru_cache
@@ -33,6 +34,12 @@ def take_shortcuts() -> None:
     manifest.load_yaml = _load_once
     # all commands are put together for each command line: that takes longer than most of them
     typer.testing._get_command = cache(typer.testing._get_command)
+
+
+def hurry_s3() -> None:
+    """Ask a server of a test soon again, as it is there at once; where its client is loaded, which takes a while."""
+    if (client := sys.modules.get("scythe_cli.storage.s3_client")) is not None:
+        vars(client).update(_FIRST_WAIT_S=0.01, _SPREAD_S=0.01)
 
 
 def keep_files_in_memory() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from scythe_cli.services.project import Project, open_project
 from scythe_cli.services.study.loop import StudyOptions, run_study
 from scythe_cli.services.study.records import StudyResult
 from scythe_cli.services.study.settings import configured_study
+from tests.answering import answer
 from tests.made_runs import outcomes
 
 CODE = '''
@@ -52,21 +52,14 @@ class Answer(ExperimentOutputSpec):
 
 @ExperimentRegistry.Register(retries=0)
 def simulate(input_spec: Case) -> Answer:
-    """Answer as `tests.studying.answer` does."""
-    from tests.studying import answer
+    """Answer as `tests.answering.answer` does."""
+    from tests.answering import answer
 
     y, z = answer(input_spec.a, input_spec.b, input_spec.n, input_spec.site)
     return Answer(y=y, z=z)
 '''
 
 Function = Callable[[float, float, int, str], tuple[float, float]]
-
-
-def answer(a: float, b: float, n: int, site: str) -> tuple[float, float]:
-    """Two outputs; some cases fail."""
-    if a > 2.6 and b < 0:
-        raise ValueError("melted")
-    return (2.0 if site == "Rome" else 1.0) * math.sin(a) + b * b + 0.1 * n, a * b
 
 
 class ComputingEngine(Engine):

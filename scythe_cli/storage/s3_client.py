@@ -36,6 +36,8 @@ REMEMBERED_S = 900.0
 
 _MAX_CONNECTIONS = 32
 _SIGNED_S = 300
+_FIRST_WAIT_S = 0.2
+_SPREAD_S = 0.3
 _T = TypeVar("_T")
 
 _latest: tuple[dict[str, str], S3Client] | None = None
@@ -219,7 +221,7 @@ class S3Client:
     def _retried(self, once: Callable[[], _T]) -> _T:
         retrying = Retrying(
             retry=retry_if_exception(_can_pass),
-            wait=wait_exponential(multiplier=0.2, max=5) + wait_random(0, 0.3),
+            wait=wait_exponential(multiplier=_FIRST_WAIT_S, max=5) + wait_random(0, _SPREAD_S),
             stop=self._out_of_patience,
             reraise=True,
         )

@@ -25,7 +25,10 @@ scythe_cli.allocate("cases.csv", wokers=2)
 # libraries that are in none of these types: to read them takes longer than all else
 SETTINGS = """
 [mypy]
-[mypy-numpy.*,pyarrow.*,pandas.*,duckdb.*,scipy.*,altair.*,hatchet_sdk.*,fsspec.*,httpx.*]
+[mypy-numpy.*,pyarrow.*,pandas.*,duckdb.*,scipy.*,sklearn.*,altair.*,hatchet_sdk.*,fsspec.*,httpx.*]
+follow_imports = skip
+follow_imports_for_stubs = True
+[mypy-sqlalchemy.*,IPython.*,hypothesis.*,tornado.*,optuna.*,rich.*,typer.*,prompt_toolkit.*,filelock.*]
 follow_imports = skip
 follow_imports_for_stubs = True
 """

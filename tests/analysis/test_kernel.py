@@ -122,7 +122,16 @@ class InAKernel(Reader):
     def __init__(self, page: Path, kernel: Kernel) -> None:
         super().__init__(page, {})
         self.kernel = kernel
+        kernel.run("import os\nshell = get_ipython()\nshell.kept = dict(shell.user_ns), os.getcwd()")
         kernel.run(f"%reset -f\nimport os\nos.chdir({os.fspath(Path.cwd())!r})")
+
+    def leave(self) -> None:
+        """Give the names and the folder back that there were before the page: other tests go on with them."""
+        left = self.kernel.run(
+            "%reset -f\nimport os\nshell = get_ipython()\nnames, folder = shell.kept\n"
+            "shell.user_ns.update(names)\nos.chdir(folder)"
+        )
+        assert left.error is None
 
     def _python(self, block: Block) -> None:
         if block.title:
@@ -168,4 +177,4 @@ def test_the_code_of_a_page(
                 reader.read(block)
                 forget_modules()
     finally:
-        kernel.run("os.chdir('/')")
+        reader.leave()

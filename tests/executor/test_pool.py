@@ -103,7 +103,7 @@ def _run(executor: Executor, *kinds: str | tuple[str, float, str]) -> list[dict[
 
 
 def test_every_row_has_one_outcome_with_its_value(make: Make) -> None:
-    executor = make(workers=2)
+    executor = make(workers=2, timeout_s=90.0)  # its own: where rows were slow before, each has a process of its own
     outcomes = _run(executor, *["fine"] * 5_000)
     assert [row["sort_index"] for row in outcomes] == list(range(5_000))
     assert [row["out:double"] for row in outcomes] == [2.0 * i for i in range(5_000)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,13 +71,14 @@ def files(folder: Path) -> dict[str, int]:
 def test_rows_that_give_the_same_and_rows_that_do_not(project: Project) -> None:
     run = project.run()
     folder = Path(run.uri)
+    note = folder / "verification.yml"
+    note.unlink(missing_ok=True)
     before = files(folder)
 
     result = project.verify()
 
     assert result.ok
     assert (result.rows, result.n_succeeded, result.differences) == ([0, 1, 2], 3, [])
-    note = folder / "verification.yml"
     assert {name: at for name, at in files(folder).items() if name != str(note)} == before
     record = read_verification(run.storage, run.layout)
     assert record is not None
@@ -116,6 +118,7 @@ def test_what_cannot_be_verified(project: Project) -> None:
     with pytest.raises(UsageError, match="n is 0"):
         project.verify(n=0)
     (project.root / "bad.csv").write_text("x\n3\n")
-    project.allocate(project.root / "bad.csv", workers=1)
+    failed = project.allocate(project.root / "bad.csv", workers=1)
     with pytest.raises(NotFoundError, match="no row that succeeded"):
         project.verify()
+    shutil.rmtree(failed.uri)  # the latest run is that of the other tests again

@@ -181,7 +181,7 @@ def test_why_it_ends(study: str, function: Any, end: str, reason: str, tmp_path:
 
 
 def test_what_it_was_begun_with_cannot_change(tmp_path: Path) -> None:
-    short = PREDICT.replace("max_cases = 200", "max_cases = 16")
+    short = FOREIGN.replace("max_cases = 16", "max_cases = 4")
     first = studied(study_project(tmp_path, short))
     with pytest.raises(UsageError, match=r"begun with other settings: seed") as raised:
         studied(study_project(tmp_path, f"{short}seed = 4"))
