@@ -43,7 +43,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "sample": ("scipy",),
     "sql": ("duckdb",),
     "study": ("sklearn", "optuna", "gest_api", "threadpoolctl"),
-    "ui": ("starlette", "uvicorn"),
+    "ui": ("orjson", "starlette", "uvicorn"),
     "xlsx": ("fastexcel", "xlsxwriter"),
 }
 """The modules that each extra brings; the core has what it takes to run cases and to serve a fleet."""

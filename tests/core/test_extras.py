@@ -189,7 +189,7 @@ POINTS = np.full((4, 2), 0.5)
 
 
 OF_ROOMS = {
-    "scythe_cli.ui": ("endpoints", "server"),
+    "scythe_cli.ui": ("documents", "endpoints", "server"),
     "scythe_cli.analysis.surrogate": ("libraries", "optimizing"),
 }
 """The modules that import what an extra brings when they are loaded themselves, by their rooms."""
@@ -262,6 +262,7 @@ CALLS: dict[str, list[tuple[str, Callable[[], Any]]]] = {
     "sampling/files/excel_file.py": [
         ("fastexcel", _call("sampling.files.excel_file", "read_excel", Path("cases.xlsx"), "cases.xlsx"))
     ],
+    "ui/documents.py": [("orjson", _loaded("ui.documents")), ("starlette", _loaded("ui.documents"))],
     "ui/endpoints.py": [("starlette", _loaded("ui.endpoints"))],
     "ui/server.py": [("starlette", _loaded("ui.server")), ("uvicorn", _loaded("ui.server"))],
 }
