@@ -12,7 +12,7 @@ from scythe_cli.run.lease import LeaseRecord, read_owner
 from scythe_cli.run.manifest import RunManifest
 from scythe_cli.run.outcomes.part_list import list_parts
 from scythe_cli.run.outcomes.standings import Standings
-from scythe_cli.run.outcomes.summary import RunSummary, made_of
+from scythe_cli.run.outcomes.summary import RunSummary, made_of_others
 from scythe_cli.run.records import RunningSpec, RunStatus
 from scythe_cli.storage.base import MissingKeyError, Storage
 
@@ -80,10 +80,9 @@ def status_of(
 
 
 def tables_are_current(storage: Storage, layout: RunLayout, *, surely: bool = True) -> bool:
-    """Whether the final tables are there, and made of the ledger as it is.
+    """Whether the final tables are there, not older than the ledger, and made of no other one, as the summary tells.
 
-    Which ledger they were made of stands in the run's summary. Times of files are asked only where that does not tell:
-    in a run of an earlier version, and where the storage lists fewer parts than there were.
+    Times alone do not tell it: a copy may have been made in any order.
 
     Args:
         storage: Where the run is kept.
@@ -98,9 +97,8 @@ def tables_are_current(storage: Storage, layout: RunLayout, *, surely: bool = Tr
     parts = list_parts(storage, layout)
     if not parts:
         return True
-    known = made_of(storage, layout, [part.name for part in parts])
-    if known is not None:
-        return known
+    if made_of_others(storage, layout, [part.name for part in parts]):
+        return False
     newest = max(part.modified for part in parts)
     return newest < made if surely else newest <= made
 

@@ -30,7 +30,6 @@ from scythe_cli.executor.limits import StopSignal
 from scythe_cli.registry import ExperimentRegistry, RegisteredExperiment
 from scythe_cli.run.final.gather import gather
 from scythe_cli.run.lease import hold_lease
-from scythe_cli.run.outcomes.summary import put_summary, read_summary
 from scythe_cli.services.runs.retry import retry_job, retry_run
 from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage
@@ -269,9 +268,6 @@ def test_tables_of_an_equal_second_are_taken_for_current_in_status_only(run: Run
     import os
 
     gather(run.storage, run.layout)
-    summary = read_summary(run.storage, run.layout)
-    assert summary is not None
-    put_summary(run.storage, run.layout, summary.model_copy(update={"n_parts": None}))  # of an earlier version
     when = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
     for path in (tmp_path / "runs").rglob("*.pq"):
         os.utime(path, (when, when))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "RunSummary",
     "empty_summary",
-    "made_of",
+    "made_of_others",
     "parse_summary",
     "put_summary",
     "read_summary",
@@ -144,12 +144,11 @@ def empty_summary(storage: Storage, run: RunLayout) -> None:
         storage.write_bytes(run.manifest, after)
 
 
-def made_of(storage: Storage, run: RunLayout, names: Collection[str]) -> bool | None:
-    """Whether the final tables are made of the parts with some names, all that are there.
+def made_of_others(storage: Storage, run: RunLayout, names: Collection[str]) -> bool:
+    """Whether the final tables are known to be made of other parts than those with some names, all that are there.
 
-    Returns:
-        None where the summary does not tell: in a run of an earlier version, and where there were more parts than
-        these, some of which a storage may not list yet.
+    That is not known of a run of an earlier version, nor where there were more parts than these, some of which a
+    storage may not list yet.
 
     Raises:
         StorageError: If the manifest cannot be read.
@@ -157,13 +156,13 @@ def made_of(storage: Storage, run: RunLayout, names: Collection[str]) -> bool | 
     try:
         line = _first_line(storage, run)
     except (MissingKeyError, ForeignKeyError):
-        return None
-    if line == _EMPTY:
         return False
+    if line == _EMPTY:
+        return True
     summary = parse_summary(line)
     if summary is None or summary.n_parts is None or len(names) < summary.n_parts:
-        return None
-    return _digest(names) == summary.parts
+        return False
+    return _digest(names) != summary.parts
 
 
 def _digest(names: Iterable[str]) -> str:
