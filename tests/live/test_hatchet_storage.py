@@ -304,42 +304,51 @@ def shifted(off_s: float) -> Any:
     return Shifted
 
 
-@pytest.mark.parametrize("odd", ["plain"], indirect=True)
-def test_credentials_that_are_renewed_in_mid_run(odd: Odd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    live = odd.live
-    cases = live.write_cases(N, fails=lambda i: i == 7, sleep_s=lambda _: 0.1)
+@dataclass
+class OfExpiring:
+    """A store whose credentials expire, a worker that uses it, and a file of cases with the tables that they have."""
+
+    store: Expiring
+    cases: Path
+    expected: dict[str, pl.DataFrame]
+
+
+@pytest.fixture
+def expiring(odd: Odd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OfExpiring:
+    cases = odd.live.write_cases(N, fails=lambda i: i == 7, sleep_s=lambda _: 0.1)
     expected = odd.expected(cases)
     store = Expiring(tmp_path, "runs", odd.place, odd.proxy, odd.server, "file")
     store.use(monkeypatch)
-    live.start_worker("--slots", "2")
-    thread = store.in_mid_run(renewed=True)
+    odd.live.start_worker("--slots", "2")
+    return OfExpiring(store, cases, expected)
+
+
+@pytest.mark.parametrize("odd", ["plain"], indirect=True)
+def test_credentials_that_are_renewed_in_mid_run(odd: Odd, expiring: OfExpiring) -> None:
+    live, cases = odd.live, expiring.cases
+    thread = expiring.store.in_mid_run(renewed=True)
     result = live.open().allocate(cases)
     thread.join()
     assert result.counts == StateCounts(succeeded=N - 1, failed=1), result.notices
-    assert store.n_refused > 0
-    odd.check(result.experiment_id, expected)
+    assert expiring.store.n_refused > 0
+    odd.check(result.experiment_id, expiring.expected)
 
 
 @pytest.mark.parametrize("odd", ["plain"], indirect=True)
-def test_credentials_that_are_not_renewed(odd: Odd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    live = odd.live
-    cases = live.write_cases(N, fails=lambda i: i == 7, sleep_s=lambda _: 0.1)
-    expected = odd.expected(cases)
-    store = Expiring(tmp_path, "runs", odd.place, odd.proxy, odd.server, "file")
-    store.use(monkeypatch)
-    live.start_worker("--slots", "2")
-    thread = store.in_mid_run(renewed=False)
+def test_credentials_that_are_not_renewed(odd: Odd, expiring: OfExpiring) -> None:
+    live, cases = odd.live, expiring.cases
+    thread = expiring.store.in_mid_run(renewed=False)
     with pytest.raises(EngineError, match=r"the credentials have expired \(ExpiredToken\)") as told:
         live.open().allocate(cases)
     thread.join()
     assert "Renew them" in told.value.message
     assert "scythe retry" in str(told.value.hint)
 
-    store.write("second")
+    expiring.store.write("second")
     (run,) = live.open().runs()
     result = live.open().retry(f"{run.experiment}/{run.version}", force=True)
     assert result.counts == StateCounts(succeeded=N - 1, failed=1), result.notices
-    odd.check(result.experiment_id, expected, but=("attempt",))
+    odd.check(result.experiment_id, expiring.expected, but=("attempt",))
 
 
 def test_a_bucket_that_refuses_deletes(odd: Odd) -> None:

@@ -14,12 +14,15 @@ import polars as pl
 from scythe_cli.analysis.cases.frame import CASE, Cases
 from scythe_cli.errors import UsageError
 
-__all__ = ["Filters", "Selection", "parse_filters"]
+__all__ = ["Filters", "Mask", "Positions", "Selection", "parse_filters"]
 
 _MAX_FILTERS = 40
 _MAX_CHOICES = 500
 _MAX_MASKS = 48
 _MAX_ORDERS = 6
+
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
+Positions = np.ndarray[Any, np.dtype[np.intp]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +80,27 @@ class Selection:
     ranks: np.ndarray[Any, np.dtype[np.int32]] = field(init=False)
     _masks: OrderedDict[Any, np.ndarray[Any, np.dtype[np.bool_]]] = field(default_factory=OrderedDict[Any, Any])
     _orders: OrderedDict[Any, np.ndarray[Any, np.dtype[np.uint32]]] = field(default_factory=OrderedDict[Any, Any])
-    _last: tuple[Filters, np.ndarray[Any, np.dtype[np.bool_]] | None] | None = None
+    _last: tuple[Filters, Mask | None, Positions | None] | None = None
 
     def __post_init__(self) -> None:
         self.ranks = np.random.default_rng(0).permutation(self.cases.n).astype(np.int32)
 
-    def mask(self, filters: Filters) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
-        """Which cases fulfil all filters; None for all of them. The last answer is kept, for all pictures of a page."""
-        if self._last is None or self._last[0] != filters:
-            self._last = filters, self._fulfilling(filters)
-        return self._last[1]
+    def mask(self, filters: Filters) -> Mask | None:
+        """Which cases fulfil all filters; None for all of them."""
+        return self._chosen(filters)[1]
 
-    def _fulfilling(self, filters: Filters) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
+    def positions(self, filters: Filters) -> Positions | None:
+        """Where these are, ascending; None for all: numpy takes by positions four times as fast as by a mask."""
+        return self._chosen(filters)[2]
+
+    def _chosen(self, filters: Filters) -> tuple[Filters, Mask | None, Positions | None]:
+        """Both, kept for all pictures of a page, which are of the same filters."""
+        if self._last is None or self._last[0] != filters:
+            mask = self._fulfilling(filters)
+            self._last = filters, mask, None if mask is None else np.flatnonzero(mask)
+        return self._last
+
+    def _fulfilling(self, filters: Filters) -> Mask | None:
         masks = [
             *(self._remembered(self._in_range, name, *ends) for name, ends in filters.ranges.items()),
             *(self._remembered(self._among, name, texts) for name, texts in filters.choices.items()),

@@ -66,10 +66,12 @@ def bin_of(name: str, edges: Sequence[float]) -> pl.Expr:
     """The bin of a value; the last one has its upper edge in it."""
     bins = len(edges) - 1
     width = (edges[-1] - edges[0]) / bins
-    if math.isinf(width):
+    if math.isinf(width):  # each is divided before they are subtracted
         width = edges[-1] / bins - edges[0] / bins
-        return (pl.col(name) / width - edges[0] / width).floor().clip(0, bins - 1).cast(pl.Int32)
-    return ((pl.col(name) - edges[0]) / width).floor().clip(0, bins - 1).cast(pl.Int32)
+        place = pl.col(name) / width - edges[0] / width
+    else:
+        place = (pl.col(name) - edges[0]) / width
+    return place.floor().clip(0, bins - 1).cast(pl.Int32)
 
 
 def histogram_of(values: pl.Series, axis: Axis, bins: int | None = None) -> Histogram:

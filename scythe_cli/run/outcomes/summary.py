@@ -123,10 +123,7 @@ def read_summary(storage: Storage, run: RunLayout) -> RunSummary | None:
     Raises:
         StorageError: If it cannot be read.
     """
-    try:
-        return parse_summary(_first_line(storage, run))
-    except (MissingKeyError, ForeignKeyError):
-        return None
+    return parse_summary(_first_line(storage, run))
 
 
 def parse_summary(line: bytes) -> RunSummary | None:
@@ -153,10 +150,7 @@ def made_of_others(storage: Storage, run: RunLayout, names: Collection[str]) -> 
     Raises:
         StorageError: If the manifest cannot be read.
     """
-    try:
-        line = _first_line(storage, run)
-    except (MissingKeyError, ForeignKeyError):
-        return False
+    line = _first_line(storage, run)
     if line == _EMPTY:
         return True
     summary = parse_summary(line)
@@ -170,7 +164,11 @@ def _digest(names: Iterable[str]) -> str:
 
 
 def _first_line(storage: Storage, run: RunLayout) -> bytes:
-    return _read(storage, run).partition(b"\n")[0]
+    """The first line of the manifest; none where there is no manifest of ours."""
+    try:
+        return _read(storage, run).partition(b"\n")[0]
+    except (MissingKeyError, ForeignKeyError):
+        return b""
 
 
 def _read(storage: Storage, run: RunLayout) -> bytes:
