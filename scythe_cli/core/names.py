@@ -1,8 +1,11 @@
-"""What an experiment and its versions can be called; loads nothing heavy, so that listing is quick."""
+"""What an experiment, its versions and its parts can be called; loads nothing heavy, so that listing is quick."""
 
 from __future__ import annotations
 
+import os
 import re
+from contextlib import suppress
+from datetime import UTC, datetime
 
 from scythe_cli.errors import InvalidInputError
 
@@ -13,6 +16,8 @@ __all__ = [
     "is_folder_name",
     "is_sampling_name",
     "parse_version",
+    "time_in",
+    "timed_name",
 ]
 
 # as many digits as a version can have: what is written can be read again
@@ -20,6 +25,7 @@ _VERSION = re.compile(r"v(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})\.(0|[1-9]\d{0,8})", 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,127}", re.ASCII)
 _STAMP = re.compile(r"\d{4}-\d{2}-\d{2}_\d{2}-\d{2}-\d{2}", re.ASCII)
 _MAX_RUN_NAME = 512
+_TIME = "%Y%m%dT%H%M%S"
 # names that Windows keeps for devices: a store that is copied there would break
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{d}{i}" for d in ("com", "lpt") for i in range(1, 10))}
 
@@ -89,3 +95,22 @@ def parse_version(text: str) -> tuple[int, int, int] | None:
     """Read `vMAJOR.MINOR.PATCH`, whole numbers without leading zeros; None for anything else."""
     match = _VERSION.fullmatch(text)
     return None if match is None else (int(match[1]), int(match[2]), int(match[3]))
+
+
+def timed_name(what: str, *, not_before: datetime | None = None) -> str:
+    """A name that nothing else has, and that says when it was made, in UTC: such as `slurm-20260101T090000-1a2b3c4d`.
+
+    Args:
+        what: What it begins with, without a dash.
+        not_before: The time that it says at least, whatever the clock of this machine.
+    """
+    now = datetime.now(UTC)
+    at = now if not_before is None else max(now, not_before)
+    return f"{what}-{at:{_TIME}}-{os.urandom(4).hex()}"
+
+
+def time_in(name: str) -> datetime | None:
+    """When something was made whose name begins as `timed_name` has it; None for other names."""
+    with suppress(ValueError, LookupError):
+        return datetime.strptime(name.split("-")[1], _TIME).replace(tzinfo=UTC)
+    return None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
-from uuid import uuid4
 
 import polars as pl
 import pyarrow as pa
 
+from scythe_cli.core.names import timed_name
 from scythe_cli.core.states import State
 from scythe_cli.model.outcome_schema import OUTCOME_SCHEMA
 from scythe_cli.run.layout import RunLayout
@@ -61,7 +61,6 @@ def write_cancelled(storage: Storage, run: RunLayout, *, not_before: datetime | 
         columns["error_type"] = pa.repeat("Cancelled", n)
         columns["message"] = pa.repeat("the run was cancelled before this case was run", n)
         table = pa.table(columns, schema=OUTCOME_SCHEMA)
-        now = datetime.now(UTC)
-        at = now if not_before is None else max(now, not_before)
-        write_part(storage, run, f"{CANCEL_PREFIX}{at:%Y%m%dT%H%M%S}-{uuid4().hex[:8]}", table)
+        name = timed_name(CANCEL_PREFIX.removesuffix("-"), not_before=not_before)
+        write_part(storage, run, name, table)
     return n

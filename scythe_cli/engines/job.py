@@ -6,14 +6,13 @@ import socket
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from uuid import uuid4
 
 import pyarrow as pa
 
 from scythe_cli.arrow.build import numbers
+from scythe_cli.core.names import timed_name
 from scythe_cli.core.records import StateCounts
 from scythe_cli.executor.limits import Limits
 from scythe_cli.model.experiment import RegisteredExperiment
@@ -109,7 +108,7 @@ class Job:
         """
         from scythe_cli.run.ledger import LedgerWriter
 
-        session = f"{engine}-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:8]}"
+        session = timed_name(engine)
         return LedgerWriter(self.storage, self.run, session, code=self.code_mark)
 
     def executor(self, *, worker: str | None = None, interpreter: Interpreter | None = None) -> Executor:

@@ -7,7 +7,6 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import grpc
 import pyarrow as pa
@@ -15,6 +14,7 @@ import pytest
 
 from scythe_cli.base import ExperimentInputSpec, ExperimentOutputSpec
 from scythe_cli.config.schema import ExperimentConfig
+from scythe_cli.core import names as core_names
 from scythe_cli.core.semver import SemVer
 from scythe_cli.engines import cancelled
 from scythe_cli.engines.base import Priority
@@ -33,6 +33,7 @@ from scythe_cli.engines.hatchet.sessions import (
 from scythe_cli.run.layout import RunLayout
 from scythe_cli.services.allocation.intake import _depth
 from scythe_cli.storage.local import LocalStorage
+from tests.clocks import shifted
 from tests.hatchet_jobs import make_job
 from tests.made_runs import make_run
 
@@ -191,17 +192,12 @@ def test_a_new_session_says_when_it_was_made(tmp_path: Path) -> None:
 def test_a_cancellation_is_of_what_was_submitted_before_it_whatever_clocks_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, off: timedelta
 ) -> None:
-    class Shifted(datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
-            return datetime.now(tz) + off
-
     storage = LocalStorage(tmp_path / "runs")
     run = make_run(storage, tmp_path / "scratch", 3)
     first = new_session()
     claim_session(storage, run, first)  # it is not queued yet
     with monkeypatch.context() as patch:
-        patch.setattr(cancelled, "datetime", Shifted)
+        patch.setattr(core_names, "datetime", shifted(off))
         assert cancelled.write_cancelled(storage, run, not_before=submitted_at(storage, run)) == 3
     names = [file.name for file in storage.list_files(run.outcomes)]
     assert is_cancelled(names, first)

@@ -20,6 +20,7 @@ from scythe_cli.run.versions import claim_run
 from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage
 from tests import servers
+from tests.clocks import shifted
 from tests.made_runs import LAYOUT
 from tests.server_clock import let_pass
 
@@ -54,13 +55,7 @@ def storage(proxy: FaultProxy) -> Storage:
 
 def shift(monkeypatch: pytest.MonkeyPatch, module: Any, shift_s: float) -> None:
     """Let a module see another time."""
-
-    class Shifted(datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
-            return datetime.now(tz) + timedelta(seconds=shift_s)
-
-    monkeypatch.setattr(module, "datetime", Shifted)
+    monkeypatch.setattr(module, "datetime", shifted(timedelta(seconds=shift_s)))
 
 
 def leased(owner_s: float, age_s: float) -> bytes:

@@ -8,18 +8,17 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import polars as pl
 import pytest
 
+from scythe_cli.core import names
 from scythe_cli.core.records import StateCounts
-from scythe_cli.engines import cancelled
-from scythe_cli.engines.hatchet import sessions
 from scythe_cli.errors import EngineError, StorageError
+from tests.clocks import shifted
 from tests.faults.comparing import final_tables, strangers
 from tests.faults.conftest import nightly
 from tests.faults.lagging import Lag
@@ -280,8 +279,7 @@ def test_a_run_is_cancelled_by_a_machine_whose_clock_is_wrong(
     allocation = Allocation(live, cases)
     wait_for(lambda: len(live.calls()) >= 2, 120)
     with monkeypatch.context() as patch:
-        for module in (sessions, cancelled):
-            patch.setattr(module, "datetime", shifted(off_s))
+        patch.setattr(names, "datetime", shifted(timedelta(seconds=off_s)))
         counts = live.open().cancel(grace_s=1.0).counts
     live.hurry()
     allocation.result(120)
@@ -293,15 +291,6 @@ def test_a_run_is_cancelled_by_a_machine_whose_clock_is_wrong(
     again = live.open().retry()
     assert again.counts == StateCounts(succeeded=N), again.notices
     assert len(live.calls()) - n_begun <= N
-
-
-def shifted(off_s: float) -> Any:
-    class Shifted(datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
-            return datetime.now(tz) + timedelta(seconds=off_s)
-
-    return Shifted
 
 
 @dataclass

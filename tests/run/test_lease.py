@@ -34,6 +34,7 @@ from scythe_cli.storage.base import Storage
 from scythe_cli.storage.local import LocalStorage
 from scythe_cli.storage.opening import open_storage
 from tests import servers
+from tests.clocks import shifted
 from tests.made_runs import LAYOUT
 from tests.served_storage import ServedStorage
 from tests.server_clock import let_pass
@@ -226,12 +227,7 @@ def test_claims_without_end_are_told(tmp_path: Path) -> None:
 
 
 def _take_over_with_a_wrong_clock(location: str, shift_s: float, start: Any, results: Any, all_tried: Any) -> None:
-    class Shifted(datetime):
-        @classmethod
-        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
-            return datetime.now(tz) + timedelta(seconds=shift_s)
-
-    lease_module.datetime = Shifted  # type: ignore[misc]
+    lease_module.datetime = shifted(timedelta(seconds=shift_s))  # type: ignore[misc]
     storage = open_storage(location)
     start.wait()
     try:

@@ -18,9 +18,9 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from datetime import datetime, timedelta
 
+from scythe_cli.core.names import time_in, timed_name
 from scythe_cli.engines.cancelled import CANCEL_PREFIX
 from scythe_cli.engines.hatchet.routing import run_key
 from scythe_cli.errors import StorageError
@@ -46,14 +46,11 @@ _LAST = "last-submitted.txt"
 _NAME = re.compile(r"hatchet-[A-Za-z0-9-]{1,100}-submitted\.json", re.ASCII)
 _MAX_NAME_BYTES = 200
 _NEWEST = 5
-_TIME = "%Y%m%dT%H%M%S"
 
 
 def new_session(not_before: datetime | None = None) -> str:
     """A name for a submission, which says when it was made: by the clock of this machine, or at least at that time."""
-    now = datetime.now(UTC)
-    at = now if not_before is None else max(now, not_before)
-    return f"hatchet-{at:{_TIME}}-{uuid4().hex[:8]}"
+    return timed_name("hatchet", not_before=not_before)
 
 
 def after_cancellations(storage: Storage, layout: RunLayout) -> datetime | None:
@@ -65,15 +62,8 @@ def after_cancellations(storage: Storage, layout: RunLayout) -> datetime | None:
         StorageError: If the ledger cannot be listed.
     """
     files = storage.list_files(layout.outcomes, starting=CANCEL_PREFIX)
-    times = [at for file in files if (at := _time_in(file.name)) is not None]
+    times = [at for file in files if (at := time_in(file.name)) is not None]
     return max(times) + timedelta(seconds=1) if times else None
-
-
-def _time_in(name: str) -> datetime | None:
-    """The time in the name of a part or of a note."""
-    with suppress(ValueError, LookupError):
-        return datetime.strptime(name.split("-")[1], _TIME).replace(tzinfo=UTC)
-    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +111,7 @@ def noted_submissions(storage: Storage, layout: RunLayout) -> list[Submission]:
     names = _names(storage, layout)
     submissions: list[Submission] = []
     for name in names[:_NEWEST]:
-        made_at = _time_in(name)
+        made_at = time_in(name)
         if made_at is None:
             continue
         with suppress(StorageError, ValueError, LookupError, TypeError):
@@ -137,7 +127,7 @@ def submitted_at(storage: Storage, layout: RunLayout) -> datetime | None:
     Raises:
         StorageError: If the folder cannot be listed.
     """
-    return max((at for name in _names(storage, layout) if (at := _time_in(name)) is not None), default=None)
+    return max((at for name in _names(storage, layout) if (at := time_in(name)) is not None), default=None)
 
 
 def _names(storage: Storage, layout: RunLayout) -> list[str]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from pydantic import ValidationError
 
 from scythe_cli.config.slurm import SlurmConfig
+from scythe_cli.core.names import timed_name
 from scythe_cli.core.progress import ProgressCallback
 from scythe_cli.core.quantities import format_duration
 from scythe_cli.engines.base import CANCEL_GRACE_S, Engine, EngineCheck, Execution, Job
@@ -142,7 +141,7 @@ class SlurmEngine(Engine):
                 f"{job.experiment.name!r} is in no module, so that nodes of a cluster cannot load it",
                 hint="Put the function into a .py file and import it from there.",
             )
-        session = f"slurm-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:8]}"
+        session = timed_name("slurm")
         return Assignment(
             storage=job.storage.location,
             experiment_id=job.run.experiment_id,

@@ -7,13 +7,12 @@ Whenever the final tables are made, outcomes that have come in meanwhile are giv
 from __future__ import annotations
 
 import io
-from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
 import polars as pl
 import pyarrow as pa
 
+from scythe_cli.core.names import timed_name
 from scythe_cli.errors import StorageError, first_line
 from scythe_cli.model.outcome_schema import REUSED_FROM
 from scythe_cli.model.spec_rows import workflow_run_ids
@@ -77,7 +76,7 @@ def spread_outcomes(storage: Storage, run: RunLayout) -> int:
         return 0
     manifest = read_manifest(storage, run)
     workflow_run_id = manifest.workflow_run_id if manifest else ""
-    writer = LedgerWriter(storage, run, f"duplicates-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:8]}")
+    writer = LedgerWriter(storage, run, timed_name("duplicates"))
     given = 0
     with Ledger.open(storage, run) as ledger:
         outcomes = ledger.outcomes(manifest.n_specs if manifest else None).filter(pl.col("final"))

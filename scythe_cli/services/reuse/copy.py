@@ -17,14 +17,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
 import polars as pl
 import pyarrow as pa
 
 from scythe_cli.arrow.seeds import REPETITION
+from scythe_cli.core.names import timed_name
 from scythe_cli.core.semver import SemVer
 from scythe_cli.core.states import State
 from scythe_cli.errors import NotFoundError, StorageError, UsageError
@@ -326,7 +325,7 @@ def take_over(storage: Storage, run: RunLayout, workflow_run_id: str, reusable: 
     Raises:
         StorageError: If an earlier run cannot be read or the new one cannot be written.
     """
-    writer = LedgerWriter(storage, run, f"reused-{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:8]}")
+    writer = LedgerWriter(storage, run, timed_name("reused"))
     taken: list[pl.Series] = []
     for position, source in enumerate(reusable.runs):
         mine = reusable.matches.filter(pl.col("source") == position)
