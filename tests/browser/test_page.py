@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +9,7 @@ import pytest
 from tests.browser.conftest import Served
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Response
 
 AXE = (Path(__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 
@@ -21,8 +22,8 @@ def faults(page: Page) -> list[str]:
     return [f"{each['id']}: {node['html'][:120]}" for each in bad for node in each["nodes"]]
 
 
-def drag(page: Page, selector: str, start: float, end: float) -> None:
-    """Drag over a picture, from one part of its width to another."""
+def drag(page: Page, selector: str, start: float, end: float, meanwhile: Callable[[], object] = lambda: None) -> None:
+    """Drag over a picture, from one part of its width to another; `meanwhile` is done with the button held down."""
     element = page.locator(selector).first
     element.hover()  # unlike `scroll_into_view_if_needed`, it looks again where the page has drawn the picture anew
     box = element.bounding_box()
@@ -31,6 +32,7 @@ def drag(page: Page, selector: str, start: float, end: float) -> None:
     page.mouse.move(box["x"] + box["width"] * start, y)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * (start + end) / 2, y)
+    meanwhile()
     page.mouse.move(box["x"] + box["width"] * end, y)
     page.mouse.up()
 
@@ -45,9 +47,27 @@ def test_a_run_is_watched_brushed_and_a_failed_case_opened(page: Page, served: S
     page.get_by_role("link", name="beam/v1.1.0").click()
     page.locator("h1", has_text="beam/v1.1.0").wait_for()
     page.locator(".state.running").first.wait_for()
-    served.let_go()
-    page.locator("p", has_text="36 succeeded, 4 failed").wait_for()
-    answer(page, "40 of 40 cases")
+
+    def has_all_strengths(response: Response) -> bool:
+        return "/api/views" in response.url and any(sum(each["all"]) == 36 for each in response.json()["histograms"])
+
+    def end_the_run() -> None:
+        with page.expect_response(has_all_strengths):
+            served.let_go()
+        page.locator("p", has_text="36 succeeded, 4 failed").wait_for()
+
+    # the rest of the run changes the histogram's ends, and neither takes the brush away nor closes what was opened
+    page.get_by_text("About this run").click()
+    page.get_by_text("Filter by value").click()
+    page.get_by_label("from, or these categories").fill("7")
+    drag(page, "figure:has(.name:text-is('strength')) .u-over", 0.5, 0.999, end_the_run)
+    page.locator(".chips li", has_text="strength").wait_for()
+    page.get_by_text("last outcome").wait_for()
+    assert page.get_by_label("from, or these categories").input_value() == "7"
+    page.get_by_label("Remove the filter").click()
+    page.get_by_text("About this run").click()
+    page.get_by_text("Filter by value").click()
+    answer(page, "40 of 40 cases.")
     # the histogram of the width: its second half
     width = "figure:has(.name:text-is('width'))"
     drag(page, f"{width} .u-over", 0.5, 0.999)

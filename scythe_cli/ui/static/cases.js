@@ -56,6 +56,8 @@ export class CasesView {
     this.wide = h("div", { class: "wide" });
     this.rows = h("div");
     fill(main, this.head, h("div", { id: "controls" }), this.chips, this.answer, this.legend, this.wide, this.charts, this.rows);
+    this.released = null;
+    for (const place of [this.charts, this.wide]) place.addEventListener("pointerdown", () => this.hold());
     this.paintHead();
     this.paintControls();
     this.resized = () => { clearTimeout(this.timer); this.timer = setTimeout(() => this.paint(), 150); };
@@ -86,6 +88,18 @@ export class CasesView {
     this.sort = parameters.s ?? ":case";
     this.descending = parameters.d === "1";
     this.offset = Number(parameters.o ?? 0) || 0;
+  }
+
+  hold() {
+    // what a live run brings is not painted into a brush that is being drawn: its pictures would be made anew under it
+    this.released ??= new Promise((resolve) => {
+      const end = () => {
+        for (const name of ["pointerup", "pointercancel"]) window.removeEventListener(name, end);
+        // the mouse's own events, which set the brush, come right after the pointer's
+        setTimeout(() => { this.released = null; resolve(); });
+      };
+      for (const name of ["pointerup", "pointercancel"]) window.addEventListener(name, end);
+    });
   }
 
   where() {
@@ -178,7 +192,8 @@ export class CasesView {
       if (error.name !== "AbortError") fill(this.answer, problem(error));
       return;
     }
-    if (pending !== this.pending) return;
+    await this.released;
+    if (pending !== this.pending || this.isClosed) return;
     this.picked = picked;
     this.paint();
     if (performance.getEntriesByName("brush").length) {
@@ -210,6 +225,7 @@ export class CasesView {
       fill(this.charts, this.histograms.map((figure) => figure.element));
       fill(this.wide, this.scatter.element, this.map?.element, this.parallel?.element);
     }
+    for (const figure of this.figures) figure.know(this.columns);
     this.histograms.forEach((figure, i) => figure.draw(told.histograms[i], this.filters[figure.column.name], this.overlaid()));
     const colors = colorsOf(told.scatter, this.columns.get(this.color));
     this.scatter.draw(told.scatter, colors, this.filters);
@@ -233,7 +249,7 @@ export class CasesView {
       counts?.pending ? h("progress", { max: status.n_specs, value: done, "aria-label": `${count(done)} of ${count(status.n_specs)} cases have ended` }) : null,
       status.notice ? h("p", { class: "soft" }, status.notice) : null,
       this.study ? h("p", {}, h("a", { href: address("study", { run: this.run }) }, `Rounds of the study ${this.study}`)) : null,
-      h("details", {}, h("summary", {}, "About this run"), facts([...Object.entries(this.notes), ["last outcome", moment(status.last_outcome_at)], ["tables", status.tables.join(", ")]])));
+      h("details", { open: this.head.querySelector("details")?.open }, h("summary", {}, "About this run"), facts([...Object.entries(this.notes), ["last outcome", moment(status.last_outcome_at)], ["tables", status.tables.join(", ")]])));
   }
 
   select(label, value, columns, onchange, none) {
@@ -242,9 +258,12 @@ export class CasesView {
     return h("label", {}, label, choice);
   }
 
+  choices() { return JSON.stringify([this.drawable().map((column) => [column.name, column.label, column.unit]), this.chosen().names]); }
+
   paintControls() {
     const all = this.drawable();
     const picked = this.chosen();
+    this.offered = this.choices();
     const search = h("input", { type: "search", value: this.search });
     const column = h("select", {}, all.map((each) => h("option", { value: each.name }, title(each))));
     const [low, high] = [h("input", { type: "text", inputmode: "decimal" }), h("input", { type: "text", inputmode: "decimal" })];
@@ -280,6 +299,17 @@ export class CasesView {
         h("fieldset", {}, h("legend", {}, "Drawn columns"), h("div", { class: "ticks" }, ticks))));
   }
 
+  offerMore() {
+    // a live run may bring columns; what is open or was typed stays
+    const place = this.main.querySelector("#controls");
+    if (this.offered === this.choices() || place.contains(document.activeElement)) return;
+    const fields = () => [...place.querySelectorAll("input:not([type=checkbox])")];
+    const [texts, isOpen] = [fields().map((field) => field.value), place.querySelector("details").open];
+    this.paintControls();
+    fields().forEach((field, i) => { field.value = texts[i]; });
+    place.querySelector("details").open = isOpen;
+  }
+
   paintChips() {
     const chip = (text, off) => h("li", {}, text, h("button", { type: "button", "aria-label": `Remove the filter ${text}`, onclick: off }, "×"));
     const told = Object.entries(this.filters).map(([name, value]) => {
@@ -307,11 +337,13 @@ export class CasesView {
       : names[i] === ":state" ? state(value) : names[i] === ":duration" ? time(value) : value));
     const to = (offset) => () => this.change({ offset });
     const last = told.table.offset + rows.length;
+    const active = this.rows.contains(document.activeElement) ? document.activeElement : null;
     fill(this.rows, h("h2", {}, "Cases"), table(rows.length ? `cases ${count(told.table.offset + 1)} to ${count(last)} of ${count(told.table.n)}` : "no case is chosen", heads, rows),
       told.table.n > PAGE ? h("div", { class: "bar" },
         h("button", { type: "button", disabled: this.offset === 0, onclick: to(0) }, "First"),
         h("button", { type: "button", disabled: this.offset === 0, onclick: to(Math.max(0, this.offset - PAGE)) }, "Previous"),
         h("button", { type: "button", disabled: last >= told.table.n, onclick: to(this.offset + PAGE) }, "Next")) : null);
+    if (active) [...this.rows.querySelectorAll("a, button")].find((each) => each.textContent === active.textContent)?.focus({ preventScroll: true });
   }
 
   follow() {
@@ -326,8 +358,7 @@ export class CasesView {
         if (changed) {
           this.setRun(await get(this.summary, this.asking));
           if (this.isClosed) return;
-          this.key = null;
-          if (!this.main.querySelector("#controls").contains(document.activeElement)) this.paintControls();
+          this.offerMore();
           await this.load();
         }
       } catch { /* it is asked again */ }

@@ -124,6 +124,10 @@ export class Figure {
     this.tools.replaceChildren(...more, png, vector, data);
   }
 
+  // columns as they are now: those of a live run grow
+
+  know() {}
+
   describe(text) {
     for (const canvas of this.place.querySelectorAll("canvas")) {
       canvas.setAttribute("role", "img");
@@ -153,6 +157,8 @@ export class Histogram extends Figure {
     this.onlog = onlog;
     this.shape = "";
   }
+
+  know(columns) { this.column = columns.get(this.column.name) ?? this.column; }
 
   // a logarithmic histogram is drawn over the powers of ten
 
@@ -303,6 +309,8 @@ export class Scatter extends Figure {
     super(`${title(y)} over ${title(x)}`, 340);
     Object.assign(this, { x, y, onbrush, onpick, shape: "", what: "scatter" });
   }
+
+  know(columns) { [this.x, this.y] = [this.x, this.y].map((column) => columns.get(column.name) ?? column); }
 
   draw(told, colors, filters) {
     this.told = told;
@@ -483,6 +491,8 @@ export class Parallel extends Figure {
       if (told.length > 1) this.onbrush({ [column.name]: told });
     });
   }
+
+  know(columns) { this.columns = this.columns.map((column) => columns.get(column.name) ?? column); }
 
   ends(column) {
     return column.kind === "category" ? [0, Math.max(column.values.length - 1, 1)] : [column.low ?? 0, column.high ?? 1];
