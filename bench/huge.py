@@ -209,6 +209,8 @@ def main() -> None:
     parser.add_argument("--size", type=float, default=1e7, help="the number of cases (default: 1e7)")
     parser.add_argument("--folder", type=Path, help="where; a temporary folder unless given")
     options = parser.parse_args()
+    if options.folder is not None:
+        options.folder.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="scythe-bench-", dir=options.folder))
     try:
         bench = Bench(folder / "project", int(options.size))

@@ -157,11 +157,13 @@ class Span:
         start: The first.
         stop: The one after the last.
         alone: Whether each is run in a chunk of its own, so that the cause of a death shows.
+        survived: Whether all were run before the death, so that only their outcomes are missing.
     """
 
     start: int
     stop: int
     alone: bool = False
+    survived: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +210,7 @@ def resolve(death: Death, evidence: Evidence, n_times: int) -> Resolution:
             again = [Span(done, n)]
         case Evidence.RUNNING:
             attributed = 0 if n == 1 else row
-            again = [Span(done, attributed), Span(attributed + 1, n)]
+            again = [Span(done, attributed, survived=True), Span(attributed + 1, n)]
         case Evidence.BUILDING:
             end = death.snapshot.end
             again = [Span(done, row), Span(row, end, alone=True), Span(end, n)]

@@ -92,6 +92,7 @@ class Room:
 class _Piece:
     rows: pa.RecordBatch
     alone: bool  # each row is run in a chunk of its own
+    survived: bool = False  # all were run before a later row ended their process, which took their outcomes along
 
 
 class Backlog:
@@ -132,13 +133,17 @@ class Backlog:
         self._n += rows.num_rows
 
     def take(self, n: int) -> pa.RecordBatch:
-        """Take at most `n` rows from the front; there must be one."""
+        """Take at most `n` rows from the front; there must be one.
+
+        Rows that are known to do no harm come without others, so that nothing takes their outcomes along once more.
+        """
         taken: list[pa.RecordBatch] = []
-        missing = n
+        missing, survived = n, False
         while missing and self._pieces:
             piece = self._pieces[0]
-            if piece.alone and taken:
+            if taken and (piece.alone or piece.survived != survived):
                 break
+            survived = piece.survived
             rows = piece.rows.slice(0, 1 if piece.alone else missing)
             if rows.num_rows == piece.rows.num_rows:
                 self._pieces.popleft()
@@ -152,10 +157,10 @@ class Backlog:
         self._n -= batch.num_rows
         return batch
 
-    def put_back(self, rows: pa.RecordBatch, *, alone: bool = False) -> None:
-        """Put rows to the front that no child has begun."""
+    def put_back(self, rows: pa.RecordBatch, *, alone: bool = False, survived: bool = False) -> None:
+        """Put rows to the front that are not finished; see `Span`."""
         if rows.num_rows:
-            self._pieces.appendleft(_Piece(rows, alone))
+            self._pieces.appendleft(_Piece(rows, alone, survived))
             self._n += rows.num_rows
 
     def put_again(self, rows: pa.RecordBatch, *, alone: bool = False) -> None:
@@ -196,10 +201,10 @@ class SortedBacklog(Backlog):
             self._of_kind(kind).append(some)
         self._n += rows.num_rows
 
-    def put_back(self, rows: pa.RecordBatch, *, alone: bool = False) -> None:
+    def put_back(self, rows: pa.RecordBatch, *, alone: bool = False, survived: bool = False) -> None:
         """See `Backlog`."""
         for kind, some in self._room.kinds(rows):
-            self._of_kind(kind).put_back(some, alone=alone)
+            self._of_kind(kind).put_back(some, alone=alone, survived=survived)
         self._n += rows.num_rows
 
     def _of_kind(self, kind: Kind) -> Backlog:

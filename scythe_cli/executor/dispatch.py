@@ -56,14 +56,19 @@ class Pace:
         row_s: The time that a row takes, lately; None before the first.
         largest: The largest chunk so far.
         imports_s: The longest time for which a process has imported modules in its first row, beside that.
+        n_run: How many rows have been run.
+        n_deaths: How many of them have ended their process.
     """
 
     row_s: float | None = None
     largest: int = 1
     imports_s: float = 0.0
+    n_run: int = 0
+    n_deaths: int = 0
 
     def record(self, n_rows: int, busy_s: float) -> None:
         """Learn from rows that have been run."""
+        self.n_run += n_rows
         row_s = busy_s / n_rows
         # slower counts at once: a chunk that takes too long does more harm than one too many
         self.row_s = row_s if self.row_s is None or row_s > self.row_s else max(row_s, self.row_s / 2)
@@ -79,6 +84,11 @@ class Pace:
         n = max(n, 1)
         self.largest = max(self.largest, n)
         return n
+
+    @property
+    def is_deadly(self) -> bool:
+        """Whether a row of a large chunk ends its process more likely than not."""
+        return self.n_deaths * self.largest > self.n_run
 
     @property
     def is_fast(self) -> bool:
@@ -123,6 +133,11 @@ class Dispatch:
     def is_fast(self) -> bool:
         """See `Pace.is_fast`; a child whose next rows may take more than it has room for must ask."""
         return self._pace.is_fast and self._room is None
+
+    @property
+    def is_deadly(self) -> bool:
+        """See `Pace.is_deadly`."""
+        return self._pace.is_deadly
 
     @property
     def row_s(self) -> float | None:
@@ -223,7 +238,8 @@ class Dispatch:
         for other in reversed(chunks[1:]):
             self._backlog.put_back(other.rows)
         for span in reversed(resolution.again):
-            self._backlog.put_back(chunk.rows.slice(span.start, span.stop - span.start), alone=span.alone)
+            rows = chunk.rows.slice(span.start, span.stop - span.start)
+            self._backlog.put_back(rows, alone=span.alone, survived=span.survived)
         if resolution.attributed is not None:
             started_s = death.snapshot.started_s if resolution.has_begun else died_s
             return self._attribute(chunk.rows.slice(resolution.attributed, 1), failure, started_s, died_s, log)
@@ -250,6 +266,8 @@ class Dispatch:
         retries = self._retry.allows(failure.state, cells[TRIES_REMAINING])
         run_id = cells["workflow_run_id"] or workflow_run_id(self._context.root_workflow_run_id, cells["sort_index"])
         self.has_failures = True
+        self._pace.n_run += 1
+        self._pace.n_deaths += 1
         self._outcomes.append(
             outcome_of_failure(
                 failure,

@@ -9,12 +9,8 @@ from collections.abc import Collection, Iterator
 import pyarrow as pa
 
 from scythe_cli.errors import EngineError
-from scythe_cli.executor.attribution import (
-    Death,
-    failure_of_exit,
-    over_memory,
-    over_time,
-)
+from scythe_cli.executor.attribution import over_memory, over_time
+from scythe_cli.executor.deaths import settle_child, settle_fork
 from scythe_cli.executor.dispatch import Chunk, Dispatch
 from scythe_cli.executor.ipc import unpack
 from scythe_cli.executor.limits import StopSignal
@@ -191,8 +187,11 @@ class RunLoop:
                 self._drop(each)
             self._start_processes()
             return
+        can_fork = self._processes.templates.forks
+        if can_fork and not per_process and not child.has_run and self._dispatch.is_deadly:
+            per_process = rows.num_rows  # a fork that dies costs less than a process that does
         chunk = Chunk(self._processes.new_serial(), rows)
-        child.give(chunk, per_process, forks=per_process > 0 and self._processes.templates.forks)
+        child.give(chunk, per_process, forks=per_process > 0 and can_fork)
         self._update(child)
 
     def _rows_per_process(self) -> int:
@@ -311,6 +310,9 @@ class RunLoop:
                     child.is_worn = child.board.give_back = True
                 if self._dispatch.add_outcomes(child.chunks[0], outcomes, message.fields):
                     child.chunks.popleft()
+            elif message.kind == "died":
+                settle_fork(child.chunks.popleft(), message, self._dispatch)
+                child.overdue = None
             elif message.kind == "ready":
                 child.is_ready = True
                 self._startup.note_success()
@@ -377,23 +379,12 @@ class RunLoop:
         died_s = time.monotonic()
         code = child.reap()
         self._receive_rest(child)
-        output, stack = split_fault(child.output())
         if not child.is_ready:
-            self._startup.note_failure(code, output, stack)
+            self._startup.note_failure(code, *split_fault(child.output()))
         elif child.chunks:
             # from now on, one more is kept ready to take the place of the next that dies
             self._keeps_spare = True
-            chunk = child.chunks[0]
-            death = Death(
-                chunk=chunk.serial,
-                n_rows=chunk.rows.num_rows,
-                n_done=chunk.done,
-                snapshot=child.snapshot(),
-                is_mute=child.is_mute,
-                terminated_at=None if child.termination is None else child.termination.snapshot,
-            )
-            failure = failure_of_exit(code, child.termination, is_mute=child.is_mute, stack=stack)
-            row = self._dispatch.settle(death, list(child.chunks), failure, died_s, output)
+            row = settle_child(child, code, died_s, self._dispatch)
             if row is not None and self._processes.limits.keep_files != "never":
                 self._processes.keep_files(child, row)
         self._drop(child)

@@ -9,6 +9,7 @@ blobs whose sizes are in the object. Rows and outcomes are blobs of Arrow IPC. N
 | child | `ready`, `broken` | rows can come, or why not |
 | parent | `rows` | rows to run; `per_process`: how many in one process (0: any), `forks`: in forked ones |
 | child | `done` | outcomes of rows; `files`: more of them; `back`: the rest of these rows is given back |
+| child | `died` | how a process has ended that it had forked for rows, what it printed, and the board at that moment |
 
 The parent never blocks on a socket: a child that does not read, since a spec keeps it busy, must not keep the parent
 from watching the others.
@@ -269,17 +270,17 @@ class Board:
 
     Attributes:
         words: phase, chunk, row, end, whether the child is to give back its rows, the chunk and row that are out of
-            time, and the process that the child has forked for the row, 0 for none.
+            time, the process that the child has forked for the row, 0 for none, and whether that one has sent anything.
         clock: When the current phase began.
     """
 
-    PHASE, CHUNK, ROW, END, GIVE_BACK, LATE_CHUNK, LATE_ROW, RUNNER = range(8)
+    PHASE, CHUNK, ROW, END, GIVE_BACK, LATE_CHUNK, LATE_ROW, RUNNER, SENT = range(9)
 
     def __init__(self, fd: int) -> None:
         self._map = mmap.mmap(fd, _BOARD_BYTES)
         self._view = memoryview(self._map)
-        self.words: memoryview[int] = self._view[:64].cast("q")
-        self.clock: memoryview[float] = self._view[64:128].cast("d")
+        self.words: memoryview[int] = self._view[:128].cast("q")
+        self.clock: memoryview[float] = self._view[128:192].cast("d")
 
     def snapshot(self) -> Snapshot:
         """What the child is doing; called by the parent."""

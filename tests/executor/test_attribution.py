@@ -68,14 +68,18 @@ def alone(start: int, stop: int) -> Span:
     return Span(start, stop, alone=True)
 
 
+def survived(start: int, stop: int) -> Span:
+    return Span(start, stop, survived=True)
+
+
 @pytest.mark.parametrize(
     ("n_rows", "n_done", "snapshot", "evidence", "n_times", "resolution"),
     [
         # in the middle of a chunk: one row fails, those before and after run again
-        (10, 2, at(RUNNING, 5), Evidence.RUNNING, 1, Resolution((Span(2, 5), Span(6, 10)), 5)),
+        (10, 2, at(RUNNING, 5), Evidence.RUNNING, 1, Resolution((survived(2, 5), Span(6, 10)), 5)),
         (10, 5, at(RUNNING, 5), Evidence.RUNNING, 1, Resolution((Span(6, 10),), 5)),
         (10, 0, at(RUNNING, 0), Evidence.RUNNING, 1, Resolution((Span(1, 10),), 0)),
-        (10, 2, at(RUNNING, 9), Evidence.RUNNING, 1, Resolution((Span(2, 9),), 9)),
+        (10, 2, at(RUNNING, 9), Evidence.RUNNING, 1, Resolution((survived(2, 9),), 9)),
         (10, 9, at(RUNNING, 9), Evidence.RUNNING, 1, Resolution((), 9)),
         # alone, it is the only one
         (1, 0, at(RUNNING, 0), Evidence.RUNNING, 1, Resolution((), 0)),

@@ -145,6 +145,19 @@ def test_rows_that_come_back_are_alone_only_where_that_is_asked_for() -> None:
     assert backlog.remaining() == 0
 
 
+@pytest.mark.parametrize("is_sorted", [False, True])
+def test_rows_that_have_survived_once_come_without_others(is_sorted: bool) -> None:
+    rows = batch([(1, 0)] * 9)
+    backlog = SortedBacklog([rows], 0, Room(NEEDS, NEEDS.capacity(4))) if is_sorted else Backlog([rows], 0)
+    assert backlog.holds(9)
+    first = backlog.take(6)
+    backlog.put_back(first.slice(5))
+    backlog.put_back(first.slice(2, 2), survived=True)
+    backlog.put_back(first.slice(0, 2), survived=True)
+    assert [indices(backlog.take(n)) for n in (3, 9, 9)] == [[0, 1, 2], [3], [5, 6, 7, 8]]
+    assert not backlog.holds(1)
+
+
 def test_no_row_is_looked_for_while_the_machine_is_full_or_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 

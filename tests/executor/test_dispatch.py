@@ -113,6 +113,18 @@ def test_a_chunk_is_never_larger_than_one_message_may_be() -> None:
     assert [pace.rows(None, 2) for _ in range(9)][-2:] == [20_000, 20_000]
 
 
+def test_a_run_is_deadly_where_a_large_chunk_would_probably_not_survive() -> None:
+    pace = Pace()
+    pace.record(1, 0.001)
+    assert [pace.rows(None, 1) for _ in range(3)] == [4, 16, 64]
+    assert not pace.is_deadly
+    pace.n_deaths = 1
+    pace.record(62, 0.001)
+    assert pace.is_deadly
+    pace.record(1, 0.001)
+    assert not pace.is_deadly  # one in 64
+
+
 def test_chunks_go_out_in_order_and_come_back_in_front() -> None:
     run = dispatch(rows(40))
     assert (run.has_failures, run.has_outcomes, run.can_give(), run.row_s) == (False, False, True, None)
@@ -194,8 +206,8 @@ def test_a_death_is_the_outcome_of_one_row() -> None:
     assert (outcome["duration_s"], outcome["log"]) == (1.5, "printed")
     started = datetime.fromtimestamp(5.0 + time.time() - time.monotonic(), UTC)
     assert abs(outcome["started_at"].astimezone(UTC) - started) < timedelta(minutes=1)
-    # the retry is alone, and first
-    assert rest(run) == [[3], [1, 2, 4, 5, 6, 7, 8, 9]]
+    # the retry is alone, and first; rows that it has taken along come without others that may do so again
+    assert rest(run) == [[3], [1, 2], [4, 5, 6, 7, 8, 9]]
 
 
 def test_a_death_is_final_where_nothing_is_tried_again_after_one() -> None:

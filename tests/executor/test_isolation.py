@@ -11,6 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from scythe_cli.errors import EntrypointError
 from scythe_cli.executor.limits import Limits, StopSignal
@@ -115,6 +117,50 @@ def test_a_row_that_ends_its_own_process_costs_itself_alone(target: ExperimentTa
     assert "with code 3" in rows[6]["message"]
     assert "leaky_sims.py" in rows[1]["traceback"]
     assert "leaky_sims.py" in rows[8]["traceback"]
+
+
+_ROWS = st.sampled_from(
+    [("quick", 0.0)] * 12 + [("print", 1.0), ("file", 2.0), ("nap", 0.03), ("nap", 0.3), ("fail", 0.0), ("die", 0.0)]
+    + [("cut", 0.0), ("exit", 0.0), ("exit", 3.0)]
+)  # fmt: skip
+_STATES = {"fail": "failed", "die": "crashed", "cut": "crashed", "exit": "crashed"}
+_CHOICES = {"isolation": ("auto", "row", "process"), "rows_per_process": (None, 1, 2, 3, 7), "workers": (1, 2)}
+
+
+@pytest.mark.timeout(300)
+@settings(max_examples=12, deadline=None)
+@given(kinds=st.lists(_ROWS, min_size=1, max_size=90), data=st.data())
+def test_every_row_has_one_outcome_whatever_others_in_its_processes_do(
+    target: ExperimentTarget, kinds: list[Kind], data: st.DataObject
+) -> None:
+    chosen: dict[str, Any] = {name: data.draw(st.sampled_from(values), name) for name, values in _CHOICES.items()}
+    workers = chosen.pop("workers")
+    rows, _ = _run(target, _limits(**chosen), *kinds, workers=workers)
+    assert [row["sort_index"] for row in rows] == list(range(len(kinds)))
+    assert [row["state"] for row in rows] == [_STATES.get(kind[0], "succeeded") for kind in kinds]
+    for row, (kind, value) in zip(rows, kinds, strict=True):
+        assert row["log"] == (f"row {value}\n" if kind == "print" else None)
+        if kind == "file":
+            assert row["out:text"] == "2.0 sunny as it was"
+        if kind == "die":
+            assert row["error_type"] == "SIGABRT"
+            assert "leaky_sims.py" in row["traceback"]
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_outcomes_that_a_fork_has_sent_are_not_sent_again(target: ExperimentTarget, place: int) -> None:
+    # one that takes long sends what was at hand before; then some more are left to the process that has forked it
+    kinds: list[Kind] = [*["quick"] * (27 + place), ("nap", 0.3), *["quick"] * 16]
+    _run(target, _limits(rows_per_process=3), *kinds)
+
+
+def test_a_row_that_ends_its_process_does_not_end_the_one_that_was_forked(target: ExperimentTarget) -> None:
+    kinds: list[Kind] = ["quick" if i % 4 else "die" for i in range(120)]
+    with Executor(target, RunContext("runs", RUN, "root", "here"), _limits(), workers=1) as executor:
+        rows = _outcomes(executor, *kinds)
+        n_started = max(child.number for child in executor.children)
+    assert [row["state"] for row in rows] == ["crashed" if kind == "die" else "succeeded" for kind in kinds]
+    assert n_started <= 6
 
 
 @pytest.mark.parametrize("isolation", ["row", "process"])

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pytest
 
 from scythe_cli.core.cores import THREAD_VARIABLES
+from scythe_cli.core.states import Isolation
 from scythe_cli.errors import EngineError, EntrypointError
 from scythe_cli.executor.ipc import unpack
 from scythe_cli.executor.limits import Limits, StopSignal, descendants
@@ -67,10 +68,11 @@ def make(target: ExperimentTarget) -> Iterator[Make]:
         workers: int = 1,
         what: ExperimentTarget | None = None,
         directory: str = "row",
+        isolation: Isolation = "auto",
     ) -> Executor:
-        key = (timeout_s, memory, retries, workers, what, directory)
+        key = (timeout_s, memory, retries, workers, what, directory, isolation)
         if key not in made:
-            limits = Limits(timeout_s, memory, retries, working_directory=directory)
+            limits = Limits(timeout_s, memory, retries, working_directory=directory, isolation=isolation)
             made[key] = Executor(what or target, RunContext("runs", RUN, "root", "here"), limits, workers=workers)
         return made[key]
 
@@ -440,7 +442,8 @@ def test_each_spec_starts_in_the_same_folder(make: Make, target: ExperimentTarge
 def test_slow_rows_are_spread_over_the_processes(make: Make) -> None:
     # the fast ones at first make the chunks large
     kinds: list[Any] = ["fine"] * 2_000 + [("nap", 0.2, "")] * 8
-    rows = _run(make(workers=2), *kinds)
+    # slow ones might have a process each otherwise, once it is known that they are
+    rows = _run(make(workers=2, isolation="process"), *kinds)
     slow = [row["out:count"] for row in rows[2_000:]]
     assert len(rows) == 2_008
     assert 2 <= slow.count(slow[0]) <= 6

@@ -23,6 +23,7 @@ from typing import Any
 from scythe_cli.core.states import RetryRule
 from scythe_cli.errors import CodeChangedError, EntrypointError, ScytheError
 from scythe_cli.executor.child.forking import adopt_orphans, kill_orphans
+from scythe_cli.executor.child.place import Place
 from scythe_cli.executor.child.server import Server
 from scythe_cli.executor.code import check_sources
 from scythe_cli.executor.limits import limit_own_memory
@@ -155,17 +156,17 @@ def _serve(
             pass
         case directory:
             os.chdir(directory)
+    context = RunContext.from_bytes(bytes(start.blobs[0]))
     server = Server(
         connection,
         board,
         loaded.capture,
         loaded.experiment,
-        RunContext.from_bytes(bytes(start.blobs[0])),
+        context,
         Path(start.fields["scratch"]),
         start.fields["execution_timeout_s"],
         loaded.generators,
-        folder,
-        start.fields["keep_files"],
+        Place(folder, start.fields["keep_files"], loaded.capture, context),
         RetryRule(start.fields["retries"], tuple(start.fields["retry_on"])),
         start.fields["startup_timeout_s"],
     )

@@ -6,20 +6,21 @@ is as fresh as it is itself, and what a row does to its process is gone with it.
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from scythe_cli.core.states import KeepFiles, RetryRule, State
+from scythe_cli.core.states import RetryRule, State
 from scythe_cli.executor.attribution import failure_of_lateness
 from scythe_cli.executor.child.forking import end_like, fork, kill_orphans, wait_for
 from scythe_cli.executor.child.handing import Handing
+from scythe_cli.executor.child.place import Place
 from scythe_cli.executor.child.preparing import Preparation, Rows
 from scythe_cli.executor.ipc import from_ipc, pack
 from scythe_cli.executor.protocol import (
@@ -28,14 +29,13 @@ from scythe_cli.executor.protocol import (
     Message,
     Phase,
 )
-from scythe_cli.executor.rows.call import Leaf, LeafResult, RunContext
+from scythe_cli.executor.rows.call import Leaf, RunContext
 from scythe_cli.executor.rows.capture import Capture, log_line
 from scythe_cli.executor.rows.failure import Failure, failure_from
 from scythe_cli.executor.rows.imports import ImportClock
 from scythe_cli.executor.rows.memory import peak_memory
 from scythe_cli.executor.rows.outcomes import OutcomeBatch
 from scythe_cli.executor.rows.randomness import SharedGenerators
-from scythe_cli.executor.rows.workdir import RowFolder, keep_files
 from scythe_cli.model.experiment import RegisteredExperiment
 
 __all__ = ["Server"]
@@ -62,6 +62,9 @@ _DONE = 0
 _GAVE_BACK = -1
 _HANDED = -2  # all are finished, and their outcomes are left to the process that has forked it
 
+# whether such a process has sent outcomes, beginning with those that were at hand before
+_NOTHING_SENT, _SENDING, _SENT = range(3)
+
 
 class Server:
     """Runs the rows that the parent sends, and sends back outcomes.
@@ -75,8 +78,7 @@ class Server:
         scratch: Where temporary folders are made.
         execution_timeout_s: How long one attempt may take, for messages.
         generators: What gives `random` and `numpy.random` the seed of a row.
-        folder: The working directory of specs; None for the present one.
-        keeps: Of which specs the files there are kept.
+        place: Where specs run.
         retry: After what specs are run again.
         startup_timeout_s: How long the modules that a spec imports may take to be loaded.
     """
@@ -91,15 +93,14 @@ class Server:
         scratch: Path,
         execution_timeout_s: float,
         generators: SharedGenerators,
-        folder: RowFolder | None = None,
-        keeps: KeepFiles = "never",
+        place: Place,
         retry: RetryRule | None = None,
         startup_timeout_s: float = 300.0,
     ) -> None:
         self._connection = connection
         self._board = board
         self._capture = capture
-        self._context = context
+        self._place = place
         self._preparation = Preparation(experiment.input_validator_type, context.root_workflow_run_id, board)
         self._scratch = scratch
         self._leaf = Leaf(experiment, context, scratch=scratch, log_sink=log_line, generators=generators)
@@ -109,66 +110,17 @@ class Server:
         self._handed_s: float | None = None  # the time of rows at hand that were run by such processes
         self._forked = False  # a spec has forked this process, which is not to go on
         self._is_fork = False  # this process was forked for some rows
-        self._moved = False
-        self._folder = folder
-        self._keeps = keeps
-        self._home = os.open("." if folder is None else folder.path, os.O_RDONLY)
-        os.fchdir(self._home)
-        if folder is not None and folder.watch_fd is not None:
-            capture.watch(folder.watch_fd)
-        self._watches_times = folder is not None and folder.watch_fd is None
         self._flushed_s = 0.0
         self._timeout_s = execution_timeout_s
         self._n_run = 0
         self._is_worn = False
         self._quota = 0
         self._gave_back = False
-        self._removed: str | None = None  # a file that a spec has written and nobody has kept
         self._imports = ImportClock(board.clock, startup_timeout_s)
         os.register_at_fork(after_in_child=self._note_fork)
-        os.chdir = self._noting_moves(os.chdir)
-        os.fchdir = self._noting_moves(os.fchdir)
 
     def _note_fork(self) -> None:
         self._forked = True
-
-    def _noting_moves(self, change: Callable[..., None]) -> Callable[..., None]:
-        """Take note when a spec changes the working directory: the next one starts from where the first did."""
-
-        @functools.wraps(change)
-        def noting(*arguments: Any, **options: Any) -> None:
-            self._moved = True
-            change(*arguments, **options)
-
-        return noting
-
-    def _renew_folder(self, folder: RowFolder) -> None:
-        """Give the next spec a folder of its own."""
-        self._capture.has_seen = False
-        folder.renew()
-        home = os.open(folder.path, os.O_RDONLY)
-        os.close(self._home)
-        self._home = home
-        os.fchdir(home)
-        self._moved = False
-
-    def _settle_folder(self, result: LeafResult | Failure, sort_index: int, *, is_last: bool) -> None:
-        """Keep what a spec has written, if that is wanted, and make a new folder for the next if it has changed this.
-
-        Args:
-            result: What became of the spec.
-            sort_index: Its number.
-            is_last: Whether this process ends now.
-        """
-        folder = self._folder
-        if folder is None or not folder.is_changed():
-            return
-        if self._keeps == "always" or (self._keeps == "failed" and isinstance(result, Failure)):
-            keep_files(folder.path, folder.project, self._context, sort_index)
-        elif self._keeps == "never" and self._removed is None:
-            self._removed = folder.new_file([] if isinstance(result, Failure) else self._leaf.output_paths(result))
-        if not is_last:
-            self._renew_folder(folder)
 
     def serve(self) -> None:
         """Run rows until the parent closes its end."""
@@ -210,39 +162,53 @@ class Server:
         )
 
     def _fork_for(self, rows: Rows, start: int, stop: int) -> bool:
-        """Run some rows of a chunk in a process of their own; tells whether the chunk goes on.
-
-        This process ends as that one does, when it has not ended as it should: the parent sees what became of it.
-        """
+        """Run some rows of a chunk in a process of their own; tells whether the chunk goes on."""
+        words = self._board.words
+        words[Board.SENT] = _NOTHING_SENT
         pid = fork()
         if not pid:
-            self._board.words[Board.RUNNER] = os.getpid()
+            words[Board.RUNNER] = os.getpid()
             self._is_fork, self._forked, self._gave_back = True, False, False
             self._flushed_s = time.monotonic()
             self._n_own = len(self._batch)
             self._run_rows(rows, start, stop)
             self._capture.flush()
             if not self._gave_back and len(self._batch):
-                self._board.words[Board.RUNNER] = _HANDED
+                words[Board.RUNNER] = _HANDED
             else:
-                self._board.words[Board.RUNNER] = _GAVE_BACK if self._gave_back else _DONE
+                words[Board.RUNNER] = _GAVE_BACK if self._gave_back else _DONE
             os._exit(0)
         status = wait_for(pid)
-        end = self._board.words[Board.RUNNER]
-        self._board.words[Board.RUNNER] = 0
+        end = words[Board.RUNNER]
+        words[Board.RUNNER] = 0
         kill_orphans()
-        if status or end not in (_DONE, _GAVE_BACK, _HANDED):
-            if len(self._batch):
-                self._flush(rows.chunk, start, rows.tries)
-            end_like(status)
-        if end == _HANDED:
-            self._take_over()
-        else:
+        if words[Board.SENT] == _SENT:
             self._batch.clear()  # the other has sent what was at hand as well
             self._handed_s, self._flushed_s = 0.0, time.monotonic()
-        if self._folder is not None and (stop - start > 1 or self._folder.is_changed()):
-            self._renew_folder(self._folder)
+        if status or end not in (_DONE, _GAVE_BACK, _HANDED):
+            self._tell_death(rows, start, status)
+            return False
+        if end == _HANDED:
+            self._take_over()
+        if stop - start > 1 or self._place.is_changed():
+            self._place.renew()
         return end != _GAVE_BACK
+
+    def _tell_death(self, rows: Rows, start: int, status: int) -> None:
+        """Tell the parent how a process has ended that was forked for rows, from the one at `start` on.
+
+        This process ends in the same way where the parent must see to files, or may have got half a message.
+        """
+        if self._board.words[Board.SENT] == _SENDING:
+            end_like(status)
+        if len(self._batch):
+            self._flush(rows.chunk, start, rows.tries)
+        if self._place.keeps != "never":
+            end_like(status)
+        death = {"chunk": rows.chunk, "status": status, "snapshot": astuple(self._board.snapshot())}
+        self._board.words[_PHASE] = _IDLE
+        self._connection.send(Message("died", death, [(self._capture.take() or "").encode()]))
+        self._place.renew()
 
     def _hand_over(self) -> bool:
         """Leave the outcomes to the process that has forked this one, where they are plain; tells whether they are."""
@@ -250,11 +216,11 @@ class Server:
         if outcomes is None:
             return False
         busy_s = time.monotonic() - self._flushed_s
-        return self._handing.put((outcomes, self._removed, busy_s, self._imports.take_s()))
+        return self._handing.put((outcomes, self._place.removed, busy_s, self._imports.take_s()))
 
     def _take_over(self) -> None:
         """Take the outcomes of a process that was forked for them."""
-        outcomes, self._removed, busy_s, imports_s = self._handing.take()
+        outcomes, self._place.removed, busy_s, imports_s = self._handing.take()
         for took, values in outcomes:
             self._batch.add_plain(tuple(took), tuple(values) if isinstance(values, list) else values)
         self._handed_s = (self._handed_s or 0.0) + busy_s
@@ -264,8 +230,9 @@ class Server:
         """Run some rows of a chunk in this process."""
         chunk, rows, run_ids, tries = chunk_rows.chunk, chunk_rows.rows, chunk_rows.run_ids, chunk_rows.tries
         words, clock, batch = self._board.words, self._board.clock, self._batch
-        capture, sort_index = self._capture, batch.attempts.sort_index
+        capture, place, sort_index = self._capture, self._place, batch.attempts.sort_index
         prepare, run, take, add, now = self._leaf.prepare, self._leaf.run, capture.take, batch.add, time.monotonic
+        go_back = place.go_back
         words[Board.CHUNK] = chunk
         specs: list[Any] = []
         first = built = sent = start
@@ -303,12 +270,11 @@ class Server:
             self._n_run += 1
             is_worn = is_worn or self._n_run == self._quota
             # what fails here, because the spec has closed what is not its own, is to be its fault and no other's
-            if self._moved:
-                os.fchdir(self._home)
-                self._moved = False
+            go_back()
             add(row, begin_s, end_s - begin_s, take(), result, peak_memory(end_s - begin_s))
-            if capture.has_seen or self._watches_times:
-                self._settle_folder(result, sort_index[row].as_py(), is_last=self._is_fork and row + 1 == stop)
+            if capture.has_seen or place.watches_times:
+                is_last = self._is_fork and row + 1 == stop
+                place.settle(result, sort_index[row].as_py(), self._leaf, is_last=is_last)
             words[_PHASE] = _IDLE
             waits_s = _FAILURE_S if isinstance(result, Failure) else _FLUSH_S
             del result  # what is large in it is not needed twice while it is sent
@@ -375,6 +341,7 @@ class Server:
         busy_s, imports_s = self._handed_s or 0.0, self._imports.take_s()
         if self._handed_s is None or self._is_fork:
             busy_s += time.monotonic() - self._flushed_s
+        words = self._board.words
         fields = {
             "chunk": chunk,
             "done": done,
@@ -386,6 +353,9 @@ class Server:
             "imports_s": imports_s,
             "back": back,
             "worn": worn,
-            "removed": self._removed,
+            "removed": self._place.removed,
         }
+        words[Board.SENT] = _SENDING
         self._connection.send(Message("done", fields, blobs))
+        words[Board.SENT] = _SENT
+        self._n_own = 0
