@@ -41,29 +41,38 @@ def batch_of(model: type[ExperimentOutputSpec], *outputs: ExperimentOutputSpec) 
 @given(st.lists(st.tuples(st.integers(), st.floats(), st.text(st.characters()) | st.none(), PLAIN)))
 def test_numbers_and_texts_come_over_as_they_are(values: list[tuple[Any, ...]]) -> None:
     handing = Handing()
-    assert handing.put(values)
+    assert all(handing.add(each) for each in values)
     assert repr(handing.take()) == repr([list(each) for each in values])  # NaN is not equal to itself
+    handing.clear()
+    assert handing.take() == []
 
 
 @pytest.mark.processes
 def test_it_comes_over_from_a_forked_process() -> None:
     handing = Handing()
-    if not (pid := os.fork()):
-        os._exit(0 if handing.put([1, 2.5, "ä", None, True]) else 1)
-    assert os.waitpid(pid, 0)[1] == 0
-    assert handing.take() == [1, 2.5, "ä", None, True]
+    for value in ([1, 2.5, "ä"], [None, True]):
+        if not (pid := os.fork()):
+            os._exit(0 if handing.add(value) else 1)
+        assert os.waitpid(pid, 0)[1] == 0
+    assert handing.take() == [[1, 2.5, "ä"], [None, True]]
 
 
 def test_what_is_too_large_is_not_handed_over() -> None:
-    assert not Handing().put("x" * 100_000)
-    assert not Handing().put(10**10_000)
+    handing = Handing()
+    assert handing.add("x" * 600_000)
+    assert not handing.add("y" * 600_000)
+    assert not handing.add(10**10_000)
+    assert handing.add("z")
+    assert handing.take() == ["x" * 600_000, "z"]
 
 
 def test_outcomes_are_the_same_on_both_ways() -> None:
     outputs = [Two(y=i / 3, name=f"case {i}") for i in range(4)]
     whole, first = batch_of(Two, *outputs), batch_of(Two, *outputs[:2])
-    for took, values in whole.plain_since(2) or []:
-        first.add_plain(took, values)
+    for n in (3, 4):
+        handed = batch_of(Two, *outputs[:n]).last_plain()
+        assert handed is not None
+        first.add_plain(*handed)
     first.attempts = whole.attempts
     assert first.finish().tables[0].equals(whole.finish().tables[0])
     assert len(first) == 0
@@ -75,17 +84,17 @@ class Odd(float):
 
 @pytest.mark.parametrize("value", [Odd(1.0), [1.0], {"a": 1}, b"bytes", object()])
 def test_other_values_are_not_handed_over(value: Any) -> None:
-    assert batch_of(One, One(y=1.0)).plain_since(0) is not None
-    assert batch_of(One, One.model_construct(y=value)).plain_since(0) is None
+    assert batch_of(One, One(y=1.0)).last_plain() is not None
+    assert batch_of(One, One.model_construct(y=value)).last_plain() is None
 
 
 def test_failures_and_further_values_are_not_handed_over() -> None:
     batch = batch_of(Two, Two(y=1.0, name="a"))
     batch.add(0, 1.0, 1.0, None, Failure(State.FAILED, "ValueError", "bad"))
-    assert batch.plain_since(0) is None
+    assert batch.last_plain() is None
     batch = batch_of(Two)
     batch.attempts = Attempts.of([0], [1], ["run"])
     batch.add(0, 1.0, 1.0, None, LeafResult(Two(y=1.0, name="a"), features={"big": 1}))
-    assert batch.plain_since(0) is None
+    assert batch.last_plain() is None
     batch.clear()
-    assert batch.plain_since(0) == []
+    assert batch.last_plain() is None

@@ -106,7 +106,7 @@ class Server:
         self._leaf = Leaf(experiment, context, scratch=scratch, log_sink=log_line, generators=generators)
         self._batch = OutcomeBatch(experiment.output_validator_type, context.worker, retry=retry or RetryRule(0))
         self._handing = Handing()
-        self._n_own = 0  # in a process that was forked for some rows: the outcomes that were at hand before
+        self._hands = False  # this process was forked for some rows, and all their outcomes so far were handed over
         self._handed_s: float | None = None  # the time of rows at hand that were run by such processes
         self._forked = False  # a spec has forked this process, which is not to go on
         self._is_fork = False  # this process was forked for some rows
@@ -165,44 +165,48 @@ class Server:
         """Run some rows of a chunk in a process of their own; tells whether the chunk goes on."""
         words = self._board.words
         words[Board.SENT] = _NOTHING_SENT
+        self._handing.clear()
+        began_s = time.monotonic()
         pid = fork()
         if not pid:
             words[Board.RUNNER] = os.getpid()
-            self._is_fork, self._forked, self._gave_back = True, False, False
+            self._is_fork, self._hands, self._forked, self._gave_back = True, True, False, False
             self._flushed_s = time.monotonic()
-            self._n_own = len(self._batch)
             self._run_rows(rows, start, stop)
             self._capture.flush()
-            if not self._gave_back and len(self._batch):
-                words[Board.RUNNER] = _HANDED
-            else:
-                words[Board.RUNNER] = _GAVE_BACK if self._gave_back else _DONE
+            words[Board.RUNNER] = _HANDED if self._hands else _GAVE_BACK if self._gave_back else _DONE
             os._exit(0)
         status = wait_for(pid)
         end = words[Board.RUNNER]
         words[Board.RUNNER] = 0
         kill_orphans()
-        if words[Board.SENT] == _SENT:
+        handed: list[Any] = []
+        if words[Board.SENT] == _NOTHING_SENT:
+            handed = self._handing.take()
+        else:
             self._batch.clear()  # the other has sent what was at hand as well
             self._handed_s, self._flushed_s = 0.0, time.monotonic()
         if status or end not in (_DONE, _GAVE_BACK, _HANDED):
-            self._tell_death(rows, start, status)
+            self._take_over(handed, self._board.clock[0] - began_s if handed else 0.0)
+            self._tell_death(rows, start + len(handed), status)
             return False
         if end == _HANDED:
-            self._take_over()
+            self._place.removed, busy_s, imports_s = handed.pop()
+            self._take_over(handed, busy_s)
+            self._imports.note(imports_s)
         if stop - start > 1 or self._place.is_changed():
             self._place.renew()
         return end != _GAVE_BACK
 
-    def _tell_death(self, rows: Rows, start: int, status: int) -> None:
-        """Tell the parent how a process has ended that was forked for rows, from the one at `start` on.
+    def _tell_death(self, rows: Rows, done: int, status: int) -> None:
+        """Tell the parent how a process has ended that was forked for rows, of which some are finished.
 
         This process ends in the same way where the parent must see to files, or may have got half a message.
         """
         if self._board.words[Board.SENT] == _SENDING:
             end_like(status)
         if len(self._batch):
-            self._flush(rows.chunk, start, rows.tries)
+            self._flush(rows.chunk, done, rows.tries)
         if self._place.keeps != "never":
             end_like(status)
         death = {"chunk": rows.chunk, "status": status, "snapshot": astuple(self._board.snapshot())}
@@ -211,30 +215,25 @@ class Server:
         self._place.renew()
 
     def _hand_over(self) -> bool:
-        """Leave the outcomes to the process that has forked this one, where they are plain; tells whether they are."""
-        outcomes = self._batch.plain_since(self._n_own)
-        if outcomes is None:
-            return False
-        busy_s = time.monotonic() - self._flushed_s
-        return self._handing.put((outcomes, self._place.removed, busy_s, self._imports.take_s()))
+        """Leave the last outcome to the process that has forked this one, where it is plain; tells whether it is."""
+        outcome = self._batch.last_plain()
+        self._hands = outcome is not None and self._handing.add(outcome)
+        return self._hands
 
-    def _take_over(self) -> None:
+    def _take_over(self, outcomes: list[Any], busy_s: float) -> None:
         """Take the outcomes of a process that was forked for them."""
-        outcomes, self._place.removed, busy_s, imports_s = self._handing.take()
         for took, values in outcomes:
             self._batch.add_plain(tuple(took), tuple(values) if isinstance(values, list) else values)
         self._handed_s = (self._handed_s or 0.0) + busy_s
-        self._imports.note(imports_s)
 
     def _run_rows(self, chunk_rows: Rows, start: int, stop: int) -> None:
         """Run some rows of a chunk in this process."""
         chunk, rows, run_ids, tries = chunk_rows.chunk, chunk_rows.rows, chunk_rows.run_ids, chunk_rows.tries
         words, clock, batch = self._board.words, self._board.clock, self._batch
         capture, place, sort_index = self._capture, self._place, batch.attempts.sort_index
-        prepare, run, take, add, now = self._leaf.prepare, self._leaf.run, capture.take, batch.add, time.monotonic
-        go_back = place.go_back
-        words[Board.CHUNK] = chunk
-        specs: list[Any] = []
+        prepare, run, take, add = self._leaf.prepare, self._leaf.run, capture.take, batch.add
+        now, go_back = time.monotonic, place.go_back
+        words[Board.CHUNK], specs = chunk, list[Any]()
         first = built = sent = start
         if not self._n_run:
             self._imports.start()
@@ -276,6 +275,8 @@ class Server:
                 is_last = self._is_fork and row + 1 == stop
                 place.settle(result, sort_index[row].as_py(), self._leaf, is_last=is_last)
             words[_PHASE] = _IDLE
+            if self._hands and self._hand_over() and row + 1 == stop:
+                break
             waits_s = _FAILURE_S if isinstance(result, Failure) else _FLUSH_S
             del result  # what is large in it is not needed twice while it is sent
             if is_worn or (words[_GIVE_BACK] and row + 1 < chunk_rows.n):
@@ -284,8 +285,15 @@ class Server:
             if end_s - self._flushed_s >= waits_s or row - sent >= _FLUSH_ROWS or batch.n_bytes >= _FLUSH_BYTES:
                 self._flush(chunk, row + 1, tries)
                 sent = row
-        if len(batch) and not (self._is_fork and self._hand_over()):
-            self._flush(chunk, stop, tries)
+        self._end_rows(chunk_rows, stop)
+
+    def _end_rows(self, rows: Rows, stop: int) -> None:
+        """Say how long rows took whose outcomes were handed over, or send them."""
+        if self._hands:
+            busy_s = time.monotonic() - self._flushed_s
+            self._hands = self._handing.add((self._place.removed, busy_s, self._imports.take_s()))
+        if len(self._batch) and not self._hands:
+            self._flush(rows.chunk, stop, rows.tries)
 
     def _begin(self, chunk: int, table: pa.Table) -> Rows:
         """Prepare for the rows of a chunk."""
@@ -355,7 +363,7 @@ class Server:
             "worn": worn,
             "removed": self._place.removed,
         }
+        self._hands = False
         words[Board.SENT] = _SENDING
         self._connection.send(Message("done", fields, blobs))
         words[Board.SENT] = _SENT
-        self._n_own = 0

@@ -144,15 +144,13 @@ class OutcomeBatch:
             self._has_extras = True
             self.n_bytes += sum(frame.table.nbytes for frame in (result.frames or {}).values())
 
-    def plain_since(self, n: int) -> list[tuple[Took, Any]] | None:
-        """The outcomes after the first `n`, as `add_plain` takes them; None where one is not of numbers and texts."""
-        if self._bad or self._extra or any(result is not None for result in self._results):
+    def last_plain(self) -> tuple[Took, Any] | None:
+        """The last outcome, as `add_plain` takes it; None where it is not of numbers and texts, or any is a failure."""
+        if self._bad or self._extra or not self._results or self._results[-1] is not None:
             return None
-        values = self._values[n:]
-        single = len(self._scalars) == 1
-        if any(type(cell) not in _PLAIN for value in values for cell in ((value,) if single else value)):
-            return None
-        return list(zip(self._good[n:], values, strict=True))
+        values = self._values[-1]
+        cells = (values,) if len(self._scalars) == 1 else values
+        return None if any(type(cell) not in _PLAIN for cell in cells) else (self._good[-1], values)
 
     def add_plain(self, took: Took, values: Any) -> None:
         """Take the outcome of a spec that another process has run."""
