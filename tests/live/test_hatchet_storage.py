@@ -327,10 +327,13 @@ def test_credentials_that_are_renewed_in_mid_run(odd: Odd, expiring: OfExpiring)
 def test_credentials_that_are_not_renewed(odd: Odd, expiring: OfExpiring) -> None:
     live, cases = odd.live, expiring.cases
     thread = expiring.store.in_mid_run(renewed=False)
-    with pytest.raises(EngineError, match=r"the credentials have expired \(ExpiredToken\)") as told:
+    # which of the two is told depends on what is asked for first: a HEAD request is answered by a status alone
+    expired = (
+        r"(the credentials have expired \(ExpiredToken\)|\(400\), as it is when credentials have expired)\. Renew them"
+    )
+    with pytest.raises(EngineError, match=expired) as told:
         live.open().allocate(cases)
     thread.join()
-    assert "Renew them" in told.value.message
     assert "scythe retry" in str(told.value.hint)
 
     expiring.store.write("second")

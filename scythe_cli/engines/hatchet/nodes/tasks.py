@@ -115,7 +115,7 @@ def node_task(
             raise NonRetryableException(f"{type(error).__name__}: {error}") from error
         except StorageError as error:
             if is_final(error, ctx.retry_count):
-                raise NonRetryableException(" ".join(filter(None, (error.message, error.hint)))) from error
+                raise NonRetryableException(". ".join(filter(None, (error.message, error.hint)))) from error
             raise
 
     return node_definition(hatchet, run)
