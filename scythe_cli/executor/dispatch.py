@@ -73,6 +73,11 @@ class Pace:
         # slower counts at once: a chunk that takes too long does more harm than one too many
         self.row_s = row_s if self.row_s is None or row_s > self.row_s else max(row_s, self.row_s / 2)
 
+    def record_death(self) -> None:
+        """Learn from a row that has ended its process."""
+        self.n_run += 1
+        self.n_deaths += 1
+
     def rows(self, remaining: int | None, workers: int) -> int:
         """The size of the next chunk."""
         if self.row_s is None:
@@ -266,8 +271,7 @@ class Dispatch:
         retries = self._retry.allows(failure.state, cells[TRIES_REMAINING])
         run_id = cells["workflow_run_id"] or workflow_run_id(self._context.root_workflow_run_id, cells["sort_index"])
         self.has_failures = True
-        self._pace.n_run += 1
-        self._pace.n_deaths += 1
+        self._pace.record_death()
         self._outcomes.append(
             outcome_of_failure(
                 failure,

@@ -118,8 +118,8 @@ def test_a_run_is_deadly_where_a_large_chunk_would_probably_not_survive() -> Non
     pace.record(1, 0.001)
     assert [pace.rows(None, 1) for _ in range(3)] == [4, 16, 64]
     assert not pace.is_deadly
-    pace.n_deaths = 1
-    pace.record(62, 0.001)
+    pace.record_death()
+    pace.record(61, 0.001)
     assert pace.is_deadly
     pace.record(1, 0.001)
     assert not pace.is_deadly  # one in 64

@@ -64,6 +64,6 @@ class OverlayView extends CasesView {
     });
     const left = Object.entries(this.leftOut);
     fill(this.head, h("h1", {}, `${plural(this.members.length, "run")} over each other`), h("ul", {}, rows),
-      left.length ? h("details", {}, h("summary", {}, `${plural(left.length, "column")} left out`), facts(left)) : null);
+      left.length ? h("details", { open: this.head.querySelector("details")?.open }, h("summary", {}, `${plural(left.length, "column")} left out`), facts(left)) : null);
   }
 }
