@@ -111,6 +111,9 @@ def test_outcomes_are_reported_patiently_also_by_a_process_that_gets_the_configu
     assert calls == ["patient", "patient"] * patched
 
 
+LISTENED = ("_receive_loop", "_connect", "_register_worker", "_handle_response", "_await_event_ack")
+
+
 def patient_reports(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Change the SDK for the time of a test, and return what it sends reports again with."""
     from hatchet_sdk.clients.dispatcher.dispatcher import DispatcherClient
@@ -120,7 +123,7 @@ def patient_reports(monkeypatch: pytest.MonkeyPatch) -> Any:
     changed: list[tuple[Any, str]] = [
         (DispatcherClient, "send_step_action_event"),
         (WorkerActionListenerProcess, "start"),
-        (DurableEventListener, "_receive_loop"),
+        *((DurableEventListener, name) for name in LISTENED),
     ]
     send: Any = DispatcherClient._try_send_step_action_event
     for owner, name in [*changed, (send.retry, "retry"), (send.retry, "stop"), (send.retry, "wait")]:
@@ -222,3 +225,103 @@ def test_nodes_are_handed_back_by_a_worker_that_ends(patched: bool, ends: bool) 
     worker = SimpleNamespace(_killing=ends, _action_runner=runner) if patched else SimpleNamespace()
     asyncio.run(module.evict_waiting_nodes(worker))
     assert evicted == ["all"] * (patched and ends)
+
+
+class Engine:
+    """An engine's end of the stream of durable events: it takes one request after the other, and answers some."""
+
+    def __init__(self) -> None:
+        self.loses: set[str] = set()
+        self.n_streams = 0
+
+    def DurableTask(self, requests: Any, **_: Any) -> EngineStream:
+        self.n_streams += 1
+        return EngineStream(self, requests)
+
+
+class EngineStream:
+    def __init__(self, engine: Engine, requests: Any) -> None:
+        self.engine, self.requests = engine, requests
+        self.is_cancelled = asyncio.Event()
+
+    def cancel(self) -> None:
+        self.is_cancelled.set()
+
+    async def __aiter__(self) -> Any:
+        from hatchet_sdk.contracts.v1 import dispatcher_pb2 as messages
+
+        pending: asyncio.Future[Any] = asyncio.ensure_future(anext(self.requests))
+        cancelled = asyncio.ensure_future(self.is_cancelled.wait())
+        while True:
+            await asyncio.wait((pending, cancelled), return_when=asyncio.FIRST_COMPLETED)
+            if cancelled.done():
+                pending.cancel()
+                raise asyncio.CancelledError
+            request = pending.result()
+            pending = asyncio.ensure_future(anext(self.requests))
+            kind = request.WhichOneof("message")
+            if kind in self.engine.loses:
+                continue
+            if kind == "register_worker":
+                yield messages.DurableTaskResponse(
+                    register_worker=messages.DurableTaskResponseRegisterWorker(worker_id="w")
+                )
+            if kind == "wait_for":
+                asked = request.wait_for
+                yield messages.DurableTaskResponse(
+                    wait_for_ack=messages.DurableTaskEventWaitForAckResponse(
+                        ref=messages.DurableEventLogEntryRef(
+                            durable_task_external_id=asked.durable_task_external_id,
+                            invocation_count=asked.invocation_count,
+                        )
+                    )
+                )
+
+
+@pytest.mark.parametrize(
+    ("loses", "silent_s", "expected"),
+    [
+        (set[str](), 30.0, None),
+        ({"wait_for"}, 30.0, "has not taken what was asked for"),
+        ({"wait_for", "register_worker"}, 0.01, "the stream of durable events was ended"),
+    ],
+    ids=["answered", "lost", "dead"],
+)
+def test_a_request_over_the_stream_is_known_to_be_lost(
+    loses: set[str], silent_s: float, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from functools import partial
+
+    from hatchet_sdk.clients.listeners import durable_event_listener as sdk
+    from hatchet_sdk.contracts.v1.shared.condition_pb2 import DurableEventListenerConditions
+
+    patient_reports(monkeypatch)
+    engine = Engine()
+
+    async def close() -> None:
+        pass
+
+    monkeypatch.setattr(sdk, "new_conn", lambda *_, **__: SimpleNamespace(close=close))
+    monkeypatch.setattr(sdk, "V1DispatcherStub", lambda _: engine)
+    monkeypatch.setattr(sdk, "DEFAULT_RECONNECT_INTERVAL", 0.0)
+    monkeypatch.setattr(module, "_GREET_S", 0.005)
+    monkeypatch.setattr(module, "Pulse", partial(module.Pulse, silent_s=silent_s))
+
+    async def work() -> None:
+        listener: Any = sdk.DurableEventListener(SimpleNamespace(token="t"), SimpleNamespace())  # type: ignore[arg-type]
+        await listener.start("w")
+        event = sdk.WaitForEvent(DurableEventListenerConditions(), None)
+        engine.loses = loses
+        if expected is None:
+            await listener.send_event("task", 1, event)
+        else:
+            with pytest.raises(ConnectionResetError, match=expected):
+                await asyncio.wait_for(listener.send_event("task", 1, event), 30)
+        assert not listener._pending_event_acks
+        engine.loses = set()
+        listener.pulse.silent_s = 30.0
+        await asyncio.wait_for(listener.send_event("task", 2, event), 30)
+        await listener.stop()
+
+    asyncio.run(work())
+    assert engine.n_streams == (2 if silent_s < 1 else 1)

@@ -11,6 +11,7 @@ the installed distribution, the SDK is left as it is:
 | and its second process ends when the first is killed | it lives on for some 12 s, and is given tasks |
 | `evict_waiting_nodes` hands back nodes while a worker ends | the SDK alone does, once |
 | and listens for the answers of children whatever the engine ends its stream with | after some it listens no more |
+| and knows at once that the engine has lost a request over that stream | it waits for a minute |
 | `spawn_each` asks for many children in one message, and hears of each as it ends | a message for each |
 | and asks for the answers that the stream has lost | a node waits for them for ever |
 """
@@ -35,6 +36,7 @@ import pydantic
 from scythe_cli.core.processes import end_with_parent
 from scythe_cli.engines.hatchet.recovery.answers import Answers, ChildrenAtEngine
 from scythe_cli.engines.hatchet.recovery.comparing import compare_for_ever
+from scythe_cli.engines.hatchet.recovery.pulse import Pulse, Waiting
 from scythe_cli.engines.hatchet.recovery.reports import Reports
 
 if TYPE_CHECKING:
@@ -59,8 +61,8 @@ PATCHED_VERSIONS = frozenset({(1, 43)})
 
 _SLOW_S = 3.0
 
-_ACK_S = 30.0
-"""How long a node waits for the engine to take what it asks for, before it starts from its beginning."""
+_GREET_S = 2.0
+"""How long a node waits for the engine to take what it asks for, before the engine is greeted behind it."""
 
 _ATTEMPTS = 60
 """With waits of up to 10 s between them: about ten minutes."""
@@ -184,23 +186,72 @@ def _report_patiently() -> None:
 
 
 def _listen_on() -> None:
-    """Have a worker listen again for the answers of children where the SDK takes the end of a stream for its own."""
+    """Have a worker keep its stream of durable events alive, and give up at once what was lost on it."""
     from hatchet_sdk.clients.listeners import durable_event_listener as module
 
     listener: Any = module.DurableEventListener
-    listen = listener._receive_loop
+    listen, connect = listener._receive_loop, listener._connect
+    register, handle = listener._register_worker, listener._handle_response
 
     async def listen_on(self: Any) -> None:
         await listen(self)
         task = asyncio.current_task()
         # it ends for a status CANCELLED of the engine's as it does when it is itself told to end
         while self._running and task is not None and not task.cancelling():
+            self._fail_pending_acks(ConnectionResetError("the stream of durable events was ended"))
             await asyncio.sleep(module.DEFAULT_RECONNECT_INTERVAL)
             await self._connect()
             await listen(self)
 
+    async def connect_anew(self: Any) -> None:
+        self.pulse = Pulse()
+        await connect(self)
+
+    async def register_and_note(self: Any) -> None:
+        self.pulse.sent_greeting()
+        await register(self)
+
+    async def handle_and_note(self: Any, response: Any) -> None:
+        self.pulse.heard(is_greeting=response.HasField("register_worker"))
+        await handle(self, response)
+
+    async def await_event_ack(self: Any, key: Any, future: asyncio.Future[Any]) -> Any:
+        try:
+            return await _acknowledged(self, future)
+        finally:
+            if self._pending_event_acks.get(key) is future:
+                del self._pending_event_acks[key]
+
     listener._receive_loop = listen_on
-    listener._EVENT_ACK_TIMEOUT_S = _ACK_S
+    listener._connect = connect_anew
+    listener._register_worker = register_and_note
+    listener._handle_response = handle_and_note
+    listener._await_event_ack = await_event_ack
+
+
+async def _acknowledged(listener: Any, future: asyncio.Future[Any]) -> Any:
+    """The engine's answer to the request that was put into the queue last.
+
+    Raises:
+        ConnectionResetError: If the engine has not taken it. The attempt fails, and is made again.
+    """
+    pulse: Pulse = listener.pulse
+    mark = pulse.mark()
+    while True:
+        await asyncio.wait((future,), timeout=_GREET_S)
+        if future.done():
+            return future.result()
+        if pulse is not listener.pulse:
+            # the request was put into the queue of the new stream too, if it had not been sent
+            pulse, mark = listener.pulse, listener.pulse.mark()
+        match pulse.look(mark):
+            case Waiting.LOST:
+                raise ConnectionResetError("the engine has not taken what was asked for")
+            case Waiting.DEAD:
+                logger.warning("the engine answers nothing over the stream of durable events: it is opened anew")
+                listener._stream.cancel()
+            case Waiting.WAIT:
+                await listener._register_worker()
 
 
 def _compare_reports() -> None:
