@@ -208,6 +208,13 @@ def test_a_worker_listens_again_when_a_stream_has_ended(monkeypatch: pytest.Monk
         async def _connect(self) -> None:
             self.connected += 1
 
+        async def _register_worker(self) -> None: ...
+
+        async def _handle_response(self, response: Any) -> None: ...
+
+        def _fail_pending_acks(self, error: Exception) -> None:
+            assert isinstance(error, ConnectionResetError)
+
         async def _receive_loop(self) -> None:
             nonlocal streams
             streams += 1
