@@ -27,14 +27,14 @@ def test_a_request_is_given_up_only_when_it_was_handled(
     """An engine that takes one after the other, and answers some greetings (True) and not the request between them."""
     pulse = Pulse(Clock())
     for _ in before:
-        pulse.sent_greeting()
+        pulse.greetings_queued(1)
     n_early = min(n_answered_before, len(before))
     for is_answered in before[:n_early]:
         if is_answered:
             pulse.heard(is_greeting=True)
     mark = pulse.mark()
     for _ in behind:
-        pulse.sent_greeting()
+        pulse.greetings_queued(1)
     for is_answered in before[n_early:]:
         if is_answered:
             pulse.heard(is_greeting=True)
@@ -49,7 +49,7 @@ def test_a_request_is_given_up_only_when_it_was_handled(
 def test_another_answer_is_none_to_a_greeting() -> None:
     pulse = Pulse(Clock())
     mark = pulse.mark()
-    pulse.sent_greeting()
+    pulse.greetings_queued(1)
     pulse.heard(is_greeting=False)
     assert pulse.look(mark) is Waiting.WAIT
 

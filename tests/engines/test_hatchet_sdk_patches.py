@@ -111,7 +111,7 @@ def test_outcomes_are_reported_patiently_also_by_a_process_that_gets_the_configu
     assert calls == ["patient", "patient"] * patched
 
 
-LISTENED = ("_receive_loop", "_connect", "_register_worker", "_handle_response", "_await_event_ack")
+LISTENED = ("_receive_loop", "_connect", "_handle_response", "_await_event_ack")
 
 
 def patient_reports(monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -276,6 +276,30 @@ class EngineStream:
                         )
                     )
                 )
+
+
+def test_greetings_that_a_stream_has_not_sent_count_for_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from hatchet_sdk.clients.listeners import durable_event_listener as sdk
+
+    patient_reports(monkeypatch)
+
+    async def close() -> None:
+        pass
+
+    monkeypatch.setattr(sdk, "new_conn", lambda *_, **__: SimpleNamespace(close=close))
+    monkeypatch.setattr(sdk, "V1DispatcherStub", lambda _: SimpleNamespace(DurableTask=lambda *_, **__: None))
+
+    async def work() -> tuple[int, int]:
+        listener: Any = sdk.DurableEventListener(SimpleNamespace(token="t"), SimpleNamespace())  # type: ignore[arg-type]
+        listener._worker_id = "w"
+        await listener._connect()
+        (n_first, _) = listener.pulse.mark()
+        await listener._register_worker()
+        await listener._register_worker()
+        await listener._connect()
+        return n_first, listener.pulse.mark()[0]
+
+    assert asyncio.run(work()) == (1, 4)
 
 
 @pytest.mark.parametrize(

@@ -190,8 +190,7 @@ def _listen_on() -> None:
     from hatchet_sdk.clients.listeners import durable_event_listener as module
 
     listener: Any = module.DurableEventListener
-    listen, connect = listener._receive_loop, listener._connect
-    register, handle = listener._register_worker, listener._handle_response
+    listen, connect, handle = listener._receive_loop, listener._connect, listener._handle_response
 
     async def listen_on(self: Any) -> None:
         await listen(self)
@@ -204,12 +203,10 @@ def _listen_on() -> None:
             await listen(self)
 
     async def connect_anew(self: Any) -> None:
-        self.pulse = Pulse()
         await connect(self)
-
-    async def register_and_note(self: Any) -> None:
-        self.pulse.sent_greeting()
-        await register(self)
+        self.pulse = Pulse()
+        # what was not sent over the last stream is sent over this one, greetings too
+        self.pulse.greetings_queued(sum(each.HasField("register_worker") for each in self._request_queue._queue))
 
     async def handle_and_note(self: Any, response: Any) -> None:
         self.pulse.heard(is_greeting=response.HasField("register_worker"))
@@ -224,7 +221,6 @@ def _listen_on() -> None:
 
     listener._receive_loop = listen_on
     listener._connect = connect_anew
-    listener._register_worker = register_and_note
     listener._handle_response = handle_and_note
     listener._await_event_ack = await_event_ack
 
@@ -251,6 +247,7 @@ async def _acknowledged(listener: Any, future: asyncio.Future[Any]) -> Any:
                 logger.warning("the engine answers nothing over the stream of durable events: it is opened anew")
                 listener._stream.cancel()
             case Waiting.WAIT:
+                pulse.greetings_queued(1)
                 await listener._register_worker()
 
 

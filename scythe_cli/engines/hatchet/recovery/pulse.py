@@ -45,9 +45,9 @@ class Pulse:
     def __post_init__(self) -> None:
         self._heard_s = self.clock()
 
-    def sent_greeting(self) -> None:
-        """A greeting was put into the queue of the stream."""
-        self._n_greetings += 1
+    def greetings_queued(self, n: int) -> None:
+        """So many greetings were put into the queue of the stream."""
+        self._n_greetings += n
 
     def heard(self, *, is_greeting: bool) -> None:
         """Something has come over the stream."""
