@@ -203,12 +203,11 @@ def test_a_worker_listens_again_when_a_stream_has_ended(monkeypatch: pytest.Monk
 
     class Listener:
         _running = True
+        _request_queue = SimpleNamespace(_queue=())
         connected = 0
 
         async def _connect(self) -> None:
             self.connected += 1
-
-        async def _register_worker(self) -> None: ...
 
         async def _handle_response(self, response: Any) -> None: ...
 
