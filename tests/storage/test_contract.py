@@ -14,6 +14,7 @@ import pytest
 
 from scythe_cli.engines.hatchet.nodes.worker import warm_up
 from scythe_cli.errors import ConfigError, StorageError
+from scythe_cli.storage import s3_client
 from scythe_cli.storage.base import MissingKeyError, Storage
 from scythe_cli.storage.opening import open_storage
 from scythe_cli.storage.s3_client import client_of_process
@@ -275,6 +276,10 @@ class TestS3Faults:
     def test_a_dead_endpoint_is_told_soon(self, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
         server = servers.S3Server(url.format(port=servers.free_port()), "key", "hidden-value")
         _set(monkeypatch, server)
+        assert s3_client.FIRST_CONTACT_S < s3_client.PATIENCE_S
+        monkeypatch.setattr(s3_client, "FIRST_CONTACT_S", 0.2)
+        # with the patience for a server that has answered it would not come back
+        monkeypatch.setattr(s3_client, "PATIENCE_S", 1000.0)
         started = time.monotonic()
         (check,) = open_storage("s3://bucket/prefix").check()
         assert time.monotonic() - started < 60
