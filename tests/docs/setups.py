@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -46,11 +47,12 @@ def _make_first(setup: Setup, places: pytest.TempPathFactory) -> Path:
 
 def forget_modules() -> None:
     """Let modules of the project be imported afresh, since a page may have written them again."""
-    here = Path.cwd()
+    here = f"{Path.cwd()}{os.sep}"
     for name, module in list(sys.modules.items()):
         # a folder without __init__.py is a package that has no file
         places = [getattr(module, "__file__", None), *getattr(module, "__path__", [])]
-        if any(place and Path(place).is_relative_to(here) for place in places):
+        # compared as text: there are thousands of modules, each time
+        if any(place and f"{place}{os.sep}".startswith(here) for place in places):
             del sys.modules[name]
 
 
