@@ -166,12 +166,15 @@ def moto() -> Generator[S3Server, None, None]:
     """Run moto's S3 server in a thread."""
     from moto.s3.responses import S3Response
     from moto.server import ThreadedMotoServer
+    from werkzeug.serving import BaseWSGIServer
 
     # moto looks whether an object is there, and writes it later: of several that may only create it, two could
     writing = threading.RLock()
     writes = {name: _one_at_a_time(getattr(S3Response, name), writing) for name in ("put_object", "_key_response_post")}
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    with mock.patch.multiple(S3Response, **writes):
+    # how often it looks whether it is to end
+    looks = mock.patch.object(BaseWSGIServer.serve_forever, "__defaults__", (0.02,))
+    with looks, mock.patch.multiple(S3Response, **writes):
         server.start()
         try:
             host, port = server.get_host_and_port()

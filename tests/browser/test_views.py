@@ -166,7 +166,7 @@ def test_a_notebook_shows_the_page_inside(view: Page, shown: OpenPage) -> None:
     # of this machine, by another port, as notebooks are
     Notebook.html = shown._repr_html_()  # pyright: ignore[reportPrivateUsage]
     with HTTPServer(("127.0.0.1", 0), Notebook) as notebook:
-        Thread(target=notebook.serve_forever, daemon=True).start()
+        Thread(target=notebook.serve_forever, args=(0.02,), daemon=True).start()
         view.goto(f"http://localhost:{notebook.server_port}/lab")
         view.frame_locator("iframe").get_by_role("link", name=WHOLE).wait_for()
         assert view.get_by_role("link", name="open it by itself").get_attribute("href") == shown.url
