@@ -38,9 +38,17 @@ GROUPS = {
 QUICK = ("property", "unit")
 """Groups whose tests start no process."""
 
-WARM = ("acceptance", "docs", "processes", "cli")
-"""Groups whose runs, in this process, have templates as `tests/warm.py` makes them; those of the executor's own tests
-and of all that goes wrong are real."""
+WARM = ("acceptance", "browser", "docs", "faults", "processes", "cli", "contract")
+"""Groups whose runs, in this process, have templates as `tests/warm.py` makes them."""
+
+REAL = (
+    "tests/executor/",
+    "tests/faults/test_hostile_input.py",
+    "tests/faults/test_secrets_and_terminals.py",
+    "tests/faults/test_soak.py",
+    "tests/faults/test_specs_that_crash.py",
+)
+"""Where templates are real all the same: the executor's own tests, and those of rows that do harm."""
 
 SLOW_S = 0.1
 """A unit test that takes longer is named in the summary of a verbose run; how long it takes fails no test."""
@@ -111,7 +119,7 @@ class GroupsPlugin:
         """Let no test of the quick groups start a process."""
         self.no_processes.started = [] if group_of(item) in QUICK else None
         warm.starts_ahead = group_of(item) not in QUICK
-        warm.is_used = group_of(item) in WARM and "executor" not in item.path.parts
+        warm.is_used = group_of(item) in WARM and not item.nodeid.startswith(REAL)
         try:
             return (yield)
         finally:

@@ -2,7 +2,7 @@
 
 A template is an interpreter that loads this package and its libraries before it loads the experiment, which takes most
 of the time of a run of a few rows. Here it begins where an interpreter would be when all of that is loaded. What a test
-asks of the executor, or of what goes wrong, it asks of real ones: see `tests/groups.py`.
+asks of the executor, or of rows that do harm, it asks of real ones: see `tests/groups.py`.
 """
 
 from __future__ import annotations

@@ -21,12 +21,20 @@ from scythe_cli.executor.rows.call import RunContext
 from scythe_cli.model.functions.reference import ExperimentTarget, target_of
 from scythe_cli.model.spec_rows import with_meta
 from scythe_cli.registry import experiment_from_function
+from tests import warm
 from tests.executor.test_pool import CASES, RUN
+from tests.fuzzing import NIGHTLY
 from tests.waiting import is_running, wait_for
 
 pytestmark = pytest.mark.processes
 
 Kind = str | tuple[str, float]
+
+
+@pytest.fixture(autouse=True)
+def _warm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Templates that have their libraries already: what rows share does not depend on how a template was started."""
+    monkeypatch.setattr(warm, "is_used", True)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +136,7 @@ _CHOICES = {"isolation": ("auto", "row", "process"), "rows_per_process": (None, 
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=60 if NIGHTLY else 6, deadline=None)
 @given(kinds=st.lists(_ROWS, min_size=1, max_size=90), data=st.data())
 def test_every_row_has_one_outcome_whatever_others_in_its_processes_do(
     target: ExperimentTarget, kinds: list[Kind], data: st.DataObject
@@ -282,10 +290,13 @@ def test_nothing_is_left_behind(target: ExperimentTarget, tmp_path: Path, monkey
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("scythe-")] == []
 
 
-def test_a_template_ends_with_the_process_that_started_it(target: ExperimentTarget, tmp_path: Path) -> None:
+def test_a_template_ends_with_the_process_that_started_it(
+    target: ExperimentTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import os
     import signal
 
+    monkeypatch.setattr(warm, "is_used", False)  # a child of that process
     pid = os.fork()
     if not pid:
         context = RunContext("runs", RUN, "root", "here")
