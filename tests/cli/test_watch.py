@@ -27,6 +27,7 @@ from scythe_cli.run.lease import hold_lease, read_owner
 from scythe_cli.run.ledger import Ledger, write_part
 from scythe_cli.run.outcomes.effective import counts_of, effective_outcomes
 from scythe_cli.run.records import RunningSpec, RunStatus, SpecError
+from scythe_cli.services.runs import watching
 from scythe_cli.services.runs.watching import LedgerReader, RunWatch
 from scythe_cli.storage.base import Storage
 from scythe_cli.storage.opening import open_storage
@@ -349,7 +350,9 @@ def running(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
                 process.kill()
 
 
-def test_a_run_of_another_process_is_watched_to_its_end(scythe: Run, project: Path) -> None:
+def test_a_run_of_another_process_is_watched_to_its_end(
+    scythe: Run, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     command = [sys.executable, "-m", "scythe_cli.cli", "status", "--watch"]
     with running(project) as process:
         assert f"process {process.pid}, since" in scythe("status").out
@@ -367,6 +370,7 @@ def test_a_run_of_another_process_is_watched_to_its_end(scythe: Run, project: Pa
         assert err == "note: no longer watching; the run goes on\n"
 
         (project / "go").touch()
+        monkeypatch.setattr(watching, "INTERVAL_S", 0.1)
         ran = scythe("status", "--watch", "--json", "--quiet")
     documents = [json.loads(line) for line in ran.out.splitlines()]
     assert (ran.code, ran.err) == (1, "")
@@ -383,12 +387,14 @@ def test_a_run_that_is_done_is_one_document(scythe: Run, with_runs: Path) -> Non
     assert scythe("status", "--watch", "--timeout", "x").code == 2
 
 
-def test_a_dead_run_says_how_to_go_on(scythe: Run, project: Path) -> None:
+def test_a_dead_run_says_how_to_go_on(scythe: Run, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with running(project) as process:
         process.kill()
         process.wait()
         status = scythe("status")
         assert "no process is working on it; `scythe retry squares/v1.0.0/" in status.err
+    monkeypatch.setattr(watching, "INTERVAL_S", 0.1)
+    monkeypatch.setattr(watching, "_DEAD_AFTER_S", 0.2)
     ran = scythe("status", "--watch")
     assert ran.code == 1
     assert "no process is working on it; `scythe retry squares/v1.0.0/" in ran.err
