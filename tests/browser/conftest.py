@@ -81,17 +81,21 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     (folder / "few.csv").write_text("\n".join(["width,kind", *rows[:12]]))
     (folder / "all.csv").write_text("\n".join(["width,kind", *rows]))
     env = {"SCYTHE_CACHE_DIR": str(folder / "cache")}
-    assert run_here("allocate", "few.csv", "--quiet", cwd=folder, env=env).code == 0
     scythe = [sys.executable, "-m", "scythe_cli.cli"]
     quiet = {"cwd": folder, "env": {**os.environ, **env}, "stderr": subprocess.DEVNULL}
-    going = subprocess.Popen([*scythe, "allocate", "all.csv", "--quiet"], stdout=subprocess.DEVNULL, **quiet)
+    # it starts while the first run is made
     page = subprocess.Popen([*scythe, "ui", "--no-browser"], stdout=subprocess.PIPE, **quiet)
+    assert page.stdout is not None
+    running = [page]
     try:
-        assert page.stdout is not None
+        assert run_here("allocate", "few.csv", "--quiet", cwd=folder, env=env).code == 0
+        going = subprocess.Popen([*scythe, "allocate", "all.csv", "--quiet"], stdout=subprocess.DEVNULL, **quiet)
+        running.append(going)
         yield Served(page.stdout.readline().decode().strip(), folder, going)
     finally:
-        for process in (page, going):
+        for process in running:
             process.terminate()
+        for process in running:
             process.wait(30)
         page.stdout.close()
 
