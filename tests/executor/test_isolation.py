@@ -21,7 +21,6 @@ from scythe_cli.executor.rows.call import RunContext
 from scythe_cli.model.functions.reference import ExperimentTarget, target_of
 from scythe_cli.model.spec_rows import with_meta
 from scythe_cli.registry import experiment_from_function
-from tests import warm
 from tests.executor.test_pool import CASES, RUN
 from tests.fuzzing import NIGHTLY
 from tests.waiting import is_running, wait_for
@@ -29,12 +28,6 @@ from tests.waiting import is_running, wait_for
 pytestmark = pytest.mark.processes
 
 Kind = str | tuple[str, float]
-
-
-@pytest.fixture(autouse=True)
-def _warm(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Templates that have their libraries already: what rows share does not depend on how a template was started."""
-    monkeypatch.setattr(warm, "is_used", True)
 
 
 @pytest.fixture(scope="module")
@@ -290,13 +283,10 @@ def test_nothing_is_left_behind(target: ExperimentTarget, tmp_path: Path, monkey
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("scythe-")] == []
 
 
-def test_a_template_ends_with_the_process_that_started_it(
-    target: ExperimentTarget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_template_ends_with_the_process_that_started_it(target: ExperimentTarget, tmp_path: Path) -> None:
     import os
     import signal
 
-    monkeypatch.setattr(warm, "is_used", False)  # a child of that process
     pid = os.fork()
     if not pid:
         context = RunContext("runs", RUN, "root", "here")
