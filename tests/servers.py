@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -25,6 +26,9 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 _START_TIMEOUT_S = 20.0
+_LOOK_S = 0.02
+"""How often a server in a thread looks whether it is to end."""
+
 _LINE = re.compile(
     r"\S+ (?P<bucket>\S+) \[[^\]]*\] \S+ \S+ \S+ s3_(?P<operation>\S+) "
     r"(?P<key>.*?) (?P<request>/\S*) (?P<status>\d{3}) "
@@ -162,6 +166,20 @@ def versitygw(tmp_dir: Path) -> Generator[S3Server, None, None]:
 
 
 @contextmanager
+def http_server(handler: Callable[..., BaseHTTPRequestHandler]) -> Generator[int]:
+    """Answer requests to this machine in threads; gives the port."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(_LOOK_S,))
+        thread.start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
 def moto() -> Generator[S3Server, None, None]:
     """Run moto's S3 server in a thread."""
     from moto.s3.responses import S3Response
@@ -172,8 +190,7 @@ def moto() -> Generator[S3Server, None, None]:
     writing = threading.RLock()
     writes = {name: _one_at_a_time(getattr(S3Response, name), writing) for name in ("put_object", "_key_response_post")}
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    # how often it looks whether it is to end
-    looks = mock.patch.object(BaseWSGIServer.serve_forever, "__defaults__", (0.02,))
+    looks = mock.patch.object(BaseWSGIServer.serve_forever, "__defaults__", (_LOOK_S,))
     with looks, mock.patch.multiple(S3Response, **writes):
         server.start()
         try:

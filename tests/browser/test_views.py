@@ -6,9 +6,8 @@ import json
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Generator, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +17,7 @@ from scythe_cli.services.project import open_project
 from tests.browser.placed import placed_run
 from tests.browser.test_page import answer, drag, faults
 from tests.browser.watching import watch
+from tests.servers import http_server
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -165,9 +165,7 @@ class Notebook(BaseHTTPRequestHandler):
 def test_a_notebook_shows_the_page_inside(view: Page, shown: OpenPage) -> None:
     # of this machine, by another port, as notebooks are
     Notebook.html = shown._repr_html_()  # pyright: ignore[reportPrivateUsage]
-    with HTTPServer(("127.0.0.1", 0), Notebook) as notebook:
-        Thread(target=notebook.serve_forever, args=(0.02,), daemon=True).start()
-        view.goto(f"http://localhost:{notebook.server_port}/lab")
+    with http_server(Notebook) as port:
+        view.goto(f"http://localhost:{port}/lab")
         view.frame_locator("iframe").get_by_role("link", name=WHOLE).wait_for()
         assert view.get_by_role("link", name="open it by itself").get_attribute("href") == shown.url
-        notebook.shutdown()

@@ -7,6 +7,8 @@ import base64
 import json
 import pickle
 import sys
+from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -278,7 +280,8 @@ class EngineStream:
                 )
 
 
-def test_greetings_that_a_stream_has_not_sent_count_for_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def listens_to(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
+    """Change the SDK for the time of a test, and return what makes a listener."""
     from hatchet_sdk.clients.listeners import durable_event_listener as sdk
 
     patient_reports(monkeypatch)
@@ -287,10 +290,16 @@ def test_greetings_that_a_stream_has_not_sent_count_for_the_next_one(monkeypatch
         pass
 
     monkeypatch.setattr(sdk, "new_conn", lambda *_, **__: SimpleNamespace(close=close))
-    monkeypatch.setattr(sdk, "V1DispatcherStub", lambda _: SimpleNamespace(DurableTask=lambda *_, **__: None))
+    monkeypatch.setattr(sdk, "V1DispatcherStub", lambda _: engine)
+    monkeypatch.setattr(sdk, "DEFAULT_RECONNECT_INTERVAL", 0.0)
+    return lambda: sdk.DurableEventListener(SimpleNamespace(token="t"), SimpleNamespace())  # type: ignore[arg-type]
+
+
+def test_greetings_that_a_stream_has_not_sent_count_for_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    new_listener = listens_to(Engine(), monkeypatch)
 
     async def work() -> tuple[int, int]:
-        listener: Any = sdk.DurableEventListener(SimpleNamespace(token="t"), SimpleNamespace())  # type: ignore[arg-type]
+        listener = new_listener()
         listener._worker_id = "w"
         await listener._connect()
         (n_first, _) = listener.pulse.mark()
@@ -314,25 +323,16 @@ def test_greetings_that_a_stream_has_not_sent_count_for_the_next_one(monkeypatch
 def test_a_request_over_the_stream_is_known_to_be_lost(
     loses: set[str], silent_s: float, expected: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from functools import partial
-
     from hatchet_sdk.clients.listeners import durable_event_listener as sdk
     from hatchet_sdk.contracts.v1.shared.condition_pb2 import DurableEventListenerConditions
 
-    patient_reports(monkeypatch)
     engine = Engine()
-
-    async def close() -> None:
-        pass
-
-    monkeypatch.setattr(sdk, "new_conn", lambda *_, **__: SimpleNamespace(close=close))
-    monkeypatch.setattr(sdk, "V1DispatcherStub", lambda _: engine)
-    monkeypatch.setattr(sdk, "DEFAULT_RECONNECT_INTERVAL", 0.0)
+    new_listener = listens_to(engine, monkeypatch)
     monkeypatch.setattr(module, "_GREET_S", 0.005)
     monkeypatch.setattr(module, "Pulse", partial(module.Pulse, silent_s=silent_s))
 
     async def work() -> None:
-        listener: Any = sdk.DurableEventListener(SimpleNamespace(token="t"), SimpleNamespace())  # type: ignore[arg-type]
+        listener = new_listener()
         await listener.start("w")
         event = sdk.WaitForEvent(DurableEventListenerConditions(), None)
         engine.loses = loses

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scythe_cli.errors import EntrypointError
@@ -22,7 +22,7 @@ from scythe_cli.model.functions.reference import ExperimentTarget, target_of
 from scythe_cli.model.spec_rows import with_meta
 from scythe_cli.registry import experiment_from_function
 from tests.executor.test_pool import CASES, RUN
-from tests.fuzzing import NIGHTLY
+from tests.fuzzing import cases
 from tests.waiting import is_running, wait_for
 
 pytestmark = pytest.mark.processes
@@ -129,7 +129,7 @@ _CHOICES = {"isolation": ("auto", "row", "process"), "rows_per_process": (None, 
 
 
 @pytest.mark.timeout(300)
-@settings(max_examples=60 if NIGHTLY else 6, deadline=None)
+@cases(6, 60)
 @given(kinds=st.lists(_ROWS, min_size=1, max_size=90), data=st.data())
 def test_every_row_has_one_outcome_whatever_others_in_its_processes_do(
     target: ExperimentTarget, kinds: list[Kind], data: st.DataObject

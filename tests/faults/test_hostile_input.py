@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import http.server
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +33,7 @@ from scythe_cli.storage.download import download
 from scythe_cli.storage.opening import open_storage
 from tests.made_runs import LAYOUT, make_run, outcomes, write_part
 from tests.projects import make_project
+from tests.servers import http_server
 
 from .comparing import final_tables, strangers
 from .conftest import CONFIG, Inside
@@ -274,15 +274,8 @@ class _Harmful(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def harmful_server() -> Iterator[str]:
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Harmful) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with http_server(_Harmful) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://x/y", "gopher://x/", "s3://bucket/key", "/etc/passwd"])
@@ -353,15 +346,8 @@ def serving(folder: Path) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is inherited
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with http_server(Quiet) as port:
+        yield f"127.0.0.1:{port}"
 
 
 def test_secrets_reach_neither_storage_nor_output(

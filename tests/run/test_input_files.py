@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -221,14 +221,8 @@ class _Handler(BaseHTTPRequestHandler):
 def web() -> Iterator[str]:
     _Handler.etag, _Handler.content = '"1"', b"weather" * 1000
     _Handler.counts = Counter()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with servers.http_server(_Handler) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture
